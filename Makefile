@@ -1,0 +1,44 @@
+# Every target makes the virtual environment that it needs; PYTHON=… picks the interpreter for it.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PYTHON ?=
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint format check demo binary test-binary clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+venv: ## make .venv with everything for development; does nothing when that is in order
+	@PYTHON='$(PYTHON)' sh scripts/set_up.sh $(VENV)
+
+test: venv ## run the tests, except those of the single file
+	@$(RUN) -m pytest -m 'not binary'
+
+lint: venv ## check style, format, types and layers
+	@$(RUN) -m ruff check --quiet
+	@$(RUN) -m ruff format --check --quiet
+	@$(RUN) -m mypy tako_lite scripts
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: venv ## put imports and code into their form
+	@$(RUN) -m ruff check --quiet --select I --fix
+	@$(RUN) -m ruff format --quiet
+
+check: lint test ## the whole gate: lint, then test
+
+demo: venv ## run the example shop
+	@$(RUN) -m examples.shop.demo
+
+binary: venv ## build dist/tako-lite.pyz, then test it
+	@$(RUN) scripts/build_binary.py
+	@$(RUN) -m pytest -m binary tests/binary
+
+test-binary: venv ## test the dist/tako-lite.pyz that is there
+	@$(RUN) -m pytest -m binary tests/binary
+
+clean: ## remove everything that was made, .venv too
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

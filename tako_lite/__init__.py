@@ -1,0 +1,41 @@
+"""Durable background workflows on one machine, in process pools named after what they do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tako_lite.backoff import Backoff
+from tako_lite.errors import ChildFailed, RunFailed, TakoError
+from tako_lite.workflow import Workflow, workflow
+
+if TYPE_CHECKING:
+    from tako_lite.client import AsyncClient, Client
+    from tako_lite.step import BlockingStep, Step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncClient",
+    "Backoff",
+    "BlockingStep",
+    "ChildFailed",
+    "Client",
+    "RunFailed",
+    "Step",
+    "TakoError",
+    "Workflow",
+    "workflow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A worker mostly needs no client and a client never a step, and both want to start fast.
+    if name in ("AsyncClient", "Client"):
+        from tako_lite import client
+
+        return getattr(client, name)
+    if name in ("BlockingStep", "Step"):
+        from tako_lite import step
+
+        return getattr(step, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

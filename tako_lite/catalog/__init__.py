@@ -1,0 +1,17 @@
+"""What the workflow files hold, found by reading them and never by importing them."""
+
+from tako_lite.catalog.files import Stamp, stamps
+from tako_lite.catalog.scanner import scan
+from tako_lite.catalog.schedule import cron_of, schedule_problem, timezone_problem
+from tako_lite.catalog.specs import Catalog, WorkflowSpec
+
+__all__ = [
+    "Catalog",
+    "Stamp",
+    "WorkflowSpec",
+    "cron_of",
+    "scan",
+    "schedule_problem",
+    "stamps",
+    "timezone_problem",
+]

@@ -1,0 +1,50 @@
+"""The Python files under the workflows folder."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+Stamp = tuple[int, int]
+"""When a file was written (ns) and its size: if both are the same, it is taken to be the same file."""
+
+Unreadable = Callable[[OSError], None]
+
+
+def stamps(folder: Path) -> dict[Path, Stamp]:
+    """The stamp of every Python file under the folder, in order. What cannot be read is left out."""
+    return dict(python_files(folder, lambda error: None))
+
+
+def python_files(folder: Path, unreadable: Unreadable) -> Iterator[tuple[Path, Stamp]]:
+    """Every regular `.py` file under the folder with its stamp, sorted; folders that cannot be read are told.
+
+    Names that start with a dot and `__pycache__` are skipped. Links are followed, but never back into a folder that the
+    walk is inside of.
+    """
+    yield from _walk(folder, frozenset(), unreadable)
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]], unreadable: Unreadable) -> Iterator[tuple[Path, Stamp]]:
+    try:
+        own = folder.stat()
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        unreadable(error)
+        return
+    identity = (own.st_dev, own.st_ino)
+    if identity in above:
+        return
+    for path in paths:
+        name = path.name
+        if name.startswith(".") or name == "__pycache__":
+            continue
+        try:
+            found = path.stat()
+        except OSError:  # gone since, or a link to nothing
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            yield from _walk(path, above | {identity}, unreadable)
+        elif name.endswith(".py") and stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
+            yield path, (found.st_mtime_ns, found.st_size)

@@ -1,0 +1,134 @@
+"""Scanning a folder of workflow files into a catalog, with every mistake at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tako_lite.catalog.files import Stamp, python_files
+from tako_lite.catalog.module import Module, read_module
+from tako_lite.catalog.source import Unparsable, parse
+from tako_lite.catalog.specs import Catalog, WorkflowSpec
+from tako_lite.errors import CatalogError, Mistake
+
+
+def scan(path: Path, root: Path) -> Catalog:
+    """The catalog of the workflow files under `path`, read without importing them.
+
+    `root` is the folder that file names in messages start from. A folder that is not there is an empty catalog with a
+    warning. Raises CatalogError with all mistakes.
+    """
+    # Not Path.resolve: a link to a folder elsewhere keeps the name and the place that the link has.
+    return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root))).scan()  # noqa: PTH100
+
+
+class _Scanner:
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+        self.files: dict[Path, Stamp] = {}
+        self.modules: list[Module] = []
+        self.mistakes: list[Mistake] = []
+
+    def scan(self) -> Catalog:
+        if not self.folder.exists():
+            missing = Mistake(self.shown(self.folder), 1, 1, "there is no such folder, so there are no workflows")
+            return Catalog(self.root, {}, (missing,))
+        self.files.update(python_files(self.folder, self.unreadable))
+        for file in self.files:
+            self.read(file)
+        workflows = self.by_name()
+        self.check_package()
+        if self.mistakes:
+            raise CatalogError(self.mistakes)
+        return Catalog(self.root, workflows, tuple(_imports_of_other_groups(self.modules)), self.files)
+
+    def shown(self, file: Path) -> str:
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+    def unreadable(self, error: OSError) -> None:
+        file = self.shown(Path(error.filename or self.folder))
+        self.mistakes.append(Mistake(file, 1, 1, f"cannot be read: {error.strerror}"))
+
+    def read(self, file: Path) -> None:
+        try:
+            raw = file.read_bytes()
+        except FileNotFoundError:  # gone since it was listed
+            return
+        except OSError as error:
+            self.unreadable(error)
+            return
+        if b"tako_lite" not in raw:  # whoever decorates a workflow has imported the decorator
+            return
+        parts = file.relative_to(self.folder).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        name = ".".join([self.folder.name, *parts])
+        namespace = ".".join(file.relative_to(self.folder).parent.parts)
+        try:
+            source, tree = parse(raw, self.shown(file))
+        except Unparsable as error:
+            self.mistakes.append(error.mistake)
+            return
+        module = read_module(tree, source, file, name, namespace)
+        self.modules.append(module)
+        self.mistakes += module.mistakes
+        if module.workflows:
+            self.check_importable(module, file, parts)
+
+    def check_importable(self, module: Module, file: Path, parts: Sequence[str]) -> None:
+        for part in parts:
+            if not part.isidentifier():
+                hint = f"rename {part} to {_as_identifier(part)}"
+                message = f"the module {part!r} cannot be imported: its name is not an identifier"
+                self.mistakes.append(module.source.mistake_at(1, 1, message, hint))
+        for folder in file.parents[: len(file.relative_to(self.folder).parents) - 1]:
+            if (twin := folder.with_name(f"{folder.name}.py")) in self.files:
+                message = f"{self.shown(twin)} and the folder {self.shown(folder)} have one name; only one can be imported"
+                self.mistakes.append(module.source.mistake_at(1, 1, message, "rename one of them"))
+
+    def check_package(self) -> None:
+        """Complain about a folder that could not be imported, or whose name would hide a module of Python's."""
+        name = self.folder.name
+        if not any(module.workflows for module in self.modules):
+            return
+        if not name.isidentifier():
+            message = f"the folder {name!r} cannot be imported: its name is not an identifier"
+            self.mistakes.append(Mistake(self.shown(self.folder), 1, 1, message, hint=f"rename it to {_as_identifier(name)}"))
+        elif name in sys.stdlib_module_names or name == "tako_lite":
+            message = f"the folder has the name of the module {name}, and would hide it or be hidden by it"
+            self.mistakes.append(Mistake(self.shown(self.folder), 1, 1, message, hint="rename it, to workflows for one"))
+
+    def by_name(self) -> dict[str, WorkflowSpec]:
+        workflows: dict[str, WorkflowSpec] = {}
+        for module in self.modules:
+            for spec, place in zip(module.workflows, module.places, strict=True):
+                first = workflows.setdefault(spec.name, spec)
+                if first is not spec:
+                    where = f"{self.shown(first.file)}:{first.line}"
+                    self.mistakes.append(
+                        module.source.mistake(place, f'two workflows are named "{spec.name}"; the other is at {where}')
+                    )
+        return workflows
+
+
+def _imports_of_other_groups(modules: Sequence[Module]) -> list[Mistake]:
+    """A warning for each module that makes a group load workflows of another group, with all that those import."""
+    groups = {module.name: {spec.group for spec in module.workflows} for module in modules if module.workflows}
+    warnings = []
+    for module in modules:
+        own = groups.get(module.name, set())
+        for imported, place in module.imports:
+            others = groups.get(imported, own)
+            if own - others:
+                loader, owner = ", ".join(sorted(own - others)), ", ".join(sorted(others))
+                message = f"workers of {loader} import {imported} too, which is {owner}'s, with everything that it imports"
+                warnings.append(module.source.mistake(place, message, "enqueue the workflow by its name instead"))
+    return warnings
+
+
+def _as_identifier(name: str) -> str:
+    made = "".join(letter if letter.isalnum() or letter == "_" else "_" for letter in name)
+    return made if made.isidentifier() else f"_{made}"

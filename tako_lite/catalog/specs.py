@@ -1,0 +1,69 @@
+"""The catalog: every workflow by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tako_lite.catalog.files import Stamp
+from tako_lite.errors import Mistake, NotFound
+from tako_lite.typed import did_you_mean
+from tako_lite.workflow import WorkflowOptions
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSpec:
+    """A workflow as its source describes it.
+
+    `module` is the name that a worker imports (`workflows.billing.eu.invoice`), `namespace` the sub-package that it is in
+    (`billing.eu`, or empty), `line` that of the `def`.
+    """
+
+    name: str
+    options: WorkflowOptions
+    module: str
+    namespace: str
+    function: str
+    file: Path
+    line: int
+
+    @property
+    def group(self) -> str:
+        """The group that the decorator names."""
+        return self.options.worker
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All workflows under one folder.
+
+    `root` is the folder of tako.toml, `files` the stamp of every Python file that the scan saw, so that a change is noticed
+    without another scan.
+    """
+
+    root: Path
+    workflows: Mapping[str, WorkflowSpec]
+    warnings: tuple[Mistake, ...] = ()
+    files: Mapping[Path, Stamp] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups that decorators name."""
+        return frozenset(spec.group for spec in self.workflows.values())
+
+    def group(self, name: str) -> list[WorkflowSpec]:
+        """The workflows of a group, by name."""
+        return sorted((spec for spec in self.workflows.values() if spec.group == name), key=lambda spec: spec.name)
+
+    def modules(self, group: str) -> list[str]:
+        """The modules that define the workflows of a group: what its workers import."""
+        return sorted({spec.module for spec in self.workflows.values() if spec.group == group})
+
+    def get(self, name: str) -> WorkflowSpec:
+        """The workflow of this name; NotFound (`unknown_workflow`) with a hint if there is none."""
+        spec = self.workflows.get(name)
+        if spec is not None:
+            return spec
+        hint = did_you_mean(name, self.workflows) or "`tako-lite workflows` lists them all"
+        raise NotFound(f'no workflow is named "{name[:128]}"', hint=hint, type="unknown_workflow")

@@ -1,0 +1,66 @@
+"""Which tako.toml is meant: the one that is named, or the nearest one upwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from tako_lite.config.document import shown
+from tako_lite.errors import ConfigError, Mistake
+
+FILE_NAME: Final = "tako.toml"
+
+
+def find_file(start: Path | None = None) -> Path | None:
+    """The tako.toml of `TAKO_CONFIG`, else the nearest one in the current folder and upwards, else None.
+
+    With `start` the search begins there and the environment is not asked.
+    """
+    if start is None and (named := os.environ.get("TAKO_CONFIG")):
+        return _existing(named, " (from TAKO_CONFIG)")
+    folder = start or current_folder()
+    folder = absolute(folder)
+    return next((parent / FILE_NAME for parent in (folder, *folder.parents) if _is_file(parent / FILE_NAME)), None)
+
+
+def locate(config: str | Path | None = None) -> Path | None:
+    """The file that is meant by a path to tako.toml or its folder; by None whatever `find_file` finds.
+
+    ConfigError where a path is given, here or in `TAKO_CONFIG`, and there is no such file.
+    """
+    return find_file() if config is None else _existing(config, "")
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root and without `..`.
+
+    Links are not followed: where `current` is a link to the newest release, the project stays in `current`.
+    """
+    return Path(os.path.normpath(path if path.is_absolute() else current_folder() / path))
+
+
+def current_folder() -> Path:
+    """The current folder; ConfigError if somebody has removed it."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError([Mistake(".", 1, 1, "the current folder does not exist any more")]) from error
+
+
+def _existing(config: str | Path, origin: str) -> Path:
+    if "\0" in str(config):
+        raise ConfigError([Mistake(FILE_NAME, 1, 1, f"a path cannot hold a NUL character{origin}")])
+    path = absolute(Path(config))
+    file = path / FILE_NAME if path.is_dir() else path
+    if not _is_file(file):
+        hint = "give the path of a tako.toml or of the folder that it is in; `tako-lite init` makes one"
+        raise ConfigError([Mistake(shown(file), 1, 1, f"there is no such file{origin}", hint=hint)])
+    return file
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into
+        return False

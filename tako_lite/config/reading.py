@@ -1,0 +1,285 @@
+"""tako.toml → Config, with all mistakes at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tako_lite.config import files, values
+from tako_lite.config.document import Document, did_you_mean, read_document
+from tako_lite.config.settings import (
+    KEEP,
+    SETTINGS,
+    Config,
+    QueueSettings,
+    TablePath,
+    group_settings,
+    label,
+    named_groups,
+)
+from tako_lite.config.values import Reader, shown_name
+from tako_lite.errors import BadInput, ConfigError, Mistake
+
+if TYPE_CHECKING:
+    from tako_lite.config.positions import KeyPath
+
+ROUTING_KEYS: Final = frozenset({"fallback", "wait_timeout", "allowed_tenants"})
+ROUTING_TABLES: Final = frozenset({"defaults", "namespaces", "tenants"})
+RESERVED_NAMES: Final = frozenset({*SETTINGS, *ROUTING_KEYS, "path"})
+"""Keys that can stand in `[workflows]`, and so cannot be names of groups."""
+
+DEFAULT_URL: Final = f"{values.SQLITE}.tako/queue.db"
+DEFAULT_PATH: Final = "workflows"
+
+_ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
+_PROJECT_KEYS: Final = ("name", "queue", "workflows", "servers")
+_QUEUE_KEYS: Final = ("url", "durability", "keep")
+_NO_ROUTING: Final = "routing tables are not supported by this version"
+_ONE_MEGABYTE: Final = 1_000_000
+
+
+def load(config: str | Path | None = None, *, server: str | None = None) -> Config:
+    """The project of a tako.toml or its folder, else of the one that is found; without any, the built-in defaults.
+
+    The server is the one given, else `TAKO_SERVER`, else the host's name. ConfigError carries every mistake.
+    """
+    file = files.locate(config)
+    root = file.parent if file else files.current_folder()
+    document = read_document(file) if file else None
+    named = server or os.environ.get("TAKO_SERVER") or None
+    if named is not None and not values.NAME.fullmatch(named):
+        raise BadInput(f"{shown_name(named)} is not the name of a server", hint=values.NAME_HINT)
+    reading = _Reading(document, root)
+    return reading.config(file, named or os.uname().nodename, server_was_named=named is not None)
+
+
+def _setting_readers(root: Path) -> dict[str, Reader]:
+    return {
+        "workers": values.whole(0, 1000),
+        "max_workers": values.whole(1, 1000),
+        "concurrency": values.whole(1, 10_000),
+        "idle_timeout": values.span(),
+        "max_runs": values.whole(1, 1_000_000_000),
+        "max_memory": values.size(_ONE_MEGABYTE),
+        "drain_timeout": values.span(),
+        "startup_timeout": values.span(0.1),
+        "heartbeat_timeout": values.span(1.0),
+        "max_crashes": values.whole(1, 1_000_000),
+        "nice": values.whole(-20, 19),
+        "python": values.interpreter(root),
+        "description": values.text,
+    }
+
+
+class _Reading:
+    """One pass over a document that collects settings and mistakes."""
+
+    def __init__(self, document: Document | None, root: Path) -> None:
+        self._document = document
+        self._root = root
+        self._readers = _setting_readers(root)
+        self._mistakes: list[Mistake] = []
+        self._tables: dict[TablePath, dict[str, Any]] = {}
+
+    def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
+        project = self._document.tables if self._document else {}
+        for key in project:
+            if key not in _PROJECT_KEYS:
+                self._unknown((key,), _PROJECT_KEYS)
+        name = self._value((), project, "name", values.name) or _name_of(self._root)
+        queue = self._queue(self._table(("queue",), project.get("queue", {})))
+        workflows = self._table(("workflows",), project.get("workflows", {}))
+        path = self._groups(("workflows",), workflows)
+        self._servers(self._table(("servers",), project.get("servers", {})))
+        if self._mistakes:
+            raise ConfigError(sorted(self._mistakes, key=lambda mistake: (mistake.line, mistake.column)))
+        return Config(
+            file=file,
+            root=self._root,
+            name=name,
+            server=server,
+            queue=queue,
+            workflows_path=path or self._root / DEFAULT_PATH,
+            groups={group: group_settings(self._tables, group, server) for group in named_groups(self._tables)},
+            warnings=self._server_warnings(project.get("servers", {}), server) if server_was_named else (),
+            tables=self._tables,
+            document=self._document,
+        )
+
+    def _queue(self, queue: dict[str, Any]) -> QueueSettings:
+        for key in queue:
+            if key not in _QUEUE_KEYS:
+                self._unknown(("queue", key), _QUEUE_KEYS)
+        read_url = values.queue(self._root)
+        url, path = self._value(("queue",), queue, "url", read_url) or read_url(DEFAULT_URL)
+        keep = self._entries(("queue", "keep"), queue.get("keep", {}), values.keep_state)
+        return QueueSettings(
+            url=url,
+            path=path,
+            durability=self._value(("queue",), queue, "durability", values.durability) or "disk",
+            keep={**KEEP, **keep},
+        )
+
+    def _servers(self, servers: dict[str, Any]) -> None:
+        for name, value in servers.items():
+            path = ("servers", name)
+            if not values.NAME.fullmatch(name):
+                self._wrong(path, f"{shown_name(name)} is not a name for a server", values.NAME_HINT, at_key=True)
+                continue
+            server = self._table(path, value)
+            for key, inner in server.items():
+                if key != "workflows":
+                    self._unknown((*path, key), ("workflows",), otherwise=_dotted_name_hint(path, key, inner))
+            if "workflows" in server:
+                workflows = (*path, "workflows")
+                self._groups(workflows, self._table(workflows, server["workflows"]))
+
+    def _groups(self, path: TablePath, table: dict[str, Any]) -> Path | None:
+        """Reads `[workflows]` or a server's: settings that every group inherits, and a table for each group.
+
+        Gives the folder of the workflow files, where it is set; it is the project's, so only `[workflows]` may.
+        """
+        groups = {name: value for name, value in table.items() if isinstance(value, dict) and name not in _ENTRIES}
+        settings = {key: value for key, value in table.items() if key not in groups}
+        folder: Path | None = None
+        if path == ("workflows",):
+            folder = self._value(path, settings, "path", values.folder(self._root))
+            settings.pop("path", None)
+        self._settings(path, settings)
+        for name, value in groups.items():
+            if name in RESERVED_NAMES:
+                message = f"{shown_name(name)} is the name of a setting, so it cannot be the name of a group"
+                self._wrong((*path, name), message, at_key=True)
+            elif not values.NAME.fullmatch(name):
+                message = f"{shown_name(name)} is not a name for a group"
+                self._wrong((*path, name), message, values.NAME_HINT, at_key=True)
+            else:
+                self._settings((*path, name), value)
+        return folder
+
+    def _settings(self, path: TablePath, table: dict[str, Any]) -> None:
+        """Reads the settings that one table says itself, and remembers them under its path."""
+        read: dict[str, Any] = {}
+        for key, value in table.items():
+            if key in _ENTRIES:
+                read[key] = self._entries((*path, key), value, _ENTRIES[key])
+            elif key == "env_pass":
+                read[key] = self._variables((*path, key), value)
+            elif key in self._readers:
+                if (setting := self._value(path, table, key, self._readers[key])) is not None:
+                    read[key] = setting
+            else:
+                self._unknown_setting(path, key, value)
+        if "workers" in read and "max_workers" in read and read["max_workers"] < read["workers"]:
+            message = f"`max_workers` is below `workers`, which is {read['workers']} in the same table"
+            self._wrong((*path, "max_workers"), message)
+        self._tables[path] = read
+
+    def _value(self, path: KeyPath, table: dict[str, Any], key: str, read: Reader) -> Any:
+        """The value of a key, None where it is absent or wrong."""
+        if key not in table:
+            return None
+        try:
+            return read(table[key])
+        except BadInput as error:
+            hint = _environment_hint(path, key) or error.hint
+            self._wrong((*path, key), f"{shown_name(key)}: {error.message}", hint)
+            return None
+
+    def _entries(self, path: KeyPath, value: Any, entry: Callable[[str], Reader]) -> dict[str, Any]:
+        """A table of free names, each checked by the reader that `entry` gives for it."""
+        read: dict[str, Any] = {}
+        for name, inner in self._table(path, value).items():
+            try:
+                reader = entry(name)
+            except BadInput as error:
+                hint = _environment_hint(path, name) or error.hint
+                self._wrong((*path, name), f"{shown_name(name)}: {error.message}", hint, at_key=True)
+                continue
+            before = len(self._mistakes)
+            setting = self._value(path, {name: inner}, name, reader)
+            if len(self._mistakes) == before:
+                read[name] = setting
+        return read
+
+    def _variables(self, path: KeyPath, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            hint = 'write ["NAME", "OTHER_NAME"]'
+            self._wrong(path, f"`env_pass`: must be an array of names, not {values.kind(value)}", hint)
+            return ()
+        read = []
+        for index, name in enumerate(value):
+            try:
+                read.append(values.variable_in_environment(name))
+            except BadInput as error:
+                self._wrong((*path, index), f"`env_pass`: {error.message}", error.hint)
+        return tuple(dict.fromkeys(read))
+
+    def _table(self, path: KeyPath, value: Any) -> dict[str, Any]:
+        """The value if it is a table, else an empty one and a mistake."""
+        if isinstance(value, dict):
+            return value
+        name = shown_name(str(path[-1]))
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            self._wrong(path, f"{name}: must be one table, not an array of tables", "write one pair of brackets")
+        else:
+            self._wrong(path, f"{name}: must be a table, not {values.kind(value)}")
+        return {}
+
+    def _unknown_setting(self, path: TablePath, key: str, value: Any) -> None:
+        shown = shown_name(key)
+        if key == "path":
+            self._wrong((*path, key), "`path`: can only stand in [workflows]", at_key=True)
+        elif key in ROUTING_KEYS:
+            self._wrong((*path, key), f"{shown}: {_NO_ROUTING}", at_key=True)
+        elif path[-1] == "workflows":
+            self._unknown((*path, key), SETTINGS, otherwise=f"a group is a table: {label((*path, 'NAME'))}")
+        else:
+            self._unknown((*path, key), SETTINGS, otherwise=_dotted_name_hint(path, key, value))
+
+    def _unknown(self, path: TablePath, known: Collection[str], *, otherwise: str | None = None) -> None:
+        key = path[-1]
+        if len(path) == 1 and key in ROUTING_TABLES:
+            self._wrong(path, f"{shown_name(key)}: {_NO_ROUTING}", at_key=True)
+            return
+        where = f" in {label(path[:-1])}" if len(path) > 1 else ""
+        hint = did_you_mean(key, known) or otherwise
+        if hint is None and (setting := did_you_mean(key, SETTINGS)):
+            hint = f"{setting} it belongs in [workflows] or in a group's table"
+        hint = hint or f"known keys: {', '.join(known)}"
+        self._wrong(path, f"unknown key {shown_name(key)}{where}", hint, at_key=True)
+
+    def _wrong(self, path: KeyPath, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
+        if self._document is not None:  # without a file there is nothing to be wrong
+            self._mistakes.append(self._document.mistake(path, message, hint, at_key=at_key))
+
+    def _server_warnings(self, servers: dict[str, Any], server: str) -> tuple[Mistake, ...]:
+        """A warning where the server's name looks like a slip for one that the file knows."""
+        hint = None if server in servers else did_you_mean(server, servers)
+        if hint is None or self._document is None:
+            return ()
+        message = f"no table is about the server {shown_name(server)}"
+        return (self._document.mistake(("servers",), message, hint, at_key=True),)
+
+
+def _dotted_name_hint(path: TablePath, key: str, value: Any) -> str | None:
+    """What to do about `[workflows.a.b]`, where a name with a dot may have been meant."""
+    if not isinstance(value, dict) or not values.NAME.fullmatch(key):
+        return None
+    return f"a name with a dot is written in quotes: {label((*path[:-1], f'{path[-1]}.{key}'))}"
+
+
+def _environment_hint(path: KeyPath, key: str) -> str | None:
+    """What to say where `[workflows.env]` was meant as a group."""
+    if key not in SETTINGS or path[-2:] not in (("workflows", "env"), ("workflows", "limits")):
+        return None
+    return f"`{path[-1]}` is a setting that every group inherits, so it cannot be the name of a group"
+
+
+def _name_of(root: Path) -> str:
+    """A project's name out of its folder's."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._")
+    return name[:128] or "app"

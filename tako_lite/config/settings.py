@@ -1,0 +1,171 @@
+"""The settings that tako.toml amounts to, and which table each of them came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tako_lite.config.document import Document, did_you_mean
+from tako_lite.errors import Mistake
+
+DEFAULT_GROUP: Final = "default"
+BUILT_IN: Final = "built-in"
+
+TablePath = tuple[str, ...]
+Tables = Mapping[TablePath, Mapping[str, Any]]
+"""What each table with group settings says itself, by its path: `("servers", "lax", "workflows", "media")`."""
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_DAY: Final = 86_400.0
+KEEP: Final[Mapping[str, float | None]] = {"succeeded": 7 * _DAY, "cancelled": 7 * _DAY, "dead": 90 * _DAY}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """How one worker group runs. Times are seconds, sizes bytes; `max_workers` is never below `workers`."""
+
+    name: str
+    workers: int = 0
+    max_workers: int = 1
+    concurrency: int = 10
+    idle_timeout: float = 300.0
+    max_runs: int | None = None
+    max_memory: int | None = None
+    drain_timeout: float = 30.0
+    startup_timeout: float = 30.0
+    heartbeat_timeout: float = 30.0
+    max_crashes: int = 3
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_pass: tuple[str, ...] = ()
+    nice: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    python: str | None = None
+    description: str | None = None
+
+
+SETTINGS: Final = tuple(setting.name for setting in fields(GroupSettings) if setting.name != "name")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """Where the queue is, how hard it is written, and how long ended runs are kept (None is forever)."""
+
+    url: str
+    path: Path
+    durability: Literal["disk", "process"] = "disk"
+    keep: Mapping[str, float | None] = field(default_factory=lambda: dict(KEEP))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A project as its tako.toml describes it, seen from one server.
+
+    `groups` holds `default` and every group that the file names; `group` also answers for one that only a
+    decorator names. `tables` and `document` are what those answers and the positions of warnings come from.
+    """
+
+    file: Path | None
+    root: Path
+    name: str
+    server: str
+    queue: QueueSettings
+    workflows_path: Path
+    groups: Mapping[str, GroupSettings]
+    warnings: tuple[Mistake, ...] = ()
+    tables: Tables = field(default_factory=dict, repr=False)
+    document: Document | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder with the queue, the sockets and the logs of this project."""
+        return self.root / ".tako"
+
+    def group(self, name: str) -> GroupSettings:
+        """The settings of a group; one without a table of its own inherits them all."""
+        return self.groups.get(name) or group_settings(self.tables, name, self.server)
+
+    def sources(self, name: str) -> Mapping[str, str]:
+        """The table that each setting of a group came from, such as `[workflows.media]` or `built-in`.
+
+        `env` is merged from several tables: the entry names the last, `env.NAME` the one of each variable.
+        """
+        return _resolved(self.tables, name, self.server)[1]
+
+
+def group_settings(tables: Tables, name: str, server: str) -> GroupSettings:
+    """The settings of a group on a server, out of all tables that say something about it."""
+    return GroupSettings(name, **_resolved(tables, name, server)[0])
+
+
+def effective(config: Config, group_names: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Every setting of the groups as JSON can carry it: `{name: {key: {"value": …, "source": …}}}`.
+
+    Durations are seconds and sizes bytes. `env` also has `sources`, the table of each variable.
+    """
+    return {name: _effective_group(config, name) for name in group_names}
+
+
+def unreachable(config: Config, groups_in_use: Collection[str]) -> tuple[Mistake, ...]:
+    """A warning for each group table that no workflow can reach; `default` is always in use."""
+    document = config.document
+    if document is None:
+        return ()
+    used = {*groups_in_use, DEFAULT_GROUP}
+    return tuple(
+        document.mistake(path, f"{label(path)}: no workflow uses this group", did_you_mean(path[-1], used))
+        for path in config.tables
+        if _names_a_group(path) and path[-1] not in used
+    )
+
+
+def named_groups(tables: Tables) -> list[str]:
+    """`default`, then the groups that any table is about, in the order of the file."""
+    return list(dict.fromkeys([DEFAULT_GROUP, *(path[-1] for path in tables if _names_a_group(path))]))
+
+
+def label(path: TablePath) -> str:
+    """A table's path as it stands in the file: `[workflows.media]`."""
+    return "[" + ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in path) + "]"
+
+
+def _precedence(name: str, server: str) -> Iterator[TablePath]:
+    """The tables that a group's settings come from; later ones win."""
+    yield ("workflows",)
+    yield ("workflows", name)
+    yield ("servers", server, "workflows")
+    yield ("servers", server, "workflows", name)
+
+
+def _resolved(tables: Tables, name: str, server: str) -> tuple[dict[str, Any], dict[str, str]]:
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(SETTINGS, BUILT_IN)
+    for path in _precedence(name, server):
+        for key, value in tables.get(path, {}).items():
+            sources[key] = label(path)
+            if key == "env":
+                sources.update({f"env.{variable}": label(path) for variable in value})
+                value = {**values.get("env", {}), **value}
+            values[key] = value
+    if values.get("workers", 0) > values.get("max_workers", 1):
+        values["max_workers"] = values["workers"]
+        sources["max_workers"] = sources["workers"]
+    return values, sources
+
+
+def _effective_group(config: Config, name: str) -> dict[str, dict[str, Any]]:
+    settings, sources = config.group(name), config.sources(name)
+    shown: dict[str, dict[str, Any]] = {}
+    for key in SETTINGS:
+        value = getattr(settings, key)
+        if isinstance(value, tuple):
+            value = list(value)
+        shown[key] = {"value": value, "source": sources[key]}
+    shown["env"]["sources"] = {variable: sources[f"env.{variable}"] for variable in settings.env}
+    return shown
+
+
+def _names_a_group(path: TablePath) -> bool:
+    return len(path) == (2 if path[0] == "workflows" else 4)

@@ -1,0 +1,211 @@
+"""What each key of tako.toml accepts: readers that turn a TOML value into ours or raise BadInput."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tako_lite.config.document import did_you_mean
+from tako_lite.errors import BadInput
+from tako_lite.states import RUN_STATES, TERMINAL
+from tako_lite.units import duration_text, parse_duration, parse_size, size_text
+
+Reader = Callable[[Any], Any]
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME_HINT: Final = "names have 1 to 128 letters, digits, dots, hyphens and underscores, and start with a letter or digit"
+RLIMITS: Final = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
+DURABILITIES: Final = ("disk", "process")
+SQLITE: Final = "sqlite:///"
+
+_COUNTS: Final = frozenset({"nofile", "nproc"})
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIZE_HINT: Final = 'write a number with a unit, such as "512MB"'
+_LONGEST_SHOWN: Final = 60
+_LARGEST_ECHOED: Final = 10**9
+"""Numbers above it do not come back in a hint; Python refuses to print very long ones at all."""
+
+
+def whole(low: int, high: int) -> Reader:
+    """Accepts a whole number between the two."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            digits = isinstance(value, str) and value.isdecimal() and len(value) < 20
+            hint = f"write {value}, without quotes" if digits else None
+            raise BadInput(f"must be a whole number, not {kind(value)}", hint=hint)
+        if not low <= value <= high:
+            raise BadInput(f"must be {low} or more" if value < low else f"must be {high} or less")
+        return value
+
+    return read
+
+
+def span(low: float = 0.0) -> Reader:
+    """Accepts a duration with a unit, of at least so many seconds, and gives seconds."""
+
+    def read(value: Any) -> float:
+        if not isinstance(value, str):
+            number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST_ECHOED
+            hint = f'write "{value}s" for seconds' if number else 'such as "30s" or "5m"'
+            raise BadInput(f"must be a duration in quotes with a unit, not {kind(value)}", hint=hint)
+        seconds = parse_duration(value)
+        if seconds < low:
+            raise BadInput(f"must be {duration_text(low)} or more")
+        return seconds
+
+    return read
+
+
+def size(low: int) -> Reader:
+    """Accepts a size with a unit, of at least so many bytes, and gives bytes."""
+
+    def read(value: Any) -> int:
+        if not isinstance(value, str):
+            raise BadInput(f"must be a size in quotes with a unit, not {kind(value)}", hint=_SIZE_HINT)
+        count = parse_size(value)
+        if count < low:
+            raise BadInput(f"must be {size_text(low)} or more")
+        return count
+
+    return read
+
+
+def text(value: Any) -> str:
+    """Accepts text that is neither empty nor holds a NUL."""
+    if not isinstance(value, str):
+        raise BadInput(f"must be text, not {kind(value)}")
+    if not value.strip():
+        raise BadInput("must not be empty")
+    if "\0" in value:
+        raise BadInput("must not hold a NUL character")
+    return value
+
+
+def name(value: Any) -> str:
+    """Accepts text that fits the pattern of names."""
+    if not NAME.fullmatch(text(value)):
+        raise BadInput("is not a name", hint=NAME_HINT)
+    return str(value)
+
+
+def folder(root: Path) -> Reader:
+    """Accepts the path of a folder or file, and gives it absolute; `~` is the home folder."""
+    return lambda value: located(text(value), root)
+
+
+def interpreter(root: Path) -> Reader:
+    """Accepts a Python: a name to look up in PATH, or a path, which is made absolute."""
+    return lambda value: str(located(value, root)) if "/" in text(value) else value
+
+
+def queue(root: Path) -> Reader:
+    """Accepts the address of the queue, today that of a SQLite file, and gives it with the absolute path."""
+    return lambda value: (url := _queue_url(value), located(url.removeprefix(SQLITE), root))
+
+
+def _queue_url(value: Any) -> str:
+    url = text(value)
+    if not url.startswith(SQLITE):
+        hint = f'write "{SQLITE}" and a path; four slashes begin an absolute one'
+        raise BadInput("only SQLite files are supported by this version", hint=hint)
+    path = url.removeprefix(SQLITE)
+    if not path or path.endswith("/"):
+        raise BadInput("names no file", hint=f'such as "{SQLITE}.tako/queue.db"')
+    if path == ":memory:":
+        raise BadInput("the queue must be a file: in memory it would not outlive the daemon")
+    if "?" in path or "#" in path:
+        raise BadInput("options behind `?` or `#` are not supported")
+    return url
+
+
+def durability(value: Any) -> str:
+    """Accepts "disk" or "process"."""
+    if value not in DURABILITIES:
+        near = did_you_mean(value, DURABILITIES) if isinstance(value, str) else None
+        raise BadInput('must be "disk" or "process"', hint=near)
+    return str(value)
+
+
+def keep_state(state: str) -> Reader:
+    """The reader for how long runs of a state are kept; `"forever"` gives None."""
+    if state not in TERMINAL:
+        if state in RUN_STATES:
+            raise BadInput(f"{shown_name(state)} runs are not over, so they are always kept")
+        states = ", ".join(sorted(TERMINAL))
+        raise BadInput("is not a state in which runs end", hint=did_you_mean(state, TERMINAL) or f"those are: {states}")
+    at_least_one_second = span(1.0)
+    return lambda value: None if value == "forever" else at_least_one_second(value)
+
+
+def variable(variable_name: str) -> Reader:
+    """The reader for the value of an environment variable."""
+    variable_in_environment(variable_name)
+    return _variable_value
+
+
+def variable_in_environment(value: Any) -> str:
+    """Accepts the name of an environment variable."""
+    if not _VARIABLE.fullmatch(text(value)):
+        raise BadInput(
+            "is not the name of an environment variable",
+            hint="letters, digits and underscores, not beginning with a digit",
+        )
+    return str(value)
+
+
+def _variable_value(value: Any) -> str:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise BadInput("must not hold a NUL character")
+        return value
+    hint = (
+        f'write "{value}"' if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST_ECHOED else None
+    )
+    raise BadInput(f"must be text, not {kind(value)}", hint=hint)
+
+
+def limit(limit_name: str) -> Reader:
+    """The reader for a resource limit: a count, bytes or, for `cpu`, seconds."""
+    if limit_name not in RLIMITS:
+        hint = did_you_mean(limit_name, RLIMITS) or f"those are: {', '.join(RLIMITS)}"
+        raise BadInput("is not a resource limit", hint=hint)
+    number = whole(0, 1 << 60)
+    if limit_name in _COUNTS:
+        return number
+    if limit_name == "cpu":
+        longest = span(1.0)
+        return lambda value: math.ceil(longest(value)) if isinstance(value, str) else number(value)
+    length = size(0)
+    return lambda value: length(value) if isinstance(value, str) else number(value)
+
+
+def located(path: str, root: Path) -> Path:
+    """The path, absolute: relative ones start at the folder of tako.toml, `~` at the home folder."""
+    try:
+        return Path(os.path.normpath(root / Path(path).expanduser()))
+    except RuntimeError as error:
+        raise BadInput("the home folder that `~` stands for is not known") from error
+
+
+def kind(value: object) -> str:
+    """What a TOML value is, in a word for people."""
+    kinds: tuple[tuple[type, str], ...] = (
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number with a fraction"),
+        (str, "text"),
+        (list, "an array"),
+        (dict, "a table"),
+    )
+    return next((word for type_, word in kinds if isinstance(value, type_)), "a date or time")
+
+
+def shown_name(name: str) -> str:
+    """A name from the file in backticks, short and with nothing in it that a terminal would obey."""
+    plain = "".join(character if character.isprintable() else "?" for character in name)
+    return f"`{plain if len(plain) <= _LONGEST_SHOWN else plain[:_LONGEST_SHOWN] + '…'}`"

@@ -1,0 +1,254 @@
+"""Frozen records that cross layers, and the ids of runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from tako_lite.clock import iso
+from tako_lite.states import RunState
+
+SCHEMA: Final = 1
+"""The number that every JSON document of ours carries; keys may be added under it, never renamed."""
+
+
+class NewRun(NamedTuple):
+    """A run to be stored. `payload` is JSON text, times are milliseconds since 1970, `priority` seconds of head start."""
+
+    id: str
+    workflow: str
+    group: str
+    group_source: str
+    payload: str
+    run_at: int
+    priority: int
+    max_attempts: int
+    unique_key: str | None = None
+    parent: str | None = None
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What became of an enqueue. `deduplicated` means that a live run had the unique key, or the id was known already."""
+
+    id: str
+    state: RunState
+    group: str
+    deduplicated: bool = False
+    warning: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "id": self.id,
+            "state": self.state,
+            "group": self.group,
+            "deduplicated": self.deduplicated,
+            "warning": self.warning,
+        }
+
+
+class Claimed(NamedTuple):
+    """A run that was claimed for a worker. `stored` are its steps so far: name, state, JSON text, tries."""
+
+    id: str
+    workflow: str
+    token: int
+    attempts: int
+    max_attempts: int
+    crashes: int
+    parent: str | None
+    payload: str
+    stored: tuple[tuple[str, str, str | None, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run or a step did not succeed; `reason` is one of the few words that the docs list, such as `crashed`."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    reason: str | None = None
+
+    def as_text(self) -> str:
+        return json.dumps(self.as_json(), ensure_ascii=False)
+
+    def as_json(self) -> dict[str, str | None]:
+        return {"type": self.type, "message": self.message, "traceback": self.traceback, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stored step of a run."""
+
+    name: str
+    state: str
+    result: Any
+    attempts: int
+    started_at: int
+    finished_at: int | None
+    error: dict[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.state,
+            "result": self.result,
+            "attempts": self.attempts,
+            "started_at": iso(self.started_at),
+            "finished_at": iso(self.finished_at),
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it is stored."""
+
+    id: str
+    workflow: str
+    group: str
+    group_source: str
+    state: RunState
+    attempts: int
+    max_attempts: int
+    crashes: int
+    priority: int
+    payload: Any
+    result: Any
+    error: dict[str, Any] | None
+    unique_key: str | None
+    parent: str | None
+    tenant: str | None
+    created_at: int
+    run_at: int
+    started_at: int | None
+    finished_at: int | None
+    server: str | None
+    worker_pid: int | None
+    claim_token: int
+    hold: str | None
+    cancel_requested: bool
+    progress: float | None
+    progress_note: str | None
+    steps: tuple[Step, ...] | None = None
+    waits: tuple[Wait, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of `show`, and without `steps` that of `runs`."""
+        shape: dict[str, Any] = {
+            "id": self.id,
+            "workflow": self.workflow,
+            "group": self.group,
+            "group_source": self.group_source,
+            "state": self.state,
+            "attempts": self.attempts,
+            "max_attempts": self.max_attempts,
+            "crashes": self.crashes,
+            "priority": self.priority,
+            "payload": self.payload,
+            "result": self.result,
+            "error": self.error,
+            "unique_key": self.unique_key,
+            "parent": self.parent,
+            "tenant": self.tenant,
+            "created_at": iso(self.created_at),
+            "run_at": iso(self.run_at),
+            "started_at": iso(self.started_at),
+            "finished_at": iso(self.finished_at),
+            "server": self.server,
+            "worker_pid": self.worker_pid,
+            "progress": self.progress,
+            "progress_note": self.progress_note,
+            "cancel_requested": self.cancel_requested,
+        }
+        if self.steps is not None:
+            shape["steps"] = [step.as_json() for step in self.steps]
+            shape["waits"] = [wait.as_json() for wait in self.waits]
+        return shape
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a run waits for: `kind` is `sleep`, `signal`, `child` or `retry`; `key` an event's name or a child's id."""
+
+    name: str
+    kind: str
+    key: str | None
+    wake_at: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "kind": self.kind, "key": self.key, "wake_at": iso(self.wake_at)}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A cron expression that creates runs of a workflow."""
+
+    workflow: str
+    cron: str
+    timezone: str
+    catch_up: str
+    next_at: int | None
+    last_at: int | None
+    paused: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "workflow": self.workflow,
+            "cron": self.cron,
+            "timezone": self.timezone,
+            "catch_up": self.catch_up,
+            "next_at": iso(self.next_at),
+            "last_at": iso(self.last_at),
+            "paused": self.paused,
+        }
+
+
+class _Ids:
+    """Makes UUIDv7 (RFC 9562 §5.7): increasing within a process, safe across threads and forks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+
+    def make(self, count: int) -> list[str]:
+        now = time.time_ns() // 1_000_000 << 12
+        with self._lock:
+            first = max(now, self._last + 1)
+            self._last = first + count - 1
+        random = os.urandom(8 * count).hex()
+        return [
+            self._text(stamp, random[index * 16 : index * 16 + 16])
+            for index, stamp in zip(itertools.count(), range(first, first + count), strict=False)
+        ]
+
+    @staticmethod
+    def _text(stamp: int, random: str) -> str:
+        time_part = f"{stamp >> 12:012x}"
+        variant = "89ab"[int(random[0], 16) & 3]
+        return f"{time_part[:8]}-{time_part[8:]}-7{stamp & 0xFFF:03x}-{variant}{random[1:4]}-{random[4:]}"
+
+
+_ids = _Ids()
+
+
+def new_ids(count: int) -> list[str]:
+    """Ids for `count` runs, in increasing order."""
+    return _ids.make(count)
+
+
+def new_id() -> str:
+    """An id for one run: a UUIDv7, so that ids sort by the time they were made."""
+    return _ids.make(1)[0]

@@ -1,0 +1,168 @@
+"""From an annotation to the reader that it means."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from tako_lite.errors import BadInput
+from tako_lite.typed.containers import list_of, object_of, tuple_of
+from tako_lite.typed.reader import Problems, Reader, worded
+from tako_lite.typed.records import (
+    dataclass_reader,
+    is_model,
+    is_struct,
+    is_typed_dict,
+    model_reader,
+    struct_reader,
+    typed_dict_reader,
+)
+from tako_lite.typed.values import ANYTHING, SCALARS, choice, from_text, text_form, union
+
+_WRAPPERS: Final = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final)
+_LISTS: Final = frozenset({"list", "Sequence", "MutableSequence", "Iterable", "Collection"})
+_SETS: Final[dict[str, Callable[[list[Any]], Any]]] = {
+    "set": set,
+    "Set": set,
+    "MutableSet": set,
+    "frozenset": frozenset,
+}
+_DICTS: Final = frozenset({"dict", "Mapping", "MutableMapping"})
+_NEVER_KEYS: Final = (int, float, bool, None, type(None))
+
+_Building = dict[Any, Reader]
+"""Readers of records that are being compiled, so that a record may contain itself."""
+
+
+def convert(value: Any, annotation: Any, where: str = "payload") -> Any:
+    """The JSON value as what the annotation says; BadInput names every field that does not fit."""
+    return converter(annotation, where)(value)
+
+
+def converter(annotation: Any, where: str = "payload") -> Callable[[Any], Any]:
+    """A function that does `convert` for this annotation. BadInput at once if JSON cannot mean the annotation."""
+    try:
+        reader = _compiled(annotation)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error.message}", hint=error.hint) from None
+
+    def read(value: Any) -> Any:
+        problems: Problems = []
+        made = reader.read(value, problems)
+        if problems:
+            raise BadInput(worded(problems, where))
+        return made
+
+    return read
+
+
+def _compiled(annotation: Any) -> Reader:
+    try:
+        hash(annotation)
+    except TypeError:  # Annotated[int, []] has no hash to be remembered by
+        return _compile(annotation, {})
+    # `str | Path` equals `Path | str`, but the first member that fits is what is meant: the text tells them apart.
+    return _remembered(annotation, "" if isinstance(annotation, type) else repr(annotation))
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(annotation: Any, text: str) -> Reader:
+    return _compile(annotation, {})
+
+
+def _compile(annotation: Any, building: _Building) -> Reader:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None:
+        return _compile_simple(annotation, building)
+    if origin in _WRAPPERS:
+        return _compile(arguments[0], building)
+    if origin is typing.Literal:
+        return choice(arguments, "the literal")
+    if origin in (typing.Union, types.UnionType):
+        return union([_compile(member, building) for member in arguments])
+    if isinstance(origin, type):
+        if is_model(origin):
+            return model_reader(annotation)
+        if is_struct(origin):
+            return struct_reader(annotation)
+        return _container(origin, arguments, building) or _refuse(annotation)
+    return _refuse(annotation)
+
+
+def _compile_simple(annotation: Any, building: _Building) -> Reader:
+    """The reader of an annotation without brackets."""
+    if annotation is Any or annotation is object:
+        return ANYTHING
+    if type(annotation).__hash__ is None:
+        return _refuse(annotation)
+    if annotation in SCALARS:
+        return SCALARS[annotation]
+    if annotation in building:
+        return building[annotation]
+    if isinstance(annotation, type):
+        return _class(annotation, building) or _container(annotation, (), building) or _refuse(annotation)
+    if hasattr(annotation, "__supertype__"):  # a NewType
+        return _compile(annotation.__supertype__, building)
+    if hasattr(annotation, "__value__"):  # `type X = …` of Python 3.12, which may name itself
+        return _recursive(annotation, building, lambda: _compile(annotation.__value__, building))
+    return _refuse(annotation)
+
+
+def _class(kind: type, building: _Building) -> Reader | None:
+    if is_model(kind):
+        return model_reader(kind)
+    if is_struct(kind):
+        return struct_reader(kind)
+    if is_typed_dict(kind):
+        return _recursive(kind, building, lambda: typed_dict_reader(kind, functools.partial(_compile, building=building)))
+    if dataclasses.is_dataclass(kind):
+        return _recursive(kind, building, lambda: dataclass_reader(kind, functools.partial(_compile, building=building)))
+    if issubclass(kind, Enum):
+        return choice(tuple(kind), kind.__name__)
+    form = text_form(kind)
+    return None if form is None else from_text(kind, form)
+
+
+def _recursive(annotation: Any, building: _Building, compile_it: Callable[[], Reader]) -> Reader:
+    """Compile what may contain itself: inside of it, the reader that is not there yet is looked up for each value."""
+    made: Reader
+    building[annotation] = Reader(annotation.__name__, lambda value, problems: made.read(value, problems))
+    made = building[annotation] = compile_it()
+    return made
+
+
+def _container(kind: type, arguments: tuple[Any, ...], building: _Building) -> Reader | None:
+    if kind.__module__ not in ("builtins", "collections.abc"):
+        return None
+    name = kind.__name__
+    if name == "tuple" and arguments and arguments[-1] is not Ellipsis:
+        return tuple_of([_compile(argument, building) for argument in arguments])
+    if name in _DICTS:
+        return _object(arguments, building)
+    make = tuple if name == "tuple" else _SETS.get(name)
+    if make is None and name not in _LISTS:
+        return None
+    return list_of(_compile(arguments[0], building) if arguments else ANYTHING, make)
+
+
+def _object(arguments: tuple[Any, ...], building: _Building) -> Reader:
+    key, value = arguments or (Any, Any)
+    if key in _NEVER_KEYS:
+        raise BadInput(f"the keys of a JSON object are text, not {getattr(key, '__name__', key)}", hint="write dict[str, …]")
+    # Keys are text in all JSON, so they are looked at only where they are to become something else.
+    return object_of(ANYTHING if key in (str, Any) else _compile(key, building), _compile(value, building))
+
+
+def _refuse(annotation: Any) -> Reader:
+    if isinstance(annotation, str):
+        raise BadInput(f'the annotation "{annotation}" is not resolved', hint="import what it names at run time")
+    name = annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+    raise BadInput(
+        f"{name} cannot be made from JSON",
+        hint="annotate with a dataclass, a TypedDict, a pydantic model, a msgspec.Struct, a plain JSON type or Any",
+    )

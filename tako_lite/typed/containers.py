@@ -1,0 +1,89 @@
+"""Readers of lists, sets, tuples and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tako_lite.typed.reader import MOST_PROBLEMS, Problems, Reader, inside, misfit, place
+from tako_lite.typed.values import ANYTHING
+
+OBJECT = "an object"
+
+
+def list_of(item: Reader, make: Callable[[list[Any]], Any] | None = None) -> Reader:
+    """A JSON list whose elements all fit `item`; `make` turns it into a set or a tuple."""
+    expected = "list" if item is ANYTHING else f"list[{item.expected}]"
+
+    def read(value: Any, problems: Problems) -> Any:
+        if value.__class__ is not list:
+            misfit(problems, expected, value)
+            return value
+        if item is ANYTHING and make is None:
+            return value
+        start = len(problems)
+        made = []
+        for index, element in enumerate(value):
+            mark = len(problems)
+            made.append(item.read(element, problems))
+            if len(problems) > mark:
+                inside(problems, mark, f"[{index}]")
+                if len(problems) >= MOST_PROBLEMS:
+                    break
+        return made if make is None or len(problems) > start else _made(make, made, problems)
+
+    return Reader(expected, read)
+
+
+def _made(make: Callable[[list[Any]], Any], items: list[Any], problems: Problems) -> Any:
+    try:
+        return make(items)
+    except TypeError as error:  # a set of what cannot be in one
+        problems.append(("", str(error)))
+        return items
+
+
+def tuple_of(items: list[Reader]) -> Reader:
+    """A JSON list of exactly these elements."""
+    expected = f"a list of {len(items)}"
+
+    def read(value: Any, problems: Problems) -> Any:
+        if value.__class__ is not list:
+            misfit(problems, expected, value)
+            return value
+        if len(value) != len(items):
+            problems.append(("", f"expected {expected}, got {len(value)}"))
+            return value
+        made = []
+        for index, (item, element) in enumerate(zip(items, value, strict=True)):
+            mark = len(problems)
+            made.append(item.read(element, problems))
+            if len(problems) > mark:
+                inside(problems, mark, f"[{index}]")
+        return tuple(made)
+
+    return Reader(expected, read)
+
+
+def object_of(key: Reader, item: Reader) -> Reader:
+    """A JSON object with keys and values of these kinds."""
+
+    def read(value: Any, problems: Problems) -> Any:
+        if value.__class__ is not dict:
+            misfit(problems, OBJECT, value)
+            return value
+        if key is ANYTHING and item is ANYTHING:
+            return value
+        made = {}
+        for name, element in value.items():
+            mark = len(problems)
+            made_key, made_item = key.read(name, problems), item.read(element, problems)
+            if len(problems) == mark:
+                made[made_key] = made_item
+                continue
+            inside(problems, mark, place(name))
+            if len(problems) >= MOST_PROBLEMS:
+                break
+        return made
+
+    return Reader(OBJECT, read)

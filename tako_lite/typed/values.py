@@ -1,0 +1,129 @@
+"""Readers of single values: numbers, text, choices, unions, and what JSON carries as text."""
+
+from __future__ import annotations
+
+import functools
+from enum import Enum
+from typing import Any, Final
+
+from tako_lite.errors import BadInput
+from tako_lite.typed.reader import Problems, Reader, literal, misfit
+
+_MOST_WORDS: Final = 12
+
+
+def _scalar(kind: type, name: str) -> Reader:
+    def read(value: Any, problems: Problems) -> Any:
+        if value.__class__ is not kind:  # a bool is an instance of int, and not meant
+            misfit(problems, name, value)
+        return value
+
+    return Reader(name, read)
+
+
+def _read_float(value: Any, problems: Problems) -> Any:
+    if value.__class__ is float:
+        return value
+    if value.__class__ is not int:
+        misfit(problems, "float", value)
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        problems.append(("", "the number is too large for a float"))
+        return value
+
+
+ANYTHING: Final = Reader("anything", lambda value, problems: value)
+NULL: Final = _scalar(type(None), "null")
+SCALARS: Final[dict[Any, Reader]] = {
+    str: _scalar(str, "str"),
+    int: _scalar(int, "int"),
+    float: Reader("float", _read_float),
+    bool: _scalar(bool, "bool"),
+    None: NULL,
+    type(None): NULL,
+}
+
+
+def choice(members: tuple[Any, ...], name: str) -> Reader:
+    """One of the values of a Literal or an Enum. Types count: 1 is not True."""
+    table = {}
+    for member in members:
+        value = member.value if isinstance(member, Enum) else member
+        if not isinstance(value, str | int | float | None):
+            raise BadInput(f"{name} has the value {value!r}, which JSON cannot carry")
+        table[value.__class__, value] = member
+    words = [literal(value) for _, value in table]
+    expected = " or ".join([*words[:_MOST_WORDS], *(["…"] if len(words) > _MOST_WORDS else [])])
+
+    def read(value: Any, problems: Problems) -> Any:
+        if not isinstance(value, list | dict) and (value.__class__, value) in table:
+            return table[value.__class__, value]
+        misfit(problems, expected, value)
+        return value
+
+    return Reader(expected, read)
+
+
+def union(members: list[Reader]) -> Reader:
+    """The first member that fits. If none does and only one is not null, the message says why that one does not."""
+    expected = " or ".join(dict.fromkeys(member.expected for member in members))
+    real = [member for member in members if member is not NULL]
+
+    def read(value: Any, problems: Problems) -> Any:
+        deeper: Problems = []
+        for member in members:
+            found: Problems = []
+            made = member.read(value, found)
+            if not found:
+                return made
+            if len(real) == 1 and any(path for path, _ in found):
+                deeper = found
+        if deeper:
+            problems += deeper
+        else:
+            misfit(problems, expected, value)
+        return value
+
+    return Reader(expected, read)
+
+
+_TEXT: Final = {
+    ("datetime", "datetime"): "an ISO-8601 date and time",
+    ("datetime", "date"): "an ISO-8601 date",
+    ("datetime", "time"): "an ISO-8601 time of day",
+    ("uuid", "UUID"): "a UUID",
+    ("decimal", "Decimal"): "a decimal number as text",
+    ("pathlib", "PurePath"): "a path",
+}
+
+
+def text_form(kind: type) -> str | None:
+    """What JSON has, in words, for a class of the standard library that it carries as text.
+
+    Found by name, so that none of their modules is imported for it.
+    """
+    for base in kind.__mro__:
+        form = _TEXT.get((base.__module__.partition(".")[0], base.__name__))
+        if form is not None:
+            return form
+    return None
+
+
+def from_text(kind: type, form: str) -> Reader:
+    """Dates and times in ISO-8601, UUIDs, decimals (an integer will do) and paths."""
+    return Reader(form, functools.partial(_read_text, kind, form))
+
+
+def _read_text(kind: Any, form: str, value: Any, problems: Problems) -> Any:
+    decimal = form == _TEXT["decimal", "Decimal"]
+    if value.__class__ is str or (decimal and value.__class__ is int):
+        try:
+            made = kind.fromisoformat(value) if hasattr(kind, "fromisoformat") else kind(value)
+            if not decimal or made.is_finite():
+                return made
+        except (ValueError, ArithmeticError):
+            pass  # said below, like every other misfit
+    misfit(problems, form, value)
+    return value

@@ -1,0 +1,226 @@
+"""JSON at the edge: values, frames and their limits.
+
+A *value* is a payload, a result, a step value or a signal's payload. It is checked once, where it enters, and then carried as
+text. A *frame* is one JSON object on a line of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from tako_lite.errors import BadInput, NotJson, ProtocolError, TooLarge
+
+PROTOCOL: Final = 1
+MAX_VALUE: Final = 1024 * 1024
+MAX_FRAME: Final = 2 * 1024 * 1024
+MAX_LINK_FRAME: Final = 16 * 1024 * 1024
+"""Between daemon and worker: many values share a frame, and each is text inside of text there."""
+MAX_DEPTH: Final = 64
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def encode_value(value: Any, what: str = "value") -> str:
+    """The JSON text of a value; `what` names it in errors.
+
+    Raises NotJson for what JSON cannot carry (with the place in the value), TooLarge over 1 MiB.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size = len(text) if text.isascii() else len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _not_json(value, what, error) from None
+    if size > MAX_VALUE:
+        raise TooLarge(
+            f"{what} is {size:,} bytes of JSON; the limit is {MAX_VALUE:,}",
+            hint="store the data elsewhere and pass a path or a key",
+        )
+    if _too_deep(text):
+        raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
+    return text
+
+
+def decode_value(text: str) -> Any:
+    """The value of text that `encode_value` made."""
+    return json.loads(text)
+
+
+def round_trip(value: Any, what: str = "value") -> tuple[str, Any]:
+    """The JSON text of a value and what a later attempt will read from it: a tuple comes back as a list."""
+    text = encode_value(value, what)
+    if value is None or value.__class__ in _PLAIN:
+        return text, value
+    return text, json.loads(text)
+
+
+_PLAIN = frozenset({str, int, float, bool})
+
+
+def parse_value(text: str | bytes, what: str = "payload") -> Any:
+    """The value of JSON text from outside. Raises BadInput for all that is not strict JSON."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return _strict(raw, what, MAX_VALUE)
+
+
+def encode_frame(frame: Any) -> bytes:
+    """One object as a line."""
+    return json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_frame(line: bytes) -> dict[str, Any]:
+    """The object on a line from outside. Raises BadInput for all that is not one strict JSON object."""
+    frame = _strict(line, "frame", MAX_FRAME)
+    if not isinstance(frame, dict):
+        raise BadInput(f"a frame is a JSON object, not {_kind(frame)}")
+    return frame
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if it is one: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`."""
+    if not NAME.match(name):
+        raise BadInput(
+            f"{what} {printable(name[:60])!r} is not a name",
+            hint="names are 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit",
+        )
+    return name
+
+
+def printable(text: str) -> str:
+    """Text from users made safe for a terminal: control characters become visible escapes; newlines and tabs stay."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+class LineReader:
+    """Cuts a byte stream into lines, none longer than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are complete now, without their newline. Raises ProtocolError over the limit."""
+        *lines, rest = data.split(b"\n")
+        if lines and self._parts:
+            lines[0] = b"".join([*self._parts, lines[0]])
+            self._parts, self._size = [], 0
+        if rest:
+            self._parts.append(rest)
+            self._size += len(rest)
+        if self._size > self._limit or any(len(line) > self._limit for line in lines):
+            raise ProtocolError(f"a frame is longer than {self._limit:,} bytes")
+        return lines
+
+
+def _strict(raw: bytes, what: str, limit: int) -> Any:
+    if len(raw) > limit:
+        raise TooLarge(f"{what} is {len(raw):,} bytes; the limit is {limit:,}")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
+    if _too_deep(raw):
+        raise BadInput(f"{what} is nested more than {MAX_DEPTH} levels deep")
+    try:
+        value = _DECODER.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{what} has a lone surrogate") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{what} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{what} is not JSON: {error}") from None
+    return value
+
+
+def _too_deep(text: str | bytes) -> bool:
+    """Whether brackets nest over the limit, without decoding: innermost pairs are taken away level by level."""
+    if isinstance(text, str):
+        if text.count("[") + text.count("{") <= MAX_DEPTH:
+            return False
+        text = text.encode("utf-8", "surrogatepass")
+    elif text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRINGS.sub(b"", text).translate(None, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(brackets):
+            return False  # unbalanced: the decoder says where
+        brackets = shorter
+    return bool(brackets)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {printable(twice[:60])!r} stands twice in one object")
+    return made
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {digits[:40]} is out of range")
+    return number
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _not_json(value: Any, what: str, error: Exception) -> NotJson:
+    if isinstance(error, RecursionError) or "Circular" in str(error):
+        return NotJson(f"{what} contains itself or is nested too deep for JSON")
+    place, culprit = _find(value, what, _is_culprit) or (what, value)
+    hint = "values are JSON: text, numbers, booleans, null, lists and objects"
+    if isinstance(culprit, bytes | bytearray | memoryview):
+        hint = "write the bytes to a file and return its path"
+    return NotJson(f"{place} is {_kind(culprit)}, which JSON cannot carry", hint=hint)
+
+
+def _is_culprit(value: Any) -> bool:
+    if isinstance(value, float):
+        return value != value or value in (float("inf"), float("-inf"))
+    if isinstance(value, str):
+        return any("\ud800" <= letter <= "\udfff" for letter in value)
+    return not (value is None or isinstance(value, bool | int | dict | list | tuple))
+
+
+def _find(value: Any, place: str, wanted: Callable[[Any], bool]) -> tuple[str, Any] | None:
+    if wanted(value):
+        return place, value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str | int | float | bool | None) or wanted(key):
+                return f"a key of {place}", key
+            if found := _find(item, f"{place}.{key}", wanted):
+                return found
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if found := _find(item, f"{place}[{index}]", wanted):
+                return found
+    return None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, float) and value != value:
+        return "NaN"
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "an infinite number"
+    if isinstance(value, str):
+        return "text with a lone surrogate" if _is_culprit(value) else "text"
+    return f"of type {type(value).__name__}"

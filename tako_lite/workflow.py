@@ -1,0 +1,309 @@
+"""The `@workflow` decorator, its options, and the typed handle that it makes of a handler."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
+
+from tako_lite.backoff import Backoff
+from tako_lite.errors import BadInput
+from tako_lite.units import duration
+from tako_lite.wire import NAME
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+    from typing import TypeAlias, Unpack
+
+    from tako_lite.records import Enqueued
+
+    Duration: TypeAlias = float | timedelta | str
+
+CatchUp = Literal["latest", "none", "all"]
+Fallback = Literal["wait", "fail", "cancel", "ignore"]
+
+NAME_HINT: Final = "names are 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit"
+DEFAULT_BACKOFF: Final = Backoff()
+MAX_RETRIES: Final = 1_000_000
+MAX_PRIORITY: Final = 1_000_000_000
+LATER: Final = frozenset({"limit", "on_limit", "limit_key", "rate", "namespace"})
+"""Options that are decided but not in this version."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowOptions:
+    """What the decorator says about a workflow. `timeout` and `priority` are seconds."""
+
+    worker: str = "default"
+    retries: int = 2
+    backoff: Backoff = DEFAULT_BACKOFF
+    timeout: float | None = None
+    schedule: str | None = None
+    timezone: str = "UTC"
+    catch_up: CatchUp = "latest"
+    priority: int = 0
+    fallback: Fallback | None = None
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of `enqueue`; `id` is a UUID of your own, so that a retry never makes a second run."""
+
+    unique_key: str | None
+    delay: Duration | None
+    at: datetime | str | None
+    priority: int
+    retries: int | None
+    worker: str | None
+    id: str | None
+
+
+class _TakesNothing(Protocol):
+    def __call__(self) -> Any: ...
+
+
+class _TakesPayload(Protocol[T_contra]):
+    def __call__(self, payload: T_contra, /) -> Any: ...
+
+
+class _TakesPayloadAndStep(Protocol[T_contra]):
+    def __call__(self, payload: T_contra, step: Any, /) -> Any: ...
+
+
+class Workflow(Generic[P, R_co]):
+    """A workflow: its name, its options and the handler, with ways to enqueue it.
+
+    Calling it calls the handler, as if it were not decorated. Nothing is registered anywhere: a loader finds the
+    workflows of a module in its namespace.
+    """
+
+    def __init__(self, name: str, options: WorkflowOptions, function: Callable[P, R_co]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = name
+        self.options = options
+        self.function = function
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name} (group {self.options.worker})>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return self.function(*args, **kwargs)
+
+    # The payload's type is read off the handler by matching `self` with what it takes; both mypy and pyright do it.
+    @overload
+    def enqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    @overload
+    def enqueue(self: _TakesPayload[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    @overload
+    def enqueue(self: _TakesPayloadAndStep[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    def enqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+        """Store a run of this workflow and return once it is safe; options are those of `Client.enqueue`."""
+        # Imported here because a worker that enqueues nothing should not pay for the client at its start.
+        from tako_lite.client import default_client
+
+        from tako_lite.typed import plain
+
+        return default_client().enqueue(self.name, plain(payload), **options)
+
+    @overload
+    async def aenqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    @overload
+    async def aenqueue(self: _TakesPayload[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    @overload
+    async def aenqueue(self: _TakesPayloadAndStep[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    async def aenqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+        """The same from asyncio code."""
+        # Imported here for the same reason as in `enqueue`.
+        from tako_lite.client import default_async_client
+
+        from tako_lite.typed import plain
+
+        return await default_async_client().enqueue(self.name, plain(payload), **options)
+
+
+def workflow(
+    name: str,
+    *,
+    worker: str = "default",
+    retries: int = 2,
+    backoff: Backoff = DEFAULT_BACKOFF,
+    timeout: Duration | None = None,
+    schedule: str | None = None,
+    timezone: str = "UTC",
+    catch_up: CatchUp = "latest",
+    priority: int = 0,
+    fallback: Fallback | None = None,
+) -> Callable[[Callable[P, R]], Workflow[P, R]]:
+    """Make a workflow of the function below; it runs in the group `worker`.
+
+    Every option is a literal: the daemon reads them from the source and never imports it. Raises BadInput for options
+    that cannot be.
+    """
+    if problem := name_problem(name):
+        raise BadInput(problem.message, hint=problem.hint)
+    options, problems = read_options(
+        {
+            "worker": worker,
+            "retries": retries,
+            "backoff": backoff,
+            "timeout": timeout,
+            "schedule": schedule,
+            "timezone": timezone,
+            "catch_up": catch_up,
+            "priority": priority,
+            "fallback": fallback,
+        }
+    )
+    for problem in problems.values():
+        raise BadInput(f"workflow {name}: {problem.message}", hint=problem.hint)
+
+    def decorate(function: Callable[P, R]) -> Workflow[P, R]:
+        if isinstance(function, Workflow) or not callable(function):
+            raise BadInput(f"workflow {name}: @workflow is for a function, not {_shown(function)}")
+        return Workflow(name, options, function)
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one option, without saying where it stands."""
+
+    message: str
+    hint: str | None = None
+
+
+def name_problem(name: object) -> Problem | None:
+    """Why this cannot be the name of a workflow, or None."""
+    if callable(name):
+        return Problem("@workflow needs a name", 'write @workflow("a-name")')
+    if not isinstance(name, str):
+        return Problem(f"the name of a workflow is text, not {type(name).__name__}")
+    return None if NAME.match(name) else Problem(f"{_shown(name)} is not a name for a workflow", NAME_HINT)
+
+
+def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str, Problem]]:
+    """The options in the values that were given, and a problem for each one that cannot be (its default stands in).
+
+    Schedules and time zones are only checked to be text: their rules need packages that a worker does not load.
+    """
+    values: dict[str, Any] = {}
+    problems: dict[str, Problem] = {}
+    for option, value in given.items():
+        read = _READERS.get(option)
+        if read is None:
+            problems[option] = _unknown_option(option)
+            continue
+        try:
+            values[option] = read(value)
+        except BadInput as error:
+            problems[option] = Problem(f"{option}: {error.message}", error.hint)
+    return WorkflowOptions(**values), problems
+
+
+def _unknown_option(option: str) -> Problem:
+    if option in LATER:
+        return Problem(f"{option} is not supported by this version of tako-lite", "take it out")
+    return Problem(f"{option} is not an option of @workflow")
+
+
+def _worker(value: object) -> str:
+    text = _text(value)
+    if "{" in text or "}" in text:
+        raise BadInput(
+            "templates such as {tier} are not supported by this version of tako-lite",
+            hint="name one group here, and another one with enqueue(…, worker=…)",
+        )
+    if not NAME.match(text):
+        raise BadInput(f"{_shown(text)} is not a name for a group", hint=NAME_HINT)
+    return text
+
+
+def _retries(value: object) -> int:
+    count = _integer(value)
+    if not 0 <= count <= MAX_RETRIES:
+        raise BadInput(f"expected 0 to {MAX_RETRIES:,}, got {count:,}")
+    return count
+
+
+def _priority(value: object) -> int:
+    seconds = _integer(value)
+    if abs(seconds) > MAX_PRIORITY:
+        raise BadInput(f"expected at most {MAX_PRIORITY:,} seconds either way, got {seconds:,}")
+    return seconds
+
+
+def _backoff(value: object) -> Backoff:
+    if not isinstance(value, Backoff):
+        raise BadInput(f"expected Backoff(…), got {_shown(value)}", hint="write Backoff(base=1, max=3600)")
+    return value
+
+
+def _timeout(value: Any) -> float | None:
+    if value is None:
+        return None
+    seconds = duration(value)
+    if seconds == 0:
+        raise BadInput("a run cannot end in no time", hint="leave the timeout out for none at all")
+    return seconds
+
+
+def _schedule(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _catch_up(value: object) -> str:
+    return _one_of(value, ("latest", "none", "all"))
+
+
+def _fallback(value: object) -> str | None:
+    return None if value is None else _one_of(value, ("wait", "fail", "cancel", "ignore"))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"expected text, got {_shown(value)}")
+    return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInput(f"expected an integer, got {_shown(value)}")
+    if abs(value) >= 1 << 63:
+        raise BadInput("the number is too large")
+    return value
+
+
+def _one_of(value: object, words: tuple[str, ...]) -> str:
+    if value not in words:
+        allowed = " or ".join(f'"{word}"' for word in words)
+        raise BadInput(f"expected {allowed}, got {_shown(value)}")
+    return str(value)
+
+
+def _shown(value: object) -> str:
+    try:
+        text = ascii(value)
+    except ValueError:  # an integer of thousands of digits
+        text = type(value).__name__
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+_READERS: Final[dict[str, Callable[[Any], object]]] = {
+    "worker": _worker,
+    "retries": _retries,
+    "backoff": _backoff,
+    "timeout": _timeout,
+    "schedule": _schedule,
+    "timezone": _text,
+    "catch_up": _catch_up,
+    "priority": _priority,
+    "fallback": _fallback,
+}
+OPTIONS: Final = tuple(_READERS)

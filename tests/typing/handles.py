@@ -1,0 +1,110 @@
+"""What type checkers must accept, and with `type: ignore` what they must refuse. Checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, assert_type
+
+from tako_lite.records import Enqueued
+from tako_lite.workflow import Workflow, workflow
+
+
+@dataclass
+class Job:
+    key: str
+
+
+class BigJob(Job):
+    pass
+
+
+class Order(TypedDict):
+    number: int
+
+
+class Step:
+    pass
+
+
+@workflow("full", worker="media", timeout=timedelta(minutes=5))
+async def full(payload: Job, step: Step) -> dict[str, int]:
+    return {}
+
+
+@workflow("blocking", timeout="5m")
+def blocking(payload: Job, step: Step) -> int:
+    return 1
+
+
+@workflow("alone")
+async def alone(payload: Order) -> None: ...
+
+
+@workflow("nothing")
+def nothing() -> int:
+    return 1
+
+
+@workflow("maybe")
+def maybe(payload: int | None, step: Step) -> None: ...
+
+
+@workflow("anything")
+def anything(payload: Any, step: Step) -> None: ...
+
+
+@workflow("mapping")
+def mapping(payload: Mapping[str, object]) -> None: ...
+
+
+def accepted() -> None:
+    assert_type(full.enqueue(Job("a")), Enqueued)
+    full.enqueue(BigJob("a"), unique_key="a", delay="5m", priority=1, retries=0, worker="media", id="x")
+    full.enqueue(payload=Job("a"), at=datetime.now(UTC), delay=timedelta(seconds=1))
+    blocking.enqueue(Job("a"), at="2030-01-01T00:00:00Z", delay=1.5)
+    alone.enqueue({"number": 1})
+    nothing.enqueue()
+    nothing.enqueue(None, priority=2)
+    maybe.enqueue(1)
+    maybe.enqueue(None)
+    anything.enqueue([1, {}])
+    mapping.enqueue({"a": 1})
+    assert_type(blocking(Job("a"), Step()), int)
+    assert_type(blocking(payload=Job("a"), step=Step()), int)
+    handle: Workflow[..., Any] = full
+    handle.enqueue({"a": 1})
+
+
+async def accepted_in_asyncio() -> None:
+    assert_type(await full.aenqueue(Job("a"), priority=1), Enqueued)
+    await blocking.aenqueue(Job("a"))
+    await alone.aenqueue({"number": 1})
+    await nothing.aenqueue()
+    assert_type(await full(Job("a"), Step()), dict[str, int])
+
+
+def refused() -> None:
+    full.enqueue(3)  # type: ignore[arg-type]
+    full.enqueue({"key": "a"})  # type: ignore[arg-type]
+    full.enqueue()  # type: ignore[call-arg]
+    full.enqueue(Job("a"), 1)  # type: ignore[call-arg, arg-type]
+    full.enqueue(Job("a"), delayed=3)  # type: ignore[call-arg]
+    full.enqueue(Job("a"), unique_key=3)  # type: ignore[arg-type]
+    full.enqueue(Job("a"), priority="high")  # type: ignore[arg-type]
+    blocking.enqueue("a")  # type: ignore[arg-type]
+    alone.enqueue({"number": "one"})  # type: ignore[typeddict-item]
+    nothing.enqueue(3)  # type: ignore[arg-type]
+    maybe.enqueue("a")  # type: ignore[arg-type]
+    mapping.enqueue([1])  # type: ignore[arg-type]
+    blocking(3, Step())  # type: ignore[arg-type]
+    workflow("x", retires=3)  # type: ignore[call-arg]
+    workflow("x", catch_up="some")  # type: ignore[arg-type]
+
+
+async def refused_in_asyncio() -> None:
+    await full.aenqueue(3)  # type: ignore[arg-type]
+    await alone.aenqueue({})  # type: ignore[typeddict-item]
+    await nothing.aenqueue(3)  # type: ignore[arg-type]
+    await full.aenqueue(Job("a"), nope=1)  # type: ignore[call-arg]

@@ -1,0 +1,194 @@
+"""The contract of a store: one method per transition.
+
+A method returns after its transaction is committed (group commit makes many share one). Losing a race is a result, not an
+exception: a stale claim is told as `False`, `None` or `Stale`. No method assumes that this daemon is the only claimer, that ids
+are row numbers, or that the clock is this machine's. Times are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from tako_lite.records import Claimed, Enqueued, Failure, NewRun, Run, Schedule
+from tako_lite.states import RunState
+
+Hold = Literal["suspect", "no_handler"]
+"""Why a due run is not claimed: it must run alone, or the catalog has no workflow of its name."""
+
+
+class Completed(NamedTuple):
+    """A claimed run that succeeded; `has_parent` says that a run may wait for it."""
+
+    id: str
+    token: int
+    result: str
+    pid: int
+    has_parent: bool
+
+
+class SavedStep(NamedTuple):
+    """The outcome of a step of a claimed run; `value` is JSON text, `error` the text of a Failure."""
+
+    run_id: str
+    token: int
+    name: str
+    kind: str
+    state: Literal["succeeded", "failed"]
+    value: str | None
+    error: str | None
+    tries: int
+    started_at: int
+    finished_at: int
+
+
+class StoredStep(NamedTuple):
+    """What a step has stored: its value's JSON text, or for a failed one its error's."""
+
+    state: str
+    text: str | None
+    tries: int
+
+
+class NewWait(NamedTuple):
+    """A claimed run starts to wait; `key` is the event's name or the child's id."""
+
+    run_id: str
+    token: int
+    name: str
+    kind: Literal["sleep", "signal", "child", "retry"]
+    key: str | None
+    wake_at: int | None
+
+
+class Claims(NamedTuple):
+    """What a claim got, in the order in which it is to start, and whether more is due."""
+
+    runs: list[Claimed]
+    more: bool
+
+
+class Resolved(NamedTuple):
+    """A wait that is over. `text` as in StoredStep; state `gone` means that only the time between two tries passed."""
+
+    run_id: str
+    name: str
+    state: str
+    text: str | None
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a transaction changed that others want to know once it is committed."""
+
+    ready: set[str] = field(default_factory=set)
+    """Groups that have due runs now."""
+    suspects: set[str] = field(default_factory=set)
+    """Groups that have due runs which must run alone."""
+    due: int | None = None
+    """The earliest time that the timer must not miss."""
+    resolved: list[Resolved] = field(default_factory=list)
+    """Waits that are over: a worker may hold their run."""
+    ended: list[str] = field(default_factory=list)
+    """Runs that are terminal now, except for those in `succeeded`."""
+    succeeded: Sequence[str] = ()
+    cancelling: list[str] = field(default_factory=list)
+    """Running runs that somebody asked to cancel."""
+
+    def wake_by(self, moment: int) -> None:
+        """The timer must fire at this moment or before."""
+        if self.due is None or moment < self.due:
+            self.due = moment
+
+
+class GroupCounts(NamedTuple):
+    """What the queue holds for a group; rates are the ends within the last minute."""
+
+    pending: int
+    waiting: int
+    running: int
+    dead: int
+    oldest_due: int | None
+    done_a_minute: int
+    failed_a_minute: int
+
+
+class GroupWish(NamedTuple):
+    """What people asked of a group while it ran."""
+
+    paused: bool
+    scale: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs: all conditions hold; `since` is a creation time."""
+
+    workflow: str | None = None
+    group: str | None = None
+    states: tuple[RunState, ...] = ()
+    since: int | None = None
+
+
+class Store(Protocol):
+    """Every transition of runs, steps, signals and schedules, and what people read."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+    # runs
+    def enqueue(self, runs: Sequence[NewRun]) -> Awaitable[list[Enqueued]]: ...
+    def claim(self, group: str, limit: int, hold: Hold | None = None) -> Awaitable[Claims]: ...
+    def complete(self, done: Sequence[Completed]) -> Awaitable[None]: ...
+    def try_again(
+        self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
+    ) -> Awaitable[bool]: ...
+    def finish(
+        self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool
+    ) -> Awaitable[bool]: ...
+    def give_back(self, claims: Sequence[tuple[str, int]], hold: Hold | None = None) -> Awaitable[None]: ...
+    def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Awaitable[RunState | None]: ...
+    def recover(self) -> Awaitable[int]: ...
+    def lift(self, hold: Hold) -> Awaitable[None]: ...
+    def cancel(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]: ...
+    def retry(self, ids: Sequence[str], *, fresh: bool) -> Awaitable[dict[str, str]]: ...
+    def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Awaitable[None]: ...
+
+    # steps and waits
+    def save_steps(self, steps: Sequence[SavedStep]) -> Awaitable[list[StoredStep | None]]: ...
+    def add_wait(self, wait: NewWait) -> Awaitable[StoredStep | Literal["waiting"] | None]: ...
+    def invoke(
+        self, run_id: str, token: int, name: str, child: NewRun
+    ) -> Awaitable[StoredStep | Literal["waiting"] | None]: ...
+    def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Awaitable[StoredStep | None]: ...
+    def park(self, id: str, token: int, waits: Sequence[str]) -> Awaitable[RunState | None]: ...
+    def signal(self, event: str, payload: str) -> Awaitable[int]: ...
+
+    # time
+    def wake_due(self) -> Awaitable[None]: ...
+    def next_due(self) -> Awaitable[int | None]: ...
+    def groups_with_work(self) -> Awaitable[tuple[set[str], set[str]]]: ...
+    def prune(self, keep: dict[RunState, int | None], limit: int) -> Awaitable[int | None]: ...
+
+    # schedules
+    def put_schedules(self, schedules: Sequence[Schedule], from_slot: int) -> Awaitable[None]: ...
+    def schedules(self) -> Awaitable[list[Schedule]]: ...
+    def fire(self, workflow: str, slot: int, runs: Sequence[NewRun]) -> Awaitable[bool]: ...
+    def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Awaitable[bool]: ...
+
+    # groups
+    def wishes(self) -> Awaitable[dict[str, GroupWish]]: ...
+    def pause_group(self, name: str, paused: bool) -> Awaitable[None]: ...
+    def scale_group(self, name: str, scale: int | None) -> Awaitable[None]: ...
+
+    # reading
+    async def get(self, id: str) -> Run | None: ...
+    async def resolve_ending(self, ending: str) -> str: ...
+    async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]: ...
+    async def ids(self, chosen: RunFilter) -> list[str]: ...
+    async def ahead(self, run: Run) -> int: ...
+    async def counts(self) -> dict[str, GroupCounts]: ...
+    async def stats(self) -> dict[str, Any]: ...
+    async def backup(self, file: Path) -> int: ...

@@ -1,0 +1,78 @@
+"""Forward-only migrations, each in one transaction with its record.
+
+`PRAGMA user_version` is the number of the newest migration that a file has.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from importlib.resources import files
+from typing import NamedTuple
+
+from tako_lite.errors import StoreTooNew
+
+_NAME = re.compile(r"(\d{4})_\w+\.sql\Z")
+
+
+class Migration(NamedTuple):
+    """A numbered script."""
+
+    number: int
+    name: str
+    script: str
+
+
+def migrations(package: str) -> list[Migration]:
+    """The migrations of a backend, oldest first."""
+    return sorted(
+        Migration(int(match[1]), entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
+        for entry in (files(package) / "migrations").iterdir()
+        if (match := _NAME.match(entry.name))
+    )
+
+
+def refuse_newer(connection: sqlite3.Connection, package: str) -> None:
+    """Raise StoreTooNew where a newer release wrote the file; nothing is touched."""
+    steps = migrations(package)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > steps[-1].number:
+        raise StoreTooNew(
+            f"the queue file has schema {version}; this release of tako-lite knows schemas up to {steps[-1].number}",
+            hint="install the release of tako-lite that wrote it, or a newer one",
+        )
+
+
+def migrate(connection: sqlite3.Connection, package: str) -> None:
+    """Bring a file that is not newer up to date."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for step in migrations(package):
+        if step.number > version:
+            _apply(connection, step)
+
+
+def _apply(connection: sqlite3.Connection, step: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] >= step.number:
+            connection.execute("ROLLBACK")  # another process was faster
+            return
+        for statement in _statements(step.script):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {step.number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script; `executescript` would commit between them."""
+    statements, part = [], ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            statements.append(part)
+            part = ""
+    return statements

@@ -1,0 +1,102 @@
+"""The queue file: how it is made and opened, and the errors of SQLite in our words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, Literal
+
+from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, TakoError
+from tako_lite.store.migrate import migrate, refuse_newer
+
+Durability = Literal["disk", "process"]
+
+PACKAGE: Final = "tako_lite.store.sqlite"
+OLDEST_SQLITE: Final = (3, 37, 0)
+APPLICATION_ID: Final = 0x74616B6F
+"""`tako` in ASCII: what `file` and SQLite itself know a queue file by."""
+BUSY_TIMEOUT: Final = 5.0
+SYNCHRONOUS: Final = {"disk": "FULL", "process": "NORMAL"}
+
+
+def connect(path: Path, durability: Durability) -> sqlite3.Connection:
+    """The writing connection of a file that exists from here on, up to date and only ours to read."""
+    _check_release()
+    try:
+        create(path)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256, check_same_thread=False
+        )
+        try:
+            _prepare(connection, path, durability)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise translate(error, path) from error
+    return connection
+
+
+def connect_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, to a file that exists."""
+    _check_release()
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None,
+                                     check_same_thread=False)  # fmt: skip
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    return connection
+
+
+def create(path: Path) -> None:
+    """An empty file of mode 0600 in a folder of mode 0700, unless it is there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return  # never opened here again: a stray close of the file would drop SQLite's locks on it
+
+
+def translate(error: Exception, path: Path) -> TakoError:
+    """An error of SQLite or of the file system as one of ours."""
+    if isinstance(error, TakoError):
+        return error
+    text = str(error)
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith("SQLITE_FULL") or "disk is full" in text or getattr(error, "errno", None) == 28:
+        return StorageFull(f"the disk that holds {path} is full", hint="make room; work goes on by itself then")
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
+        return StoreBusy(f"another program holds {path} locked", hint="close it; `fuser` on the file names it")
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return StoreDamaged(
+            f"{path} is damaged: {text}",
+            hint=f'keep a copy, then rescue what can be read: sqlite3 "{path}" .recover | sqlite3 rescued.db',
+        )
+    return StoreError(f"{path}: {text}")
+
+
+def _check_release() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise StoreError(f"tako-lite needs SQLite {wanted} or newer; this Python has {sqlite3.sqlite_version}")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables and owner != APPLICATION_ID:
+        raise StoreDamaged(
+            f"{path} is an SQLite file, but not a queue of tako-lite", hint="name another file as `url` in [queue]"
+        )
+    refuse_newer(connection, PACKAGE)
+    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
+    connection.execute("PRAGMA journal_size_limit = 33554432")
+    connection.execute("PRAGMA cache_size = -8000")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    migrate(connection, PACKAGE)
+    if not tables:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -1,0 +1,121 @@
+-- Runs. Times are milliseconds since 1970; `due_order` is run_at less the head start that the priority gives.
+CREATE TABLE runs (
+    id               TEXT    NOT NULL PRIMARY KEY,
+    workflow         TEXT    NOT NULL,
+    worker_group     TEXT    NOT NULL,
+    group_source     TEXT    NOT NULL,
+    state            TEXT    NOT NULL
+        CHECK (state IN ('pending', 'running', 'waiting', 'succeeded', 'cancelled', 'dead')),
+    ready            INTEGER NOT NULL CHECK (ready IN (0, 1)),
+    hold             TEXT,
+    priority         INTEGER NOT NULL,
+    run_at           INTEGER NOT NULL,
+    due_order        INTEGER NOT NULL,
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    max_attempts     INTEGER NOT NULL CHECK (max_attempts >= 1),
+    crashes          INTEGER NOT NULL DEFAULT 0,
+    claim_token      INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
+    server           TEXT,
+    boot_id          TEXT,
+    worker_pid       INTEGER,
+    unique_key       TEXT,
+    parent           TEXT,
+    tenant           TEXT,
+    created_at       INTEGER NOT NULL,
+    started_at       INTEGER,
+    finished_at      INTEGER,
+    progress         REAL,
+    progress_note    TEXT,
+    payload          TEXT,
+    result           TEXT,
+    error            TEXT
+) STRICT;
+
+-- What a claim looks at: due rows in the order in which they start. A hold keeps a row out of the ordinary claim.
+CREATE INDEX runs_ready ON runs (worker_group, hold, due_order, id, run_at) WHERE state = 'pending' AND ready = 1;
+
+-- What the timer looks at: rows that are due later.
+CREATE INDEX runs_later ON runs (run_at, worker_group) WHERE state = 'pending' AND ready = 0;
+
+CREATE INDEX runs_running ON runs (worker_group) WHERE state = 'running';
+CREATE INDEX runs_waiting ON runs (worker_group) WHERE state = 'waiting';
+
+-- What retention and the rates of `status` look at.
+CREATE INDEX runs_finished ON runs (state, finished_at, worker_group) WHERE finished_at IS NOT NULL;
+
+-- One live run for a unique key, whatever crashes.
+CREATE UNIQUE INDEX runs_unique_key ON runs (workflow, unique_key)
+    WHERE unique_key IS NOT NULL AND state IN ('pending', 'running', 'waiting');
+
+CREATE INDEX runs_parent ON runs (parent) WHERE parent IS NOT NULL;
+
+-- Values too long to be rewritten with every change of their row; `kind` is payload, result, error or step:NAME.
+CREATE TABLE large_values (
+    run_id TEXT NOT NULL,
+    kind   TEXT NOT NULL,
+    value  TEXT NOT NULL,
+    PRIMARY KEY (run_id, kind)
+) STRICT;
+
+-- Memoised steps. A succeeded one never changes; a failed one holds how often it was tried.
+CREATE TABLE steps (
+    run_id      TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    kind        TEXT    NOT NULL CHECK (kind IN ('run', 'sleep', 'signal', 'child', 'enqueue')),
+    state       TEXT    NOT NULL CHECK (state IN ('succeeded', 'failed')),
+    result      TEXT,
+    error       TEXT,
+    attempts    INTEGER NOT NULL,
+    started_at  INTEGER NOT NULL,
+    finished_at INTEGER NOT NULL,
+    PRIMARY KEY (run_id, name)
+) STRICT, WITHOUT ROWID;
+
+-- What runs wait for: a time, a signal, a child, or the next try of a step.
+CREATE TABLE waits (
+    run_id     TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    kind       TEXT    NOT NULL CHECK (kind IN ('sleep', 'signal', 'child', 'retry')),
+    key        TEXT,
+    wake_at    INTEGER,
+    started_at INTEGER NOT NULL,
+    PRIMARY KEY (run_id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX waits_key ON waits (kind, key) WHERE key IS NOT NULL;
+CREATE INDEX waits_due ON waits (wake_at) WHERE wake_at IS NOT NULL;
+
+-- Signals are kept for a while, so that one sent before the wait is not lost; the first of a name wins.
+CREATE TABLE signals (
+    event   TEXT    NOT NULL PRIMARY KEY,
+    payload TEXT    NOT NULL,
+    sent_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX signals_sent ON signals (sent_at);
+
+-- One row a schedule, for ever: its last slot only goes forward, so that no slot makes two runs.
+CREATE TABLE schedules (
+    workflow   TEXT    NOT NULL PRIMARY KEY,
+    cron       TEXT    NOT NULL,
+    timezone   TEXT    NOT NULL,
+    catch_up   TEXT    NOT NULL CHECK (catch_up IN ('latest', 'none', 'all')),
+    last_slot  INTEGER NOT NULL,
+    fired_at   INTEGER,
+    paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    active     INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1))
+) STRICT;
+
+-- What people asked of a group while it ran: paused, or another number of workers.
+CREATE TABLE groups (
+    name   TEXT    NOT NULL PRIMARY KEY,
+    paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    scale  INTEGER
+) STRICT;
+
+-- How many ended runs retention has taken away, by state.
+CREATE TABLE ledger (
+    state  TEXT    NOT NULL PRIMARY KEY,
+    pruned INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,111 @@
+"""The queue file while no daemon runs: opened with plain sqlite3 for one call, and closed again.
+
+Whoever writes holds `write.lock` meanwhile, so that closing may checkpoint. The operations are the daemon's own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tako_lite.clock import Clock
+from tako_lite.records import Enqueued, NewRun, Run
+from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
+from tako_lite.store.migrate import migrate, migrations
+from tako_lite.store.sqlite import reading, runs, schedules, waits
+from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
+from tako_lite.store.sqlite.transaction import Transaction, commit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What `status` says of the queue: by group what it holds and what people asked of it, then the file as a whole."""
+
+    counts: dict[str, GroupCounts]
+    wishes: dict[str, GroupWish]
+    stats: dict[str, Any]
+
+
+NOTHING = Totals({}, {}, {"file_bytes": 0, "pruned": {}})
+
+
+class OfflineQueue:
+    """The queue file of a project without a daemon. Writing makes and migrates the file; reading never does."""
+
+    def __init__(self, path: Path, durability: Durability, clock: Clock) -> None:
+        self._path = path
+        self._durability = durability
+        self._clock = clock
+
+    def enqueue(self, new: Sequence[NewRun]) -> list[Enqueued]:
+        """Store new runs, all or none."""
+        return self._write(partial(runs.enqueue, runs=new))
+
+    def cancel(self, ids: Sequence[str]) -> dict[str, str]:
+        """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
+        return self._write(partial(runs.cancel, ids=ids))
+
+    def retry(self, ids: Sequence[str], fresh: bool) -> dict[str, str]:
+        """What became of each."""
+        return self._write(partial(runs.retry, ids=ids, fresh=fresh))
+
+    def signal(self, event: str, payload: str) -> int:
+        """Store a signal; returns how many waits it ended."""
+        return self._write(partial(waits.signal, event=event, payload=payload))
+
+    def get(self, id: str) -> Run | None:
+        """A run with its steps and waits."""
+        return self._read(lambda connection: reading.get(connection, id), None)
+
+    def resolve_ending(self, ending: str) -> str | None:
+        """The one id that ends so, or None where there is no file yet. Raises BadInput, NotFound."""
+        return self._read(lambda connection: reading.resolve_ending(connection, ending), None)
+
+    def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
+        """The newest runs first, without their steps."""
+        return self._read(lambda connection: reading.list_runs(connection, chosen, limit), [])
+
+    def ids(self, chosen: RunFilter) -> list[str]:
+        """The ids of runs, oldest first."""
+        return self._read(lambda connection: reading.ids(connection, chosen), [])
+
+    def totals(self) -> Totals:
+        """What `status` says of the queue."""
+        now = self._clock.now()
+        return self._read(
+            lambda connection: Totals(reading.counts(connection, now), schedules.wishes(connection), reading.stats(connection)),
+            NOTHING,
+        )
+
+    def _write(self, operation: Callable[[Transaction], T]) -> T:
+        try:
+            with closing(connect(self._path, self._durability)) as connection:
+                results, _ = commit(connection, self._clock.now(), [operation])
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        result: T = results[0]
+        return result
+
+    def _read(self, function: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+        try:
+            if not self._path.exists():
+                return nothing
+            with closing(connect_reading(self._path)) as connection:
+                return function(connection) if _has_tables(connection) else nothing
+        except (sqlite3.Error, OSError) as error:
+            raise translate(error, self._path) from error
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    """Whether the file was ever migrated: its maker may have died between the two. Raises StoreTooNew."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > migrations(PACKAGE)[-1].number:
+        migrate(connection, PACKAGE)  # refuses, in its own words
+    return bool(version)

@@ -1,0 +1,12 @@
+"""The statements of this backend, by file."""
+
+from __future__ import annotations
+
+from tako_lite.store.sql import load
+
+_PACKAGE = "tako_lite.store.sqlite"
+
+runs = load(_PACKAGE, "runs")
+schedules = load(_PACKAGE, "schedules")
+signals = load(_PACKAGE, "signals")
+steps = load(_PACKAGE, "steps")

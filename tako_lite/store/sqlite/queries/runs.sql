@@ -1,0 +1,237 @@
+-- name: insert
+-- A new run; one whose id or live unique key is there already changes nothing.
+INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
+                  tenant, state, ready, due_order, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?6 <= ?12, ?6 - ?7 * 1000, ?12)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_large
+-- A value too long for its row.
+INSERT OR REPLACE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
+
+-- name: known
+-- The run with this id.
+SELECT id, state, worker_group, hold FROM runs WHERE id = ?;
+
+-- name: holder
+-- The live run that has a unique key.
+SELECT id, state, worker_group FROM runs
+WHERE workflow = ? AND unique_key = ? AND state IN ('pending', 'running', 'waiting');
+
+-- name: claim
+-- The first due runs of a group become running, each with a new token; the group must not be paused.
+UPDATE runs
+SET state = 'running', claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL,
+    started_at = ifnull(started_at, :now)
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
+        AND NOT EXISTS (SELECT 1 FROM groups WHERE name = :group AND paused = 1)
+    ORDER BY due_order, id
+    LIMIT :limit
+)
+RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, parent,
+    ifnull(payload, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload'));
+
+-- name: more
+-- Whether a group has due runs left to claim.
+SELECT EXISTS (
+    SELECT 1 FROM runs WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
+);
+
+-- name: complete
+-- A claimed run succeeded.
+UPDATE runs
+SET state = 'succeeded', result = ?, finished_at = ?, worker_pid = ?, attempts = attempts + 1, hold = NULL, error = NULL
+WHERE id = ? AND claim_token = ? AND state = 'running';
+
+-- name: try_again
+-- A claimed run goes back to wait for its next attempt; `charged` is 1 where this one counts.
+UPDATE runs
+SET state = 'pending', run_at = :run_at, due_order = :run_at - priority * 1000, ready = :run_at <= :now,
+    attempts = attempts + :charged, error = :error, worker_pid = :pid, hold = NULL
+WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
+
+-- name: finish
+-- A claimed run ends dead or cancelled; `charged` is 1 where this attempt counts.
+UPDATE runs
+SET state = :state, error = :error, finished_at = :now, attempts = attempts + :charged, worker_pid = :pid, hold = NULL
+WHERE id = :id AND claim_token = :token AND state = 'running';
+
+-- name: give_back
+-- A claimed run is due again with nothing charged; a suspect stays one.
+UPDATE runs
+SET state = 'pending', ready = 1, hold = ifnull(:hold, hold), worker_pid = NULL
+WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
+
+-- name: charge_crash
+-- A claimed run took its worker down alone: it is due again, and runs alone again.
+UPDATE runs
+SET state = 'pending', ready = 1, hold = 'suspect', crashes = crashes + 1, error = :error, worker_pid = :pid
+WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
+
+-- name: bury_crash
+-- A claimed run took its worker down once too often.
+UPDATE runs
+SET state = 'dead', finished_at = :now, hold = NULL, crashes = crashes + 1, error = :error, worker_pid = :pid
+WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
+
+-- name: cancelled_meanwhile
+-- Whether a claimed run was asked to be cancelled.
+SELECT cancel_requested FROM runs WHERE id = ? AND claim_token = ? AND state = 'running';
+
+-- name: orphans
+-- The runs that were running when the last daemon ended.
+SELECT id, claim_token FROM runs WHERE state = 'running';
+
+-- name: claimed
+-- Whether a claim still holds.
+SELECT 1 FROM runs WHERE id = ? AND claim_token = ? AND state = 'running';
+
+-- name: park
+-- A claimed run gives its slot up until one of its waits is over.
+UPDATE runs SET state = 'waiting', ready = 0, hold = NULL, worker_pid = NULL
+WHERE id = ? AND claim_token = ? AND state = 'running' AND cancel_requested = 0;
+
+-- name: wake
+-- A waiting run is due now.
+UPDATE runs
+SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000
+WHERE id = :id AND state = 'waiting'
+RETURNING worker_group;
+
+-- name: ripen
+-- Runs whose time has come are marked as due.
+UPDATE runs SET ready = 1
+WHERE rowid IN (SELECT rowid FROM runs WHERE state = 'pending' AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit)
+RETURNING worker_group;
+
+-- name: next_due
+-- When the next run that is due later becomes due.
+SELECT min(run_at) FROM runs WHERE state = 'pending' AND ready = 0;
+
+-- name: groups_with_work
+-- The groups that have due runs.
+SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1;
+
+-- name: suspects
+-- The groups that have due runs which must run alone.
+SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1 AND hold = 'suspect';
+
+-- name: lift
+-- Due runs that were held for a reason are free again.
+UPDATE runs SET hold = NULL WHERE state = 'pending' AND ready = 1 AND hold = ? RETURNING worker_group;
+
+-- name: cancel
+-- A run that is not running is cancelled at once.
+UPDATE runs
+SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
+WHERE id = :id AND state IN ('pending', 'waiting')
+RETURNING worker_group;
+
+-- name: request_cancel
+-- A running run is to be cancelled by its worker.
+UPDATE runs SET cancel_requested = 1 WHERE id = ? AND state = 'running';
+
+-- name: retry
+-- A run that ended without success starts over; one whose unique key is taken by a live run stays as it is.
+UPDATE OR IGNORE runs
+SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000, attempts = 0, crashes = 0,
+    error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL
+WHERE id = :id AND state IN ('dead', 'cancelled')
+RETURNING worker_group;
+
+-- name: set_progress
+-- How far a claimed run says it is.
+UPDATE runs SET progress = ?, progress_note = ? WHERE id = ? AND claim_token = ? AND state = 'running';
+
+-- name: forget_large
+-- The long values of a kind go.
+DELETE FROM large_values WHERE run_id = ? AND kind = ?;
+
+-- name: expired
+-- The oldest ended runs of a state that are past their time.
+DELETE FROM runs
+WHERE rowid IN (SELECT rowid FROM runs WHERE state = :state AND finished_at < :before ORDER BY finished_at LIMIT :limit)
+RETURNING id;
+
+-- name: prune_steps
+-- The steps of a run that was taken away.
+DELETE FROM steps WHERE run_id = ?;
+
+-- name: prune_large
+-- The long values of a run that was taken away.
+DELETE FROM large_values WHERE run_id = ?;
+
+-- name: count_pruned
+-- The ledger remembers how many went.
+INSERT INTO ledger (state, pruned) VALUES (:state, :count)
+ON CONFLICT (state) DO UPDATE SET pruned = pruned + excluded.pruned;
+
+-- name: oldest_finished
+-- When the oldest ended run of a state ended.
+SELECT min(finished_at) FROM runs WHERE state = ? AND finished_at IS NOT NULL;
+
+-- name: ledger
+-- What the ledger says.
+SELECT state, pruned FROM ledger;
+
+-- name: get
+-- A run with its values.
+SELECT id, workflow, worker_group, group_source, state, attempts, max_attempts, crashes, priority,
+    ifnull(payload, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload')),
+    ifnull(result, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result')),
+    ifnull(error, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error')),
+    unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
+    cancel_requested, progress, progress_note
+FROM runs;
+
+-- name: ending
+-- The ids that end so; the index of ids is read, not the rows.
+SELECT id FROM runs WHERE id LIKE ? ORDER BY id DESC LIMIT 2;
+
+-- name: pending_by_group
+-- Due runs and the oldest of them, by group; read from the index of due rows alone.
+SELECT worker_group, count(*), min(run_at) FROM runs WHERE state = 'pending' AND ready = 1 GROUP BY worker_group;
+
+-- name: later_by_group
+-- Runs that are due later, by group.
+SELECT worker_group, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY worker_group;
+
+-- name: running_by_group
+-- Running runs by group.
+SELECT worker_group, count(*) FROM runs WHERE state = 'running' GROUP BY worker_group;
+
+-- name: waiting_by_group
+-- Waiting runs by group.
+SELECT worker_group, count(*) FROM runs WHERE state = 'waiting' GROUP BY worker_group;
+
+-- name: dead_by_group
+-- Dead runs by group.
+SELECT worker_group, count(*) FROM runs WHERE state = 'dead' AND finished_at IS NOT NULL GROUP BY worker_group;
+
+-- name: finished_since
+-- Runs that ended since then, by state and group.
+SELECT state, worker_group, count(*) FROM runs
+WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= ? GROUP BY state, worker_group;
+
+-- name: groups
+-- What people asked of groups.
+SELECT name, paused, scale FROM groups;
+
+-- name: pause_group
+-- A group is paused or goes on.
+INSERT INTO groups (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused;
+
+-- name: scale_group
+-- A group is to have another number of workers; null means what the configuration says.
+INSERT INTO groups (name, scale) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET scale = excluded.scale;
+
+-- name: ids
+-- The ids of runs.
+SELECT id FROM runs;
+
+-- name: ahead
+-- How many due runs of a group start before this one.
+SELECT count(*) FROM runs
+WHERE worker_group = :group AND hold IS NULL AND state = 'pending' AND ready = 1 AND (due_order, id) < (:due_order, :id);

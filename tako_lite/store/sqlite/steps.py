@@ -1,0 +1,62 @@
+"""The transitions of steps, each inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tako_lite.records import NewRun
+from tako_lite.store.base import SavedStep, StoredStep
+from tako_lite.store.sqlite.queries import runs as runs_sql
+from tako_lite.store.sqlite.queries import steps as sql
+from tako_lite.store.sqlite.runs import enqueue
+from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.waits import INLINE, Outcome, settle_if_over, stored
+
+
+def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredStep | None]:
+    """Store outcomes; each answer is what is stored from now on (the first value of a name stays), None for a stale claim."""
+    rows = [
+        step if step.value is None or len(step.value) <= INLINE else step._replace(value=None) for step in steps
+    ]  # fmt: skip
+    changed = transaction.executemany(sql.save, rows).rowcount
+    certain = changed == len(steps)
+    return [_saved(transaction, step, certain) for step in steps]
+
+
+def _saved(transaction: Transaction, step: SavedStep, certain: bool) -> StoredStep | None:
+    text = step.value if step.state == "succeeded" else step.error
+    large = step.value is not None and len(step.value) > INLINE
+    if certain and not large:
+        return StoredStep(step.state, text, step.tries)
+    if not certain and not transaction.one(runs_sql.claimed, (step.run_id, step.token)):
+        return None
+    if large:
+        # The row may be of an earlier save; then its long value is there as well and stays.
+        transaction.execute(sql.keep_large, (step.run_id, f"step:{step.name}", step.value))
+    return stored(transaction, step.run_id, step.name)
+
+
+def invoke(transaction: Transaction, run_id: str, token: int, name: str, child: NewRun) -> Outcome:
+    """Start a child run, once, and wait for its end."""
+    if not transaction.one(runs_sql.claimed, (run_id, token)):
+        return None
+    if step := stored(transaction, run_id, name):
+        return step
+    if not transaction.one(sql.wait, (run_id, name)):
+        (made,) = enqueue(transaction, [child])
+        transaction.effects.ready.add(made.group)
+        transaction.execute(sql.add_wait, (run_id, name, "child", made.id, None, transaction.now))
+    return settle_if_over(transaction, run_id, name)
+
+
+def enqueue_child(transaction: Transaction, run_id: str, token: int, name: str, child: NewRun) -> StoredStep | None:
+    """Start another run exactly once; the step's value is its id."""
+    if not transaction.one(runs_sql.claimed, (run_id, token)):
+        return None
+    if step := stored(transaction, run_id, name):
+        return step
+    (made,) = enqueue(transaction, [child])
+    transaction.effects.ready.add(made.group)
+    value, now = f'"{made.id}"', transaction.now
+    transaction.execute(sql.settle, (run_id, name, "enqueue", "succeeded", value, None, now, now))
+    return StoredStep("succeeded", value, 1)

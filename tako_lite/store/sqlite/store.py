@@ -1,0 +1,225 @@
+"""The store on one SQLite file: a writing thread with group commit, and a reading one."""
+
+from __future__ import annotations
+
+import sqlite3
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from tako_lite.clock import Clock
+from tako_lite.errors import StoreError
+from tako_lite.records import Enqueued, Failure, NewRun, Run, Schedule
+from tako_lite.states import RunState
+from tako_lite.store.base import (
+    Claims,
+    Completed,
+    Effects,
+    GroupCounts,
+    GroupWish,
+    Hold,
+    NewWait,
+    RunFilter,
+    SavedStep,
+    StoredStep,
+)
+from tako_lite.store.sqlite import queries, reading, runs, schedules, steps, waits
+from tako_lite.store.sqlite.connection import GroupCommit, ReadingConnection, on_thread, open_thread
+from tako_lite.store.sqlite.file import Durability, connect, connect_reading
+from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.waits import Outcome
+
+T = TypeVar("T")
+
+WAKE_AT_ONCE = 2_000
+"""How many due runs and waits one transaction takes up; the rest follow in the next."""
+SIGNALS_KEPT = 7 * 24 * 3_600_000
+
+
+class SqliteStore:
+    """The transitions of `store.base.Store`; those that workers report are kept while the disk is full."""
+
+    def __init__(
+        self, path: Path, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
+    ) -> None:  # fmt: skip
+        self.path = path
+        self._durability = durability
+        self._clock = clock
+        self._server = server
+        self._boot_id = boot_id
+        self._on_commit = on_commit
+        self._connection: aiosqlite.Connection | None = None
+        self._writer: GroupCommit | None = None
+        self._reader = ReadingConnection(partial(connect_reading, path), path)
+
+    async def start(self) -> None:
+        """Open the file, and make or migrate it."""
+        self._connection = await open_thread(partial(connect, self.path, self._durability))
+        self._writer = GroupCommit(self._connection, self.path, self._clock, self._on_commit)
+
+    async def stop(self) -> None:
+        """Commit what is left and close; twice is harmless."""
+        await self._reader.stop()  # first: the last connection to close checkpoints, and only the writer may
+        if self._writer is not None and self._connection is not None:
+            await self._writer.stop()
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    # Runs
+
+    def enqueue(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
+        return self._submit(lambda transaction: runs.enqueue(transaction, new))
+
+    def claim(self, group: str, limit: int, hold: Hold | None = None) -> Future[Claims]:
+        server, boot_id = self._server, self._boot_id
+        return self._submit(lambda transaction: runs.claim(transaction, group, limit, hold, server, boot_id))
+
+    def complete(self, done: Sequence[Completed]) -> Future[None]:
+        return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
+
+    def try_again(self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool) -> Future[bool]:
+        return self._submit(
+            lambda transaction: runs.try_again(transaction, id, token, failure, run_at, pid, charged), keep=True
+        )
+
+    def finish(self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool) -> Future[bool]:
+        return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
+
+    def give_back(self, claims: Sequence[tuple[str, int]], hold: Hold | None = None) -> Future[None]:
+        return self._submit(lambda transaction: runs.give_back(transaction, claims, hold), keep=True)
+
+    def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
+        return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
+
+    def recover(self) -> Future[int]:
+        return self._submit(runs.recover)
+
+    def lift(self, hold: Hold) -> Future[None]:
+        return self._submit(lambda transaction: runs.lift(transaction, hold))
+
+    def cancel(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: runs.cancel(transaction, ids))
+
+    def retry(self, ids: Sequence[str], *, fresh: bool) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: runs.retry(transaction, ids, fresh))
+
+    def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
+        return self._submit(lambda transaction: runs.set_progress(transaction, id, token, fraction, note))
+
+    # Steps and waits
+
+    def save_steps(self, saved: Sequence[SavedStep]) -> Future[list[StoredStep | None]]:
+        return self._submit(lambda transaction: steps.save(transaction, saved), keep=True)
+
+    def add_wait(self, wait: NewWait) -> Future[Outcome]:
+        return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True)
+
+    def invoke(self, run_id: str, token: int, name: str, child: NewRun) -> Future[Outcome]:
+        return self._submit(lambda transaction: steps.invoke(transaction, run_id, token, name, child), keep=True)
+
+    def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StoredStep | None]:
+        return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
+
+    def park(self, id: str, token: int, names: Sequence[str]) -> Future[RunState | None]:
+        return self._submit(lambda transaction: waits.park(transaction, id, token, names), keep=True)
+
+    def signal(self, event: str, payload: str) -> Future[int]:
+        return self._submit(lambda transaction: waits.signal(transaction, event, payload))
+
+    # Time
+
+    def wake_due(self) -> Future[None]:
+        def operation(transaction: Transaction) -> None:
+            runs.wake_due(transaction, WAKE_AT_ONCE)
+            waits.wake_due(transaction, WAKE_AT_ONCE)
+
+        return self._submit(operation, keep=True)
+
+    async def next_due(self) -> int | None:
+        def read(connection: sqlite3.Connection) -> int | None:
+            times = [
+                connection.execute(statement).fetchone()[0] for statement in (queries.runs.next_due, queries.steps.next_wait)
+            ]
+            return min((time for time in times if time is not None), default=None)
+
+        return await on_thread(self._thread(), read)
+
+    async def groups_with_work(self) -> tuple[set[str], set[str]]:
+        def read(connection: sqlite3.Connection) -> tuple[set[str], set[str]]:
+            ready, suspects = (
+                {group for (group,) in connection.execute(statement)}
+                for statement in (queries.runs.groups_with_work, queries.runs.suspects)
+            )
+            return ready, suspects
+
+        return await on_thread(self._thread(), read)
+
+    def prune(self, keep: dict[RunState, int | None], limit: int) -> Future[int | None]:
+        def operation(transaction: Transaction) -> int | None:
+            times = (runs.prune(transaction, keep, limit), waits.prune_signals(transaction, SIGNALS_KEPT))
+            return min((time for time in times if time is not None), default=None)
+
+        return self._submit(operation)
+
+    # Schedules and groups
+
+    def put_schedules(self, known: Sequence[Schedule], from_slot: int) -> Future[None]:
+        return self._submit(lambda transaction: schedules.put(transaction, known, from_slot))
+
+    async def schedules(self) -> list[Schedule]:
+        return await on_thread(self._thread(), schedules.listed)
+
+    def fire(self, workflow: str, slot: int, new: Sequence[NewRun]) -> Future[bool]:
+        return self._submit(lambda transaction: schedules.fire(transaction, workflow, slot, new), keep=True)
+
+    def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Future[bool]:
+        return self._submit(lambda transaction: schedules.pause(transaction, workflow, paused, slot))
+
+    async def wishes(self) -> dict[str, GroupWish]:
+        return await on_thread(self._thread(), schedules.wishes)
+
+    def pause_group(self, name: str, paused: bool) -> Future[None]:
+        return self._submit(lambda transaction: schedules.pause_group(transaction, name, paused))
+
+    def scale_group(self, name: str, scale: int | None) -> Future[None]:
+        return self._submit(lambda transaction: schedules.scale_group(transaction, name, scale))
+
+    # Reading
+
+    async def get(self, id: str) -> Run | None:
+        return await self._reader.run(partial(reading.get, id=id))
+
+    async def resolve_ending(self, ending: str) -> str:
+        return await self._reader.run(partial(reading.resolve_ending, ending=ending))
+
+    async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
+        return await self._reader.run(partial(reading.list_runs, chosen=chosen, limit=limit))
+
+    async def ids(self, chosen: RunFilter) -> list[str]:
+        return await self._reader.run(partial(reading.ids, chosen=chosen))
+
+    async def ahead(self, run: Run) -> int:
+        return await self._reader.run(partial(reading.ahead, run=run))
+
+    async def counts(self) -> dict[str, GroupCounts]:
+        return await self._reader.run(partial(reading.counts, now=self._clock.now()))
+
+    async def stats(self) -> dict[str, Any]:
+        return await self._reader.run(reading.stats)
+
+    async def backup(self, file: Path) -> int:
+        return await self._reader.run(partial(reading.backup, file=file))
+
+    def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:
+        if self._writer is None:
+            raise StoreError("the queue is not open")
+        return self._writer.submit(operation, keep=keep)
+
+    def _thread(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise StoreError("the queue is not open")
+        return self._connection

@@ -1,0 +1,1 @@
+"""Worker processes: a fork server, children, and the pools they form. Nothing here knows of runs."""

@@ -1,0 +1,175 @@
+"""One worker process as the daemon sees it: its sockets, its death, and the end of everything that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tako_lite.linux import kill_session, read_process, resident_bytes
+from tako_lite.processes.forkserver import ForkServer
+
+
+class Exit(NamedTuple):
+    """How a process ended: its exit code, or negative the signal; None where nobody could tell."""
+
+    code: int | None
+
+    def __str__(self) -> str:
+        if self.code is None:
+            return "ended"
+        if self.code >= 0:
+            return f"exited with code {self.code}"
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-self.code).name}"
+        return f"was killed by signal {-self.code}"
+
+
+class Records:
+    """The sessions of live workers, in a folder, for the next start to find what survived when all were killed at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, pid: int) -> None:
+        """Remember a process by its pid and start."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        process = read_process(pid)
+        descriptor = os.open(self._folder / str(pid), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(str(process.started if process else 0))
+
+    def forget(self, pid: int) -> None:
+        """The process is gone, with all of its session."""
+        (self._folder / str(pid)).unlink(missing_ok=True)
+
+    def sweep(self) -> list[int]:
+        """Kill the sessions that an earlier daemon left, and return their pids."""
+        survivors = []
+        for entry in self._folder.glob("[0-9]*"):
+            pid, started = int(entry.name), int(entry.read_text() or 0)
+            leader = read_process(pid)
+            if (leader is None or leader.started == started) and kill_session(pid):
+                survivors.append(pid)
+            entry.unlink(missing_ok=True)
+        return survivors
+
+
+class Child:
+    """A forked process that leads its own session. Made by `spawn`; `reap` once it is dead, then nothing of it is left."""
+
+    def __init__(
+        self, pid: int, server: ForkServer, records: Records, link: socket.socket, guard: socket.socket, output: int
+    ) -> None:
+        self.pid = pid
+        self.link = link
+        self.output = output
+        self._guard = guard
+        self._server = server
+        self._records = records
+        self._pidfd: int | None = None
+        self.heard: Callable[[], None] = lambda: None
+
+    @classmethod
+    async def spawn(
+        cls, server: ForkServer, request: Mapping[str, Any], records: Records, on_death: Callable[[Child], None]
+    ) -> Child:
+        """Fork a child and watch it; `on_death` is called once, when it has ended. Raises CannotStart."""
+        link, their_link = socket.socketpair()
+        guard, their_guard = socket.socketpair()
+        output, their_output = os.pipe()
+        try:
+            pid = await server.fork(request, (their_link.fileno(), their_guard.fileno(), their_output))
+        except BaseException:
+            link.close()
+            guard.close()
+            os.close(output)
+            raise
+        finally:
+            their_link.close()
+            their_guard.close()
+            os.close(their_output)
+        link.setblocking(False)
+        guard.setblocking(False)
+        os.set_blocking(output, False)
+        child = cls(pid, server, records, link, guard, output)
+        records.add(pid)
+        child._watch(on_death)
+        return child
+
+    def _watch(self, on_death: Callable[[Child], None]) -> None:
+        loop = asyncio.get_running_loop()
+        dead = False
+
+        def died() -> None:
+            nonlocal dead
+            if not dead:
+                dead = True
+                loop.remove_reader(watched)
+                on_death(self)
+
+        def heartbeat() -> None:
+            try:
+                data = self._guard.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                self.heard()
+                return
+            loop.remove_reader(self._guard)
+            if self._pidfd is None:
+                died()
+
+        if hasattr(os, "pidfd_open"):
+            watched = self._pidfd = os.pidfd_open(self.pid)
+            loop.add_reader(self._pidfd, died)
+        else:
+            watched = self._guard.fileno()
+        loop.add_reader(self._guard, heartbeat)
+
+    def kill(self) -> None:
+        """SIGKILL its process group; `reap` sees to the rest of its session."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """Its resident memory."""
+        return resident_bytes(self.pid)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used."""
+        process = read_process(self.pid)
+        return process.cpu if process else 0.0
+
+    async def reap(self) -> Exit:
+        """Kill what is left of its session, confirm that it is gone, collect the status and give up the descriptors."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._guard)
+        await loop.run_in_executor(None, kill_session, self.pid)
+        code = await self._server.reap(self.pid)
+        if code is None:
+            code = _collect(self.pid)
+        self._guard.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        self._records.forget(self.pid)
+        return Exit(code)
+
+
+def _collect(pid: int) -> int | None:
+    """The status of a child that a lost zygote left to us, the subreaper."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if found else None

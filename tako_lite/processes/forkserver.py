@@ -1,0 +1,212 @@
+"""The daemon's side of fork servers: one zygote an interpreter and start-up environment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tako_lite.errors import TakoError
+
+READY_TIMEOUT: Final = 20.0
+
+_BOOT: Final = """
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("workers need Python 3.11 or newer; this is " + sys.version.split()[0])
+import importlib.util
+sys.path[:] = [entry for entry in sys.path if entry]
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location("tako_lite", folder + "/__init__.py", submodule_search_locations=[folder])
+module = importlib.util.module_from_spec(spec)
+sys.modules["tako_lite"] = module
+spec.loader.exec_module(module)
+from tako_lite.processes.zygote import main
+main(sys.argv[2:])
+"""
+"""Makes `tako_lite` importable by its folder alone: nothing that is installed beside it can be seen by workers."""
+
+
+class CannotStart(TakoError):
+    """A worker could not be started; the message says why."""
+
+    type = "cannot_start"
+
+
+class Interpreter(NamedTuple):
+    """What a zygote is keyed by: a program, and the environment that acts at its start (`PYTHON*`, `LD_*`)."""
+
+    python: str
+    environment: tuple[tuple[str, str], ...]
+
+
+class ForkServer:
+    """One zygote: started when first needed, replaced when it died."""
+
+    def __init__(self, interpreter: Interpreter, package: Path, folder: Path, entry: str) -> None:
+        self._interpreter = interpreter
+        self._package = package
+        self._folder = folder
+        self._entry = entry
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process, while it lives."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    async def fork(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+        """Fork a child, and return its pid. Raises CannotStart."""
+        async with self._turn:
+            if self.pid is None:
+                await self._start()
+            answer = await self._ask({"op": "fork", **request}, descriptors)
+        if "error" in answer:
+            raise CannotStart(answer["error"])
+        return int(answer["pid"])
+
+    async def start(self) -> None:
+        """Have the zygote ready before it is needed. Raises CannotStart."""
+        async with self._turn:
+            if self.pid is None:
+                await self._start()
+
+    async def reap(self, pid: int) -> int | None:
+        """The exit code of a dead child (negative: the signal), or None where the zygote that forked it is gone."""
+        async with self._turn:
+            if self.pid is None:
+                return None
+            try:
+                status = (await self._ask({"op": "reap", "pid": pid}, ()))["status"]
+            except CannotStart:
+                return None
+        return None if status is None else int(status)
+
+    async def stop(self) -> None:
+        """Close the socket, which makes the zygote kill what it forked and end."""
+        async with self._turn:
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+            if self._process is not None:
+                process, self._process = self._process, None
+                await asyncio.get_running_loop().run_in_executor(None, _wait_or_kill, process)
+
+    async def _start(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        ours, theirs = socket.socketpair()
+        command = [self._interpreter.python, "-c", _BOOT, str(self._package), str(theirs.fileno()), self._entry]
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 -- vfork and exec: about a millisecond
+                command,
+                pass_fds=[theirs.fileno()],
+                env=dict(self._interpreter.environment),
+                cwd=self._folder,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            ours.close()
+            raise CannotStart(f"cannot run {self._interpreter.python}: {error.strerror}") from None
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._control = ours
+        try:
+            await self._receive(READY_TIMEOUT)
+        except CannotStart as error:
+            raise CannotStart(await self._first_words() or error.message) from None
+        assert self._process.stderr is not None  # noqa: S101
+        self._process.stderr.close()
+
+    async def _first_words(self) -> str:
+        """What an interpreter that did not get ready said last."""
+        assert self._process is not None and self._process.stderr is not None  # noqa: S101
+        process, stderr = self._process, self._process.stderr
+        self._process = None
+
+        def read() -> str:
+            process.kill()
+            with stderr:
+                text = stderr.read(65536).decode(errors="backslashreplace").strip()
+            process.wait()
+            return text.splitlines()[-1] if text else ""
+
+        said = await asyncio.get_running_loop().run_in_executor(None, read)
+        return f"{self._interpreter.python}: {said}" if said else ""
+
+    async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
+        assert self._control is not None  # noqa: S101
+        data = json.dumps(request).encode() + b"\n"
+        try:
+            sent = socket.send_fds(self._control, [data], list(descriptors)) if descriptors else 0
+            await asyncio.get_running_loop().sock_sendall(self._control, data[sent:])
+        except OSError as error:
+            raise CannotStart(f"the fork server does not answer: {error.strerror}") from None
+        return await self._receive(READY_TIMEOUT)
+
+    async def _receive(self, timeout: float) -> dict[str, Any]:
+        assert self._control is not None  # noqa: S101
+        data = b""
+        try:
+            async with asyncio.timeout(timeout):
+                while not data.endswith(b"\n"):
+                    part = await asyncio.get_running_loop().sock_recv(self._control, 65536)
+                    if not part:
+                        raise CannotStart(f"{self._interpreter.python} ended before it was ready")
+                    data += part
+        except TimeoutError:
+            raise CannotStart(f"{self._interpreter.python} was not ready within {timeout:g} s") from None
+        except OSError as error:
+            raise CannotStart(f"the fork server does not answer: {error.strerror}") from None
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+
+
+class ForkServers:
+    """All zygotes of a daemon."""
+
+    def __init__(self, package: Path, folder: Path, entry: str) -> None:
+        self._package = package
+        self._folder = folder
+        self._entry = entry
+        self._servers: dict[Interpreter, ForkServer] = {}
+
+    def get(self, python: str | None, environment: Mapping[str, str]) -> ForkServer:
+        """The fork server for an interpreter (None: this one) and what of this environment acts at its start."""
+        acts = tuple(sorted((name, value) for name, value in environment.items() if name.startswith(_ACT_AT_START)))
+        interpreter = Interpreter(python or sys.executable, acts)
+        if interpreter not in self._servers:
+            self._servers[interpreter] = ForkServer(interpreter, self._package, self._folder, self._entry)
+        return self._servers[interpreter]
+
+    @property
+    def pid(self) -> int | None:
+        """The first zygote that lives."""
+        return next((server.pid for server in self._servers.values() if server.pid is not None), None)
+
+    async def stop(self) -> None:
+        """End them all."""
+        for server in self._servers.values():
+            await server.stop()
+
+
+_ACT_AT_START = ("PYTHON", "LD_", "PATH", "HOME", "LANG", "LC_")
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(6)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,351 @@
+"""A worker group: the pool of processes of one name, and when it grows, shrinks, backs off and recycles.
+
+The group knows how many workers there are and which of them have nothing to do. What they do is the owner's business: it
+says that work waits (`demand`), that a worker became busy or idle, and it is told when a worker is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from tako_lite.backoff import Backoff
+from tako_lite.config import GroupSettings
+from tako_lite.processes.child import Child, Exit
+from tako_lite.processes.forkserver import CannotStart
+from tako_lite.states import GroupState, WorkerState
+
+RESTART: Final = Backoff(base=0.2, max=30)
+UNHEALTHY_AFTER: Final = 5
+SETTLED_AFTER: Final = 1.0
+"""A worker that ends by itself without work sooner than so many seconds after its hello did not start either."""
+
+
+class Worker:
+    """One process of a group. `slots` are the runs that it takes at a time; a solo worker has one, for a suspect run."""
+
+    def __init__(self, group: Group, slots: int, solo: bool) -> None:
+        self.group = group
+        self.slots = slots
+        self.solo = solo
+        self.state: WorkerState = "starting"
+        self.child: Child | None = None
+        self.idle_since: float = 0.0
+        self.ready_at: float = 0.0
+        self.runs_done = 0
+        self.asked_to_stop = False
+        self.deadline: asyncio.TimerHandle | None = None
+        self.trouble: str | None = None
+        """Why it could not start, in its own words."""
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid if self.child is not None else 0
+
+    @property
+    def takes_work(self) -> bool:
+        return self.state in ("idle", "busy")
+
+
+class Owner(Protocol):
+    """What a group needs of the daemon."""
+
+    async def spawn(self, worker: Worker, on_death: Callable[[Child], None]) -> Child: ...
+    def ask_to_stop(self, worker: Worker) -> None: ...
+    def worker_gone(self, worker: Worker, exit: Exit) -> None: ...
+    def group_changed(self, group: Group) -> None: ...
+
+
+class Group:
+    """The pool of one name."""
+
+    def __init__(self, settings: GroupSettings, owner: Owner) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.workers: list[Worker] = []
+        self.paused = False
+        self.scale: int | None = None
+        self.failures = 0
+        self.last_error: str | None = None
+        self.proven = False
+        """Whether a worker got ready since the settings or files changed."""
+        self.loaded: dict[str, tuple[int, int]] = {}
+        """The stamps of the files that the newest worker imported."""
+        self._owner = owner
+        self._wanted: set[bool] = set()
+        self._stopping = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._idle_check: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def min_workers(self) -> int:
+        """The always-on workers, by the settings or by `scale`."""
+        return self.settings.workers if self.scale is None else self.scale
+
+    @property
+    def max_workers(self) -> int:
+        """The most workers at a time, solo ones not counted."""
+        return max(self.settings.max_workers if self.scale is None else self.scale, self.min_workers, 1)
+
+    @property
+    def state(self) -> GroupState:
+        if self.paused:
+            return "paused"
+        if self.failures >= UNHEALTHY_AFTER:
+            return "unhealthy"
+        if self.failures:
+            return "backoff"
+        if any(worker.takes_work or worker.state == "draining" for worker in self.workers):
+            return "active"
+        return "starting" if self.workers else "zero"
+
+    # What the owner says
+
+    def start(self) -> None:
+        """Bring up the always-on workers."""
+        self._fill()
+
+    def demand(self, *, solo: bool = False) -> None:
+        """Due work waits and no free slot can take it: grow, if there is room and nobody is on the way."""
+        if self._stopping or self.paused:
+            return
+        self._wanted.add(solo)
+        if self._retry is not None:
+            return
+        alike = [worker for worker in self.workers if worker.solo == solo and worker.state != "draining"]
+        if len(alike) < self.max_workers and not any(worker.state == "starting" for worker in alike):
+            self._wanted.discard(solo)
+            self._spawn(solo)
+
+    def ready(self, worker: Worker) -> None:
+        """A worker said hello."""
+        if worker.deadline is not None:
+            worker.deadline.cancel()
+        if worker.state != "starting":
+            return
+        worker.ready_at = self._loop.time()
+        self.proven = True
+        if self.failures:
+            self.failures = 0
+            self.last_error = None
+        self.idle(worker)
+        self._fill()
+
+    def busy(self, worker: Worker) -> None:
+        """A worker with nothing to do got work."""
+        if worker.state == "idle":
+            worker.state = "busy"
+
+    def idle(self, worker: Worker) -> None:
+        """A worker has nothing to do."""
+        worker.idle_since = self._loop.time()
+        if worker.state == "draining":
+            self._owner.ask_to_stop(worker)
+            return
+        worker.state = "idle"
+        if worker.solo or len(self._pool()) > self.min_workers:
+            self._check_idle_in(0 if worker.solo else self.settings.idle_timeout)
+
+    def ran(self, worker: Worker) -> None:
+        """A run of a worker is over: past `max_runs` or `max_memory` the worker takes no more."""
+        worker.runs_done += 1
+        settings = self.settings
+        if settings.max_runs is None and settings.max_memory is None:
+            return
+        over = settings.max_runs is not None and worker.runs_done >= settings.max_runs
+        if not over and settings.max_memory is not None and worker.child is not None:
+            over = (worker.child.resident_bytes or 0) > settings.max_memory
+        if over and worker.takes_work:
+            was_idle = worker.state == "idle"
+            worker.state = "draining"
+            self._fill()
+            if was_idle:
+                self._owner.ask_to_stop(worker)
+
+    def retry_now(self) -> None:
+        """Something changed that may mend a group that could not start."""
+        if self.failures and not self._stopping:
+            self._cancel_retry()
+            self._try_again()
+
+    def pause(self, paused: bool) -> None:
+        """A paused group takes no work; its workers stay."""
+        self.paused = paused
+        if not paused:
+            self.retry_now()
+        self._owner.group_changed(self)
+
+    def resize(self, scale: int | None) -> None:
+        """Another number of workers from now on; None is what the settings say."""
+        self.scale = scale
+        self._fill()
+        self._shrink()
+
+    def replace(self, settings: GroupSettings) -> None:
+        """Other settings, or other files: every worker is replaced by a new one."""
+        self.settings = settings
+        self.failures, self.last_error, self.proven = 0, None, False
+        self._cancel_retry()
+        for worker in list(self.workers):
+            self.retire(worker)
+        self._fill()
+
+    def retire(self, worker: Worker) -> None:
+        """Take no more work, and end when what it has is over or `drain_timeout` is past."""
+        if worker.asked_to_stop:
+            return
+        worker.asked_to_stop = True
+        worker.state = "draining"
+        if worker.deadline is not None:
+            worker.deadline.cancel()
+        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self._kill, worker)
+        self._owner.ask_to_stop(worker)
+
+    async def stop(self) -> None:
+        """Retire every worker and wait until the last one is gone; twice is harmless."""
+        self._stopping = True
+        self._cancel_retry()
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+        for worker in list(self.workers):
+            self.retire(worker)
+        while self._tasks or self.workers:
+            await asyncio.sleep(0.005) if not self._tasks else await asyncio.wait(self._tasks)
+
+    def kill(self) -> None:
+        """End every worker now."""
+        self._stopping = True
+        for worker in list(self.workers):
+            worker.asked_to_stop = True
+            self._kill(worker)
+
+    # Growth
+
+    def _pool(self) -> list[Worker]:
+        return [worker for worker in self.workers if not worker.solo and worker.state != "draining"]
+
+    def _fill(self) -> None:
+        """Bring the pool up to its always-on size, and serve what was asked for meanwhile."""
+        if self._stopping or self._retry is not None:
+            return
+        missing = self.min_workers - len(self._pool())
+        for _ in range(missing):
+            self._spawn(solo=False)
+        for solo in list(self._wanted):
+            self.demand(solo=solo)
+
+    def _spawn(self, solo: bool) -> None:
+        worker = Worker(self, 1 if solo else self.settings.concurrency, solo)
+        self.workers.append(worker)
+        task = self._loop.create_task(self._bring_up(worker))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bring_up(self, worker: Worker) -> None:
+        worker.deadline = self._loop.call_later(self.settings.startup_timeout, self._too_slow, worker)
+        try:
+            worker.child = await self._owner.spawn(worker, lambda _: self._died(worker))
+        except (CannotStart, OSError) as error:
+            worker.trouble = str(error)
+            self._remove(worker, Exit(None))
+        else:
+            if worker.asked_to_stop:
+                worker.asked_to_stop = False
+                self.retire(worker)
+
+    def _too_slow(self, worker: Worker) -> None:
+        worker.trouble = f"was not ready within startup_timeout = {self.settings.startup_timeout:g} s"
+        self._kill(worker)
+
+    def _kill(self, worker: Worker) -> None:
+        if worker.child is not None:
+            worker.child.kill()
+
+    # Ends
+
+    def _died(self, worker: Worker) -> None:
+        task = self._loop.create_task(self._bury(worker))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bury(self, worker: Worker) -> None:
+        assert worker.child is not None  # noqa: S101
+        self._remove(worker, await worker.child.reap())
+
+    def _remove(self, worker: Worker, exit: Exit) -> None:
+        started = worker.state != "starting" and worker.trouble is None
+        lived = self._loop.time() - worker.ready_at
+        by_itself = not worker.asked_to_stop
+        was_idle = worker.state == "idle"
+        worker.state = "exited"
+        if worker.deadline is not None:
+            worker.deadline.cancel()
+        self.workers.remove(worker)
+        self._owner.worker_gone(worker, exit)
+        if by_itself and (not started or (was_idle and lived < SETTLED_AFTER)):
+            self._failed(worker.trouble or f"a worker {exit} before it took any work")
+        else:
+            self._fill()
+        self._owner.group_changed(self)
+
+    def _failed(self, error: str) -> None:
+        self.failures += 1
+        if self.last_error is None or self.failures == 1:
+            self.last_error = error
+        pause = RESTART.delay(self.failures, random.random) if self.failures < UNHEALTHY_AFTER else RESTART.max
+        if not self._stopping and self._retry is None:
+            self._retry = self._loop.call_later(float(pause), self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._fill()
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    # Idling out
+
+    def _check_idle_in(self, seconds: float) -> None:
+        when = self._loop.time() + seconds
+        if self._idle_check is not None and not self._idle_check.cancelled():
+            if self._idle_check.when() <= when:
+                return
+            self._idle_check.cancel()
+        self._idle_check = self._loop.call_at(when, self._shrink)
+
+    def _shrink(self) -> None:
+        """Retire the workers that had nothing to do for `idle_timeout`, down to the always-on ones."""
+        self._idle_check = None
+        if self._stopping:
+            return
+        now = self._loop.time()
+        spare = len(self._pool()) - self.min_workers
+        next_check: float | None = None
+        for worker in sorted(self.workers, key=lambda worker: worker.idle_since):
+            if worker.state != "idle" or (not worker.solo and spare <= 0):
+                continue
+            left = worker.idle_since + (0 if worker.solo else self.settings.idle_timeout) - now
+            if left <= 0:
+                spare -= not worker.solo
+                self.retire(worker)
+            else:
+                next_check = left if next_check is None else min(next_check, left)
+        if next_check is not None:
+            self._check_idle_in(next_check)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `status` shows of the pool."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "min_workers": self.min_workers,
+            "max_workers": self.max_workers,
+            "concurrency": self.settings.concurrency,
+            "last_error": self.last_error,
+        }

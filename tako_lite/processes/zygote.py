@@ -1,0 +1,160 @@
+"""The fork server's own process: single-threaded, with the worker's runtime imported and nothing else.
+
+It answers one request after another on a socket to the daemon:
+
+- `fork`: fork a child that leads a session of its own, with three descriptors that came along; the answer is its pid.
+- `reap`: collect the status of a child that is dead. Only the daemon asks for it, once nobody needs the pid any more: until
+  then the zombie keeps the number from being used again.
+
+When the socket closes, the daemon is gone, and everything that was forked here goes too.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from tako_lite.linux import kill_session
+
+Entry = Callable[[dict[str, Any], int, int], None]
+"""What a child runs: its task, the descriptor of its link, that of its guard."""
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the daemon closes the socket. Arguments: the socket's descriptor, the child's entry as `module:function`."""
+    control = socket.socket(fileno=int(arguments[0]))
+    module, _, name = arguments[1].partition(":")
+    entry: Entry = getattr(importlib.import_module(module), name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if threading.active_count() != 1:
+        raise SystemExit("the fork server has more than one thread, so it cannot fork safely")
+    gc.collect()
+    gc.freeze()  # what is frozen is never touched by a child's collector, so its pages stay shared
+    _send(control, {"ready": True, "python": sys.version.split()[0]})
+    _silence()
+    children: set[int] = set()
+    try:
+        _serve(control, entry, children)
+    finally:
+        for pid in children:
+            kill_session(pid)
+
+
+def _serve(control: socket.socket, entry: Entry, children: set[int]) -> None:
+    while True:
+        request, descriptors = _receive(control)
+        if request is None:
+            return
+        if request["op"] == "fork":
+            _send(control, _fork(control, entry, request, descriptors, children))
+        else:
+            _send(control, _reap(request["pid"], children))
+
+
+def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    data = b""
+    descriptors: list[int] = []
+    while not data.endswith(b"\n"):
+        try:
+            part, received, _, _ = socket.recv_fds(control, 65536, 3)
+        except ConnectionError:
+            return None, descriptors
+        if not part:
+            return None, descriptors
+        data += part
+        descriptors += received
+    return json.loads(data), descriptors
+
+
+def _send(control: socket.socket, answer: dict[str, Any]) -> None:
+    try:
+        control.sendall(json.dumps(answer).encode() + b"\n")
+    except ConnectionError:
+        return  # the daemon is gone; the next read says so
+
+
+def _fork(
+    control: socket.socket, entry: Entry, request: dict[str, Any], descriptors: list[int], children: set[int]
+) -> dict[str, Any]:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        return {"error": f"cannot fork: {error.strerror}"}
+    if pid == 0:
+        control.close()
+        _child(entry, request, descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    children.add(pid)
+    return {"pid": pid}
+
+
+def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> None:
+    status = 1
+    try:
+        os.setsid()
+        link, guard, output = descriptors
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        _become(request)
+        entry(request["task"], link, guard)
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(status)
+
+
+def _become(request: dict[str, Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    os.umask(request["umask"])
+    os.chdir(request["folder"])
+    if request["nice"]:
+        os.nice(request["nice"])
+    for name, value in request["limits"].items():
+        which = getattr(resource, f"RLIMIT_{name.upper()}")
+        _, hard = resource.getrlimit(which)
+        ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (ceiling, ceiling))
+
+
+def _reap(pid: int, children: set[int]) -> dict[str, Any]:
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return {"status": None}
+    children.discard(pid)
+    return {"status": os.waitstatus_to_exitcode(status)}
+
+
+def _silence() -> None:
+    """Errors of the start went to a pipe that the daemon reads no further."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue

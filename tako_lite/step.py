@@ -1,0 +1,426 @@
+"""`Step`: what a handler does durably. Each step is memoised under its name, so that a later attempt goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import queue
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast
+
+from tako_lite.backoff import Backoff
+from tako_lite.clock import EARLIEST_MS, LATEST_MS
+from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, RetryLater, StepError, Unwind
+from tako_lite.typed import plain
+from tako_lite.units import duration
+from tako_lite.wire import encode_value, round_trip
+from tako_lite.workflow import Workflow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Duration = float | timedelta | str
+Caller = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""How a step's body is called: on the loop, in a thread, or in the thread of a blocking handler."""
+
+INLINE_SLEEP: Final = 1.0
+"""Sleeps up to so many seconds keep their slot."""
+STEP_BACKOFF: Final = Backoff()
+MAX_NAME: Final = 256
+
+Kind = Literal["run", "sleep", "signal", "child", "retry"]
+
+
+class Stored(Protocol):
+    """What a step has stored: a state, the JSON text of its value or error, and how often it was tried."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def tries(self) -> int: ...
+
+
+class Engine(Protocol):
+    """What carries the steps of one attempt of a run: the worker's link to the daemon, or a test's harness."""
+
+    run_id: str
+    workflow_name: str
+    attempt: int
+
+    def begin(self, name: str, *, again: bool = False) -> Stored | None:
+        """Enter a step. Raises StepError for a name used twice, and the Unwind that is under way."""
+
+    def enter(self) -> None:
+        """A step call that is not a wait is in flight."""
+
+    def leave(self) -> None:
+        """That step call is over."""
+
+    async def save(
+        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+    ) -> Stored:
+        """Store an outcome, and return what is stored from now on."""
+
+    def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
+        """Store a failed try without waiting for it."""
+
+    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> Stored:
+        """Wait for a time, a signal or the next try; the run may park meanwhile."""
+
+    async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
+        """Start a child and wait for its end."""
+
+    async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
+        """Start another run, once."""
+
+    async def send_signal(self, event: str, payload: str) -> None:
+        """Send a signal."""
+
+    def set_progress(self, fraction: float, note: str | None) -> None:
+        """Say how far the run is."""
+
+    def unwind(self, reason: Unwind) -> None:
+        """The handler is to be left for this reason, whatever it catches."""
+
+
+class Log(logging.LoggerAdapter[logging.Logger]):
+    """The run's own log: `step.log("text")`, or a level of it: `step.log.warning("text")`."""
+
+    def __call__(self, message: object, *args: object) -> None:
+        self.info(message, *args)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, kwargs
+
+
+class _Facts:
+    """What both kinds of Step tell of their run, and the ways out of a handler, which raise and are not awaited."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._engine.run_id
+
+    @property
+    def workflow_name(self) -> str:
+        """The name of the workflow."""
+        return self._engine.workflow_name
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the run this is, from 1."""
+        return self._engine.attempt
+
+    @property
+    def log(self) -> Log:
+        """The log of this run."""
+        return Log(logging.getLogger(f"tako_lite.run.{self.workflow_name}"), {})
+
+    def bail(self, reason: str) -> NoReturn:
+        """End the run `cancelled`."""
+        self._leave(Bailed(reason))
+
+    def fail(self, error: str | BaseException) -> NoReturn:
+        """End the run `dead`, whatever retries are left."""
+        self._leave(Failed(error))
+
+    def retry(self, after: Duration = 0) -> NoReturn:
+        """Try the run again after so long; no attempt is charged."""
+        self._leave(RetryLater(duration(after)))
+
+    def progress(self, fraction: float, note: str | None = None) -> None:
+        """Say how far the run is, from 0 to 1, for `status` and `show`."""
+        if not 0 <= fraction <= 1:
+            raise BadInput(f"progress is a number from 0 to 1, not {fraction}")
+        self._engine.set_progress(float(fraction), None if note is None else note[:500])
+
+    def _leave(self, reason: Unwind) -> NoReturn:
+        self._engine.unwind(reason)
+        raise reason
+
+
+class Step(_Facts):
+    """The durable parts of an `async def` handler."""
+
+    async def run(
+        self,
+        name: str,
+        fn: Callable[P, Awaitable[T] | T],
+        *args: Any,
+        retries: int = 0,
+        backoff: Backoff = STEP_BACKOFF,
+        timeout: Duration | None = None,
+    ) -> T:
+        """Call `fn(*args)` once and for all: its value is stored, and later attempts get it without a call.
+
+        The value is JSON; what comes back is what JSON makes of it (a tuple is a list), also the first time. A plain function
+        runs in a thread. With `retries` a failing body is tried again after `backoff`. Raises StepError for a name that was
+        used before in this attempt, NotJson and TooLarge for a value that cannot be stored.
+        """
+        caller = _on_loop if inspect.iscoroutinefunction(fn) else _in_thread
+        body: Callable[[], Any] = fn if not args else (lambda: fn(*args))  # type: ignore[call-arg]
+        return cast("T", await self._run(name, body, caller, retries, backoff, timeout))
+
+    async def _run(
+        self, name: str, body: Callable[[], Any], caller: Caller, retries: int, backoff: Backoff, timeout: Duration | None
+    ) -> Any:
+        engine = self._engine
+        stored = engine.begin(name)
+        tries = 0
+        if stored is not None:
+            if stored.state == "succeeded":
+                return _value(stored)
+            tries = stored.tries
+        limit = None if timeout is None else duration(timeout)
+        while True:
+            tries += 1
+            started_at = _now()
+            engine.enter()
+            try:
+                value = await (caller(body) if limit is None else _limited(caller, body, limit, name))
+                text, kept = round_trip(value, f"the value of step {name!r}")
+                saved = await engine.save(name, "run", "succeeded", text, None, tries, started_at)
+                return kept if saved.text == text else _value(saved)
+            except Exception as error:
+                engine.note_failure(name, _describe(error), tries, started_at)
+                used = (tries - 1) % (retries + 1) + 1
+                if used > retries or isinstance(error, BadInput | StepError):
+                    raise
+            finally:
+                engine.leave()
+            await self._pause(name, backoff.delay(used, random.random))
+
+    async def _pause(self, name: str, seconds: float) -> None:
+        """Wait between two tries of a step."""
+        if seconds <= INLINE_SLEEP:
+            await self._sleep_inline(seconds)
+        else:
+            await self._engine.wait(name, "retry", None, _now() + round(seconds * 1000))
+
+    async def _sleep_inline(self, seconds: float) -> None:
+        self._engine.enter()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._engine.leave()
+
+    async def sleep(self, name: str, duration_: Duration, /) -> None:
+        """Go on after so long; the run holds no slot meanwhile."""
+        await self._sleep(name, duration(duration_))
+
+    async def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
+        """Go on at a time: an aware datetime, ISO-8601 text with a zone, or seconds since 1970."""
+        moment = _moment(when)
+        await self._sleep(name, (moment - _now()) / 1000, moment)
+
+    async def _sleep(self, name: str, seconds: float, moment: int | None = None) -> None:
+        stored = self._engine.begin(name)
+        if stored is not None and stored.state == "succeeded":
+            return
+        if seconds > INLINE_SLEEP:
+            await self._engine.wait(name, "sleep", None, _now() + round(seconds * 1000) if moment is None else moment)
+            return
+        started_at = _now()
+        await self._sleep_inline(max(seconds, 0))
+        self._engine.enter()
+        try:
+            await self._engine.save(name, "sleep", "succeeded", "null", None, 1, started_at)
+        finally:
+            self._engine.leave()
+
+    async def wait_for(self, event: str, timeout: Duration | None = None) -> Any:
+        """The payload of a signal, whether it was sent before or comes later; None after `timeout`."""
+        name = f"wait_for:{event}"
+        stored = self._engine.begin(name, again=True)
+        if stored is None or stored.state != "succeeded":
+            wake_at = None if timeout is None else _now() + round(duration(timeout) * 1000)
+            stored = await self._engine.wait(name, "signal", event, wake_at)
+        return _value(stored)
+
+    async def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
+        """Run another workflow in its own group and return its result; this run holds no slot meanwhile.
+
+        Raises ChildFailed where the child ends `dead` or `cancelled`. Options are those of `enqueue`.
+        """
+        stored = self._engine.begin(name)
+        if stored is None:
+            text = encode_value(plain(payload), "payload")
+            stored = await self._engine.invoke(name, _name_of(workflow), text, options)
+        if stored.state == "succeeded":
+            return _value(stored)
+        error = json.loads(stored.text or "{}")
+        raise ChildFailed(
+            f"{_name_of(workflow)} ended {error.get('state')}: {error.get('message')}",
+            child_id=str(error.get("child_id")),
+            state=str(error.get("state")),
+        )
+
+    async def enqueue(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> str:
+        """Start another run, exactly once for this run, and return its id without waiting for it."""
+        stored = self._engine.begin(name)
+        if stored is None:
+            self._engine.enter()
+            try:
+                text = encode_value(plain(payload), "payload")
+                stored = await self._engine.enqueue(name, _name_of(workflow), text, options)
+            finally:
+                self._engine.leave()
+        return str(_value(stored))
+
+    async def signal(self, event: str, payload: Any = None) -> None:
+        """Send a signal; the first one of a name is the one that counts."""
+        name = f"signal:{event}"
+        stored = self._engine.begin(name, again=True)
+        if stored is not None and stored.state == "succeeded":
+            return
+        self._engine.enter()
+        try:
+            started_at = _now()
+            await self._engine.send_signal(event, encode_value(plain(payload), "payload"))
+            await self._engine.save(name, "run", "succeeded", "null", None, 1, started_at)
+        finally:
+            self._engine.leave()
+
+
+class BlockingStep(_Facts):
+    """The same for a plain `def` handler, which has a thread of its own: every method blocks until it is done."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(engine)
+        self._loop = loop
+        self._step = Step(engine)
+
+    def run(
+        self,
+        name: str,
+        fn: Callable[P, T],
+        *args: Any,
+        retries: int = 0,
+        backoff: Backoff = STEP_BACKOFF,
+        timeout: Duration | None = None,
+    ) -> T:
+        """As `Step.run`; `fn` is called in the handler's own thread."""
+        body: Callable[[], Any] = lambda: fn(*args)  # type: ignore[call-arg]  # noqa: E731
+        return cast("T", self._wait(lambda here: self._step._run(name, body, here, retries, backoff, timeout)))
+
+    def sleep(self, name: str, duration_: Duration, /) -> None:
+        """As `Step.sleep`."""
+        self._wait(lambda _: self._step.sleep(name, duration_))
+
+    def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
+        """As `Step.sleep_until`."""
+        self._wait(lambda _: self._step.sleep_until(name, when))
+
+    def wait_for(self, event: str, timeout: Duration | None = None) -> Any:
+        """As `Step.wait_for`."""
+        return self._wait(lambda _: self._step.wait_for(event, timeout))
+
+    def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
+        """As `Step.invoke`."""
+        return self._wait(lambda _: self._step.invoke(name, workflow, payload, **options))
+
+    def enqueue(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> str:
+        """As `Step.enqueue`."""
+        return str(self._wait(lambda _: self._step.enqueue(name, workflow, payload, **options)))
+
+    def signal(self, event: str, payload: Any = None) -> None:
+        """As `Step.signal`."""
+        self._wait(lambda _: self._step.signal(event, payload))
+
+    def _wait(self, start: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine on the loop, and meanwhile in this thread the bodies that it hands over."""
+        handed: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+
+        async def here(body: Callable[[], Any]) -> Any:
+            future = self._loop.create_future()
+            handed.put((body, future))
+            return await future
+
+        outcome = asyncio.run_coroutine_threadsafe(start(here), self._loop)
+        outcome.add_done_callback(lambda _: handed.put(None))
+        while (job := handed.get()) is not None:
+            self._do(*job)
+        return outcome.result()
+
+    def _do(self, body: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        try:
+            value = body()
+        except BaseException as error:
+            self._loop.call_soon_threadsafe(_settle, future, None, error)
+        else:
+            self._loop.call_soon_threadsafe(_settle, future, value, None)
+
+
+def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        # A future refuses StopIteration, and would carry it as something else.
+        future.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+    else:
+        future.set_result(value)
+
+
+def _on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
+    return cast("Awaitable[Any]", body())
+
+
+async def _in_thread(body: Callable[[], Any]) -> Any:
+    value = await asyncio.to_thread(body)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _limited(caller: Caller, body: Callable[[], Any], seconds: float, name: str) -> Any:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await caller(body)
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"step {name!r} took longer than {seconds:g} s") from None
+        raise
+
+
+def _value(stored: Stored) -> Any:
+    return None if stored.text is None else json.loads(stored.text)
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its text cannot be read)"
+    return json.dumps({"type": type(error).__name__, "message": message[:2000]})
+
+
+def _name_of(workflow: str | Workflow[Any, Any]) -> str:
+    return workflow if isinstance(workflow, str) else workflow.name
+
+
+def _moment(when: datetime | str | float) -> int:
+    """Milliseconds since 1970."""
+    if isinstance(when, str):
+        try:
+            when = datetime.fromisoformat(when)
+        except ValueError:
+            raise BadInput(f"{when!r} is not an ISO-8601 time") from None
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise BadInput(f"{when.isoformat()} has no time zone", hint="use datetime.now(UTC), or add an offset")
+        when = when.astimezone(UTC).timestamp()
+    moment = round(when * 1000)
+    if not EARLIEST_MS <= moment <= LATEST_MS:
+        raise BadInput("the time is outside the years 1970 to 9999")
+    return moment
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

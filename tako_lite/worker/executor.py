@@ -1,0 +1,217 @@
+"""Executes runs: as many at a time as the worker has slots, each to one outcome that is reported once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import traceback
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, cast
+
+from tako_lite.errors import (
+    BadInput,
+    Bailed,
+    Cancelled,
+    Drained,
+    Failed,
+    Parked,
+    RetryLater,
+    StepError,
+    Superseded,
+    TimedOut,
+    Unwind,
+)
+from tako_lite.step import BlockingStep, Step
+from tako_lite.wire import encode_value
+from tako_lite.worker.link import Link
+from tako_lite.worker.loader import CannotImport, Handler, Loader
+from tako_lite.worker.run import ActiveRun, StoredStep, current_run
+
+MAX_TRACEBACK: Final = 16_384
+MAX_MESSAGE: Final = 4_096
+
+Report = tuple[list[Any], int]
+"""An item for the daemon, and how many characters of values it carries."""
+
+
+class Executor:
+    """The runs of this worker. The daemon never pushes more than there are slots; the semaphore holds it to that."""
+
+    def __init__(self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None]) -> None:
+        self.runs: dict[str, ActiveRun] = {}
+        self._link = link
+        self._loader = loader
+        self._on_end = on_end
+        self._slots = asyncio.Semaphore(slots)
+        self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="handler")
+        self._loop = asyncio.get_running_loop()
+        self._steps: dict[str, list[Any]] = {}
+        self._draining = False
+        self._on_empty: Callable[[], None] | None = None
+        self._loop.set_task_factory(cast("Any", _adopt))
+
+    def add_steps(self, run_id: str, steps: list[Any]) -> None:
+        """Stored steps of a run that is about to come: too much for its own frame."""
+        self._steps.setdefault(run_id, []).extend(steps)
+
+    def start(self, pushed: list[Any]) -> None:
+        """Take a run on: id, workflow, module, token, attempt, timeout in seconds or null, payload text, stored steps."""
+        run_id, workflow, module, token, attempt, timeout, payload, steps = pushed
+        stored = self._steps.pop(run_id, []) + steps if self._steps else steps
+        run = ActiveRun(self._link, run_id, workflow, token, attempt, payload, stored)
+        self.runs[run_id] = run
+        if self._draining:
+            run.drain()
+        run.task = self._loop.create_task(self._execute(run, module, timeout))
+
+    def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
+        """A wait of a run is over."""
+        if run_id in self.runs:
+            self.runs[run_id].resolved(name, StoredStep(state, text, 1))
+
+    def cancel(self, run_id: str) -> None:
+        """Somebody cancelled a run."""
+        if run_id in self.runs:
+            self.runs[run_id].cancel()
+
+    def drain(self, on_empty: Callable[[], None]) -> None:
+        """Ask every handler to stop at its next step; call back when none is left."""
+        self._draining = True
+        self._on_empty = on_empty
+        for run in self.runs.values():
+            run.drain()
+        if not self.runs:
+            on_empty()
+
+    async def _execute(self, run: ActiveRun, module: str, timeout: float | None) -> None:
+        current_run.set(run)
+        timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
+        async with self._slots:
+            item, size = await self._outcome(run, module)
+        if timer is not None:
+            timer.cancel()
+        run.close()
+        self._on_end(run.run_id)
+        del self.runs[run.run_id]
+        if item:
+            self._link.send(item, size)
+        if self._on_empty is not None and not self.runs:
+            self._on_empty()
+
+    async def _outcome(self, run: ActiveRun, module: str) -> Report:
+        try:
+            handler = self._loader.handler(run.workflow_name, module)
+            value = await self._call(handler, run)
+            if run.unwinding is not None:
+                return _unwound(run, run.unwinding)
+            text = "null" if value is None else encode_value(value, "the result")
+            return ["ok", run.run_id, run.token, text], len(text)
+        except BaseException as error:
+            unwinding = run.unwinding or _find_unwind(error)
+            if unwinding is not None:
+                return _unwound(run, unwinding)
+            return _failed(run, error)
+
+    async def _call(self, handler: Handler, run: ActiveRun) -> Any:
+        payload: Any = json.loads(run.payload)
+        if handler.read_payload is not None:
+            try:
+                payload = handler.read_payload(payload)
+            except BadInput as error:
+                raise _PayloadRefused(error.message, hint=error.hint) from None
+        if handler.is_async:
+            step: Step | BlockingStep = Step(run)
+            return await handler.function(*(payload, step)[: handler.parameters])
+        step = BlockingStep(run, self._loop)
+        context = contextvars.copy_context()
+        arguments = (payload, step)[: handler.parameters]
+        return await self._loop.run_in_executor(self._threads, lambda: context.run(handler.function, *arguments))
+
+
+class _PayloadRefused(BadInput):
+    """The payload does not fit the handler's type."""
+
+    type = "bad_payload"
+
+
+def _adopt(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+    """Make a task; one that a handler starts belongs to its run and ends with it."""
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+    run = current_run.get()
+    if run is not None:
+        run.tasks.add(task)
+        task.add_done_callback(run.tasks.discard)
+    return task
+
+
+def _unwound(run: ActiveRun, reason: Unwind) -> Report:
+    head = [run.run_id, run.token]
+    match reason:
+        case Parked():
+            return ["parked", *head, run.parked_on], 0
+        case Drained():
+            return ["given", *head], 0
+        case Superseded():
+            return ["dropped", *head], 0
+        case Cancelled():
+            return ["cancelled", *head], 0
+        case TimedOut():
+            failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
+            return ["fail", *head, failure, True], 0
+        case Bailed():
+            return ["bail", *head, reason.reason[:MAX_MESSAGE]], 0
+        case RetryLater():
+            return ["later", *head, reason.after], 0
+        case Failed():
+            error = reason.error
+            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": str(error)}
+            return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
+    return ["given", *head], 0
+
+
+def _failed(run: ActiveRun, error: BaseException) -> Report:
+    """What went wrong, and whether another attempt could go better."""
+    failure = _describe(error)
+    retryable = not isinstance(error, BadInput | StepError)
+    if isinstance(error, _PayloadRefused):
+        failure = {"type": "BadPayload", "message": error.message, "reason": "bad_payload"}
+    elif isinstance(error, BadInput | StepError):
+        failure["reason"] = error.type
+        if error.hint:
+            failure["message"] += f" ({error.hint})"
+    elif isinstance(error, CannotImport):
+        return ["broken", run.run_id, run.token, error.message], 0
+    return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
+
+
+def _find_unwind(error: BaseException) -> Unwind | None:
+    """The Unwind that an error is, or that an exception group holds."""
+    if isinstance(error, Unwind):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            if found := _find_unwind(inner):
+                return found
+    return None
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its text cannot be read)"
+    try:
+        text = "".join(traceback.format_exception(error, limit=-30))
+    except Exception:
+        text = "(its traceback cannot be read)"
+    if len(text) > MAX_TRACEBACK:
+        text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]
+    message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
+    return {"type": type(error).__name__, "message": _sound(message), "traceback": _sound(text)}
+
+
+def _sound(text: str) -> str:
+    """Text that UTF-8 can carry."""
+    return text.encode("utf-8", "backslashreplace").decode()

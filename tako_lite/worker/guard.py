@@ -1,0 +1,70 @@
+"""The guard thread: the heartbeat of a busy worker, and its end when the daemon is gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from tako_lite.linux import kill_session
+
+BEAT: Final = 2.0
+"""Seconds between two heartbeats of a busy worker."""
+
+
+class Guard:
+    """Watches a socket whose other end only the daemon holds. A thread of its own, so that no handler can stall it.
+
+    A worker with nothing to do is silent and does not wake up: the thread then sleeps until `busy` is called.
+    """
+
+    def __init__(self, descriptor: int, is_busy: Callable[[], bool]) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._is_busy = is_busy
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._asleep = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._run, name="tako-guard", daemon=True).start()
+
+    def busy(self) -> None:
+        """There is work: heartbeats are due again."""
+        if self._asleep:
+            self._asleep = False
+            os.write(self._wake_write, b"x")
+
+    def _run(self) -> None:
+        watched = select.poll()
+        watched.register(self._socket, select.POLLIN)
+        watched.register(self._wake_read, select.POLLIN)
+        while True:
+            events = watched.poll(None if self._asleep else BEAT * 1000)
+            for descriptor, _ in events:
+                if descriptor == self._wake_read:
+                    os.read(self._wake_read, 4096)
+                elif not self._listen():
+                    kill_session(os.getpid())
+                    os._exit(1)
+            if not events and not self._beat():
+                self._asleep = not self._is_busy()
+
+    def _listen(self) -> bool:
+        try:
+            return bool(self._socket.recv(4096))
+        except OSError:
+            return False
+
+    def _beat(self) -> bool:
+        """Send a heartbeat if there is work; whether there is."""
+        if not self._is_busy():
+            return False
+        try:
+            self._socket.send(b".", socket.MSG_DONTWAIT)
+        except OSError:
+            return True  # full, or gone: the next poll says which
+        return True

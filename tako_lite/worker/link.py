@@ -1,0 +1,84 @@
+"""The worker's end of its socket to the daemon: items out, batched by turns of the loop; frames in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from tako_lite.errors import TakoError, from_json
+from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
+
+FULL: Final = 4 * 1024 * 1024
+"""Characters of values after which a frame is sent without waiting for the end of the turn."""
+
+
+class Link(asyncio.Protocol):
+    """The connection. What a handler does in one turn of the loop leaves in one frame."""
+
+    def __init__(self, on_frame: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._lines = LineReader(MAX_LINK_FRAME)
+        self._items: list[Any] = []
+        self._size = 0
+        self._sequence = 0
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass of it
+
+    def data_received(self, data: bytes) -> None:
+        for line in self._lines.feed(data):
+            self._on_frame(json.loads(line))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost()
+
+    def send(self, item: list[Any], size: int = 0) -> None:
+        """Send an item with the others of this turn; `size` is how many characters of values it carries."""
+        if not self._items:
+            self._loop.call_soon(self.flush)
+        self._items.append(item)
+        self._size += size
+        if self._size > FULL:
+            self.flush()
+
+    def ask(self, kind: str, *rest: Any, size: int = 0) -> asyncio.Future[Any]:
+        """Send an item that is answered; the future gets the answer."""
+        self._sequence += 1
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._answers[self._sequence] = future
+        self.send([kind, self._sequence, *rest], size)
+        return future
+
+    def answer(self, sequence: int, answer: Any) -> None:
+        """An answer came."""
+        future = self._answers.pop(sequence, None)
+        if future is not None and not future.done():
+            if isinstance(answer, dict) and "error" in answer:
+                future.set_exception(from_json(answer["error"]))
+            else:
+                future.set_result(answer)
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        if self._items and self._transport is not None:
+            items, self._items, self._size = self._items, [], 0
+            self._transport.write(encode_frame({"t": "out", "items": items}))
+
+    def say(self, frame: dict[str, Any]) -> None:
+        """Send a frame of its own."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.write(encode_frame(frame))
+
+    async def command(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A client's command, from a handler. Raises the error that the daemon answers with."""
+        answer = await self.ask("call", command, arguments)
+        if not isinstance(answer, dict):
+            raise TakoError("the daemon's answer makes no sense")
+        return answer

@@ -1,0 +1,120 @@
+"""Imports the modules of a worker's own group, and no others."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tako_lite.errors import BadInput, TakoError
+from tako_lite.typed import converter
+from tako_lite.workflow import Workflow
+
+
+class CannotImport(TakoError):
+    """A module of the user's does not import; the message has the file and line."""
+
+    type = "cannot_import"
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes."""
+
+    function: Callable[..., Any]
+    parameters: int
+    is_async: bool
+    read_payload: Callable[[Any], Any] | None
+
+
+class Loader:
+    """Modules by name, workflows by name. `root` is tako.toml's folder, `package` the workflows folder."""
+
+    def __init__(self, root: Path, package: Path) -> None:
+        self._root = root
+        self._package = package
+        self._handlers: dict[str, Handler] = {}
+        sys.path.insert(0, str(root))
+        sys.path_importer_cache.clear()
+
+    def load(self, modules: list[str]) -> list[str]:
+        """Import modules and return the names of the workflows in them. Raises CannotImport."""
+        for module in modules:
+            self._import(module)
+        return sorted(self._handlers)
+
+    def handler(self, workflow: str, module: str) -> Handler:
+        """The handler of a workflow; its module is imported if routing sent a run of another group here."""
+        if workflow not in self._handlers:
+            self._import(module)
+        try:
+            return self._handlers[workflow]
+        except KeyError:
+            raise CannotImport(f"{module} no longer has a workflow {workflow!r}", hint="tako-lite reload") from None
+
+    def files(self) -> list[str]:
+        """The files below the root that were imported, so that a change of them can be noticed."""
+        root = str(self._root) + "/"
+        paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        return sorted({path for path in paths if path and path.startswith(root)})
+
+    def _import(self, name: str) -> None:
+        try:
+            self._make_package(name.partition(".")[0])
+            module = importlib.import_module(name)
+            for value in list(vars(module).values()):
+                if isinstance(value, Workflow) and value.__module__ == name:
+                    self._handlers[value.name] = _prepare(value)
+        except Exception as error:
+            raise CannotImport(self._describe(error)) from error
+
+    def _make_package(self, package: str) -> None:
+        """Make the workflows folder importable under its own name, also where it is not right below the root."""
+        if package in sys.modules or package != self._package.name or self._package.parent == self._root:
+            return
+        init = self._package / "__init__.py"
+        spec = importlib.util.spec_from_file_location(
+            package, init if init.exists() else None, submodule_search_locations=[str(self._package)]
+        )
+        if spec is None:
+            return
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[package] = module
+        if spec.loader is not None and init.exists():
+            spec.loader.exec_module(module)
+
+    def _describe(self, error: Exception) -> str:
+        """What happened, with the file and line that the user can mend."""
+        root = str(self._root) + "/"
+        if isinstance(error, SyntaxError) and error.filename:
+            place = f"{error.filename.removeprefix(root)}:{error.lineno}"
+            return f"{place}: {type(error).__name__}: {error.msg}"
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(root)]
+        text = f"{type(error).__name__}: {error}"
+        if not frames:
+            return text
+        return f"{frames[-1].filename.removeprefix(root)}:{frames[-1].lineno}: {text}"
+
+
+def _prepare(workflow: Workflow[Any, Any]) -> Handler:
+    function = workflow.function
+    parameters = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len([parameter for parameter in parameters if parameter.default is parameter.empty]) > 2:
+        raise BadInput(f"workflow {workflow.name} takes more than a payload and a step")
+    read_payload = None
+    if parameters and parameters[0].annotation is not inspect.Parameter.empty:
+        annotation = typing.get_type_hints(function, include_extras=True).get(parameters[0].name, Any)
+        if annotation is not Any:
+            read_payload = converter(annotation)
+    return Handler(function, min(len(parameters), 2), inspect.iscoroutinefunction(function), read_payload)

@@ -1,0 +1,81 @@
+"""The life of a worker process, from the fork to its last run."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from tako_lite import client
+from tako_lite.linux import kill_session
+from tako_lite.worker.executor import Executor
+from tako_lite.worker.guard import Guard
+from tako_lite.worker.link import Link
+from tako_lite.worker.loader import CannotImport, Loader
+from tako_lite.worker.output import tag_output
+
+
+def main(task: dict[str, Any], link: int, guard: int) -> None:
+    """Run until the daemon says stop. `task`: root, package, modules, slots."""
+    asyncio.run(_Worker(task, link, guard).run())
+
+
+class _Worker:
+    def __init__(self, task: dict[str, Any], link: int, guard: int) -> None:
+        self._task = task
+        self._link_descriptor = link
+        self._guard_descriptor = guard
+        self._executor: Executor | None = None
+
+    async def run(self) -> None:
+        self._over = asyncio.Event()
+        self._guard = Guard(self._guard_descriptor, lambda: self._executor is None or bool(self._executor.runs))
+        self._guard.start()
+        output = tag_output()
+        self._link = Link(self._on_frame, self._on_lost)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self._link, sock=socket.socket(fileno=self._link_descriptor))
+        loader = Loader(Path(self._task["root"]), Path(self._task["package"]))
+        try:
+            workflows = loader.load(self._task["modules"])
+        except CannotImport as error:
+            self._link.say({"t": "broken", "error": error.message})
+            return
+        gc.collect()
+        gc.freeze()
+        self._executor = Executor(self._link, loader, self._task["slots"], output.finish)
+        client.use_link(self._link.command, loop)
+        self._link.say({"t": "ready", "pid": os.getpid(), "workflows": workflows, "files": loader.files()})
+        await self._over.wait()
+        self._link.flush()
+
+    def _on_frame(self, frame: dict[str, Any]) -> None:
+        executor = self._executor
+        kind = frame["t"]
+        if kind == "stop" and executor is None:
+            self._over.set()
+        elif executor is None:
+            return
+        elif kind == "run":
+            for pushed in frame["runs"]:
+                executor.start(pushed)
+            self._guard.busy()
+        elif kind == "answers":
+            for sequence, answer in frame["answers"]:
+                self._link.answer(sequence, answer)
+        elif kind == "resolved":
+            executor.resolved(frame["id"], frame["name"], frame["state"], frame["text"])
+        elif kind == "steps":
+            executor.add_steps(frame["id"], frame["steps"])
+        elif kind == "cancel":
+            executor.cancel(frame["id"])
+        elif kind == "stop":
+            executor.drain(self._over.set)
+
+    def _on_lost(self) -> None:
+        """The daemon is gone, or it has given this worker up."""
+        kill_session(os.getpid())
+        os._exit(1)

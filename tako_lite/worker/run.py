@@ -1,0 +1,233 @@
+"""One attempt of a run in its worker: the engine behind its `Step`, and what parks or unwinds it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextvars import ContextVar
+from typing import Any, Final, Literal, NamedTuple
+
+from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
+from tako_lite.step import MAX_NAME
+from tako_lite.wire import printable
+from tako_lite.worker.link import Link
+
+PARK_AFTER: Final = 0.05
+"""Seconds that all step calls in flight must have been waits."""
+NUDGE_AFTER: Final = 0.02
+"""Seconds after which a handler that does not notice is cancelled where it is."""
+
+Kind = Literal["run", "sleep", "signal", "child", "retry"]
+current_run: ContextVar[ActiveRun | None] = ContextVar("current_run", default=None)
+
+
+class StoredStep(NamedTuple):
+    """What a step has stored: its value's JSON text, or for a failed one its error's."""
+
+    state: str
+    text: str | None
+    tries: int
+
+
+class ActiveRun:
+    """Carries the steps of one attempt over the link, and knows what is in flight."""
+
+    def __init__(
+        self,
+        link: Link,
+        run_id: str,
+        workflow_name: str,
+        token: int,
+        attempt: int,
+        payload: str,
+        stored: list[tuple[str, str, str | None, int]],
+    ) -> None:
+        self.run_id = run_id
+        self.workflow_name = workflow_name
+        self.token = token
+        self.attempt = attempt
+        self.payload = payload
+        self.task: asyncio.Task[None] | None = None
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.unwinding: Unwind | None = None
+        self.waits: dict[str, asyncio.Future[StoredStep]] = {}
+        self._link = link
+        self._stored = {name: StoredStep(state, text, tries) for name, state, text, tries in stored}
+        self._early: dict[str, StoredStep] = {}
+        self._names: set[str] = set()
+        self._active = 0
+        self._draining = False
+        self._park: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # The engine of `Step`
+
+    def begin(self, name: str, *, again: bool = False) -> StoredStep | None:
+        self._check()
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or "\x00" in name:
+            raise StepError(f"a step's name is text of 1 to {MAX_NAME} characters, not {printable(repr(name)[:80])}")
+        if name in self._names and not again:
+            raise StepError(
+                f"the step {name!r} ran before in this attempt", hint='put what differs into the name: f"resize-{i}"'
+            )
+        self._names.add(name)
+        return self._stored.get(name)
+
+    def enter(self) -> None:
+        self._active += 1
+        if self._park is not None:
+            self._park.cancel()
+            self._park = None
+
+    def leave(self) -> None:
+        self._active -= 1
+        self._maybe_park()
+
+    async def save(
+        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+    ) -> StoredStep:
+        size = len(value or "") + len(error or "")
+        answer = await self._link.ask(
+            "step", self.run_id, self.token, name, kind, state, value, error, tries, started_at, size=size
+        )
+        stored = self._take(name, answer)
+        self._check()
+        return stored
+
+    def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
+        if self.unwinding is None:
+            self._link.ask("step", self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+
+    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> StoredStep:
+        return await self._wait(name, self._link.ask("wait", self.run_id, self.token, name, kind, key, wake_at))
+
+    async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
+        asked = self._link.ask("invoke", self.run_id, self.token, name, workflow, payload, options, size=len(payload))
+        return await self._wait(name, asked)
+
+    async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
+        asked = self._link.ask("enqueue", self.run_id, self.token, name, workflow, payload, options, size=len(payload))
+        stored = self._take(name, await asked)
+        self._check()
+        return stored
+
+    async def send_signal(self, event: str, payload: str) -> None:
+        await self._link.command("signal", {"event": event, "payload": json.loads(payload)})
+
+    def set_progress(self, fraction: float, note: str | None) -> None:
+        item = ["progress", self.run_id, self.token, fraction, note]
+        self._loop.call_soon_threadsafe(self._link.send, item)
+
+    def unwind(self, reason: Unwind) -> None:
+        if self.unwinding is None:
+            self.unwinding = reason
+
+    # What the daemon says
+
+    def resolved(self, name: str, stored: StoredStep) -> None:
+        """A wait is over."""
+        future = self.waits.get(name)
+        if future is None:
+            self._early[name] = stored  # its registration is still being answered
+        elif not future.done():
+            future.set_result(stored)
+
+    def cancel(self) -> None:
+        """Somebody cancelled the run: leave the handler where it is."""
+        self._leave(Cancelled(), nudge=0)
+
+    def time_out(self) -> None:
+        """The attempt took too long."""
+        self._leave(TimedOut(), nudge=0)
+
+    def drain(self) -> None:
+        """Stop at the next step; steps in flight may finish and be stored."""
+        self._draining = True
+        if self.waits and not self._active:
+            self._leave(Drained(), nudge=None)
+
+    # Parking and unwinding
+
+    def _check(self) -> None:
+        if self.unwinding is not None:
+            raise self.unwinding
+        if self._draining:
+            self.unwinding = Drained()
+            raise self.unwinding
+
+    def _take(self, name: str, answer: Any) -> StoredStep:
+        if answer is None:
+            self.unwind(Superseded())
+            raise Superseded
+        stored = StoredStep(*answer)
+        self._stored[name] = stored
+        return stored
+
+    async def _wait(self, name: str, asked: asyncio.Future[Any]) -> StoredStep:
+        self.enter()
+        try:
+            answer = await asked
+            self._check()
+        finally:
+            self._active -= 1
+        if answer != "waiting":
+            self._maybe_park()
+            return self._take(name, answer)
+        if name in self._early:
+            self._maybe_park()
+            return self._early.pop(name)
+        future: asyncio.Future[StoredStep] = self._loop.create_future()
+        self.waits[name] = future
+        self._maybe_park()
+        try:
+            stored = await future
+        finally:
+            self.waits.pop(name, None)
+        if stored.state != "gone":
+            self._stored[name] = stored
+        self._maybe_park()
+        return stored
+
+    def _maybe_park(self) -> None:
+        if self._active or not self.waits or self.unwinding is not None:
+            return
+        if self._draining:
+            self._leave(Drained(), nudge=None)
+        elif self._park is None:
+            self._park = self._loop.call_later(PARK_AFTER, self._park_now)
+
+    def _park_now(self) -> None:
+        self._park = None
+        if not self._active and self.waits and all(not future.done() for future in self.waits.values()):
+            self.parked_on = list(self.waits)
+            self._leave(Parked(), nudge=NUDGE_AFTER)
+        else:
+            self._maybe_park()
+
+    parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
+
+    def _leave(self, reason: Unwind, nudge: float | None) -> None:
+        if self.unwinding is not None:
+            return
+        self.unwinding = reason
+        for future in list(self.waits.values()):
+            if not future.done():
+                future.set_exception(reason)
+        if nudge is not None:
+            self._loop.call_later(nudge, self._nudge)
+
+    def _nudge(self) -> None:
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    def close(self) -> None:
+        """The handler is left: tasks that it forgot are cancelled, and their errors are nobody's."""
+        if self._park is not None:
+            self._park.cancel()
+        for task in self.tasks:
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled():
+                task.exception()
+        for future in self.waits.values():
+            future.cancel()

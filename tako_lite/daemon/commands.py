@@ -1,0 +1,376 @@
+"""The closed set of commands on the control socket, typed, and what each of them does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from tako_lite.catalog import Catalog, WorkflowSpec
+from tako_lite.clock import Clock
+from tako_lite.config import Config
+from tako_lite.errors import BadInput, NotFound, WaitTimeout
+from tako_lite.processes.group import Group
+from tako_lite.records import NewRun, Run
+from tako_lite.routing import Asked, check_event, make_run, unknown_group
+from tako_lite.states import RUN_STATES, TERMINAL, RunState
+from tako_lite.store.base import RunFilter, Store
+from tako_lite.typed import converter, did_you_mean
+from tako_lite.wire import encode_value
+
+UNPROVEN_WAIT: Final = 1.0
+"""Seconds that the first enqueue of a group waits to see whether the group can start at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    workflow: str
+    payload: Any = None
+    run_id: str | None = None
+    worker: str | None = None
+    unique_key: str | None = None
+    delay: float | None = None
+    at: int | None = None
+    priority: int | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueMany:
+    workflow: str
+    payloads: list[Any]
+    run_ids: list[str]
+    worker: str | None = None
+    delay: float | None = None
+    at: int | None = None
+    priority: int | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    event: str
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    run_ids: list[str]
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneRun:
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    run_id: str
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    workflow: str | None = None
+    group: str | None = None
+    states: list[str] = field(default_factory=list)
+    since: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneGroup:
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    group: str
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneSchedule:
+    workflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSchedule:
+    workflow: str
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    pass
+
+
+class Project(Protocol):
+    """What commands need of the daemon."""
+
+    config: Config
+    catalog: Catalog
+    store: Store
+    clock: Clock
+
+    def group_names(self) -> set[str]: ...
+    def enqueued(self, runs: list[NewRun]) -> None: ...
+    def work_arrived(self, group: str) -> None: ...
+    def wait_for_end(self, run_id: str) -> asyncio.Future[None]: ...
+    async def proven(self, group: str, timeout: float) -> str | None: ...
+    def trouble_of(self, group: str) -> str | None: ...
+    def ensure_group(self, name: str) -> Group | None: ...
+    async def status(self) -> dict[str, Any]: ...
+    async def schedules(self) -> list[dict[str, Any]]: ...
+    async def pause_schedule(self, workflow: str, paused: bool) -> None: ...
+    async def reload(self) -> dict[str, Any]: ...
+    async def prune(self) -> dict[str, int]: ...
+    async def why(self, run: Run) -> str: ...
+    async def backup(self, file: str) -> int: ...
+    def overlay(self, run: Run) -> dict[str, Any]: ...
+
+
+class Commands:
+    """What each command does."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        table: dict[str, tuple[type, Callable[[Any], Awaitable[dict[str, Any]]]]] = {
+            "enqueue": (Enqueue, self.enqueue),
+            "enqueue_many": (EnqueueMany, self.enqueue_many),
+            "signal": (Signal, self._signal),
+            "cancel": (Cancel, self._cancel),
+            "retry": (Retry, self._retry),
+            "find": (Find, self._find),
+            "get": (OneRun, self._get),
+            "wait": (Wait, self._wait),
+            "runs": (Filter, self._runs),
+            "ids": (Filter, self._ids),
+            "why": (OneRun, self._why),
+            "status": (Nothing, self._status),
+            "schedules": (Nothing, self._schedules),
+            "pause_schedule": (PauseSchedule, self._pause_schedule),
+            "run_schedule": (OneSchedule, self._run_schedule),
+            "workflows": (Nothing, self._workflows),
+            "pause": (OneGroup, self._pause),
+            "resume": (OneGroup, self._resume),
+            "scale": (Scale, self._scale),
+            "reload": (Nothing, self._reload),
+            "prune": (Nothing, self._prune),
+            "backup": (Backup, self._backup),
+        }
+        self._table = {name: (converter(shape, name), action) for name, (shape, action) in table.items()}
+
+    async def execute(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Check a command and carry it out. Raises BadInput for what is not one, else what the command raises."""
+        entry = self._table.get(command) if isinstance(command, str) else None
+        if entry is None:
+            shown = str(command)[:60]
+            raise BadInput(f"there is no command {shown!r}", hint=did_you_mean(shown, self._table))
+        read, action = entry
+        return await action(read(arguments))
+
+    def child(self, parent: str, workflow: str, payload: str, options: dict[str, Any]) -> NewRun:
+        """The run that a step starts."""
+        asked: Enqueue = self._table["enqueue"][0]({"workflow": workflow, **options})
+        spec = self._project.catalog.get(workflow)
+        return self._new(spec, payload, asked, parent)
+
+    # Runs
+
+    async def enqueue(self, asked: Enqueue) -> dict[str, Any]:
+        spec = self._project.catalog.get(asked.workflow)
+        run = self._new(spec, _value(asked.payload), asked, None)
+        future = self._project.store.enqueue([run])
+        self._project.enqueued([run])
+        (made,) = await future
+        answer = made.as_json()
+        del answer["schema"]
+        if not made.deduplicated:
+            answer["warning"] = await self._warning(run)
+        return answer
+
+    async def enqueue_many(self, asked: EnqueueMany) -> dict[str, Any]:
+        if len(asked.payloads) != len(asked.run_ids):
+            raise BadInput("there must be as many run_ids as payloads")
+        if not asked.run_ids:
+            return {"ids": [], "warning": None}
+        project = self._project
+        spec = project.catalog.get(asked.workflow)
+        first = self._new(spec, "null", asked, None)  # the checks that are the same for all
+        runs = [
+            first._replace(id=id, payload=_value(payload)) for id, payload in zip(asked.run_ids, asked.payloads, strict=True)
+        ]
+        future = project.store.enqueue(runs)
+        project.enqueued(runs[:1])
+        await future
+        return {"ids": asked.run_ids, "warning": project.trouble_of(first.group)}
+
+    def _new(self, spec: WorkflowSpec, payload: str, asked: Enqueue | EnqueueMany, parent: str | None) -> NewRun:
+        run_id, unique_key = (asked.run_id, asked.unique_key) if isinstance(asked, Enqueue) else (None, None)
+        wish = Asked(asked.worker, unique_key, asked.delay, asked.at, asked.priority, asked.retries)
+        project = self._project
+        groups = project.group_names() if asked.worker is not None else ()
+        return make_run(spec.name, spec.options, payload, wish, groups, project.clock.now(), id=run_id, parent=parent)
+
+    async def _warning(self, run: NewRun) -> str | None:
+        """Why the run's group cannot start, if it cannot."""
+        project = self._project
+        if run.run_at > project.clock.now():
+            return project.trouble_of(run.group)
+        return await project.proven(run.group, UNPROVEN_WAIT)
+
+    async def _signal(self, asked: Signal) -> dict[str, Any]:
+        woken = await self._project.store.signal(check_event(asked.event), _value(asked.payload))
+        return {"event": asked.event, "woken": woken}
+
+    async def _cancel(self, asked: Cancel) -> dict[str, Any]:
+        return {"outcomes": await self._project.store.cancel(asked.run_ids)}
+
+    async def _retry(self, asked: Retry) -> dict[str, Any]:
+        return {"outcomes": await self._project.store.retry(asked.run_ids, fresh=asked.fresh)}
+
+    async def _find(self, asked: Find) -> dict[str, Any]:
+        return {"id": await self._project.store.resolve_ending(asked.ending)}
+
+    async def _get(self, asked: OneRun) -> dict[str, Any]:
+        return {"run": self._project.overlay(await self._run(asked.run_id))}
+
+    async def _run(self, run_id: str) -> Run:
+        run = await self._project.store.get(run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id[:60]!r}", hint="tako-lite runs shows them", type="unknown_run")
+        return run
+
+    async def _wait(self, asked: Wait) -> dict[str, Any]:
+        ended = self._project.wait_for_end(asked.run_id)
+        try:
+            run = await self._run(asked.run_id)
+            async with asyncio.timeout(asked.timeout):
+                while run.state not in TERMINAL:
+                    await ended
+                    run = await self._run(asked.run_id)
+                    if run.state not in TERMINAL:
+                        ended = self._project.wait_for_end(asked.run_id)
+        except TimeoutError:
+            raise WaitTimeout(f"run {asked.run_id} did not end within {asked.timeout:g} s") from None
+        finally:
+            ended.cancel()
+        return {"run": self._project.overlay(run)}
+
+    async def _runs(self, asked: Filter) -> dict[str, Any]:
+        runs = await self._project.store.list_runs(_filter(asked), asked.limit)
+        return {"runs": [self._project.overlay(run) for run in runs]}
+
+    async def _ids(self, asked: Filter) -> dict[str, Any]:
+        return {"ids": await self._project.store.ids(_filter(asked))}
+
+    async def _why(self, asked: OneRun) -> dict[str, Any]:
+        return {"sentence": await self._project.why(await self._run(asked.run_id))}
+
+    # The project
+
+    async def _status(self, _: Nothing) -> dict[str, Any]:
+        return await self._project.status()
+
+    async def _schedules(self, _: Nothing) -> dict[str, Any]:
+        return {"schedules": await self._project.schedules()}
+
+    async def _pause_schedule(self, asked: PauseSchedule) -> dict[str, Any]:
+        self._scheduled(asked.workflow)
+        await self._project.pause_schedule(asked.workflow, asked.paused)
+        return {}
+
+    async def _run_schedule(self, asked: OneSchedule) -> dict[str, Any]:
+        self._scheduled(asked.workflow)
+        return await self.enqueue(Enqueue(asked.workflow))
+
+    def _scheduled(self, workflow: str) -> None:
+        scheduled = [spec.name for spec in self._project.catalog.workflows.values() if spec.options.schedule]
+        if workflow not in scheduled:
+            hint = did_you_mean(workflow, scheduled) or "tako-lite schedules shows them"
+            raise NotFound(f"there is no schedule {workflow[:60]!r}", hint=hint, type="unknown_schedule")
+
+    async def _workflows(self, _: Nothing) -> dict[str, Any]:
+        return {"workflows": workflows_json(self._project.catalog)}
+
+    async def _pause(self, asked: OneGroup) -> dict[str, Any]:
+        group = self._group(asked.group)
+        await self._project.store.pause_group(asked.group, True)
+        group.pause(True)
+        return {}
+
+    async def _resume(self, asked: OneGroup) -> dict[str, Any]:
+        group = self._group(asked.group)
+        await self._project.store.pause_group(asked.group, False)
+        group.pause(False)
+        self._project.work_arrived(asked.group)
+        return {}
+
+    async def _scale(self, asked: Scale) -> dict[str, Any]:
+        if asked.workers is not None and not 0 <= asked.workers <= 1000:
+            raise BadInput(f"{asked.workers} workers are out of range", hint="0 to 1000")
+        group = self._group(asked.group)
+        await self._project.store.scale_group(asked.group, asked.workers)
+        group.resize(asked.workers)
+        return {}
+
+    def _group(self, name: str) -> Group:
+        names = self._project.group_names()
+        group = self._project.ensure_group(name) if name in names else None
+        if group is None:
+            raise unknown_group(name, names)
+        return group
+
+    async def _reload(self, _: Nothing) -> dict[str, Any]:
+        return await self._project.reload()
+
+    async def _prune(self, _: Nothing) -> dict[str, Any]:
+        return {"pruned": await self._project.prune()}
+
+    async def _backup(self, asked: Backup) -> dict[str, Any]:
+        return {"file": asked.file, "bytes": await self._project.backup(asked.file)}
+
+
+def workflows_json(catalog: Catalog) -> list[dict[str, Any]]:
+    """The catalog as `workflows` prints it."""
+    return [
+        {
+            "name": spec.name,
+            "group": spec.group,
+            "file": str(spec.file),
+            "line": spec.line,
+            "schedule": spec.options.schedule,
+            "retries": spec.options.retries,
+        }
+        for spec in sorted(catalog.workflows.values(), key=lambda spec: spec.name)
+    ]
+
+
+def _filter(asked: Filter) -> RunFilter:
+    states: list[RunState] = [state for state in RUN_STATES if state in asked.states]
+    if unknown := [state for state in asked.states if state not in RUN_STATES]:
+        hint = did_you_mean(unknown[0], RUN_STATES) or f"states: {', '.join(RUN_STATES)}"
+        raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
+    return RunFilter(asked.workflow, asked.group, tuple(states), asked.since)
+
+
+def _value(payload: Any) -> str:
+    return "null" if payload is None else encode_value(payload, "the payload")

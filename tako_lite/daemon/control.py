@@ -1,0 +1,173 @@
+"""The control socket: JSON lines from clients, answered in order, each client at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import stat
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, cast
+
+from tako_lite.errors import ProtocolError, TakoError
+from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
+
+MAX_WAITING: Final = 16
+"""Requests of one client that wait for their turn before its socket is read no further."""
+LONGEST_PATH: Final = 107
+
+Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class Control:
+    """The listening socket and its connections."""
+
+    def __init__(self, path: Path, execute: Execute, hello: dict[str, Any]) -> None:
+        self._path = path
+        self._execute = execute
+        self._hello = encode_frame(hello)
+        self._server: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
+
+    async def start(self) -> None:
+        """Listen. The caller holds the daemon's lock, so a socket that is there is a stale one."""
+        listening = _bind(self._path)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._connect, sock=listening, backlog=512)
+
+    def _connect(self) -> _Connection:
+        return _Connection(self._execute, self._hello, self._connections)
+
+    async def stop(self) -> None:
+        """Take no more clients and close those that are there; twice is harmless."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._path.unlink(missing_ok=True)
+        for connection in list(self._connections):
+            await connection.close()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, execute: Execute, hello: bytes, registry: set[_Connection]) -> None:
+        self._execute = execute
+        self._hello = hello
+        self._registry = registry
+        self._lines = LineReader(MAX_FRAME)
+        self._waiting: deque[bytes] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        if not _is_allowed(self._transport.get_extra_info("socket")):
+            self._transport.abort()
+            return
+        self._registry.add(self)
+        self._transport.write(self._hello)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._waiting.extend(self._lines.feed(data))
+        except ProtocolError as error:
+            self._answer({"id": None, "error": error.as_json()})
+            if self._transport is not None:
+                self._transport.close()
+            return
+        if len(self._waiting) > MAX_WAITING and self._transport is not None:
+            self._transport.pause_reading()
+        if self._waiting and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._registry.discard(self)
+        self._writable.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def close(self) -> None:
+        """Let the request under way finish, then hang up."""
+        self._waiting.clear()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=0.5)
+            self._task.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                line = self._waiting.popleft()
+                if len(self._waiting) == MAX_WAITING // 2 and self._transport is not None:
+                    self._transport.resume_reading()
+                if line.strip():
+                    self._answer(await self._reply(line))
+                await self._writable.wait()
+        finally:
+            self._task = None
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    async def _reply(self, line: bytes) -> dict[str, Any]:
+        number: object = None
+        try:
+            frame = decode_frame(line)
+            number, command = frame.pop("id", None), frame.pop("command", None)
+            return {"id": number, "ok": await self._execute(command, frame)}
+        except TakoError as error:
+            return {"id": number, "error": error.as_json()}
+        except Exception as error:
+            logging.getLogger("tako_lite").exception("a command failed")
+            message = f"the daemon failed: {type(error).__name__}: {error}"
+            return {"id": number, "error": {"type": "error", "message": message, "hint": "its log has the traceback"}}
+
+    def _answer(self, frame: dict[str, Any]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(frame))
+
+
+def _bind(path: Path) -> socket.socket:
+    """A socket of mode 0600 at this path. Raises TakoError where something that is no socket stands there."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise TakoError(f"{path} is in the way: it is not a socket", hint="move it away")
+        path.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    folder: int | None = None
+    try:
+        address = str(path)
+        if len(os.fsencode(address)) > LONGEST_PATH:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            address = f"/proc/self/fd/{folder}/{path.name}"
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise TakoError(f"cannot listen on {path}: {error.strerror}") from None
+    finally:
+        os.umask(before)
+        if folder is not None:
+            os.close(folder)
+    listening.setblocking(False)
+    return listening
+
+
+def _is_allowed(client: socket.socket) -> bool:
+    """Whether the other side runs as our user, or as root."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True  # the folder's mode alone keeps others out
+    _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return uid in (os.getuid(), 0)

@@ -1,0 +1,298 @@
+"""The daemon: everything is made here, started in order and stopped in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from tako_lite import __version__
+from tako_lite.catalog import Catalog, scan
+from tako_lite.clock import Clock
+from tako_lite.config import Config, load
+from tako_lite.daemon.commands import Commands
+from tako_lite.daemon.control import Control
+from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.health import Health
+from tako_lite.daemon.logs import Logs
+from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.daemon.scheduler import Scheduler
+from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
+from tako_lite.daemon.status import snapshot
+from tako_lite.daemon.waiters import Waiters
+from tako_lite.daemon.why import sentence
+from tako_lite.errors import BadInput, TakoError
+from tako_lite.processes.child import Records
+from tako_lite.processes.forkserver import CannotStart, ForkServers
+from tako_lite.processes.group import Group
+from tako_lite.records import NewRun, Run, new_id
+from tako_lite.states import RunState
+from tako_lite.store.base import Effects, Store
+from tako_lite.store.sqlite.store import SqliteStore
+from tako_lite.unpack import package_dir
+from tako_lite.wire import PROTOCOL
+
+
+class Daemon:
+    """One project being served."""
+
+    store: Store
+
+    def __init__(self, config: Config, catalog: Catalog, clock: Clock, events: Events) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.clock = clock
+        self.events = events
+        self.boot_id = new_id()
+        self._started = time.monotonic()
+        self.waiters = Waiters()
+        self._stopped = False
+        self._reloading = asyncio.Lock()
+        self.store = SqliteStore(
+            config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
+        )
+        self.servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.records = Records(config.state_dir / "workers")
+        self.logs = Logs(config.state_dir / "logs", clock)
+        self.dispatcher = Dispatcher(self.store, events)
+        self.outcomes = Outcomes(self.store, self.dispatcher, clock)
+        self.health = Health(self.dispatcher, events, config.workflows_path)
+        self.scheduler = Scheduler(self.store, clock, events, _keep(config))
+        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.servers, self.records)
+        self.commands = Commands(self)
+        hello = {
+            "hello": "tako-lite",
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "server": config.server,
+        }
+        self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello)
+        self.dispatcher.ensure_group = self.ensure_group
+        self.dispatcher.on_push = self.health.wake
+        self.scheduler.enqueued = self.enqueued
+        self.outcomes.commands = self.commands
+        self._use(config, catalog)
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        return self.dispatcher.groups
+
+    async def start(self) -> None:
+        """Open the queue, put right what the last daemon left, bring the groups up, and listen."""
+        survivors = await asyncio.to_thread(self.records.sweep)
+        await self.store.start()
+        self.events.recovered(await self.store.recover(), survivors)
+        await self._start_groups()
+        await self.scheduler.start(self.catalog)
+        await self.control.start()
+        self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
+
+    async def _start_groups(self) -> None:
+        await self._warm_up()
+        wishes = await self.store.wishes()
+        for name in self.group_names() | set(wishes):
+            group = self.ensure_group(name)
+            if name in wishes:
+                group.paused, group.scale = wishes[name]
+        await self.store.lift("no_handler")
+        ready, suspects = await self.store.groups_with_work()
+        for group in self.groups.values():
+            group.start()
+        for name in ready:
+            self.dispatcher.work_arrived(name)
+        for name in suspects:
+            self.dispatcher.work_arrived(name, "suspect")
+
+    async def _warm_up(self) -> None:
+        """Have the fork server ready before there is work; a broken one is told when a group needs it."""
+        try:
+            await self.spawner.warm_up(self.config.group("default"))
+        except CannotStart as error:
+            self.events.trouble(error.message)
+
+    async def stop(self) -> None:
+        """Start nothing new, let handlers stop at their next step, then close everything; twice is harmless."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.scheduler.stop()
+        await self.dispatcher.stop()
+        async with anyio.create_task_group() as tasks:
+            for group in list(self.groups.values()):
+                tasks.start_soon(group.stop)
+        self.health.stop()
+        await self.control.stop()
+        await self.store.stop()
+        await self.servers.stop()
+        self.logs.stop()
+        self.events.stopped()
+
+    def kill(self) -> None:
+        """End the workers now; their runs go back uncharged."""
+        for group in self.groups.values():
+            group.kill()
+
+    def _use(self, config: Config, catalog: Catalog) -> None:
+        self.config, self.catalog = config, catalog
+        self.dispatcher.catalog = catalog
+        self.spawner.root, self.spawner.package = config.root, config.workflows_path
+        self.health.workflows = config.workflows_path
+        self.scheduler.keep = _keep(config)
+
+    def _committed(self, effects: Effects) -> None:
+        for group in effects.ready:
+            self.dispatcher.work_arrived(group)
+        for group in effects.suspects:
+            self.dispatcher.work_arrived(group, "suspect")
+        if effects.due is not None:
+            self.scheduler.wake_by(effects.due)
+        for resolved in effects.resolved:
+            self.dispatcher.resolved(resolved)
+        for run_id in effects.cancelling:
+            self.dispatcher.cancel(run_id)
+        if effects.ended or effects.succeeded:
+            self.scheduler.something_ended()
+            self.waiters.tell(effects.ended)
+            self.waiters.tell(effects.succeeded)
+
+    # What commands need
+
+    def group_names(self) -> set[str]:
+        """Every group that a file names."""
+        return {"default", *self.config.groups, *self.catalog.groups}
+
+    def ensure_group(self, name: str) -> Group:
+        """The group of this name, made where work of another time still names it."""
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = Group(self.config.group(name), self.spawner)
+        return group
+
+    def enqueued(self, runs: list[NewRun]) -> None:
+        """Runs are about to be stored: what is due at once is claimed in the same transaction."""
+        now = self.clock.now()
+        for run in runs:
+            if run.run_at <= now:
+                self.dispatcher.work_arrived(run.group)
+
+    def work_arrived(self, group: str) -> None:
+        self.dispatcher.work_arrived(group)
+
+    def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
+        return self.waiters.add(run_id)
+
+    async def proven(self, group: str, timeout: float) -> str | None:
+        """Why a group cannot start, if that is known or shows within so many seconds."""
+        await self.spawner.proven(self.ensure_group(group), timeout)
+        return self.trouble_of(group)
+
+    def trouble_of(self, group: str) -> str | None:
+        """Why a group takes no work now, or None."""
+        found = self.groups.get(group)
+        if found is None:
+            return None
+        if found.paused:
+            return f"group {group} is paused; the run waits for: tako-lite resume {group}"
+        if found.failures:
+            return f"group {group} cannot start: {found.last_error}"
+        return None
+
+    async def status(self) -> dict[str, Any]:
+        daemon = {
+            "pid": os.getpid(),
+            "zygote_pid": self.servers.pid,
+            "server": self.config.server,
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started, 3),
+        }
+        warnings = [str(warning) for warning in (*self.config.warnings, *self.catalog.warnings)]
+        names = self.group_names() | set(self.groups)
+        return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
+
+    async def schedules(self) -> list[dict[str, Any]]:
+        return self.scheduler.as_json()
+
+    async def pause_schedule(self, workflow: str, paused: bool) -> None:
+        await self.scheduler.pause(workflow, paused)
+
+    async def prune(self) -> dict[str, int]:
+        """Take away what is past its time; returns how many went in all, by state."""
+        before: dict[str, int] = (await self.store.stats())["pruned"]
+        await self.scheduler.prune_now()
+        after: dict[str, int] = (await self.store.stats())["pruned"]
+        return {state: count - before.get(state, 0) for state, count in after.items()}
+
+    async def why(self, run: Run) -> str:
+        group = self.groups.get(run.group)
+        state = group.state if group is not None else "zero"
+        ahead = await self.store.ahead(run) if run.state == "pending" else None
+        post = self.dispatcher.find(run.id)
+        return sentence(
+            run, self.clock.now(), state, group.last_error if group else None, ahead, post.worker.pid if post else None
+        )
+
+    async def backup(self, file: str) -> int:
+        path = Path(file)
+        if not path.is_absolute():
+            raise BadInput("the name of a backup is an absolute path")
+        return await self.store.backup(path)
+
+    def overlay(self, run: Run) -> dict[str, Any]:
+        """A run as JSON, with the worker that has it now."""
+        shape = run.as_json()
+        if run.state == "running" and (post := self.dispatcher.find(run.id)):
+            shape["worker_pid"] = post.worker.pid
+        return shape
+
+    # Reload
+
+    async def reload_and_say(self) -> None:
+        """Reload on a signal: mistakes go to the log, and nothing changes."""
+        try:
+            await self.reload()
+        except TakoError as error:
+            self.events.trouble(f"not reloaded: {error.message}")
+
+    async def reload(self) -> dict[str, Any]:
+        """Read configuration and catalog again, all or nothing, and replace the workers of changed groups."""
+        async with self._reloading:
+            config, catalog = await asyncio.to_thread(self._read_again)
+            if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
+                raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
+            old_catalog = self.catalog
+            self._use(config, catalog)
+            changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
+            for name in self.group_names() - set(self.groups):
+                self.ensure_group(name).start()
+                changed.append(name)
+            for name in changed:
+                self.groups[name].replace(config.group(name))
+                self.dispatcher.look_at(name)
+            await self.scheduler.load(catalog)
+            await self.store.lift("no_handler")
+            self.events.reloaded(changed)
+            return {"changed": sorted(changed), "warnings": [str(warning) for warning in (*config.warnings, *catalog.warnings)]}
+
+    def _read_again(self) -> tuple[Config, Catalog]:
+        config = load(self.config.file, server=self.config.server)
+        return config, scan(config.workflows_path, config.root)
+
+    def _has_changed(self, group: Group, old: Catalog) -> bool:
+        if self.config.group(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
+            return True
+        return bool(group.failures) or any(file_stamp(file) != stamp for file, stamp in group.loaded.items())
+
+
+def _keep(config: Config) -> dict[RunState, int | None]:
+    """Retention in milliseconds, by state."""
+    ages: dict[RunState, int | None] = {}
+    for state in ("succeeded", "cancelled", "dead"):
+        seconds = config.queue.keep.get(state)
+        ages[state] = None if seconds is None else round(seconds * 1000)
+    return ages

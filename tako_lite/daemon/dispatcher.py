@@ -1,0 +1,240 @@
+"""Pushes due runs to free slots the moment both exist.
+
+The queue's length is never in memory: a group is marked where due work may be, a claim asks for as many runs as slots are
+free, and its answer says whether more is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from tako_lite.catalog import Catalog
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.link import WorkerLink
+from tako_lite.errors import TakoError
+from tako_lite.processes.group import Group, Worker
+from tako_lite.records import Claimed
+from tako_lite.store.base import Claims, Hold, Resolved, Store
+
+GRACE: Final = 5.0
+"""Seconds that a handler has to notice its time-out or a cancel, before its worker is killed."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A run that a worker has."""
+
+    claimed: Claimed
+    since: float
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+
+class Post:
+    """A worker with its link and the runs that it has."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.link: WorkerLink | None = None
+        self.running: dict[str, Running] = {}
+        self.blamed: dict[str, str] = {}
+        """Runs because of which we kill this worker, and why: `timeout`, `cancelled` or `silent`."""
+        self.last_heard = 0.0
+        self.cpu_mark: float | None = None
+        """The processor time that it had used when its silence was first noticed."""
+
+    @property
+    def free(self) -> int:
+        return self.worker.slots - len(self.running) if self.worker.takes_work else 0
+
+    def send(self, frame: dict[str, Any]) -> None:
+        """Send a frame, if the worker can be talked to."""
+        if self.link is not None:
+            self.link.send(frame)
+
+
+class Dispatcher:
+    """Who runs what."""
+
+    def __init__(self, store: Store, events: Events) -> None:
+        self.groups: dict[str, Group] = {}
+        self.posts: dict[Worker, Post] = {}
+        self.catalog: Catalog | None = None
+        self._store = store
+        self._events = events
+        self._due: dict[Hold | None, set[str]] = {None: set(), "suspect": set()}
+        self._asked: dict[tuple[str, Hold | None], int] = {}
+        self._dirty: set[str] = set()
+        self._scheduled = False
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        self.ensure_group: Callable[[str], Group | None] = lambda _: None
+        self.on_push: Callable[[], None] = lambda: None
+
+    # Where work may be
+
+    def work_arrived(self, group: str, hold: Hold | None = None) -> None:
+        """A group may have due runs."""
+        self._due[hold].add(group)
+        self.look_at(group)
+
+    def look_at(self, group: str) -> None:
+        """Something about a group changed: look at it at the end of this turn of the loop."""
+        self._dirty.add(group)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._pass)
+
+    def has_due(self, group: str) -> bool:
+        """Whether due runs may wait for a group."""
+        return group in self._due[None] or group in self._due["suspect"]
+
+    async def stop(self) -> None:
+        """Push nothing more, and wait for the claims that are under way to be given back."""
+        self._stopping = True
+        while any(self._asked.values()):  # noqa: ASYNC110 -- once, at the end
+            await asyncio.sleep(0.002)
+
+    def _pass(self) -> None:
+        self._scheduled = False
+        dirty, self._dirty = self._dirty, set()
+        if self._stopping:
+            return
+        for name in dirty:
+            for hold in (None, "suspect"):
+                if name in self._due[hold]:
+                    self._serve(name, hold)
+
+    def _serve(self, name: str, hold: Hold | None) -> None:
+        group = self.groups.get(name) or self.ensure_group(name)
+        if group is None or group.paused:
+            return
+        asked = self._asked.get((name, hold), 0)
+        free = sum(self._free_slots(group, hold)) - asked
+        if free > 0:
+            self._due[hold].discard(name)
+            self._asked[name, hold] = asked + free
+            future = asyncio.ensure_future(self._store.claim(name, free, hold))
+            future.add_done_callback(partial(self._claimed, group, hold, free))
+        elif not asked:
+            group.demand(solo=hold == "suspect")
+
+    def _free_slots(self, group: Group, hold: Hold | None) -> Iterable[int]:
+        solo = hold == "suspect"
+        return (self.posts[worker].free for worker in group.workers if worker.solo == solo and worker in self.posts)
+
+    def _claimed(self, group: Group, hold: Hold | None, asked: int, future: asyncio.Future[Claims]) -> None:
+        self._asked[group.name, hold] -= asked
+        if future.cancelled():
+            return
+        if error := future.exception():
+            self._due[hold].add(group.name)
+            self._events.trouble(f"cannot claim runs for {group.name}: {error}")
+            self._loop.call_later(0.5, self.look_at, group.name)
+            return
+        claims = future.result()
+        if claims.more:
+            self._due[hold].add(group.name)
+        if claims.runs:
+            self._assign(group, hold, claims.runs)
+        if group.name in self._due[hold]:
+            self.look_at(group.name)
+
+    # Pushing
+
+    def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
+        """Give each run to the worker with the most free slots."""
+        solo = hold == "suspect"
+        posts = [self.posts[worker] for worker in group.workers if worker.solo == solo and worker in self.posts]
+        rows: dict[Post, list[list[Any]]] = {}
+        back: list[Claimed] = []
+        missing: list[Claimed] = []
+        for run in runs:
+            spec = self.catalog.workflows.get(run.workflow) if self.catalog is not None else None
+            post = posts[0] if len(posts) == 1 else max(posts, key=lambda post: post.free, default=None)
+            if spec is None:
+                missing.append(run)
+            elif post is None or post.free <= 0 or self._stopping:
+                back.append(run)
+            else:
+                timeout = spec.options.timeout
+                self._take(post, run, timeout)
+                steps = [list(step) for step in run.stored]
+                row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps]
+                rows.setdefault(post, []).append(row)
+        for post, pushed in rows.items():
+            group.busy(post.worker)
+            if post.link is not None:
+                post.link.push(pushed)
+        if rows:
+            self.on_push()
+        if back:
+            self._give_back(back, None)
+        if missing:
+            self._give_back(missing, "no_handler")
+
+    def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
+        self.watch(self._store.give_back([(run.id, run.token) for run in runs], hold), "give runs back")
+
+    def _take(self, post: Post, run: Claimed, timeout: float | None) -> None:
+        running = Running(run, self._loop.time())
+        post.running[run.id] = running
+        if timeout is not None:
+            running.timers.append(self._loop.call_later(timeout + GRACE, self.blame, post, run.id, "timeout"))
+
+    # What workers give up
+
+    def free(self, post: Post, run_id: str) -> Running | None:
+        """A worker reported the outcome of a run; None where it had no such run."""
+        running = post.running.pop(run_id, None)
+        if running is not None:
+            for timer in running.timers:
+                timer.cancel()
+            post.worker.group.ran(post.worker)
+        return running
+
+    def settled(self, post: Post) -> None:
+        """After a worker's frame: it may be idle now, and it may take more."""
+        if not post.running:
+            post.worker.group.idle(post.worker)
+        self.look_at(post.worker.group.name)
+
+    def find(self, run_id: str) -> Post | None:
+        """The worker that has a run."""
+        return next((post for post in self.posts.values() if run_id in post.running), None)
+
+    def cancel(self, run_id: str) -> None:
+        """Ask the worker that has a run to cancel it; after a while, do it the hard way."""
+        post = self.find(run_id)
+        if post is not None:
+            post.send({"t": "cancel", "id": run_id})
+            timer = self._loop.call_later(GRACE, self.blame, post, run_id, "cancelled")
+            post.running[run_id].timers.append(timer)
+
+    def resolved(self, resolved: Resolved) -> None:
+        """A wait is over; if a worker has the run, it goes on there."""
+        post = self.find(resolved.run_id)
+        if post is not None:
+            post.send({"t": "resolved", "id": resolved.run_id, "name": resolved.name, "state": resolved.state,
+                       "text": resolved.text})  # fmt: skip
+
+    def blame(self, post: Post, run_id: str, why: str) -> None:
+        """Kill a worker because of one of its runs; the others are given back for free."""
+        if run_id in post.running and post.worker.child is not None:
+            post.blamed[run_id] = why
+            self._events.killing(post, run_id, why)
+            post.worker.asked_to_stop = True
+            post.worker.state = "draining"
+            post.worker.child.kill()
+
+    def watch(self, future: Any, what: str) -> None:
+        """Say so if a transition fails; the store has tried again where that makes sense."""
+
+        def done(finished: asyncio.Future[Any]) -> None:
+            if not finished.cancelled() and (error := finished.exception()):
+                self._events.trouble(f"cannot {what}: {error.message if isinstance(error, TakoError) else error}")
+
+        asyncio.ensure_future(future).add_done_callback(done)

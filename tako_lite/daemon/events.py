@@ -1,0 +1,65 @@
+"""What happens in the daemon, and the words in which its log says so."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from tako_lite.wire import printable
+
+if TYPE_CHECKING:
+    from tako_lite.daemon.dispatcher import Post
+    from tako_lite.processes.child import Exit
+    from tako_lite.processes.group import Group, Worker
+
+logger = logging.getLogger("tako_lite")
+
+
+class Events:
+    """The engine tells what happened; tests listen by overriding."""
+
+    def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
+        logger.info("serving %s in %s: %d workflows in %d groups", name, root, workflows, groups)
+
+    def recovered(self, runs: int, survivors: list[int]) -> None:
+        if survivors:
+            logger.warning("killed %d processes that an earlier daemon left: %s", len(survivors), survivors)
+        if runs:
+            logger.warning("gave back %d runs that an earlier daemon was running", runs)
+
+    def stopping(self, reason: str) -> None:
+        logger.info("%s: stopping; once more ends the workers at once", reason)
+
+    def stopped(self) -> None:
+        logger.info("stopped")
+
+    def worker_started(self, worker: Worker) -> None:
+        logger.debug("%s: worker %d started", worker.group.name, worker.pid)
+
+    def worker_ready(self, worker: Worker) -> None:
+        logger.debug("%s: worker %d is ready", worker.group.name, worker.pid)
+
+    def worker_gone(self, worker: Worker, exit: Exit, runs: int) -> None:
+        if worker.asked_to_stop and not runs:
+            logger.debug("%s: worker %d %s", worker.group.name, worker.pid, exit)
+        else:
+            logger.warning("%s: worker %d %s; it had %d runs", worker.group.name, worker.pid, exit, runs)
+
+    def group_changed(self, group: Group) -> None:
+        if group.last_error and group.state in ("backoff", "unhealthy"):
+            logger.warning("%s is %s: %s", group.name, group.state, printable(group.last_error))
+
+    def killing(self, post: Post, run_id: str, why: str) -> None:
+        logger.warning("%s: killing worker %d because of run %s: %s", post.worker.group.name, post.worker.pid, run_id, why)
+
+    def slow(self, post: Post, seconds: float) -> None:
+        logger.warning(
+            "%s: worker %d has not been heard for %.0f s but uses the processor: a long call that holds the GIL? runs: %s",
+            post.worker.group.name, post.worker.pid, seconds, ", ".join(post.running),
+        )  # fmt: skip
+
+    def reloaded(self, changed: list[str]) -> None:
+        logger.info("reloaded; groups replaced: %s", ", ".join(changed) or "none")
+
+    def trouble(self, what: str) -> None:
+        logger.error("%s", printable(what))

@@ -1,0 +1,78 @@
+"""The daemon's end of a worker's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from tako_lite.errors import ProtocolError
+from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
+
+FRAME_GOAL: Final = 4 * 1024 * 1024
+"""Characters of values after which the rest of a batch goes into another frame."""
+
+
+class WorkerLink(asyncio.Protocol):
+    """Frames to and from one worker. A frame that makes no sense, or a closed socket, is told to `on_lost`."""
+
+    def __init__(self, on_frame: Callable[[dict[str, Any]], None], on_lost: Callable[[str | None], None]) -> None:
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._lines = LineReader(MAX_LINK_FRAME)
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass of it
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for line in self._lines.feed(data):
+                self._on_frame(json.loads(line))
+        except (ProtocolError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            self.close()
+            self._on_lost(f"sent something that makes no sense: {type(error).__name__}: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost(None)
+
+    def send(self, frame: dict[str, Any]) -> None:
+        """Send a frame; one to a worker that is gone is dropped."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(frame))
+
+    def push(self, rows: list[list[Any]]) -> None:
+        """Push runs, in as many frames as their values need; stored steps too long for one go ahead of their run."""
+        batch: list[list[Any]] = []
+        size = 0
+        for row in rows:
+            steps = row[7]
+            weight = len(row[6]) + sum(len(step[2] or "") for step in steps)
+            if weight > FRAME_GOAL:
+                self._push_steps(row[0], steps)
+                row[7], weight = [], len(row[6])
+            batch.append(row)
+            size += weight
+            if size > FRAME_GOAL:
+                self.send({"t": "run", "runs": batch})
+                batch, size = [], 0
+        if batch:
+            self.send({"t": "run", "runs": batch})
+
+    def _push_steps(self, run_id: str, steps: list[Any]) -> None:
+        part: list[Any] = []
+        size = 0
+        for step in steps:
+            part.append(step)
+            size += len(step[2] or "")
+            if size > FRAME_GOAL:
+                self.send({"t": "steps", "id": run_id, "steps": part})
+                part, size = [], 0
+        if part:
+            self.send({"t": "steps", "id": run_id, "steps": part})
+
+    def close(self) -> None:
+        """Close the socket; twice is harmless."""
+        if self._transport is not None:
+            self._transport.close()

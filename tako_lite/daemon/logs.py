@@ -1,0 +1,181 @@
+"""What workers print: bounded, by group and run, in rotated files of JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import deque
+from pathlib import Path
+from typing import Final, TextIO
+
+from tako_lite.clock import Clock
+
+MAX_LINE: Final = 64 * 1024
+MAX_FILE: Final = 10_000_000
+KEPT_FILES: Final = 4
+MAX_RUN: Final = 1_000_000
+"""Bytes that one run may add to the log while its worker has it; the rest is counted and dropped."""
+RING: Final = 20
+READ: Final = 256 * 1024
+MARK, END = b"\x1e", b"\x1f"
+
+
+class GroupLog:
+    """The log of one group: `<group>.jsonl`, and older ones with a number."""
+
+    def __init__(self, folder: Path, group: str, clock: Clock) -> None:
+        self._path = folder / f"{group}.jsonl"
+        self._clock = clock
+        self._file: TextIO | None = None
+        self._size = 0
+        self.lost = 0
+
+    def write(self, pid: int, run: str | None, text: str) -> None:
+        """Append a line; a full disk loses it, and nothing else."""
+        line = json.dumps({"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}, ensure_ascii=False)
+        try:
+            file = self._open()
+            file.write(line + "\n")
+            self._size += len(line) + 1
+            if self._size > MAX_FILE:
+                self._rotate()
+        except OSError:
+            self.lost += 1
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError:
+                self.lost += 1
+
+    def close(self) -> None:
+        """Close the file; twice is harmless."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                file.close()
+            except OSError:
+                self.lost += 1
+
+    def _open(self) -> TextIO:
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+            self._size = os.fstat(descriptor).st_size
+        return self._file
+
+    def _rotate(self) -> None:
+        self.close()
+        for number in range(KEPT_FILES, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            newer = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
+            if newer.exists():
+                newer.replace(older)
+
+
+class Capture:
+    """Reads the pipe of one worker. Its last lines stay in memory for the report of a crash."""
+
+    def __init__(self, log: GroupLog, descriptor: int, pid: int) -> None:
+        self._log = log
+        self._descriptor: int | None = descriptor
+        self._pid = pid
+        self._rest = b""
+        self._ring: deque[tuple[str | None, str]] = deque(maxlen=RING)
+        self._spent: dict[str | None, int] = {}
+        self._dropped: dict[str | None, int] = {}
+        asyncio.get_running_loop().add_reader(descriptor, self._read)
+
+    def last_lines(self) -> list[str]:
+        """The last lines, oldest first."""
+        return [text[:500] for _, text in self._ring]
+
+    def run_ended(self, run: str) -> None:
+        """A run is over: say what was dropped of it, and forget its count."""
+        self._spent.pop(run, None)
+        if dropped := self._dropped.pop(run, 0):
+            self._log.write(self._pid, run, f"… {dropped:,} bytes of this run's output were dropped")
+            self._log.flush()
+
+    def finish(self) -> None:
+        """The worker is dead: read what is left, and close."""
+        if self._descriptor is None:
+            return
+        while self._read():
+            continue
+        if self._rest:
+            self._line(self._rest)
+        for run in list(self._dropped):
+            if run is not None:
+                self.run_ended(run)
+        self._log.flush()
+        if self._descriptor is not None:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._descriptor is not None:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _read(self) -> bool:
+        """Take in what is there, a bounded amount at a time; whether there may be more."""
+        if self._descriptor is None:
+            return False
+        try:
+            data = os.read(self._descriptor, READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._stop()
+            return False
+        *lines, rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+        while len(rest) > MAX_LINE:
+            self._line(rest[:MAX_LINE])
+            rest = rest[MAX_LINE:]
+        self._rest = rest
+        self._log.flush()
+        return True
+
+    def _line(self, line: bytes) -> None:
+        run: str | None = None
+        if line.startswith(MARK):
+            head, found, body = line[1:].partition(END)
+            if found:
+                run, line = head.decode("ascii", "replace"), body
+        text = line[:MAX_LINE].decode("utf-8", "backslashreplace")
+        self._ring.append((run, text))
+        spent = self._spent.get(run, 0) + len(line)
+        if run is not None and spent > MAX_RUN:
+            self._dropped[run] = self._dropped.get(run, 0) + len(line)
+            return
+        if run is not None:
+            self._spent[run] = spent
+        self._log.write(self._pid, run, text)
+
+
+class Logs:
+    """The logs of all groups."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._groups: dict[str, GroupLog] = {}
+
+    def capture(self, group: str, descriptor: int, pid: int) -> Capture:
+        """Start to read a worker's pipe."""
+        log = self._groups.setdefault(group, GroupLog(self._folder, group, self._clock))
+        return Capture(log, descriptor, pid)
+
+    def stop(self) -> None:
+        """Close all files; twice is harmless."""
+        for log in self._groups.values():
+            log.close()

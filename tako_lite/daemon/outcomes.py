@@ -1,0 +1,230 @@
+"""What workers report, turned into transitions of the store; every answer follows its COMMIT."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from tako_lite.clock import Clock
+from tako_lite.daemon.commands import Commands
+from tako_lite.daemon.dispatcher import Dispatcher, Post, Running
+from tako_lite.errors import ProtocolError, TakoError
+from tako_lite.processes.child import Exit
+from tako_lite.records import Claimed, Failure
+from tako_lite.store.base import Completed, NewWait, SavedStep, Store
+from tako_lite.wire import MAX_VALUE
+
+Item = list[Any]
+
+
+class Outcomes:
+    """Reads the items of workers' frames."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, clock: Clock) -> None:
+        self.commands: Commands | None = None
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._ends: dict[str, Callable[[Post, Running, Item], None]] = {
+            "fail": self._fail,
+            "broken": self._broken,
+            "bail": self._bail,
+            "later": self._later,
+            "parked": self._parked,
+            "given": self._given,
+            "cancelled": self._cancelled,
+            "dropped": lambda post, running, item: None,
+        }
+        self._requests: dict[str, Callable[[Post, Item], Awaitable[Any]]] = {
+            "wait": self._wait,
+            "invoke": self._invoke,
+            "enqueue": self._enqueue,
+            "call": self._call,
+        }
+
+    def read(self, post: Post, items: list[Item]) -> None:
+        """Take up all items of a frame; those of one kind share one call of the store."""
+        done: list[Completed] = []
+        steps: list[SavedStep] = []
+        numbers: list[int] = []
+        dispatcher = self._dispatcher
+        for item in items:
+            kind = item[0]
+            if kind == "ok":
+                running = dispatcher.free(post, item[1])
+                if running is not None:
+                    done.append(self._completed(post, running.claimed, item[3]))
+            elif kind == "step":
+                numbers.append(item[1])
+                steps.append(SavedStep._make([*item[2:], self._clock.now()]))
+            elif kind in self._requests:
+                self._request(post, item)
+            elif kind == "progress":
+                dispatcher.watch(self._store.set_progress(*item[1:]), "store progress")
+            elif kind in self._ends:
+                running = dispatcher.free(post, item[1])
+                if running is not None:
+                    self._ends[kind](post, running, item)
+            else:
+                raise ProtocolError(f"no item is called {kind!r}")
+        if done:
+            dispatcher.watch(self._store.complete(done), "store results")
+        if steps:
+            self._save(post, numbers, steps)
+        dispatcher.settled(post)
+
+    def _completed(self, post: Post, run: Claimed, result: str) -> Completed:
+        if not isinstance(result, str) or len(result) > MAX_VALUE:
+            raise ProtocolError("a result is JSON text of at most 1 MiB")
+        return Completed(run.id, run.token, result, post.worker.pid, run.parent is not None)
+
+    # Ends of attempts
+
+    def _fail(self, post: Post, running: Running, item: Item) -> None:
+        _, _, _, failure, retryable = item
+        facts = {key: failure.get(key) for key in ("type", "message", "traceback", "reason")}
+        self.failed(running.claimed, Failure(**facts), post.worker.pid, retryable=retryable)
+
+    def _broken(self, post: Post, running: Running, item: Item) -> None:
+        self.failed(running.claimed, Failure("CannotImport", item[3], None, "cannot_import"), post.worker.pid)
+
+    def failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
+        """An attempt failed: another one after a while, or the end."""
+        if retryable and run.attempts + 1 < run.max_attempts:
+            delay = self._backoff(run)
+            run_at = self._clock.now() + round(delay * 1000)
+            future = self._store.try_again(run.id, run.token, failure, run_at, pid, charged=True)
+        else:
+            future = self._store.finish(run.id, run.token, "dead", failure, pid, charged=True)
+        self._dispatcher.watch(future, f"store the failure of {run.id}")
+
+    def _backoff(self, run: Claimed) -> float:
+        catalog = self._dispatcher.catalog
+        spec = catalog.workflows.get(run.workflow) if catalog is not None else None
+        return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
+
+    def _bail(self, post: Post, running: Running, item: Item) -> None:
+        self._finish(post, running, "cancelled", Failure("Bailed", item[3], None, "bailed"), charged=True)
+
+    def _cancelled(self, post: Post, running: Running, item: Item) -> None:
+        self._finish(post, running, "cancelled", _CANCELLED, charged=False)
+
+    def _finish(
+        self, post: Post, running: Running, state: Literal["cancelled", "dead"], failure: Failure, *, charged: bool
+    ) -> None:
+        run = running.claimed
+        future = self._store.finish(run.id, run.token, state, failure, post.worker.pid, charged=charged)
+        self._dispatcher.watch(future, f"end {run.id}")
+
+    def _later(self, post: Post, running: Running, item: Item) -> None:
+        run = running.claimed
+        run_at = self._clock.now() + round(item[3] * 1000)
+        future = self._store.try_again(run.id, run.token, None, run_at, post.worker.pid, charged=False)
+        self._dispatcher.watch(future, f"put {run.id} off")
+
+    def _parked(self, post: Post, running: Running, item: Item) -> None:
+        run = running.claimed
+        self._dispatcher.watch(self._store.park(run.id, run.token, item[3]), f"park {run.id}")
+
+    def _given(self, post: Post, running: Running, item: Item) -> None:
+        run = running.claimed
+        self._dispatcher.watch(self._store.give_back([(run.id, run.token)]), f"give {run.id} back")
+
+    # Requests that are answered
+
+    def _save(self, post: Post, numbers: list[int], steps: list[SavedStep]) -> None:
+        def answer(finished: asyncio.Future[Any]) -> None:
+            if finished.cancelled():
+                return
+            if error := finished.exception():
+                answers: list[Any] = [[number, _error(error)] for number in numbers]
+            else:
+                answers = list(zip(numbers, finished.result(), strict=True))
+            post.send({"t": "answers", "answers": answers})
+
+        asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
+
+    def _request(self, post: Post, item: Item) -> None:
+        async def work() -> Any:
+            return await self._requests[item[0]](post, item)
+
+        def answer(finished: asyncio.Future[Any]) -> None:
+            if not finished.cancelled():
+                error = finished.exception()
+                post.send({"t": "answers", "answers": [[item[1], _error(error) if error else finished.result()]]})
+
+        asyncio.ensure_future(work()).add_done_callback(answer)
+
+    async def _wait(self, post: Post, item: Item) -> Any:
+        return await self._store.add_wait(NewWait(*item[2:]))
+
+    async def _invoke(self, post: Post, item: Item) -> Any:
+        _, _, run_id, token, name, workflow, payload, options = item
+        child = self._commands().child(run_id, workflow, payload, options)
+        return await self._store.invoke(run_id, token, name, child)
+
+    async def _enqueue(self, post: Post, item: Item) -> Any:
+        _, _, run_id, token, name, workflow, payload, options = item
+        child = self._commands().child(run_id, workflow, payload, options)
+        return await self._store.enqueue_child(run_id, token, name, child)
+
+    async def _call(self, post: Post, item: Item) -> Any:
+        return await self._commands().execute(item[2], item[3])
+
+    def _commands(self) -> Commands:
+        if self.commands is None:
+            raise TakoError("the daemon is not ready")
+        return self.commands
+
+    # Deaths
+
+    def worker_gone(self, post: Post, exit: Exit, last_lines: list[str]) -> None:
+        """A worker and all that it started are confirmed dead: its runs go back, and the culprit is charged."""
+        runs = [running.claimed for running in post.running.values()]
+        for running in post.running.values():
+            for timer in running.timers:
+                timer.cancel()
+        post.running.clear()
+        if not runs:
+            return
+        group = post.worker.group
+        if post.worker.asked_to_stop or post.blamed:
+            self._after_our_kill(post, runs)
+        elif len(runs) == 1:
+            tail = "\n".join(last_lines)
+            said = f"its worker {exit}" + (f"; last lines:\n{tail}" if tail else "")
+            failure = Failure("WorkerCrashed", said, None, "crashed")
+            run = runs[0]
+            future = self._store.charge_crash(run.id, run.token, failure, group.settings.max_crashes, post.worker.pid)
+            self._dispatcher.watch(future, f"charge the crash of {run.id}")
+        else:
+            claims = [(run.id, run.token) for run in runs]
+            self._dispatcher.watch(self._store.give_back(claims, "suspect"), "give suspects back")
+
+    def _after_our_kill(self, post: Post, runs: list[Claimed]) -> None:
+        innocent = []
+        for run in runs:
+            why = post.blamed.get(run.id)
+            if why == "timeout":
+                failure = Failure(
+                    "Timeout", "the attempt took longer than its timeout, and its worker was killed", None, "timeout"
+                )
+                self.failed(run, failure, post.worker.pid)
+            elif why == "cancelled":
+                future = self._store.finish(run.id, run.token, "cancelled", _CANCELLED, post.worker.pid, charged=False)
+                self._dispatcher.watch(future, f"cancel {run.id}")
+            else:
+                innocent.append((run.id, run.token))
+        if innocent:
+            self._dispatcher.watch(self._store.give_back(innocent), "give runs back")
+
+
+_CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, TakoError):
+        return {"error": error.as_json()}
+    return {"error": {"type": "error", "message": f"{type(error).__name__}: {error}", "hint": None}}

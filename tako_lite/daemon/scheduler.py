@@ -1,0 +1,196 @@
+"""One timer for all that is due later: runs, waits, schedules, retention."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from tako_lite.catalog import Catalog, cron_of
+from tako_lite.clock import Clock
+from tako_lite.daemon.cron import due_slots, next_slot
+from tako_lite.daemon.events import Events
+from tako_lite.errors import TakoError
+from tako_lite.records import NewRun, Schedule
+from tako_lite.routing import Asked, make_run
+from tako_lite.states import RunState
+from tako_lite.store.base import Store
+
+LONGEST_SLEEP: Final = 60.0
+"""Seconds; bounds what a suspended machine or a moved clock can delay."""
+GRACE_MS: Final = 60_000
+"""A slot younger than this is not a missed one."""
+PRUNE_BATCH: Final = 500
+PRUNE_PAUSE_MS: Final = 60_000
+"""Retention looks again no sooner than this after it found nothing."""
+
+
+class Scheduler:
+    """Knows the next moment at which something is due, and does it then."""
+
+    def __init__(self, store: Store, clock: Clock, events: Events, keep: dict[RunState, int | None]) -> None:
+        self.keep = keep
+        self.enqueued: Callable[[list[NewRun]], None] = lambda _: None
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._catalog: Catalog | None = None
+        self._schedules: dict[str, Schedule] = {}
+        self._next_slots: dict[str, int] = {}
+        self._next_due: int | None = None
+        self._next_prune: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._loop = asyncio.get_running_loop()
+
+    async def start(self, catalog: Catalog) -> None:
+        """Take the schedules of the catalog, fire what was missed, and arm the timer."""
+        await self.load(catalog)
+        self._next_prune = self._clock.now()
+        await self._work()
+
+    async def load(self, catalog: Catalog) -> None:
+        """Make the schedules those of the catalog."""
+        self._catalog = catalog
+        known = [
+            Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, None, None, False)
+            for spec in catalog.workflows.values()
+            if spec.options.schedule is not None
+        ]
+        await self._store.put_schedules(known, self._clock.now())
+        self._schedules = {schedule.workflow: schedule for schedule in await self._store.schedules()}
+        for schedule in self._schedules.values():
+            self._advance(schedule.workflow, schedule.next_at or 0)
+        self._arm()
+
+    def stop(self) -> None:
+        """Fire nothing more; twice is harmless."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def wake_by(self, moment: int) -> None:
+        """Something is due at this moment."""
+        if self._next_due is None or moment < self._next_due:
+            self._next_due = moment
+            self._arm()
+
+    def something_ended(self) -> None:
+        """An ended run is one that retention will take away."""
+        if self._next_prune is None:
+            shortest = min((age for age in self.keep.values() if age is not None), default=None)
+            if shortest is not None:
+                self._next_prune = self._clock.now() + max(shortest, PRUNE_PAUSE_MS)
+                self._arm()
+
+    async def prune_now(self) -> None:
+        """Take away everything that is past its time."""
+        while True:
+            again_at = await self._store.prune(self.keep, PRUNE_BATCH)
+            if again_at is None or again_at > self._clock.now():
+                return
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The schedules with their next slots."""
+        return [schedule_json(schedule, self._next_slots.get(schedule.workflow)) for schedule in self._schedules.values()]
+
+    async def pause(self, workflow: str, paused: bool) -> None:
+        """Pause a schedule, or let it go on with the next slot from now."""
+        await self._store.pause_schedule(workflow, paused, self._clock.now())
+        self._schedules = {schedule.workflow: schedule for schedule in await self._store.schedules()}
+        self._advance(workflow, self._clock.now())
+        self._arm()
+
+    # The timer
+
+    def _arm(self) -> None:
+        if self._stopped:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
+        moments += self._next_slots.values()
+        if moments:
+            seconds = (min(moments) - self._clock.now()) / 1000
+            self._timer = self._loop.call_later(min(max(seconds, 0), LONGEST_SLEEP), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            now = self._clock.now()
+            for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
+                await self._tick(workflow)
+            if self._next_due is None or self._next_due <= now:
+                self._next_due = None
+                await self._store.wake_due()
+                due = await self._store.next_due()
+                if due is not None and (self._next_due is None or due < self._next_due):
+                    self._next_due = due
+            if self._next_prune is not None and self._next_prune <= now:
+                await self._prune()
+        except TakoError as error:
+            self._events.trouble(f"the scheduler could not do its work: {error.message}")
+            self._next_due = self._clock.now() + 1000
+        self._arm()
+
+    async def _prune(self) -> None:
+        again_at = await self._store.prune(self.keep, PRUNE_BATCH)
+        now = self._clock.now()
+        if again_at is None:
+            self._next_prune = None
+        elif again_at <= now:
+            self._next_prune = now + 50  # small batches, with air between them
+        else:
+            self._next_prune = max(again_at, now + PRUNE_PAUSE_MS)
+
+    # Schedules
+
+    async def _tick(self, workflow: str) -> None:
+        schedule = self._schedules[workflow]
+        spec = self._catalog.workflows.get(workflow) if self._catalog is not None else None
+        if spec is None or schedule.paused:
+            self._next_slots.pop(workflow, None)
+            return
+        now = self._clock.now()
+        cron, zone = cron_of(schedule.cron), schedule.timezone
+        due = due_slots(cron, zone, schedule.next_at or 0, now, spec.options.catch_up, GRACE_MS)
+        for slot in due.fire:
+            run = make_run(workflow, spec.options, "null", Asked(at=slot), (), now)
+            future = self._store.fire(workflow, slot, [run])
+            self.enqueued([run])
+            await future
+            self._note(workflow, slot, fired_at=slot)
+        if due.last > (self._schedules[workflow].next_at or 0):
+            await self._store.fire(workflow, due.last, [])
+            self._note(workflow, due.last)
+        self._advance(workflow, max(due.last, schedule.next_at or 0))
+
+    def _note(self, workflow: str, slot: int, fired_at: int | None = None) -> None:
+        old = self._schedules[workflow]
+        last_at = old.last_at if fired_at is None else fired_at
+        self._schedules[workflow] = Schedule(workflow, old.cron, old.timezone, old.catch_up, slot, last_at, old.paused)
+
+    def _advance(self, workflow: str, after: int) -> None:
+        schedule = self._schedules.get(workflow)
+        self._next_slots.pop(workflow, None)
+        if schedule is not None and not schedule.paused:
+            slot = next_slot(cron_of(schedule.cron), schedule.timezone, after)
+            if slot is not None:
+                self._next_slots[workflow] = slot
+
+
+def schedule_json(schedule: Schedule, next_at: int | None) -> dict[str, Any]:
+    """A schedule as `schedules` prints it."""
+    shape = schedule.as_json()
+    shape["next_at"] = None
+    if next_at is not None and not schedule.paused:
+        shape["next_at"] = Schedule(
+            schedule.workflow, schedule.cron, schedule.timezone, schedule.catch_up, next_at, None, False
+        ).as_json()["next_at"]
+    return shape

@@ -1,0 +1,74 @@
+"""`serve`: the locks, the loop and the signals around a daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from tako_lite.catalog import Catalog, scan
+from tako_lite.clock import SystemClock
+from tako_lite.config import Config, load
+from tako_lite.daemon.daemon import Daemon
+from tako_lite.daemon.events import Events
+from tako_lite.errors import AlreadyServing, StoreBusy
+from tako_lite.linux import become_subreaper
+from tako_lite.lock import daemon_lock, write_lock
+
+SHORT_WRITER: Final = 10.0
+"""Seconds that `serve` waits for a client that writes the queue file by itself."""
+
+
+def serve(config_path: Path | None, server: str | None = None) -> int:
+    """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
+    config = load(config_path, server=server)
+    catalog = scan(config.workflows_path, config.root)
+    own, writing = daemon_lock(config.state_dir), write_lock(config.state_dir)
+    if not own.acquire():
+        pid = own.read()
+        raise AlreadyServing(
+            f"another daemon serves this project (pid {pid})", hint=f"tako-lite status shows it; kill {pid} ends it"
+        )
+    try:
+        own.write(f"{os.getpid()}\n")
+        if not writing.acquire(SHORT_WRITER):
+            raise StoreBusy(f"another program holds {writing.path}", hint=f"fuser {writing.path} names it")
+        become_subreaper()
+        options = {"use_uvloop": find_spec("uvloop") is not None}
+        anyio.run(partial(_serve, config, catalog), backend_options=options)
+    finally:
+        writing.release()
+        own.release()
+    return 0
+
+
+async def _serve(config: Config, catalog: Catalog) -> None:
+    daemon = Daemon(config, catalog, SystemClock(), Events())
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        try:
+            await daemon.start()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await daemon.reload_and_say()
+                else:
+                    daemon.events.stopping(signal.Signals(number).name)
+                    break
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_kill_at_second, signals, daemon)
+                await daemon.stop()
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await daemon.stop()
+
+
+async def _kill_at_second(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> None:
+    async for number in signals:
+        if number != signal.SIGHUP:
+            daemon.kill()

@@ -1,0 +1,180 @@
+"""Brings workers up for groups, listens to them, and sees them off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from tako_lite.config import GroupSettings
+from tako_lite.daemon.dispatcher import Dispatcher, Post
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.health import Health
+from tako_lite.daemon.link import WorkerLink
+from tako_lite.daemon.logs import Capture, Logs
+from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.processes.child import Child, Exit, Records
+from tako_lite.processes.forkserver import ForkServers
+from tako_lite.processes.group import Group, Worker
+
+ENTRY: Final = "tako_lite.worker.main:main"
+_PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
+_PASSED_FAMILIES: Final = ("LC_", "PYTHON")
+
+
+class Spawner:
+    """The owner of all groups."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        outcomes: Outcomes,
+        health: Health,
+        logs: Logs,
+        events: Events,
+        servers: ForkServers,
+        records: Records,
+    ) -> None:
+        self.root = Path()
+        self.package = Path()
+        self._dispatcher = dispatcher
+        self._outcomes = outcomes
+        self._health = health
+        self._logs = logs
+        self._events = events
+        self._servers = servers
+        self._records = records
+        self._captures: dict[Worker, Capture] = {}
+        self._proofs: dict[str, list[asyncio.Future[None]]] = {}
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+
+    async def spawn(self, worker: Worker, on_death: Callable[[Child], None]) -> Child:
+        """Fork a worker of a group and connect to it. Raises CannotStart."""
+        settings = worker.group.settings
+        environment = worker_environment(settings, os.environ)
+        catalog = self._dispatcher.catalog
+        request = {
+            "env": environment,
+            "folder": str(self.root),
+            "nice": settings.nice,
+            "limits": dict(settings.limits),
+            "umask": self._umask,
+            "task": {
+                "root": str(self.root),
+                "package": str(self.package),
+                "modules": catalog.modules(settings.name) if catalog is not None else [],
+                "slots": worker.slots,
+            },
+        }
+        server = self._servers.get(settings.python, environment)
+        child = worker.child = await Child.spawn(server, request, self._records, on_death)
+        post = Post(worker)
+        post.last_heard = asyncio.get_running_loop().time()
+        link = post.link = WorkerLink(partial(self._on_frame, post), partial(self._on_lost, post))
+        child.heard = partial(self._heard, post)
+        self._captures[worker] = self._logs.capture(settings.name, child.output, child.pid)
+        self._dispatcher.posts[worker] = post
+        await asyncio.get_running_loop().create_connection(lambda: link, sock=child.link)
+        self._events.worker_started(worker)
+        return child
+
+    async def warm_up(self, settings: GroupSettings) -> None:
+        """Have the fork server of these settings ready. Raises CannotStart."""
+        await self._servers.get(settings.python, worker_environment(settings, os.environ)).start()
+
+    def ask_to_stop(self, worker: Worker) -> None:
+        """Let a worker finish what it has, and end."""
+        post = self._dispatcher.posts.get(worker)
+        if post is not None:
+            post.send({"t": "stop"})
+
+    def worker_gone(self, worker: Worker, exit: Exit) -> None:
+        """A worker is confirmed dead."""
+        post = self._dispatcher.posts.pop(worker, None)
+        capture = self._captures.pop(worker, None)
+        if capture is not None:
+            capture.finish()
+        if post is not None:
+            self._events.worker_gone(worker, exit, len(post.running))
+            self._outcomes.worker_gone(post, exit, capture.last_lines() if capture is not None else [])
+            if post.link is not None:
+                post.link.close()
+        self._dispatcher.look_at(worker.group.name)
+
+    def group_changed(self, group: Group) -> None:
+        """A group failed to start, or something else about it is new."""
+        self._events.group_changed(group)
+        if group.failures:
+            self._health.wake()
+            self._tell(group)
+        self._dispatcher.look_at(group.name)
+
+    async def proven(self, group: Group, timeout: float) -> None:
+        """Wait until a group that never got ready has done so, or has failed."""
+        if group.proven or group.failures or group.paused:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._proofs.setdefault(group.name, []).append(future)
+        await asyncio.wait([future], timeout=timeout)
+
+    def _tell(self, group: Group) -> None:
+        for future in self._proofs.pop(group.name, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def _on_frame(self, post: Post, frame: dict[str, Any]) -> None:
+        post.last_heard = asyncio.get_running_loop().time()
+        kind = frame["t"]
+        if kind == "out":
+            self._outcomes.read(post, frame["items"])
+        elif kind == "ready":
+            self._ready(post, frame["files"])
+        elif kind == "broken":
+            post.worker.trouble = str(frame["error"])
+
+    def _ready(self, post: Post, files: list[str]) -> None:
+        group = post.worker.group
+        group.loaded = {file: stamp for file in files if (stamp := file_stamp(file)) is not None}
+        group.ready(post.worker)
+        self._events.worker_ready(post.worker)
+        self._tell(group)
+        self._dispatcher.look_at(group.name)
+
+    def _on_lost(self, post: Post, reason: str | None) -> None:
+        """The link closed: a worker that does not end by itself now has lost its mind."""
+        child = post.worker.child
+        if child is None or post.worker.state == "exited":
+            return
+        if reason is not None:
+            self._events.trouble(f"{post.worker.group.name}: worker {child.pid} {reason}")
+            child.kill()
+        else:
+            asyncio.get_running_loop().call_later(1.0, self._kill_if_alive, post.worker)
+
+    def _kill_if_alive(self, worker: Worker) -> None:
+        if worker.state != "exited" and worker.child is not None:
+            worker.child.kill()
+
+    def _heard(self, post: Post) -> None:
+        post.last_heard = asyncio.get_running_loop().time()
+        post.cpu_mark = None
+
+
+def file_stamp(file: str) -> tuple[int, int] | None:
+    """When a file changed and how long it is; None where it is gone."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def worker_environment(settings: GroupSettings, ours: Mapping[str, str]) -> dict[str, str]:
+    """The least environment, what the group is to have of ours, and what it was given."""
+    passed = {*_PASSED, *settings.env_pass}
+    environment = {name: value for name, value in ours.items() if name in passed or name.startswith(_PASSED_FAMILIES)}
+    return {**environment, **settings.env}

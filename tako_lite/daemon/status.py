@@ -1,0 +1,62 @@
+"""The snapshot that `status` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tako_lite.config import Config
+from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.store.base import GroupCounts, Store
+
+_NONE = GroupCounts(0, 0, 0, 0, None, 0, 0)
+
+
+async def snapshot(
+    store: Store,
+    dispatcher: Dispatcher,
+    names: set[str],
+    config: Config,
+    daemon: dict[str, Any],
+    warnings: list[str],
+    now: int,
+) -> dict[str, Any]:
+    """Every group with its workers and what the queue holds for it."""
+    counts = await store.counts()
+    groups = [_group(name, dispatcher, config, counts.get(name, _NONE), now) for name in sorted(names | set(counts))]
+    return {"daemon": daemon, "groups": groups, "warnings": warnings, "queue": await store.stats()}
+
+
+def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCounts, now: int) -> dict[str, Any]:
+    group = dispatcher.groups.get(name)
+    workers = [_worker(dispatcher, worker) for worker in (group.workers if group is not None else ())]
+    settings = config.group(name)
+    pool = {
+        "name": name,
+        "state": "zero",
+        "min_workers": settings.workers,
+        "max_workers": settings.max_workers,
+        "concurrency": settings.concurrency,
+        "last_error": None,
+    }
+    waited = 0.0 if counts.oldest_due is None else max(now - counts.oldest_due, 0) / 1000
+    return {
+        **(pool if group is None else group.as_json()),
+        "workers": workers,
+        "busy": sum(len(worker["running"]) for worker in workers),
+        "pending": counts.pending,
+        "waiting": counts.waiting,
+        "dead": counts.dead,
+        "oldest_wait_s": waited,
+        "done_a_minute": counts.done_a_minute,
+        "failed_a_minute": counts.failed_a_minute,
+    }
+
+
+def _worker(dispatcher: Dispatcher, worker: Any) -> dict[str, Any]:
+    post = dispatcher.posts.get(worker)
+    return {
+        "pid": worker.pid,
+        "state": worker.state,
+        "running": list(post.running) if post is not None else [],
+        "rss_bytes": worker.child.resident_bytes if worker.child is not None else None,
+    }

@@ -44,6 +44,7 @@ class FileLock:
     def release(self) -> None:
         """Give the lock up; twice is harmless."""
         if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child that another thread forks just now has the descriptor too
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -75,7 +75,6 @@ class Daemon:
         self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello)
         self.dispatcher.ensure_group = self.ensure_group
         self.dispatcher.on_push = self.health.wake
-        self.scheduler.enqueued = self.enqueued
         self.outcomes.commands = self.commands
         self._use(config, catalog)
 

@@ -78,7 +78,7 @@ class Outcomes:
     def _completed(self, post: Post, run: Claimed, result: str) -> Completed:
         if not isinstance(result, str) or len(result) > MAX_VALUE:
             raise ProtocolError("a result is JSON text of at most 1 MiB")
-        return Completed(run.id, run.token, result, post.worker.pid, run.parent is not None)
+        return Completed(run.id, run.token, result, post.worker.pid)
 
     # Ends of attempts
 

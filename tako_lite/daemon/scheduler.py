@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
@@ -11,7 +10,7 @@ from tako_lite.clock import Clock
 from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.errors import TakoError
-from tako_lite.records import NewRun, Schedule
+from tako_lite.records import Schedule
 from tako_lite.routing import Asked, make_run
 from tako_lite.states import RunState
 from tako_lite.store.base import Store
@@ -30,7 +29,6 @@ class Scheduler:
 
     def __init__(self, store: Store, clock: Clock, events: Events, keep: dict[RunState, int | None]) -> None:
         self.keep = keep
-        self.enqueued: Callable[[list[NewRun]], None] = lambda _: None
         self._store = store
         self._clock = clock
         self._events = events
@@ -162,9 +160,7 @@ class Scheduler:
         due = due_slots(cron, zone, schedule.next_at or 0, now, spec.options.catch_up, GRACE_MS)
         for slot in due.fire:
             run = make_run(workflow, spec.options, "null", Asked(at=slot), (), now)
-            future = self._store.fire(workflow, slot, [run])
-            self.enqueued([run])
-            await future
+            await self._store.fire(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
         if due.last > (self._schedules[workflow].next_at or 0):
             await self._store.fire(workflow, due.last, [])

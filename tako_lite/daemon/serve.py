@@ -21,6 +21,8 @@ from tako_lite.errors import AlreadyServing, StoreBusy
 from tako_lite.linux import become_subreaper
 from tako_lite.lock import daemon_lock, write_lock
 
+PROBE: Final = 0.5
+"""Seconds that a client which looks whether a daemon runs may hold the daemon's lock."""
 SHORT_WRITER: Final = 10.0
 """Seconds that `serve` waits for a client that writes the queue file by itself."""
 
@@ -30,7 +32,7 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
     config = load(config_path, server=server)
     catalog = scan(config.workflows_path, config.root)
     own, writing = daemon_lock(config.state_dir), write_lock(config.state_dir)
-    if not own.acquire():
+    if not own.acquire(PROBE):
         pid = own.read()
         raise AlreadyServing(
             f"another daemon serves this project (pid {pid})", hint=f"tako-lite status shows it; kill {pid} ends it"

@@ -38,7 +38,7 @@ def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCount
         "concurrency": settings.concurrency,
         "last_error": None,
     }
-    waited = 0.0 if counts.oldest_due is None else max(now - counts.oldest_due, 0) / 1000
+    waited = None if counts.oldest_due is None else max(now - counts.oldest_due, 0) / 1000
     return {
         **(pool if group is None else group.as_json()),
         "workers": workers,

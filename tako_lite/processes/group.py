@@ -89,7 +89,7 @@ class Group:
     @property
     def max_workers(self) -> int:
         """The most workers at a time, solo ones not counted."""
-        return max(self.settings.max_workers if self.scale is None else self.scale, self.min_workers, 1)
+        return max(self.settings.max_workers, self.min_workers)
 
     @property
     def state(self) -> GroupState:

@@ -20,13 +20,12 @@ Hold = Literal["suspect", "no_handler"]
 
 
 class Completed(NamedTuple):
-    """A claimed run that succeeded; `has_parent` says that a run may wait for it."""
+    """A claimed run that succeeded."""
 
     id: str
     token: int
     result: str
     pid: int
-    has_parent: bool
 
 
 class SavedStep(NamedTuple):
@@ -93,7 +92,7 @@ class Effects:
     """Waits that are over: a worker may hold their run."""
     ended: list[str] = field(default_factory=list)
     """Runs that are terminal now, except for those in `succeeded`."""
-    succeeded: Sequence[str] = ()
+    succeeded: list[str] = field(default_factory=list)
     cancelling: list[str] = field(default_factory=list)
     """Running runs that somebody asked to cancel."""
 

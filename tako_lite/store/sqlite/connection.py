@@ -22,18 +22,6 @@ T = TypeVar("T")
 RETRY_AFTER: Final = 0.25
 """Seconds between two tries to commit what must not be dropped, such as a result, while the disk is full."""
 
-_ITS_OWN_FAULT = (
-    TakoError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-)
-"""Errors that one operation brought along; the others of its transaction deserve another try."""
-
 
 class _Entry(NamedTuple):
     operation: Callable[[Transaction], Any]
@@ -45,7 +33,11 @@ async def open_thread(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.
     """A connection on a thread of its own, which a hung disk cannot make outlive the process."""
     connection = aiosqlite.Connection(connector, iter_chunk_size=64)
     connection._thread.daemon = True
-    return await connection
+    try:
+        return await connection
+    except BaseException:
+        connection._thread.join(5)  # it was told to end, and has nothing else to do
+        raise
 
 
 async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -108,14 +100,14 @@ class GroupCommit:
         work = partial(commit, now=self._clock.now(), operations=[entry.operation for entry in entries])
         try:
             results, effects = await on_thread(self._connection, work)
-        except _ITS_OWN_FAULT as error:
-            if len(entries) > 1:
-                for entry in entries:
-                    await self._commit([entry])
-            else:
+        except Exception as error:
+            if _is_of_the_file(error):
+                await self._later(entries, translate(error, self._path))
+            elif len(entries) == 1:
                 _fail(entries, translate(error, self._path))
-        except sqlite3.Error as error:
-            await self._later(entries, translate(error, self._path))
+            else:
+                for entry in entries:  # one of them brought the error along; the others deserve another try
+                    await self._commit([entry])
         else:
             self._on_commit(effects)
             for entry, result in zip(entries, results, strict=True):
@@ -128,6 +120,12 @@ class GroupCommit:
         if kept:
             await asyncio.sleep(RETRY_AFTER)
             self._entries[:0] = kept
+
+
+def _is_of_the_file(error: Exception) -> bool:
+    """Whether any operation would have met the error: a full disk, a lock, a damaged file."""
+    brought_along = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, brought_along)
 
 
 def _fail(entries: list[_Entry], error: TakoError) -> None:

@@ -97,6 +97,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: Durability)
     connection.execute("PRAGMA journal_size_limit = 33554432")
     connection.execute("PRAGMA cache_size = -8000")
     connection.execute("PRAGMA temp_store = MEMORY")
-    migrate(connection, PACKAGE)
     if not tables:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    migrate(connection, PACKAGE)

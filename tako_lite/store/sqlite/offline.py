@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tako_lite.clock import Clock
 from tako_lite.records import Enqueued, NewRun, Run
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
-from tako_lite.store.migrate import migrate, migrations
+from tako_lite.store.migrate import refuse_newer
 from tako_lite.store.sqlite import reading, runs, schedules, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
@@ -105,7 +105,5 @@ class OfflineQueue:
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
     """Whether the file was ever migrated: its maker may have died between the two. Raises StoreTooNew."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > migrations(PACKAGE)[-1].number:
-        migrate(connection, PACKAGE)  # refuses, in its own words
-    return bool(version)
+    refuse_newer(connection, PACKAGE)
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -46,7 +46,7 @@ _ID_LETTERS = frozenset("0123456789abcdef-")
 def list_runs(connection: sqlite3.Connection, chosen: RunFilter, limit: int | None) -> list[Run]:
     """The newest runs first, without their steps; None is no limit."""
     where, values = _where(chosen)
-    rows = connection.execute(f"{sql.get} {where} ORDER BY id DESC LIMIT ?", [*values, limit or -1])
+    rows = connection.execute(f"{sql.get} {where} ORDER BY id DESC LIMIT ?", [*values, -1 if limit is None else limit])
     return [_run(row, None, ()) for row in rows]
 
 

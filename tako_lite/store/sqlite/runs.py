@@ -11,7 +11,7 @@ from tako_lite.store.base import Claims, Completed, Hold
 from tako_lite.store.sqlite.queries import runs as sql
 from tako_lite.store.sqlite.queries import steps as steps_sql
 from tako_lite.store.sqlite.transaction import Transaction
-from tako_lite.store.sqlite.waits import INLINE, resolve_children
+from tako_lite.store.sqlite.waits import INLINE, resolve_children, wake
 
 
 def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
@@ -19,13 +19,15 @@ def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
 
     That due runs are there is not among the effects: whoever asks knows the groups, and claims in the same transaction.
     """
-    if len(runs) == 1:
-        return [_enqueue_one(transaction, runs[0])]
-    before = transaction.connection.total_changes
-    transaction.executemany(sql.insert, [_row(run, transaction.now) for run in runs])
-    if transaction.connection.total_changes - before != len(runs):
-        return [_known(transaction, run) or _announce(transaction, run) for run in runs]
-    return [_announce(transaction, run) for run in runs]
+    if len(runs) > 1:
+        transaction.execute(sql.savepoint)
+        stored = transaction.executemany(sql.insert, [_row(run, transaction.now) for run in runs]).rowcount
+        if stored != len(runs):
+            transaction.execute(sql.take_back)
+        transaction.execute(sql.release)
+        if stored == len(runs):
+            return [_announce(transaction, run) for run in runs]
+    return [_enqueue_one(transaction, run) for run in runs]
 
 
 def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
@@ -36,7 +38,7 @@ def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
 
 def _row(run: NewRun, now: int) -> tuple[object, ...]:
     if len(run.payload) > INLINE:
-        return (*run[:4], None, *run[5:], now)
+        return (*run[:4], "", *run[5:], now)
     return (*run, now)
 
 
@@ -87,16 +89,24 @@ def _with_steps(transaction: Transaction, runs: list[Claimed], again: list[str])
 
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """Claimed runs succeeded; a stale claim changes nothing."""
-    now = transaction.now
+    rows = [_completion(run, transaction.now) for run in done]
+    transaction.execute(sql.savepoint)
+    if transaction.executemany(sql.complete, rows).rowcount != len(done):
+        transaction.execute(sql.take_back)
+        done = [run for run, row in zip(done, rows, strict=True) if transaction.changed(sql.complete, row)]
+    transaction.execute(sql.release)
+    transaction.executemany(steps_sql.drop_waits, [(run.id,) for run in done])
+    transaction.effects.succeeded.extend(run.id for run in done)
     for run in done:
-        if len(run.result) > INLINE and transaction.one(sql.claimed, (run.id, run.token)):
+        if len(run.result) > INLINE:
             transaction.execute(sql.insert_large, (run.id, "result", run.result))
-    rows = [(run.result if len(run.result) <= INLINE else None, now, run.pid, run.id, run.token) for run in done]
-    transaction.executemany(sql.complete, rows)
-    transaction.effects.succeeded = [*transaction.effects.succeeded, *(run.id for run in done)]
-    for run in done:
-        if run.has_parent:
+    if transaction.one(steps_sql.any_child_wait):
+        for run in done:
             resolve_children(transaction, run.id)
+
+
+def _completion(run: Completed, now: int) -> tuple[object, ...]:
+    return ("" if len(run.result) > INLINE else run.result, now, run.pid, run.id, run.token)
 
 
 def try_again(
@@ -109,33 +119,49 @@ def try_again(
         "run_at": run_at,
         "now": transaction.now,
         "charged": int(charged),
-        "error": _error(transaction, id, failure),
+        "error": _short(failure),
         "pid": pid,
     }
     if not transaction.changed(sql.try_again, names):
-        return _cancel_instead(transaction, id, token, pid)
+        return cancel_instead(transaction, id, token, pid)
+    _keep_long(transaction, id, failure)
     transaction.execute(steps_sql.forget_failed_children, (id,))
     _due(transaction, id, run_at)
     return True
 
 
 def finish(
-    transaction: Transaction, id: str, token: int, state: RunState, failure: Failure | None, pid: int, charged: bool
+    transaction: Transaction, id: str, token: int, state: RunState, failure: Failure | None, pid: int | None, charged: bool
 ) -> bool:
     """A claimed run ends `dead` or `cancelled`."""
     names = {
         "id": id,
         "token": token,
         "state": state,
-        "error": _error(transaction, id, failure),
+        "error": _short(failure),
         "now": transaction.now,
         "charged": int(charged),
         "pid": pid,
     }
     if not transaction.changed(sql.finish, names):
         return False
+    _keep_long(transaction, id, failure)
     _ended(transaction, id)
     return True
+
+
+def park(transaction: Transaction, id: str, token: int, waits: Sequence[str]) -> RunState | None:
+    """A claimed run gives up its slot: `waiting`, or `pending` where one of these waits is over by now.
+
+    One that was to be cancelled is `cancelled`; a stale claim is None.
+    """
+    over = any(transaction.one(steps_sql.wait, (id, name)) is None for name in waits)
+    if not transaction.changed(sql.park, (id, token)):
+        return "cancelled" if cancel_instead(transaction, id, token, None) else None
+    if over:
+        wake(transaction, id)
+        return "pending"
+    return "waiting"
 
 
 def give_back(transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None) -> None:
@@ -144,7 +170,7 @@ def give_back(transaction: Transaction, claims: Iterable[tuple[str, int]], hold:
         if transaction.changed(sql.give_back, {"id": id, "token": token, "hold": hold}):
             _due(transaction, id, transaction.now)
         else:
-            _cancel_instead(transaction, id, token, None)
+            cancel_instead(transaction, id, token, None)
 
 
 def charge_crash(
@@ -154,18 +180,20 @@ def charge_crash(
     names = {
         "id": id,
         "token": token,
-        "error": _error(transaction, id, failure),
+        "error": _short(failure),
         "max_crashes": max_crashes,
         "pid": pid,
         "now": transaction.now,
     }
     if transaction.changed(sql.charge_crash, names):
+        _keep_long(transaction, id, failure)
         _due(transaction, id, transaction.now)
         return "pending"
     if transaction.changed(sql.bury_crash, names):
+        _keep_long(transaction, id, failure)
         _ended(transaction, id)
         return "dead"
-    return "cancelled" if _cancel_instead(transaction, id, token, pid) else None
+    return "cancelled" if cancel_instead(transaction, id, token, pid) else None
 
 
 def recover(transaction: Transaction) -> int:
@@ -205,7 +233,6 @@ def retry(transaction: Transaction, ids: Sequence[str], fresh: bool) -> dict[str
 def _retry_one(transaction: Transaction, id: str, fresh: bool) -> str:
     if row := transaction.one(sql.retry, {"id": id, "now": transaction.now}):
         transaction.effects.ready.add(row[0])
-        transaction.execute(sql.forget_large, (id, "error"))
         if fresh:
             transaction.execute(steps_sql.forget, (id,))
             transaction.execute(steps_sql.forget_large, (id,))
@@ -251,11 +278,12 @@ def prune(transaction: Transaction, keep: dict[RunState, int | None], limit: int
     return min(times, default=None)
 
 
-def _cancel_instead(transaction: Transaction, id: str, token: int, pid: int | None) -> bool:
+def cancel_instead(transaction: Transaction, id: str, token: int, pid: int | None) -> bool:
+    """End a claimed run that was to be cancelled; False for one that was not, or a stale claim."""
     if transaction.one(sql.cancelled_meanwhile, (id, token)) != (1,):
         return False
     failure = Failure("Cancelled", "cancelled on request", reason="cancelled")
-    return finish(transaction, id, token, "cancelled", failure, pid or 0, False)
+    return finish(transaction, id, token, "cancelled", failure, pid, False)
 
 
 def _ended(transaction: Transaction, id: str) -> None:
@@ -272,12 +300,13 @@ def _due(transaction: Transaction, id: str, run_at: int) -> None:
         (effects.suspects if row[3] == "suspect" else effects.ready).add(row[2])
 
 
-def _error(transaction: Transaction, id: str, failure: Failure | None) -> str | None:
-    if failure is None:
-        return None
-    text = failure.as_text()
-    if len(text) <= INLINE:
-        transaction.execute(sql.forget_large, (id, "error"))
-        return text
-    transaction.execute(sql.insert_large, (id, "error", text))
-    return None
+def _short(failure: Failure | None) -> str | None:
+    """What stands in the row of a failure."""
+    text = None if failure is None else failure.as_text()
+    return "" if text is not None and len(text) > INLINE else text
+
+
+def _keep_long(transaction: Transaction, id: str, failure: Failure | None) -> None:
+    """Store a failure that is too long for its row."""
+    if failure is not None and len(text := failure.as_text()) > INLINE:
+        transaction.execute(sql.insert_large, (id, "error", text))

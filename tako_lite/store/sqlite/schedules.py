@@ -31,6 +31,7 @@ def fire(transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewR
     if not transaction.changed(sql.advance, names):
         return False
     enqueue(transaction, runs)
+    transaction.effects.ready.update(run.group for run in runs if run.run_at <= transaction.now)
     return True
 
 
@@ -55,6 +56,7 @@ def pause_group(transaction: Transaction, name: str, paused: bool) -> None:
     transaction.execute(runs_sql.pause_group, (name, int(paused)))
     if not paused:
         transaction.effects.ready.add(name)
+        transaction.effects.suspects.add(name)
 
 
 def scale_group(transaction: Transaction, name: str, scale: int | None) -> None:

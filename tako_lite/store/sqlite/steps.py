@@ -15,25 +15,29 @@ from tako_lite.store.sqlite.waits import INLINE, Outcome, settle_if_over, stored
 
 def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredStep | None]:
     """Store outcomes; each answer is what is stored from now on (the first value of a name stays), None for a stale claim."""
-    rows = [
-        step if step.value is None or len(step.value) <= INLINE else step._replace(value=None) for step in steps
-    ]  # fmt: skip
-    changed = transaction.executemany(sql.save, rows).rowcount
-    certain = changed == len(steps)
-    return [_saved(transaction, step, certain) for step in steps]
+    rows = [step._replace(value="") if step.value is not None and len(step.value) > INLINE else step for step in steps]
+    transaction.execute(runs_sql.savepoint)
+    certain = transaction.executemany(sql.save, rows).rowcount == len(steps)
+    if not certain:
+        transaction.execute(runs_sql.take_back)
+    transaction.execute(runs_sql.release)
+    if not certain:
+        return [_save_one(transaction, step, row) for step, row in zip(steps, rows, strict=True)]
+    return [_stored_now(transaction, step, row) for step, row in zip(steps, rows, strict=True)]
 
 
-def _saved(transaction: Transaction, step: SavedStep, certain: bool) -> StoredStep | None:
-    text = step.value if step.state == "succeeded" else step.error
-    large = step.value is not None and len(step.value) > INLINE
-    if certain and not large:
-        return StoredStep(step.state, text, step.tries)
-    if not certain and not transaction.one(runs_sql.claimed, (step.run_id, step.token)):
+def _save_one(transaction: Transaction, step: SavedStep, row: SavedStep) -> StoredStep | None:
+    if transaction.changed(sql.save, row):
+        return _stored_now(transaction, step, row)
+    if not transaction.one(runs_sql.claimed, (step.run_id, step.token)):
         return None
-    if large:
-        # The row may be of an earlier save; then its long value is there as well and stays.
-        transaction.execute(sql.keep_large, (step.run_id, f"step:{step.name}", step.value))
     return stored(transaction, step.run_id, step.name)
+
+
+def _stored_now(transaction: Transaction, step: SavedStep, row: SavedStep) -> StoredStep:
+    if row.value != step.value:
+        transaction.execute(runs_sql.insert_large, (step.run_id, f"step:{step.name}", step.value))
+    return StoredStep(step.state, step.value if step.state == "succeeded" else step.error, step.tries)
 
 
 def invoke(transaction: Transaction, run_id: str, token: int, name: str, child: NewRun) -> Outcome:

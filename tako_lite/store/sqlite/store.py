@@ -54,19 +54,23 @@ class SqliteStore:
         self._on_commit = on_commit
         self._connection: aiosqlite.Connection | None = None
         self._writer: GroupCommit | None = None
-        self._reader = ReadingConnection(partial(connect_reading, path), path)
+        self._reading: ReadingConnection | None = None
 
     async def start(self) -> None:
         """Open the file, and make or migrate it."""
         self._connection = await open_thread(partial(connect, self.path, self._durability))
         self._writer = GroupCommit(self._connection, self.path, self._clock, self._on_commit)
+        self._reading = ReadingConnection(partial(connect_reading, self.path), self.path)
 
     async def stop(self) -> None:
         """Commit what is left and close; twice is harmless."""
-        await self._reader.stop()  # first: the last connection to close checkpoints, and only the writer may
+        if self._reading is not None:
+            open_reader, self._reading = self._reading, None
+            await open_reader.stop()  # first: the last connection to close checkpoints, and only the writer may
         if self._writer is not None and self._connection is not None:
-            await self._writer.stop()
-            connection, self._connection = self._connection, None
+            writer, connection = self._writer, self._connection
+            await writer.stop()
+            self._writer = self._connection = None
             await connection.close()
 
     # Runs
@@ -125,7 +129,7 @@ class SqliteStore:
         return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
 
     def park(self, id: str, token: int, names: Sequence[str]) -> Future[RunState | None]:
-        return self._submit(lambda transaction: waits.park(transaction, id, token, names), keep=True)
+        return self._submit(lambda transaction: runs.park(transaction, id, token, names), keep=True)
 
     def signal(self, event: str, payload: str) -> Future[int]:
         return self._submit(lambda transaction: waits.signal(transaction, event, payload))
@@ -191,33 +195,38 @@ class SqliteStore:
     # Reading
 
     async def get(self, id: str) -> Run | None:
-        return await self._reader.run(partial(reading.get, id=id))
+        return await self._reader().run(partial(reading.get, id=id))
 
     async def resolve_ending(self, ending: str) -> str:
-        return await self._reader.run(partial(reading.resolve_ending, ending=ending))
+        return await self._reader().run(partial(reading.resolve_ending, ending=ending))
 
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
-        return await self._reader.run(partial(reading.list_runs, chosen=chosen, limit=limit))
+        return await self._reader().run(partial(reading.list_runs, chosen=chosen, limit=limit))
 
     async def ids(self, chosen: RunFilter) -> list[str]:
-        return await self._reader.run(partial(reading.ids, chosen=chosen))
+        return await self._reader().run(partial(reading.ids, chosen=chosen))
 
     async def ahead(self, run: Run) -> int:
-        return await self._reader.run(partial(reading.ahead, run=run))
+        return await self._reader().run(partial(reading.ahead, run=run))
 
     async def counts(self) -> dict[str, GroupCounts]:
-        return await self._reader.run(partial(reading.counts, now=self._clock.now()))
+        return await self._reader().run(partial(reading.counts, now=self._clock.now()))
 
     async def stats(self) -> dict[str, Any]:
-        return await self._reader.run(reading.stats)
+        return await self._reader().run(reading.stats)
 
     async def backup(self, file: Path) -> int:
-        return await self._reader.run(partial(reading.backup, file=file))
+        return await self._reader().run(partial(reading.backup, file=file))
 
     def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:
         if self._writer is None:
             raise StoreError("the queue is not open")
         return self._writer.submit(operation, keep=keep)
+
+    def _reader(self) -> ReadingConnection:
+        if self._reading is None:
+            raise StoreError("the queue is not open")
+        return self._reading
 
     def _thread(self) -> aiosqlite.Connection:
         if self._connection is None:

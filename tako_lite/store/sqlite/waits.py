@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from tako_lite.states import RunState
 from tako_lite.store.base import NewWait, Resolved, StoredStep
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import signals as signals_sql
@@ -14,7 +12,7 @@ from tako_lite.store.sqlite.queries import steps as sql
 from tako_lite.store.sqlite.transaction import Transaction
 
 INLINE = 1024
-"""Values up to so many characters stand in their row; longer ones beside it, so that a change of the row stays small."""
+"""Values up to so many characters stand in their row; longer ones beside it, and '' in their row."""
 
 Outcome = StoredStep | Literal["waiting"] | None
 """What a step has stored already, `waiting`, or None for a stale claim."""
@@ -43,17 +41,6 @@ def add_wait(transaction: Transaction, wait: NewWait) -> Outcome:
     row = (wait.run_id, wait.name, wait.kind, wait.key, wait.wake_at, transaction.now)
     transaction.execute(sql.add_wait, row)
     return settle_if_over(transaction, wait.run_id, wait.name)
-
-
-def park(transaction: Transaction, id: str, token: int, waits: Sequence[str]) -> RunState | None:
-    """A claimed run gives up its slot: `waiting`, or `pending` where one of these waits is over by now."""
-    over = any(transaction.one(sql.wait, (id, name)) is None for name in waits)
-    if not transaction.changed(runs_sql.park, (id, token)):
-        return None
-    if over:
-        _wake(transaction, id)
-        return "pending"
-    return "waiting"
 
 
 def signal(transaction: Transaction, event: str, payload: str) -> int:
@@ -99,7 +86,7 @@ def settle_if_over(transaction: Transaction, run_id: str, name: str) -> Outcome:
     if end.state != "gone":
         _store(transaction, run_id, name, kind, end, started_at)
     text = end.value if end.error is None else end.error
-    if not _wake(transaction, run_id):
+    if not wake(transaction, run_id):
         transaction.effects.resolved.append(Resolved(run_id, name, end.state, text))
     return StoredStep(end.state, text, 1)
 
@@ -121,12 +108,13 @@ def _store(transaction: Transaction, run_id: str, name: str, kind: str, end: _En
     value = end.value
     if value is not None and len(value) > INLINE:
         transaction.execute(runs_sql.insert_large, (run_id, f"step:{name}", value))
-        value = None
+        value = ""
     row = (run_id, name, kind, end.state, value, end.error, started_at, transaction.now)
     transaction.execute(sql.settle, row)
 
 
-def _wake(transaction: Transaction, run_id: str) -> bool:
+def wake(transaction: Transaction, run_id: str) -> bool:
+    """A waiting run is due now; False for one that does not wait."""
     row = transaction.one(runs_sql.wake, {"id": run_id, "now": transaction.now})
     if row:
         transaction.effects.ready.add(row[0])

@@ -33,13 +33,14 @@ CREATE TABLE runs (
 ) STRICT;
 
 -- What a claim looks at: due rows in the order in which they start. A hold keeps a row out of the ordinary claim.
-CREATE INDEX runs_ready ON runs (worker_group, hold, due_order, id, run_at) WHERE state = 'pending' AND ready = 1;
+-- The columns after the id are there so that counting needs no rows.
+CREATE INDEX runs_ready ON runs (worker_group, hold, due_order, id, run_at, state, ready) WHERE state = 'pending' AND ready = 1;
 
 -- What the timer looks at: rows that are due later.
-CREATE INDEX runs_later ON runs (run_at, worker_group) WHERE state = 'pending' AND ready = 0;
+CREATE INDEX runs_later ON runs (run_at, worker_group, state, ready) WHERE state = 'pending' AND ready = 0;
 
-CREATE INDEX runs_running ON runs (worker_group) WHERE state = 'running';
-CREATE INDEX runs_waiting ON runs (worker_group) WHERE state = 'waiting';
+CREATE INDEX runs_running ON runs (worker_group, state) WHERE state = 'running';
+CREATE INDEX runs_waiting ON runs (worker_group, state) WHERE state = 'waiting';
 
 -- What retention and the rates of `status` look at.
 CREATE INDEX runs_finished ON runs (state, finished_at, worker_group) WHERE finished_at IS NOT NULL;
@@ -50,7 +51,8 @@ CREATE UNIQUE INDEX runs_unique_key ON runs (workflow, unique_key)
 
 CREATE INDEX runs_parent ON runs (parent) WHERE parent IS NOT NULL;
 
--- Values too long to be rewritten with every change of their row; `kind` is payload, result, error or step:NAME.
+-- Values too long to be rewritten with every change of their row, where an empty text stands for them; `kind` is payload,
+-- result, error or step:NAME.
 CREATE TABLE large_values (
     run_id TEXT NOT NULL,
     kind   TEXT NOT NULL,

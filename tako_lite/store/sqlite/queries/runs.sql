@@ -5,8 +5,20 @@ INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, pri
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?6 <= ?12, ?6 - ?7 * 1000, ?12)
 ON CONFLICT DO NOTHING;
 
+-- name: savepoint
+-- What follows may be taken back.
+SAVEPOINT bulk;
+
+-- name: take_back
+-- What followed the savepoint is taken back.
+ROLLBACK TO bulk;
+
+-- name: release
+-- What followed the savepoint stays.
+RELEASE bulk;
+
 -- name: insert_large
--- A value too long for its row.
+-- A value too long for its row, where it leaves an empty text.
 INSERT OR REPLACE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
 
 -- name: known
@@ -31,7 +43,7 @@ WHERE rowid IN (
     LIMIT :limit
 )
 RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, parent,
-    ifnull(payload, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload'));
+    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END;
 
 -- name: more
 -- Whether a group has due runs left to claim.
@@ -145,10 +157,6 @@ RETURNING worker_group;
 -- How far a claimed run says it is.
 UPDATE runs SET progress = ?, progress_note = ? WHERE id = ? AND claim_token = ? AND state = 'running';
 
--- name: forget_large
--- The long values of a kind go.
-DELETE FROM large_values WHERE run_id = ? AND kind = ?;
-
 -- name: expired
 -- The oldest ended runs of a state that are past their time.
 DELETE FROM runs
@@ -179,9 +187,9 @@ SELECT state, pruned FROM ledger;
 -- name: get
 -- A run with its values.
 SELECT id, workflow, worker_group, group_source, state, attempts, max_attempts, crashes, priority,
-    ifnull(payload, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload')),
-    ifnull(result, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result')),
-    ifnull(error, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error')),
+    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
+    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END,
+    CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
     cancel_requested, progress, progress_note
 FROM runs;

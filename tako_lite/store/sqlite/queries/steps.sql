@@ -19,21 +19,24 @@ WHERE steps.state = 'failed';
 -- name: get
 -- One stored step: its state, its value or error, and how often it was tried.
 SELECT state,
-    coalesce(result, error, (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)),
+    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
+    ELSE ifnull(result, error) END,
     attempts
 FROM steps WHERE run_id = ? AND name = ?;
 
 -- name: of_run
 -- What a claimed run has stored, for its worker.
 SELECT name, state,
-    coalesce(result, error, (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)),
+    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
+    ELSE ifnull(result, error) END,
     attempts
 FROM steps WHERE run_id = ? ORDER BY finished_at;
 
 -- name: list
 -- What a run has stored, for people.
 SELECT name, state,
-    ifnull(result, (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)),
+    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
+    ELSE result END,
     attempts, started_at, finished_at, error
 FROM steps WHERE run_id = ? ORDER BY finished_at, started_at;
 
@@ -65,6 +68,10 @@ SELECT name, kind, key, wake_at FROM waits WHERE run_id = ? ORDER BY started_at,
 -- The waits for a signal or for a child.
 SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = ? AND key = ?;
 
+-- name: any_child_wait
+-- Whether any run waits for a child.
+SELECT 1 FROM waits WHERE kind = 'child' AND key IS NOT NULL LIMIT 1;
+
 -- name: waits_due
 -- The waits whose time has come.
 SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE wake_at <= ? ORDER BY wake_at LIMIT ?;
@@ -83,14 +90,11 @@ DELETE FROM waits WHERE run_id = ?;
 
 -- name: outcome
 -- How a run ended, if it did.
-SELECT state, ifnull(result, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result')),
-    ifnull(error, (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error'))
+SELECT state,
+    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END,
+    CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END
 FROM runs WHERE id = ? AND state IN ('succeeded', 'cancelled', 'dead');
 
 -- name: has_steps
 -- The runs among these that have stored steps.
 SELECT DISTINCT run_id FROM steps WHERE run_id IN (SELECT value FROM json_each(?));
-
--- name: keep_large
--- A long value of a step; the first one stays.
-INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);

@@ -1,0 +1,117 @@
+"""The shop in a rush, first with worker groups and then without: what becomes of a password-reset mail?
+
+Run it with `make demo`. It starts a real SMTP server and two daemons, one after the other, in temporary folders, and
+leaves nothing behind. It needs two cores and less than a minute.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.table import Table
+
+from examples.shop.mailbox import Mailbox
+from examples.shop.running import RunningShop
+from examples.shop.rush import IMAGES, INTERVAL, MAILS, PATIENCE, Outcome, rush
+from examples.shop.screen import Screen
+from tako_lite.errors import TakoError
+from tako_lite.tui.status import status_view
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    console = Console()
+    try:
+        with TemporaryDirectory(prefix="tako-shop-") as folder, Mailbox() as mailbox:
+            grouped, mixed = compare(console, Path(folder), mailbox)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything that was started is gone")
+        return 130
+    except TakoError as error:
+        console.print(f"error: {error}", markup=False)
+        return 1
+    console.print(comparison(grouped, mixed))
+    console.print(conclusion(grouped, mixed), highlight=False)
+    if mixed.images < IMAGES:
+        console.print(
+            f"To be done in a minute, the demo cancelled images after {PATIENCE:g} s; the mails behind them came early."
+        )
+    return 0
+
+
+def compare(console: Console, folder: Path, mailbox: Mailbox) -> tuple[Outcome, Outcome]:
+    """The same rush with groups and in one group; each has three processes of one slot."""
+    console.rule("1. groups: two processes for media, one for email", align="left")
+    console.print(f"{IMAGES} photographs are enqueued, then {MAILS} password-reset mails, one every {INTERVAL:g} s")
+    with RunningShop(folder / "groups", "tako.toml", mailbox.port) as shop:
+        with Screen(console, shop.folder):
+            grouped = rush(shop, mailbox)
+        send_newsletter(console, shop, mailbox)
+        write_report(console, shop)
+    console.rule("2. one group: three processes for everything", align="left")
+    with RunningShop(folder / "one-group", "one-group.toml", mailbox.port) as shop, Screen(console, shop.folder):
+        mixed = rush(shop, mailbox, worker="default")
+    return grouped, mixed
+
+
+def send_newsletter(console: Console, shop: RunningShop, mailbox: Mailbox) -> None:
+    """A run that waits for a person: it goes on when somebody signals that the issue is approved."""
+    subscribers = ["ann@shop.example", "bob@shop.example"]
+    run = shop.client.enqueue("newsletter", {"number": 7, "text": "Coffee is back.\n", "subscribers": subscribers})
+    limit = time.monotonic() + 5
+    while shop.client.get(run.id)["state"] != "waiting" and time.monotonic() < limit:
+        time.sleep(0.02)
+    console.print(f"\nThe newsletter {run.id[-8:]} waits for its approval, without a slot:")
+    console.print(status_view(shop.client.status(), console.width))
+    console.print("""$ tako-lite signal approval:newsletter-7 '{"by": "the editor"}'""", highlight=False)
+    shop.client.signal("approval:newsletter-7", {"by": "the editor"})
+    mails = [f"{run.id}.{index}" for index in range(len(subscribers))]
+    if not mailbox.wait_for(mails, timeout=10):
+        raise SystemExit("the newsletter's mails did not arrive")
+    console.print(f"newsletter: {len(mails)} mails arrived")
+
+
+def write_report(console: Console, shop: RunningShop) -> None:
+    """The nightly report, now and not at half past three."""
+    run = shop.client.enqueue("nightly-report")
+    report = shop.client.wait(run.id, timeout=10)["result"]
+    console.print(f"nightly report: {report['pictures']} pictures, {report['bytes'] / 1e6:.1f} MB\n")
+
+
+def comparison(grouped: Outcome, mixed: Outcome) -> Table:
+    """Both outcomes side by side; latency is from the enqueue call to the SMTP server's acceptance."""
+    table = Table(title="How long a password-reset mail took while images were processed", title_justify="left")
+    table.add_column()
+    for heading in ("mails", "p50", "p99", "max", "images done", "wall time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for label, outcome in (("groups", grouped), ("one group", mixed)):
+        times = [duration(seconds) for seconds in outcome.percentiles]
+        images = f"{outcome.images} of {IMAGES}"
+        table.add_row(label, str(len(outcome.latencies)), *times, images, duration(outcome.seconds))
+    table.caption = "three processes of one slot each; in groups: media 2, email 1"
+    table.caption_justify = "left"
+    return table
+
+
+def conclusion(grouped: Outcome, mixed: Outcome) -> str:
+    """What the table says, in one sentence."""
+    alone, behind = grouped.percentiles[0], mixed.percentiles[0]
+    return (
+        f"The same work in the same number of processes: with a group of its own, the median mail took {duration(alone)}; "
+        f"in one group it stood behind the images and took {duration(behind)}, {behind / alone:,.0f} times as long."
+    )
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

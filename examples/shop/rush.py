@@ -1,0 +1,76 @@
+"""The rush hour: sixty photographs come in, and then twenty customers who forgot their passwords."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from statistics import quantiles
+
+from examples.shop.mailbox import Mailbox
+from examples.shop.running import RunningShop
+from tako_lite.errors import WaitTimeout
+
+PHOTOS = ("photos/astronaut.jpg", "photos/coffee.jpg", "photos/rocket.jpg")
+IMAGES = 60
+MAILS = 20
+INTERVAL = 0.1
+PATIENCE = 21.0
+"""Seconds after which the images that are left are cancelled, so that the demo stays under a minute anywhere."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the rush came to: the latency of each mail, from the enqueue call to the SMTP server's "250 OK", in seconds."""
+
+    latencies: Sequence[float]
+    images: int
+    seconds: float
+
+    @property
+    def percentiles(self) -> tuple[float, float, float]:
+        """The median, the 99th percentile and the maximum of the latencies."""
+        cuts = quantiles(self.latencies, n=100, method="inclusive")
+        return cuts[49], cuts[98], max(self.latencies)
+
+
+def rush(shop: RunningShop, mailbox: Mailbox, worker: str | None = None) -> Outcome:
+    """Enqueue the images, then the mails one by one, and wait for all of it; `worker` overrules the decorators' groups."""
+    started = time.monotonic()
+    images = enqueue_images(shop, worker)
+    asked = enqueue_mails(shop, worker)
+    done = finish_images(shop, images, started + PATIENCE)
+    seconds = time.monotonic() - started
+    if not mailbox.wait_for(asked, timeout=10):
+        raise SystemExit(f"of {MAILS} mails, {len(asked.keys() - mailbox.arrivals.keys())} did not arrive")
+    latencies = [mailbox.arrivals[mail] - moment for mail, moment in asked.items()]
+    return Outcome(latencies, done, seconds)
+
+
+def enqueue_images(shop: RunningShop, worker: str | None) -> list[str]:
+    photos = islice(cycle(PHOTOS), IMAGES)
+    payloads = [{"file": photo, "folder": f"public/{number:02}"} for number, photo in enumerate(photos)]
+    return shop.client.enqueue_many("pictures", payloads, worker=worker)
+
+
+def enqueue_mails(shop: RunningShop, worker: str | None) -> dict[str, float]:
+    """One mail every 100 ms; returns the moment of each enqueue call by the id of its run, which is the mail's id too."""
+    asked: dict[str, float] = {}
+    first = time.monotonic()
+    for number in range(MAILS):
+        time.sleep(max(0.0, first + number * INTERVAL - time.monotonic()))
+        moment = time.monotonic()
+        run = shop.client.enqueue("password-reset", {"address": f"customer-{number}@shop.example"}, worker=worker)
+        asked[run.id] = moment
+    return asked
+
+
+def finish_images(shop: RunningShop, images: Sequence[str], limit: float) -> int:
+    """Wait until all images are done, at most until `limit`, and cancel the rest; returns how many are done."""
+    try:
+        for image in images:
+            shop.client.wait(image, timeout=max(0.0, limit - time.monotonic()))
+    except WaitTimeout:
+        shop.client.cancel(*images)
+    return sum(shop.client.get(image)["state"] == "succeeded" for image in images)

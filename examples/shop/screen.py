@@ -1,0 +1,64 @@
+"""What the demo shows while it works: the status of the groups, live."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from tako_lite.client import Client
+from tako_lite.clock import SystemClock
+from tako_lite.errors import TakoError
+from tako_lite.tui.status import status_lines, status_view
+
+
+class Screen:
+    """Redraws the status on a terminal, and prints plain lines now and then elsewhere, until the block ends.
+
+    It asks through a client of its own: a client does one request at a time, and watching should not get into the way of
+    what is measured.
+    """
+
+    def __init__(self, console: Console, folder: Path) -> None:
+        self._console = console
+        self._client = Client(folder)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Screen:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+        self._client.close()
+
+    def _watch(self) -> None:
+        try:
+            if self._console.is_terminal:
+                self._redraw()
+            else:
+                self._report()
+        except TakoError:
+            pass  # a daemon that no longer answers: the work that is being watched says so itself
+
+    def _redraw(self) -> None:
+        with Live(console=self._console, auto_refresh=False) as live:
+            while not self._over.wait(0.25):
+                live.update(status_view(self._client.status(), self._console.width), refresh=True)
+
+    def _report(self) -> None:
+        while not self._over.wait(4):
+            print_lines(self._console, self._client.status())
+
+
+def print_lines(console: Console, snapshot: dict[str, Any]) -> None:
+    """The groups that have processes, one plain line each."""
+    snapshot = {**snapshot, "groups": [group for group in snapshot["groups"] if group["state"] != "zero"]}
+    for line in status_lines(snapshot, SystemClock().now()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,126 @@
+"""`cancel`, `retry` and `signal`: what people do to runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from tako_lite.cli.options import chosen_config, command, filter_options, given, json_option, run_ending
+from tako_lite.cli.output import warn, write, write_json
+from tako_lite.cli.queue import Queue
+from tako_lite.client import Client
+
+LIVE: Final = ("pending", "running", "waiting")
+RETRYABLE: Final = ("dead", "cancelled")
+REFUSED: Final = {
+    "succeeded": "it succeeded; enqueue it anew instead",
+    "duplicate": "another live run has its unique key",
+    "unknown": "there is no such run any more",
+}
+
+all_option = click.option("--all", "everything", is_flag=True, help="All runs: needed where no other filter is given.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only print how many runs it would be.")
+
+
+@command
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
+@filter_options(LIVE)
+@all_option
+@dry_run_option
+@json_option
+def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
+    """Cancel runs that are not over: those named, or those that the filters choose.
+
+    A running one is asked to stop at its next step. One that is over stays as it is.
+    """
+    queue = Queue()
+    ids = _ids(queue, runs, chosen, LIVE)
+    if dry_run:
+        return _print_count(len(ids), as_json=as_json)
+    return _print_outcomes(queue.client.cancel(*ids), named=bool(runs), as_json=as_json)
+
+
+@command
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
+@filter_options(RETRYABLE)
+@all_option
+@click.option("--fresh", is_flag=True, help="Forget the stored steps and begin at the first.")
+@dry_run_option
+@json_option
+def retry(runs: tuple[str, ...], fresh: bool, dry_run: bool, as_json: bool, **chosen: Any) -> int:
+    """Take dead and cancelled runs back into the queue: those named, or those that the filters choose.
+
+    Their attempts begin anew; steps that are stored are not done again.
+    """
+    queue = Queue()
+    ids = _ids(queue, runs, chosen, RETRYABLE)
+    if dry_run:
+        return _print_count(len(ids), as_json=as_json)
+    return _print_outcomes(queue.client.retry(*ids, fresh=fresh), named=bool(runs), as_json=as_json)
+
+
+@command
+@click.argument("event")
+@click.argument("payload", required=False)
+@json_option
+def signal(event: str, payload: str | None, as_json: bool) -> None:
+    """Store a signal and wake the runs that wait for it.
+
+    PAYLOAD is JSON, or @FILE, or - for stdin; without one it is null. The first payload for an EVENT is what every wait
+    for it gets, also one that begins later.
+    """
+    from tako_lite.cli.payload import read_payload
+
+    value = None if payload is None else read_payload(payload)
+    with Client(chosen_config()) as client:
+        woken = client.signal(event, value)
+    if as_json:
+        write_json({"event": event, "woken": woken})
+    else:
+        write(f"{event} is stored; it woke {_count(woken)}")
+
+
+def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
+    """The ids of the runs that are named, or that the filters choose."""
+    everything = chosen.pop("everything")
+    filters = given(**chosen)
+    if endings:
+        if filters or everything:
+            raise click.UsageError("name runs or give filters, not both")
+        return list(dict.fromkeys(queue.ask("find", ending=ending)["id"] for ending in endings))
+    if not filters and not everything:
+        raise click.UsageError("name runs, or give a filter, or --all")
+    filters.setdefault("states", tuple(default))
+    ids: list[str] = queue.ask("ids", **filters)["ids"]
+    return ids
+
+
+def _print_count(count: int, *, as_json: bool) -> int:
+    if as_json:
+        write_json({"count": count})
+    else:
+        write(_count(count))
+    return 0
+
+
+def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool) -> int:
+    """Say what became of each run that was named, or how many had which outcome; 1 if a named one was refused."""
+    if as_json:
+        write_json({"outcomes": outcomes})
+    elif named:
+        for id, outcome in outcomes.items():
+            if outcome in REFUSED:
+                warn(f"{id}: {REFUSED[outcome]}")
+            else:
+                write(f"{id} {outcome}")
+    else:
+        counts = Counter(outcomes.values())
+        write(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or _count(0))
+    return int(named and any(outcome in REFUSED for outcome in outcomes.values()))
+
+
+def _count(number: int) -> str:
+    return f"{number:,} run{'s' if number != 1 else ''}"

@@ -1,0 +1,145 @@
+"""`enqueue --jsonl`: one run for each line of a file or a pipe, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, BinaryIO, Final, Protocol
+
+import click
+
+from tako_lite.cli.output import console, json_text, warn, write
+from tako_lite.cli.payload import open_file, stdin
+from tako_lite.client import Client
+from tako_lite.errors import BadInput
+from tako_lite.records import SCHEMA
+from tako_lite.wire import MAX_VALUE, parse_value
+
+BATCH: Final = 5_000
+"""Runs whose ids are held at a time."""
+SHOWN_MISTAKES: Final = 20
+
+Options = dict[str, Any]
+
+
+class Bar(Protocol):
+    """Where the progress shows."""
+
+    def add(self, count: int) -> None:
+        """So many more runs are stored."""
+
+
+def enqueue_lines(client: Client, workflow: str, source: str, options: Options, *, as_json: bool) -> int:
+    """Enqueue the lines of a file, or of stdin for `-`.
+
+    What can be read twice is checked first: nothing is enqueued unless every line is right. A pipe is enqueued up to its
+    first mistake, and the error says how far that was.
+    """
+    opened: AbstractContextManager[BinaryIO] = nullcontext(stdin()) if source == "-" else open_file(source)
+    with opened as stream:
+        total = _checked(stream) if stream.seekable() else None
+        lines = Lines(stream)
+        with _ids_out(as_json) as ids_out, _progress(total) as bar:
+            stored, warning = 0, None
+            while ids := client.enqueue_many(workflow, islice(lines, BATCH), **options):
+                warning = getattr(ids, "warning", None)
+                ids_out(ids)
+                bar.add(len(ids))
+                stored += len(ids)
+    if lines.mistakes:
+        hint = f"the {stored:,} runs before it are enqueued; go on from line {lines.number}"
+        raise BadInput(lines.mistakes[0], hint=hint)
+    if not as_json:
+        write(f"{stored:,} run{'s' if stored != 1 else ''} enqueued")
+    warn(warning)
+    return 0
+
+
+@dataclass
+class Lines:
+    """The values of the lines of a stream; blank lines are passed over.
+
+    It ends at the first mistake, or with `keep_going` names up to `SHOWN_MISTAKES` of them.
+    """
+
+    stream: BinaryIO
+    keep_going: bool = False
+    number: int = 0
+    mistakes: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while not self.mistakes or (self.keep_going and len(self.mistakes) < SHOWN_MISTAKES):
+            line = self._read()
+            if not line:
+                raise StopIteration
+            try:
+                if line.strip():
+                    return parse_value(line.rstrip(b"\r\n"), f"line {self.number}")
+            except BadInput as error:
+                self.mistakes.append(error.message)
+        raise StopIteration
+
+    def _read(self) -> bytes:
+        """The next line; of one that is too long, enough to see that, and the rest is passed over."""
+        self.number += 1
+        line = self.stream.readline(MAX_VALUE + 2)
+        rest = line
+        while len(rest) == MAX_VALUE + 2 and not rest.endswith(b"\n"):
+            rest = self.stream.readline(MAX_VALUE + 2)
+        return line
+
+
+def _checked(stream: BinaryIO) -> int:
+    """How many values a stream holds, which is back where it was; BadInput names the lines that are wrong."""
+    start = stream.tell()
+    lines = Lines(stream, keep_going=True)
+    count = sum(1 for _ in lines)
+    if lines.mistakes:
+        more = "\nand so on" if len(lines.mistakes) == SHOWN_MISTAKES else ""
+        raise BadInput("\n".join(lines.mistakes) + more, hint="nothing is enqueued")
+    stream.seek(start)
+    return count
+
+
+@contextmanager
+def _ids_out(as_json: bool) -> Iterator[Any]:
+    """Where ids go: into one document as they come, closed also when something fails, or nowhere."""
+    if not as_json:
+        yield lambda ids: None
+        return
+    separator = ""
+
+    def write_ids(ids: list[str]) -> None:
+        nonlocal separator
+        for id in ids:
+            click.echo(f'{separator}"{id}"', nl=False)
+            separator = ", "
+
+    click.echo(json_text({"schema": SCHEMA, "ids": []})[:-2], nl=False)
+    try:
+        yield write_ids
+    finally:
+        click.echo("]}")
+
+
+class _NoBar:
+    def add(self, count: int) -> None:
+        pass
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Bar]:
+    """A bar on stderr where that is a terminal, else nothing."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield _NoBar()
+        return
+    from tako_lite.tui.bar import RunBar
+
+    with RunBar(console(stderr=True), total) as bar:
+        yield bar

@@ -1,0 +1,70 @@
+"""`logs`: what workers wrote, read from the files in `.tako/logs`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from typing import Final
+
+import click
+
+from tako_lite.cli.logfiles import Line, Tail, stored_lines
+from tako_lite.cli.options import command, json_option, run_ending
+from tako_lite.cli.output import json_text, note
+from tako_lite.cli.queue import Queue
+from tako_lite.clock import iso
+from tako_lite.records import SCHEMA
+from tako_lite.wire import printable
+
+SHOWN: Final = 200
+"""Lines where neither a run nor a number is given."""
+SHOWN_ID: Final = 8
+
+
+@command
+@click.argument("run", required=False, type=run_ending)
+@click.option("--group", metavar="NAME", help="Only lines of this group's workers.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
+@click.option(
+    "-n", "lines", type=click.IntRange(0), metavar="LINES", help="The newest lines only  [default: 200, of a RUN all]"
+)
+@json_option
+def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as_json: bool) -> None:
+    """Print what workers wrote, of all groups by time, or of one RUN.
+
+    No daemon is needed. --json prints one document a line. Ctrl-C ends --follow with exit code 0.
+    """
+    queue = Queue()
+    id = queue.ask("find", ending=run)["id"] if run else None
+    folder = queue.config.state_dir / "logs"
+    count = lines if lines is not None else None if id else SHOWN
+    print_lines = _print_json if as_json else _print_plain
+    if not follow:
+        print_lines(_newest(stored_lines(folder, group, id), count))
+        if not folder.exists():
+            note("no worker has written anything yet")
+        return
+    # The tail comes first, so that nothing falls between what is stored and what is new.
+    with closing(Tail(folder, group, id)) as tail, suppress(KeyboardInterrupt):  # which is the way to end it
+        print_lines(_newest(stored_lines(folder, group, id, up_to=tail.positions), count))
+        for new in tail.follow():
+            print_lines([new])
+
+
+def _newest(lines: Iterable[Line], count: int | None) -> Iterable[Line]:
+    return lines if count is None else deque(lines, maxlen=count)
+
+
+def _print_json(lines: Iterable[Line]) -> None:
+    for line in lines:
+        shown = {"schema": SCHEMA, "at": iso(line.at), "group": line.group, "run": line.run, "pid": line.pid}
+        click.echo(json_text({**shown, "stream": line.stream, "text": line.text}))
+
+
+def _print_plain(lines: Iterable[Line]) -> None:
+    for line in lines:
+        moment = (iso(line.at) or "")[:23].replace("T", " ")
+        who = f"{line.group} {(line.run or str(line.pid))[-SHOWN_ID:]}"
+        prefix = click.style(printable(f"{moment} {who} |"), dim=True)
+        click.echo(f"{prefix} {printable(line.text)}")

@@ -1,0 +1,112 @@
+"""Options and kinds of arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import click
+
+from tako_lite.clock import EARLIEST_MS, LATEST_MS, SystemClock
+from tako_lite.errors import BadInput
+from tako_lite.states import RUN_STATES
+from tako_lite.units import parse_duration
+
+HELP_NAMES: Final = ["-h", "--help"]
+SHORTEST_ENDING: Final = 4
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def _remember_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    if path is not None:
+        context.find_root().obj = path
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    metavar="PATH",
+    expose_value=False,
+    callback=_remember_config,
+    help="tako.toml or its folder  [default: TAKO_CONFIG, else the nearest one upwards]",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
+
+
+def chosen_config() -> str | None:
+    """The path of `--config`, wherever on the command line it stood."""
+    path: str | None = click.get_current_context().find_root().obj
+    return path
+
+
+def command(function: Callable[..., Any]) -> click.Command:
+    """A command of the function's name that also takes `--config`."""
+    return click.command(context_settings={"help_option_names": HELP_NAMES})(config_option(function))
+
+
+def duration(text: str) -> float:
+    """A duration with its unit, as seconds."""
+    try:
+        return parse_duration(text)
+    except BadInput as error:
+        raise click.BadParameter("; ".join(filter(None, (error.message, error.hint)))) from None
+
+
+def time(text: str) -> datetime:
+    """An ISO-8601 time; without a zone it is in this machine's."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(f"{text!r} is not a time such as 2030-01-31T08:30 or 2030-01-31T08:30:00Z") from None
+    if not EARLIEST_MS <= _milliseconds(moment) <= LATEST_MS:
+        raise click.BadParameter(f"{text!r} is outside of the years 1970 to 9999")
+    return moment
+
+
+def since(text: str) -> int:
+    """A time, or how long ago it was, as milliseconds since 1970."""
+    try:
+        return max(EARLIEST_MS, SystemClock().now() - round(parse_duration(text) * 1000))
+    except BadInput:
+        return _milliseconds(time(text))
+
+
+def run_ending(text: str) -> str:
+    """A run's id, or an ending of it that is long enough to mean one."""
+    if len(text) < SHORTEST_ENDING:
+        raise click.BadParameter(f"{text!r} is too short: give the last {SHORTEST_ENDING} or more characters of an id")
+    return text.lower()
+
+
+def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], Decorated]:
+    """`--workflow`, `--group`, `--state` and `--since`; `states` are those that may be asked for."""
+    options = (
+        click.option("--workflow", metavar="NAME", help="Only runs of this workflow."),
+        click.option("--group", metavar="NAME", help="Only runs of this group."),
+        click.option("--state", "states", multiple=True, type=click.Choice(states), help="Only this state; may be repeated."),
+        click.option(
+            "--since",
+            type=since,
+            metavar="TIME|DURATION",
+            help="Only runs made since a time, or in the last 2h.",
+        ),
+    )
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that were given: absent ones are left out of a request."""
+    return {name: value for name, value in arguments.items() if value is not None and value != ()}
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,66 @@
+"""What a command prints: JSON, tables, plain lines, and notes beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tako_lite.records import SCHEMA
+from tako_lite.wire import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH_OF_A_FILE: Final = 200
+"""Columns of a table that no terminal bounds: a pipe or a file."""
+
+_BEHIND_ASCII_CONTROLS: Final = re.compile("[\x7f-\x9f]")
+
+
+def json_text(document: Any) -> str:
+    """A document on one line, with nothing raw in it that a terminal would obey."""
+    encoding = getattr(sys.stdout, "encoding", None) or ""
+    text = json.dumps(document, ensure_ascii=encoding.lower() not in ("utf-8", "utf8"))
+    return _BEHIND_ASCII_CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    """Print one document with its schema number."""
+    click.echo(json_text({"schema": SCHEMA, **document}))
+
+
+def write(text: str) -> None:
+    """Print a line to stdout, safe for a terminal."""
+    click.echo(printable(text))
+
+
+def note(text: str) -> None:
+    """Print a line to stderr: what a program that reads stdout must not see."""
+    click.echo(printable(text), err=True)
+
+
+def warn(text: str | None) -> None:
+    """Print a warning to stderr, if there is one."""
+    if text:
+        note(f"warning: {text}")
+
+
+def draw(renderable: RenderableType) -> None:
+    """Print a table or another renderable of `tako_lite.tui`."""
+    console().print(renderable)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that takes text as it is: no markup, no highlighting, no emoji codes."""
+    from rich.console import Console  # slow to import, and most commands draw nothing
+
+    stream = sys.stderr if stderr else sys.stdout
+    bounded = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
+    width = None if bounded else WIDTH_OF_A_FILE
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)

@@ -1,0 +1,49 @@
+"""Payloads as they are typed: JSON, a file that holds it, or stdin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from tako_lite.errors import BadInput, TooLarge
+from tako_lite.wire import MAX_VALUE, parse_value
+
+_QUOTES_HINT: Final = "a payload is JSON: text needs quotes of its own inside those of the shell: '\"text\"'"
+
+
+def read_payload(argument: str) -> Any:
+    """The value of `JSON`, `@FILE` or `-`. BadInput where that is not strict JSON or cannot be read."""
+    text: str | bytes = argument
+    if argument == "-":
+        text = _all_of(stdin())
+    elif argument.startswith("@"):
+        with open_file(argument[1:]) as stream:
+            text = _all_of(stream)
+    try:
+        return parse_value(text)
+    except TooLarge:
+        raise
+    except BadInput as error:
+        raise BadInput(error.message, hint=error.hint or _QUOTES_HINT) from None
+
+
+def stdin() -> BinaryIO:
+    """The bytes of stdin, which may be closed."""
+    if sys.stdin is None:
+        raise BadInput("stdin is closed")
+    return sys.stdin.buffer
+
+
+def open_file(name: str) -> BinaryIO:
+    """A file to read payloads from; BadInput where it cannot be."""
+    try:
+        return Path(name).open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"cannot read {name!r}: {reason}") from None
+
+
+def _all_of(stream: BinaryIO) -> bytes:
+    """All bytes, or one more than a payload may have: what is behind them is not worth its memory."""
+    return stream.read(MAX_VALUE + 1)

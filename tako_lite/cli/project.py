@@ -1,0 +1,152 @@
+"""`workflows`, `check`, `config` and `reload`: the files of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tako_lite.cli.options import chosen_config, command, json_option
+from tako_lite.cli.output import draw, warn, write, write_json
+from tako_lite.cli.queue import Queue
+from tako_lite.client import Client
+from tako_lite.errors import CatalogError, ConfigError, Mistake
+
+if TYPE_CHECKING:
+    from tako_lite.catalog import Catalog
+    from tako_lite.config import Config
+
+
+@command
+@json_option
+def workflows(as_json: bool) -> None:
+    """List the workflows of the project, with the group that each of them runs in."""
+    answer = Queue().ask("workflows")
+    if as_json:
+        write_json(answer)
+        return
+    from tako_lite.tui.tables import workflows_table
+
+    draw(workflows_table(answer["workflows"]))
+
+
+@command
+@json_option
+def check(as_json: bool) -> int:
+    """Report every mistake in tako.toml and the workflow files; exit code 3 if there is one.
+
+    Warnings alone leave the exit code at 0. Nothing is imported or started.
+    """
+    mistakes, warnings = _findings()
+    if as_json:
+        found = {"mistakes": mistakes, "warnings": warnings}
+        write_json({kind: [asdict(mistake) for mistake in list] for kind, list in found.items()})
+    else:
+        for mistake in mistakes:
+            write(str(mistake))
+        for warning in warnings:
+            write(f"warning: {warning}")
+        write(f"{_count(mistakes, 'mistake')}, {_count(warnings, 'warning')}")
+    return ConfigError.exit_code if mistakes else 0
+
+
+def _findings() -> tuple[Sequence[Mistake], Sequence[Mistake]]:
+    from tako_lite.catalog import scan
+    from tako_lite.config import load, unreachable
+
+    try:
+        settings = load(chosen_config())
+    except ConfigError as error:
+        return error.mistakes, ()
+    try:
+        catalog = scan(settings.workflows_path, settings.root)
+    except CatalogError as error:
+        return error.mistakes, settings.warnings
+    return (), (*settings.warnings, *catalog.warnings, *unreachable(settings, catalog.groups))
+
+
+@command
+@json_option
+def config(as_json: bool) -> None:
+    """Show every setting of every group and where it came from: a table of tako.toml, `scale`, or built-in."""
+    from tako_lite.config import effective, load
+
+    settings = load(chosen_config())
+    groups = effective(settings, _group_names(settings))
+    _put_scales(settings, groups)
+    about = {
+        "file": str(settings.file) if settings.file else None,
+        "name": settings.name,
+        "server": settings.server,
+        "queue": {
+            "url": settings.queue.url,
+            "path": str(settings.queue.path),
+            "durability": settings.queue.durability,
+            "keep": dict(settings.queue.keep),
+        },
+    }
+    if as_json:
+        write_json({**about, "groups": groups})
+        return
+    from tako_lite.tui.tables import config_view
+
+    draw(config_view(about, groups))
+
+
+@command
+@json_option
+def reload(as_json: bool) -> None:
+    """Read tako.toml and the workflow files again; with a mistake in them nothing changes.
+
+    Only the workers of groups that changed are replaced.
+    """
+    with Client(chosen_config()) as client:
+        answer = client.call("reload")
+    if as_json:
+        write_json(answer)
+        return
+    write(f"changed: {', '.join(answer['changed'])}" if answer["changed"] else "nothing changed")
+    for warning in answer["warnings"]:
+        warn(warning)
+
+
+def _group_names(settings: Config) -> list[str]:
+    """The groups of the file, then those that only decorators name."""
+    catalog = _catalog(settings)
+    return list(dict.fromkeys([*settings.groups, *(sorted(catalog.groups) if catalog else ())]))
+
+
+def _catalog(settings: Config) -> Catalog | None:
+    from tako_lite.catalog import scan
+
+    try:
+        return scan(settings.workflows_path, settings.root)
+    except CatalogError:
+        warn("the workflow files have mistakes, so groups may be missing here; `tako-lite check` shows them")
+        return None
+
+
+def _put_scales(settings: Config, groups: dict[str, dict[str, Any]]) -> None:
+    """Put what `tako-lite scale` set in the place of what the file says."""
+    if not settings.queue.path.exists():
+        return
+    from contextlib import closing
+    from sqlite3 import Error
+
+    from tako_lite.store.sqlite.file import connect_reading, translate
+    from tako_lite.store.sqlite.schedules import wishes
+
+    try:
+        with closing(connect_reading(settings.queue.path)) as connection:
+            scales = {name: wish.scale for name, wish in wishes(connection).items() if wish.scale is not None}
+    except Error as error:
+        raise translate(error, settings.queue.path) from error
+    for name in scales.keys() & groups.keys():
+        settings_of = groups[name]
+        settings_of["workers"] = {"value": scales[name], "source": "tako-lite scale"}
+        if settings_of["max_workers"]["value"] < scales[name]:
+            settings_of["max_workers"] = settings_of["workers"]
+
+
+def _count(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'s' if len(items) != 1 else ''}"

@@ -1,0 +1,77 @@
+"""`schedules`: what makes runs by the clock."""
+
+from __future__ import annotations
+
+import click
+
+from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
+from tako_lite.cli.output import draw, warn, write, write_json
+from tako_lite.cli.queue import Queue
+from tako_lite.client import Client
+from tako_lite.clock import SystemClock
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": HELP_NAMES})
+@config_option
+@json_option
+@click.pass_context
+def schedules(context: click.Context, as_json: bool) -> None:
+    """List, pause, resume or run schedules; a schedule has the name of its workflow."""
+    if context.invoked_subcommand is None:
+        _print_schedules(as_json=as_json)
+
+
+@command
+@json_option
+@click.pass_context
+def list_(context: click.Context, as_json: bool) -> None:
+    """List the schedules, as `schedules` alone does."""
+    asked_before = context.parent is not None and context.parent.params["as_json"]
+    _print_schedules(as_json=as_json or asked_before)
+
+
+@command
+@click.argument("name")
+def pause(name: str) -> None:
+    """Make no more runs from a schedule; slots that pass meanwhile are passed over."""
+    with Client(chosen_config()) as client:
+        client.call("pause_schedule", workflow=name, paused=True)
+    write(f"the schedule of {name} is paused")
+
+
+@command
+@click.argument("name")
+def resume(name: str) -> None:
+    """Let a paused schedule go on with its next slot."""
+    with Client(chosen_config()) as client:
+        client.call("pause_schedule", workflow=name, paused=False)
+    write(f"the schedule of {name} goes on")
+
+
+@command
+@click.argument("name")
+@json_option
+def run(name: str, as_json: bool) -> None:
+    """Make one run now, as the schedule would; its slots stay as they are."""
+    with Client(chosen_config()) as client:
+        made = client.call("run_schedule", workflow=name)
+    if as_json:
+        write_json(made)
+        return
+    write(f"{made['id']} {made['state']} in {made['group']}")
+    warn(made.get("warning"))
+
+
+def _print_schedules(*, as_json: bool) -> None:
+    answer = Queue().ask("schedules")
+    if as_json:
+        write_json(answer)
+        return
+    from tako_lite.tui.tables import schedules_table
+
+    draw(schedules_table(answer["schedules"], SystemClock().now()))
+
+
+schedules.add_command(list_, "list")
+for _command in (pause, resume, run):
+    schedules.add_command(_command)

@@ -1,0 +1,85 @@
+"""`status`: the groups once, or drawn again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import click
+
+from tako_lite.cli.options import command, json_option
+from tako_lite.cli.output import console, write, write_json
+from tako_lite.cli.queue import Queue
+from tako_lite.clock import SystemClock
+
+PAUSE: Final = 1.0
+"""Seconds between two looks."""
+
+Snapshot = dict[str, Any]
+
+
+@command
+@click.option("-w", "--watch", is_flag=True, help="Draw it again every second until Ctrl-C.")
+@json_option
+def status(watch: bool, as_json: bool) -> None:
+    """Show the groups, their workers and what waits.
+
+    With --watch a terminal shows a table that is redrawn; a pipe or file gets plain lines, with --json one document a
+    line. Ctrl-C ends it with exit code 0. Without a daemon the queue file is read.
+    """
+    queue = Queue()
+    if not watch:
+        _show(queue.ask("status"), as_json=as_json)
+        return
+    with suppress(KeyboardInterrupt):  # the way to end it
+        _watch(queue, as_json=as_json)
+
+
+def _show(snapshot: Snapshot, *, as_json: bool) -> None:
+    if as_json:
+        write_json(snapshot)
+        return
+    from tako_lite.tui.status import status_view
+
+    screen = console()
+    screen.print(status_view(snapshot, screen.width))
+
+
+def _watch(queue: Queue, *, as_json: bool) -> None:
+    if as_json:
+        _repeat(queue, write_json)
+    elif console().is_terminal:
+        _redraw(queue)
+    else:
+        _repeat(queue, _write_lines)
+
+
+def _repeat(queue: Queue, print_one: Callable[[Snapshot], None]) -> None:
+    for snapshot in _snapshots(queue):
+        print_one(snapshot)
+
+
+def _write_lines(snapshot: Snapshot) -> None:
+    from tako_lite.tui.status import status_lines
+
+    for line in status_lines(snapshot, SystemClock().now()):
+        write(line)
+
+
+def _redraw(queue: Queue) -> None:
+    from rich.live import Live
+
+    from tako_lite.tui.status import status_view
+
+    screen = console()
+    with Live(console=screen, auto_refresh=False) as live:
+        for snapshot in _snapshots(queue):
+            live.update(status_view(snapshot, screen.width), refresh=True)  # asks the terminal for its size each time
+
+
+def _snapshots(queue: Queue) -> Iterator[Snapshot]:
+    while True:
+        yield queue.ask("status")
+        time.sleep(PAUSE)

@@ -1,0 +1,48 @@
+"""What applications import to put work into the queue and to look at it.
+
+`requests` says what is asked, `connection` speaks to the daemon's socket, `project` answers from the queue file while no daemon
+runs, and `link` is the way through a worker. `session` puts them together once, as coroutines that do their input and output
+through an `IO`; `blocking` and `asynchronous` are the two thin shells around it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tako_lite.client.link import use_link
+
+if TYPE_CHECKING:
+    from tako_lite.client.asynchronous import AsyncClient
+    from tako_lite.client.blocking import Client
+    from tako_lite.client.requests import Ids
+
+__all__ = ["AsyncClient", "Client", "Ids", "default_async_client", "default_client", "use_link"]
+
+_PLACES = {
+    "AsyncClient": "tako_lite.client.asynchronous",
+    "Client": "tako_lite.client.blocking",
+    "Ids": "tako_lite.client.requests",
+}
+_defaults: dict[str, Any] = {}
+
+
+def default_client() -> Client:
+    """The client that handles enqueue with: `Client()`, made when it is first needed."""
+    from tako_lite.client.blocking import Client  # a worker imports this package, and mostly never a client
+
+    return _defaults.get("blocking") or _defaults.setdefault("blocking", Client())  # type: ignore[no-any-return]
+
+
+def default_async_client() -> AsyncClient:
+    """The same for asyncio code."""
+    from tako_lite.client.asynchronous import AsyncClient  # for the same reason
+
+    return _defaults.get("asyncio") or _defaults.setdefault("asyncio", AsyncClient())  # type: ignore[no-any-return]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

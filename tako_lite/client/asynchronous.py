@@ -1,0 +1,117 @@
+"""The same client for asyncio code."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tako_lite.client.carrier import Carrier
+from tako_lite.client.connection import Connection
+from tako_lite.client.link import Link
+from tako_lite.client.requests import Ids
+from tako_lite.client.session import Session
+from tako_lite.clock import SystemClock
+from tako_lite.records import Enqueued
+from tako_lite.units import duration
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import Self, Unpack
+
+    from tako_lite.client.blocking import AnyWorkflow
+    from tako_lite.workflow import EnqueueOptions
+
+T = TypeVar("T")
+
+SLOTS: Final = 16
+"""Requests that a loop has under way at a time; more would only be more connections for one commit."""
+
+
+class AsyncClient:
+    """`Client` with methods to await. One may be used from several event loops, also one after the other."""
+
+    def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
+        clock = SystemClock()
+        self._session = Session(Carrier(config, LoopIO(), duration(patience), clock), clock)
+        weakref.finalize(self, self._session.close)
+
+    async def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+        """See `Client.enqueue`."""
+        return await self._session.enqueue(workflow, payload, options)
+
+    async def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
+        """See `Client.enqueue_many`."""
+        return await self._session.enqueue_many(workflow, payloads, options)
+
+    async def signal(self, event: str, payload: Any = None) -> int:
+        """See `Client.signal`."""
+        return await self._session.signal(event, payload)
+
+    async def cancel(self, *ids: str) -> dict[str, str]:
+        """See `Client.cancel`."""
+        return await self._session.outcomes("cancel", ids)
+
+    async def retry(self, *ids: str, fresh: bool = False) -> dict[str, str]:
+        """See `Client.retry`."""
+        return await self._session.outcomes("retry", ids, fresh=fresh)
+
+    async def get(self, id: str) -> dict[str, Any]:
+        """See `Client.get`."""
+        return await self._session.get(id)
+
+    async def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
+        """See `Client.wait`."""
+        return await self._session.wait(id, timeout)
+
+    async def status(self) -> dict[str, Any]:
+        """See `Client.status`."""
+        return await self._session.status()
+
+    async def call(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """See `Client.call`."""
+        return await self._session.call(command, arguments)
+
+    async def close(self) -> None:
+        """Close the idle connections; the next call opens another. Twice is harmless."""
+        self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+
+class LoopIO:
+    """Waits in whatever event loop runs. Plain sockets belong to none of them, so that a connection may outlive its loop."""
+
+    def __init__(self) -> None:
+        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+    def slot(self) -> AbstractAsyncContextManager[Any]:
+        return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(SLOTS))
+
+    async def send(self, connection: Connection, data: bytes, limit: float | None) -> None:
+        connection.socket.setblocking(False)
+        async with asyncio.timeout(limit):
+            await asyncio.get_running_loop().sock_sendall(connection.socket, data)
+
+    async def receive(self, connection: Connection, limit: float | None) -> bytes:
+        async with asyncio.timeout(limit):
+            return await asyncio.get_running_loop().sock_recv(connection.socket, 65536)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def offload(self, function: Callable[[], T]) -> T:
+        return await asyncio.to_thread(function)
+
+    async def ask_link(self, link: Link, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return await link.awaitable(command, arguments)

@@ -1,0 +1,130 @@
+"""The client for ordinary, blocking code."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tako_lite.client.carrier import Carrier
+from tako_lite.client.connection import Connection
+from tako_lite.client.link import Link
+from tako_lite.client.requests import Ids
+from tako_lite.client.session import Session
+from tako_lite.clock import SystemClock
+from tako_lite.records import Enqueued
+from tako_lite.units import duration
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import Self, TypeAlias, Unpack
+
+    from tako_lite.workflow import EnqueueOptions, Workflow
+
+    AnyWorkflow: TypeAlias = str | Workflow[..., Any]
+
+T = TypeVar("T")
+
+
+class Client:
+    """Puts work into the queue of a project and looks at it; safe to share between threads, and after a fork.
+
+    `config` is the path of a tako.toml or of its folder; without it, `TAKO_CONFIG` and the folders upwards are looked at, and
+    in a handler the worker's own link is used. `patience` is how long a daemon that is starting or stopping is waited for.
+    """
+
+    def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
+        clock = SystemClock()
+        self._session = Session(Carrier(config, BlockingIO(), duration(patience), clock), clock)
+        weakref.finalize(self, self._session.close)
+
+    def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+        """Store a run and return once it is safe. Raises NotFound for a workflow or group that does not exist, BadInput."""
+        return _run(self._session.enqueue(workflow, payload, options))
+
+    def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
+        """Store a run for each payload and return their ids; the payloads are read as they are sent.
+
+        A thousand at a time are stored together; an error says how many were stored before it.
+        """
+        return _run(self._session.enqueue_many(workflow, payloads, options))
+
+    def signal(self, event: str, payload: Any = None) -> int:
+        """Store a signal; the first of a name wins. Returns how many waits it ended."""
+        return _run(self._session.signal(event, payload))
+
+    def cancel(self, *ids: str) -> dict[str, str]:
+        """By full id: `cancelled`, `cancelling` (its worker is asked), `ended` before, or `unknown`."""
+        return _run(self._session.outcomes("cancel", ids))
+
+    def retry(self, *ids: str, fresh: bool = False) -> dict[str, str]:
+        """By full id: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`.
+
+        `fresh` forgets the stored steps.
+        """
+        return _run(self._session.outcomes("retry", ids, fresh=fresh))
+
+    def get(self, id: str) -> dict[str, Any]:
+        """A run with its steps, in the shape of `tako-lite show --json`. Raises NotFound."""
+        return _run(self._session.get(id))
+
+    def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
+        """The run once it has ended, whichever way. Raises WaitTimeout, NotFound."""
+        return _run(self._session.wait(id, timeout))
+
+    def status(self) -> dict[str, Any]:
+        """The groups and the daemon, in the shape of `tako-lite status --json`; `daemon` is None where none runs."""
+        return _run(self._session.status())
+
+    def call(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a command of the control socket. Raises DaemonUnreachable for those that need a daemon."""
+        return _run(self._session.call(command, arguments))
+
+    def close(self) -> None:
+        """Close the idle connections; the next call opens another. Twice is harmless."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+class BlockingIO:
+    """Waits by blocking the thread, so that its coroutines never pause."""
+
+    def slot(self) -> AbstractAsyncContextManager[Any]:
+        return nullcontext()  # a thread has one request under way, so there are as many connections as threads
+
+    async def send(self, connection: Connection, data: bytes, limit: float | None) -> None:
+        connection.socket.settimeout(limit)
+        connection.socket.sendall(data)
+
+    async def receive(self, connection: Connection, limit: float | None) -> bytes:
+        connection.socket.settimeout(limit)
+        return connection.socket.recv(65536)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  there is no loop that this could stall
+
+    async def offload(self, function: Callable[[], T]) -> T:
+        return function()
+
+    async def ask_link(self, link: Link, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return link.ask(command, arguments)
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that only ever waits through a BlockingIO."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a blocking client paused")

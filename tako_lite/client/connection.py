@@ -1,0 +1,178 @@
+"""A connection to the daemon: its socket, the hello, and replies in the order of the requests. Nothing here waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from tako_lite.client.requests import Request
+from tako_lite.errors import DaemonUnreachable, ProtocolError, from_json
+from tako_lite.wire import PROTOCOL, LineReader
+
+SOCKET_NAME: Final = "tako.sock"
+LONGEST_PATH: Final = 107 if os.uname().sysname == "Linux" else 103
+MOST_IDLE: Final = 16
+MAX_REPLY: Final = 256 * 1024 * 1024
+"""Requests are bounded tightly; a list of runs with large payloads is not."""
+
+
+class Connection:
+    """One connection, and what came and is to come on it. Requests and replies are numbered in one order."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self._reader = LineReader(MAX_REPLY)
+        self._frames: deque[dict[str, Any]] = deque()
+        self._greeted = False
+        self._asked = 0
+        self._answered = 0
+
+    def frame(self, request: Request) -> bytes:
+        """The next request as bytes to send."""
+        self._asked += 1
+        return request.frame(self._asked)
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was received. Raises ConnectionError at the end of the stream."""
+        if not data:
+            raise ConnectionResetError("the daemon closed the connection")
+        self._frames.extend(_decoded(line) for line in self._reader.feed(data))
+
+    def reply(self) -> dict[str, Any] | None:
+        """The frame that answers the oldest request without one, or None where it is not here yet. Raises ProtocolError."""
+        if self._frames and not self._greeted:
+            _check_hello(self._frames.popleft())
+            self._greeted = True
+        if not self._frames:
+            return None
+        frame = self._frames.popleft()
+        self._answered += 1
+        refused = frame.get("id") is None and "error" in frame  # a line that the daemon could not read has no number
+        if not refused and (frame.get("id") != self._answered or self._answered > self._asked):
+            raise ProtocolError("the daemon answered what was not asked")
+        return frame
+
+    def is_usable(self) -> bool:
+        """Whether nothing is owed on it and the daemon has not closed it."""
+        if self._asked != self._answered:
+            return False
+        try:
+            self.socket.setblocking(False)
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def close(self) -> None:
+        """Give the connection up; twice is harmless."""
+        self.socket.close()
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        frame = json.loads(line)
+    except ValueError as error:
+        raise ProtocolError(f"the daemon sent what makes no sense: {error}") from error
+    if not isinstance(frame, dict):
+        raise ProtocolError("the daemon sent what makes no sense: a frame is a JSON object")
+    return frame
+
+
+def answer_of(frame: dict[str, Any]) -> dict[str, Any]:
+    """What a reply says. Raises the error that it carries."""
+    if isinstance(answer := frame.get("ok"), dict):
+        return answer
+    if isinstance(error := frame.get("error"), dict):
+        raise from_json(error)
+    raise ProtocolError("the daemon's reply has neither an answer nor an error")
+
+
+def connect(state_dir: Path) -> Connection | None:
+    """A new connection, or None where nobody answers. Raises DaemonUnreachable where that is not a matter of time."""
+    path = state_dir / SOCKET_NAME
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.setblocking(False)
+        _connect(connected, path)
+    except (FileNotFoundError, ConnectionError, BlockingIOError):  # the last: more wait to be accepted than fit
+        connected.close()
+        return None
+    except OSError as error:
+        connected.close()
+        raise DaemonUnreachable(f"{path} cannot be connected to: {error.strerror or error}") from error
+    return Connection(connected)
+
+
+def _connect(connected: socket.socket, path: Path) -> None:
+    if len(os.fsencode(path)) <= LONGEST_PATH or not hasattr(os, "O_PATH"):
+        connected.connect(str(path))
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connected.connect(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+
+
+def _check_hello(frame: dict[str, Any]) -> None:
+    if "error" in frame:
+        answer_of(frame)
+    if frame.get("hello") != "tako-lite":
+        raise ProtocolError("what answers on the socket is not a daemon of tako-lite")
+    if frame.get("protocol") != PROTOCOL:
+        raise ProtocolError(
+            f"the daemon is version {frame.get('version')} and speaks protocol {frame.get('protocol')}; "
+            f"this client speaks protocol {PROTOCOL}",
+            hint="restart the daemon, so that both are of one release",
+        )
+
+
+class Pool:
+    """Idle connections of one process. Those that a fork inherited are not used: two processes would mix their replies."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+
+    def take(self) -> Connection | None:
+        """A connection on which nothing is owed, or None."""
+        self._check_process()
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or connection.is_usable():
+                return connection
+            connection.close()
+
+    def put(self, connection: Connection) -> None:
+        """Keep a connection for the next request."""
+        self._check_process()
+        with self._lock:
+            kept = len(self._idle) < MOST_IDLE
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        self._check_process()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            inherited = self._idle
+            self._lock, self._idle, self._pid = threading.Lock(), [], os.getpid()
+            for connection in inherited:
+                connection.close()  # our copy only: the parent's connection lives on

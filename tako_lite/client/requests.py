@@ -1,0 +1,195 @@
+"""What is asked of a queue: commands with arguments that were checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from tako_lite.errors import BadInput, NotJson
+from tako_lite.records import Enqueued, new_id, new_ids
+from tako_lite.units import duration
+from tako_lite.wire import decode_value, encode_value
+
+MOST_AT_ONCE: Final = 1000
+CHUNK_BYTES: Final = 1024 * 1024
+_NULL_MEANS_SOMETHING: Final = frozenset({"workers"})
+
+
+class Ids(list[str]):
+    """The ids of new runs, in the order of their payloads; `warning` is that of `Enqueued`."""
+
+    warning: str | None = None
+
+
+class Request:
+    """A command with its arguments, payloads apart as JSON text. Raises BadInput for what JSON cannot carry.
+
+    `made_id` says that the id of the new run is the client's own, so that nobody else can have enqueued it before.
+    """
+
+    def __init__(
+        self, command: str, arguments: Mapping[str, Any], texts: list[str] | None = None, *, made_id: bool = False
+    ) -> None:
+        self.command = command
+        self.arguments = {key: value for key, value in arguments.items() if value is not None or key in _NULL_MEANS_SOMETHING}
+        self.texts = texts
+        self.made_id = made_id
+        self._head = encode_value({"command": command, **self.arguments}, command)
+
+    @property
+    def _key(self) -> str:
+        return "payloads" if self.command == "enqueue_many" else "payload"
+
+    @property
+    def _text(self) -> str:
+        texts = self.texts or []
+        return f"[{','.join(texts)}]" if self.command == "enqueue_many" else texts[0]
+
+    def frame(self, number: int) -> bytes:
+        """The request as a line. Payloads are put in as the text that they are already."""
+        payload = "" if self.texts is None else f',"{self._key}":{self._text}'
+        return f'{{"id":{number},{self._head[1:-1]}{payload}}}\n'.encode()
+
+    def whole(self) -> dict[str, Any]:
+        """All arguments as values."""
+        return self.arguments if self.texts is None else {**self.arguments, self._key: decode_value(self._text)}
+
+    def settle(self, answer: dict[str, Any], repeated: bool) -> dict[str, Any]:
+        """The answer, without the word `deduplicated` where it was our own first try that stored the run."""
+        if repeated and self.made_id and answer.get("id") == self.arguments["run_id"]:
+            return {**answer, "deduplicated": False}
+        return answer
+
+
+def any_request(command: str, arguments: Mapping[str, Any]) -> Request:
+    """A request by the names of the protocol; runs without ids get some, and None is left out."""
+    rest = dict(arguments)
+    if command == "enqueue":
+        made_id = rest.get("run_id") is None
+        if made_id:
+            rest["run_id"] = new_id()
+        return Request(command, rest, [payload_text(rest.pop("payload", None), "payload")], made_id=made_id)
+    if command == "enqueue_many":
+        texts = [payload_text(payload, f"payloads[{index}]") for index, payload in enumerate(rest.pop("payloads"))]
+        rest["run_ids"] = rest.get("run_ids") or new_ids(len(texts))
+        return Request(command, rest, texts)
+    if command == "signal" or "payload" in rest:
+        return Request(command, rest, [payload_text(rest.pop("payload", None), "payload")])
+    return Request(command, rest)
+
+
+def enqueue(workflow: object, payload: object, options: Mapping[str, Any]) -> Request:
+    """One run of a workflow, given by its name or its handle."""
+    arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS), "payload": payload}
+    return any_request("enqueue", arguments)
+
+
+def enqueue_many(workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Request]:
+    """A run for each payload, cut into requests that a frame can carry; the payloads are read as they are sent."""
+    if isinstance(payloads, str | bytes | Mapping):
+        raise BadInput(f"payloads are a list or another iterable, not {type(payloads).__name__}")
+    arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS_OF_MANY)}
+    return (Request("enqueue_many", {**arguments, "run_ids": new_ids(len(texts))}, texts) for texts in _chunks(payloads))
+
+
+def _chunks(payloads: Iterable[Any]) -> Iterator[list[str]]:
+    texts: list[str] = []
+    size = 0
+    for index, payload in enumerate(payloads):
+        text = payload_text(payload, f"payloads[{index}]")
+        length = len(text) if text.isascii() else len(text.encode())
+        if texts and (len(texts) == MOST_AT_ONCE or size + length > CHUNK_BYTES):
+            yield texts
+            texts, size = [], 0
+        texts.append(text)
+        size += length
+    if texts:
+        yield texts
+
+
+def enqueued(answer: Mapping[str, Any]) -> Enqueued:
+    """The record of an answer to `enqueue`."""
+    return Enqueued(
+        answer["id"], answer["state"], answer["group"], answer.get("deduplicated", False), answer.get("warning")
+    )  # fmt: skip
+
+
+def payload_text(payload: object, what: str) -> str:
+    """A payload's JSON text; dataclasses, models and times are turned into plain values as the handles do."""
+    try:
+        return encode_value(payload, what)
+    except NotJson:
+        from tako_lite.typed import plain  # most payloads are plain already
+
+        return encode_value(plain(payload), what)
+
+
+def workflow_name(workflow: object) -> str:
+    """The name of a workflow that is given by its name or by its handle."""
+    name = workflow if isinstance(workflow, str) else getattr(workflow, "name", None)
+    if not isinstance(name, str):
+        raise BadInput(f"a workflow is given by its name or its handle, not as {type(workflow).__name__}")
+    return name
+
+
+def read_options(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
+    """The arguments that options stand for; None is the same as leaving one out."""
+    arguments = {}
+    for option, value in given.items():
+        if option not in allowed:
+            known = ", ".join(allowed)
+            raise BadInput(f"{option} is not an option here", hint=f"options: {known}")
+        if value is not None:
+            arguments["run_id" if option == "id" else option] = _READERS[option](option, value)
+    return arguments
+
+
+def text(option: str, value: object) -> str:
+    """The value, if it is text."""
+    if not isinstance(value, str):
+        raise BadInput(f"{option} must be text, not {type(value).__name__}")
+    return value
+
+
+def _integer(option: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInput(f"{option} must be an integer, not {type(value).__name__}")
+    if abs(value) >= 1 << 63:
+        raise BadInput(f"{option} is out of range")
+    return value
+
+
+def _delay(option: str, value: Any) -> float:
+    return duration(value)
+
+
+def _moment(option: str, value: object) -> int:
+    """Milliseconds since 1970, of a datetime or of ISO text that says its offset."""
+    from datetime import UTC, datetime, timedelta  # only needed for runs at a set time
+
+    moment: datetime | None = value if isinstance(value, datetime) else None
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise BadInput(f"{value[:60]!a} is not a time", hint="write it as 2030-01-31T08:00:00Z") from None
+    if moment is None:
+        raise BadInput(f"{option} must be a datetime or ISO text, not {type(value).__name__}")
+    if moment.utcoffset() is None:
+        hint = "end the text with Z or +01:00" if isinstance(value, str) else "use datetime.now(UTC) and the like"
+        raise BadInput(f"{option} has no time zone", hint=hint)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+_READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "unique_key": text,
+    "delay": _delay,
+    "at": _moment,
+    "priority": _integer,
+    "retries": _integer,
+    "worker": text,
+    "id": text,
+}
+OPTIONS: Final = tuple(_READERS)
+OPTIONS_OF_MANY: Final = tuple(option for option in OPTIONS if option not in ("unique_key", "id"))
+"""A key or an id is for one run."""

@@ -1,0 +1,93 @@
+"""What can be asked of a client, written once for both kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from tako_lite.client import requests
+from tako_lite.client.carrier import FIRST_PAUSE, LONGEST_PAUSE, Carrier
+from tako_lite.client.lane import Lane
+from tako_lite.client.requests import Ids
+from tako_lite.clock import Clock
+from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
+from tako_lite.records import Enqueued
+from tako_lite.states import TERMINAL
+from tako_lite.units import duration, duration_text
+
+ID_LENGTH: Final = 36
+
+
+class Session:
+    """The methods of `Client` and `AsyncClient`, as coroutines over a carrier."""
+
+    def __init__(self, carrier: Carrier, clock: Clock) -> None:
+        self._carrier = carrier
+        self._clock = clock
+        self.close = carrier.close
+
+    async def enqueue(self, workflow: object, payload: object, options: Mapping[str, Any]) -> Enqueued:
+        return requests.enqueued(await self._carrier.ask(requests.enqueue(workflow, payload, options)))
+
+    async def enqueue_many(self, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Ids:
+        many = requests.enqueue_many(workflow, payloads, options)
+        lane = Lane(self._carrier)
+        try:
+            for request in many:
+                await lane.add(request)
+            return await lane.finish()
+        except TakoError as error:
+            if not isinstance(error, DaemonUnreachable):
+                with suppress(TakoError):
+                    await lane.finish()
+            if lane.ids:
+                stored = f"{len(lane.ids):,} of the payloads before are stored, the last of them as {lane.ids[-1]}"
+                error.hint = f"{error.hint}; {stored}" if error.hint else stored
+            raise
+        finally:
+            lane.close()
+
+    async def signal(self, event: str, payload: object) -> int:
+        answer = await self.call("signal", {"event": requests.text("event", event), "payload": payload})
+        return int(answer["woken"])
+
+    async def outcomes(self, command: str, ids: Iterable[str], **arguments: Any) -> dict[str, str]:
+        """What became of each run; asked for in parts that a frame can carry."""
+        full = [await self.full_id(id) for id in ids]
+        outcomes: dict[str, str] = {}
+        for start in range(0, len(full), requests.MOST_AT_ONCE):
+            part = full[start : start + requests.MOST_AT_ONCE]
+            outcomes |= (await self.call(command, {"run_ids": part, **arguments}))["outcomes"]
+        return outcomes
+
+    async def get(self, id: str) -> dict[str, Any]:
+        answer = await self.call("get", {"run_id": await self.full_id(id)})
+        return dict(answer["run"])
+
+    async def wait(self, id: str, timeout: Any) -> dict[str, Any]:
+        limit = None if timeout is None else duration(timeout)
+        end = None if limit is None else self._clock.monotonic() + limit
+        id = await self.full_id(id)
+        pause = FIRST_PAUSE
+        while True:
+            left = None if end is None else max(0.0, end - self._clock.monotonic())
+            answer = await self._carrier.ask_for_end(id, left)
+            if answer is not None and answer["run"]["state"] in TERMINAL:
+                return dict(answer["run"])
+            if left == 0:
+                raise WaitTimeout(f"run {id} did not end within {duration_text(limit or 0)}", hint="it goes on by itself")
+            await self._carrier.io.sleep(pause if left is None else min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def status(self) -> dict[str, Any]:
+        return await self.call("status", {})
+
+    async def call(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._carrier.ask(requests.any_request(command, arguments))
+
+    async def full_id(self, id: str) -> str:
+        """The id itself, or the one id that ends so."""
+        if len(requests.text("id", id)) == ID_LENGTH:
+            return id.lower()
+        return str((await self.call("find", {"ending": id}))["id"])

@@ -1,0 +1,1 @@
+"""Snapshots in, rich renderables out: nothing here asks, waits or prints."""

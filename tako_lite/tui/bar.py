@@ -1,0 +1,29 @@
+"""The progress bar of many runs being enqueued."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class RunBar:
+    """A bar on a console, gone when it is left; without a total it only counts."""
+
+    def __init__(self, console: Console, total: int | None) -> None:
+        columns = (TextColumn("enqueueing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def add(self, count: int) -> None:
+        """So many more runs are stored."""
+        self._progress.advance(self._task, count)

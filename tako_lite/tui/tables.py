@@ -1,0 +1,102 @@
+"""The lists of runs, schedules, workflows and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tako_lite.tui.text import block, cell, ending, state, when
+
+Shape = dict[str, Any]
+
+
+def runs_table(runs: Sequence[Shape], now: int) -> RenderableType:
+    """Runs, one a line, with the end of their ids."""
+    if not runs:
+        return Text("no runs", "dim")
+    table = _table("run", "workflow", "group", "state", "attempts", "created", "finished", "error")
+    for run in runs:
+        table.add_row(
+            ending(run["id"]),
+            cell(run["workflow"]),
+            cell(run["group"]),
+            state(run["state"]),
+            cell(f"{run['attempts']}/{run['max_attempts']}"),
+            cell(when(run["created_at"], now)),
+            cell(when(run["finished_at"], now)),
+            cell((run["error"] or {}).get("message"), "red"),
+        )
+    return table
+
+
+def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:
+    """Schedules with their next and last times."""
+    if not schedules:
+        return Text("no schedules", "dim")
+    table = _table("workflow", "schedule", "time zone", "next", "last", "")
+    for schedule in schedules:
+        table.add_row(
+            cell(schedule["workflow"]),
+            cell(schedule["cron"]),
+            cell(schedule["timezone"]),
+            cell(when(schedule["next_at"], now)),
+            cell(when(schedule["last_at"], now)),
+            state("paused") if schedule["paused"] else cell(""),
+        )
+    return table
+
+
+def workflows_table(workflows: Sequence[Shape]) -> RenderableType:
+    """Workflows with their groups and where they are written."""
+    if not workflows:
+        return Text("no workflows", "dim")
+    table = _table("workflow", "group", "retries", "schedule", "file")
+    for workflow in workflows:
+        table.add_row(
+            cell(workflow["name"]),
+            cell(workflow["group"]),
+            cell(workflow["retries"]),
+            cell(workflow["schedule"]),
+            cell(f"{workflow['file']}:{workflow['line']}"),
+        )
+    return table
+
+
+def config_view(about: Shape, groups: Shape) -> RenderableType:
+    """The project's own settings, then every setting of each group with the table that it came from."""
+    queue = about["queue"]
+    head = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("file", about["file"] or "none: built-in defaults"),
+        ("name", about["name"]),
+        ("server", about["server"]),
+        ("queue", f"{queue['path']} (durability {queue['durability']})"),
+    ):
+        head.add_row(Text(name, "dim"), block(str(value)))
+    parts: list[RenderableType] = [head]
+    for name, settings in groups.items():
+        table = _table("setting", "value", "from")
+        for key, setting in settings.items():
+            style = "dim" if setting["source"] == "built-in" else ""
+            table.add_row(cell(key, style), cell(_shown(setting["value"]), style), cell(setting["source"], style))
+        parts += [Text(), cell(name, "bold"), table]
+    return Group(*parts)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title)
+    return table

@@ -1,0 +1,79 @@
+"""Text from users, times and counts as they stand in tables."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from rich.text import Text
+
+from tako_lite.wire import printable
+
+SHOWN_ID: Final = 8
+LONGEST_VALUE: Final = 4_000
+
+STATE_STYLES: Final = {
+    "active": "green",
+    "starting": "cyan",
+    "zero": "dim",
+    "paused": "red",
+    "backoff": "yellow",
+    "unhealthy": "bold red",
+    "pending": "cyan",
+    "running": "green",
+    "waiting": "blue",
+    "succeeded": "green",
+    "cancelled": "yellow",
+    "dead": "bold red",
+    "failed": "red",
+}
+
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60))
+
+
+def cell(value: object, style: str = "") -> Text:
+    """One line of text from a user, cut with an ellipsis where the column ends; None is empty."""
+    text = "" if value is None else printable(str(value)).replace("\t", " ")
+    return Text(text.strip().partition("\n")[0], style, no_wrap=True, overflow="ellipsis")
+
+
+def block(value: str, style: str = "") -> Text:
+    """Text of several lines from a user, folded where the terminal ends."""
+    text = printable(value)
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[:LONGEST_VALUE]}… (--json has all of it)"
+    return Text(text, style, overflow="fold")
+
+
+def state(name: str) -> Text:
+    """A state in its colour."""
+    return cell(name, STATE_STYLES.get(name, ""))
+
+
+def ending(id: str | None) -> Text:
+    """The last characters of an id, which commands take as well."""
+    return cell((id or "")[-SHOWN_ID:])
+
+
+def as_json(value: Any) -> Text:
+    """A payload or result as JSON."""
+    return block(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def span(seconds: float | None) -> str:
+    """A duration to its largest unit: `45s`, `3m`, `2h`, `5d`."""
+    if seconds is None:
+        return ""
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def when(moment: str | None, now: int) -> str:
+    """An ISO time as seen from `now` (milliseconds): `3m ago`, `in 2h`."""
+    if moment is None:
+        return ""
+    seconds = datetime.fromisoformat(moment).timestamp() - now / 1000
+    return f"in {span(seconds)}" if seconds >= 1 else f"{span(-seconds)} ago"

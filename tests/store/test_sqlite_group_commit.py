@@ -1,0 +1,335 @@
+"""What waits at the same time shares a transaction, and one bad operation spoils no other."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import anyio
+import pytest
+from bench import LARGEST, WORKER, Bench, HandClock, boom
+
+from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreError
+from tako_lite.store.base import Effects
+from tako_lite.store.sqlite import connection as module
+from tako_lite.store.sqlite import file
+from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread
+from tako_lite.store.sqlite.file import connect
+from tako_lite.store.sqlite.store import SqliteStore
+from tako_lite.store.sqlite.transaction import Transaction
+
+pytestmark = pytest.mark.anyio
+
+Operation = Callable[[Transaction], Any]
+
+
+class Writer:
+    """A writing connection with its group commit; `statements` are those that SQLite ran."""
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+        self.statements: list[str] = []
+        self.told: list[Effects] = []
+        self.commits = GroupCommit(connection, path, HandClock(), self.told.append)
+
+    async def submit_all(self, *operations: Operation, keep: bool = False) -> list[Any]:
+        """Submit operations in one moment; each result, or the exception in its place."""
+        futures = [self.commits.submit(operation, keep=keep) for operation in operations]
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    async def pragma(self, text: str) -> Any:
+        return await on_thread(self.connection, lambda raw: raw.execute(f"PRAGMA {text}").fetchone()[0])
+
+    def stored(self) -> list[str]:
+        """The signals that another connection sees."""
+        reader = sqlite3.connect(self.path)
+        try:
+            return [event for (event,) in reader.execute("SELECT event FROM signals ORDER BY sent_at, rowid")]
+        finally:
+            reader.close()
+
+
+def send(event: str, payload: str = "null") -> Operation:
+    """Store a signal; the answer is its name."""
+
+    def operation(transaction: Transaction) -> str:
+        transaction.execute("INSERT INTO signals VALUES (?, ?, ?)", (event, payload, transaction.now))
+        return event
+
+    return operation
+
+
+def raising(error: BaseException) -> Operation:
+    """An operation that writes and then fails."""
+
+    def operation(transaction: Transaction) -> None:
+        send("half done")(transaction)
+        raise error
+
+    return operation
+
+
+@pytest.fixture
+async def writer(tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
+    monkeypatch.setattr(file, "BUSY_TIMEOUT", 0.02)
+    monkeypatch.setattr(module, "RETRY_AFTER", 0.01)
+    path = tmp_path / "queue.db"
+    connection = await open_thread(partial(connect, path, "process"))
+    writer = Writer(connection, path)
+    await on_thread(connection, lambda raw: raw.set_trace_callback(writer.statements.append))
+    try:
+        yield writer
+        await writer.commits.stop()
+    finally:
+        await connection.close()
+
+
+async def test_operations_of_one_moment_share_a_transaction(writer: Writer) -> None:
+    names = [f"e{number}" for number in range(100)]
+    assert await writer.submit_all(*map(send, names)) == names
+    assert (writer.statements.count("BEGIN IMMEDIATE"), writer.statements.count("COMMIT")) == (1, 1)
+    assert len(writer.told) == 1
+    assert writer.stored() == names
+
+
+async def test_what_comes_while_a_transaction_runs_shares_the_next(writer: Writer) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def slow(transaction: Transaction) -> None:
+        running.set()
+        assert go_on.wait(10)
+
+    first = writer.commits.submit(slow)
+    await asyncio.to_thread(running.wait, 10)
+    others = [writer.commits.submit(send(f"e{number}")) for number in range(10)]
+    go_on.set()
+    await asyncio.gather(first, *others)
+    assert writer.statements.count("COMMIT") == 2
+
+
+async def test_what_an_acknowledgement_causes_at_once_shares_a_transaction(writer: Writer) -> None:
+    async def client(number: int) -> None:
+        await writer.commits.submit(send(f"first{number}"))
+        await writer.commits.submit(send(f"second{number}"))
+
+    async with anyio.create_task_group() as clients:
+        for number in range(20):
+            clients.start_soon(client, number)
+    assert writer.statements.count("COMMIT") == 2
+
+
+async def test_an_operation_is_acknowledged_after_its_commit(writer: Writer) -> None:
+    seen: list[list[str]] = []
+    future = writer.commits.submit(send("e"))
+    future.add_done_callback(lambda _: seen.append(writer.stored()))
+    await future
+    await asyncio.sleep(0)
+    assert seen == [["e"]]
+
+
+async def test_an_idle_writer_runs_no_statement(writer: Writer) -> None:
+    await writer.submit_all(send("e"))
+    before = len(writer.statements)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(writer.statements) == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("bad"), TypeError("bad"), OverflowError("bad"), NotFound("bad"), KeyError("bad"), AssertionError("bad"),
+     RecursionError("bad")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+async def test_one_bad_operation_does_not_spoil_the_others(writer: Writer, error: Exception) -> None:
+    with anyio.fail_after(2):
+        answers = await writer.submit_all(send("before"), raising(error), send("after"))
+    assert (answers[0], answers[2]) == ("before", "after")
+    assert isinstance(answers[1], NotFound if isinstance(error, NotFound) else StoreError)
+    assert writer.stored() == ["before", "after"]
+
+
+async def test_text_that_cannot_be_stored_does_not_spoil_the_others(writer: Writer) -> None:
+    answers = await writer.submit_all(send("before"), send("\ud800"), send("after"))
+    assert isinstance(answers[1], StoreError)
+    assert writer.stored() == ["before", "after"]
+
+
+async def test_a_row_that_the_file_refuses_does_not_spoil_the_others(writer: Writer) -> None:
+    answers = await writer.submit_all(send("e"), send("e"), send("after"), keep=True)
+    assert answers[0] == "e"
+    assert isinstance(answers[1], StoreError)
+    assert writer.stored() == ["e", "after"]
+
+
+async def test_the_writer_goes_on_after_a_lone_bad_operation(writer: Writer) -> None:
+    with anyio.fail_after(2):
+        (answer,) = await writer.submit_all(raising(LookupError("bad")))
+        assert isinstance(answer, StoreError)
+        assert await writer.submit_all(send("next")) == ["next"]
+
+
+async def test_operations_run_in_the_order_in_which_they_came(writer: Writer) -> None:
+    order: list[int] = []
+    await writer.submit_all(*[lambda transaction, number=number: order.append(number) for number in range(50)])
+    assert order == list(range(50))
+
+
+async def test_a_waiter_that_gave_up_spoils_nothing(writer: Writer) -> None:
+    given_up, other = writer.commits.submit(send("a")), writer.commits.submit(send("b"))
+    given_up.cancel()
+    assert await other == "b"
+    assert await writer.submit_all(send("c")) == ["c"]
+    assert {"b", "c"} <= set(writer.stored())
+
+
+async def fill_up(writer: Writer) -> None:
+    """From now on the file cannot grow."""
+    await writer.pragma(f"max_page_count = {await writer.pragma('page_count')}")
+
+
+async def make_room(writer: Writer) -> None:
+    await writer.pragma("max_page_count = 1000000")
+
+
+async def test_on_a_full_disk_what_must_be_kept_waits_and_the_rest_is_refused(writer: Writer) -> None:
+    await fill_up(writer)
+    kept = writer.commits.submit(send("kept", LARGEST), keep=True)
+    refused = writer.commits.submit(send("refused", LARGEST))
+    with pytest.raises(StorageFull) as raised:
+        await refused
+    assert raised.value.hint is not None
+    assert not kept.done()
+    assert writer.stored() == []
+    await make_room(writer)
+    with anyio.fail_after(2):
+        assert await kept == "kept"
+        assert await writer.submit_all(send("next")) == ["next"]
+    assert writer.stored() == ["kept", "next"]
+
+
+async def test_what_is_kept_over_a_full_disk_is_stored_in_its_order(writer: Writer) -> None:
+    await fill_up(writer)
+    kept = [writer.commits.submit(send(f"e{number}", LARGEST), keep=True) for number in range(3)]
+    (refused,) = await writer.submit_all(send("refused", LARGEST))
+    assert isinstance(refused, StorageFull)
+    late = writer.commits.submit(send("late"), keep=True)
+    await make_room(writer)
+    with anyio.fail_after(2):
+        await asyncio.gather(*kept, late)
+    assert writer.stored() == ["e0", "e1", "e2", "late"]
+
+
+async def test_stopping_on_a_full_disk_does_not_wait_for_room(writer: Writer) -> None:
+    await fill_up(writer)
+    kept = writer.commits.submit(send("kept", LARGEST), keep=True)
+    await writer.submit_all(send("refused", LARGEST))
+    with anyio.fail_after(2):
+        await writer.commits.stop()
+    assert isinstance(kept.exception(), StorageFull)
+
+
+async def test_while_somebody_else_holds_the_file_what_must_be_kept_waits_and_the_rest_is_busy(writer: Writer) -> None:
+    other = sqlite3.connect(writer.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    kept = writer.commits.submit(send("kept"), keep=True)
+    refused = writer.commits.submit(send("refused"))
+    with pytest.raises(StoreBusy):
+        await refused
+    assert not kept.done()
+    other.execute("ROLLBACK")
+    other.close()
+    with anyio.fail_after(2):
+        assert await kept == "kept"
+    assert writer.stored() == ["kept"]
+
+
+async def test_stopping_commits_what_is_left_and_takes_no_more(writer: Writer) -> None:
+    left = [writer.commits.submit(send(f"e{number}")) for number in range(3)]
+    await writer.commits.stop()
+    assert [future.result() for future in left] == ["e0", "e1", "e2"]
+    with pytest.raises(StoreError, match="closed"):
+        await writer.commits.submit(send("late"))
+    await writer.commits.stop()
+    assert writer.stored() == ["e0", "e1", "e2"]
+
+
+async def test_the_shape_of_aiosqlite_that_the_connection_relies_on_is_there(writer: Writer) -> None:
+    connection = writer.connection
+    assert isinstance(connection._conn, sqlite3.Connection)
+    assert isinstance(connection._thread, threading.Thread)
+    assert connection._thread.daemon
+    assert list(signature(connection._execute).parameters)[:2] == ["fn", "args"]
+    assert asyncio.iscoroutinefunction(connection._execute)
+    assert await on_thread(connection, lambda raw: (raw, threading.current_thread())) == (
+        connection._conn,
+        connection._thread,
+    )
+
+
+async def test_the_thread_of_a_connection_ends_with_it(writer: Writer) -> None:
+    connection = await open_thread(partial(sqlite3.connect, ":memory:", check_same_thread=False))
+    thread = connection._thread
+    await connection.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+async def test_a_connection_that_cannot_be_opened_leaves_no_thread() -> None:
+    def failing() -> sqlite3.Connection:
+        raise StoreError("no")
+
+    before = set(threading.enumerate())
+    with pytest.raises(StoreError):
+        await open_thread(failing)
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize(
+    "write", ["complete", "save_steps", "try_again", "finish", "charge_crash", "invoke", "signal", "enqueue"]
+)
+async def test_only_what_workers_report_is_kept_over_a_full_disk(
+    bench: Bench, write: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_AFTER", 0.01)
+    store, run, now = bench.store, await bench.running(), bench.clock.now()
+    assert isinstance(store, SqliteStore)
+    failure = boom("x" * 1_000_000)
+    writes: dict[str, Callable[[], Any]] = {
+        "complete": lambda: bench.complete(run, LARGEST),
+        "save_steps": lambda: store.save_steps([bench.step(run, "a", LARGEST)]),
+        "try_again": lambda: store.try_again(run.id, run.token, failure, now, WORKER, charged=True),
+        "finish": lambda: store.finish(run.id, run.token, "dead", failure, WORKER, charged=True),
+        "charge_crash": lambda: store.charge_crash(run.id, run.token, failure, 3, WORKER),
+        "invoke": lambda: store.invoke(run.id, run.token, "call", bench.new(payload=LARGEST)),
+        "signal": lambda: store.signal("go", LARGEST),
+        "enqueue": lambda: store.enqueue([bench.new(payload=LARGEST)]),
+    }
+
+    async def pages(text: str) -> int:
+        connection = store._connection
+        assert connection is not None
+        return int(await on_thread(connection, lambda raw: raw.execute(f"PRAGMA {text}").fetchone()[0]))
+
+    await pages(f"max_page_count = {await pages('page_count')}")
+    writing = asyncio.ensure_future(writes[write]())
+    probe = store.enqueue([bench.new(payload=LARGEST)])
+    with pytest.raises(StorageFull):
+        await probe
+    if write in ("signal", "enqueue"):
+        with pytest.raises(StorageFull):
+            await writing
+        return
+    assert not writing.done()
+    await pages("max_page_count = 1000000")
+    with anyio.fail_after(2):
+        await writing
+    assert await bench.show(run.id)

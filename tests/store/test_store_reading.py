@@ -1,0 +1,180 @@
+"""Conformance: what people and programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bench import LARGE, Bench
+
+from tako_lite.errors import BadInput, NotFound
+from tako_lite.states import RUN_STATES, RunState
+from tako_lite.store.base import GroupCounts, RunFilter
+from tako_lite.store.sqlite.store import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_unknown_run_is_none(bench: Bench) -> None:
+    await bench.add()
+    assert await bench.store.get("nobody") is None
+
+
+async def test_what_was_acknowledged_is_read_at_once(bench: Bench) -> None:
+    for _ in range(20):
+        assert await bench.state(await bench.add()) == "pending"
+
+
+async def test_an_ending_of_an_id_finds_its_run(bench: Bench) -> None:
+    ids = [await bench.add() for _ in range(3)]
+    assert await bench.store.resolve_ending(ids[1][-12:]) == ids[1]
+    assert await bench.store.resolve_ending(ids[1][-12:].upper()) == ids[1]
+    assert await bench.store.resolve_ending(ids[1]) == ids[1]
+
+
+async def test_an_ending_that_is_too_short_is_refused(bench: Bench) -> None:
+    id = await bench.add()
+    with pytest.raises(BadInput, match="too short"):
+        await bench.store.resolve_ending(id[-3:])
+
+
+async def test_an_ending_of_two_runs_is_refused(bench: Bench) -> None:
+    for first in "ab":
+        await bench.add(id=f"{first}0000000-0000-7000-8000-00000000beef")
+    with pytest.raises(BadInput, match="more than one"):
+        await bench.store.resolve_ending("beef")
+
+
+@pytest.mark.parametrize("ending", ["dddd", "%%%%", "____", "'; DROP TABLE runs; --", "\x00" * 4])
+async def test_an_ending_of_no_run_is_not_found(bench: Bench, ending: str) -> None:
+    await bench.add(id="00000000-0000-7000-8000-00000000beef")
+    with pytest.raises(NotFound) as raised:
+        await bench.store.resolve_ending(ending)
+    assert raised.value.type == "unknown_run"
+
+
+async def test_the_newest_runs_are_listed_first(bench: Bench) -> None:
+    ids = [await bench.add() for _ in range(5)]
+    assert [run.id for run in await bench.store.list_runs(RunFilter(), 3)] == ids[:1:-1]
+    assert [run.id for run in await bench.store.list_runs(RunFilter(), None)] == ids[::-1]
+    assert await bench.store.ids(RunFilter()) == ids
+
+
+async def test_a_list_of_no_runs_is_empty(bench: Bench) -> None:
+    await bench.add()
+    assert await bench.store.list_runs(RunFilter(), 0) == []
+
+
+async def test_listed_runs_come_without_their_steps(bench: Bench) -> None:
+    run = await bench.running()
+    await bench.store.save_steps([bench.step(run, "a")])
+    (listed,) = await bench.store.list_runs(RunFilter(), 10)
+    assert (listed.id, listed.steps, listed.waits) == (run.id, None, ())
+
+
+@pytest.mark.parametrize("state", RUN_STATES)
+async def test_runs_are_listed_by_state(bench: Bench, state: RunState) -> None:
+    ids = {each: await bench.in_state(each) for each in RUN_STATES}
+    assert await bench.store.ids(RunFilter(states=(state,))) == [ids[state]]
+    assert [run.state for run in await bench.store.list_runs(RunFilter(states=(state,)), None)] == [state]
+
+
+async def test_conditions_of_a_filter_hold_together(bench: Bench) -> None:
+    await bench.add(workflow="leave", group="g")
+    await bench.add(workflow="greet", group="h")
+    bench.clock.move(1_000)
+    wanted = await bench.add(workflow="greet", group="g")
+    dead = await bench.ended("dead", workflow="greet", group="other")
+    since = bench.clock.now()
+    assert await bench.store.ids(RunFilter(workflow="greet", group="g")) == [wanted]
+    assert await bench.store.ids(RunFilter(since=since)) == [wanted, dead.id]
+    assert await bench.store.ids(RunFilter(states=("dead", "pending"), since=since, workflow="greet")) == [wanted, dead.id]
+    assert await bench.store.ids(RunFilter(workflow="nothing")) == []
+
+
+async def test_runs_are_counted_by_group(bench: Bench) -> None:
+    oldest = bench.clock.now() - 500
+    await bench.add(group="g", run_at=oldest)
+    await bench.add(group="g")
+    await bench.add(group="g", run_at=bench.clock.now() + 1_000)
+    for state in ("running", "waiting", "dead", "succeeded", "succeeded", "cancelled"):
+        make = {"running": bench.running, "waiting": bench.waiting}.get(state)
+        group = f"{state}-only"
+        await (make(group=group) if make else bench.ended(state, group=group))
+    counts = await bench.store.counts()
+    assert counts["g"] == GroupCounts(3, 0, 0, 0, oldest, 0, 0)
+    assert counts["running-only"] == GroupCounts(0, 0, 1, 0, None, 0, 0)
+    assert counts["waiting-only"] == GroupCounts(0, 1, 0, 0, None, 0, 0)
+    assert counts["dead-only"] == GroupCounts(0, 0, 0, 1, None, 0, 1)
+    assert counts["succeeded-only"] == GroupCounts(0, 0, 0, 0, None, 2, 0)
+    assert "cancelled-only" not in counts
+
+
+async def test_rates_are_those_of_the_last_minute(bench: Bench) -> None:
+    await bench.ended("succeeded", group="g")
+    await bench.ended("dead", group="g")
+    bench.clock.move(60_000)
+    assert (await bench.store.counts())["g"] == GroupCounts(0, 0, 0, 1, None, 1, 1)
+    bench.clock.move(1)
+    assert (await bench.store.counts())["g"] == GroupCounts(0, 0, 0, 1, None, 0, 0)
+
+
+async def test_an_empty_queue_counts_nothing(bench: Bench) -> None:
+    assert await bench.store.counts() == {}
+    assert (await bench.store.stats())["pruned"] == {}
+    assert await bench.store.groups_with_work() == (set(), set())
+
+
+async def test_groups_with_due_runs_are_told_with_their_suspects(bench: Bench) -> None:
+    await bench.add(group="ready")
+    await bench.add(group="later", run_at=bench.clock.now() + 1)
+    suspect = await bench.running(group="suspects")
+    await bench.store.give_back([(suspect.id, suspect.token)], "suspect")
+    await bench.waiting(group="waiting")
+    ready, suspects = await bench.store.groups_with_work()
+    assert "ready" in ready
+    assert not {"later", "waiting"} & ready
+    assert suspects == {"suspects"}
+
+
+async def test_the_size_of_what_is_stored_is_told(bench: Bench) -> None:
+    before = (await bench.store.stats())["file_bytes"]
+    await bench.add(payload='"' + "x" * 200_000 + '"')
+    assert (await bench.store.stats())["file_bytes"] >= before + 150_000
+
+
+async def test_the_runs_that_are_to_start_before_one_are_counted(bench: Bench) -> None:
+    now = bench.clock.now()
+    last = await bench.add(run_at=now)
+    for ahead in ({"run_at": now - 10}, {"run_at": now, "priority": 5}):
+        await bench.add(**ahead)
+    for other in ({"group": "media", "run_at": now - 10}, {"run_at": now + 10}, {"priority": -1}):
+        await bench.add(**other)
+    assert await bench.store.ahead(await bench.show(last)) == 2
+
+
+async def test_runs_that_may_not_start_are_not_ahead(bench: Bench) -> None:
+    suspect = await bench.running(group="g")
+    await bench.store.give_back([(suspect.id, suspect.token)], "suspect")
+    assert await bench.store.ahead(await bench.show(await bench.add(group="g"))) == 0
+
+
+async def test_a_backup_is_a_queue_of_its_own(bench: Bench, tmp_path: Path) -> None:
+    id = await bench.add(payload=LARGE)
+    copy = tmp_path / "backup.db"
+    assert await bench.store.backup(copy) == copy.stat().st_size
+    assert copy.stat().st_mode & 0o777 == 0o600
+    await bench.store.cancel([id])
+    restored = SqliteStore(copy, "disk", bench.clock, "lax", "boot-2", bench.told.append)
+    await restored.start()
+    (run,) = (await restored.claim("default", 5)).runs
+    await restored.stop()
+    assert (run.id, run.payload) == (id, LARGE)
+
+
+async def test_a_backup_takes_no_file_that_is_there(bench: Bench, tmp_path: Path) -> None:
+    copy = tmp_path / "backup.db"
+    copy.write_text("mine")
+    with pytest.raises(BadInput):
+        await bench.store.backup(copy)
+    assert copy.read_text() == "mine"

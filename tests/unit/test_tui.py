@@ -1,0 +1,266 @@
+"""Snapshots rendered to text, at the widths of a split window, a terminal and a wide screen."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from tako_lite.tui.run import run_view
+from tako_lite.tui.status import status_lines, status_view
+from tako_lite.tui.tables import config_view, runs_table, schedules_table, workflows_table
+from tako_lite.tui.text import span, when
+
+NOW = 1_900_000_000_000
+WIDTHS = (40, 80, 200)
+HOSTILE = "\x1b[2J\x9b31m[bold red]x[/] :boom: \x07\x00" + "名" * 60 + "\nsecond line"
+ID = "019aa000-0000-7000-8000-0000deadbeef"
+LONG_AGO = "2030-03-17T17:43:20.000Z"
+
+
+def rendered(renderable: RenderableType, width: int, *, terminal: bool = False) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, markup=False, highlight=False, emoji=False, force_terminal=terminal)
+    console.print(renderable)
+    return out.getvalue()
+
+
+def group(name: str = "media", **changes: Any) -> dict[str, Any]:
+    workers = [
+        {"pid": 11, "state": "busy", "running": [ID], "rss_bytes": 1000},
+        {"pid": 12, "state": "exited", "running": [], "rss_bytes": 0},
+    ]
+    shape = {
+        "name": name,
+        "state": "active",
+        "workers": workers,
+        "min_workers": 1,
+        "max_workers": 4,
+        "concurrency": 8,
+        "busy": 3,
+        "pending": 1234,
+        "waiting": 5,
+        "dead": 7,
+        "oldest_wait_s": 190.5,
+        "last_error": None,
+        "done_a_minute": 60,
+        "failed_a_minute": 2,
+    }
+    return {**shape, **changes}
+
+
+def snapshot(*groups: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    daemon = {"pid": 4242, "zygote_pid": 4243, "server": "lax", "version": "0.1.0", "uptime_s": 7300.0}
+    shape = {"daemon": daemon, "groups": list(groups), "warnings": [], "queue": {"file_bytes": 4_000_000, "pruned": {}}}
+    return {**shape, **changes}
+
+
+def run(**changes: Any) -> dict[str, Any]:
+    shape = {
+        "id": ID,
+        "workflow": "resize",
+        "group": "media",
+        "state": "succeeded",
+        "attempts": 1,
+        "max_attempts": 3,
+        "crashes": 0,
+        "priority": 0,
+        "payload": {"key": "cat.png"},
+        "result": {"thumb": "t/cat.png"},
+        "error": None,
+        "unique_key": None,
+        "parent": None,
+        "created_at": "2030-03-17T17:40:20.000Z",
+        "run_at": "2030-03-17T17:40:20.000Z",
+        "started_at": "2030-03-17T17:41:20.000Z",
+        "finished_at": "2030-03-17T17:42:20.000Z",
+        "server": "lax",
+        "worker_pid": 77,
+        "progress": 0.5,
+        "progress_note": "half of it",
+        "cancel_requested": False,
+        "steps": [
+            {
+                "name": "download",
+                "state": "succeeded",
+                "result": "cat.png",
+                "attempts": 2,
+                "started_at": "2030-03-17T17:41:20.000Z",
+                "finished_at": "2030-03-17T17:41:20.250Z",
+                "error": None,
+            }
+        ],
+        "waits": [],
+    }
+    return {**shape, **changes}
+
+
+def hostile_renderables(width: int) -> list[RenderableType]:
+    error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE, "reason": HOSTILE}
+    bad_step = {**run()["steps"][0], "name": HOSTILE, "state": "failed", "error": error}
+    bad_wait = {"name": HOSTILE, "kind": "signal", "key": HOSTILE, "wake_at": LONG_AGO}
+    bad_run = run(workflow=HOSTILE, group=HOSTILE, state="dead", payload={HOSTILE: HOSTILE}, error=error, unique_key=HOSTILE,
+                  steps=[bad_step], waits=[bad_wait], progress_note=HOSTILE)  # fmt: skip
+    bad_group = group(HOSTILE, state="unhealthy", last_error=HOSTILE)
+    about = {"file": HOSTILE, "name": HOSTILE, "server": HOSTILE, "queue": {"path": HOSTILE, "durability": "disk"}}
+    setting = {"value": {HOSTILE: HOSTILE}, "source": HOSTILE}
+    schedule = {"workflow": HOSTILE, "cron": HOSTILE, "timezone": HOSTILE, "next_at": None, "last_at": LONG_AGO, "paused": True}
+    workflow = {"name": HOSTILE, "group": HOSTILE, "file": HOSTILE, "line": 3, "schedule": HOSTILE, "retries": 2}
+    return [
+        status_view(snapshot(bad_group, group(), warnings=[HOSTILE]), width),
+        run_view(bad_run, NOW),
+        runs_table([bad_run, run()], NOW),
+        schedules_table([schedule], NOW),
+        workflows_table([workflow]),
+        config_view(about, {HOSTILE: {"env": setting}}),
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_from_users_reaches_a_terminal_raw_or_runs_over_its_edge(width: int) -> None:
+    for renderable in hostile_renderables(width):
+        text = rendered(renderable, width)
+        assert not {"\x1b", "\x9b", "\x07", "\x00"} & set(text)
+        assert "\\x1b" in text
+        assert max(cell_len(line) for line in text.splitlines()) <= width
+
+
+def test_markup_and_emoji_codes_of_users_are_shown_as_they_are() -> None:
+    text = rendered(run_view(run(payload={"note": "[bold]x[/] :boom:"}), NOW), 80)
+
+    assert "[bold]x[/] :boom:" in text
+
+
+def test_on_a_terminal_the_only_escapes_are_our_own_colours() -> None:
+    for renderable in hostile_renderables(80):
+        text = rendered(renderable, 80, terminal=True)
+        assert "\x1b[2J" not in text
+        assert "\x9b" not in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_status_shows_name_state_workers_and_pending_at_every_width(width: int) -> None:
+    text = rendered(status_view(snapshot(group(state="paused")), width), width)
+
+    assert all(word in text for word in ("media", "paused", "1/4", "1,234"))
+    assert "daemon 4242 on lax" in text
+
+
+def test_a_wide_status_shows_every_column() -> None:
+    text = rendered(status_view(snapshot(group(last_error="ImportError: no module\nmore")), 200), 200)
+    header, row = text.splitlines()[:2]
+
+    titles = "group state workers busy pending waiting oldest done/min failed/min dead last error"
+    assert " ".join(header.split()) == titles
+    assert " ".join(row.split()) == "media active 1/4 3/8 1,234 5 3m 60 2 7 ImportError: no module"
+    assert "more" not in text
+
+
+def test_a_narrow_status_puts_the_last_error_below_the_table() -> None:
+    text = rendered(status_view(snapshot(group(last_error="ImportError: nope")), 80), 80)
+
+    assert "media: ImportError: nope" in text
+
+
+def test_status_says_that_no_daemon_is_running_and_shows_warnings() -> None:
+    text = rendered(status_view(snapshot(group(), daemon=None, warnings=["the group medai is used by nobody"]), 80), 80)
+
+    assert "no daemon is running" in text
+    assert "warning: the group medai" in text
+
+
+def test_a_group_at_zero_workers_shows_no_slots() -> None:
+    text = rendered(status_view(snapshot(group(state="zero", workers=[], busy=0)), 200), 200)
+
+    assert "0/4" in text
+    assert "0/0" not in text
+
+
+def test_status_lines_are_one_plain_line_for_each_group() -> None:
+    lines = status_lines(snapshot(group(), group("email", last_error="boom\nmore")), NOW)
+
+    assert len(lines) == 2
+    assert lines[0].startswith("2030-03-17T17:46:40.000Z media active workers=1/4 busy=3/8 pending=1234")
+    assert lines[1].endswith("error=boom")
+
+
+def test_a_run_shows_its_steps_payload_and_result() -> None:
+    text = rendered(run_view(run(), NOW), 80)
+
+    assert ID in text
+    assert "1 of 3" in text
+    assert "50% half of it" in text
+    assert '"key": "cat.png"' in text
+    assert '"thumb": "t/cat.png"' in text
+    assert "download" in text
+    assert "250ms" in text
+
+
+def test_a_dead_run_shows_its_error_reason_and_traceback_and_no_result() -> None:
+    error = {"type": "ValueError", "message": "no cat", "traceback": "Traceback: here", "reason": "crashed"}
+    text = rendered(run_view(run(state="dead", result=None, error=error), NOW), 80)
+
+    assert "ValueError (crashed): no cat" in text
+    assert "Traceback: here" in text
+    assert "result" not in text
+
+
+def test_a_waiting_run_shows_what_it_waits_for() -> None:
+    waits = [{"name": "ok", "kind": "signal", "key": "approval:7", "wake_at": "2030-03-17T18:46:40.000Z"}]
+    text = rendered(run_view(run(state="waiting", result=None, waits=waits), NOW), 80)
+
+    assert "signal approval:7, until in 1h" in text
+
+
+def test_a_huge_payload_is_cut_in_the_view() -> None:
+    text = rendered(run_view(run(payload="x" * 100_000), NOW), 80)
+
+    assert "--json has all of it" in text
+    assert len(text) < 10_000
+
+
+def test_runs_show_the_last_eight_characters_of_their_ids() -> None:
+    text = rendered(runs_table([run()], NOW), 80)
+
+    assert "deadbeef" in text
+    assert ID not in text
+
+
+@pytest.mark.parametrize("empty", [runs_table([], NOW), schedules_table([], NOW), workflows_table([])])
+def test_empty_lists_say_so(empty: RenderableType) -> None:
+    assert rendered(empty, 80).startswith("no ")
+
+
+def test_the_configuration_shows_each_value_with_its_source() -> None:
+    about = {"file": "tako.toml", "name": "shop", "server": "lax", "queue": {"path": "q.db", "durability": "disk"}}
+    groups = {"media": {"workers": {"value": 4, "source": "[servers.lax.workflows.media]"}}}
+    text = rendered(config_view(about, groups), 80)
+
+    assert "q.db (durability disk)" in text
+    assert "workers" in text
+    assert "[servers.lax.workflows.media]" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, ""), (0, "0s"), (-5, "0s"), (59.9, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (86_400 * 400, "400d")],
+)
+def test_a_span_is_cut_to_its_largest_unit(seconds: float | None, text: str) -> None:
+    assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (None, ""),
+        ("2030-03-17T17:43:20.000Z", "3m ago"),
+        ("2030-03-17T17:46:40.000Z", "0s ago"),
+        ("2030-03-17T19:46:40.000Z", "in 2h"),
+        ("9999-12-31T23:59:59.999Z", "in 2910906d"),
+    ],
+)
+def test_times_are_told_as_seen_from_now(moment: str | None, text: str) -> None:
+    assert when(moment, NOW) == text

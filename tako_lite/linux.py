@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -58,6 +59,17 @@ def session_members(session: int) -> list[Process]:
     names = os.listdir("/proc")  # noqa: PTH208 -- a Path for each process would cost more than the read
     found = (read_process(int(name)) for name in names if name.isdigit())
     return [process for process in found if process and process.session == session and process.state not in "ZX"]
+
+
+def collect_dead(session: int) -> None:
+    """Collect the dead of a session that were left to us, the subreaper; its leader is somebody else's business."""
+    if not ON_LINUX:
+        return
+    for name in os.listdir("/proc"):  # noqa: PTH208 -- as above
+        process = read_process(int(name)) if name.isdigit() else None
+        if process and process.session == session != process.pid and process.state == "Z":
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process.pid, os.WNOHANG)
 
 
 def kill_session(session: int, *, limit: float = 5.0) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
 import json
 import logging
@@ -163,8 +165,9 @@ class Step(_Facts):
         """Call `fn(*args)` once and for all: its value is stored, and later attempts get it without a call.
 
         The value is JSON; what comes back is what JSON makes of it (a tuple is a list), also the first time. A plain function
-        runs in a thread. With `retries` a failing body is tried again after `backoff`. Raises StepError for a name that was
-        used before in this attempt, NotJson and TooLarge for a value that cannot be stored.
+        runs in a thread; nothing can stop it, so its `timeout` shows when it is back. With `retries` a failing body is tried
+        again after `backoff`. Raises StepError for a name that was used before in this attempt, NotJson and TooLarge for a
+        value that cannot be stored.
         """
         caller = _on_loop if inspect.iscoroutinefunction(fn) else _in_thread
         body: Callable[[], Any] = fn if not args else (lambda: fn(*args))  # type: ignore[call-arg]
@@ -375,7 +378,17 @@ def _on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
 
 
 async def _in_thread(body: Callable[[], Any]) -> Any:
-    value = await asyncio.to_thread(body)
+    """Call a plain function in a thread. Nothing can stop one: who is cancelled here leaves when the function is back."""
+    context = contextvars.copy_context()
+    call = asyncio.get_running_loop().run_in_executor(None, context.run, body)
+    try:
+        value = await asyncio.shield(call)
+    except asyncio.CancelledError:
+        while not call.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([call])
+        call.exception()  # heard, and of no use
+        raise
     return await value if inspect.isawaitable(value) else value
 
 

@@ -106,7 +106,6 @@ class Workflow(Generic[P, R_co]):
         """Store a run of this workflow and return once it is safe; options are those of `Client.enqueue`."""
         # Imported here because a worker that enqueues nothing should not pay for the client at its start.
         from tako_lite.client import default_client
-
         from tako_lite.typed import plain
 
         return default_client().enqueue(self.name, plain(payload), **options)
@@ -121,7 +120,6 @@ class Workflow(Generic[P, R_co]):
         """The same from asyncio code."""
         # Imported here for the same reason as in `enqueue`.
         from tako_lite.client import default_async_client
-
         from tako_lite.typed import plain
 
         return await default_async_client().enqueue(self.name, plain(payload), **options)

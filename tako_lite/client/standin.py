@@ -131,7 +131,7 @@ def _group(config: Config, name: str, counts: GroupCounts, wish: GroupWish | Non
         "state": "paused" if wish and wish.paused else "zero",
         "workers": [],
         "min_workers": settings.workers if scale is None else scale,
-        "max_workers": settings.max_workers if scale is None else max(scale, 1),
+        "max_workers": max(settings.max_workers, scale or 0),
         "concurrency": settings.concurrency,
         "busy": counts.running,
         "pending": counts.pending,

@@ -92,6 +92,11 @@ class Dispatcher:
         """Whether due runs may wait for a group."""
         return group in self._due[None] or group in self._due["suspect"]
 
+    def expects_work(self, group: Group, *, solo: bool) -> bool:
+        """Whether a free slot of a group is about to be filled: runs are being claimed, or will be."""
+        hold: Hold | None = "suspect" if solo else None
+        return self._asked.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
+
     async def stop(self) -> None:
         """Push nothing more, and wait for the claims that are under way to be given back."""
         self._stopping = True
@@ -181,6 +186,8 @@ class Dispatcher:
 
     def _take(self, post: Post, run: Claimed, timeout: float | None) -> None:
         running = Running(run, self._loop.time())
+        if not post.running:
+            post.last_heard = running.since  # an idle worker has no heartbeat
         post.running[run.id] = running
         if timeout is not None:
             running.timers.append(self._loop.call_later(timeout + GRACE, self.blame, post, run.id, "timeout"))

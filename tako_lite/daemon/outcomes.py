@@ -45,20 +45,20 @@ class Outcomes:
         }
 
     def read(self, post: Post, items: list[Item]) -> None:
-        """Take up all items of a frame; those of one kind share one call of the store."""
+        """Take up all items of a frame; those of one kind share one call of the store.
+
+        Steps come first: once the end of its run is stored, a step would be refused.
+        """
         done: list[Completed] = []
-        steps: list[SavedStep] = []
-        numbers: list[int] = []
         dispatcher = self._dispatcher
+        if steps := [item for item in items if item[0] == "step"]:
+            self._save(post, steps)
         for item in items:
             kind = item[0]
             if kind == "ok":
                 running = dispatcher.free(post, item[1])
                 if running is not None:
                     done.append(self._completed(post, running.claimed, item[3]))
-            elif kind == "step":
-                numbers.append(item[1])
-                steps.append(SavedStep._make([*item[2:], self._clock.now()]))
             elif kind in self._requests:
                 self._request(post, item)
             elif kind == "progress":
@@ -67,12 +67,10 @@ class Outcomes:
                 running = dispatcher.free(post, item[1])
                 if running is not None:
                     self._ends[kind](post, running, item)
-            else:
+            elif kind != "step":
                 raise ProtocolError(f"no item is called {kind!r}")
         if done:
             dispatcher.watch(self._store.complete(done), "store results")
-        if steps:
-            self._save(post, numbers, steps)
         dispatcher.settled(post)
 
     def _completed(self, post: Post, run: Claimed, result: str) -> Completed:
@@ -134,7 +132,11 @@ class Outcomes:
 
     # Requests that are answered
 
-    def _save(self, post: Post, numbers: list[int], steps: list[SavedStep]) -> None:
+    def _save(self, post: Post, items: list[Item]) -> None:
+        now = self._clock.now()
+        numbers = [item[1] for item in items]
+        steps = [SavedStep._make([*item[2:], now]) for item in items]
+
         def answer(finished: asyncio.Future[Any]) -> None:
             if finished.cancelled():
                 return

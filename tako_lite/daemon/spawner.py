@@ -21,6 +21,8 @@ from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group, Worker
 
 ENTRY: Final = "tako_lite.worker.main:main"
+SLOWEST_BEAT: Final = 2.0
+"""The most seconds between two heartbeats of a busy worker."""
 _PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
 _PASSED_FAMILIES: Final = ("LC_", "PYTHON")
 
@@ -68,6 +70,7 @@ class Spawner:
                 "package": str(self.package),
                 "modules": catalog.modules(settings.name) if catalog is not None else [],
                 "slots": worker.slots,
+                "beat": min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
             },
         }
         server = self._servers.get(settings.python, environment)
@@ -112,6 +115,10 @@ class Spawner:
             self._health.wake()
             self._tell(group)
         self._dispatcher.look_at(group.name)
+
+    def expects_work(self, group: Group, *, solo: bool) -> bool:
+        """Whether a free slot of a group is about to be filled."""
+        return self._dispatcher.expects_work(group, solo=solo)
 
     async def proven(self, group: Group, timeout: float) -> None:
         """Wait until a group that never got ready has done so, or has failed."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tako_lite.linux import kill_session, read_process, resident_bytes
+from tako_lite.linux import collect_dead, kill_session, read_process, resident_bytes
 from tako_lite.processes.forkserver import ForkServer
 
 
@@ -154,7 +154,7 @@ class Child:
         """Kill what is left of its session, confirm that it is gone, collect the status and give up the descriptors."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._guard)
-        await loop.run_in_executor(None, kill_session, self.pid)
+        await loop.run_in_executor(None, _end_session, self.pid)
         code = await self._server.reap(self.pid)
         if code is None:
             code = _collect(self.pid)
@@ -164,6 +164,11 @@ class Child:
             self._pidfd = None
         self._records.forget(self.pid)
         return Exit(code)
+
+
+def _end_session(session: int) -> None:
+    kill_session(session)
+    collect_dead(session)
 
 
 def _collect(pid: int) -> int | None:

@@ -19,6 +19,8 @@ from tako_lite.states import GroupState, WorkerState
 
 RESTART: Final = Backoff(base=0.2, max=30)
 UNHEALTHY_AFTER: Final = 5
+LOOK_AGAIN: Final = 0.05
+"""Seconds until a worker that was about to be pushed work, when it should have idled out, is looked at again."""
 SETTLED_AFTER: Final = 1.0
 """A worker that ends by itself without work sooner than so many seconds after its hello did not start either."""
 
@@ -56,6 +58,7 @@ class Owner(Protocol):
     def ask_to_stop(self, worker: Worker) -> None: ...
     def worker_gone(self, worker: Worker, exit: Exit) -> None: ...
     def group_changed(self, group: Group) -> None: ...
+    def expects_work(self, group: Group, *, solo: bool) -> bool: ...
 
 
 class Group:
@@ -113,12 +116,11 @@ class Group:
         """Due work waits and no free slot can take it: grow, if there is room and nobody is on the way."""
         if self._stopping or self.paused:
             return
-        self._wanted.add(solo)
         if self._retry is not None:
+            self._wanted.add(solo)
             return
         alike = [worker for worker in self.workers if worker.solo == solo and worker.state != "draining"]
         if len(alike) < self.max_workers and not any(worker.state == "starting" for worker in alike):
-            self._wanted.discard(solo)
             self._spawn(solo)
 
     def ready(self, worker: Worker) -> None:
@@ -229,14 +231,12 @@ class Group:
         return [worker for worker in self.workers if not worker.solo and worker.state != "draining"]
 
     def _fill(self) -> None:
-        """Bring the pool up to its always-on size, and serve what was asked for meanwhile."""
+        """Bring the pool up to its always-on size."""
         if self._stopping or self._retry is not None:
             return
         missing = self.min_workers - len(self._pool())
         for _ in range(missing):
             self._spawn(solo=False)
-        for solo in list(self._wanted):
-            self.demand(solo=solo)
 
     def _spawn(self, solo: bool) -> None:
         worker = Worker(self, 1 if solo else self.settings.concurrency, solo)
@@ -301,8 +301,12 @@ class Group:
             self._retry = self._loop.call_later(float(pause), self._try_again)
 
     def _try_again(self) -> None:
+        """The pause is over: bring up what is missing, and what was asked for meanwhile."""
         self._retry = None
         self._fill()
+        wanted, self._wanted = self._wanted, set()
+        for solo in wanted:
+            self.demand(solo=solo)
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:
@@ -331,6 +335,8 @@ class Group:
             if worker.state != "idle" or (not worker.solo and spare <= 0):
                 continue
             left = worker.idle_since + (0 if worker.solo else self.settings.idle_timeout) - now
+            if left <= 0 and self._owner.expects_work(self, solo=worker.solo):
+                left = LOOK_AGAIN
             if left <= 0:
                 spare -= not worker.solo
                 self.retire(worker)

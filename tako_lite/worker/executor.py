@@ -31,6 +31,8 @@ from tako_lite.worker.run import ActiveRun, StoredStep, current_run
 
 MAX_TRACEBACK: Final = 16_384
 MAX_MESSAGE: Final = 4_096
+STEP_THREADS: Final = 32
+"""Threads for plain functions in steps, at the least: one for each slot, and more where steps run side by side."""
 
 Report = tuple[list[Any], int]
 """An item for the daemon, and how many characters of values it carries."""
@@ -51,6 +53,7 @@ class Executor:
         self._draining = False
         self._on_empty: Callable[[], None] | None = None
         self._loop.set_task_factory(cast("Any", _adopt))
+        self._loop.set_default_executor(ThreadPoolExecutor(max(slots, STEP_THREADS), thread_name_prefix="step"))
 
     def add_steps(self, run_id: str, steps: list[Any]) -> None:
         """Stored steps of a run that is about to come: too much for its own frame."""
@@ -90,9 +93,9 @@ class Executor:
         timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
         async with self._slots:
             item, size = await self._outcome(run, module)
+            await run.close()
         if timer is not None:
             timer.cancel()
-        run.close()
         self._on_end(run.run_id)
         del self.runs[run.run_id]
         if item:
@@ -124,6 +127,7 @@ class Executor:
         if handler.is_async:
             step: Step | BlockingStep = Step(run)
             return await handler.function(*(payload, step)[: handler.parameters])
+        run.task = None  # its thread cannot be cancelled, and must not be left behind
         step = BlockingStep(run, self._loop)
         context = contextvars.copy_context()
         arguments = (payload, step)[: handler.parameters]
@@ -161,12 +165,12 @@ def _unwound(run: ActiveRun, reason: Unwind) -> Report:
             failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
             return ["fail", *head, failure, True], 0
         case Bailed():
-            return ["bail", *head, reason.reason[:MAX_MESSAGE]], 0
+            return ["bail", *head, _sound(str(reason.reason))[:MAX_MESSAGE]], 0
         case RetryLater():
             return ["later", *head, reason.after], 0
         case Failed():
             error = reason.error
-            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": str(error)}
+            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": _sound(str(error))}
             return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
     return ["given", *head], 0
 

@@ -7,22 +7,20 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from typing import Final
 
 from tako_lite.linux import kill_session
-
-BEAT: Final = 2.0
-"""Seconds between two heartbeats of a busy worker."""
 
 
 class Guard:
     """Watches a socket whose other end only the daemon holds. A thread of its own, so that no handler can stall it.
 
-    A worker with nothing to do is silent and does not wake up: the thread then sleeps until `busy` is called.
+    A worker with nothing to do is silent and does not wake up: the thread then sleeps until `busy` is called. `beat` is
+    how many seconds lie between two heartbeats of a busy one.
     """
 
-    def __init__(self, descriptor: int, is_busy: Callable[[], bool]) -> None:
+    def __init__(self, descriptor: int, beat: float, is_busy: Callable[[], bool]) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        self._beat_every = beat
         self._is_busy = is_busy
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -43,7 +41,7 @@ class Guard:
         watched.register(self._socket, select.POLLIN)
         watched.register(self._wake_read, select.POLLIN)
         while True:
-            events = watched.poll(None if self._asleep else BEAT * 1000)
+            events = watched.poll(None if self._asleep else self._beat_every * 1000)
             for descriptor, _ in events:
                 if descriptor == self._wake_read:
                     os.read(self._wake_read, 4096)
@@ -51,6 +49,7 @@ class Guard:
                     kill_session(os.getpid())
                     os._exit(1)
             if not events and not self._beat():
+                self._asleep = True  # before the last look, so that work which comes meanwhile is seen by one of us
                 self._asleep = not self._is_busy()
 
     def _listen(self) -> bool:

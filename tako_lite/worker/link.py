@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from tako_lite.errors import TakoError, from_json
+from tako_lite.errors import NotJson, TakoError, from_json
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FULL: Final = 4 * 1024 * 1024
@@ -68,7 +68,22 @@ class Link(asyncio.Protocol):
         """Send what has gathered."""
         if self._items and self._transport is not None:
             items, self._items, self._size = self._items, [], 0
-            self._transport.write(encode_frame({"t": "out", "items": items}))
+            try:
+                data = encode_frame({"t": "out", "items": items})
+            except (TypeError, ValueError):
+                data = b"".join(self._encode_alone(item) for item in items)
+            self._transport.write(data)
+
+    def _encode_alone(self, item: list[Any]) -> bytes:
+        """A frame of one item; one that JSON cannot carry is answered with that, and spoils no other."""
+        try:
+            return encode_frame({"t": "out", "items": [item]})
+        except (TypeError, ValueError) as error:
+            future = self._answers.pop(item[1], None) if isinstance(item[1], int) else None
+            if future is None:
+                raise
+            future.set_exception(NotJson(f"what was asked cannot be sent: {error}"))
+            return b""
 
     def say(self, frame: dict[str, Any]) -> None:
         """Send a frame of its own."""

@@ -19,7 +19,7 @@ from tako_lite.worker.output import tag_output
 
 
 def main(task: dict[str, Any], link: int, guard: int) -> None:
-    """Run until the daemon says stop. `task`: root, package, modules, slots."""
+    """Run until the daemon says stop. `task`: root, package, modules, slots, beat."""
     asyncio.run(_Worker(task, link, guard).run())
 
 
@@ -32,7 +32,7 @@ class _Worker:
 
     async def run(self) -> None:
         self._over = asyncio.Event()
-        self._guard = Guard(self._guard_descriptor, lambda: self._executor is None or bool(self._executor.runs))
+        self._guard = Guard(self._guard_descriptor, self._task["beat"], lambda: self._executor is None or bool(self._executor.runs))
         self._guard.start()
         output = tag_output()
         self._link = Link(self._on_frame, self._on_lost)

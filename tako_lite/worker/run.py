@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple
 
+from tako_lite.client.requests import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
 from tako_lite.step import MAX_NAME
-from tako_lite.wire import printable
 from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05
 """Seconds that all step calls in flight must have been waits."""
 NUDGE_AFTER: Final = 0.02
-"""Seconds after which a handler that does not notice is cancelled where it is."""
+"""Seconds after which a handler that did not notice is cancelled where it is."""
+LAST_NUDGE_AFTER: Final = 5.0
+"""Seconds that its `finally` blocks have to wait for something."""
 
+_UNSOUND: Final = re.compile("[\x00\ud800-\udfff]")
 Kind = Literal["run", "sleep", "signal", "child", "retry"]
 current_run: ContextVar[ActiveRun | None] = ContextVar("current_run", default=None)
 
@@ -64,8 +68,8 @@ class ActiveRun:
 
     def begin(self, name: str, *, again: bool = False) -> StoredStep | None:
         self._check()
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or "\x00" in name:
-            raise StepError(f"a step's name is text of 1 to {MAX_NAME} characters, not {printable(repr(name)[:80])}")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or _UNSOUND.search(name):
+            raise StepError(f"a step's name is text of 1 to {MAX_NAME} characters, not {ascii(name)[:80]}")
         if name in self._names and not again:
             raise StepError(
                 f"the step {name!r} ran before in this attempt", hint='put what differs into the name: f"resize-{i}"'
@@ -96,18 +100,19 @@ class ActiveRun:
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
         if self.unwinding is None:
-            self._link.ask("step", self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+            asked = self._link.ask("step", self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+            asked.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> StoredStep:
         return await self._wait(name, self._link.ask("wait", self.run_id, self.token, name, kind, key, wake_at))
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        asked = self._link.ask("invoke", self.run_id, self.token, name, workflow, payload, options, size=len(payload))
-        return await self._wait(name, asked)
+        item = ("invoke", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
+        return await self._wait(name, self._link.ask(*item, size=len(payload)))
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        asked = self._link.ask("enqueue", self.run_id, self.token, name, workflow, payload, options, size=len(payload))
-        stored = self._take(name, await asked)
+        item = ("enqueue", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
+        stored = self._take(name, await self._link.ask(*item, size=len(payload)))
         self._check()
         return stored
 
@@ -115,7 +120,7 @@ class ActiveRun:
         await self._link.command("signal", {"event": event, "payload": json.loads(payload)})
 
     def set_progress(self, fraction: float, note: str | None) -> None:
-        item = ["progress", self.run_id, self.token, fraction, note]
+        item = ["progress", self.run_id, self.token, fraction, None if note is None else _UNSOUND.sub("�", note)]
         self._loop.call_soon_threadsafe(self._link.send, item)
 
     def unwind(self, reason: Unwind) -> None:
@@ -134,17 +139,17 @@ class ActiveRun:
 
     def cancel(self) -> None:
         """Somebody cancelled the run: leave the handler where it is."""
-        self._leave(Cancelled(), nudge=0)
+        self._leave(Cancelled())
 
     def time_out(self) -> None:
         """The attempt took too long."""
-        self._leave(TimedOut(), nudge=0)
+        self._leave(TimedOut())
 
     def drain(self) -> None:
         """Stop at the next step; steps in flight may finish and be stored."""
         self._draining = True
         if self.waits and not self._active:
-            self._leave(Drained(), nudge=None)
+            self._leave(Drained(), nudge=False)
 
     # Parking and unwinding
 
@@ -176,11 +181,12 @@ class ActiveRun:
         if name in self._early:
             self._maybe_park()
             return self._early.pop(name)
-        future: asyncio.Future[StoredStep] = self._loop.create_future()
-        self.waits[name] = future
+        future = self.waits.get(name)
+        if future is None:  # else another task waits for the same signal
+            future = self.waits[name] = self._loop.create_future()
         self._maybe_park()
         try:
-            stored = await future
+            stored = await asyncio.shield(future)
         finally:
             self.waits.pop(name, None)
         if stored.state != "gone":
@@ -192,7 +198,7 @@ class ActiveRun:
         if self._active or not self.waits or self.unwinding is not None:
             return
         if self._draining:
-            self._leave(Drained(), nudge=None)
+            self._leave(Drained(), nudge=False)
         elif self._park is None:
             self._park = self._loop.call_later(PARK_AFTER, self._park_now)
 
@@ -200,34 +206,45 @@ class ActiveRun:
         self._park = None
         if not self._active and self.waits and all(not future.done() for future in self.waits.values()):
             self.parked_on = list(self.waits)
-            self._leave(Parked(), nudge=NUDGE_AFTER)
+            self._leave(Parked())
         else:
             self._maybe_park()
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
 
-    def _leave(self, reason: Unwind, nudge: float | None) -> None:
+    def _leave(self, reason: Unwind, *, nudge: bool = True) -> None:
         if self.unwinding is not None:
             return
         self.unwinding = reason
         for future in list(self.waits.values()):
             if not future.done():
                 future.set_exception(reason)
-        if nudge is not None:
-            self._loop.call_later(nudge, self._nudge)
+                future.exception()  # whoever waited may be gone
+        if nudge and self.task is not None:
+            self._loop.call_later(NUDGE_AFTER, self._nudge, self.task, _place(self.task))
+            self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, self.task, None)
 
-    def _nudge(self) -> None:
-        if self.task is not None and not self.task.done():
-            self.task.cancel()
+    def _nudge(self, task: asyncio.Task[None], place: object) -> None:
+        """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
+        if place is None or _place(task) is place:
+            task.cancel()
 
-    def close(self) -> None:
-        """The handler is left: tasks that it forgot are cancelled, and their errors are nobody's."""
+    async def close(self) -> None:
+        """The handler is left: tasks that it forgot are cancelled, and steps in threads are waited for."""
         if self._park is not None:
             self._park.cancel()
         for task in self.tasks:
             if not task.done():
                 task.cancel()
-            elif not task.cancelled():
-                task.exception()
         for future in self.waits.values():
             future.cancel()
+        while self._active and (left := [task for task in self.tasks if not task.done()]):
+            await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _place(task: asyncio.Task[None]) -> object:
+    """What a task awaits, at the bottom of its coroutines: another object whenever it has gone on."""
+    place: object = task.get_coro()
+    while (inner := getattr(place, "cr_await", None)) is not None:
+        place = inner
+    return place

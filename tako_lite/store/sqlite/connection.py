@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -109,10 +110,16 @@ class GroupCommit:
                 for entry in entries:  # one of them brought the error along; the others deserve another try
                     await self._commit([entry])
         else:
-            self._on_commit(effects)
+            self._tell(effects)
             for entry, result in zip(entries, results, strict=True):
                 if not entry.future.done():
                     entry.future.set_result(result)
+
+    def _tell(self, effects: Effects) -> None:
+        try:
+            self._on_commit(effects)
+        except Exception:  # what is committed is to be acknowledged, whatever a listener makes of it
+            logging.getLogger("tako_lite").exception("a listener of the queue failed")
 
     async def _later(self, entries: list[_Entry], error: TakoError) -> None:
         kept = [] if self._closing else [entry for entry in entries if entry.keep]

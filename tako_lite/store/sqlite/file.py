@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final, Literal
 
@@ -42,8 +43,8 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, to a file that exists."""
     _check_release()
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None,
-                                     check_same_thread=False)  # fmt: skip
+        address = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
     except sqlite3.Error as error:
@@ -85,14 +86,15 @@ def _check_release() -> None:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    # In this order: another process that makes the file writes its owner before its tables.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if tables and owner != APPLICATION_ID:
         raise StoreDamaged(
             f"{path} is an SQLite file, but not a queue of tako-lite", hint="name another file as `url` in [queue]"
         )
     refuse_newer(connection, PACKAGE)
-    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    _use_wal(connection)
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
     connection.execute("PRAGMA journal_size_limit = 33554432")
     connection.execute("PRAGMA cache_size = -8000")
@@ -100,3 +102,16 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: Durability)
     if not tables:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     migrate(connection, PACKAGE)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait for the lock of this one change, which another process may be making: we do."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

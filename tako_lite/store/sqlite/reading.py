@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ SHORTEST_ENDING = 4
 
 def get(connection: sqlite3.Connection, id: str) -> Run | None:
     """A run with its steps and waits."""
-    row = connection.execute(f"{sql.get} WHERE id = ?", (id,)).fetchone()
-    if row is None:
-        return None
-    steps = tuple(_step(step) for step in connection.execute(steps_sql.list, (id,)))
-    waits = tuple(Wait(*wait) for wait in connection.execute(steps_sql.waits_of, (id,)))
-    return _run(row, steps, waits)
+    with _snapshot(connection):
+        row = connection.execute(f"{sql.get} WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            return None
+        steps = tuple(_step(step) for step in connection.execute(steps_sql.list, (id,)))
+        waits = tuple(Wait(*wait) for wait in connection.execute(steps_sql.waits_of, (id,)))
+        return _run(row, steps, waits)
 
 
 def resolve_ending(connection: sqlite3.Connection, ending: str) -> str:
@@ -58,16 +61,17 @@ def ids(connection: sqlite3.Connection, chosen: RunFilter) -> list[str]:
 
 def counts(connection: sqlite3.Connection, now: int) -> dict[str, GroupCounts]:
     """What the queue holds, by group; read from the partial indexes alone."""
-    pending = {group: (count, oldest) for group, count, oldest in connection.execute(sql.pending_by_group)}
-    later, running, waiting, dead = (
-        dict(connection.execute(statement).fetchall())
-        for statement in (sql.later_by_group, sql.running_by_group, sql.waiting_by_group, sql.dead_by_group)
-    )
-    done: dict[str, int] = {}
-    failed: dict[str, int] = {}
-    for state, group, count in connection.execute(sql.finished_since, (now - 60_000,)):
-        if state != "cancelled":
-            (done if state == "succeeded" else failed)[group] = count
+    with _snapshot(connection):
+        pending = {group: (count, oldest) for group, count, oldest in connection.execute(sql.pending_by_group)}
+        later, running, waiting, dead = (
+            dict(connection.execute(statement).fetchall())
+            for statement in (sql.later_by_group, sql.running_by_group, sql.waiting_by_group, sql.dead_by_group)
+        )
+        done: dict[str, int] = {}
+        failed: dict[str, int] = {}
+        for state, group, count in connection.execute(sql.finished_since, (now - 60_000,)):
+            if state != "cancelled":
+                (done if state == "succeeded" else failed)[group] = count
     groups = set(pending) | set(later) | set(running) | set(waiting) | set(dead) | set(done) | set(failed)
     return {
         group: GroupCounts(
@@ -110,6 +114,16 @@ def backup(connection: sqlite3.Connection, file: Path) -> int:
     finally:
         copy.close()
     return file.stat().st_size
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Several reads of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _where(chosen: RunFilter) -> tuple[str, list[Any]]:

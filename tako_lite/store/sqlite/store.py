@@ -29,7 +29,7 @@ from tako_lite.store.base import (
 )
 from tako_lite.store.sqlite import queries, reading, runs, schedules, steps, waits
 from tako_lite.store.sqlite.connection import GroupCommit, ReadingConnection, on_thread, open_thread
-from tako_lite.store.sqlite.file import Durability, connect, connect_reading
+from tako_lite.store.sqlite.file import Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction
 from tako_lite.store.sqlite.waits import Outcome
 
@@ -150,7 +150,7 @@ class SqliteStore:
             ]
             return min((time for time in times if time is not None), default=None)
 
-        return await on_thread(self._thread(), read)
+        return await self._read(read)
 
     async def groups_with_work(self) -> tuple[set[str], set[str]]:
         def read(connection: sqlite3.Connection) -> tuple[set[str], set[str]]:
@@ -160,7 +160,7 @@ class SqliteStore:
             )
             return ready, suspects
 
-        return await on_thread(self._thread(), read)
+        return await self._read(read)
 
     def prune(self, keep: dict[RunState, int | None], limit: int) -> Future[int | None]:
         def operation(transaction: Transaction) -> int | None:
@@ -175,7 +175,7 @@ class SqliteStore:
         return self._submit(lambda transaction: schedules.put(transaction, known, from_slot))
 
     async def schedules(self) -> list[Schedule]:
-        return await on_thread(self._thread(), schedules.listed)
+        return await self._read(schedules.listed)
 
     def fire(self, workflow: str, slot: int, new: Sequence[NewRun]) -> Future[bool]:
         return self._submit(lambda transaction: schedules.fire(transaction, workflow, slot, new), keep=True)
@@ -184,7 +184,7 @@ class SqliteStore:
         return self._submit(lambda transaction: schedules.pause(transaction, workflow, paused, slot))
 
     async def wishes(self) -> dict[str, GroupWish]:
-        return await on_thread(self._thread(), schedules.wishes)
+        return await self._read(schedules.wishes)
 
     def pause_group(self, name: str, paused: bool) -> Future[None]:
         return self._submit(lambda transaction: schedules.pause_group(transaction, name, paused))
@@ -228,7 +228,11 @@ class SqliteStore:
             raise StoreError("the queue is not open")
         return self._reading
 
-    def _thread(self) -> aiosqlite.Connection:
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Read on the writing connection, between two transactions."""
         if self._connection is None:
             raise StoreError("the queue is not open")
-        return self._connection
+        try:
+            return await on_thread(self._connection, function)
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error

@@ -279,7 +279,7 @@ class Step(_Facts):
                 self._engine.leave()
         return str(_value(stored))
 
-    async def signal(self, event: str, payload: Any = None) -> None:
+    async def signal(self, event: str, payload: Any = True) -> None:
         """Send a signal; the first one of a name is the one that counts."""
         name = f"signal:{event}"
         stored = self._engine.begin(name, again=True)
@@ -335,7 +335,7 @@ class BlockingStep(_Facts):
         """As `Step.enqueue`."""
         return str(self._wait(lambda _: self._step.enqueue(name, workflow, payload, **options)))
 
-    def signal(self, event: str, payload: Any = None) -> None:
+    def signal(self, event: str, payload: Any = True) -> None:
         """As `Step.signal`."""
         self._wait(lambda _: self._step.signal(event, payload))
 

@@ -69,12 +69,12 @@ def retry(runs: tuple[str, ...], fresh: bool, dry_run: bool, as_json: bool, **ch
 def signal(event: str, payload: str | None, as_json: bool) -> None:
     """Store a signal and wake the runs that wait for it.
 
-    PAYLOAD is JSON, or @FILE, or - for stdin; without one it is null. The first payload for an EVENT is what every wait
+    PAYLOAD is JSON, or @FILE, or - for stdin; without one it is true. The first payload for an EVENT is what every wait
     for it gets, also one that begins later.
     """
     from tako_lite.cli.payload import read_payload
 
-    value = None if payload is None else read_payload(payload)
+    value = True if payload is None else read_payload(payload)
     with Client(chosen_config()) as client:
         woken = client.signal(event, value)
     if as_json:

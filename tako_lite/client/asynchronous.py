@@ -48,7 +48,7 @@ class AsyncClient:
         """See `Client.enqueue_many`."""
         return await self._session.enqueue_many(workflow, payloads, options)
 
-    async def signal(self, event: str, payload: Any = None) -> int:
+    async def signal(self, event: str, payload: Any = True) -> int:
         """See `Client.signal`."""
         return await self._session.signal(event, payload)
 

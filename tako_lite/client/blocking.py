@@ -53,7 +53,7 @@ class Client:
         """
         return _run(self._session.enqueue_many(workflow, payloads, options))
 
-    def signal(self, event: str, payload: Any = None) -> int:
+    def signal(self, event: str, payload: Any = True) -> int:
         """Store a signal; the first of a name wins. Returns how many waits it ended."""
         return _run(self._session.signal(event, payload))
 

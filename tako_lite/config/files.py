@@ -54,7 +54,7 @@ def _existing(config: str | Path, origin: str) -> Path:
     path = absolute(Path(config))
     file = path / FILE_NAME if path.is_dir() else path
     if not _is_file(file):
-        hint = "give the path of a tako.toml or of the folder that it is in; `tako-lite init` makes one"
+        hint = "give the path of a tako.toml or of the folder that it is in"
         raise ConfigError([Mistake(shown(file), 1, 1, f"there is no such file{origin}", hint=hint)])
     return file
 

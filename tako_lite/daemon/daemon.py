@@ -180,9 +180,6 @@ class Daemon:
             if run.run_at <= now:
                 self.dispatcher.work_arrived(run.group)
 
-    def work_arrived(self, group: str) -> None:
-        self.dispatcher.work_arrived(group)
-
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
         return self.waiters.add(run_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -42,12 +43,23 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
         if not writing.acquire(SHORT_WRITER):
             raise StoreBusy(f"another program holds {writing.path}", hint=f"fuser {writing.path} names it")
         become_subreaper()
+        _log_to_stderr()
         options = {"use_uvloop": find_spec("uvloop") is not None}
         anyio.run(partial(_serve, config, catalog), backend_options=options)
     finally:
         writing.release()
         own.release()
     return 0
+
+
+def _log_to_stderr() -> None:
+    """The daemon's own log: a line an event."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.raiseExceptions = False  # a closed or full stderr is no reason to stop
+    logger = logging.getLogger("tako_lite")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 async def _serve(config: Config, catalog: Catalog) -> None:

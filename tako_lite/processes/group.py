@@ -185,6 +185,9 @@ class Group:
         """Another number of workers from now on; None is what the settings say."""
         self.scale = scale
         self._fill()
+        pool = sorted(self._pool(), key=lambda worker: worker.state == "busy")
+        for worker in pool[: max(len(pool) - self.max_workers, 0)]:
+            self.retire(worker)
         self._shrink()
 
     def replace(self, settings: GroupSettings) -> None:

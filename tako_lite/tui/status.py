@@ -49,7 +49,7 @@ COLUMNS: Final = (
     Column("busy", 60, lambda group: cell(_busy(group))),
     Column("pending", 0, _count("pending")),
     Column("waiting", 72, _count("waiting")),
-    Column("oldest", 60, lambda group: cell(span(group.get("oldest_wait_s")))),
+    Column("oldest", 60, lambda group: cell(span(group.get("oldest_wait_s") or None))),
     Column("done/min", 90, _count("done_a_minute")),
     Column("failed/min", 90, _count("failed_a_minute", "red")),
     Column("dead", 72, _count("dead", "red")),

@@ -54,7 +54,7 @@ class ActiveRun:
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
-        self.waits: dict[str, asyncio.Future[StoredStep]] = {}
+        self.waits: dict[str, list[asyncio.Future[StoredStep]]] = {}
         self._link = link
         self._stored = {name: StoredStep(state, text, tries) for name, state, text, tries in stored}
         self._early: dict[str, StoredStep] = {}
@@ -131,11 +131,11 @@ class ActiveRun:
 
     def resolved(self, name: str, stored: StoredStep) -> None:
         """A wait is over."""
-        future = self.waits.get(name)
-        if future is None:
+        if name not in self.waits:
             self._early[name] = stored  # its registration is still being answered
-        elif not future.done():
-            future.set_result(stored)
+        for future in self.waits.get(name, ()):
+            if not future.done():
+                future.set_result(stored)
 
     def cancel(self) -> None:
         """Somebody cancelled the run: leave the handler where it is."""
@@ -181,14 +181,16 @@ class ActiveRun:
         if name in self._early:
             self._maybe_park()
             return self._early.pop(name)
-        future = self.waits.get(name)
-        if future is None:  # else another task waits for the same signal
-            future = self.waits[name] = self._loop.create_future()
+        future: asyncio.Future[StoredStep] = self._loop.create_future()
+        futures = self.waits.setdefault(name, [])  # several, where tasks wait for the same signal
+        futures.append(future)
         self._maybe_park()
         try:
-            stored = await asyncio.shield(future)
+            stored = await future
         finally:
-            self.waits.pop(name, None)
+            futures.remove(future)
+            if not futures:
+                del self.waits[name]
         if stored.state != "gone":
             self._stored[name] = stored
         self._maybe_park()
@@ -204,7 +206,7 @@ class ActiveRun:
 
     def _park_now(self) -> None:
         self._park = None
-        if not self._active and self.waits and all(not future.done() for future in self.waits.values()):
+        if not self._active and self.waits and not any(future.done() for future in self._futures()):
             self.parked_on = list(self.waits)
             self._leave(Parked())
         else:
@@ -216,13 +218,16 @@ class ActiveRun:
         if self.unwinding is not None:
             return
         self.unwinding = reason
-        for future in list(self.waits.values()):
+        for future in self._futures():
             if not future.done():
                 future.set_exception(reason)
                 future.exception()  # whoever waited may be gone
         if nudge and self.task is not None:
             self._loop.call_later(NUDGE_AFTER, self._nudge, self.task, _place(self.task))
             self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, self.task, None)
+
+    def _futures(self) -> list[asyncio.Future[StoredStep]]:
+        return [future for futures in self.waits.values() for future in futures]
 
     def _nudge(self, task: asyncio.Task[None], place: object) -> None:
         """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
@@ -236,7 +241,7 @@ class ActiveRun:
         for task in self.tasks:
             if not task.done():
                 task.cancel()
-        for future in self.waits.values():
+        for future in self._futures():
             future.cancel()
         while self._active and (left := [task for task in self.tasks if not task.done()]):
             await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)

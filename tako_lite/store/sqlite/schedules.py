@@ -55,8 +55,14 @@ def pause_group(transaction: Transaction, name: str, paused: bool) -> None:
     """Claims of a paused group get nothing."""
     transaction.execute(runs_sql.pause_group, (name, int(paused)))
     if not paused:
-        transaction.effects.ready.add(name)
-        transaction.effects.suspects.add(name)
+        announce(transaction, name)
+
+
+def announce(transaction: Transaction, group: str) -> None:
+    """Tell of the due runs of a group."""
+    for hold, groups in ((None, transaction.effects.ready), ("suspect", transaction.effects.suspects)):
+        if transaction.one(runs_sql.more, {"group": group, "hold": hold}) == (1,):
+            groups.add(group)
 
 
 def scale_group(transaction: Transaction, name: str, scale: int | None) -> None:

@@ -55,7 +55,10 @@ class Enqueued:
 
 
 class Claimed(NamedTuple):
-    """A run that was claimed for a worker. `stored` are its steps so far: name, state, JSON text, tries."""
+    """A run that was claimed for a worker. `stored` are its steps so far: name, state, JSON text, tries.
+
+    `executed_ms` is how long this attempt has executed already, before it parked or was given back.
+    """
 
     id: str
     workflow: str
@@ -63,6 +66,7 @@ class Claimed(NamedTuple):
     attempts: int
     max_attempts: int
     crashes: int
+    executed_ms: int
     parent: str | None
     payload: str
     stored: tuple[tuple[str, str, str | None, int], ...] = ()

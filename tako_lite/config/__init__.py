@@ -4,9 +4,15 @@
 collects the mistakes, `positions` tells where those are, and `settings` is what comes out.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tako_lite.config.files import find_file, locate
-from tako_lite.config.reading import RESERVED_NAMES, load
-from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
+
+if TYPE_CHECKING:
+    from tako_lite.config.reading import RESERVED_NAMES, load
+    from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
 
 __all__ = [
     "RESERVED_NAMES",
@@ -19,3 +25,12 @@ __all__ = [
     "locate",
     "unreachable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # A client that a daemon answers needs to find the file and never to read it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tako_lite.config import reading, settings
+
+    return getattr(reading if hasattr(reading, name) else settings, name)

@@ -165,7 +165,7 @@ class Dispatcher:
             elif post is None or post.free <= 0 or self._stopping:
                 back.append(run)
             else:
-                timeout = spec.options.timeout
+                timeout = _time_left(spec.options.timeout, run)
                 self._take(post, run, timeout)
                 steps = [list(step) for step in run.stored]
                 row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps]
@@ -245,3 +245,8 @@ class Dispatcher:
                 self._events.trouble(f"cannot {what}: {error.message if isinstance(error, TakoError) else error}")
 
         asyncio.ensure_future(future).add_done_callback(done)
+
+
+def _time_left(timeout: float | None, run: Claimed) -> float | None:
+    """What is left of a run's time-out: the time that its attempt waited does not count, what it executed does."""
+    return None if timeout is None else max(timeout - run.executed_ms / 1000, 0.001)

@@ -124,11 +124,15 @@ class Outcomes:
 
     def _parked(self, post: Post, running: Running, item: Item) -> None:
         run = running.claimed
-        self._dispatcher.watch(self._store.park(run.id, run.token, item[3]), f"park {run.id}")
+        self._dispatcher.watch(self._store.park(run.id, run.token, item[3], self._executed_ms(running)), f"park {run.id}")
 
     def _given(self, post: Post, running: Running, item: Item) -> None:
         run = running.claimed
-        self._dispatcher.watch(self._store.give_back([(run.id, run.token)]), f"give {run.id} back")
+        future = self._store.give_back([(run.id, run.token)], None, self._executed_ms(running))
+        self._dispatcher.watch(future, f"give {run.id} back")
+
+    def _executed_ms(self, running: Running) -> int:
+        return round((asyncio.get_running_loop().time() - running.since) * 1000)
 
     # Requests that are answered
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from bench import Bench, HandClock
 
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.sqlite.store import SqliteStore
+from tests.store.bench import Bench, HandClock
 
 
 def _sqlite(folder: Path, clock: HandClock, on_commit: Callable[[Effects], None]) -> Store:

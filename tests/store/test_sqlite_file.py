@@ -13,7 +13,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-from bench import HandClock
 
 from tako_lite.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew, TakoError
 from tako_lite.states import RUN_STATES
@@ -21,6 +20,7 @@ from tako_lite.store.migrate import migrate, migrations
 from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE, connect, connect_reading, translate
 from tako_lite.store.sqlite.store import SqliteStore
+from tests.store.bench import HandClock
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 import aiosqlite
 import anyio
 import pytest
-from bench import LARGEST, WORKER, Bench, HandClock, boom
 
 from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreError
 from tako_lite.store.base import Effects
@@ -24,6 +23,7 @@ from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_threa
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import Transaction
+from tests.store.bench import LARGEST, WORKER, Bench, HandClock, boom
 
 pytestmark = pytest.mark.anyio
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bench import WORKER, Bench, boom
 
 from tako_lite.states import TERMINAL, RunState
+from tests.store.bench import WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
 

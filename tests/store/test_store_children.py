@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 from tako_lite.records import Wait
 from tako_lite.states import RunState
 from tako_lite.store.base import StoredStep
+from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from bench import WORKER, Bench, boom
 
 from tako_lite.store.base import Claims
+from tests.store.bench import WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
 

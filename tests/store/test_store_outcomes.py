@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom, stale
 
 from tako_lite.records import Claimed
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Completed
+from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom, stale
 
 pytestmark = pytest.mark.anyio
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from bench import DAY, LARGE, Bench
 
 from tako_lite.states import RUN_STATES, TERMINAL, RunState
 from tako_lite.store.base import RunFilter
+from tests.store.bench import DAY, LARGE, Bench
 
 pytestmark = pytest.mark.anyio
 

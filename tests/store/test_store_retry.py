@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bench import LARGE, SMALL, WORKER, Bench, boom
 
 from tako_lite.states import RunState
+from tests.store.bench import LARGE, SMALL, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
 

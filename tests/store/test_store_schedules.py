@@ -6,10 +6,10 @@ from typing import Any
 
 import anyio
 import pytest
-from bench import LARGE, Bench
 
 from tako_lite.records import Schedule
 from tako_lite.store.base import RunFilter
+from tests.store.bench import LARGE, Bench
 
 pytestmark = pytest.mark.anyio
 

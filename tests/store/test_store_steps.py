@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bench import LARGE, LARGEST, SMALL, Bench
 
 from tako_lite.store.base import StoredStep
+from tests.store.bench import LARGE, LARGEST, SMALL, Bench
 
 pytestmark = pytest.mark.anyio
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from bench import DAY, LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 from tako_lite.records import Wait
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Resolved, StoredStep
+from tests.store.bench import DAY, LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
 
@@ -255,3 +255,18 @@ async def test_a_run_that_ends_waits_for_nothing_any_more(bench: Bench, state: R
     assert (await bench.show(run.id)).waits == ()
     assert await bench.store.next_due() is None
     assert await bench.store.signal("go", SMALL) == 0
+
+
+async def test_the_time_that_an_attempt_executed_is_kept_while_it_waits_and_forgotten_with_it(bench: Bench) -> None:
+    run = await bench.running(group="g")
+    await bench.store.add_wait(bench.wait(run, "nap", lasting=1000))
+    assert await bench.store.park(run.id, run.token, ["nap"], executed_ms=700) == "waiting"
+    bench.clock.move(1000)
+    await bench.store.wake_due()
+    again = await bench.claim_one("g")
+    assert again.executed_ms == 700
+    await bench.store.give_back([(again.id, again.token)], None, 50)
+    third = await bench.claim_one("g")
+    assert third.executed_ms == 750
+    await bench.store.try_again(third.id, third.token, None, bench.clock.now(), WORKER, charged=True)
+    assert (await bench.claim_one("g")).executed_ms == 0

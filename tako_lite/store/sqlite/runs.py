@@ -150,13 +150,13 @@ def finish(
     return True
 
 
-def park(transaction: Transaction, id: str, token: int, waits: Sequence[str]) -> RunState | None:
+def park(transaction: Transaction, id: str, token: int, waits: Sequence[str], executed_ms: int) -> RunState | None:
     """A claimed run gives up its slot: `waiting`, or `pending` where one of these waits is over by now.
 
     One that was to be cancelled is `cancelled`; a stale claim is None.
     """
     over = any(transaction.one(steps_sql.wait, (id, name)) is None for name in waits)
-    if not transaction.changed(sql.park, (id, token)):
+    if not transaction.changed(sql.park, (executed_ms, id, token)):
         return "cancelled" if cancel_instead(transaction, id, token, None) else None
     if over:
         wake(transaction, id)
@@ -164,10 +164,10 @@ def park(transaction: Transaction, id: str, token: int, waits: Sequence[str]) ->
     return "waiting"
 
 
-def give_back(transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None) -> None:
+def give_back(transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None, executed_ms: int) -> None:
     """Claimed runs are due again with nothing charged; those that were to be cancelled are cancelled."""
     for id, token in claims:
-        if transaction.changed(sql.give_back, {"id": id, "token": token, "hold": hold}):
+        if transaction.changed(sql.give_back, {"id": id, "token": token, "hold": hold, "executed_ms": executed_ms}):
             _due(transaction, id, transaction.now)
         else:
             cancel_instead(transaction, id, token, None)
@@ -199,7 +199,7 @@ def charge_crash(
 def recover(transaction: Transaction) -> int:
     """Whatever was running when the last daemon ended is due again, uncharged; returns how many runs that were."""
     orphans = transaction.execute(sql.orphans).fetchall()
-    give_back(transaction, orphans, None)
+    give_back(transaction, orphans, None, 0)
     return len(orphans)
 
 

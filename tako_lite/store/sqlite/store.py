@@ -93,8 +93,8 @@ class SqliteStore:
     def finish(self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool) -> Future[bool]:
         return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
 
-    def give_back(self, claims: Sequence[tuple[str, int]], hold: Hold | None = None) -> Future[None]:
-        return self._submit(lambda transaction: runs.give_back(transaction, claims, hold), keep=True)
+    def give_back(self, claims: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0) -> Future[None]:
+        return self._submit(lambda transaction: runs.give_back(transaction, claims, hold, executed_ms), keep=True)
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
@@ -128,8 +128,8 @@ class SqliteStore:
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StoredStep | None]:
         return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
 
-    def park(self, id: str, token: int, names: Sequence[str]) -> Future[RunState | None]:
-        return self._submit(lambda transaction: runs.park(transaction, id, token, names), keep=True)
+    def park(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
+        return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms), keep=True)
 
     def signal(self, event: str, payload: str) -> Future[int]:
         return self._submit(lambda transaction: waits.signal(transaction, event, payload))

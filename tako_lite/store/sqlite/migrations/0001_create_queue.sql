@@ -14,6 +14,7 @@ CREATE TABLE runs (
     attempts         INTEGER NOT NULL DEFAULT 0,
     max_attempts     INTEGER NOT NULL CHECK (max_attempts >= 1),
     crashes          INTEGER NOT NULL DEFAULT 0,
+    executed_ms      INTEGER NOT NULL DEFAULT 0,
     claim_token      INTEGER NOT NULL DEFAULT 0,
     cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
     server           TEXT,

@@ -42,7 +42,7 @@ WHERE rowid IN (
     ORDER BY due_order, id
     LIMIT :limit
 )
-RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, parent,
+RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, executed_ms, parent,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END;
 
 -- name: more
@@ -61,7 +61,7 @@ WHERE id = ? AND claim_token = ? AND state = 'running';
 -- A claimed run goes back to wait for its next attempt; `charged` is 1 where this one counts.
 UPDATE runs
 SET state = 'pending', run_at = :run_at, due_order = :run_at - priority * 1000, ready = :run_at <= :now,
-    attempts = attempts + :charged, error = :error, worker_pid = :pid, hold = NULL
+    attempts = attempts + :charged, executed_ms = 0, error = :error, worker_pid = :pid, hold = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: finish
@@ -73,13 +73,13 @@ WHERE id = :id AND claim_token = :token AND state = 'running';
 -- name: give_back
 -- A claimed run is due again with nothing charged; a suspect stays one.
 UPDATE runs
-SET state = 'pending', ready = 1, hold = ifnull(:hold, hold), worker_pid = NULL
+SET state = 'pending', ready = 1, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: charge_crash
 -- A claimed run took its worker down alone: it is due again, and runs alone again.
 UPDATE runs
-SET state = 'pending', ready = 1, hold = 'suspect', crashes = crashes + 1, error = :error, worker_pid = :pid
+SET state = 'pending', ready = 1, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
 
 -- name: bury_crash
@@ -102,7 +102,7 @@ SELECT 1 FROM runs WHERE id = ? AND claim_token = ? AND state = 'running';
 
 -- name: park
 -- A claimed run gives its slot up until one of its waits is over.
-UPDATE runs SET state = 'waiting', ready = 0, hold = NULL, worker_pid = NULL
+UPDATE runs SET state = 'waiting', ready = 0, hold = NULL, worker_pid = NULL, executed_ms = executed_ms + ?
 WHERE id = ? AND claim_token = ? AND state = 'running' AND cancel_requested = 0;
 
 -- name: wake
@@ -148,7 +148,7 @@ UPDATE runs SET cancel_requested = 1 WHERE id = ? AND state = 'running';
 -- name: retry
 -- A run that ended without success starts over; one whose unique key is taken by a live run stays as it is.
 UPDATE OR IGNORE runs
-SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000, attempts = 0, crashes = 0,
+SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000, attempts = 0, crashes = 0, executed_ms = 0,
     error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL
 WHERE id = :id AND state IN ('dead', 'cancelled')
 RETURNING worker_group;

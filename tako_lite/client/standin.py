@@ -112,7 +112,7 @@ class StandIn:
         except CatalogError as error:
             broken.append(error.message)
         totals, now = self._queue.totals(), self._clock.now()
-        names = dict.fromkeys([*config.groups, *sorted(named), *sorted(totals.counts)])
+        names = sorted({*config.groups, *named, *totals.counts})
         return {
             "daemon": None,
             "groups": [

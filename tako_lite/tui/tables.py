@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.tui.text import block, cell, ending, state, when
+from tako_lite.units import duration_text, size_text
 
 Shape = dict[str, Any]
 
@@ -82,12 +83,16 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
         table = _table("setting", "value", "from")
         for key, setting in settings.items():
             style = "dim" if setting["source"] == "built-in" else ""
-            table.add_row(cell(key, style), cell(_shown(setting["value"]), style), cell(setting["source"], style))
+            table.add_row(cell(key, style), cell(_shown(key, setting["value"]), style), cell(setting["source"], style))
         parts += [Text(), cell(name, "bold"), table]
     return Group(*parts)
 
 
-def _shown(value: Any) -> str:
+def _shown(key: str, value: Any) -> str:
+    if key.endswith("_timeout"):
+        return duration_text(value)
+    if key == "max_memory" and value is not None:
+        return size_text(value)
     if isinstance(value, dict):
         return " ".join(f"{key}={item}" for key, item in value.items())
     if isinstance(value, list):

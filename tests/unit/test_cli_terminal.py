@@ -85,7 +85,7 @@ def test_a_watched_status_is_cut_to_the_terminal_and_ends_with_ctrl_c(project: P
         [sys.executable, "-c", code], cwd=project, stdin=theirs, stdout=theirs, stderr=theirs, env=environment()
     ) as running:
         os.close(theirs)
-        first = read_until(ours, b"group-7")
+        first = read_until(ours, b"group-13")
         os.write(ours, CTRL_C)
         read_to_end(ours)
         assert running.wait(LIMIT) == 0

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class TakoError(Exception):
@@ -110,6 +110,14 @@ class _FileErrors(TakoError):
         count = f"{len(self.mistakes)} mistake{'s' if len(self.mistakes) != 1 else ''}"
         body = "\n".join(str(mistake) for mistake in self.mistakes)
         super().__init__(f"{count} in {self.noun}\n{body}", hint=hint)
+
+    @classmethod
+    def told(cls, message: str, hint: str | None) -> Self:
+        """What another process reported: of the mistakes, only the text has come over."""
+        error = cls.__new__(cls)
+        TakoError.__init__(error, message, hint=hint)
+        error.mistakes = ()
+        return error
 
 
 class ConfigError(_FileErrors):
@@ -265,6 +273,9 @@ def from_json(error: dict[str, str | None]) -> TakoError:
     """The exception that `TakoError.as_json` described; an unknown type becomes a plain TakoError."""
     kind = error.get("type") or "error"
     message, hint = error.get("message") or kind, error.get("hint")
+    for mistaken in (ConfigError, CatalogError):
+        if kind == mistaken.type:
+            return mistaken.told(message, hint)
     family = _BY_TYPE.get(kind, NotFound if kind.startswith("unknown_") else TakoError)
     return family(message, hint=hint, type=kind)
 

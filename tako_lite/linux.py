@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,12 +26,21 @@ class Process(NamedTuple):
     session: int
     cpu: float
     started: int
+    parent: int
 
 
 def become_subreaper() -> None:
     """Orphans below this process become its children, so that nobody is left to init."""
     if ON_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def boot_id() -> str:
+    """The name of this boot of the machine: pids and start times of another one mean nothing."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def read_process(pid: int) -> Process | None:
@@ -41,7 +51,7 @@ def read_process(pid: int) -> Process | None:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
     cpu = (int(fields[11]) + int(fields[12])) / _TICKS
-    return Process(pid, fields[0].decode(), int(fields[3]), cpu, int(fields[19]))
+    return Process(pid, fields[0].decode(), int(fields[3]), cpu, int(fields[19]), int(fields[1]))
 
 
 def resident_bytes(pid: int) -> int | None:
@@ -61,13 +71,13 @@ def session_members(session: int) -> list[Process]:
     return [process for process in found if process and process.session == session and process.state not in "ZX"]
 
 
-def collect_dead(session: int) -> None:
-    """Collect the dead of a session that were left to us, the subreaper; its leader is somebody else's business."""
+def collect_dead(keep: Collection[int]) -> None:
+    """Collect the dead that were left to us, the subreaper, but those that somebody will ask for."""
     if not ON_LINUX:
         return
     for name in os.listdir("/proc"):  # noqa: PTH208 -- as above
         process = read_process(int(name)) if name.isdigit() else None
-        if process and process.session == session != process.pid and process.state == "Z":
+        if process and process.parent == os.getpid() and process.state == "Z" and process.pid not in keep:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tako_lite.catalog import Catalog, WorkflowSpec
@@ -308,7 +309,7 @@ class Commands:
             raise NotFound(f"there is no schedule {workflow[:60]!r}", hint=hint, type="unknown_schedule")
 
     async def _workflows(self, _: Nothing) -> dict[str, Any]:
-        return {"workflows": workflows_json(self._project.catalog)}
+        return {"workflows": workflows_json(self._project.catalog, self._project.config.root)}
 
     async def _pause(self, asked: OneGroup) -> dict[str, Any]:
         group = self._group(asked.group)
@@ -347,13 +348,13 @@ class Commands:
         return {"file": asked.file, "bytes": await self._project.backup(asked.file)}
 
 
-def workflows_json(catalog: Catalog) -> list[dict[str, Any]]:
-    """The catalog as `workflows` prints it."""
+def workflows_json(catalog: Catalog, root: Path) -> list[dict[str, Any]]:
+    """The catalog as `workflows` prints it, with files as they are called from the project's folder."""
     return [
         {
             "name": spec.name,
             "group": spec.group,
-            "file": str(spec.file),
+            "file": str(spec.file.relative_to(root)) if spec.file.is_relative_to(root) else str(spec.file),
             "line": spec.line,
             "schedule": spec.options.schedule,
             "retries": spec.options.retries,

@@ -13,7 +13,7 @@ import anyio
 from tako_lite import __version__
 from tako_lite.catalog import Catalog, scan
 from tako_lite.clock import Clock
-from tako_lite.config import Config, load
+from tako_lite.config import Config, load, unreachable
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
@@ -207,7 +207,7 @@ class Daemon:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
         }
-        warnings = [str(warning) for warning in (*self.config.warnings, *self.catalog.warnings)]
+        warnings = _warnings(self.config, self.catalog)
         names = self.group_names() | set(self.groups)
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
@@ -273,7 +273,7 @@ class Daemon:
             await self.scheduler.load(catalog)
             await self.store.lift("no_handler")
             self.events.reloaded(changed)
-            return {"changed": sorted(changed), "warnings": [str(warning) for warning in (*config.warnings, *catalog.warnings)]}
+            return {"changed": sorted(changed), "warnings": _warnings(config, catalog)}
 
     def _read_again(self) -> tuple[Config, Catalog]:
         config = load(self.config.file, server=self.config.server)
@@ -283,6 +283,11 @@ class Daemon:
         if self.config.group(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
             return True
         return bool(group.failures) or any(file_stamp(file) != stamp for file, stamp in group.loaded.items())
+
+
+def _warnings(config: Config, catalog: Catalog) -> list[str]:
+    found = (*config.warnings, *catalog.warnings, *unreachable(config, catalog.groups))
+    return [str(warning) for warning in found]
 
 
 def _keep(config: Config) -> dict[RunState, int | None]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TextIO
+from typing import BinaryIO, Final
 
 from tako_lite.clock import Clock
 
@@ -18,7 +20,9 @@ MAX_RUN: Final = 1_000_000
 """Bytes that one run may add to the log while its worker has it; the rest is counted and dropped."""
 RING: Final = 20
 READ: Final = 256 * 1024
-MARK, END = b"\x1e", b"\x1f"
+"""Bytes that one look at a pipe takes; more than a pipe holds."""
+TAG: Final = re.compile(rb"\x1e([0-9a-f-]{36})\x1f")
+"""What a worker puts before a line that a run printed."""
 
 
 class GroupLog:
@@ -27,17 +31,17 @@ class GroupLog:
     def __init__(self, folder: Path, group: str, clock: Clock) -> None:
         self._path = folder / f"{group}.jsonl"
         self._clock = clock
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         self._size = 0
         self.lost = 0
 
     def write(self, pid: int, run: str | None, text: str) -> None:
         """Append a line; a full disk loses it, and nothing else."""
-        line = json.dumps({"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}, ensure_ascii=False)
+        facts = {"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}
+        line = json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         try:
-            file = self._open()
-            file.write(line + "\n")
-            self._size += len(line) + 1
+            self._open().write(line)
+            self._size += len(line)
             if self._size > MAX_FILE:
                 self._rotate()
         except OSError:
@@ -60,11 +64,11 @@ class GroupLog:
             except OSError:
                 self.lost += 1
 
-    def _open(self) -> TextIO:
+    def _open(self) -> BinaryIO:
         if self._file is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+            self._file = os.fdopen(descriptor, "wb")
             self._size = os.fstat(descriptor).st_size
         return self._file
 
@@ -86,35 +90,33 @@ class Capture:
         self._pid = pid
         self._rest = b""
         self._ring: deque[tuple[str | None, str]] = deque(maxlen=RING)
-        self._spent: dict[str | None, int] = {}
-        self._dropped: dict[str | None, int] = {}
+        self._spent: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
         asyncio.get_running_loop().add_reader(descriptor, self._read)
 
     def last_lines(self) -> list[str]:
         """The last lines, oldest first."""
         return [text[:500] for _, text in self._ring]
 
-    def run_ended(self, run: str) -> None:
-        """A run is over: say what was dropped of it, and forget its count."""
-        self._spent.pop(run, None)
-        if dropped := self._dropped.pop(run, 0):
-            self._log.write(self._pid, run, f"… {dropped:,} bytes of this run's output were dropped")
-            self._log.flush()
+    def runs_ended(self, runs: Iterable[str]) -> None:
+        """Runs are over: take in what they printed last, say what was dropped of it, and forget their counts."""
+        self._read()
+        for run in runs:
+            self._spent.pop(run, None)
+            if dropped := self._dropped.pop(run, 0):
+                self._log.write(self._pid, run, f"… {dropped:,} bytes of this run's output were dropped")
+        self._log.flush()
 
     def finish(self) -> None:
         """The worker is dead: read what is left, and close."""
         if self._descriptor is None:
             return
-        while self._read():
-            continue
+        self._read()
+        self.runs_ended(list(self._dropped))
         if self._rest:
             self._line(self._rest)
-        for run in list(self._dropped):
-            if run is not None:
-                self.run_ended(run)
-        self._log.flush()
-        if self._descriptor is not None:
-            self._stop()
+            self._log.flush()
+        self._stop()
 
     def _stop(self) -> None:
         if self._descriptor is not None:
@@ -122,19 +124,19 @@ class Capture:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _read(self) -> bool:
-        """Take in what is there, a bounded amount at a time; whether there may be more."""
+    def _read(self) -> None:
+        """Take in what is there."""
         if self._descriptor is None:
-            return False
+            return
         try:
             data = os.read(self._descriptor, READ)
         except BlockingIOError:
-            return False
+            return
         except OSError:
             data = b""
         if not data:
             self._stop()
-            return False
+            return
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._line(line)
@@ -143,21 +145,25 @@ class Capture:
             rest = rest[MAX_LINE:]
         self._rest = rest
         self._log.flush()
-        return True
 
     def _line(self, line: bytes) -> None:
+        """A line, and before its tag perhaps one that was written to the descriptor without an end."""
         run: str | None = None
-        if line.startswith(MARK):
-            head, found, body = line[1:].partition(END)
-            if found:
-                run, line = head.decode("ascii", "replace"), body
-        text = line[:MAX_LINE].decode("utf-8", "backslashreplace")
+        if tag := TAG.search(line):
+            if tag.start():
+                self._line(line[: tag.start()])
+            run, line = tag[1].decode(), line[tag.end() :]
+        for start in range(0, len(line) or 1, MAX_LINE):
+            self._piece(run, line[start : start + MAX_LINE])
+
+    def _piece(self, run: str | None, piece: bytes) -> None:
+        text = piece.decode("utf-8", "backslashreplace")
         self._ring.append((run, text))
-        spent = self._spent.get(run, 0) + len(line)
-        if run is not None and spent > MAX_RUN:
-            self._dropped[run] = self._dropped.get(run, 0) + len(line)
-            return
         if run is not None:
+            spent = self._spent.get(run, 0) + len(piece)
+            if spent > MAX_RUN:
+                self._dropped[run] = self._dropped.get(run, 0) + len(piece)
+                return
             self._spent[run] = spent
         self._log.write(self._pid, run, text)
 

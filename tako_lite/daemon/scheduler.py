@@ -19,6 +19,8 @@ LONGEST_SLEEP: Final = 60.0
 """Seconds; bounds what a suspended machine or a moved clock can delay."""
 GRACE_MS: Final = 60_000
 """A slot younger than this is not a missed one."""
+PAUSE_AFTER_TROUBLE: Final = 1.0
+"""Seconds until what failed is tried again."""
 PRUNE_BATCH: Final = 500
 PRUNE_PAUSE_MS: Final = 60_000
 """Retention looks again no sooner than this after it found nothing."""
@@ -45,7 +47,7 @@ class Scheduler:
     async def start(self, catalog: Catalog) -> None:
         """Take the schedules of the catalog, fire what was missed, and arm the timer."""
         await self.load(catalog)
-        self._next_prune = self._clock.now()
+        self._next_due = self._next_prune = self._clock.now()
         await self._work()
 
     async def load(self, catalog: Catalog) -> None:
@@ -58,6 +60,7 @@ class Scheduler:
         ]
         await self._store.put_schedules(known, self._clock.now())
         self._schedules = {schedule.workflow: schedule for schedule in await self._store.schedules()}
+        self._next_slots.clear()
         for schedule in self._schedules.values():
             self._advance(schedule.workflow, schedule.next_at or 0)
         self._arm()
@@ -102,7 +105,7 @@ class Scheduler:
 
     # The timer
 
-    def _arm(self) -> None:
+    def _arm(self, least: float = 0.0) -> None:
         if self._stopped:
             return
         if self._timer is not None:
@@ -112,7 +115,7 @@ class Scheduler:
         moments += self._next_slots.values()
         if moments:
             seconds = (min(moments) - self._clock.now()) / 1000
-            self._timer = self._loop.call_later(min(max(seconds, 0), LONGEST_SLEEP), self._fire)
+            self._timer = self._loop.call_later(min(max(seconds, least), LONGEST_SLEEP), self._fire)
 
     def _fire(self) -> None:
         self._timer = None
@@ -120,11 +123,12 @@ class Scheduler:
             self._task = self._loop.create_task(self._work())
 
     async def _work(self) -> None:
+        pause = 0.0
         try:
             now = self._clock.now()
             for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
                 await self._tick(workflow)
-            if self._next_due is None or self._next_due <= now:
+            if self._next_due is not None and self._next_due <= now:
                 self._next_due = None
                 await self._store.wake_due()
                 due = await self._store.next_due()
@@ -132,10 +136,12 @@ class Scheduler:
                     self._next_due = due
             if self._next_prune is not None and self._next_prune <= now:
                 await self._prune()
-        except TakoError as error:
-            self._events.trouble(f"the scheduler could not do its work: {error.message}")
-            self._next_due = self._clock.now() + 1000
-        self._arm()
+        except Exception as error:  # whatever it is, later slots must not be lost with it
+            said = error.message if isinstance(error, TakoError) else repr(error)
+            self._events.trouble(f"the scheduler could not do its work: {said}")
+            self._next_due = self._clock.now()
+            pause = PAUSE_AFTER_TROUBLE
+        self._arm(pause)
 
     async def _prune(self) -> None:
         again_at = await self._store.prune(self.keep, PRUNE_BATCH)
@@ -150,9 +156,9 @@ class Scheduler:
     # Schedules
 
     async def _tick(self, workflow: str) -> None:
-        schedule = self._schedules[workflow]
+        schedule = self._schedules.get(workflow)
         spec = self._catalog.workflows.get(workflow) if self._catalog is not None else None
-        if spec is None or schedule.paused:
+        if schedule is None or spec is None or schedule.paused:
             self._next_slots.pop(workflow, None)
             return
         now = self._clock.now()
@@ -162,13 +168,15 @@ class Scheduler:
             run = make_run(workflow, spec.options, "null", Asked(at=slot), (), now)
             await self._store.fire(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
-        if due.last > (self._schedules[workflow].next_at or 0):
+        if due.last > max([schedule.next_at or 0, *due.fire]):
             await self._store.fire(workflow, due.last, [])
             self._note(workflow, due.last)
         self._advance(workflow, max(due.last, schedule.next_at or 0))
 
     def _note(self, workflow: str, slot: int, fired_at: int | None = None) -> None:
-        old = self._schedules[workflow]
+        old = self._schedules.get(workflow)
+        if old is None:  # a reload took it away meanwhile
+            return
         last_at = old.last_at if fired_at is None else fired_at
         self._schedules[workflow] = Schedule(workflow, old.cron, old.timezone, old.catch_up, slot, last_at, old.paused)
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,7 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
         own.write(f"{os.getpid()}\n")
         if not writing.acquire(SHORT_WRITER):
             raise StoreBusy(f"another program holds {writing.path}", hint=f"fuser {writing.path} names it")
+        _keep_out_of_git(config.state_dir)
         become_subreaper()
         _log_to_stderr()
         options = {"use_uvloop": find_spec("uvloop") is not None}
@@ -50,6 +52,14 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
         writing.release()
         own.release()
     return 0
+
+
+def _keep_out_of_git(state_dir: Path) -> None:
+    """What is in the folder belongs to this machine and to no repository."""
+    with suppress(OSError):
+        descriptor = os.open(state_dir / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write("*\n")
 
 
 def _log_to_stderr() -> None:

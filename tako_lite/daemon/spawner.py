@@ -137,7 +137,11 @@ class Spawner:
         post.last_heard = asyncio.get_running_loop().time()
         kind = frame["t"]
         if kind == "out":
+            before = list(post.running)
             self._outcomes.read(post, frame["items"])
+            ended = [run for run in before if run not in post.running]
+            if ended:
+                self._captures[post.worker].runs_ended(ended)
         elif kind == "ready":
             self._ready(post, frame["files"])
         elif kind == "broken":

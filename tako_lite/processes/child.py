@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tako_lite.linux import collect_dead, kill_session, read_process, resident_bytes
+from tako_lite.linux import boot_id, collect_dead, kill_session, read_process, resident_bytes, session_members
 from tako_lite.processes.forkserver import ForkServer
 
 
@@ -35,29 +35,41 @@ class Records:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.live: set[int] = set()
 
     def add(self, pid: int) -> None:
-        """Remember a process by its pid and start."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        process = read_process(pid)
-        descriptor = os.open(self._folder / str(pid), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(str(process.started if process else 0))
+        """Remember a process by its start; on a full disk it goes without, since only that all die at once needs it."""
+        self.live.add(pid)
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._folder / str(pid), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(_start_of(pid))
 
     def forget(self, pid: int) -> None:
         """The process is gone, with all of its session."""
+        self.live.discard(pid)
         (self._folder / str(pid)).unlink(missing_ok=True)
 
     def sweep(self) -> list[int]:
         """Kill the sessions that an earlier daemon left, and return their pids."""
         survivors = []
         for entry in self._folder.glob("[0-9]*"):
-            pid, started = int(entry.name), int(entry.read_text() or 0)
+            pid = int(entry.name)
+            boot, _, started = entry.read_text().partition(" ")
             leader = read_process(pid)
-            if (leader is None or leader.started == started) and kill_session(pid):
+            same = boot == boot_id() and (leader is None or str(leader.started) == started)
+            if same and session_members(pid):
+                kill_session(pid)
                 survivors.append(pid)
             entry.unlink(missing_ok=True)
         return survivors
+
+
+def _start_of(pid: int) -> str:
+    """What no other process ever has in common with this one, as long as its number is taken: the boot and its start."""
+    process = read_process(pid)
+    return f"{boot_id()} {process.started if process else 0}"
 
 
 class Child:
@@ -154,7 +166,7 @@ class Child:
         """Kill what is left of its session, confirm that it is gone, collect the status and give up the descriptors."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._guard)
-        await loop.run_in_executor(None, _end_session, self.pid)
+        await loop.run_in_executor(None, self._end_session)
         code = await self._server.reap(self.pid)
         if code is None:
             code = _collect(self.pid)
@@ -165,10 +177,9 @@ class Child:
         self._records.forget(self.pid)
         return Exit(code)
 
-
-def _end_session(session: int) -> None:
-    kill_session(session)
-    collect_dead(session)
+    def _end_session(self) -> None:
+        kill_session(self.pid)
+        collect_dead(self._records.live.copy())
 
 
 def _collect(pid: int) -> int | None:

@@ -153,7 +153,21 @@ class ForkServer:
             await asyncio.get_running_loop().sock_sendall(self._control, data[sent:])
         except OSError as error:
             raise CannotStart(f"the fork server does not answer: {error.strerror}") from None
-        return await self._receive(READY_TIMEOUT)
+        try:
+            return await self._receive(READY_TIMEOUT)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        """Have a new zygote next time: an answer that comes late would be taken for that of another request."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            asyncio.get_running_loop().run_in_executor(None, process.wait)
 
     async def _receive(self, timeout: float) -> dict[str, Any]:
         assert self._control is not None  # noqa: S101

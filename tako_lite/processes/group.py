@@ -146,7 +146,7 @@ class Group:
         """A worker has nothing to do."""
         worker.idle_since = self._loop.time()
         if worker.state == "draining":
-            self._owner.ask_to_stop(worker)
+            self.retire(worker)
             return
         worker.state = "idle"
         if worker.solo or len(self._pool()) > self.min_workers:
@@ -166,7 +166,7 @@ class Group:
             worker.state = "draining"
             self._fill()
             if was_idle:
-                self._owner.ask_to_stop(worker)
+                self.retire(worker)
 
     def retry_now(self) -> None:
         """Something changed that may mend a group that could not start."""

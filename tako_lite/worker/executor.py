@@ -8,6 +8,7 @@ import json
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, cast
 
 from tako_lite.errors import (
@@ -23,7 +24,7 @@ from tako_lite.errors import (
     TimedOut,
     Unwind,
 )
-from tako_lite.step import BlockingStep, Step
+from tako_lite.step import BlockingStep, Step, carried
 from tako_lite.wire import encode_value
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
@@ -131,7 +132,8 @@ class Executor:
         step = BlockingStep(run, self._loop)
         context = contextvars.copy_context()
         arguments = (payload, step)[: handler.parameters]
-        return await self._loop.run_in_executor(self._threads, lambda: context.run(handler.function, *arguments))
+        call = partial(handler.function, *arguments)
+        return await self._loop.run_in_executor(self._threads, context.run, carried, call)
 
 
 class _PayloadRefused(BadInput):
@@ -170,7 +172,9 @@ def _unwound(run: ActiveRun, reason: Unwind) -> Report:
             return ["later", *head, reason.after], 0
         case Failed():
             error = reason.error
-            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": _sound(str(error))}
+            failure = (
+                _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": _sound(str(error))}
+            )
             return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
     return ["given", *head], 0
 

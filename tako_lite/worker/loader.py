@@ -10,6 +10,7 @@ import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,13 @@ class Loader:
             raise CannotImport(self._describe(error)) from error
 
     def _make_package(self, package: str) -> None:
-        """Make the workflows folder importable under its own name, also where it is not right below the root."""
-        if package in sys.modules or package != self._package.name or self._package.parent == self._root:
+        """Make the workflows folder importable under its own name, wherever it is and whoever else has that name."""
+        if package in sys.modules or package != self._package.name:
             return
         init = self._package / "__init__.py"
-        spec = importlib.util.spec_from_file_location(
-            package, init if init.exists() else None, submodule_search_locations=[str(self._package)]
-        )
-        if spec is None:
-            return
+        spec = importlib.util.spec_from_file_location(package, init) if init.exists() else ModuleSpec(package, None)
+        assert spec is not None  # noqa: S101
+        spec.submodule_search_locations = [str(self._package)]
         module = importlib.util.module_from_spec(spec)
         sys.modules[package] = module
         if spec.loader is not None and init.exists():

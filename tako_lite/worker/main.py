@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from tako_lite.worker.output import tag_output
 
 def main(task: dict[str, Any], link: int, guard: int) -> None:
     """Run until the daemon says stop. `task`: root, package, modules, slots, beat."""
-    asyncio.run(_Worker(task, link, guard).run())
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(_Worker(task, link, guard).run())
+        except BaseException:
+            # sys.exit in a task of a handler. The loop's end would cancel its neighbours, and that would be charged to them.
+            traceback.print_exc()
+            os._exit(1)
 
 
 class _Worker:
@@ -32,7 +39,9 @@ class _Worker:
 
     async def run(self) -> None:
         self._over = asyncio.Event()
-        self._guard = Guard(self._guard_descriptor, self._task["beat"], lambda: self._executor is None or bool(self._executor.runs))
+        self._guard = Guard(
+            self._guard_descriptor, self._task["beat"], lambda: self._executor is None or bool(self._executor.runs)
+        )
         self._guard.start()
         output = tag_output()
         self._link = Link(self._on_frame, self._on_lost)

@@ -22,10 +22,11 @@ PIECE: Final = 3_500
 
 
 class TaggedStream(io.TextIOBase):
-    """A text stream to a descriptor, line by line."""
+    """A text stream to a descriptor, line by line. What goes into its `buffer` is the group's, as are all direct writes."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self.buffer = io.FileIO(descriptor, "w", closefd=False)
         self._partial: dict[str, str] = {}
         self._lock = threading.RLock()
 

@@ -1,0 +1,231 @@
+"""A project in a folder of its own, served by a real daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tako_lite.client import Client
+from tako_lite.linux import read_process, session_members
+
+T = TypeVar("T")
+LIMIT = 15.0
+
+
+def wait_until(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:
+    """The first true answer of a condition; fails after `limit` seconds."""
+    give_up = time.monotonic() + limit
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < give_up, f"waited {limit:g} s in vain: {what}"
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process runs no more; nobody may have collected it yet."""
+    process = read_process(pid)
+    return process is None or process.state in "ZX"
+
+
+def zombies(parent: int) -> list[int]:
+    """The dead children that a process has not collected."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, ppid = stat.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if state == "Z" and int(ppid) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+class Project:
+    """`tako.toml`, workflow files and a witness log, with a daemon that can be started, stopped and killed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.witness = root / "witness.jsonl"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started: list[int] = []
+        (root / "workflows").mkdir()
+        self.configure("")
+
+    def configure(self, toml: str) -> None:
+        """Write tako.toml."""
+        (self.root / "tako.toml").write_text('name = "test"\n' + textwrap.dedent(toml))
+
+    def workflow(self, name: str, source: str) -> Path:
+        """Write a workflow file, which can append facts to the witness log with `witness(**facts)`."""
+        file = self.root / "workflows" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        head = _HEAD.format(witness=str(self.witness))
+        file.write_text(head + textwrap.dedent(source))
+        return file
+
+    def add(self, name: str, source: str) -> None:
+        """Write a workflow file and have the daemon read it."""
+        self.workflow(name, source)
+        self.call("reload")
+
+    def call(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """What the daemon answers to a command of the control socket."""
+        with self.client() as client:
+            return client.call(command, **arguments)
+
+    def serve(self, **environment: str) -> int:
+        """Start the daemon and wait until it answers; returns its pid."""
+        log = (self.root / "daemon.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tako_lite", "serve", "--server", "here"],
+            cwd=self.root,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        log.close()
+        self.started.append(self.process.pid)
+        pid = self.process.pid
+        wait_until(lambda: self._answers(pid), f"the daemon answers; its log: {self.daemon_log()}")
+        return pid
+
+    def _answers(self, pid: int) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the daemon ended at once: {self.daemon_log()}"
+        daemon = self.status()["daemon"]
+        return daemon is not None and daemon["pid"] == pid
+
+    def stop(self, number: int = signal.SIGTERM, limit: float = LIMIT) -> int:
+        """End the daemon with a signal, and return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(limit)
+        self.process = None
+        return code
+
+    def daemon_log(self) -> str:
+        """What the daemon printed."""
+        file = self.root / "daemon.log"
+        return file.read_text() if file.exists() else ""
+
+    def client(self) -> Client:
+        """A client of this project."""
+        return Client(self.root)
+
+    def status(self) -> dict[str, Any]:
+        """The snapshot of `status`."""
+        with self.client() as client:
+            return client.status()
+
+    def group(self, name: str) -> dict[str, Any]:
+        """One group of the snapshot."""
+        found: dict[str, Any] = next(group for group in self.status()["groups"] if group["name"] == name)
+        return found
+
+    def enqueue(self, workflow: str, payload: Any = None, **options: Any) -> str:
+        """Enqueue a run, and return its id."""
+        with self.client() as client:
+            return client.enqueue(workflow, payload, **options).id
+
+    def get(self, run_id: str) -> dict[str, Any]:
+        """A run as `show` has it."""
+        with self.client() as client:
+            return client.get(run_id)
+
+    def wait(self, run_id: str, limit: float = LIMIT) -> dict[str, Any]:
+        """A run after its end."""
+        with self.client() as client:
+            return client.wait(run_id, timeout=limit)
+
+    def run(self, workflow: str, payload: Any = None, **options: Any) -> dict[str, Any]:
+        """Enqueue a run and wait for its end."""
+        return self.wait(self.enqueue(workflow, payload, **options))
+
+    def wait_for_state(self, run_id: str, state: str) -> dict[str, Any]:
+        """A run once it is in a state."""
+        return wait_until(lambda: (run := self.get(run_id))["state"] == state and run, f"{run_id} is {state}")
+
+    def facts(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """What handlers wrote to the witness log."""
+        if not self.witness.exists():
+            return []
+        facts = [json.loads(line) for line in self.witness.read_text().splitlines()]
+        return [fact for fact in facts if kind is None or fact.get("kind") == kind]
+
+    def wait_for_fact(self, kind: str, count: int = 1, limit: float = LIMIT) -> list[dict[str, Any]]:
+        """The facts of a kind, once there are so many."""
+        return wait_until(lambda: len(found := self.facts(kind)) >= count and found, f"{count} × {kind}", limit)
+
+    def cli(self, *arguments: str, stdin: str | None = None, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line in this project."""
+        return subprocess.run(
+            [sys.executable, "-m", "tako_lite", *arguments],
+            cwd=self.root,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command of the command line in this project, and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tako_lite", *arguments],
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End the daemon, if it runs, and check that nobody is left."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        for pid in self.started:
+            wait_until(lambda pid=pid: not session_members(pid) and read_process(pid) is None, f"session {pid} is empty", 10)
+        wait_until(lambda: not self.survivors(), f"no worker is left: {self.survivors()}", 10)
+
+    def survivors(self) -> list[int]:
+        """Processes that work in this folder."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if (entry / "cwd").readlink() == self.root and (entry / "stat").read_text().rsplit(")", 1)[1].split()[
+                    0
+                ] not in "ZX":
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+
+_HEAD = """\
+import asyncio, json, os, signal, sys, threading, time
+from tako_lite import Backoff, BlockingStep, Step, workflow
+
+def witness(kind, **facts):
+    line = json.dumps({{"kind": kind, "pid": os.getpid(), "at": time.time(), **facts}}) + "\\n"
+    descriptor = os.open({witness!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+def seen(kind):
+    with open({witness!r}) as lines:
+        return sum(json.loads(line)["kind"] == kind for line in lines)
+
+"""

@@ -1,0 +1,238 @@
+"""What workers print: whose it is, how much of it is kept, and where."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tako_lite.clock import SystemClock
+from tako_lite.daemon import logs
+from tako_lite.records import new_ids
+from tests.integration.project import Project, wait_until
+
+FIRST, SECOND = new_ids(2)
+
+
+def written(project: Project, group: str = "default") -> list[dict[str, Any]]:
+    """The lines of a group's log."""
+    return lines(project.root / ".tako/logs" / f"{group}.jsonl")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def texts(found: list[dict[str, Any]], run: str | None) -> list[str]:
+    return [line["text"] for line in found if line["run"] == run]
+
+
+def wait_for_text(project: Project, text: str) -> list[dict[str, Any]]:
+    """The log, once a line has this text."""
+    wait_until(lambda: any(text in line["text"] for line in written(project)), f"{text!r} is logged")
+    return written(project)
+
+
+def test_what_runs_print_is_tagged_with_the_run_also_side_by_side_and_from_threads(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        def in_a_step(n):
+            print("thread", n)
+
+        @workflow("talk")
+        async def talk(n, step: Step):
+            for i in range(20):
+                print("line", n, i)
+                await asyncio.sleep(0)
+            await asyncio.to_thread(print, "to_thread", n)
+            await step.run("speak", in_a_step, n)
+            print("error", n, file=sys.stderr)
+            print("no end", n, end="")
+
+        @workflow("plain")
+        def plain(n, step: BlockingStep):
+            print("plain", n)
+        """,
+    )
+    project.serve()
+    runs = [project.enqueue("talk", n) for n in range(5)]
+    for run_id in runs:
+        project.wait(run_id)
+    plain = project.run("plain", 9)["id"]
+    found = wait_for_text(project, "plain 9")
+    for n, run_id in enumerate(runs):
+        expected = [f"line {n} {i}" for i in range(20)]
+        assert texts(found, run_id) == [*expected, f"to_thread {n}", f"thread {n}", f"error {n}", f"no end {n}"]
+    assert texts(found, plain) == ["plain 9"]
+    assert texts(found, None) == []
+
+
+def test_subprocesses_and_direct_writes_belong_to_the_group(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        import subprocess
+        print("imported")
+
+        @workflow("a")
+        async def a(payload):
+            subprocess.run(["echo", "from a child"])
+            os.write(1, b"to the descriptor\\n")
+            sys.stdout.buffer.write(b"to the buffer\\n")
+            sys.stdout.flush()
+            print("mine")
+        """,
+    )
+    project.serve()
+    run = project.run("a")
+    assert run["state"] == "succeeded", run["error"]
+    found = wait_for_text(project, "mine")
+    assert texts(found, None) == ["imported", "from a child", "to the descriptor", "to the buffer"]
+    assert texts(found, run["id"]) == ["mine"]
+
+
+def test_the_log_of_a_step_and_python_logging_arrive(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        import logging
+
+        @workflow("a")
+        async def a(payload, step: Step):
+            step.log("first")
+            step.log.warning("second %d", 2)
+            logging.getLogger("mine").warning("third")
+        """,
+    )
+    project.serve()
+    run = project.run("a")
+    assert run["state"] == "succeeded"
+    found = texts(wait_for_text(project, "third"), run["id"])
+    assert ["first" in found[0], "second 2" in found[1], "third" in found[2]] == [True] * 3
+    assert "WARNING" in found[1]
+
+
+def test_binary_and_endless_lines_are_cut_and_stop_nobody(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        @workflow("a")
+        async def a(payload):
+            os.write(1, bytes(range(256)) + b"\\n")
+            data = b"x" * 200_000
+            while data:
+                data = data[os.write(1, data):]
+            os.write(1, b"\\nnext line\\n")
+            print("y" * 200_000, end="")
+            print("\\ud800 and \\x1b[31m", "end")
+            return 1
+        """,
+    )
+    project.serve()
+    run = project.run("a")
+    assert run["result"] == 1
+    found = wait_for_text(project, "and \x1b[31m end")
+    assert "next line" in texts(found, None)
+    assert any("\x1e\x1f" in line["text"] for line in found)
+    assert sum(line["text"].count("x") for line in found if line["run"] is None) >= 200_000
+    assert sum(line["text"].count("y") for line in found if line["run"] == run["id"]) == 200_000
+    assert max(len(line["text"].encode()) for line in found) <= logs.MAX_LINE
+
+
+def test_a_run_that_prints_without_end_is_cut_off_and_what_was_dropped_is_counted(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        @workflow("flood")
+        async def flood(payload):
+            for _ in range(3_000):
+                print("z" * 999)
+            return 1
+
+        @workflow("a")
+        async def a(payload):
+            print("still here")
+        """,
+    )
+    project.serve()
+    run = project.run("flood")
+    assert run["result"] == 1
+    project.run("a")
+    found = texts(wait_for_text(project, "still here"), run["id"])
+    assert sum(map(len, found)) <= logs.MAX_RUN + 200
+    assert "dropped" in found[-1]
+
+
+def test_printing_into_a_closed_standard_output_of_the_daemon_harms_no_run(project: Project) -> None:
+    project.workflow("a.py", "@workflow('a')\nasync def a(payload):\n    print('x')\n    os.close(1)\n    return 1\n")
+    project.serve()
+    assert project.run("a")["result"] == 1
+
+
+def test_a_log_is_rotated_and_the_oldest_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_FILE", 2_000)
+    monkeypatch.setattr(logs, "KEPT_FILES", 2)
+    log = logs.GroupLog(tmp_path / "logs", "media", SystemClock())
+    for number in range(200):
+        log.write(1, None, f"{number:04d} " + "ü" * 50)
+    log.close()
+    names = sorted(path.name for path in (tmp_path / "logs").iterdir())
+    assert names == ["media.jsonl", "media.jsonl.1", "media.jsonl.2"]
+    newest_first = [tmp_path / "logs" / name for name in names]
+    assert all(file.stat().st_size < 2_400 for file in newest_first)
+    kept = [line["text"][:4] for file in reversed(newest_first) for line in lines(file)]
+    assert kept == [f"{number:04d}" for number in range(200 - len(kept), 200)]
+
+
+def test_a_log_that_cannot_be_written_loses_lines_and_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file, not a folder")
+    log = logs.GroupLog(tmp_path / "logs", "media", SystemClock())
+    log.write(1, None, "x")
+    log.flush()
+    log.close()
+    log.close()
+    assert log.lost == 1
+
+
+def captured(folder: Path, *writes: bytes) -> tuple[list[dict[str, Any]], list[str]]:
+    """What a group's log and the ring hold after these writes to a worker's pipe."""
+
+    async def read() -> list[str]:
+        log = logs.GroupLog(folder, "media", SystemClock())
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        capture = logs.Capture(log, ours, 1)
+        for data in writes:
+            os.write(theirs, data)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        os.close(theirs)
+        capture.finish()
+        capture.finish()
+        log.close()
+        return capture.last_lines()
+
+    last = asyncio.run(read())
+    return lines(folder / "media.jsonl"), last
+
+
+def test_a_tag_in_the_middle_of_a_line_ends_what_came_before_it(tmp_path: Path) -> None:
+    found, _ = captured(tmp_path, b"no end", f"\x1e{FIRST}\x1fof a run\n".encode())
+    assert [(line["run"], line["text"]) for line in found] == [(None, "no end"), (FIRST, "of a run")]
+
+
+def test_lines_come_together_however_they_were_cut(tmp_path: Path) -> None:
+    data = f"\x1e{FIRST}\x1fäöü\nplain\n\x1e{SECOND}\x1fend".encode()
+    found, last = captured(tmp_path, *(data[index : index + 1] for index in range(len(data))))
+    assert [(line["run"], line["text"]) for line in found] == [(FIRST, "äöü"), (None, "plain"), (SECOND, "end")]
+    assert last == ["äöü", "plain", "end"]
+
+
+def test_the_ring_keeps_the_last_lines_only(tmp_path: Path) -> None:
+    _, last = captured(tmp_path, *(f"{number}\n".encode() for number in range(100)))
+    assert last == [str(number) for number in range(100 - logs.RING, 100)]

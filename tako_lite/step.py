@@ -193,11 +193,13 @@ class Step(_Facts):
                 text, kept = round_trip(value, f"the value of step {name!r}")
                 saved = await engine.save(name, "run", "succeeded", text, None, tries, started_at)
                 return kept if saved.text == text else _value(saved)
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 engine.note_failure(name, _describe(error), tries, started_at)
                 used = (tries - 1) % (retries + 1) + 1
+                if not isinstance(error, Exception):  # out of a task it would end the worker
+                    error = RuntimeError(f"step {name!r} raised {error!r}")
                 if used > retries or isinstance(error, BadInput | StepError):
-                    raise
+                    raise error
             finally:
                 engine.leave()
             await self._pause(name, backoff.delay(used, random.random))
@@ -356,7 +358,7 @@ class BlockingStep(_Facts):
 
     def _do(self, body: Callable[[], Any], future: asyncio.Future[Any]) -> None:
         try:
-            value = body()
+            value = carried(body)
         except BaseException as error:
             self._loop.call_soon_threadsafe(_settle, future, None, error)
         else:
@@ -367,10 +369,17 @@ def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None
     if future.done():
         return
     if error is not None:
-        # A future refuses StopIteration, and would carry it as something else.
-        future.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+        future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def carried(body: Callable[[], T]) -> T:
+    """Call a function in a thread; two exceptions that a future cannot carry to a coroutine come as RuntimeError."""
+    try:
+        return body()
+    except (StopIteration, GeneratorExit) as error:
+        raise RuntimeError(f"{type(error).__name__} was raised: {error}") from error
 
 
 def _on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
@@ -380,7 +389,7 @@ def _on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
 async def _in_thread(body: Callable[[], Any]) -> Any:
     """Call a plain function in a thread. Nothing can stop one: who is cancelled here leaves when the function is back."""
     context = contextvars.copy_context()
-    call = asyncio.get_running_loop().run_in_executor(None, context.run, body)
+    call = asyncio.get_running_loop().run_in_executor(None, context.run, carried, body)
     try:
         value = await asyncio.shield(call)
     except asyncio.CancelledError:

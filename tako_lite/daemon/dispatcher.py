@@ -16,7 +16,8 @@ from tako_lite.catalog import Catalog
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.link import WorkerLink
 from tako_lite.errors import TakoError
-from tako_lite.processes.group import Group, Worker
+from tako_lite.processes.group import Group
+from tako_lite.processes.worker import Worker
 from tako_lite.records import Claimed
 from tako_lite.store.base import Claims, Hold, Resolved, Store
 

@@ -10,7 +10,8 @@ from tako_lite.wire import printable
 if TYPE_CHECKING:
     from tako_lite.daemon.dispatcher import Post
     from tako_lite.processes.child import Exit
-    from tako_lite.processes.group import Group, Worker
+    from tako_lite.processes.group import Group
+    from tako_lite.processes.worker import Worker
 
 logger = logging.getLogger("tako_lite")
 

@@ -18,7 +18,8 @@ from tako_lite.daemon.logs import Capture, Logs
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.processes.child import Child, Exit, Records
 from tako_lite.processes.forkserver import ForkServers
-from tako_lite.processes.group import Group, Worker
+from tako_lite.processes.group import Group
+from tako_lite.processes.worker import Worker
 
 ENTRY: Final = "tako_lite.worker.main:main"
 SLOWEST_BEAT: Final = 2.0

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from tako_lite.backoff import Backoff
 from tako_lite.config import GroupSettings
-from tako_lite.processes.child import Child, Exit
+from tako_lite.processes.child import Exit
 from tako_lite.processes.forkserver import CannotStart
-from tako_lite.states import GroupState, WorkerState
+from tako_lite.processes.worker import Owner, Worker
+from tako_lite.states import GroupState
 
 RESTART: Final = Backoff(base=0.2, max=30)
 UNHEALTHY_AFTER: Final = 5
@@ -23,42 +23,6 @@ LOOK_AGAIN: Final = 0.05
 """Seconds until a worker that was about to be pushed work, when it should have idled out, is looked at again."""
 SETTLED_AFTER: Final = 1.0
 """A worker that ends by itself without work sooner than so many seconds after its hello did not start either."""
-
-
-class Worker:
-    """One process of a group. `slots` are the runs that it takes at a time; a solo worker has one, for a suspect run."""
-
-    def __init__(self, group: Group, slots: int, solo: bool) -> None:
-        self.group = group
-        self.slots = slots
-        self.solo = solo
-        self.state: WorkerState = "starting"
-        self.child: Child | None = None
-        self.idle_since: float = 0.0
-        self.ready_at: float = 0.0
-        self.runs_done = 0
-        self.asked_to_stop = False
-        self.deadline: asyncio.TimerHandle | None = None
-        self.trouble: str | None = None
-        """Why it could not start, in its own words."""
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid if self.child is not None else 0
-
-    @property
-    def takes_work(self) -> bool:
-        return self.state in ("idle", "busy")
-
-
-class Owner(Protocol):
-    """What a group needs of the daemon."""
-
-    async def spawn(self, worker: Worker, on_death: Callable[[Child], None]) -> Child: ...
-    def ask_to_stop(self, worker: Worker) -> None: ...
-    def worker_gone(self, worker: Worker, exit: Exit) -> None: ...
-    def group_changed(self, group: Group) -> None: ...
-    def expects_work(self, group: Group, *, solo: bool) -> bool: ...
 
 
 class Group:

@@ -358,7 +358,7 @@ def test_status_shows_groups_of_the_file_of_decorators_and_of_the_queue(client: 
     by_a_daemon(project, leave_traces)
     status = client.status()
     groups = {group["name"]: group for group in status["groups"]}
-    assert list(groups) == ["default", "media", "email", "gone"]
+    assert list(groups) == ["default", "email", "gone", "media"]
     media = groups["media"]
     assert (media["state"], media["workers"], media["min_workers"], media["max_workers"]) == ("zero", [], 2, 4)
     assert (media["concurrency"], media["pending"], media["busy"]) == (3, 1, 0)

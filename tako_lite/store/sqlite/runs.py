@@ -90,12 +90,10 @@ def _with_steps(transaction: Transaction, runs: list[Claimed], again: list[str])
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """Claimed runs succeeded; a stale claim changes nothing."""
     rows = [_completion(run, transaction.now) for run in done]
-    transaction.execute(sql.savepoint)
     if transaction.executemany(sql.complete, rows).rowcount != len(done):
-        transaction.execute(sql.take_back)
-        done = [run for run, row in zip(done, rows, strict=True) if transaction.changed(sql.complete, row)]
-    transaction.execute(sql.release)
-    transaction.executemany(steps_sql.drop_waits, [(run.id,) for run in done])
+        done = [run for run in done if transaction.one(sql.succeeded_under, (run.id, run.token))]
+    if transaction.one(steps_sql.any_wait):
+        transaction.executemany(steps_sql.drop_waits, [(run.id,) for run in done])
     transaction.effects.succeeded.extend(run.id for run in done)
     for run in done:
         if len(run.result) > INLINE:

@@ -16,28 +16,18 @@ from tako_lite.store.sqlite.waits import INLINE, Outcome, settle_if_over, stored
 def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredStep | None]:
     """Store outcomes; each answer is what is stored from now on (the first value of a name stays), None for a stale claim."""
     rows = [step._replace(value="") if step.value is not None and len(step.value) > INLINE else step for step in steps]
-    transaction.execute(runs_sql.savepoint)
     certain = transaction.executemany(sql.save, rows).rowcount == len(steps)
-    if not certain:
-        transaction.execute(runs_sql.take_back)
-    transaction.execute(runs_sql.release)
-    if not certain:
-        return [_save_one(transaction, step, row) for step, row in zip(steps, rows, strict=True)]
-    return [_stored_now(transaction, step, row) for step, row in zip(steps, rows, strict=True)]
+    return [_saved(transaction, step, row, certain) for step, row in zip(steps, rows, strict=True)]
 
 
-def _save_one(transaction: Transaction, step: SavedStep, row: SavedStep) -> StoredStep | None:
-    if transaction.changed(sql.save, row):
-        return _stored_now(transaction, step, row)
-    if not transaction.one(runs_sql.claimed, (step.run_id, step.token)):
+def _saved(transaction: Transaction, step: SavedStep, row: SavedStep, certain: bool) -> StoredStep | None:
+    if not certain and not transaction.one(runs_sql.claimed, (step.run_id, step.token)):
         return None
-    return stored(transaction, step.run_id, step.name)
-
-
-def _stored_now(transaction: Transaction, step: SavedStep, row: SavedStep) -> StoredStep:
     if row.value != step.value:
-        transaction.execute(runs_sql.insert_large, (step.run_id, f"step:{step.name}", step.value))
-    return StoredStep(step.state, step.value if step.state == "succeeded" else step.error, step.tries)
+        transaction.execute(sql.keep_large, (step.run_id, f"step:{step.name}", step.value))
+    if certain:
+        return StoredStep(step.state, step.value if step.state == "succeeded" else step.error, step.tries)
+    return stored(transaction, step.run_id, step.name)
 
 
 def invoke(transaction: Transaction, run_id: str, token: int, name: str, child: NewRun) -> Outcome:

@@ -57,6 +57,10 @@ UPDATE runs
 SET state = 'succeeded', result = ?, finished_at = ?, worker_pid = ?, attempts = attempts + 1, hold = NULL, error = NULL
 WHERE id = ? AND claim_token = ? AND state = 'running';
 
+-- name: succeeded_under
+-- Whether a run succeeded under a claim.
+SELECT 1 FROM runs WHERE id = ? AND claim_token = ? AND state = 'succeeded';
+
 -- name: try_again
 -- A claimed run goes back to wait for its next attempt; `charged` is 1 where this one counts.
 UPDATE runs

@@ -32,6 +32,10 @@ SELECT name, state,
     attempts
 FROM steps WHERE run_id = ? ORDER BY finished_at;
 
+-- name: keep_large
+-- A long value of a step; one that is there stays.
+INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
+
 -- name: list
 -- What a run has stored, for people.
 SELECT name, state,
@@ -67,6 +71,10 @@ SELECT name, kind, key, wake_at FROM waits WHERE run_id = ? ORDER BY started_at,
 -- name: waits_for
 -- The waits for a signal or for a child.
 SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = ? AND key = ?;
+
+-- name: any_wait
+-- Whether any run waits.
+SELECT 1 FROM waits WHERE run_id > '' LIMIT 1;
 
 -- name: any_child_wait
 -- Whether any run waits for a child.

@@ -21,6 +21,7 @@ MAX_LINK_FRAME: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 64
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -33,7 +34,7 @@ def encode_value(value: Any, what: str = "value") -> str:
     Raises NotJson for what JSON cannot carry (with the place in the value), TooLarge over 1 MiB.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(value)
         size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_json(value, what, error) from None
@@ -71,7 +72,7 @@ def parse_value(text: str | bytes, what: str = "payload") -> Any:
 
 def encode_frame(frame: Any) -> bytes:
     """One object as a line."""
-    return json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    return _encode(frame).encode() + b"\n"
 
 
 def decode_frame(line: bytes) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Spawner:
         environment = worker_environment(settings, os.environ)
         catalog = self._dispatcher.catalog
         request = {
+            "name": f"tako-{settings.name}",
             "env": environment,
             "folder": str(self.root),
             "nice": settings.nice,

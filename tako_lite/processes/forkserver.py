@@ -15,22 +15,6 @@ from tako_lite.errors import TakoError
 
 READY_TIMEOUT: Final = 20.0
 
-_BOOT: Final = """
-import sys
-if sys.version_info < (3, 11):
-    sys.exit("workers need Python 3.11 or newer; this is " + sys.version.split()[0])
-import importlib.util
-sys.path[:] = [entry for entry in sys.path if entry]
-folder = sys.argv[1]
-spec = importlib.util.spec_from_file_location("tako_lite", folder + "/__init__.py", submodule_search_locations=[folder])
-module = importlib.util.module_from_spec(spec)
-sys.modules["tako_lite"] = module
-spec.loader.exec_module(module)
-from tako_lite.processes.zygote import main
-main(sys.argv[2:])
-"""
-"""Makes `tako_lite` importable by its folder alone: nothing that is installed beside it can be seen by workers."""
-
 
 class CannotStart(TakoError):
     """A worker could not be started; the message says why."""
@@ -103,7 +87,8 @@ class ForkServer:
         if self._control is not None:
             self._control.close()
         ours, theirs = socket.socketpair()
-        command = [self._interpreter.python, "-c", _BOOT, str(self._package), str(theirs.fileno()), self._entry]
+        boot = self._package / "processes" / "boot.py"
+        command = [self._interpreter.python, str(boot), str(self._package), str(theirs.fileno()), self._entry]
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220 -- vfork and exec: about a millisecond
                 command,

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tako_lite.linux import kill_session
+from tako_lite.linux import kill_session, name_process
 
 Entry = Callable[[dict[str, Any], int, int], None]
 """What a child runs: its task, the descriptor of its link, that of its guard."""
@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("the fork server has more than one thread, so it cannot fork safely")
     gc.collect()
     gc.freeze()  # what is frozen is never touched by a child's collector, so its pages stay shared
+    name_process("tako-zygote")
     _send(control, {"ready": True, "python": sys.version.split()[0]})
     _silence()
     children: set[int] = set()
@@ -122,6 +123,7 @@ def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> Non
 
 def _become(request: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    name_process(request["name"])
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.clock import Clock
 from tako_lite.config import Config
+from tako_lite.daemon.requests import (
+    Backup,
+    Cancel,
+    Enqueue,
+    EnqueueMany,
+    Filter,
+    Find,
+    Nothing,
+    OneGroup,
+    OneRun,
+    OneSchedule,
+    PauseSchedule,
+    Retry,
+    Scale,
+    Signal,
+    Wait,
+)
 from tako_lite.errors import BadInput, NotFound, WaitTimeout
 from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run
@@ -22,105 +38,6 @@ from tako_lite.wire import encode_value
 
 UNPROVEN_WAIT: Final = 1.0
 """Seconds that the first enqueue of a group waits to see whether the group can start at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enqueue:
-    workflow: str
-    payload: Any = None
-    run_id: str | None = None
-    worker: str | None = None
-    unique_key: str | None = None
-    delay: float | None = None
-    at: int | None = None
-    priority: int | None = None
-    retries: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EnqueueMany:
-    workflow: str
-    payloads: list[Any]
-    run_ids: list[str]
-    worker: str | None = None
-    delay: float | None = None
-    at: int | None = None
-    priority: int | None = None
-    retries: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    event: str
-    payload: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    run_ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    run_ids: list[str]
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Find:
-    ending: str
-
-
-@dataclass(frozen=True, slots=True)
-class OneRun:
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    run_id: str
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    workflow: str | None = None
-    group: str | None = None
-    states: list[str] = field(default_factory=list)
-    since: int | None = None
-    limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OneGroup:
-    group: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    group: str
-    workers: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OneSchedule:
-    workflow: str
-
-
-@dataclass(frozen=True, slots=True)
-class PauseSchedule:
-    workflow: str
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    pass
 
 
 class Project(Protocol):

@@ -63,7 +63,9 @@ def parse(raw: bytes, shown: str) -> tuple[Source, ast.Module]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes are told by Python when a worker imports the file
-            return source, ast.parse(text)
+            tree = ast.parse(text)
+            compile(tree, shown, "exec", dont_inherit=True)  # a parser lets some pass, such as `return` outside of a function
+            return source, tree
     except SyntaxError as error:
         mistake = source.mistake_at(error.lineno or 1, max(error.offset or 1, 1), f"not valid Python: {error.msg}")
     except (ValueError, RecursionError, MemoryError) as error:

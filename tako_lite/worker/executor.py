@@ -148,7 +148,7 @@ def _adopt(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
     run = current_run.get()
     if run is not None:
         run.tasks.add(task)
-        task.add_done_callback(run.tasks.discard)
+        task.add_done_callback(run.forget)
     return task
 
 

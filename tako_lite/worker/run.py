@@ -223,19 +223,26 @@ class ActiveRun:
                 future.set_exception(reason)
                 future.exception()  # whoever waited may be gone
         if nudge and self.task is not None:
-            self._loop.call_later(NUDGE_AFTER, self._nudge, self.task, _place(self.task))
-            self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, self.task, None)
+            self._loop.call_later(NUDGE_AFTER, self._nudge, _place(self.task))
+            self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, None)
 
     def _futures(self) -> list[asyncio.Future[StoredStep]]:
         return [future for futures in self.waits.values() for future in futures]
 
-    def _nudge(self, task: asyncio.Task[None], place: object) -> None:
+    def _nudge(self, place: object) -> None:
         """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
-        if place is None or _place(task) is place:
-            task.cancel()
+        if self.task is not None and (place is None or _place(self.task) is place):
+            self.task.cancel()
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """A task of the handler ended; what it raised while the handler was left is nobody's."""
+        self.tasks.discard(task)
+        if self.unwinding is not None and not task.cancelled():
+            task.exception()
 
     async def close(self) -> None:
         """The handler is left: tasks that it forgot are cancelled, and steps in threads are waited for."""
+        self.task = None
         if self._park is not None:
             self._park.cancel()
         for task in self.tasks:

@@ -9,8 +9,9 @@ from tako_lite.errors import ChildFailed, RunFailed, TakoError
 from tako_lite.workflow import Workflow, workflow
 
 if TYPE_CHECKING:
+    from tako_lite.blocking import BlockingStep
     from tako_lite.client import AsyncClient, Client
-    from tako_lite.step import BlockingStep, Step
+    from tako_lite.step import Step
 
 __version__ = "0.1.0"
 
@@ -35,7 +36,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(client, name)
     if name in ("BlockingStep", "Step"):
-        from tako_lite import step
+        from tako_lite import blocking
 
-        return getattr(step, name)
+        return getattr(blocking, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

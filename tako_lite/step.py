@@ -8,15 +8,15 @@ import contextvars
 import inspect
 import json
 import logging
-import queue
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from tako_lite.backoff import Backoff
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
+from tako_lite.engine import Engine, Stored, carried
 from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, RetryLater, StepError, Unwind
 from tako_lite.typed import plain
 from tako_lite.units import duration
@@ -32,63 +32,6 @@ Caller = Callable[[Callable[[], Any]], Awaitable[Any]]
 INLINE_SLEEP: Final = 1.0
 """Sleeps up to so many seconds keep their slot."""
 STEP_BACKOFF: Final = Backoff()
-MAX_NAME: Final = 256
-
-Kind = Literal["run", "sleep", "signal", "child", "retry"]
-
-
-class Stored(Protocol):
-    """What a step has stored: a state, the JSON text of its value or error, and how often it was tried."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def text(self) -> str | None: ...
-    @property
-    def tries(self) -> int: ...
-
-
-class Engine(Protocol):
-    """What carries the steps of one attempt of a run: the worker's link to the daemon, or a test's harness."""
-
-    run_id: str
-    workflow_name: str
-    attempt: int
-
-    def begin(self, name: str, *, again: bool = False) -> Stored | None:
-        """Enter a step. Raises StepError for a name used twice, and the Unwind that is under way."""
-
-    def enter(self) -> None:
-        """A step call that is not a wait is in flight."""
-
-    def leave(self) -> None:
-        """That step call is over."""
-
-    async def save(
-        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
-    ) -> Stored:
-        """Store an outcome, and return what is stored from now on."""
-
-    def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
-        """Store a failed try without waiting for it."""
-
-    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> Stored:
-        """Wait for a time, a signal or the next try; the run may park meanwhile."""
-
-    async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
-        """Start a child and wait for its end."""
-
-    async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
-        """Start another run, once."""
-
-    async def send_signal(self, event: str, payload: str) -> None:
-        """Send a signal."""
-
-    def set_progress(self, fraction: float, note: str | None) -> None:
-        """Say how far the run is."""
-
-    def unwind(self, reason: Unwind) -> None:
-        """The handler is to be left for this reason, whatever it catches."""
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
@@ -101,7 +44,7 @@ class Log(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-class _Facts:
+class Facts:
     """What both kinds of Step tell of their run, and the ways out of a handler, which raise and are not awaited."""
 
     def __init__(self, engine: Engine) -> None:
@@ -150,7 +93,7 @@ class _Facts:
         raise reason
 
 
-class Step(_Facts):
+class Step(Facts):
     """The durable parts of an `async def` handler."""
 
     async def run(
@@ -171,11 +114,12 @@ class Step(_Facts):
         """
         caller = _on_loop if inspect.iscoroutinefunction(fn) else _in_thread
         body: Callable[[], Any] = fn if not args else (lambda: fn(*args))  # type: ignore[call-arg]
-        return cast("T", await self._run(name, body, caller, retries, backoff, timeout))
+        return cast("T", await self.run_with(caller, name, body, retries, backoff, timeout))
 
-    async def _run(
-        self, name: str, body: Callable[[], Any], caller: Caller, retries: int, backoff: Backoff, timeout: Duration | None
+    async def run_with(
+        self, caller: Caller, name: str, body: Callable[[], Any], retries: int, backoff: Backoff, timeout: Duration | None
     ) -> Any:
+        """The core of `run`; `caller` says in which thread the body is called."""
         engine = self._engine
         stored = engine.begin(name)
         tries = 0
@@ -294,92 +238,6 @@ class Step(_Facts):
             await self._engine.save(name, "run", "succeeded", "null", None, 1, started_at)
         finally:
             self._engine.leave()
-
-
-class BlockingStep(_Facts):
-    """The same for a plain `def` handler, which has a thread of its own: every method blocks until it is done."""
-
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(engine)
-        self._loop = loop
-        self._step = Step(engine)
-
-    def run(
-        self,
-        name: str,
-        fn: Callable[P, T],
-        *args: Any,
-        retries: int = 0,
-        backoff: Backoff = STEP_BACKOFF,
-        timeout: Duration | None = None,
-    ) -> T:
-        """As `Step.run`; `fn` is called in the handler's own thread."""
-        body: Callable[[], Any] = lambda: fn(*args)  # type: ignore[call-arg]  # noqa: E731
-        return cast("T", self._wait(lambda here: self._step._run(name, body, here, retries, backoff, timeout)))
-
-    def sleep(self, name: str, duration_: Duration, /) -> None:
-        """As `Step.sleep`."""
-        self._wait(lambda _: self._step.sleep(name, duration_))
-
-    def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
-        """As `Step.sleep_until`."""
-        self._wait(lambda _: self._step.sleep_until(name, when))
-
-    def wait_for(self, event: str, timeout: Duration | None = None) -> Any:
-        """As `Step.wait_for`."""
-        return self._wait(lambda _: self._step.wait_for(event, timeout))
-
-    def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
-        """As `Step.invoke`."""
-        return self._wait(lambda _: self._step.invoke(name, workflow, payload, **options))
-
-    def enqueue(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> str:
-        """As `Step.enqueue`."""
-        return str(self._wait(lambda _: self._step.enqueue(name, workflow, payload, **options)))
-
-    def signal(self, event: str, payload: Any = True) -> None:
-        """As `Step.signal`."""
-        self._wait(lambda _: self._step.signal(event, payload))
-
-    def _wait(self, start: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine on the loop, and meanwhile in this thread the bodies that it hands over."""
-        handed: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
-
-        async def here(body: Callable[[], Any]) -> Any:
-            future = self._loop.create_future()
-            handed.put((body, future))
-            return await future
-
-        outcome = asyncio.run_coroutine_threadsafe(start(here), self._loop)
-        outcome.add_done_callback(lambda _: handed.put(None))
-        while (job := handed.get()) is not None:
-            self._do(*job)
-        return outcome.result()
-
-    def _do(self, body: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        try:
-            value = carried(body)
-        except BaseException as error:
-            self._loop.call_soon_threadsafe(_settle, future, None, error)
-        else:
-            self._loop.call_soon_threadsafe(_settle, future, value, None)
-
-
-def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
-
-
-def carried(body: Callable[[], T]) -> T:
-    """Call a function in a thread; two exceptions that a future cannot carry to a coroutine come as RuntimeError."""
-    try:
-        return body()
-    except (StopIteration, GeneratorExit) as error:
-        raise RuntimeError(f"{type(error).__name__} was raised: {error}") from error
 
 
 def _on_loop(body: Callable[[], Any]) -> Awaitable[Any]:

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, cast
 
+from tako_lite.blocking import BlockingStep
+from tako_lite.engine import carried
 from tako_lite.errors import (
     BadInput,
     Bailed,
@@ -24,7 +26,7 @@ from tako_lite.errors import (
     TimedOut,
     Unwind,
 )
-from tako_lite.step import BlockingStep, Step, carried
+from tako_lite.step import Step
 from tako_lite.wire import encode_value
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.client.requests import OPTIONS, read_options
+from tako_lite.engine import MAX_NAME
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
-from tako_lite.step import MAX_NAME
 from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05

@@ -19,9 +19,7 @@ PACKAGE = Path(tako_lite.__path__[0])
 PRINT = "from tako_lite.unpack import package_dir; print(package_dir())"
 # A change of folder comes between the import and the call, as in the daemon.
 PRINT_AFTER_MOVING = "import os, tako_lite.unpack as u; os.chdir('/'); print(u.package_dir())"
-PRINT_WHETHER_THERE = (
-    "from tako_lite.unpack import package_dir; d = package_dir(); print(d, (d / 'tako_lite').is_dir())"
-)
+PRINT_WHETHER_THERE = "from tako_lite.unpack import package_dir; d = package_dir(); print(d, (d / 'tako_lite').is_dir())"
 
 
 @pytest.fixture
@@ -70,9 +68,7 @@ def test_from_the_single_file_the_package_alone_is_unpacked_to_the_cache(tmp_pat
 
     assert folder.parent == tmp_path / "home/.cache/tako-lite"
     assert folder.name.startswith("1.2.3-")
-    assert files(folder) == {
-        f"tako_lite/{name}" for name in ("__init__.py", "errors.py", "unpack.py", "store/runs.sql")
-    }
+    assert files(folder) == {f"tako_lite/{name}" for name in ("__init__.py", "errors.py", "unpack.py", "store/runs.sql")}
     assert (folder / "tako_lite/store/runs.sql").read_text() == "select 1;\n"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.parent.stat().st_mode & 0o777 == 0o700

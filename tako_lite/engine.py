@@ -1,0 +1,76 @@
+"""What stands behind a `Step`: it stores outcomes, waits, and knows when the handler is to be left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+from tako_lite.errors import Unwind
+
+T = TypeVar("T")
+MAX_NAME: Final = 256
+"""Characters in the name of a step."""
+
+Kind = Literal["run", "sleep", "signal", "child", "retry"]
+
+
+class Stored(Protocol):
+    """What a step has stored: a state, the JSON text of its value or error, and how often it was tried."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def tries(self) -> int: ...
+
+
+class Engine(Protocol):
+    """What carries the steps of one attempt of a run: the worker's link to the daemon, or a test's harness."""
+
+    run_id: str
+    workflow_name: str
+    attempt: int
+
+    def begin(self, name: str, *, again: bool = False) -> Stored | None:
+        """Enter a step. Raises StepError for a name used twice, and the Unwind that is under way."""
+
+    def enter(self) -> None:
+        """A step call that is not a wait is in flight."""
+
+    def leave(self) -> None:
+        """That step call is over."""
+
+    async def save(
+        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+    ) -> Stored:
+        """Store an outcome, and return what is stored from now on."""
+
+    def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
+        """Store a failed try without waiting for it."""
+
+    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> Stored:
+        """Wait for a time, a signal or the next try; the run may park meanwhile."""
+
+    async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
+        """Start a child and wait for its end."""
+
+    async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
+        """Start another run, once."""
+
+    async def send_signal(self, event: str, payload: str) -> None:
+        """Send a signal."""
+
+    def set_progress(self, fraction: float, note: str | None) -> None:
+        """Say how far the run is."""
+
+    def unwind(self, reason: Unwind) -> None:
+        """The handler is to be left for this reason, whatever it catches."""
+
+
+def carried(body: Callable[[], T]) -> T:
+    """Call a function in a thread; two exceptions that a future cannot carry to a coroutine come as RuntimeError."""
+    try:
+        return body()
+    except (StopIteration, GeneratorExit) as error:
+        raise RuntimeError(f"{type(error).__name__} was raised: {error}") from error

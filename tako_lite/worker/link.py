@@ -12,8 +12,6 @@ from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FULL: Final = 4 * 1024 * 1024
 """Characters of values after which a frame is sent without waiting for the end of the turn."""
-MANY: Final = 32
-"""Items after which it is, so that the daemon stores the first while the rest is executed."""
 
 
 class Link(asyncio.Protocol):
@@ -46,7 +44,7 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self.flush)
         self._items.append(item)
         self._size += size
-        if self._size > FULL or len(self._items) >= MANY:
+        if self._size > FULL:
             self.flush()
 
     def ask(self, kind: str, *rest: Any, size: int = 0) -> asyncio.Future[Any]:

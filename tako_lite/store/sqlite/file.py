@@ -97,7 +97,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: Durability)
     _use_wal(connection)
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
     connection.execute("PRAGMA journal_size_limit = 33554432")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: a page that changes often is written back once
+    connection.execute("PRAGMA wal_autocheckpoint = 1000")  # 4 MB: writing the log anew is cheaper than making it longer
     connection.execute("PRAGMA cache_size = -8000")
     connection.execute("PRAGMA temp_store = MEMORY")
     if not tables:

@@ -6,7 +6,7 @@ PYTHON ?=
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format check demo binary test-binary clean
+.PHONY: help venv test lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ test: venv ## run the tests, except those of the single file
 lint: venv ## check style, format, types and layers
 	@$(RUN) -m ruff check --quiet
 	@$(RUN) -m ruff format --check --quiet
-	@$(RUN) -m mypy tako_lite scripts
+	@$(RUN) -m mypy tako_lite scripts bench
 	@$(VENV)/bin/lint-imports --no-logo
 
 format: venv ## put imports and code into their form
@@ -31,6 +31,12 @@ check: lint test ## the whole gate: lint, then test
 
 demo: venv ## run the example shop
 	@$(RUN) -m examples.shop.demo
+
+bench: venv ## measure everything against the ceiling of this machine; ARGS="--quick drain" narrows it
+	@$(RUN) -m bench $(ARGS)
+
+bench-peers: venv ## run the same work through Huey, DBOS and others beside tako-lite; ARGS as above
+	@$(RUN) -m bench.peers $(ARGS)
 
 binary: venv ## build dist/tako-lite.pyz, then test it
 	@$(RUN) scripts/build_binary.py

@@ -1,0 +1,1 @@
+"""Measures the whole program against what the machine can do at all."""

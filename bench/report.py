@@ -1,0 +1,52 @@
+"""The table for people, and the JSON that it is drawn from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from bench.figures import Figure, amount
+
+RESULTS: Final = Path(__file__).parent / "results"
+_WORDS: Final = {True: "ok", False: "MISS", None: ""}
+_HEAD: Final = ("what", "measured", "goal", "", "of raw")
+
+
+def table(machine: Mapping[str, Any], figures: Iterable[Figure]) -> str:
+    """The machine in a line, then a row for each figure."""
+    rows = [_HEAD, *(_row(figure) for figure in figures if figure.values)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine.items())
+    return "\n".join([facts, "", lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _row(figure: Figure) -> tuple[str, str, str, str, str]:
+    goal = figure.goal
+    ratio = "" if figure.ratio is None else f"{figure.ratio:.1%}"
+    return goal.what, f"{amount(figure.value)} {goal.unit}".rstrip(), str(goal), _WORDS[figure.is_met], ratio
+
+
+def as_json(machine: Mapping[str, Any], figures: Mapping[str, Mapping[str, Figure]], *, quick: bool) -> dict[str, Any]:
+    """Everything that was measured, run by run."""
+    return {
+        "schema": 1,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": dict(machine),
+        "figures": {
+            scenario: {key: figure.as_json() for key, figure in of_scenario.items() if figure.values}
+            for scenario, of_scenario in figures.items()
+        },
+    }
+
+
+def save(result: Mapping[str, Any], file: Path | None) -> Path:
+    """Write a result as JSON, to a file that is named after its date unless another one is given."""
+    path = file or RESULTS / f"{result['date'].replace(':', '').replace('+0000', 'Z')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return path

@@ -1,0 +1,41 @@
+"""What is measured: a small file for each question, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from bench.figures import Scenario
+from bench.scenarios import (
+    big_table,
+    cli,
+    cold,
+    drain,
+    enqueue_lone,
+    enqueue_many,
+    growth,
+    idle,
+    isolation,
+    latency,
+    memory_pending,
+    raw_ceiling,
+    three_step,
+    uvloop,
+)
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "raw_ceiling": raw_ceiling,
+    "drain": drain,
+    "three_step": three_step,
+    "enqueue_many": enqueue_many,
+    "enqueue_lone": enqueue_lone,
+    "latency": latency,
+    "cold": cold,
+    "isolation": isolation,
+    "cli": cli,
+    "big_table": big_table,
+    "idle": idle,
+    "memory_pending": memory_pending,
+    "growth": growth,
+    "uvloop": uvloop,
+}

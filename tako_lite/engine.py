@@ -68,6 +68,19 @@ class Engine(Protocol):
         """The handler is to be left for this reason, whatever it catches."""
 
 
+def sound(text: str) -> str:
+    """Text that UTF-8 can carry: a file name of the user's may hold what it cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says; a `__str__` of the user's may fail itself."""
+    try:
+        return sound(str(error))
+    except Exception:
+        return "(its text cannot be read)"
+
+
 def carried(body: Callable[[], T]) -> T:
     """Call a function in a thread; two exceptions that a future cannot carry to a coroutine come as RuntimeError."""
     try:

@@ -194,24 +194,28 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A cron expression that creates runs of a workflow."""
+    """A cron expression that creates runs of a workflow.
+
+    Everything up to `last_slot` is dealt with; `fired_at` is the last slot that made a run.
+    """
 
     workflow: str
     cron: str
     timezone: str
     catch_up: str
-    next_at: int | None
-    last_at: int | None
+    last_slot: int
+    fired_at: int | None
     paused: bool
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, next_at: int | None = None) -> dict[str, Any]:
+        """The shape of `schedules`; `next_at` is the next slot, where somebody counts."""
         return {
             "workflow": self.workflow,
             "cron": self.cron,
             "timezone": self.timezone,
             "catch_up": self.catch_up,
-            "next_at": iso(self.next_at),
-            "last_at": iso(self.last_at),
+            "next_at": iso(next_at),
+            "last_at": iso(self.fired_at),
             "paused": self.paused,
         }
 

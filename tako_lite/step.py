@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from tako_lite.backoff import Backoff
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
-from tako_lite.engine import Engine, Stored, carried
+from tako_lite.engine import Engine, Stored, carried, message_of
 from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, RetryLater, StepError, Unwind
 from tako_lite.typed import plain
 from tako_lite.units import duration
@@ -274,11 +274,7 @@ def _value(stored: Stored) -> Any:
 
 
 def _describe(error: BaseException) -> str:
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its text cannot be read)"
-    return json.dumps({"type": type(error).__name__, "message": message[:2000]})
+    return json.dumps({"type": type(error).__name__, "message": message_of(error)[:2000]})
 
 
 def _name_of(workflow: str | Workflow[Any, Any]) -> str:

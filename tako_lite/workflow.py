@@ -261,7 +261,10 @@ def _catch_up(value: object) -> str:
 
 
 def _fallback(value: object) -> str | None:
-    return None if value is None else _one_of(value, ("wait", "fail", "cancel", "ignore"))
+    word = None if value is None else _one_of(value, ("wait", "fail", "cancel", "ignore"))
+    if word not in (None, "wait"):
+        raise BadInput(f'"{word}" is not supported by this version of tako-lite', hint="take it out: runs wait for their group")
+    return word
 
 
 def _text(value: object) -> str:

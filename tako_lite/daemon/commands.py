@@ -30,7 +30,7 @@ from tako_lite.daemon.requests import (
 from tako_lite.errors import BadInput, NotFound, WaitTimeout
 from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run
-from tako_lite.routing import Asked, check_event, make_run, unknown_group
+from tako_lite.routing import Asked, check_event, check_id, make_run, unknown_group
 from tako_lite.states import RUN_STATES, TERMINAL, RunState
 from tako_lite.store.base import RunFilter, Store
 from tako_lite.typed import converter, did_you_mean
@@ -133,7 +133,8 @@ class Commands:
         spec = project.catalog.get(asked.workflow)
         first = self._new(spec, "null", asked, None)  # the checks that are the same for all
         runs = [
-            first._replace(id=id, payload=_value(payload)) for id, payload in zip(asked.run_ids, asked.payloads, strict=True)
+            first._replace(id=check_id(id), payload=_value(payload))
+            for id, payload in zip(asked.run_ids, asked.payloads, strict=True)
         ]
         future = project.store.enqueue(runs)
         project.enqueued(runs[:1])

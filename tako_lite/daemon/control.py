@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tako_lite.engine import sound
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 
@@ -77,7 +78,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._waiting.extend(self._lines.feed(data))
         except ProtocolError as error:
-            self._answer({"id": None, "error": error.as_json()})
+            self._answer(encode_frame({"id": None, "error": error.as_json()}))
             if self._transport is not None:
                 self._transport.close()
             return
@@ -121,22 +122,23 @@ class _Connection(asyncio.Protocol):
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    async def _reply(self, line: bytes) -> dict[str, Any]:
+    async def _reply(self, line: bytes) -> bytes:
         number: object = None
         try:
             frame = decode_frame(line)
             number, command = frame.pop("id", None), frame.pop("command", None)
-            return {"id": number, "ok": await self._execute(command, frame)}
+            return encode_frame({"id": number, "ok": await self._execute(command, frame)})
         except TakoError as error:
-            return {"id": number, "error": error.as_json()}
+            return encode_frame({"id": number, "error": error.as_json()})
         except Exception as error:
             logging.getLogger("tako_lite").exception("a command failed")
             message = f"the daemon failed: {type(error).__name__}: {error}"
-            return {"id": number, "error": {"type": "error", "message": message, "hint": "its log has the traceback"}}
+            told = {"type": "error", "message": sound(message), "hint": "its log has the traceback"}
+            return encode_frame({"id": number, "error": told})
 
-    def _answer(self, frame: dict[str, Any]) -> None:
+    def _answer(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(frame))
+            self._transport.write(frame)
 
 
 def _bind(path: Path) -> socket.socket:

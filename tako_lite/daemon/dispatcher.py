@@ -7,7 +7,7 @@ free, and its answer says whether more is due.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -89,10 +89,6 @@ class Dispatcher:
             self._scheduled = True
             self._loop.call_soon(self._pass)
 
-    def has_due(self, group: str) -> bool:
-        """Whether due runs may wait for a group."""
-        return group in self._due[None] or group in self._due["suspect"]
-
     def expects_work(self, group: Group, *, solo: bool) -> bool:
         """Whether a free slot of a group is about to be filled: runs are being claimed, or will be."""
         hold: Hold | None = "suspect" if solo else None
@@ -119,7 +115,7 @@ class Dispatcher:
         if group is None or group.paused:
             return
         asked = self._asked.get((name, hold), 0)
-        free = sum(self._free_slots(group, hold)) - asked
+        free = sum(post.free for post in self._posts(group, hold)) - asked
         if free > 0:
             self._due[hold].discard(name)
             self._asked[name, hold] = asked + free
@@ -128,9 +124,10 @@ class Dispatcher:
         elif not asked:
             group.demand(solo=hold == "suspect")
 
-    def _free_slots(self, group: Group, hold: Hold | None) -> Iterable[int]:
+    def _posts(self, group: Group, hold: Hold | None) -> list[Post]:
+        """The workers for such runs: solo ones for suspects, the pool for all others."""
         solo = hold == "suspect"
-        return (self.posts[worker].free for worker in group.workers if worker.solo == solo and worker in self.posts)
+        return [self.posts[worker] for worker in group.workers if worker.solo == solo and worker in self.posts]
 
     def _claimed(self, group: Group, hold: Hold | None, asked: int, future: asyncio.Future[Claims]) -> None:
         self._asked[group.name, hold] -= asked
@@ -153,8 +150,7 @@ class Dispatcher:
 
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Give each run to the worker with the most free slots."""
-        solo = hold == "suspect"
-        posts = [self.posts[worker] for worker in group.workers if worker.solo == solo and worker in self.posts]
+        posts = self._posts(group, hold)
         rows: dict[Post, list[list[Any]]] = {}
         back: list[Claimed] = []
         missing: list[Claimed] = []

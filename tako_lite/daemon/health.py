@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,6 @@ class Health:
         self._timer: asyncio.TimerHandle | None = None
         self._last_look = 0.0
         self._loop = asyncio.get_running_loop()
-        self.on_look: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """There may be something to look after."""
@@ -58,7 +56,6 @@ class Health:
             self._stamps = seen
         else:
             self._stamps = None
-        self.on_look()
         if busy or broken:
             self._timer = self._loop.call_later(LOOK_EVERY, self._look)
 

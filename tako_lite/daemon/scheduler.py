@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
@@ -54,7 +55,7 @@ class Scheduler:
         """Make the schedules those of the catalog."""
         self._catalog = catalog
         known = [
-            Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, None, None, False)
+            Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, 0, None, False)
             for spec in catalog.workflows.values()
             if spec.options.schedule is not None
         ]
@@ -62,7 +63,7 @@ class Scheduler:
         self._schedules = {schedule.workflow: schedule for schedule in await self._store.schedules()}
         self._next_slots.clear()
         for schedule in self._schedules.values():
-            self._advance(schedule.workflow, schedule.next_at or 0)
+            self._advance(schedule.workflow, schedule.last_slot)
         self._arm()
 
     def stop(self) -> None:
@@ -94,7 +95,7 @@ class Scheduler:
 
     def as_json(self) -> list[dict[str, Any]]:
         """The schedules with their next slots."""
-        return [schedule_json(schedule, self._next_slots.get(schedule.workflow)) for schedule in self._schedules.values()]
+        return [schedule.as_json(self._next_slots.get(schedule.workflow)) for schedule in self._schedules.values()]
 
     async def pause(self, workflow: str, paused: bool) -> None:
         """Pause a schedule, or let it go on with the next slot from now."""
@@ -163,22 +164,20 @@ class Scheduler:
             return
         now = self._clock.now()
         cron, zone = cron_of(schedule.cron), schedule.timezone
-        due = due_slots(cron, zone, schedule.next_at or 0, now, spec.options.catch_up, GRACE_MS)
+        due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
         for slot in due.fire:
             run = make_run(workflow, spec.options, "null", Asked(at=slot), (), now)
             await self._store.fire(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
-        if due.last > max([schedule.next_at or 0, *due.fire]):
+        if due.last > max([schedule.last_slot, *due.fire]):
             await self._store.fire(workflow, due.last, [])
             self._note(workflow, due.last)
-        self._advance(workflow, max(due.last, schedule.next_at or 0))
+        self._advance(workflow, max(due.last, schedule.last_slot))
 
-    def _note(self, workflow: str, slot: int, fired_at: int | None = None) -> None:
-        old = self._schedules.get(workflow)
-        if old is None:  # a reload took it away meanwhile
-            return
-        last_at = old.last_at if fired_at is None else fired_at
-        self._schedules[workflow] = Schedule(workflow, old.cron, old.timezone, old.catch_up, slot, last_at, old.paused)
+    def _note(self, workflow: str, last_slot: int, fired_at: int | None = None) -> None:
+        old = self._schedules[workflow]
+        fired = old.fired_at if fired_at is None else fired_at
+        self._schedules[workflow] = replace(old, last_slot=last_slot, fired_at=fired)
 
     def _advance(self, workflow: str, after: int) -> None:
         schedule = self._schedules.get(workflow)
@@ -187,14 +186,3 @@ class Scheduler:
             slot = next_slot(cron_of(schedule.cron), schedule.timezone, after)
             if slot is not None:
                 self._next_slots[workflow] = slot
-
-
-def schedule_json(schedule: Schedule, next_at: int | None) -> dict[str, Any]:
-    """A schedule as `schedules` prints it."""
-    shape = schedule.as_json()
-    shape["next_at"] = None
-    if next_at is not None and not schedule.paused:
-        shape["next_at"] = Schedule(
-            schedule.workflow, schedule.cron, schedule.timezone, schedule.catch_up, next_at, None, False
-        ).as_json()["next_at"]
-    return shape

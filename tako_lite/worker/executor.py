@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from tako_lite.blocking import BlockingStep
-from tako_lite.engine import carried
+from tako_lite.engine import carried, message_of, sound
 from tako_lite.errors import (
     BadInput,
     Bailed,
@@ -169,14 +169,12 @@ def _unwound(run: ActiveRun, reason: Unwind) -> Report:
             failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
             return ["fail", *head, failure, True], 0
         case Bailed():
-            return ["bail", *head, _sound(str(reason.reason))[:MAX_MESSAGE]], 0
+            return ["bail", *head, sound(str(reason.reason))[:MAX_MESSAGE]], 0
         case RetryLater():
             return ["later", *head, reason.after], 0
         case Failed():
             error = reason.error
-            failure = (
-                _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": _sound(str(error))}
-            )
+            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": sound(str(error))}
             return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
     return ["given", *head], 0
 
@@ -208,10 +206,7 @@ def _find_unwind(error: BaseException) -> Unwind | None:
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its text cannot be read)"
+    message = message_of(error)
     try:
         text = "".join(traceback.format_exception(error, limit=-30))
     except Exception:
@@ -219,9 +214,4 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]
     message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
-    return {"type": type(error).__name__, "message": _sound(message), "traceback": _sound(text)}
-
-
-def _sound(text: str) -> str:
-    """Text that UTF-8 can carry."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return {"type": type(error).__name__, "message": message, "traceback": sound(text)}

@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from tako_lite.engine import message_of
 from tako_lite.errors import BadInput, TakoError
 from tako_lite.typed import converter
 from tako_lite.workflow import Workflow
@@ -96,7 +97,7 @@ class Loader:
             place = f"{error.filename.removeprefix(root)}:{error.lineno}"
             return f"{place}: {type(error).__name__}: {error.msg}"
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(root)]
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {message_of(error)}"
         if not frames:
             return text
         return f"{frames[-1].filename.removeprefix(root)}:{frames[-1].lineno}: {text}"

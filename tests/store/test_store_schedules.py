@@ -17,14 +17,14 @@ RUNS = RunFilter()
 
 
 def nightly(**changes: Any) -> Schedule:
-    fields = {"workflow": "greet", "cron": "0 2 * * *", "timezone": "UTC", "catch_up": "latest", "next_at": None,
-              "last_at": None, "paused": False}  # fmt: skip
+    fields = {"workflow": "greet", "cron": "0 2 * * *", "timezone": "UTC", "catch_up": "latest", "last_slot": None,
+              "fired_at": None, "paused": False}  # fmt: skip
     return Schedule(**(fields | changes))
 
 
 async def test_a_new_schedule_counts_from_where_it_was_told(bench: Bench) -> None:
     await bench.store.put_schedules([nightly()], 1_000)
-    assert await bench.store.schedules() == [nightly(next_at=1_000)]
+    assert await bench.store.schedules() == [nightly(last_slot=1_000)]
 
 
 async def test_a_slot_makes_its_runs_once(bench: Bench) -> None:
@@ -33,7 +33,7 @@ async def test_a_slot_makes_its_runs_once(bench: Bench) -> None:
     assert not await bench.store.fire("greet", 2_000, [bench.new()])
     assert [run.payload for run in (await bench.store.claim("default", 5)).runs] == [LARGE]
     (schedule,) = await bench.store.schedules()
-    assert (schedule.next_at, schedule.last_at) == (2_000, 2_000)
+    assert (schedule.last_slot, schedule.fired_at) == (2_000, 2_000)
 
 
 async def test_a_slot_that_is_fired_from_many_sides_at_once_makes_one_run(bench: Bench) -> None:
@@ -70,7 +70,7 @@ async def test_a_slot_may_be_passed_over_without_a_run(bench: Bench) -> None:
     assert await bench.store.fire("greet", 1_000, [])
     assert not await bench.store.fire("greet", 1_000, [bench.new()])
     (schedule,) = await bench.store.schedules()
-    assert (schedule.next_at, schedule.last_at) == (1_000, None)
+    assert (schedule.last_slot, schedule.fired_at) == (1_000, None)
     assert await bench.store.ids(RUNS) == []
 
 
@@ -103,7 +103,7 @@ async def test_a_changed_expression_keeps_the_last_slot_and_the_pause(bench: Ben
     await bench.store.pause_schedule("greet", True, 5_000)
     changed = nightly(cron="0 3 * * *", timezone="Europe/Oslo", catch_up="none")
     await bench.store.put_schedules([changed], 9_000)
-    expected = nightly(cron="0 3 * * *", timezone="Europe/Oslo", catch_up="none", next_at=5_000, last_at=5_000, paused=True)
+    expected = nightly(cron="0 3 * * *", timezone="Europe/Oslo", catch_up="none", last_slot=5_000, fired_at=5_000, paused=True)
     assert await bench.store.schedules() == [expected]
 
 

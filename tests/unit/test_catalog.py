@@ -60,7 +60,7 @@ def test_a_workflow_is_found_with_everything_about_it(project: Project) -> None:
         from tako_lite import Backoff, Step, workflow
 
         @workflow("send-invoice", worker="email", retries=4, backoff=Backoff(base="5s", max=600), timeout="10m",
-                  schedule="30 2 * * *", timezone="Europe/Berlin", catch_up="none", priority=-5, fallback="fail")
+                  schedule="30 2 * * *", timezone="Europe/Berlin", catch_up="none", priority=-5, fallback="wait")
         async def send_invoice(payload, step: Step):
             return 1
         """,
@@ -82,7 +82,7 @@ def test_a_workflow_is_found_with_everything_about_it(project: Project) -> None:
         timezone="Europe/Berlin",
         catch_up="none",
         priority=-5,
-        fallback="fail",
+        fallback="wait",
     )
     assert catalog.root == project.root
     assert catalog.warnings == ()

@@ -27,7 +27,7 @@ class Job:
     sizes: tuple[int, ...] = ()
 
 
-@workflow("resize", worker="media", retries=4, backoff=Backoff(base="5s"), timeout="10m", priority=-5, fallback="fail")
+@workflow("resize", worker="media", retries=4, backoff=Backoff(base="5s"), timeout="10m", priority=-5, fallback="wait")
 async def resize(payload: Job, step: object) -> str:
     """Make it smaller."""
     return payload.key
@@ -41,7 +41,7 @@ def count(payload: int) -> int:
 def test_a_handle_carries_name_options_and_function() -> None:
     assert resize.name == "resize"
     assert resize.options == WorkflowOptions(
-        worker="media", retries=4, backoff=Backoff(base=5), timeout=600.0, priority=-5, fallback="fail"
+        worker="media", retries=4, backoff=Backoff(base=5), timeout=600.0, priority=-5, fallback="wait"
     )
     assert inspect.iscoroutinefunction(resize.function)
     assert "resize" in repr(resize)
@@ -131,6 +131,7 @@ def test_two_decorators_on_one_function_are_refused() -> None:
         ("priority", "high", "expected an integer"),
         ("priority", 10**10, "at most 1,000,000,000 seconds"),
         ("fallback", "retry", 'expected "wait" or "fail" or "cancel" or "ignore"'),
+        ("fallback", "fail", "not supported by this version"),
         pytest.param("fallback", 1 << 20_000, "got int", id="huge-fallback"),
         ("limit", 1, "limit is not supported by this version"),
         ("retires", 1, "retires is not an option of @workflow"),

@@ -27,8 +27,7 @@ def fire(transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewR
     """Take a slot and store its runs, unless it was taken before; no runs means that the slot is passed over."""
     if not runs:
         return transaction.changed(sql.skip, {"workflow": workflow, "slot": slot})
-    names = {"workflow": workflow, "slot": slot, "fired_at": slot}
-    if not transaction.changed(sql.advance, names):
+    if not transaction.changed(sql.advance, {"workflow": workflow, "slot": slot}):
         return False
     enqueue(transaction, runs)
     transaction.effects.ready.update(run.group for run in runs if run.run_at <= transaction.now)
@@ -41,7 +40,7 @@ def pause(transaction: Transaction, workflow: str, paused: bool, slot: int) -> b
 
 
 def listed(connection: sqlite3.Connection) -> list[Schedule]:
-    """The schedules of the catalog; `next_at` is the last slot, from which the scheduler counts."""
+    """The schedules of the catalog."""
     rows = connection.execute(sql.list).fetchall()
     return [Schedule(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows]
 

@@ -11,7 +11,7 @@ UPDATE schedules SET active = 0 WHERE workflow NOT IN (SELECT value FROM json_ea
 
 -- name: advance
 -- A slot is taken, once and for all; a slot that is not after the last one is not.
-UPDATE schedules SET last_slot = :slot, fired_at = :fired_at
+UPDATE schedules SET last_slot = :slot, fired_at = :slot
 WHERE workflow = :workflow AND last_slot < :slot AND paused = 0 AND active = 1;
 
 -- name: skip

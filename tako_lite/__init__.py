@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.backoff import Backoff
-from tako_lite.errors import ChildFailed, RunFailed, TakoError
+from tako_lite.errors import ChildFailed, TakoError
 from tako_lite.workflow import Workflow, workflow
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ __all__ = [
     "BlockingStep",
     "ChildFailed",
     "Client",
-    "RunFailed",
     "Step",
     "TakoError",
     "Workflow",

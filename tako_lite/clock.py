@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from tako_lite.errors import BadInput
 
 
 class Clock(Protocol):
@@ -29,9 +31,35 @@ class SystemClock:
         return time.monotonic()
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_MS = 0
 LATEST_MS = 253_402_300_799_999
 """The last millisecond of the year 9999: times outside these two are refused."""
+
+
+def milliseconds(when: datetime | str | float) -> int:
+    """Milliseconds since 1970 of a datetime or ISO-8601 text with a time zone, or of seconds since 1970. Raises BadInput."""
+    if isinstance(when, str):
+        when = _parsed(when)
+    if isinstance(when, datetime):
+        if when.utcoffset() is None:
+            hint = "use datetime.now(UTC) and the like, or end the text with Z or +01:00"
+            raise BadInput(f"the time {when.isoformat()} has no time zone", hint=hint)
+        moment = (when - _EPOCH) // timedelta(milliseconds=1)
+    elif isinstance(when, int | float) and not isinstance(when, bool):
+        moment = round(when * 1000) if 0 <= when < LATEST_MS else -1  # false for NaN too
+    else:
+        raise BadInput(f"a time cannot be of type {type(when).__name__}")
+    if not EARLIEST_MS <= moment <= LATEST_MS:
+        raise BadInput("the time is outside the years 1970 to 9999")
+    return moment
+
+
+def _parsed(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{text[:60]!a} is not a time", hint="write it as 2030-01-31T08:00:00Z") from None
 
 
 def iso(moment: int | None) -> str | None:

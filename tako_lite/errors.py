@@ -17,7 +17,6 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 │   ├── StoreDamaged          the file is not a sound database
 │   └── StoreTooNew           the file was written by a newer release
 ├── ProtocolError             the other side of a socket broke the rules                   exit 1
-├── RunFailed                 the run that was waited for did not succeed                  exit 1
 ├── StepError                 a step was used in a way it cannot be
 └── ChildFailed               a run started with `step.invoke` did not succeed
 
@@ -198,12 +197,6 @@ class ProtocolError(TakoError):
     type = "protocol"
 
 
-class RunFailed(TakoError):
-    """The run that was waited for ended `dead` or `cancelled`."""
-
-    type = "run_failed"
-
-
 class StepError(TakoError):
     """A step was used in a way it cannot be, such as one name twice in one attempt."""
 
@@ -296,7 +289,6 @@ _BY_TYPE: dict[str, type[TakoError]] = {
         StoreDamaged,
         StoreTooNew,
         ProtocolError,
-        RunFailed,
         StepError,
     )
 }

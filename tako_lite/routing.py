@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, Literal
 
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.errors import BadInput, NotFound
+from tako_lite.hints import did_you_mean
 from tako_lite.records import NewRun, new_id
 from tako_lite.wire import printable
 from tako_lite.workflow import WorkflowOptions
@@ -78,9 +78,13 @@ def resolve_group(options: WorkflowOptions, worker: str | None, groups: Collecti
 
 def unknown_group(name: str, groups: Collection[str]) -> NotFound:
     """The error for a group that does not exist."""
-    close = get_close_matches(name, groups, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"groups: {', '.join(sorted(groups))}"
+    hint = did_you_mean(name, groups) or f"groups: {', '.join(sorted(groups))}"
     return NotFound(f"there is no worker group {printable(name[:60])!r}", hint=hint, type="unknown_group")
+
+
+def unknown_run(id: str) -> NotFound:
+    """The error for an id, or the ending of one, that no run has."""
+    return NotFound(f"there is no run {printable(id[:60])!r}", hint="tako-lite runs shows them", type="unknown_run")
 
 
 def due_time(asked: Asked, now: int) -> int:

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "5m", "1h30m", "512MB"."""
+"""Durations, sizes and counts as people write them: "5m", "1h30m", "512MB", "3 runs"."""
 
 from __future__ import annotations
 
@@ -67,6 +67,11 @@ def duration_text(seconds: float) -> str:
             parts.append(f"{count}{unit}")
     sign = "-" if seconds < 0 and parts else ""
     return sign + ("".join(parts) or "0s")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 run`, `1,000 runs`."""
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def parse_size(text: str) -> int:

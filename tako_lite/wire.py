@@ -187,6 +187,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refu
 def _not_json(value: Any, what: str, error: Exception) -> NotJson:
     if isinstance(error, RecursionError) or "Circular" in str(error):
         return NotJson(f"{what} contains itself or is nested too deep for JSON")
+    if "digits" in str(error):
+        return NotJson(f"{what} has a number of too many digits", hint="pass it as text")
     place, culprit = _find(value, what, _is_culprit) or (what, value)
     hint = "values are JSON: text, numbers, booleans, null, lists and objects"
     if isinstance(culprit, bytes | bytearray | memoryview):

@@ -13,7 +13,7 @@ from tako_lite.catalog.schedule import schedule_problem, timezone_problem
 from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import WorkflowSpec
 from tako_lite.errors import BadInput, Mistake
-from tako_lite.typed import did_you_mean
+from tako_lite.hints import did_you_mean
 from tako_lite.workflow import LATER, OPTIONS, Problem, WorkflowOptions, name_problem, read_options
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tako_lite.typed import did_you_mean
+from tako_lite.hints import did_you_mean
 from tako_lite.workflow import Problem
 
 SHORTHANDS: Final = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tako_lite.catalog.files import Stamp
 from tako_lite.errors import Mistake, NotFound
-from tako_lite.typed import did_you_mean
+from tako_lite.hints import did_you_mean
 from tako_lite.workflow import WorkflowOptions
 
 
@@ -59,6 +60,20 @@ class Catalog:
     def modules(self, group: str) -> list[str]:
         """The modules that define the workflows of a group: what its workers import."""
         return sorted({spec.module for spec in self.workflows.values() if spec.group == group})
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The workflows by name, as `workflows` prints them, with files as they are called from `root`."""
+        return [
+            {
+                "name": spec.name,
+                "group": spec.group,
+                "file": str(spec.file.relative_to(self.root)) if spec.file.is_relative_to(self.root) else str(spec.file),
+                "line": spec.line,
+                "schedule": spec.options.schedule,
+                "retries": spec.options.retries,
+            }
+            for _, spec in sorted(self.workflows.items())
+        ]
 
     def get(self, name: str) -> WorkflowSpec:
         """The workflow of this name; NotFound (`unknown_workflow`) with a hint if there is none."""

@@ -12,6 +12,7 @@ from tako_lite.cli.options import chosen_config, command, filter_options, given,
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
+from tako_lite.units import counted
 
 LIVE: Final = ("pending", "running", "waiting")
 RETRYABLE: Final = ("dead", "cancelled")
@@ -80,7 +81,7 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
     if as_json:
         write_json({"event": event, "woken": woken})
     else:
-        write(f"{event} is stored; it woke {_count(woken)}")
+        write(f"{event} is stored; it woke {counted(woken, 'run')}")
 
 
 def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
@@ -102,7 +103,7 @@ def _print_count(count: int, *, as_json: bool) -> int:
     if as_json:
         write_json({"count": count})
     else:
-        write(_count(count))
+        write(counted(count, "run"))
     return 0
 
 
@@ -118,9 +119,5 @@ def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool) -> 
                 write(f"{id} {outcome}")
     else:
         counts = Counter(outcomes.values())
-        write(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or _count(0))
+        write(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or counted(0, "run"))
     return int(named and any(outcome in REFUSED for outcome in outcomes.values()))
-
-
-def _count(number: int) -> str:
-    return f"{number:,} run{'s' if number != 1 else ''}"

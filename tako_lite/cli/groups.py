@@ -8,6 +8,7 @@ from tako_lite.cli.options import chosen_config, command
 from tako_lite.cli.output import note, warn, write
 from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable
+from tako_lite.units import counted
 
 AUTO = "auto"
 
@@ -56,7 +57,7 @@ def scale(group: str, number: int | None, save: bool) -> None:
         return
     with Client(chosen_config()) as client:
         client.call("scale", group=group, workers=number)
-    write(f"{group} is kept at {_workers(number)}" if number is not None else f"{group} is as tako.toml says")
+    write(f"{group} is kept at {counted(number, 'worker')}" if number is not None else f"{group} is as tako.toml says")
 
 
 def _save(group: str, number: int) -> None:
@@ -72,7 +73,3 @@ def _save(group: str, number: int) -> None:
                 warn(warning)
     except DaemonUnreachable:
         note("no daemon is running; it holds from its next start")
-
-
-def _workers(number: int) -> str:
-    return f"{number} worker{'s' if number != 1 else ''}"

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from tako_lite.hints import did_you_mean
+
 
 class LazyGroup(click.Group):
     """A click group over `{command: (module, summary)}`; the command is the module's attribute of that name.
@@ -39,9 +41,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = arguments[0]
         if name not in self.table and not name.startswith("-"):
-            from difflib import get_close_matches  # only needed once something is wrong
-
-            close = get_close_matches(name, self.table, n=1)
-            suggestion = f"; did you mean `{close[0]}`?" if close else ""
-            raise click.UsageError(f"there is no command {name!r}{suggestion}", context)
+            parts = (f"there is no command {name!r}", did_you_mean(name, self.table))
+            raise click.UsageError("; ".join(filter(None, parts)), context)
         return super().resolve_command(context, arguments)

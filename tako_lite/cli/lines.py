@@ -16,6 +16,7 @@ from tako_lite.cli.payload import open_file, stdin
 from tako_lite.client import Client
 from tako_lite.errors import BadInput
 from tako_lite.records import SCHEMA
+from tako_lite.units import counted
 from tako_lite.wire import MAX_VALUE, parse_value
 
 BATCH: Final = 5_000
@@ -45,7 +46,7 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
         with _ids_out(as_json) as ids_out, _progress(total) as bar:
             stored, warning = 0, None
             while ids := client.enqueue_many(workflow, islice(lines, BATCH), **options):
-                warning = getattr(ids, "warning", None)
+                warning = ids.warning
                 ids_out(ids)
                 bar.add(len(ids))
                 stored += len(ids)
@@ -53,7 +54,7 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
         hint = f"the {stored:,} runs before it are enqueued; go on from line {lines.number}"
         raise BadInput(lines.mistakes[0], hint=hint)
     if not as_json:
-        write(f"{stored:,} run{'s' if stored != 1 else ''} enqueued")
+        write(f"{counted(stored, 'run')} enqueued")
     warn(warning)
     return 0
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from tako_lite import __version__
 from tako_lite.cli.failures import report
 from tako_lite.cli.lazy import LazyGroup
 from tako_lite.cli.options import HELP_NAMES, config_option
@@ -42,12 +43,7 @@ COMMANDS: Final = {
 
 def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version  # slow to import, and needed by nobody else
-
-        try:
-            click.echo(f"tako-lite {version('tako-lite')}")
-        except PackageNotFoundError:
-            click.echo("tako-lite, run from a checkout that is not installed")
+        click.echo(f"tako-lite {__version__}")
         context.exit()
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from tako_lite.clock import EARLIEST_MS, LATEST_MS, SystemClock
+from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
 from tako_lite.errors import BadInput
 from tako_lite.states import RUN_STATES
 from tako_lite.units import parse_duration
@@ -59,10 +59,11 @@ def time(text: str) -> datetime:
     """An ISO-8601 time; without a zone it is in this machine's."""
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
+        milliseconds(moment)
     except (ValueError, OverflowError, OSError):
         raise click.BadParameter(f"{text!r} is not a time such as 2030-01-31T08:30 or 2030-01-31T08:30:00Z") from None
-    if not EARLIEST_MS <= _milliseconds(moment) <= LATEST_MS:
-        raise click.BadParameter(f"{text!r} is outside of the years 1970 to 9999")
+    except BadInput as error:
+        raise click.BadParameter(f"{text!r}: {error.message}") from None
     return moment
 
 
@@ -71,7 +72,7 @@ def since(text: str) -> int:
     try:
         return max(EARLIEST_MS, SystemClock().now() - round(parse_duration(text) * 1000))
     except BadInput:
-        return _milliseconds(time(text))
+        return milliseconds(time(text))
 
 
 def run_ending(text: str) -> str:
@@ -106,7 +107,3 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
 def given(**arguments: Any) -> dict[str, Any]:
     """The arguments that were given: absent ones are left out of a request."""
     return {name: value for name, value in arguments.items() if value is not None and value != ()}
-
-
-def _milliseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -10,7 +10,9 @@ from tako_lite.cli.options import chosen_config, command, json_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
+from tako_lite.clock import SystemClock
 from tako_lite.errors import CatalogError, ConfigError, Mistake
+from tako_lite.units import counted
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -46,7 +48,7 @@ def check(as_json: bool) -> int:
             write(str(mistake))
         for warning in warnings:
             write(f"warning: {warning}")
-        write(f"{_count(mistakes, 'mistake')}, {_count(warnings, 'warning')}")
+        write(f"{counted(len(mistakes), 'mistake')}, {counted(len(warnings), 'warning')}")
     return ConfigError.exit_code if mistakes else 0
 
 
@@ -128,25 +130,12 @@ def _catalog(settings: Config) -> Catalog | None:
 
 def _put_scales(settings: Config, groups: dict[str, dict[str, Any]]) -> None:
     """Put what `tako-lite scale` set in the place of what the file says."""
-    if not settings.queue.path.exists():
-        return
-    from contextlib import closing
-    from sqlite3 import Error
+    from tako_lite.store.sqlite.offline import OfflineQueue
 
-    from tako_lite.store.sqlite.file import connect_reading, translate
-    from tako_lite.store.sqlite.schedules import wishes
-
-    try:
-        with closing(connect_reading(settings.queue.path)) as connection:
-            scales = {name: wish.scale for name, wish in wishes(connection).items() if wish.scale is not None}
-    except Error as error:
-        raise translate(error, settings.queue.path) from error
+    queue = OfflineQueue(settings.queue.path, settings.queue.durability, SystemClock())
+    scales = {name: wish.scale for name, wish in queue.wishes().items() if wish.scale is not None}
     for name in scales.keys() & groups.keys():
         settings_of = groups[name]
         settings_of["workers"] = {"value": scales[name], "source": "tako-lite scale"}
         if settings_of["max_workers"]["value"] < scales[name]:
             settings_of["max_workers"] = settings_of["workers"]
-
-
-def _count(items: Sequence[object], noun: str) -> str:
-    return f"{len(items)} {noun}{'s' if len(items) != 1 else ''}"

@@ -14,7 +14,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from tako_lite.config import Config, load
-from tako_lite.errors import BadInput, ConfigError, NotFound
+from tako_lite.errors import BadInput, ConfigError
+from tako_lite.routing import unknown_group
 
 
 class Saved(NamedTuple):
@@ -39,11 +40,10 @@ def save_workers(config_path: str | None, group: str, number: int) -> Saved:
 
 def _check_group(config: Config, group: str) -> None:
     from tako_lite.catalog import scan
-    from tako_lite.config.document import did_you_mean
 
     known = {*config.groups, *scan(config.workflows_path, config.root).groups}
     if group not in known:
-        raise NotFound(f"there is no group {group!r}", hint=did_you_mean(group, known), type="unknown_group")
+        raise unknown_group(group, known)
 
 
 def _with_workers(text: str, group: str, number: int) -> str:

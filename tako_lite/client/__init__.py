@@ -1,12 +1,14 @@
 """What applications import to put work into the queue and to look at it.
 
-`requests` says what is asked, `connection` speaks to the daemon's socket, `project` answers from the queue file while no daemon
-runs, and `link` is the way through a worker. `session` puts them together once, as coroutines that do their input and output
-through an `IO`; `blocking` and `asynchronous` are the two thin shells around it.
+`requests` says what is asked. `carrier` brings it to whoever answers: through `link`, the way of a worker; over a `connection`
+to the daemon's socket; or, while no daemon runs, to the `standin`, which has the files of the `project`. `lane` keeps several
+requests under way. `session` puts them together once, as coroutines that wait through an `IO`; `blocking` and `asynchronous`
+are the two thin shells around it.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.client.link import use_link
@@ -23,21 +25,22 @@ _PLACES = {
     "Client": "tako_lite.client.blocking",
     "Ids": "tako_lite.client.requests",
 }
-_defaults: dict[str, Any] = {}
 
 
+@cache
 def default_client() -> Client:
     """The client that handles enqueue with: `Client()`, made when it is first needed."""
     from tako_lite.client.blocking import Client  # a worker imports this package, and mostly never a client
 
-    return _defaults.get("blocking") or _defaults.setdefault("blocking", Client())  # type: ignore[no-any-return]
+    return Client()
 
 
+@cache
 def default_async_client() -> AsyncClient:
     """The same for asyncio code."""
     from tako_lite.client.asynchronous import AsyncClient  # for the same reason
 
-    return _defaults.get("asyncio") or _defaults.setdefault("asyncio", AsyncClient())  # type: ignore[no-any-return]
+    return AsyncClient()
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WRITING: Final = frozenset({"enqueue", "enqueue_many", "signal", "cancel", "retry"})
-READING: Final = frozenset({"find", "get", "runs", "ids", "status"})
+READING: Final = frozenset({"find", "get", "runs", "ids", "why", "status", "schedules", "workflows", "backup"})
+"""What the files can answer; `backup` makes a file, but of the queue it only reads."""
 SENT_ONCE: Final = frozenset({"run_schedule"})
 """What must not be sent again after a lost reply: the daemon makes the id of the run."""
 SLOW: Final = frozenset({"backup", "prune", "reload"})
@@ -169,7 +170,7 @@ class Carrier:
     def _stand_in(self) -> StandIn:
         from tako_lite.client.standin import StandIn  # with SQLite and the catalog, which a daemon's clients do without
 
-        return StandIn(self._project())
+        return StandIn(self._project(), self._clock)
 
 
 def unreachable(what: str, sent: Request | None) -> DaemonUnreachable:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
+from tako_lite.clock import milliseconds
 from tako_lite.errors import BadInput, NotJson
 from tako_lite.records import Enqueued, new_id, new_ids
 from tako_lite.units import duration
@@ -12,7 +14,6 @@ from tako_lite.wire import decode_value, encode_value
 
 MOST_AT_ONCE: Final = 1000
 CHUNK_BYTES: Final = 1024 * 1024
-_NULL_MEANS_SOMETHING: Final = frozenset({"workers"})
 
 
 class Ids(list[str]):
@@ -31,7 +32,7 @@ class Request:
         self, command: str, arguments: Mapping[str, Any], texts: list[str] | None = None, *, made_id: bool = False
     ) -> None:
         self.command = command
-        self.arguments = {key: value for key, value in arguments.items() if value is not None or key in _NULL_MEANS_SOMETHING}
+        self.arguments = {key: value for key, value in arguments.items() if value is not None}
         self.texts = texts
         self.made_id = made_id
         self._head = encode_value({"command": command, **self.arguments}, command)
@@ -51,8 +52,10 @@ class Request:
         return f'{{"id":{number},{self._head[1:-1]}{payload}}}\n'.encode()
 
     def whole(self) -> dict[str, Any]:
-        """All arguments as values."""
-        return self.arguments if self.texts is None else {**self.arguments, self._key: decode_value(self._text)}
+        """All arguments as values, as whoever reads the frame sees them: a tuple is a list."""
+        arguments: dict[str, Any] = decode_value(self._head)
+        del arguments["command"]
+        return arguments if self.texts is None else {**arguments, self._key: decode_value(self._text)}
 
     def settle(self, answer: dict[str, Any], repeated: bool) -> dict[str, Any]:
         """The answer, without the word `deduplicated` where it was our own first try that stored the run."""
@@ -164,21 +167,9 @@ def _delay(option: str, value: Any) -> float:
 
 
 def _moment(option: str, value: object) -> int:
-    """Milliseconds since 1970, of a datetime or of ISO text that says its offset."""
-    from datetime import UTC, datetime, timedelta  # only needed for runs at a set time
-
-    moment: datetime | None = value if isinstance(value, datetime) else None
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise BadInput(f"{value[:60]!a} is not a time", hint="write it as 2030-01-31T08:00:00Z") from None
-    if moment is None:
+    if not isinstance(value, datetime | str):
         raise BadInput(f"{option} must be a datetime or ISO text, not {type(value).__name__}")
-    if moment.utcoffset() is None:
-        hint = "end the text with Z or +01:00" if isinstance(value, str) else "use datetime.now(UTC) and the like"
-        raise BadInput(f"{option} has no time zone", hint=hint)
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return milliseconds(value)
 
 
 _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {

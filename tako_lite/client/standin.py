@@ -5,40 +5,43 @@ This module is imported when a daemon was missed: most clients never need SQLite
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
-from tako_lite.clock import SystemClock
+from tako_lite.clock import Clock
+from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, Retry, Signal
 from tako_lite.config import Config, unreachable
 from tako_lite.errors import BadInput, CatalogError, NotFound, StoreError
 from tako_lite.lock import write_lock
-from tako_lite.records import NewRun
-from tako_lite.routing import Asked, check_event, make_run
+from tako_lite.records import NewRun, Run
+from tako_lite.routing import Asked, check_event, make_run, unknown_run
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.typed import converter
+from tako_lite.why import sentence
 
 NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
 _NO_COUNTS: Final = GroupCounts(0, 0, 0, 0, None, 0, 0)
-_ASKED: Final = frozenset({"worker", "unique_key", "delay", "at", "priority", "retries"})
 
 
 class StandIn:
     """Answers requests as the daemon of a project would."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
-        self._clock = SystemClock()
+        self._clock = clock
         settings = project.config().queue
-        self._queue = OfflineQueue(settings.path, settings.durability, self._clock)
+        self._queue = OfflineQueue(settings.path, settings.durability, clock)
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if somebody else was writing for all of `patience` seconds."""
-        new = self._new_runs(request) if request.command.startswith("enqueue") else []
-        if request.command == "signal":
-            check_event(request.arguments["event"])
+        asked, texts = _typed(request), request.texts or []
+        if isinstance(asked, Signal):
+            check_event(asked.event)
+        new = self._new_runs(asked, texts) if isinstance(asked, Enqueue | EnqueueMany) else []
         lock = write_lock(self._project.state_dir)
         try:
             if not lock.acquire(patience):
@@ -46,59 +49,73 @@ class StandIn:
         except OSError as error:
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
-            return self._write(request, new)
+            return self._write(asked, new, texts)
         finally:
             lock.release()
 
     def read(self, request: Request) -> dict[str, Any]:
         """The answer to a command that reads."""
-        arguments = request.arguments
+        asked = _typed(request)
         match request.command:
-            case "get":
-                if (run := self._queue.get(arguments["run_id"])) is None:
-                    raise NotFound(f"no run has the id {arguments['run_id']!r}", type="unknown_run")
-                return {"run": run.as_json()}
             case "find":
-                if (id := self._queue.resolve_ending(arguments["ending"])) is None:
-                    raise NotFound("there are no runs yet: nothing was ever enqueued here", type="unknown_run")
+                if (id := self._queue.resolve_ending(asked.ending)) is None:
+                    raise unknown_run(asked.ending)
                 return {"id": id}
+            case "get":
+                return {"run": self._run(asked.run_id).as_json()}
+            case "why":
+                return {"sentence": sentence(self._run(asked.run_id), self._clock.now(), None, None, None)}
             case "runs":
-                found = self._queue.list_runs(_filter(arguments), arguments.get("limit"))
-                return {"runs": [run.as_json() for run in found]}
+                return {"runs": [run.as_json() for run in self._queue.list_runs(_filter(asked), asked.limit)]}
             case "ids":
-                return {"ids": self._queue.ids(_filter(arguments))}
+                return {"ids": self._queue.ids(_filter(asked))}
+            case "schedules":
+                return {"schedules": [schedule.as_json() for schedule in self._queue.schedules()]}
+            case "workflows":
+                return {"workflows": self._project.catalog().as_json()}
+            case "backup":
+                return self._backup(asked.file)
             case _:
                 return self._status()
 
-    def _new_runs(self, request: Request) -> list[NewRun]:
-        arguments = request.arguments
+    def _new_runs(self, asked: Enqueue | EnqueueMany, texts: list[str]) -> list[NewRun]:
         config, catalog = self._project.config(), self._project.catalog()
-        spec = catalog.get(arguments["workflow"])
+        spec = catalog.get(asked.workflow)
         groups = {*config.groups, *catalog.groups, "default"}
-        asked = Asked(**{key: value for key, value in arguments.items() if key in _ASKED})
-        ids = arguments["run_ids"] if request.command == "enqueue_many" else [arguments["run_id"]]
-        texts, now = request.texts or [], self._clock.now()
+        ids, key = (asked.run_ids, None) if isinstance(asked, EnqueueMany) else ([asked.run_id], asked.unique_key)
         if len(ids) != len(texts):
-            raise BadInput(f"{len(texts)} payloads and {len(ids)} ids were given")
+            raise BadInput("there must be as many run_ids as payloads")
+        wish = Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries)
+        now = self._clock.now()
         return [
-            make_run(spec.name, spec.options, text, asked, groups, now, id=id)
+            make_run(spec.name, spec.options, text, wish, groups, now, id=id)
             for id, text in zip(ids, texts, strict=True)
         ]  # fmt: skip
 
-    def _write(self, request: Request, new: list[NewRun]) -> dict[str, Any]:
-        arguments = request.arguments
-        match request.command:
-            case "enqueue":
+    def _write(self, asked: Any, new: list[NewRun], texts: list[str]) -> dict[str, Any]:
+        match asked:
+            case Enqueue():
                 return {**self._queue.enqueue(new)[0].as_json(), "warning": NO_DAEMON}
-            case "enqueue_many":
+            case EnqueueMany():
                 return {"ids": [run.id for run in self._queue.enqueue(new)], "warning": NO_DAEMON_MANY}
-            case "cancel":
-                return {"outcomes": self._queue.cancel(arguments["run_ids"])}
-            case "retry":
-                return {"outcomes": self._queue.retry(arguments["run_ids"], bool(arguments.get("fresh")))}
+            case Cancel():
+                return {"outcomes": self._queue.cancel(asked.run_ids)}
+            case Retry():
+                return {"outcomes": self._queue.retry(asked.run_ids, asked.fresh)}
             case _:
-                woken = self._queue.signal(arguments["event"], (request.texts or ["null"])[0])
-                return {"event": arguments["event"], "woken": woken}
+                return {"event": asked.event, "woken": self._queue.signal(asked.event, texts[0])}
+
+    def _run(self, id: str) -> Run:
+        run = self._queue.get(id)
+        if run is None:
+            raise unknown_run(id)
+        return run
+
+    def _backup(self, file: str) -> dict[str, Any]:
+        size = self._queue.backup(Path(file))
+        if size is None:
+            raise NotFound("there is no queue to copy yet: nothing was ever enqueued here")
+        return {"file": file, "bytes": size}
 
     def _status(self) -> dict[str, Any]:
         config = self._project.config()
@@ -144,7 +161,10 @@ def _group(config: Config, name: str, counts: GroupCounts, wish: GroupWish | Non
     }
 
 
-def _filter(arguments: Mapping[str, Any]) -> RunFilter:
-    return RunFilter(
-        arguments.get("workflow"), arguments.get("group"), tuple(arguments.get("states") or ()), arguments.get("since")
-    )  # fmt: skip
+def _typed(request: Request) -> Any:
+    """The arguments of a request in their shape. Raises BadInput."""
+    return converter(SHAPES[request.command], request.command)(request.whole())
+
+
+def _filter(asked: Filter) -> RunFilter:
+    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,14 +78,6 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
     """Line and column of an offset, both from 1."""
     start = text.rfind("\n", 0, offset) + 1
     return text.count("\n", 0, offset) + 1, offset - start + 1
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A hint with the known name that is nearest to a mistyped one, if any is near."""
-    from difflib import get_close_matches  # only needed once something is wrong
-
-    close = get_close_matches(name[:128], list(known), n=1)
-    return f"did you mean `{close[0]}`?" if close else None
 
 
 def _syntax_mistake(name: str, text: str, error: str) -> Mistake:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.config import files, values
-from tako_lite.config.document import Document, did_you_mean, read_document
+from tako_lite.config.document import Document, read_document
 from tako_lite.config.settings import (
     KEEP,
     SETTINGS,
@@ -22,6 +22,7 @@ from tako_lite.config.settings import (
 )
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, ConfigError, Mistake
+from tako_lite.hints import did_you_mean
 
 if TYPE_CHECKING:
     from tako_lite.config.positions import KeyPath

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tako_lite.config.document import Document, did_you_mean
+from tako_lite.config.document import Document
 from tako_lite.errors import Mistake
+from tako_lite.hints import did_you_mean
 
 DEFAULT_GROUP: Final = "default"
 BUILT_IN: Final = "built-in"

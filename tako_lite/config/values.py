@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from tako_lite.config.document import did_you_mean
 from tako_lite.errors import BadInput
+from tako_lite.hints import did_you_mean
 from tako_lite.states import RUN_STATES, TERMINAL
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.clock import Clock
-from tako_lite.config import Config
-from tako_lite.daemon.requests import (
+from tako_lite.commands import (
     Backup,
     Cancel,
     Enqueue,
@@ -27,13 +25,15 @@ from tako_lite.daemon.requests import (
     Signal,
     Wait,
 )
+from tako_lite.config import Config
 from tako_lite.errors import BadInput, NotFound, WaitTimeout
+from tako_lite.hints import did_you_mean
 from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run
-from tako_lite.routing import Asked, check_event, check_id, make_run, unknown_group
-from tako_lite.states import RUN_STATES, TERMINAL, RunState
+from tako_lite.routing import Asked, check_event, check_id, make_run, unknown_group, unknown_run
+from tako_lite.states import TERMINAL
 from tako_lite.store.base import RunFilter, Store
-from tako_lite.typed import converter, did_you_mean
+from tako_lite.typed import converter
 from tako_lite.wire import encode_value
 
 UNPROVEN_WAIT: Final = 1.0
@@ -53,7 +53,7 @@ class Project(Protocol):
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]: ...
     async def proven(self, group: str, timeout: float) -> str | None: ...
     def trouble_of(self, group: str) -> str | None: ...
-    def ensure_group(self, name: str) -> Group | None: ...
+    def ensure_group(self, name: str) -> Group: ...
     async def status(self) -> dict[str, Any]: ...
     async def schedules(self) -> list[dict[str, Any]]: ...
     async def pause_schedule(self, workflow: str, paused: bool) -> None: ...
@@ -115,9 +115,12 @@ class Commands:
     async def enqueue(self, asked: Enqueue) -> dict[str, Any]:
         spec = self._project.catalog.get(asked.workflow)
         run = self._new(spec, _value(asked.payload), asked, None)
+        asked_at = self._project.clock.now()
         future = self._project.store.enqueue([run])
         self._project.enqueued([run])
         (made,) = await future
+        if run.run_at > asked_at:
+            self._project.enqueued([run])  # its time may have come while it was being stored
         answer = made.as_json()
         del answer["schema"]
         if not made.deduplicated:
@@ -136,9 +139,12 @@ class Commands:
             first._replace(id=check_id(id), payload=_value(payload))
             for id, payload in zip(asked.run_ids, asked.payloads, strict=True)
         ]
+        asked_at = project.clock.now()
         future = project.store.enqueue(runs)
         project.enqueued(runs[:1])
         await future
+        if first.run_at > asked_at:
+            project.enqueued(runs[:1])  # their time may have come while they were being stored
         return {"ids": asked.run_ids, "warning": project.trouble_of(first.group)}
 
     def _new(self, spec: WorkflowSpec, payload: str, asked: Enqueue | EnqueueMany, parent: str | None) -> NewRun:
@@ -174,7 +180,7 @@ class Commands:
     async def _run(self, run_id: str) -> Run:
         run = await self._project.store.get(run_id)
         if run is None:
-            raise NotFound(f"there is no run {run_id[:60]!r}", hint="tako-lite runs shows them", type="unknown_run")
+            raise unknown_run(run_id)
         return run
 
     async def _wait(self, asked: Wait) -> dict[str, Any]:
@@ -227,7 +233,7 @@ class Commands:
             raise NotFound(f"there is no schedule {workflow[:60]!r}", hint=hint, type="unknown_schedule")
 
     async def _workflows(self, _: Nothing) -> dict[str, Any]:
-        return {"workflows": workflows_json(self._project.catalog, self._project.config.root)}
+        return {"workflows": self._project.catalog.as_json()}
 
     async def _pause(self, asked: OneGroup) -> dict[str, Any]:
         group = self._group(asked.group)
@@ -251,10 +257,9 @@ class Commands:
 
     def _group(self, name: str) -> Group:
         names = self._project.group_names()
-        group = self._project.ensure_group(name) if name in names else None
-        if group is None:
+        if name not in names:
             raise unknown_group(name, names)
-        return group
+        return self._project.ensure_group(name)
 
     async def _reload(self, _: Nothing) -> dict[str, Any]:
         return await self._project.reload()
@@ -266,27 +271,8 @@ class Commands:
         return {"file": asked.file, "bytes": await self._project.backup(asked.file)}
 
 
-def workflows_json(catalog: Catalog, root: Path) -> list[dict[str, Any]]:
-    """The catalog as `workflows` prints it, with files as they are called from the project's folder."""
-    return [
-        {
-            "name": spec.name,
-            "group": spec.group,
-            "file": str(spec.file.relative_to(root)) if spec.file.is_relative_to(root) else str(spec.file),
-            "line": spec.line,
-            "schedule": spec.options.schedule,
-            "retries": spec.options.retries,
-        }
-        for spec in sorted(catalog.workflows.values(), key=lambda spec: spec.name)
-    ]
-
-
 def _filter(asked: Filter) -> RunFilter:
-    states: list[RunState] = [state for state in RUN_STATES if state in asked.states]
-    if unknown := [state for state in asked.states if state not in RUN_STATES]:
-        hint = did_you_mean(unknown[0], RUN_STATES) or f"states: {', '.join(RUN_STATES)}"
-        raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
-    return RunFilter(asked.workflow, asked.group, tuple(states), asked.since)
+    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since)
 
 
 def _value(payload: Any) -> str:

@@ -25,7 +25,6 @@ from tako_lite.daemon.scheduler import Scheduler
 from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.waiters import Waiters
-from tako_lite.daemon.why import sentence
 from tako_lite.errors import BadInput, TakoError
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
@@ -35,6 +34,7 @@ from tako_lite.states import RunState
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.unpack import package_dir
+from tako_lite.why import sentence
 from tako_lite.wire import PROTOCOL
 
 
@@ -56,15 +56,15 @@ class Daemon:
         self.store = SqliteStore(
             config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
         )
-        self.servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = Records(config.state_dir / "workers")
         self.logs = Logs(config.state_dir / "logs", clock)
-        self.dispatcher = Dispatcher(self.store, events)
-        self.outcomes = Outcomes(self.store, self.dispatcher, clock)
+        self.commands = Commands(self)
+        self.dispatcher = Dispatcher(self.store, events, catalog, self.ensure_group)
+        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.scheduler = Scheduler(self.store, clock, events, _keep(config))
-        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.servers, self.records)
-        self.commands = Commands(self)
+        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
         hello = {
             "hello": "tako-lite",
             "version": __version__,
@@ -73,9 +73,7 @@ class Daemon:
             "server": config.server,
         }
         self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello)
-        self.dispatcher.ensure_group = self.ensure_group
         self.dispatcher.on_push = self.health.wake
-        self.outcomes.commands = self.commands
         self._use(config, catalog)
 
     @property
@@ -128,7 +126,7 @@ class Daemon:
         self.health.stop()
         await self.control.stop()
         await self.store.stop()
-        await self.servers.stop()
+        await self.zygotes.stop()
         self.logs.stop()
         self.events.stopped()
 
@@ -151,14 +149,20 @@ class Daemon:
             self.dispatcher.work_arrived(group, "suspect")
         if effects.due is not None:
             self.scheduler.wake_by(effects.due)
-        for resolved in effects.resolved:
-            self.dispatcher.resolved(resolved)
-        for run_id in effects.cancelling:
-            self.dispatcher.cancel(run_id)
+        if effects.resolved or effects.cancelling:
+            # Two turns later: a claim of the same transaction is assigned to its worker by then.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._tell_workers, effects)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
             self.waiters.tell(effects.ended)
             self.waiters.tell(effects.succeeded)
+
+    def _tell_workers(self, effects: Effects) -> None:
+        for resolved in effects.resolved:
+            self.dispatcher.resolved(resolved)
+        for run_id in effects.cancelling:
+            self.dispatcher.cancel(run_id)
 
     # What commands need
 
@@ -202,7 +206,7 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         daemon = {
             "pid": os.getpid(),
-            "zygote_pid": self.servers.pid,
+            "zygote_pid": self.zygotes.pid,
             "server": self.config.server,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
@@ -258,6 +262,8 @@ class Daemon:
     async def reload(self) -> dict[str, Any]:
         """Read configuration and catalog again, all or nothing, and replace the workers of changed groups."""
         async with self._reloading:
+            if self._stopped:
+                raise TakoError("the daemon is stopping")
             config, catalog = await asyncio.to_thread(self._read_again)
             if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")

@@ -21,8 +21,11 @@ from tako_lite.processes.worker import Worker
 from tako_lite.records import Claimed
 from tako_lite.store.base import Claims, Hold, Resolved, Store
 
-GRACE: Final = 5.0
-"""Seconds that a handler has to notice its time-out or a cancel, before its worker is killed."""
+GRACE: Final = 6.0
+"""Seconds that a handler has to notice its time-out or a cancel, before its worker is killed.
+
+One more than the worker gives to its `finally` blocks, so that the two never race.
+"""
 
 
 @dataclass(slots=True)
@@ -60,10 +63,10 @@ class Post:
 class Dispatcher:
     """Who runs what."""
 
-    def __init__(self, store: Store, events: Events) -> None:
+    def __init__(self, store: Store, events: Events, catalog: Catalog, ensure_group: Callable[[str], Group]) -> None:
         self.groups: dict[str, Group] = {}
         self.posts: dict[Worker, Post] = {}
-        self.catalog: Catalog | None = None
+        self.catalog = catalog
         self._store = store
         self._events = events
         self._due: dict[Hold | None, set[str]] = {None: set(), "suspect": set()}
@@ -72,7 +75,7 @@ class Dispatcher:
         self._scheduled = False
         self._stopping = False
         self._loop = asyncio.get_running_loop()
-        self.ensure_group: Callable[[str], Group | None] = lambda _: None
+        self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
 
     # Where work may be
@@ -111,8 +114,8 @@ class Dispatcher:
                     self._serve(name, hold)
 
     def _serve(self, name: str, hold: Hold | None) -> None:
-        group = self.groups.get(name) or self.ensure_group(name)
-        if group is None or group.paused:
+        group = self._ensure_group(name)
+        if group.paused:
             return
         asked = self._asked.get((name, hold), 0)
         free = sum(post.free for post in self._posts(group, hold)) - asked
@@ -155,7 +158,7 @@ class Dispatcher:
         back: list[Claimed] = []
         missing: list[Claimed] = []
         for run in runs:
-            spec = self.catalog.workflows.get(run.workflow) if self.catalog is not None else None
+            spec = self.catalog.workflows.get(run.workflow)
             post = posts[0] if len(posts) == 1 else max(posts, key=lambda post: post.free, default=None)
             if spec is None:
                 missing.append(run)

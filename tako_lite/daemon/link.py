@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from tako_lite.errors import ProtocolError
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
-FRAME_GOAL: Final = 4 * 1024 * 1024
+FRAME_GOAL: Final = 2 * 1024 * 1024
 """Characters of values after which the rest of a batch goes into another frame."""
 
 

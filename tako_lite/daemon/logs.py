@@ -18,6 +18,7 @@ MAX_FILE: Final = 10_000_000
 KEPT_FILES: Final = 4
 MAX_RUN: Final = 1_000_000
 """Bytes that one run may add to the log while its worker has it; the rest is counted and dropped."""
+MOST_RUNS: Final = 20_000
 RING: Final = 20
 READ: Final = 256 * 1024
 """Bytes that one look at a pipe takes; more than a pipe holds."""
@@ -160,6 +161,8 @@ class Capture:
         text = piece.decode("utf-8", "backslashreplace")
         self._ring.append((run, text))
         if run is not None:
+            if len(self._spent) > MOST_RUNS:
+                self._spent.clear()  # threads that print after their run leave entries behind
             spent = self._spent.get(run, 0) + len(piece)
             if spent > MAX_RUN:
                 self._dropped[run] = self._dropped.get(run, 0) + len(piece)

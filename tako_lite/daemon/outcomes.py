@@ -22,8 +22,8 @@ Item = list[Any]
 class Outcomes:
     """Reads the items of workers' frames."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, clock: Clock) -> None:
-        self.commands: Commands | None = None
+    def __init__(self, store: Store, dispatcher: Dispatcher, commands: Commands, clock: Clock) -> None:
+        self._commands = commands
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
@@ -56,9 +56,11 @@ class Outcomes:
         for item in items:
             kind = item[0]
             if kind == "ok":
+                _check_result(item[3])
                 running = dispatcher.free(post, item[1])
                 if running is not None:
-                    done.append(self._completed(post, running.claimed, item[3]))
+                    run = running.claimed
+                    done.append(Completed(run.id, run.token, item[3], post.worker.pid))
             elif kind in self._requests:
                 self._request(post, item)
             elif kind == "progress":
@@ -72,11 +74,6 @@ class Outcomes:
         if done:
             dispatcher.watch(self._store.complete(done), "store results")
         dispatcher.settled(post)
-
-    def _completed(self, post: Post, run: Claimed, result: str) -> Completed:
-        if not isinstance(result, str) or len(result) > MAX_VALUE:
-            raise ProtocolError("a result is JSON text of at most 1 MiB")
-        return Completed(run.id, run.token, result, post.worker.pid)
 
     # Ends of attempts
 
@@ -99,8 +96,7 @@ class Outcomes:
         self._dispatcher.watch(future, f"store the failure of {run.id}")
 
     def _backoff(self, run: Claimed) -> float:
-        catalog = self._dispatcher.catalog
-        spec = catalog.workflows.get(run.workflow) if catalog is not None else None
+        spec = self._dispatcher.catalog.workflows.get(run.workflow)
         return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
 
     def _bail(self, post: Post, running: Running, item: Item) -> None:
@@ -168,21 +164,16 @@ class Outcomes:
 
     async def _invoke(self, post: Post, item: Item) -> Any:
         _, _, run_id, token, name, workflow, payload, options = item
-        child = self._commands().child(run_id, workflow, payload, options)
+        child = self._commands.child(run_id, workflow, payload, options)
         return await self._store.invoke(run_id, token, name, child)
 
     async def _enqueue(self, post: Post, item: Item) -> Any:
         _, _, run_id, token, name, workflow, payload, options = item
-        child = self._commands().child(run_id, workflow, payload, options)
+        child = self._commands.child(run_id, workflow, payload, options)
         return await self._store.enqueue_child(run_id, token, name, child)
 
     async def _call(self, post: Post, item: Item) -> Any:
-        return await self._commands().execute(item[2], item[3])
-
-    def _commands(self) -> Commands:
-        if self.commands is None:
-            raise TakoError("the daemon is not ready")
-        return self.commands
+        return await self._commands.execute(item[2], item[3])
 
     # Deaths
 
@@ -196,11 +187,13 @@ class Outcomes:
         if not runs:
             return
         group = post.worker.group
-        if post.worker.asked_to_stop or post.blamed:
+        silent = "silent" in post.blamed.values()
+        if (post.worker.asked_to_stop or post.blamed) and not silent:
             self._after_our_kill(post, runs)
         elif len(runs) == 1:
-            tail = "\n".join(last_lines)
-            said = f"its worker {exit}" + (f"; last lines:\n{tail}" if tail else "")
+            tail = "\n".join(last_lines).strip()
+            end = "gave no sign of life and was killed" if silent else str(exit)
+            said = f"its worker {end}" + (f"; last lines:\n{tail}" if tail else "")
             failure = Failure("WorkerCrashed", said, None, "crashed")
             run = runs[0]
             future = self._store.charge_crash(run.id, run.token, failure, group.settings.max_crashes, post.worker.pid)
@@ -228,6 +221,11 @@ class Outcomes:
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")
+
+
+def _check_result(result: object) -> None:
+    if not isinstance(result, str) or len(result) > MAX_VALUE:
+        raise ProtocolError("a result is JSON text of at most 1 MiB")
 
 
 def _error(error: BaseException) -> dict[str, Any]:

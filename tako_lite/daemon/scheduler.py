@@ -14,7 +14,7 @@ from tako_lite.errors import TakoError
 from tako_lite.records import Schedule
 from tako_lite.routing import Asked, make_run
 from tako_lite.states import RunState
-from tako_lite.store.base import Store
+from tako_lite.store.base import SIGNALS_KEPT, Store
 
 LONGEST_SLEEP: Final = 60.0
 """Seconds; bounds what a suspended machine or a moved clock can delay."""
@@ -64,6 +64,7 @@ class Scheduler:
         self._next_slots.clear()
         for schedule in self._schedules.values():
             self._advance(schedule.workflow, schedule.last_slot)
+        self._next_prune = self._clock.now()  # `keep` may be another one
         self._arm()
 
     def stop(self) -> None:
@@ -80,11 +81,11 @@ class Scheduler:
 
     def something_ended(self) -> None:
         """An ended run is one that retention will take away."""
-        if self._next_prune is None:
-            shortest = min((age for age in self.keep.values() if age is not None), default=None)
-            if shortest is not None:
-                self._next_prune = self._clock.now() + max(shortest, PRUNE_PAUSE_MS)
-                self._arm()
+        shortest = min((age for age in self.keep.values() if age is not None), default=SIGNALS_KEPT)
+        moment = self._clock.now() + max(shortest, PRUNE_PAUSE_MS)
+        if self._next_prune is None or moment < self._next_prune:
+            self._next_prune = moment
+            self._arm()
 
     async def prune_now(self) -> None:
         """Take away everything that is past its time."""

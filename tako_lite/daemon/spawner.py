@@ -38,7 +38,7 @@ class Spawner:
         health: Health,
         logs: Logs,
         events: Events,
-        servers: ForkServers,
+        zygotes: ForkServers,
         records: Records,
     ) -> None:
         self.root = Path()
@@ -48,7 +48,7 @@ class Spawner:
         self._health = health
         self._logs = logs
         self._events = events
-        self._servers = servers
+        self._zygotes = zygotes
         self._records = records
         self._captures: dict[Worker, Capture] = {}
         self._proofs: dict[str, list[asyncio.Future[None]]] = {}
@@ -59,7 +59,6 @@ class Spawner:
         """Fork a worker of a group and connect to it. Raises CannotStart."""
         settings = worker.group.settings
         environment = worker_environment(settings, os.environ)
-        catalog = self._dispatcher.catalog
         request = {
             "name": f"tako-{settings.name}",
             "env": environment,
@@ -70,12 +69,12 @@ class Spawner:
             "task": {
                 "root": str(self.root),
                 "package": str(self.package),
-                "modules": catalog.modules(settings.name) if catalog is not None else [],
+                "modules": self._dispatcher.catalog.modules(settings.name),
                 "slots": worker.slots,
                 "beat": min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
             },
         }
-        server = self._servers.get(settings.python, environment)
+        server = self._zygotes.get(settings.python, environment)
         child = worker.child = await Child.spawn(server, request, self._records, on_death)
         post = Post(worker)
         post.last_heard = asyncio.get_running_loop().time()
@@ -89,7 +88,7 @@ class Spawner:
 
     async def warm_up(self, settings: GroupSettings) -> None:
         """Have the fork server of these settings ready. Raises CannotStart."""
-        await self._servers.get(settings.python, worker_environment(settings, os.environ)).start()
+        await self._zygotes.get(settings.python, worker_environment(settings, os.environ)).start()
 
     def ask_to_stop(self, worker: Worker) -> None:
         """Let a worker finish what it has, and end."""
@@ -127,8 +126,11 @@ class Spawner:
         if group.proven or group.failures or group.paused:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._proofs.setdefault(group.name, []).append(future)
+        waiting = self._proofs.setdefault(group.name, [])
+        waiting.append(future)
         await asyncio.wait([future], timeout=timeout)
+        if future in waiting:
+            waiting.remove(future)
 
     def _tell(self, group: Group) -> None:
         for future in self._proofs.pop(group.name, ()):

@@ -49,7 +49,8 @@ class Records:
     def forget(self, pid: int) -> None:
         """The process is gone, with all of its session."""
         self.live.discard(pid)
-        (self._folder / str(pid)).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a record that stays is looked at, and found stale, at the next start
+            (self._folder / str(pid)).unlink(missing_ok=True)
 
     def sweep(self) -> list[int]:
         """Kill the sessions that an earlier daemon left, and return their pids."""

@@ -146,13 +146,13 @@ class ForkServer:
 
     def _discard(self) -> None:
         """Have a new zygote next time: an answer that comes late would be taken for that of another request."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()  # before it can see its socket close and take its workers along
+            asyncio.get_running_loop().run_in_executor(None, process.wait)
         if self._control is not None:
             self._control.close()
             self._control = None
-        if self._process is not None:
-            process, self._process = self._process, None
-            process.kill()
-            asyncio.get_running_loop().run_in_executor(None, process.wait)
 
     async def _receive(self, timeout: float) -> dict[str, Any]:
         assert self._control is not None  # noqa: S101

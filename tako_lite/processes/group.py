@@ -7,13 +7,13 @@ says that work waits (`demand`), that a worker became busy or idle, and it is to
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from typing import Any, Final
 
 from tako_lite.backoff import Backoff
 from tako_lite.config import GroupSettings
 from tako_lite.processes.child import Exit
-from tako_lite.processes.forkserver import CannotStart
 from tako_lite.processes.worker import Owner, Worker
 from tako_lite.states import GroupState
 
@@ -43,6 +43,8 @@ class Group:
         self._owner = owner
         self._wanted: set[bool] = set()
         self._stopping = False
+        self._killed = False
+        self._gone = asyncio.Event()
         self._retry: asyncio.TimerHandle | None = None
         self._idle_check: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -89,10 +91,10 @@ class Group:
 
     def ready(self, worker: Worker) -> None:
         """A worker said hello."""
-        if worker.deadline is not None:
-            worker.deadline.cancel()
         if worker.state != "starting":
             return
+        if worker.deadline is not None:
+            worker.deadline.cancel()
         worker.ready_at = self._loop.time()
         self.proven = True
         if self.failures:
@@ -182,12 +184,16 @@ class Group:
             self._idle_check.cancel()
         for worker in list(self.workers):
             self.retire(worker)
-        while self._tasks or self.workers:
-            await asyncio.sleep(0.005) if not self._tasks else await asyncio.wait(self._tasks)
+        while self.workers:
+            self._gone.clear()
+            await self._gone.wait()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def kill(self) -> None:
         """End every worker now."""
         self._stopping = True
+        self._killed = True
         for worker in list(self.workers):
             worker.asked_to_stop = True
             self._kill(worker)
@@ -216,11 +222,13 @@ class Group:
         worker.deadline = self._loop.call_later(self.settings.startup_timeout, self._too_slow, worker)
         try:
             worker.child = await self._owner.spawn(worker, lambda _: self._died(worker))
-        except (CannotStart, OSError) as error:
-            worker.trouble = str(error)
+        except Exception as error:  # whatever it is, a worker that nobody starts must not be waited for
+            worker.trouble = str(error) or type(error).__name__
             self._remove(worker, Exit(None))
         else:
-            if worker.asked_to_stop:
+            if self._killed:
+                self._kill(worker)
+            elif worker.asked_to_stop:
                 worker.asked_to_stop = False
                 self.retire(worker)
 
@@ -241,7 +249,14 @@ class Group:
 
     async def _bury(self, worker: Worker) -> None:
         assert worker.child is not None  # noqa: S101
-        self._remove(worker, await worker.child.reap())
+        while True:
+            try:
+                exit = await worker.child.reap()
+                break
+            except Exception:  # no thread to be had, a disk that fails: its runs go back only once it is confirmed dead
+                logging.getLogger("tako_lite").exception("cannot see a worker of %s off; trying again", self.name)
+                await asyncio.sleep(1)
+        self._remove(worker, exit)
 
     def _remove(self, worker: Worker, exit: Exit) -> None:
         started = worker.state != "starting" and worker.trouble is None
@@ -252,6 +267,7 @@ class Group:
         if worker.deadline is not None:
             worker.deadline.cancel()
         self.workers.remove(worker)
+        self._gone.set()
         self._owner.worker_gone(worker, exit)
         if by_itself and (not started or (was_idle and lived < SETTLED_AFTER)):
             self._failed(worker.trouble or f"a worker {exit} before it took any work")
@@ -260,11 +276,13 @@ class Group:
         self._owner.group_changed(self)
 
     def _failed(self, error: str) -> None:
+        if self._retry is not None:
+            return  # workers that fail together are one try of the group
         self.failures += 1
         if self.last_error is None or self.failures == 1:
             self.last_error = error
         pause = RESTART.delay(self.failures, random.random) if self.failures < UNHEALTHY_AFTER else RESTART.max
-        if not self._stopping and self._retry is None:
+        if not self._stopping:
             self._retry = self._loop.call_later(float(pause), self._try_again)
 
     def _try_again(self) -> None:

@@ -91,6 +91,8 @@ def _fork(
     try:
         pid = os.fork()
     except OSError as error:
+        for descriptor in descriptors:
+            os.close(descriptor)
         return {"error": f"cannot fork: {error.strerror}"}
     if pid == 0:
         control.close()

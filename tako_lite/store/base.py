@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from tako_lite.records import Claimed, Enqueued, Failure, NewRun, Run, Schedule
 from tako_lite.states import RunState
+
+SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
+"""Milliseconds after which a signal is forgotten."""
 
 Hold = Literal["suspect", "no_handler"]
 """Why a due run is not claimed: it must run alone, or the catalog has no workflow of its name."""

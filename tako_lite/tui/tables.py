@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tako_lite.tui.text import block, cell, ending, state, when
+from tako_lite.tui.listing import Cell, Listing
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, block, cell, line, state, when
 from tako_lite.units import duration_text, size_text
 
 Shape = dict[str, Any]
@@ -19,19 +20,21 @@ def runs_table(runs: Sequence[Shape], now: int) -> RenderableType:
     """Runs, one a line, with the end of their ids."""
     if not runs:
         return Text("no runs", "dim")
-    table = _table("run", "workflow", "group", "state", "attempts", "created", "finished", "error")
-    for run in runs:
-        table.add_row(
-            ending(run["id"]),
-            cell(run["workflow"]),
-            cell(run["group"]),
-            state(run["state"]),
-            cell(f"{run['attempts']}/{run['max_attempts']}"),
-            cell(when(run["created_at"], now)),
-            cell(when(run["finished_at"], now)),
-            cell((run["error"] or {}).get("message"), "red"),
-        )
-    return table
+    titles = ("run", "workflow", "group", "state", "attempts", "created", "finished", "error")
+    return Listing(titles, (_run_cells(run, now) for run in runs))
+
+
+def _run_cells(run: Shape, now: int) -> list[Cell]:
+    return [
+        (line(run["id"])[-SHOWN_ID:], ""),
+        (line(run["workflow"]), ""),
+        (line(run["group"]), ""),
+        (line(run["state"]), STATE_STYLES.get(run["state"], "")),
+        (f"{run['attempts']}/{run['max_attempts']}", ""),
+        (when(run["created_at"], now), ""),
+        (when(run["finished_at"], now), ""),
+        (line((run["error"] or {}).get("message")), "red"),
+    ]
 
 
 def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:

@@ -11,6 +11,7 @@ from rich.text import Text
 from tako_lite.wire import printable
 
 SHOWN_ID: Final = 8
+"""The last characters of an id: commands take them as well."""
 LONGEST_VALUE: Final = 4_000
 
 STATE_STYLES: Final = {
@@ -32,10 +33,15 @@ STATE_STYLES: Final = {
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
+def line(value: object) -> str:
+    """The first line of text from a user; None is empty."""
+    text = "" if value is None else printable(str(value)).replace("\t", " ")
+    return text.strip().partition("\n")[0]
+
+
 def cell(value: object, style: str = "") -> Text:
     """One line of text from a user, cut with an ellipsis where the column ends; None is empty."""
-    text = "" if value is None else printable(str(value)).replace("\t", " ")
-    return Text(text.strip().partition("\n")[0], style, no_wrap=True, overflow="ellipsis")
+    return Text(line(value), style, no_wrap=True, overflow="ellipsis")
 
 
 def block(value: str, style: str = "") -> Text:
@@ -49,11 +55,6 @@ def block(value: str, style: str = "") -> Text:
 def state(name: str) -> Text:
     """A state in its colour."""
     return cell(name, STATE_STYLES.get(name, ""))
-
-
-def ending(id: str | None) -> Text:
-    """The last characters of an id, which commands take as well."""
-    return cell((id or "")[-SHOWN_ID:])
 
 
 def as_json(value: Any) -> Text:

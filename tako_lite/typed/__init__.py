@@ -8,6 +8,5 @@ the user's module has imported them.
 
 from tako_lite.typed.annotations import convert, converter
 from tako_lite.typed.plain import plain
-from tako_lite.typed.reader import did_you_mean
 
-__all__ = ["convert", "converter", "did_you_mean", "plain"]
+__all__ = ["convert", "converter", "plain"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 Problems = list[tuple[str, str]]
@@ -68,14 +68,6 @@ def literal(value: str | float | None) -> str:
         return _cut(json.dumps(value))
     except ValueError:  # an integer of thousands of digits
         return "…"
-
-
-def did_you_mean(word: str, choices: Collection[str]) -> str | None:
-    """`did you mean …?` for the choice that is close to the word, if one is."""
-    import difflib  # only mistakes need it
-
-    close = difflib.get_close_matches(word[:_LONGEST], choices, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else None
 
 
 def _cut(text: str) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import BadInput
+from tako_lite.hints import did_you_mean
 from tako_lite.typed.containers import OBJECT
-from tako_lite.typed.reader import MOST_PROBLEMS, Problems, Reader, did_you_mean, inside, misfit, place
+from tako_lite.typed.reader import MOST_PROBLEMS, Problems, Reader, inside, misfit, place
 
 Compile = Callable[[Any], Reader]
 

@@ -108,6 +108,7 @@ class Executor:
 
     async def _outcome(self, run: ActiveRun, module: str) -> Report:
         try:
+            run.check()  # a cancel or a stop may have come in the same frame
             handler = self._loader.handler(run.workflow_name, module)
             value = await self._call(handler, run)
             if run.unwinding is not None:

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from tako_lite.errors import NotJson, TakoError, from_json
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
-FULL: Final = 4 * 1024 * 1024
+FULL: Final = 2 * 1024 * 1024
 """Characters of values after which a frame is sent without waiting for the end of the turn."""
 
 

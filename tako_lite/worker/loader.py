@@ -74,7 +74,7 @@ class Loader:
             for value in list(vars(module).values()):
                 if isinstance(value, Workflow) and value.__module__ == name:
                     self._handlers[value.name] = _prepare(value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CannotImport(self._describe(error)) from error
 
     def _make_package(self, package: str) -> None:
@@ -90,7 +90,7 @@ class Loader:
         if spec.loader is not None and init.exists():
             spec.loader.exec_module(module)
 
-    def _describe(self, error: Exception) -> str:
+    def _describe(self, error: BaseException) -> str:
         """What happened, with the file and line that the user can mend."""
         root = str(self._root) + "/"
         if isinstance(error, SyntaxError) and error.filename:

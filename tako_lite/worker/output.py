@@ -72,8 +72,11 @@ class TaggedStream(io.TextIOBase):
         body = line.encode("utf-8", "backslashreplace")
         for start in range(0, max(len(body), 1), PIECE):
             data = head + body[start : start + PIECE] + b"\n"
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:
+                return  # nobody reads any more; the outcome of the run matters more
 
 
 def tag_output() -> TaggedStream:

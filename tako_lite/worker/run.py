@@ -67,7 +67,7 @@ class ActiveRun:
     # The engine of `Step`
 
     def begin(self, name: str, *, again: bool = False) -> StoredStep | None:
-        self._check()
+        self.check()
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or _UNSOUND.search(name):
             raise StepError(f"a step's name is text of 1 to {MAX_NAME} characters, not {ascii(name)[:80]}")
         if name in self._names and not again:
@@ -95,7 +95,7 @@ class ActiveRun:
             "step", self.run_id, self.token, name, kind, state, value, error, tries, started_at, size=size
         )
         stored = self._take(name, answer)
-        self._check()
+        self.check()
         return stored
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
@@ -113,7 +113,7 @@ class ActiveRun:
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
         item = ("enqueue", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
         stored = self._take(name, await self._link.ask(*item, size=len(payload)))
-        self._check()
+        self.check()
         return stored
 
     async def send_signal(self, event: str, payload: str) -> None:
@@ -153,7 +153,8 @@ class ActiveRun:
 
     # Parking and unwinding
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise the reason to leave the handler, if there is one."""
         if self.unwinding is not None:
             raise self.unwinding
         if self._draining:
@@ -172,7 +173,7 @@ class ActiveRun:
         self.enter()
         try:
             answer = await asked
-            self._check()
+            self.check()
         finally:
             self._active -= 1
         if answer != "waiting":

@@ -143,7 +143,7 @@ def test_an_unknown_workflow_is_not_found_with_a_guess(project: Project) -> None
     with pytest.raises(NotFound) as caught:
         project.scan().get("proces-image")
     assert caught.value.type == "unknown_workflow"
-    assert caught.value.hint == "did you mean process-image?"
+    assert caught.value.hint == "did you mean `process-image`?"
 
 
 def test_a_missing_folder_is_an_empty_catalog_with_a_warning(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
         ('"a", retries=-1', 24, "retries: expected 0 to 1,000,000, got -1", None),
         ('"a", retries=True', 24, "retries: expected an integer, got True", None),
         ('"a", timeout="soon"', 24, "timeout: 'soon' is not a duration", None),
-        ('"a", retires=3', 16, "retires is not an option of @workflow", "did you mean retries?"),
+        ('"a", retires=3', 16, "retires is not an option of @workflow", "did you mean `retries`?"),
         ('"a", qqq=f()', 16, "qqq is not an option of @workflow", "the options are worker, retries"),
         ('"a", limit=1', 16, "limit is not supported by this version", "take it out"),
         ('"a", on_limit="queue"', 16, "on_limit is not supported by this version", "take it out"),
@@ -191,9 +191,9 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
         ('"a", backoff=Other(9)', 24, "backoff must be a literal", "without running"),
         ('"a", schedule="61 * * * *"', 25, "is not a schedule: bad minute", "five fields"),
         ('"a", schedule="* * *"', 25, "is not a schedule: wrong number of fields", "five fields"),
-        ('"a", schedule="@houry"', 25, "there is no shorthand '@houry'", "did you mean @hourly?"),
+        ('"a", schedule="@houry"', 25, "there is no shorthand '@houry'", "did you mean `@hourly`?"),
         ('"a", schedule="' + "1," * 200 + '* * * * *"', 25, "longer than 200 characters", "five fields"),
-        ('"a", timezone="Europe/Berln"', 25, "there is no time zone 'Europe/Berln'", "did you mean Europe/Berlin?"),
+        ('"a", timezone="Europe/Berln"', 25, "there is no time zone 'Europe/Berln'", "did you mean `Europe/Berlin`?"),
         ('"a", timezone="../etc/passwd"', 25, "there is no time zone", "Europe/Berlin"),
         ('"a", catch_up="some"', 25, 'catch_up: expected "latest" or "none" or "all"', None),
     ],

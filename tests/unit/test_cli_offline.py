@@ -131,9 +131,9 @@ def test_a_run_is_found_by_the_end_of_its_id_in_any_case(tako: Tako) -> None:
 def test_why_tells_what_the_row_says(tako: Tako) -> None:
     id = tako.enqueue("resize")
 
-    assert "starts when `tako-lite serve` does" in tako("why", id)
+    assert "no daemon is running: start tako-lite serve and it runs in media" in tako("why", id)
     tako("cancel", id)
-    assert tako.json("why", id)["sentence"].startswith("It ended cancelled")
+    assert tako.json("why", id)["sentence"].startswith("It was cancelled at ")
 
 
 def test_runs_are_filtered_and_limited(tako: Tako) -> None:

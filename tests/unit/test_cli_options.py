@@ -18,6 +18,7 @@ from typing import Any
 import click
 import pytest
 
+from tako_lite import __version__
 from tako_lite.cli.main import BROKEN_PIPE, COMMANDS, app, main
 from tako_lite.records import new_id
 from tako_lite.wire import decode_frame, encode_frame
@@ -192,7 +193,7 @@ def test_every_command_and_option_is_in_the_documentation() -> None:
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("tako-lite")
+    assert capsys.readouterr().out == f"tako-lite {__version__}\n"
 
 
 USAGE_ERRORS = [

@@ -177,14 +177,14 @@ def test_requests_share_a_connection_and_are_numbered(client: Client, serve: Ser
     assert len(server.clients) == 1
 
 
-def test_arguments_of_a_call_that_are_none_are_left_out_but_for_those_that_mean_it(client: Client, serve: Serve) -> None:
+def test_arguments_of_a_call_that_are_none_are_left_out(client: Client, serve: Serve) -> None:
     server = serve()
     client.call("runs", workflow="w", group=None)
     client.call("scale", group="g", workers=None)
     client.call("signal", event="e")
     assert server.requests == [
         {"id": 1, "command": "runs", "workflow": "w"},
-        {"id": 2, "command": "scale", "group": "g", "workers": None},
+        {"id": 2, "command": "scale", "group": "g"},
         {"id": 3, "command": "signal", "event": "e", "payload": None},
     ]
 
@@ -545,7 +545,8 @@ def test_a_cancelled_request_leaves_no_reply_for_the_next(project: Path, serve: 
 
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    monkeypatch.setattr(package, "_defaults", {})
+    for default in (package.default_client, package.default_async_client):
+        default.cache_clear()
     asked: list[tuple[str, dict[str, Any]]] = []
 
     async def sender(command: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from tako_lite.errors import (
     WaitTimeout,
 )
 from tako_lite.lock import daemon_lock, write_lock
-from tako_lite.records import NewRun, new_id
+from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.store.sqlite.store import SqliteStore
@@ -145,8 +145,8 @@ def test_a_delay_counts_from_now(client: Client) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"at": "2030-01-01T00:00:00"}, "at has no time zone"),
-        ({"at": datetime(2030, 1, 1)}, "at has no time zone"),
+        ({"at": "2030-01-01T00:00:00"}, "has no time zone"),
+        ({"at": datetime(2030, 1, 1)}, "has no time zone"),
         ({"at": "soon"}, "'soon' is not a time"),
         ({"at": 5}, "must be a datetime or ISO text"),
         ({"at": datetime(1969, 1, 1, tzinfo=UTC)}, "1970 to 9999"),
@@ -396,6 +396,106 @@ def test_commands_that_need_a_daemon_say_so(client: Client) -> None:
     with pytest.raises(DaemonUnreachable, match="no daemon is running") as missing:
         client.call("reload")
     assert (missing.value.exit_code, missing.value.hint) == (4, "`tako-lite serve` starts one")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("cancel", {"run_ids": "abc"}, "cancel.run_ids: expected list[str]"),
+        ("cancel", {}, "cancel.run_ids"),
+        ("retry", {"run_ids": [], "fresh": "yes"}, "retry.fresh: expected bool"),
+        ("runs", {"states": ["nope"]}, "there is no state 'nope'"),
+        ("ids", {"states": ["succeded"]}, "there is no state 'succeded'"),
+        ("runs", {"limit": "x"}, "runs.limit: expected int"),
+        ("enqueue", {"workflow": "plain", "delay": "soon"}, "enqueue.delay: expected float"),
+        ("enqueue", {"workflow": "plain", "bogus": 1}, "enqueue.bogus: not a field"),
+        ("enqueue", {}, "enqueue.workflow"),
+        ("enqueue_many", {"workflow": "plain", "payloads": [1, 2], "run_ids": ["a"]}, "as many run_ids as payloads"),
+        ("signal", {"event": 1}, "signal.event: expected str"),
+        ("status", {"verbose": True}, "status.verbose: not a field"),
+        ("backup", {"file": "copy.db"}, "absolute path"),
+    ],
+)
+def test_arguments_that_the_daemon_would_refuse_are_refused(
+    client: Client, project: Path, command: str, arguments: Any, message: str
+) -> None:
+    kept = client.enqueue("plain").id
+    with pytest.raises(BadInput) as caught:
+        client.call(command, **arguments)
+    assert message in caught.value.message
+    assert [(run["id"], run["state"]) for run in client.call("runs")["runs"]] == [(kept, "pending")]
+
+
+def test_filters_take_what_becomes_a_list_on_the_wire(client: Client) -> None:
+    id = client.enqueue("plain").id
+    assert client.call("ids", states=("pending", "dead"))["ids"] == [id]
+    assert client.call("ids", states=("dead",))["ids"] == []
+
+
+def test_workflows_are_read_from_the_files(client: Client) -> None:
+    shown = {workflow["name"]: workflow for workflow in client.call("workflows")["workflows"]}
+    assert (shown["resize"]["group"], shown["resize"]["file"]) == ("media", "workflows/all.py")
+
+
+def test_schedules_are_those_of_the_last_daemon_without_a_next_time(client: Client, project: Path) -> None:
+    assert client.call("schedules") == {"schedules": []}
+    nightly = Schedule("plain", "0 3 * * *", "UTC", "latest", None, None, False)
+    by_a_daemon(project, lambda store: store.put_schedules([nightly], 1_893_456_000_000))
+    (shown,) = client.call("schedules")["schedules"]
+    assert (shown["workflow"], shown["cron"], shown["next_at"]) == ("plain", "0 3 * * *", None)
+
+
+def test_why_tells_of_a_due_run_that_no_daemon_is_running(client: Client) -> None:
+    told = client.call("why", run_id=client.enqueue("resize").id)["sentence"]
+    assert told == "It is due, but no daemon is running: start tako-lite serve and it runs in media."
+
+
+def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Client, project: Path) -> None:
+    id = client.enqueue("plain").id
+    by_a_daemon(project, lambda store: store.claim("default", 1))
+    assert client.call("why", run_id=id)["sentence"].endswith("the next one gives it back to the queue, uncharged.")
+    client.cancel(id)
+    assert client.call("why", run_id=id)["sentence"].endswith("the next one cancels it, as it was asked to.")
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["no-file", "file"])
+@pytest.mark.parametrize(("command", "name"), [("get", "run_id"), ("why", "run_id"), ("find", "ending")])
+def test_a_run_that_is_not_there_is_told_in_the_same_words(client: Client, command: str, name: str, stored: bool) -> None:
+    if stored:
+        client.enqueue("plain")
+    with pytest.raises(NotFound, match="there is no run 'feedbeef'") as caught:
+        client.call(command, **{name: "feedbeef"})
+    assert caught.value.type == "unknown_run"
+
+
+def test_a_backup_is_one_file_that_needs_no_other(client: Client, project: Path, tmp_path: Path) -> None:
+    client.enqueue("plain")
+    copy = tmp_path / "copy.db"
+    told = client.call("backup", file=str(copy))
+    assert told == {"file": str(copy), "bytes": copy.stat().st_size}
+    with sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_backup_of_no_queue_makes_no_file(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no queue to copy"):
+        client.call("backup", file=str(tmp_path / "copy.db"))
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_backup_that_fails_is_taken_away(client: Client, project: Path, tmp_path: Path) -> None:
+    client.enqueue_many("plain", ["x" * 100_000] * 20)
+    bound = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); "
+    code = bound + "from tako_lite import Client; Client(sys.argv[1]).call('backup', file=sys.argv[2])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(project), str(tmp_path / "copy.db")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "StoreError" in done.stderr or "StorageFull" in done.stderr
+    assert "copy.db" in done.stderr
+    assert not (tmp_path / "copy.db").exists()
 
 
 # locks

@@ -229,6 +229,38 @@ def test_runs_show_the_last_eight_characters_of_their_ids() -> None:
     assert ID not in text
 
 
+@pytest.mark.parametrize("width", [64, 80, 200])
+def test_the_columns_of_runs_stand_in_line_and_the_widest_give_way(width: int) -> None:
+    failed = {"type": "ValueError", "message": "名" * 500}
+    text = rendered(runs_table([run(), run(workflow="名" * 50, state="dead", error=failed)], NOW), width)
+    titles, first, second = text.splitlines()
+
+    assert first.index("deadbeef") == titles.index("run")
+    assert first.index("succ") == titles.index("stat")
+    assert cell_len(second[: second.index("dead", 8)]) == titles.index("stat")
+    assert second.endswith(("名…", "名 …"))
+    assert cell_len(second) == width
+
+
+def test_a_narrow_screen_still_shows_which_run_it_is() -> None:
+    titles, line = rendered(runs_table([run()], NOW), 30).splitlines()
+
+    assert line.split()[0] == "deadbeef"
+    assert cell_len(titles) == cell_len(line) == 30
+
+
+def test_a_state_has_its_colour_in_a_list_of_runs() -> None:
+    text = rendered(runs_table([run(state="dead")], NOW), 80, terminal=True)
+
+    assert "\x1b[1;31mdead" in text
+
+
+def test_a_long_list_of_runs_is_printed_whole() -> None:
+    text = rendered(runs_table([run(id=f"{number:036d}") for number in range(5_000)], NOW), 80)
+
+    assert [line[:8] for line in text.splitlines()[1:]] == [f"{number:08d}" for number in range(5_000)]
+
+
 @pytest.mark.parametrize("empty", [runs_table([], NOW), schedules_table([], NOW), workflows_table([])])
 def test_empty_lists_say_so(empty: RenderableType) -> None:
     assert rendered(empty, 80).startswith("no ")

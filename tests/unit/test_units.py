@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako_lite.errors import BadInput
-from tako_lite.units import MAX_DURATION, duration, duration_text, parse_duration, parse_size, size_text
+from tako_lite.units import MAX_DURATION, counted, duration, duration_text, parse_duration, parse_size, size_text
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,7 @@ def test_importing_units_brings_neither_datetime_nor_what_only_a_daemon_needs() 
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+
+
+def test_a_count_has_the_plural_of_all_but_one() -> None:
+    assert [counted(number, "run") for number in (0, 1, 2, 200_000)] == ["0 runs", "1 run", "2 runs", "200,000 runs"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Enqueued, NewRun, Run
+from tako_lite.records import Enqueued, NewRun, Run, Schedule
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.migrate import refuse_newer
 from tako_lite.store.sqlite import reading, runs, schedules, waits
@@ -75,6 +75,18 @@ class OfflineQueue:
     def ids(self, chosen: RunFilter) -> list[str]:
         """The ids of runs, oldest first."""
         return self._read(lambda connection: reading.ids(connection, chosen), [])
+
+    def wishes(self) -> dict[str, GroupWish]:
+        """What people asked of groups."""
+        return self._read(schedules.wishes, {})
+
+    def schedules(self) -> list[Schedule]:
+        """The schedules that the last daemon had."""
+        return self._read(schedules.listed, [])
+
+    def backup(self, file: Path) -> int | None:
+        """Copy the queue to a new file; returns its bytes, or None where there is no queue yet. Raises BadInput."""
+        return self._read(lambda connection: reading.backup(connection, file), None)
 
     def totals(self) -> Totals:
         """What `status` says of the queue."""

@@ -6,13 +6,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tako_lite.errors import BadInput, NotFound
+from tako_lite.errors import BadInput
 from tako_lite.records import Run, Step, Wait
+from tako_lite.routing import unknown_run
 from tako_lite.store.base import GroupCounts, RunFilter
+from tako_lite.store.sqlite.file import translate
 from tako_lite.store.sqlite.queries import runs as sql
 from tako_lite.store.sqlite.queries import steps as steps_sql
 
@@ -37,7 +39,7 @@ def resolve_ending(connection: sqlite3.Connection, ending: str) -> str:
     pattern = "%" + ending.lower()
     rows = connection.execute(sql.ending, (pattern,)).fetchall() if set(ending.lower()) <= _ID_LETTERS else []
     if not rows:
-        raise NotFound(f"no run has an id that ends in {ending!r}", hint="tako-lite runs shows them", type="unknown_run")
+        raise unknown_run(ending)
     if len(rows) > 1:
         raise BadInput(f"more than one run has an id that ends in {ending!r}", hint="give more of its characters")
     return str(rows[0][0])
@@ -100,20 +102,28 @@ def ahead(connection: sqlite3.Connection, run: Run) -> int:
 
 
 def backup(connection: sqlite3.Connection, file: Path) -> int:
-    """A consistent copy in a new file of mode 0600, while others write; returns its bytes. Raises BadInput if it is there."""
+    """A consistent copy in a new file of mode 0600, while others write; returns its bytes.
+
+    Raises BadInput if the file is there already. A copy that fails is taken away again.
+    """
+    if not file.is_absolute():
+        raise BadInput("the name of a backup is an absolute path")
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         raise BadInput(f"{file} is there already", hint="name a file that is not") from None
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None
-    copy = sqlite3.connect(file)
     try:
-        connection.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-    finally:
-        copy.close()
-    return file.stat().st_size
+        with closing(sqlite3.connect(file)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        return file.stat().st_size
+    except BaseException as error:
+        file.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise translate(error, file) from error
+        raise
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def invoke(transaction: Transaction, run_id: str, token: int, name: str, child: 
         return step
     if not transaction.one(sql.wait, (run_id, name)):
         (made,) = enqueue(transaction, [child])
-        transaction.effects.ready.add(made.group)
+        _announce(transaction, child)
         transaction.execute(sql.add_wait, (run_id, name, "child", made.id, None, transaction.now))
     return settle_if_over(transaction, run_id, name)
 
@@ -50,7 +50,13 @@ def enqueue_child(transaction: Transaction, run_id: str, token: int, name: str, 
     if step := stored(transaction, run_id, name):
         return step
     (made,) = enqueue(transaction, [child])
-    transaction.effects.ready.add(made.group)
+    _announce(transaction, child)
     value, now = f'"{made.id}"', transaction.now
     transaction.execute(sql.settle, (run_id, name, "enqueue", "succeeded", value, None, now, now))
     return StoredStep("succeeded", value, 1)
+
+
+def _announce(transaction: Transaction, child: NewRun) -> None:
+    """Only what is due wakes a group."""
+    if child.run_at <= transaction.now:
+        transaction.effects.ready.add(child.group)

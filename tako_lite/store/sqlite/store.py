@@ -16,6 +16,7 @@ from tako_lite.errors import StoreError
 from tako_lite.records import Enqueued, Failure, NewRun, Run, Schedule
 from tako_lite.states import RunState
 from tako_lite.store.base import (
+    SIGNALS_KEPT,
     Claims,
     Completed,
     Effects,
@@ -37,7 +38,6 @@ T = TypeVar("T")
 
 WAKE_AT_ONCE = 2_000
 """How many due runs and waits one transaction takes up; the rest follow in the next."""
-SIGNALS_KEPT = 7 * 24 * 3_600_000
 
 
 class SqliteStore:

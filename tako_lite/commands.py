@@ -1,9 +1,13 @@
-"""The shapes of the commands on the control socket: what each takes, typed; a frame that does not fit is refused."""
+"""The shapes of the commands: what each takes, typed, whoever answers it; arguments that do not fit are refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+from tako_lite.errors import BadInput
+from tako_lite.hints import did_you_mean
+from tako_lite.states import RUN_STATES, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,13 @@ class Filter:
     since: int | None = None
     limit: int | None = None
 
+    def run_states(self) -> tuple[RunState, ...]:
+        """The states, once each. Raises BadInput for what is not one."""
+        if unknown := [state for state in self.states if state not in RUN_STATES]:
+            hint = did_you_mean(unknown[0], RUN_STATES) or f"states: {', '.join(RUN_STATES)}"
+            raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
+        return tuple(state for state in RUN_STATES if state in self.states)
+
 
 @dataclass(frozen=True, slots=True)
 class OneGroup:
@@ -103,3 +114,29 @@ class Backup:
 @dataclass(frozen=True, slots=True)
 class Nothing:
     pass
+
+
+SHAPES: Final[dict[str, type]] = {
+    "enqueue": Enqueue,
+    "enqueue_many": EnqueueMany,
+    "signal": Signal,
+    "cancel": Cancel,
+    "retry": Retry,
+    "find": Find,
+    "get": OneRun,
+    "wait": Wait,
+    "runs": Filter,
+    "ids": Filter,
+    "why": OneRun,
+    "status": Nothing,
+    "schedules": Nothing,
+    "pause_schedule": PauseSchedule,
+    "run_schedule": OneSchedule,
+    "workflows": Nothing,
+    "pause": OneGroup,
+    "resume": OneGroup,
+    "scale": Scale,
+    "reload": Nothing,
+    "prune": Nothing,
+    "backup": Backup,
+}

@@ -20,6 +20,9 @@ def sentence(
             return f"It died at {iso(run.finished_at)}{_tries(run)}{_because(run)}."
         case "waiting":
             return f"It waits for {_waits(run)}, and holds no slot meanwhile."
+        case "running" if group_state is None:
+            after = "cancels it, as it was asked to" if run.cancel_requested else "gives it back to the queue, uncharged"
+            return f"It was running when the daemon ended; the next one {after}."
         case "running":
             where = f"in worker {pid} of {run.group}" if pid else f"in {run.group}"
             asked = "; it was asked to cancel" if run.cancel_requested else ""
@@ -42,7 +45,9 @@ def _pending(run: Run, now: int, group_state: str | None, group_error: str | Non
         return f"It is due, but its group {run.group} cannot start: {group_error}."
     if run.hold == "suspect":
         return f"It is due and will run alone in a worker of {run.group}, since it was running when a worker crashed."
-    if group_state in ("zero", "starting"):
+    if group_state == "zero":
+        return f"It is due, and {run.group} has no worker yet."
+    if group_state == "starting":
         return f"It is due, and a worker of {run.group} is starting for it."
     behind = "next in line" if not ahead else f"behind {ahead} other due runs"
     return f"It is due and waits for a free slot in {run.group}, {behind}."

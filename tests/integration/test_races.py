@@ -1,0 +1,142 @@
+"""Work that arrives, ends or is cancelled at an awkward moment."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tako_lite.clock import SystemClock
+from tako_lite.daemon import scheduler as scheduling
+from tako_lite.daemon.events import Events
+from tako_lite.records import Failure, NewRun, new_id
+from tako_lite.store.base import Completed, Effects
+from tako_lite.store.sqlite.store import SqliteStore
+from tests.integration.project import Project
+
+
+def test_a_run_that_freezes_its_worker_is_found_and_its_neighbours_succeed(project: Project) -> None:
+    project.configure('[workflows]\nheartbeat_timeout = "1s"\nmax_crashes = 2\nconcurrency = 4\n')
+    project.workflow(
+        "a.py",
+        """
+        @workflow("freeze")
+        async def freeze(payload):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        @workflow("nap")
+        async def nap(payload):
+            await asyncio.sleep(0.3)
+            return "rested"
+        """,
+    )
+    project.serve()
+    frozen = project.enqueue("freeze")
+    others = [project.enqueue("nap") for _ in range(3)]
+    ends = [project.wait(run_id, 40) for run_id in others]
+    assert [(run["state"], run["crashes"], run["attempts"]) for run in ends] == [("succeeded", 0, 1)] * 3
+    run = project.wait(frozen, 40)
+    assert (run["state"], run["crashes"], run["error"]["reason"]) == ("dead", 2, "crashed")
+
+
+def test_runs_whose_time_comes_while_they_are_being_stored_are_started(project: Project) -> None:
+    project.workflow("a.py", "@workflow('a')\nasync def a(payload):\n    return payload\n")
+    project.serve()
+    with project.client() as client:
+        made = [client.enqueue("a", number, delay=0.001 * (number % 4 + 1)).id for number in range(150)]
+        assert [client.wait(run_id, timeout=15)["result"] for run_id in made] == list(range(150))
+
+
+def test_a_cancel_that_arrives_with_the_claim_is_carried_out(project: Project) -> None:
+    project.configure("[workflows]\nconcurrency = 50\n")
+    project.workflow("a.py", "@workflow('sleeper')\nasync def sleeper(payload):\n    await asyncio.sleep(600)\n")
+    project.serve()
+    with project.client() as client:
+        for _ in range(30):
+            run_id = client.enqueue("sleeper").id
+            client.cancel(run_id)
+            assert client.wait(run_id, timeout=10)["state"] == "cancelled"
+
+
+def test_a_handler_that_closes_its_output_still_ends(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        @workflow("quiet")
+        def quiet(payload):
+            print("no newline", end="")
+            os.close(1)
+            return "done"
+        """,
+    )
+    project.serve()
+    assert project.run("quiet")["result"] == "done"
+
+
+def test_a_child_that_is_due_later_wakes_no_group(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        @workflow("parent")
+        async def parent(payload, step: Step):
+            return await step.enqueue("later", "child", delay="1h")
+
+        @workflow("child", worker="media")
+        async def child(payload):
+            return None
+        """,
+    )
+    project.serve()
+    child = project.run("parent")["result"]
+    assert project.get(child)["state"] == "pending"
+    assert (project.group("media")["state"], project.group("media")["workers"]) == ("zero", [])
+
+
+def test_a_module_that_exits_is_named_with_its_line(project: Project) -> None:
+    file = project.workflow("b.py", "@workflow('b')\nasync def b(payload):\n    return 1\n\nsys.exit('no licence')\n")
+    line = len(file.read_text().splitlines())
+    project.serve()
+    with project.client() as client:
+        made = client.enqueue("b")
+    assert made.warning is not None
+    assert f"workflows/b.py:{line}: SystemExit: no licence" in made.warning
+
+
+@pytest.mark.anyio
+async def test_retention_does_not_wait_for_the_state_that_is_kept_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "PRUNE_PAUSE_MS", 50)
+    told: list[Effects] = []
+    store = SqliteStore(tmp_path / "queue.db", "process", SystemClock(), "here", new_id(), told.append)
+    await store.start()
+    keep: dict[scheduling.RunState, int | None] = {"succeeded": 200, "cancelled": 200, "dead": 90 * 86_400_000}
+    retention = scheduling.Scheduler(store, SystemClock(), Events(), keep)
+    try:
+        await _end(store, dead=True)
+        await retention.prune_now()
+        retention.something_ended()
+        await _end(store, dead=False)
+        retention.something_ended()
+        async with asyncio.timeout(10):
+            while (await store.stats())["pruned"].get("succeeded") != 1:  # noqa: ASYNC110 -- the store tells nobody
+                await asyncio.sleep(0.02)
+        assert (await store.stats())["pruned"] == {"succeeded": 1}
+    finally:
+        retention.stop()
+        await store.stop()
+
+
+async def _end(store: SqliteStore, *, dead: bool) -> None:
+    await store.enqueue([NewRun(new_id(), "a", "default", "default", "null", SystemClock().now(), 0, 1)])
+    (run,) = (await store.claim("default", 1)).runs
+    if dead:
+        await store.finish(run.id, run.token, "dead", Failure("Error", "no"), 1, charged=True)
+    else:
+        await store.complete([Completed(run.id, run.token, "null", 1)])
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -75,6 +75,12 @@ class Filter:
     states: list[str] = field(default_factory=list)
     since: int | None = None
     limit: int | None = None
+    before: str | None = None
+
+    @property
+    def page(self) -> int:
+        """How many runs one answer holds; the next page is asked for with `before`."""
+        return PAGE if self.limit is None else max(0, min(self.limit, PAGE))
 
     def run_states(self) -> tuple[RunState, ...]:
         """The states, once each. Raises BadInput for what is not one."""
@@ -116,6 +122,8 @@ class Nothing:
     pass
 
 
+PAGE: Final = 100
+"""Runs in one answer at the most: each may carry a payload and a result of 1 MiB."""
 SHAPES: Final[dict[str, type]] = {
     "enqueue": Enqueue,
     "enqueue_many": EnqueueMany,

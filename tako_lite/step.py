@@ -11,11 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
 
 from tako_lite.backoff import Backoff
-from tako_lite.clock import EARLIEST_MS, LATEST_MS
+from tako_lite.clock import milliseconds
 from tako_lite.engine import Engine, Stored, carried, message_of
 from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, RetryLater, StepError, Unwind
 from tako_lite.typed import plain
@@ -168,7 +168,7 @@ class Step(Facts):
 
     async def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
         """Go on at a time: an aware datetime, ISO-8601 text with a zone, or seconds since 1970."""
-        moment = _moment(when)
+        moment = milliseconds(when)
         await self._sleep(name, (moment - _now()) / 1000, moment)
 
     async def _sleep(self, name: str, seconds: float, moment: int | None = None) -> None:
@@ -279,23 +279,6 @@ def _describe(error: BaseException) -> str:
 
 def _name_of(workflow: str | Workflow[Any, Any]) -> str:
     return workflow if isinstance(workflow, str) else workflow.name
-
-
-def _moment(when: datetime | str | float) -> int:
-    """Milliseconds since 1970."""
-    if isinstance(when, str):
-        try:
-            when = datetime.fromisoformat(when)
-        except ValueError:
-            raise BadInput(f"{when!r} is not an ISO-8601 time") from None
-    if isinstance(when, datetime):
-        if when.tzinfo is None:
-            raise BadInput(f"{when.isoformat()} has no time zone", hint="use datetime.now(UTC), or add an offset")
-        when = when.astimezone(UTC).timestamp()
-    moment = round(when * 1000)
-    if not EARLIEST_MS <= moment <= LATEST_MS:
-        raise BadInput("the time is outside the years 1970 to 9999")
-    return moment
 
 
 def _now() -> int:

@@ -37,7 +37,7 @@ def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as
     """
     queue = Queue()
     id = queue.ask("find", ending=run)["id"] if run else None
-    folder = queue.config.state_dir / "logs"
+    folder = queue.state_dir / "logs"
     count = lines if lines is not None else None if id else SHOWN
     print_lines = _print_json if as_json else _print_plain
     if not follow:

@@ -104,6 +104,11 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
     return decorate
 
 
+server_option = click.option(
+    "--server", metavar="NAME", help="The name of this server  [default: TAKO_SERVER, else the host's name]"
+)
+
+
 def given(**arguments: Any) -> dict[str, Any]:
     """The arguments that were given: absent ones are left out of a request."""
     return {name: value for name, value in arguments.items() if value is not None and value != ()}

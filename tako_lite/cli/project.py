@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tako_lite.cli.options import chosen_config, command, json_option
+from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
@@ -33,13 +33,14 @@ def workflows(as_json: bool) -> None:
 
 
 @command
+@server_option
 @json_option
-def check(as_json: bool) -> int:
+def check(server: str | None, as_json: bool) -> int:
     """Report every mistake in tako.toml and the workflow files; exit code 3 if there is one.
 
     Warnings alone leave the exit code at 0. Nothing is imported or started.
     """
-    mistakes, warnings = _findings()
+    mistakes, warnings = _findings(server)
     if as_json:
         found = {"mistakes": mistakes, "warnings": warnings}
         write_json({kind: [asdict(mistake) for mistake in list] for kind, list in found.items()})
@@ -52,12 +53,12 @@ def check(as_json: bool) -> int:
     return ConfigError.exit_code if mistakes else 0
 
 
-def _findings() -> tuple[Sequence[Mistake], Sequence[Mistake]]:
+def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
     from tako_lite.catalog import scan
     from tako_lite.config import load, unreachable
 
     try:
-        settings = load(chosen_config())
+        settings = load(chosen_config(), server=server)
     except ConfigError as error:
         return error.mistakes, ()
     try:
@@ -68,12 +69,13 @@ def _findings() -> tuple[Sequence[Mistake], Sequence[Mistake]]:
 
 
 @command
+@server_option
 @json_option
-def config(as_json: bool) -> None:
+def config(server: str | None, as_json: bool) -> None:
     """Show every setting of every group and where it came from: a table of tako.toml, `scale`, or built-in."""
     from tako_lite.config import effective, load
 
-    settings = load(chosen_config())
+    settings = load(chosen_config(), server=server)
     groups = effective(settings, _group_names(settings))
     _put_scales(settings, groups)
     about = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.cli.options import chosen_config
@@ -30,6 +31,11 @@ class Queue:
     def config(self) -> Config:
         """The project's settings, read when they are first needed."""
         return self._project.config()
+
+    @property
+    def state_dir(self) -> Path:
+        """The project's own folder, whatever its tako.toml says."""
+        return self._project.state_dir
 
     def ask(self, command: str, **arguments: Any) -> Answer:
         """The answer to one command; where it comes from the files, stderr says so once."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
 from tako_lite.cli.output import draw, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.clock import SystemClock
+from tako_lite.commands import PAGE
 
 
 @command
@@ -25,14 +28,26 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, the newest first."""
-    chosen = given(workflow=workflow, group=group, states=states, since=since, limit=None if unlimited else limit)
-    answer = Queue().ask("runs", **chosen)
+    chosen = given(workflow=workflow, group=group, states=states, since=since)
+    found = _pages(Queue(), chosen, None if unlimited else limit)
     if as_json:
-        write_json(answer)
+        write_json({"runs": found})
         return
     from tako_lite.tui.tables import runs_table
 
-    draw(runs_table(answer["runs"], SystemClock().now()))
+    draw(runs_table(found, SystemClock().now()))
+
+
+def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
+    """The newest runs, asked for page by page, so that no answer is large."""
+    found: list[dict[str, Any]] = []
+    while limit is None or len(found) < limit:
+        size = PAGE if limit is None else min(PAGE, limit - len(found))
+        page = queue.ask("runs", **chosen, limit=size, **given(before=found[-1]["id"] if found else None))["runs"]
+        found += page
+        if len(page) < size:
+            break
+    return found
 
 
 @command

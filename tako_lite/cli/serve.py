@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import click
-
-from tako_lite.cli.options import chosen_config, command
+from tako_lite.cli.options import chosen_config, command, server_option
 
 
 @command
-@click.option("--server", metavar="NAME", help="The name of this server  [default: TAKO_SERVER, else the host's name]")
+@server_option
 def serve(server: str | None) -> int:
     """Run the daemon in the foreground.
 

@@ -72,11 +72,15 @@ class Session:
         pause = FIRST_PAUSE
         while True:
             left = None if end is None else max(0.0, end - self._clock.monotonic())
-            answer = await self._carrier.ask_for_end(id, left)
+            try:
+                answer = await self._carrier.ask_for_end(id, left)
+            except WaitTimeout:
+                answer, left = None, 0
             if answer is not None and answer["run"]["state"] in TERMINAL:
                 return dict(answer["run"])
             if left == 0:
-                raise WaitTimeout(f"run {id} did not end within {duration_text(limit or 0)}", hint="it goes on by itself")
+                hint = "it stays in the queue; `tako-lite why` says where it stands"
+                raise WaitTimeout(f"run {id} did not end within {duration_text(limit or 0)}", hint=hint)
             await self._carrier.io.sleep(pause if left is None else min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -66,7 +66,7 @@ class StandIn:
             case "why":
                 return {"sentence": sentence(self._run(asked.run_id), self._clock.now(), None, None, None)}
             case "runs":
-                return {"runs": [run.as_json() for run in self._queue.list_runs(_filter(asked), asked.limit)]}
+                return {"runs": [run.as_json() for run in self._queue.list_runs(_filter(asked), asked.page)]}
             case "ids":
                 return {"ids": self._queue.ids(_filter(asked))}
             case "schedules":
@@ -167,4 +167,4 @@ def _typed(request: Request) -> Any:
 
 
 def _filter(asked: Filter) -> RunFilter:
-    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since)
+    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since, asked.before)

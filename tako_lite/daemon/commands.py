@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.clock import Clock
 from tako_lite.commands import (
+    SHAPES,
     Backup,
     Cancel,
     Enqueue,
@@ -69,31 +70,31 @@ class Commands:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        table: dict[str, tuple[type, Callable[[Any], Awaitable[dict[str, Any]]]]] = {
-            "enqueue": (Enqueue, self.enqueue),
-            "enqueue_many": (EnqueueMany, self.enqueue_many),
-            "signal": (Signal, self._signal),
-            "cancel": (Cancel, self._cancel),
-            "retry": (Retry, self._retry),
-            "find": (Find, self._find),
-            "get": (OneRun, self._get),
-            "wait": (Wait, self._wait),
-            "runs": (Filter, self._runs),
-            "ids": (Filter, self._ids),
-            "why": (OneRun, self._why),
-            "status": (Nothing, self._status),
-            "schedules": (Nothing, self._schedules),
-            "pause_schedule": (PauseSchedule, self._pause_schedule),
-            "run_schedule": (OneSchedule, self._run_schedule),
-            "workflows": (Nothing, self._workflows),
-            "pause": (OneGroup, self._pause),
-            "resume": (OneGroup, self._resume),
-            "scale": (Scale, self._scale),
-            "reload": (Nothing, self._reload),
-            "prune": (Nothing, self._prune),
-            "backup": (Backup, self._backup),
+        actions: dict[str, Callable[[Any], Awaitable[dict[str, Any]]]] = {
+            "enqueue": self.enqueue,
+            "enqueue_many": self.enqueue_many,
+            "signal": self._signal,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "find": self._find,
+            "get": self._get,
+            "wait": self._wait,
+            "runs": self._runs,
+            "ids": self._ids,
+            "why": self._why,
+            "status": self._status,
+            "schedules": self._schedules,
+            "pause_schedule": self._pause_schedule,
+            "run_schedule": self._run_schedule,
+            "workflows": self._workflows,
+            "pause": self._pause,
+            "resume": self._resume,
+            "scale": self._scale,
+            "reload": self._reload,
+            "prune": self._prune,
+            "backup": self._backup,
         }
-        self._table = {name: (converter(shape, name), action) for name, (shape, action) in table.items()}
+        self._table = {name: (converter(SHAPES[name], name), action) for name, action in actions.items()}
 
     async def execute(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
         """Check a command and carry it out. Raises BadInput for what is not one, else what the command raises."""
@@ -200,7 +201,7 @@ class Commands:
         return {"run": self._project.overlay(run)}
 
     async def _runs(self, asked: Filter) -> dict[str, Any]:
-        runs = await self._project.store.list_runs(_filter(asked), asked.limit)
+        runs = await self._project.store.list_runs(_filter(asked), asked.page)
         return {"runs": [self._project.overlay(run) for run in runs]}
 
     async def _ids(self, asked: Filter) -> dict[str, Any]:
@@ -272,7 +273,7 @@ class Commands:
 
 
 def _filter(asked: Filter) -> RunFilter:
-    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since)
+    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since, asked.before)
 
 
 def _value(payload: Any) -> str:

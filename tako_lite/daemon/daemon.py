@@ -238,10 +238,7 @@ class Daemon:
         )
 
     async def backup(self, file: str) -> int:
-        path = Path(file)
-        if not path.is_absolute():
-            raise BadInput("the name of a backup is an absolute path")
-        return await self.store.backup(path)
+        return await self.store.backup(Path(file))
 
     def overlay(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the worker that has it now."""

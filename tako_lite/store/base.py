@@ -126,12 +126,13 @@ class GroupWish(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs: all conditions hold; `since` is a creation time."""
+    """Which runs: all conditions hold; `since` is a creation time, `before` an id that is larger."""
 
     workflow: str | None = None
     group: str | None = None
     states: tuple[RunState, ...] = ()
     since: int | None = None
+    before: str | None = None
 
 
 class Store(Protocol):

@@ -149,6 +149,9 @@ def _where(chosen: RunFilter) -> tuple[str, list[Any]]:
     if chosen.since is not None:
         parts.append("created_at >= ?")
         values.append(chosen.since)
+    if chosen.before is not None:
+        parts.append("id < ?")
+        values.append(chosen.before)
     return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
 
 

@@ -23,9 +23,12 @@ def read_payload(argument: str) -> Any:
     try:
         return parse_value(text)
     except TooLarge:
-        raise
+        raise TooLarge(
+            f"the payload is too long; the limit is {MAX_VALUE:,} bytes", hint="pass a path or a key instead"
+        ) from None
     except BadInput as error:
-        raise BadInput(error.message, hint=error.hint or _QUOTES_HINT) from None
+        hint = _QUOTES_HINT if " at line " in error.message else None
+        raise BadInput(error.message, hint=error.hint or hint) from None
 
 
 def stdin() -> BinaryIO:

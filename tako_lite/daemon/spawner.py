@@ -100,11 +100,15 @@ class Spawner:
         """A worker is confirmed dead."""
         post = self._dispatcher.posts.pop(worker, None)
         capture = self._captures.pop(worker, None)
+        lines: list[str] = []
         if capture is not None:
             capture.finish()
+            lines = [line for line in capture.last_lines() if line.strip()]
+        if lines and worker.trouble is None and not worker.ready_at:
+            worker.trouble = f"a worker {exit} before it was ready; it said last: {lines[-1]}"
         if post is not None:
             self._events.worker_gone(worker, exit, len(post.running))
-            self._outcomes.worker_gone(post, exit, capture.last_lines() if capture is not None else [])
+            self._outcomes.worker_gone(post, exit, lines)
             if post.link is not None:
                 post.link.close()
         self._dispatcher.look_at(worker.group.name)

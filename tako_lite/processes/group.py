@@ -243,6 +243,7 @@ class Group:
     # Ends
 
     def _died(self, worker: Worker) -> None:
+        worker.is_dead = True  # until it is seen off it may look free
         task = self._loop.create_task(self._bury(worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

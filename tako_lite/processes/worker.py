@@ -26,6 +26,7 @@ class Worker:
         self.ready_at: float = 0.0
         self.runs_done = 0
         self.asked_to_stop = False
+        self.is_dead = False
         self.deadline: asyncio.TimerHandle | None = None
         self.trouble: str | None = None
         """Why it could not start, in its own words."""
@@ -36,7 +37,7 @@ class Worker:
 
     @property
     def takes_work(self) -> bool:
-        return self.state in ("idle", "busy")
+        return self.state in ("idle", "busy") and not self.is_dead
 
 
 class Owner(Protocol):

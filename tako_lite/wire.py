@@ -22,6 +22,7 @@ MAX_DEPTH: Final = 64
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().raw_decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -50,7 +51,7 @@ def encode_value(value: Any, what: str = "value") -> str:
 
 def decode_value(text: str) -> Any:
     """The value of text that `encode_value` made."""
-    return json.loads(text)
+    return _decode(text)[0]
 
 
 def round_trip(value: Any, what: str = "value") -> tuple[str, Any]:
@@ -58,7 +59,7 @@ def round_trip(value: Any, what: str = "value") -> tuple[str, Any]:
     text = encode_value(value, what)
     if value is None or value.__class__ in _PLAIN:
         return text, value
-    return text, json.loads(text)
+    return text, decode_value(text)
 
 
 _PLAIN = frozenset({str, int, float, bool})

@@ -153,28 +153,34 @@ class Dispatcher:
 
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Give each run to the worker with the most free slots."""
-        posts = self._posts(group, hold)
-        rows: dict[Post, list[list[Any]]] = {}
+        free = {post: post.free for post in self._posts(group, hold)}
+        rows: dict[Post, list[list[Any]]] = {post: [] for post in free}
         back: list[Claimed] = []
         missing: list[Claimed] = []
+        specs = self.catalog.workflows
+        now = self._loop.time()
+        post = next(iter(free), None)
         for run in runs:
-            spec = self.catalog.workflows.get(run.workflow)
-            post = posts[0] if len(posts) == 1 else max(posts, key=lambda post: post.free, default=None)
+            if len(free) > 1:
+                post = max(free, key=free.__getitem__)
+            spec = specs.get(run.workflow)
             if spec is None:
                 missing.append(run)
-            elif post is None or post.free <= 0 or self._stopping:
+            elif post is None or free[post] <= 0 or self._stopping:
                 back.append(run)
             else:
+                free[post] -= 1
                 timeout = _time_left(spec.options.timeout, run)
-                self._take(post, run, timeout)
-                steps = [list(step) for step in run.stored]
-                row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps]
-                rows.setdefault(post, []).append(row)
+                self._take(post, run, timeout, now)
+                row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, run.stored]
+                rows[post].append(row)
         for post, pushed in rows.items():
+            if not pushed:
+                continue
             group.busy(post.worker)
             if post.link is not None:
                 post.link.push(pushed)
-        if rows:
+        if any(rows.values()):
             self.on_push()
         if back:
             self._give_back(back, None)
@@ -184,11 +190,10 @@ class Dispatcher:
     def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
         self.watch(self._store.give_back([(run.id, run.token) for run in runs], hold), "give runs back")
 
-    def _take(self, post: Post, run: Claimed, timeout: float | None) -> None:
-        running = Running(run, self._loop.time())
+    def _take(self, post: Post, run: Claimed, timeout: float | None, now: float) -> None:
         if not post.running:
-            post.last_heard = running.since  # an idle worker has no heartbeat
-        post.running[run.id] = running
+            post.last_heard = now  # an idle worker has no heartbeat
+        running = post.running[run.id] = Running(run, now)
         if timeout is not None:
             running.timers.append(self._loop.call_later(timeout + GRACE, self.blame, post, run.id, "timeout"))
 

@@ -47,11 +47,12 @@ class WorkerLink(asyncio.Protocol):
         batch: list[list[Any]] = []
         size = 0
         for row in rows:
-            steps = row[7]
-            weight = len(row[6]) + sum(len(step[2] or "") for step in steps)
-            if weight > FRAME_GOAL:
-                self._push_steps(row[0], steps)
-                row[7], weight = [], len(row[6])
+            weight = len(row[6])
+            if steps := row[7]:
+                weight += sum(len(step[2] or "") for step in steps)
+                if weight > FRAME_GOAL:
+                    self._push_steps(row[0], steps)
+                    row[7], weight = [], len(row[6])
             batch.append(row)
             size += weight
             if size > FRAME_GOAL:

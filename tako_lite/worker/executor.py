@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from tako_lite.errors import (
     Unwind,
 )
 from tako_lite.step import Step
-from tako_lite.wire import encode_value
+from tako_lite.wire import decode_value, encode_value
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.run import ActiveRun, StoredStep, current_run
@@ -42,14 +41,13 @@ Report = tuple[list[Any], int]
 
 
 class Executor:
-    """The runs of this worker. The daemon never pushes more than there are slots; the semaphore holds it to that."""
+    """The runs of this worker. The daemon never pushes more than there are slots."""
 
     def __init__(self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None]) -> None:
         self.runs: dict[str, ActiveRun] = {}
         self._link = link
         self._loader = loader
         self._on_end = on_end
-        self._slots = asyncio.Semaphore(slots)
         self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="handler")
         self._loop = asyncio.get_running_loop()
         self._steps: dict[str, list[Any]] = {}
@@ -70,7 +68,7 @@ class Executor:
         self.runs[run_id] = run
         if self._draining:
             run.drain()
-        run.task = self._loop.create_task(self._execute(run, module, timeout))
+        run.task = asyncio.Task(self._execute(run, module, timeout), loop=self._loop)  # not `_adopt`: it is nobody's child
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
         """A wait of a run is over."""
@@ -94,8 +92,8 @@ class Executor:
     async def _execute(self, run: ActiveRun, module: str, timeout: float | None) -> None:
         current_run.set(run)
         timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
-        async with self._slots:
-            item, size = await self._outcome(run, module)
+        item, size = await self._outcome(run, module)
+        if not run.is_still():
             await run.close()
         if timer is not None:
             timer.cancel()
@@ -122,7 +120,7 @@ class Executor:
             return _failed(run, error)
 
     async def _call(self, handler: Handler, run: ActiveRun) -> Any:
-        payload: Any = json.loads(run.payload)
+        payload: Any = decode_value(run.payload)
         if handler.read_payload is not None:
             try:
                 payload = handler.read_payload(payload)

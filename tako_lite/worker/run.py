@@ -241,6 +241,10 @@ class ActiveRun:
         if self.unwinding is not None and not task.cancelled():
             task.exception()
 
+    def is_still(self) -> bool:
+        """Whether the handler left nothing behind that `close` would have to end."""
+        return not (self.tasks or self.waits or self._active or self._park)
+
     async def close(self) -> None:
         """The handler is left: tasks that it forgot are cancelled, and steps in threads are waited for."""
         self.task = None

@@ -19,7 +19,7 @@ from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreError
 from tako_lite.store.base import Effects
 from tako_lite.store.sqlite import connection as module
 from tako_lite.store.sqlite import file
-from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread
+from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread, start_on_thread
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import Transaction
@@ -269,6 +269,9 @@ async def test_the_shape_of_aiosqlite_that_the_connection_relies_on_is_there(wri
     assert connection._thread.daemon
     assert list(signature(connection._execute).parameters)[:2] == ["fn", "args"]
     assert asyncio.iscoroutinefunction(connection._execute)
+    ran = threading.Event()
+    start_on_thread(connection, lambda raw: ran.set())
+    assert await asyncio.to_thread(ran.wait, 5)
     assert await on_thread(connection, lambda raw: (raw, threading.current_thread())) == (
         connection._conn,
         connection._thread,

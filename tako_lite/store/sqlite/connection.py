@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -44,10 +45,15 @@ async def open_thread(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.
 async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
     """Run a function on the connection's thread, in one hop.
 
-    In public aiosqlite has one hop a statement and none for a function: this is the only place that reaches for more. The
+    In public aiosqlite has one hop a statement and none for a function: these two are the only places that reach for more. The
     dependency is bounded by version and a test holds the shape of what is used.
     """
     return await connection._execute(function, connection._conn)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def start_on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], None]) -> None:
+    """Have a function run on the connection's thread; it tells by itself what came out, without a task that waits for it."""
+    connection._tx.put_nowait((None, partial(function, connection._conn)))
 
 
 class GroupCommit:
@@ -61,10 +67,13 @@ class GroupCommit:
         self._clock = clock
         self._on_commit = on_commit
         self._entries: list[_Entry] = []
-        self._wake = asyncio.Event()
+        self._alone: deque[_Entry] = deque()
+        """Entries of a transaction that one of them spoiled: each gets one of its own."""
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
 
     def submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> asyncio.Future[T]:
         """A future of the operation's result, done after COMMIT.
@@ -74,59 +83,68 @@ class GroupCommit:
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closing:
             future.set_exception(StoreError("the queue is closed: the daemon is stopping"))
-        else:
-            self._entries.append(_Entry(operation, future, keep))
-            self._wake.set()
+            return future
+        self._entries.append(_Entry(operation, future, keep))
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            # In two turns of the loop: what this one's callbacks cause, such as a claim after an enqueue, comes along.
+            self._loop.call_soon(self._loop.call_soon, self._begin)
         return future
 
     async def stop(self) -> None:
         """Commit what is left, then take no more."""
         self._closing = True
-        self._wake.set()
-        await self._task
+        await self._idle.wait()
 
-    async def _run(self) -> None:
-        while True:
-            if not self._entries:
-                if self._closing:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-                # One more turn of the loop: what this one's callbacks cause, such as a claim after an enqueue, comes along.
-                await asyncio.sleep(0)
-            entries, self._entries = self._entries, []
-            await self._commit(entries)
-
-    async def _commit(self, entries: list[_Entry]) -> None:
-        work = partial(commit, now=self._clock.now(), operations=[entry.operation for entry in entries])
-        try:
-            results, effects = await on_thread(self._connection, work)
-        except Exception as error:
-            if _is_of_the_file(error):
-                await self._later(entries, translate(error, self._path))
-            elif len(entries) == 1:
-                _fail(entries, translate(error, self._path))
-            else:
-                for entry in entries:  # one of them brought the error along; the others deserve another try
-                    await self._commit([entry])
+    def _begin(self) -> None:
+        """Start the next transaction, if there is anything to commit."""
+        if self._alone:
+            entries = [self._alone.popleft()]
         else:
-            self._tell(effects)
-            for entry, result in zip(entries, results, strict=True):
-                if not entry.future.done():
-                    entry.future.set_result(result)
+            entries, self._entries = self._entries, []
+        if entries:
+            start_on_thread(self._connection, partial(self._work, entries, self._clock.now()))
+        else:
+            self._busy = False
+            self._idle.set()
 
-    def _tell(self, effects: Effects) -> None:
+    def _work(self, entries: list[_Entry], now: int, connection: sqlite3.Connection) -> None:
+        """On the connection's thread: one transaction, whose outcome goes back to the loop in one hop."""
+        try:
+            results, effects = commit(connection, now, [entry.operation for entry in entries])
+        except Exception as error:
+            self._loop.call_soon_threadsafe(self._failed, entries, error)
+        else:
+            self._loop.call_soon_threadsafe(self._committed, entries, results, effects)
+
+    def _committed(self, entries: list[_Entry], results: list[Any], effects: Effects) -> None:
         try:
             self._on_commit(effects)
         except Exception:  # what is committed is to be acknowledged, whatever a listener makes of it
             logging.getLogger("tako_lite").exception("a listener of the queue failed")
+        for entry, result in zip(entries, results, strict=True):
+            if not entry.future.done():
+                entry.future.set_result(result)
+        self._begin()
 
-    async def _later(self, entries: list[_Entry], error: TakoError) -> None:
-        kept = [] if self._closing else [entry for entry in entries if entry.keep]
-        _fail([entry for entry in entries if entry not in kept], error)
+    def _failed(self, entries: list[_Entry], error: Exception) -> None:
+        kept: list[_Entry] = []
+        if _is_of_the_file(error):
+            kept = [] if self._closing else [entry for entry in entries if entry.keep]
+            _fail([entry for entry in entries if entry not in kept], translate(error, self._path))
+        elif len(entries) == 1:
+            _fail(entries, translate(error, self._path))
+        else:
+            self._alone.extend(entries)  # one of them brought the error along; the others deserve another try
         if kept:
-            await asyncio.sleep(RETRY_AFTER)
-            self._entries[:0] = kept
+            self._loop.call_later(RETRY_AFTER, self._try_again, kept)
+        else:
+            self._begin()
+
+    def _try_again(self, kept: list[_Entry]) -> None:
+        self._entries[:0] = kept
+        self._begin()
 
 
 def _is_of_the_file(error: Exception) -> bool:

@@ -1,3 +1,5 @@
+-- Checks of more than two words are written with OR: SQLite makes a table of its own out of a longer IN, for each row again.
+
 -- Runs. Times are milliseconds since 1970; `due_order` is run_at less the head start that the priority gives.
 CREATE TABLE runs (
     id               TEXT    NOT NULL PRIMARY KEY,
@@ -5,7 +7,8 @@ CREATE TABLE runs (
     worker_group     TEXT    NOT NULL,
     group_source     TEXT    NOT NULL,
     state            TEXT    NOT NULL
-        CHECK (state IN ('pending', 'running', 'waiting', 'succeeded', 'cancelled', 'dead')),
+        CHECK (state = 'pending' OR state = 'running' OR state = 'waiting'
+            OR state = 'succeeded' OR state = 'cancelled' OR state = 'dead'),
     ready            INTEGER NOT NULL CHECK (ready IN (0, 1)),
     hold             TEXT,
     priority         INTEGER NOT NULL,
@@ -65,7 +68,8 @@ CREATE TABLE large_values (
 CREATE TABLE steps (
     run_id      TEXT    NOT NULL,
     name        TEXT    NOT NULL,
-    kind        TEXT    NOT NULL CHECK (kind IN ('run', 'sleep', 'signal', 'child', 'enqueue')),
+    kind        TEXT    NOT NULL
+        CHECK (kind = 'run' OR kind = 'sleep' OR kind = 'signal' OR kind = 'child' OR kind = 'enqueue'),
     state       TEXT    NOT NULL CHECK (state IN ('succeeded', 'failed')),
     result      TEXT,
     error       TEXT,
@@ -79,7 +83,7 @@ CREATE TABLE steps (
 CREATE TABLE waits (
     run_id     TEXT    NOT NULL,
     name       TEXT    NOT NULL,
-    kind       TEXT    NOT NULL CHECK (kind IN ('sleep', 'signal', 'child', 'retry')),
+    kind       TEXT    NOT NULL CHECK (kind = 'sleep' OR kind = 'signal' OR kind = 'child' OR kind = 'retry'),
     key        TEXT,
     wake_at    INTEGER,
     started_at INTEGER NOT NULL,
@@ -103,7 +107,7 @@ CREATE TABLE schedules (
     workflow   TEXT    NOT NULL PRIMARY KEY,
     cron       TEXT    NOT NULL,
     timezone   TEXT    NOT NULL,
-    catch_up   TEXT    NOT NULL CHECK (catch_up IN ('latest', 'none', 'all')),
+    catch_up   TEXT    NOT NULL CHECK (catch_up = 'latest' OR catch_up = 'none' OR catch_up = 'all'),
     last_slot  INTEGER NOT NULL,
     fired_at   INTEGER,
     paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),

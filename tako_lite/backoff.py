@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from tako_lite.errors import BadInput
 from tako_lite.units import duration
@@ -17,21 +16,24 @@ _MOST_DOUBLINGS: Final = 64
 """Enough to take any base over any `max`; without a bound the power would overflow."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Backoff:
+class _Bounds(NamedTuple):
+    base: float
+    max: float
+
+
+class Backoff(_Bounds):
     """Waits that double from `base` up to `max`; both are kept in seconds.
 
     They are given as seconds, a `timedelta` or text such as `"5m"`. Raises BadInput for anything else.
     """
 
-    base: float
-    max: float
+    __slots__ = ()
 
-    def __init__(self, base: float | timedelta | str = 1, max: float | timedelta | str = 3600) -> None:
-        object.__setattr__(self, "base", duration(base))
-        object.__setattr__(self, "max", duration(max))
-        if self.base > self.max:
-            raise BadInput(f"base ({self.base:g} s) is above max ({self.max:g} s)", hint="raise max or lower base")
+    def __new__(cls, base: float | timedelta | str = 1, max: float | timedelta | str = 3600) -> Self:
+        bounds = super().__new__(cls, duration(base), duration(max))
+        if bounds.base > bounds.max:
+            raise BadInput(f"base ({bounds.base:g} s) is above max ({bounds.max:g} s)", hint="raise max or lower base")
+        return bounds
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         """Seconds to wait after so many failures in a row.

@@ -37,8 +37,7 @@ Unwind (BaseException)        leaves a handler on purpose; never caught by `exce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 
 class TakoError(Exception):
@@ -78,8 +77,7 @@ class TooLarge(BadInput):
     type = "too_large"
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(NamedTuple):
     """One thing that is wrong in a file that the user wrote. Lines and columns count from 1."""
 
     file: str

@@ -7,7 +7,6 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from tako_lite.clock import iso
@@ -33,8 +32,7 @@ class NewRun(NamedTuple):
     tenant: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(NamedTuple):
     """What became of an enqueue. `deduplicated` means that a live run had the unique key, or the id was known already."""
 
     id: str
@@ -72,8 +70,7 @@ class Claimed(NamedTuple):
     stored: tuple[tuple[str, str, str | None, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a run or a step did not succeed; `reason` is one of the few words that the docs list, such as `crashed`."""
 
     type: str
@@ -88,8 +85,7 @@ class Failure:
         return {"type": self.type, "message": self.message, "traceback": self.traceback, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A stored step of a run."""
 
     name: str
@@ -112,8 +108,7 @@ class Step:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A run as it is stored."""
 
     id: str
@@ -143,7 +138,7 @@ class Run:
     progress: float | None
     progress_note: str | None
     steps: tuple[Step, ...] | None = None
-    waits: tuple[Wait, ...] = field(default=())
+    waits: tuple[Wait, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The shape of `show`, and without `steps` that of `runs`."""
@@ -179,8 +174,7 @@ class Run:
         return shape
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """What a run waits for: `kind` is `sleep`, `signal`, `child` or `retry`; `key` an event's name or a child's id."""
 
     name: str
@@ -192,8 +186,7 @@ class Wait:
         return {"name": self.name, "kind": self.kind, "key": self.key, "wake_at": iso(self.wake_at)}
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """A cron expression that creates runs of a workflow.
 
     Everything up to `last_slot` is dealt with; `fired_at` is the last slot that made a run.

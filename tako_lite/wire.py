@@ -21,12 +21,24 @@ MAX_LINK_FRAME: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 64
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _make_encoder() -> Callable[[Any], str]:
+    """`JSONEncoder.encode`, which makes its C encoder anew in each call: that takes longer than using it."""
+    plain = json.JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return plain.encode
+    chunks = make(None, plain.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode = _make_encoder()
 
 
 def encode_value(value: Any, what: str = "value") -> str:
@@ -145,6 +157,8 @@ def _strict(raw: bytes, what: str, limit: int) -> Any:
 
 def _too_deep(text: str | bytes) -> bool:
     """Whether brackets nest over the limit, without decoding: innermost pairs are taken away level by level."""
+    if len(text) <= MAX_DEPTH:
+        return False
     if isinstance(text, str):
         if text.count("[") + text.count("{") <= MAX_DEPTH:
             return False

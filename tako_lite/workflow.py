@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput
@@ -37,8 +36,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowOptions:
+class WorkflowOptions(NamedTuple):
     """What the decorator says about a workflow. `timeout` and `priority` are seconds."""
 
     worker: str = "default"
@@ -169,8 +167,7 @@ def workflow(
     return decorate
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """What is wrong with one option, without saying where it stands."""
 
     message: str

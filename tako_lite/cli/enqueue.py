@@ -1,7 +1,4 @@
-"""`enqueue`: one run from the command line, or many from a file of lines.
-
-Imports stay few here: this command is what scripts call in a loop.
-"""
+"""`enqueue`: one run from the command line, or many from a file of lines."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ from typing import Any
 
 import click
 
+from tako_lite.cli.one_run import enqueue_one
 from tako_lite.cli.options import chosen_config, command, duration, given, json_option, time
-from tako_lite.cli.output import draw, warn, write, write_json
-from tako_lite.cli.payload import read_payload
 from tako_lite.client import Client
 
 ONE_RUN_ONLY = ("payload", "unique_key", "id", "wait")
@@ -45,8 +41,7 @@ def enqueue(workflow: str, payload: str | None, jsonl: str | None, as_json: bool
             from tako_lite.cli.lines import enqueue_lines
 
             return enqueue_lines(client, workflow, jsonl, chosen, as_json=as_json)
-        value = None if payload is None else read_payload(payload)
-        return _enqueue_one(client, workflow, value, chosen, wait=wait, timeout=timeout, as_json=as_json)
+        return enqueue_one(client, workflow, payload, chosen, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def _check(options: dict[str, Any], payload: str | None, jsonl: str | None, wait: bool, timeout: float | None) -> None:
@@ -59,30 +54,3 @@ def _check(options: dict[str, Any], payload: str | None, jsonl: str | None, wait
             if name in ONE_RUN_ONLY and value is not None:
                 shown = "PAYLOAD" if name == "payload" else f"--{name.replace('_', '-')}"
                 raise click.UsageError(f"{shown} is for one run and --jsonl for many")
-
-
-def _enqueue_one(
-    client: Client, workflow: str, value: Any, options: dict[str, Any], *, wait: bool, timeout: float | None, as_json: bool
-) -> int:
-    enqueued = client.enqueue(workflow, value, **options)
-    if wait:
-        warn(enqueued.warning)
-        return _print_ended(client.wait(enqueued.id, timeout), as_json=as_json)
-    if as_json:
-        write_json(enqueued.as_json())
-        return 0
-    known = " (known already, no new run)" if enqueued.deduplicated else ""
-    write(f"{enqueued.id} {enqueued.state} in {enqueued.group}{known}")
-    warn(enqueued.warning)
-    return 0
-
-
-def _print_ended(run: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        write_json(run)
-    else:
-        from tako_lite.clock import SystemClock
-        from tako_lite.tui.run import run_view
-
-        draw(run_view(run, SystemClock().now()))
-    return 0 if run["state"] == "succeeded" else 1

@@ -1,59 +1,18 @@
-"""`tako-lite`: the table of commands, and what becomes of their errors."""
+"""`tako-lite`: what a command line becomes, and what becomes of its errors.
+
+Click is imported where it is needed: it is half of the start of a process, and scripts call the plain `enqueue` in a loop.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-import click
-
-from tako_lite import __version__
-from tako_lite.cli.failures import report
-from tako_lite.cli.lazy import LazyGroup
-from tako_lite.cli.options import HELP_NAMES, config_option
-
 BROKEN_PIPE: Final = 141
 """What a shell reports of a program whose reader has gone."""
-
-COMMANDS: Final = {
-    "serve": ("tako_lite.cli.serve", "Run the daemon in the foreground."),
-    "enqueue": ("tako_lite.cli.enqueue", "Put runs of a workflow into the queue."),
-    "status": ("tako_lite.cli.status", "Show the groups, their workers and what waits."),
-    "runs": ("tako_lite.cli.runs", "List runs, the newest first."),
-    "show": ("tako_lite.cli.runs", "Show one run with its steps."),
-    "logs": ("tako_lite.cli.logs", "Print what workers wrote."),
-    "why": ("tako_lite.cli.runs", "Say in a sentence why a run is where it is."),
-    "signal": ("tako_lite.cli.changes", "Store a signal and wake the runs that wait for it."),
-    "cancel": ("tako_lite.cli.changes", "Cancel runs that are not over."),
-    "retry": ("tako_lite.cli.changes", "Take dead and cancelled runs back into the queue."),
-    "pause": ("tako_lite.cli.groups", "Start no more runs of a group."),
-    "resume": ("tako_lite.cli.groups", "Let a paused or failing group go on."),
-    "scale": ("tako_lite.cli.groups", "Change the number of workers of a group."),
-    "schedules": ("tako_lite.cli.schedules", "List, pause, resume or run schedules."),
-    "workflows": ("tako_lite.cli.project", "List the workflows of the project."),
-    "check": ("tako_lite.cli.project", "Report every mistake in tako.toml and the workflow files."),
-    "config": ("tako_lite.cli.project", "Show every setting of every group and where it came from."),
-    "reload": ("tako_lite.cli.project", "Read tako.toml and the workflow files again."),
-    "backup": ("tako_lite.cli.upkeep", "Copy the queue file while it is in use."),
-    "prune": ("tako_lite.cli.upkeep", "Delete runs that ended longer ago than they are kept."),
-}
-
-
-def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(f"tako-lite {__version__}")
-        context.exit()
-
-
-@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": HELP_NAMES})
-@config_option
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit."
-)
-def app() -> None:
-    """Durable background workflows on one machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,21 +22,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(words or ["--help"])
+        _make_streams_lenient()
+        code = _enqueue(*words[1:]) if _is_plain_enqueue(words) else _run(words or ["--help"])
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         _give_up_stdout()
         return BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
+        from tako_lite.cli.failures import report
+
         return report(error, as_json="--json" in words)
+    finally:
+        if arguments is None:
+            gc.freeze()  # the process ends: there is nothing to gain from looking through all that was imported
     return code
 
 
-def _run(words: list[str]) -> int:
+def _make_streams_lenient() -> None:
+    """A terminal without UTF-8 must not end a command."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a command
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_plain_enqueue(words: list[str]) -> bool:
+    """Whether it is `enqueue WORKFLOW [PAYLOAD]` and no option, so that there is nothing to parse."""
+    return words[:1] == ["enqueue"] and len(words) in (2, 3) and not any(word.startswith("-") for word in words)
+
+
+def _enqueue(workflow: str, payload: str | None = None) -> int:
+    from tako_lite.cli.one_run import enqueue_one
+    from tako_lite.client.blocking import Client
+
+    with Client() as client:
+        return enqueue_one(client, workflow, payload, {})
+
+
+def _run(words: list[str]) -> int:
+    import click
+
+    from tako_lite.cli.app import app
+
     try:
         with app.make_context("tako-lite", words) as context:
             code = app.invoke(context)

@@ -7,9 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-import click
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from tako_lite.records import SCHEMA
 from tako_lite.wire import printable
@@ -32,23 +30,29 @@ def json_text(document: Any) -> str:
 
 def write_json(document: Mapping[str, Any]) -> None:
     """Print one document with its schema number."""
-    click.echo(json_text({"schema": SCHEMA, **document}))
+    _print(json_text({"schema": SCHEMA, **document}), sys.stdout)
 
 
 def write(text: str) -> None:
     """Print a line to stdout, safe for a terminal."""
-    click.echo(printable(text))
+    _print(printable(text), sys.stdout)
 
 
 def note(text: str) -> None:
     """Print a line to stderr: what a program that reads stdout must not see."""
-    click.echo(printable(text), err=True)
+    _print(printable(text), sys.stderr)
 
 
 def warn(text: str | None) -> None:
     """Print a warning to stderr, if there is one."""
     if text:
         note(f"warning: {text}")
+
+
+def _print(line: str, stream: TextIO | None) -> None:
+    if stream is not None:  # it may be closed
+        stream.write(f"{line}\n")
+        stream.flush()
 
 
 def draw(renderable: RenderableType) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
@@ -43,7 +42,7 @@ def check(server: str | None, as_json: bool) -> int:
     mistakes, warnings = _findings(server)
     if as_json:
         found = {"mistakes": mistakes, "warnings": warnings}
-        write_json({kind: [asdict(mistake) for mistake in list] for kind, list in found.items()})
+        write_json({kind: [mistake._asdict() for mistake in list] for kind, list in found.items()})
     else:
         for mistake in mistakes:
             write(str(mistake))

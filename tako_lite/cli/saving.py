@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +71,7 @@ def _replace(file: Path, edit: Callable[[str], str]) -> Config:
         try:
             config = load(draft)
         except ConfigError as error:
-            raise ConfigError([replace(mistake, file=str(file)) for mistake in error.mistakes]) from None
+            raise ConfigError([mistake._replace(file=str(file)) for mistake in error.mistakes]) from None
         shutil.copymode(file, draft)
         draft.replace(file)
     return config

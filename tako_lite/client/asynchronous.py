@@ -99,7 +99,6 @@ class LoopIO:
         return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(SLOTS))
 
     async def send(self, connection: Connection, data: bytes, limit: float | None) -> None:
-        connection.socket.setblocking(False)
         async with asyncio.timeout(limit):
             await asyncio.get_running_loop().sock_sendall(connection.socket, data)
 

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,15 +99,17 @@ class Client:
 class BlockingIO:
     """Waits by blocking the thread, so that its coroutines never pause."""
 
+    _everyone = nullcontext()
+
     def slot(self) -> AbstractAsyncContextManager[Any]:
-        return nullcontext()  # a thread has one request under way, so there are as many connections as threads
+        return self._everyone  # a thread has one request under way, so there are as many connections as threads
 
     async def send(self, connection: Connection, data: bytes, limit: float | None) -> None:
-        connection.socket.settimeout(limit)
+        _limit(connection.socket, limit)
         connection.socket.sendall(data)
 
     async def receive(self, connection: Connection, limit: float | None) -> bytes:
-        connection.socket.settimeout(limit)
+        _limit(connection.socket, limit)
         return connection.socket.recv(65536)
 
     async def sleep(self, seconds: float) -> None:
@@ -117,6 +120,11 @@ class BlockingIO:
 
     async def ask_link(self, link: Link, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return link.ask(command, arguments)
+
+
+def _limit(connected: socket, limit: float | None) -> None:
+    if connected.gettimeout() != limit:  # to set one is a call into the kernel each time
+        connected.settimeout(limit)
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

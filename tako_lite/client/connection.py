@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
-import threading
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ LONGEST_PATH: Final = 107 if os.uname().sysname == "Linux" else 103
 MOST_IDLE: Final = 16
 MAX_REPLY: Final = 256 * 1024 * 1024
 """Requests are bounded tightly; a list of runs with large payloads is not."""
+_decode: Final = json.JSONDecoder().decode
 
 
 class Connection:
@@ -26,6 +27,9 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
+        self._pid = os.getpid()
+        self._arrivals = select.poll()
+        self._arrivals.register(connected, select.POLLIN)
         self._reader = LineReader(MAX_REPLY)
         self._frames: deque[dict[str, Any]] = deque()
         self._greeted = False
@@ -58,17 +62,11 @@ class Connection:
         return frame
 
     def is_usable(self) -> bool:
-        """Whether nothing is owed on it and the daemon has not closed it."""
-        if self._asked != self._answered:
-            return False
-        try:
-            self.socket.setblocking(False)
-            self.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
+        """Whether it is this process's own, nothing is owed on it, and the daemon has neither closed it nor sent anything.
+
+        Two processes on a connection that a fork inherited would mix their replies.
+        """
+        return self._asked == self._answered and self._pid == os.getpid() and not self._arrivals.poll(0)
 
     def close(self) -> None:
         """Give the connection up; twice is harmless."""
@@ -77,7 +75,7 @@ class Connection:
 
 def _decoded(line: bytes) -> dict[str, Any]:
     try:
-        frame = json.loads(line)
+        frame = _decode(line.decode())
     except ValueError as error:
         raise ProtocolError(f"the daemon sent what makes no sense: {error}") from error
     if not isinstance(frame, dict):
@@ -135,44 +133,31 @@ def _check_hello(frame: dict[str, Any]) -> None:
 
 
 class Pool:
-    """Idle connections of one process. Those that a fork inherited are not used: two processes would mix their replies."""
+    """Idle connections. Threads share them without a lock: taking out and putting in are single operations of a list."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
         self._idle: list[Connection] = []
 
     def take(self) -> Connection | None:
-        """A connection on which nothing is owed, or None."""
-        self._check_process()
-        while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None or connection.is_usable():
-                return connection
+        """A connection that is usable, or None."""
+        while (connection := self._next()) and not connection.is_usable():
             connection.close()
+        return connection
 
     def put(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
-        self._check_process()
-        with self._lock:
-            kept = len(self._idle) < MOST_IDLE
-            if kept:
-                self._idle.append(connection)
-        if not kept:
+        if len(self._idle) < MOST_IDLE:
+            self._idle.append(connection)
+        else:
             connection.close()
 
     def close(self) -> None:
-        """Close what is idle."""
-        self._check_process()
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
+        """Close what is idle; of a connection that a fork inherited this is our copy only."""
+        while connection := self._next():
             connection.close()
 
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            inherited = self._idle
-            self._lock, self._idle, self._pid = threading.Lock(), [], os.getpid()
-            for connection in inherited:
-                connection.close()  # our copy only: the parent's connection lives on
+    def _next(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # to look first would not do: another thread may take the last one
+            return None

@@ -68,10 +68,7 @@ def any_request(command: str, arguments: Mapping[str, Any]) -> Request:
     """A request by the names of the protocol; runs without ids get some, and None is left out."""
     rest = dict(arguments)
     if command == "enqueue":
-        made_id = rest.get("run_id") is None
-        if made_id:
-            rest["run_id"] = new_id()
-        return Request(command, rest, [payload_text(rest.pop("payload", None), "payload")], made_id=made_id)
+        return _one_run(rest, rest.pop("payload", None))
     if command == "enqueue_many":
         texts = [payload_text(payload, f"payloads[{index}]") for index, payload in enumerate(rest.pop("payloads"))]
         rest["run_ids"] = rest.get("run_ids") or new_ids(len(texts))
@@ -81,10 +78,17 @@ def any_request(command: str, arguments: Mapping[str, Any]) -> Request:
     return Request(command, rest)
 
 
+def _one_run(arguments: dict[str, Any], payload: object) -> Request:
+    made_id = arguments.get("run_id") is None
+    if made_id:
+        arguments["run_id"] = new_id()
+    return Request("enqueue", arguments, [payload_text(payload, "payload")], made_id=made_id)
+
+
 def enqueue(workflow: object, payload: object, options: Mapping[str, Any]) -> Request:
     """One run of a workflow, given by its name or its handle."""
-    arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS), "payload": payload}
-    return any_request("enqueue", arguments)
+    arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS)}
+    return _one_run(arguments, payload)
 
 
 def enqueue_many(workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Request]:

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tako_lite.config.document import shown
 from tako_lite.errors import ConfigError, Mistake
 
 FILE_NAME: Final = "tako.toml"
@@ -54,6 +53,8 @@ def _existing(config: str | Path, origin: str) -> Path:
     path = absolute(Path(config))
     file = path / FILE_NAME if path.is_dir() else path
     if not _is_file(file):
+        from tako_lite.config.document import shown  # with tomllib, which a client that finds its file does without
+
         hint = "give the path of a tako.toml or of the folder that it is in"
         raise ConfigError([Mistake(shown(file), 1, 1, f"there is no such file{origin}", hint=hint)])
     return file

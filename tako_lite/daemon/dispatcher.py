@@ -1,7 +1,7 @@
 """Pushes due runs to free slots the moment both exist.
 
 The queue's length is never in memory: a group is marked where due work may be, a claim asks for as many runs as slots are
-free, and its answer says whether more is due.
+free, and its answer says whether more is due. Slots that come free meanwhile are claimed for without waiting for that answer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Dispatcher:
         self.catalog = catalog
         self._store = store
         self._events = events
-        self._due: dict[Hold | None, set[str]] = {None: set(), "suspect": set()}
+        self._due: dict[Hold | None, dict[str, int]] = {None: {}, "suspect": {}}
+        """The groups that may have due runs, each with the number of its latest arrival."""
+        self._arrivals = 0
         self._asked: dict[tuple[str, Hold | None], int] = {}
         self._dirty: set[str] = set()
         self._scheduled = False
@@ -82,7 +84,8 @@ class Dispatcher:
 
     def work_arrived(self, group: str, hold: Hold | None = None) -> None:
         """A group may have due runs."""
-        self._due[hold].add(group)
+        self._arrivals += 1
+        self._due[hold][group] = self._arrivals
         self.look_at(group)
 
     def look_at(self, group: str) -> None:
@@ -120,10 +123,9 @@ class Dispatcher:
         asked = self._asked.get((name, hold), 0)
         free = sum(post.free for post in self._posts(group, hold)) - asked
         if free > 0:
-            self._due[hold].discard(name)
             self._asked[name, hold] = asked + free
             future = asyncio.ensure_future(self._store.claim(name, free, hold))
-            future.add_done_callback(partial(self._claimed, group, hold, free))
+            future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
 
@@ -132,21 +134,21 @@ class Dispatcher:
         solo = hold == "suspect"
         return [self.posts[worker] for worker in group.workers if worker.solo == solo and worker in self.posts]
 
-    def _claimed(self, group: Group, hold: Hold | None, asked: int, future: asyncio.Future[Claims]) -> None:
+    def _claimed(self, group: Group, hold: Hold | None, asked: int, arrival: int, future: asyncio.Future[Claims]) -> None:
         self._asked[group.name, hold] -= asked
         if future.cancelled():
             return
         if error := future.exception():
-            self._due[hold].add(group.name)
             self._events.trouble(f"cannot claim runs for {group.name}: {error}")
             self._loop.call_later(0.5, self.look_at, group.name)
             return
         claims = future.result()
-        if claims.more:
-            self._due[hold].add(group.name)
+        due = self._due[hold]
+        if not claims.more and due.get(group.name) == arrival:
+            del due[group.name]  # nothing has arrived since it was asked
         if claims.runs:
             self._assign(group, hold, claims.runs)
-        if group.name in self._due[hold]:
+        if group.name in due:
             self.look_at(group.name)
 
     # Pushing

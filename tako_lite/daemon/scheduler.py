@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
@@ -178,7 +177,7 @@ class Scheduler:
     def _note(self, workflow: str, last_slot: int, fired_at: int | None = None) -> None:
         old = self._schedules[workflow]
         fired = old.fired_at if fired_at is None else fired_at
-        self._schedules[workflow] = replace(old, last_slot=last_slot, fired_at=fired)
+        self._schedules[workflow] = old._replace(last_slot=last_slot, fired_at=fired)
 
     def _advance(self, workflow: str, after: int) -> None:
         schedule = self._schedules.get(workflow)

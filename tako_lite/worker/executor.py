@@ -93,6 +93,7 @@ class Executor:
         current_run.set(run)
         timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
         item, size = await self._outcome(run, module)
+        run.task = None  # its context holds the run: without the cycle both are free at once
         if not run.is_still():
             await run.close()
         if timer is not None:
@@ -108,7 +109,13 @@ class Executor:
         try:
             run.check()  # a cancel or a stop may have come in the same frame
             handler = self._loader.handler(run.workflow_name, module)
-            value = await self._call(handler, run)
+            payload: Any = decode_value(run.payload)
+            if handler.read_payload is not None:
+                payload = _checked(handler.read_payload, payload)
+            if handler.is_async:
+                value = await handler.function(*(payload, Step(run))[: handler.parameters])
+            else:
+                value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
                 return _unwound(run, run.unwinding)
             text = "null" if value is None else encode_value(value, "the result")
@@ -119,28 +126,25 @@ class Executor:
                 return _unwound(run, unwinding)
             return _failed(run, error)
 
-    async def _call(self, handler: Handler, run: ActiveRun) -> Any:
-        payload: Any = decode_value(run.payload)
-        if handler.read_payload is not None:
-            try:
-                payload = handler.read_payload(payload)
-            except BadInput as error:
-                raise _PayloadRefused(error.message, hint=error.hint) from None
-        if handler.is_async:
-            step: Step | BlockingStep = Step(run)
-            return await handler.function(*(payload, step)[: handler.parameters])
+    async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         run.task = None  # its thread cannot be cancelled, and must not be left behind
-        step = BlockingStep(run, self._loop)
-        context = contextvars.copy_context()
-        arguments = (payload, step)[: handler.parameters]
+        arguments = (payload, BlockingStep(run, self._loop))[: handler.parameters]
         call = partial(handler.function, *arguments)
-        return await self._loop.run_in_executor(self._threads, context.run, carried, call)
+        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, carried, call)
 
 
 class _PayloadRefused(BadInput):
     """The payload does not fit the handler's type."""
 
     type = "bad_payload"
+
+
+def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
+    """The payload as the handler's type."""
+    try:
+        return read_payload(payload)
+    except BadInput as error:
+        raise _PayloadRefused(error.message, hint=error.hint) from None
 
 
 def _adopt(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:

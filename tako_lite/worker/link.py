@@ -12,6 +12,8 @@ from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FULL: Final = 2 * 1024 * 1024
 """Characters of values after which a frame is sent without waiting for the end of the turn."""
+MANY: Final = 50
+"""Items after which that is done too: the daemon commits them while the handlers of the others are still at work."""
 
 
 class Link(asyncio.Protocol):
@@ -44,7 +46,7 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self.flush)
         self._items.append(item)
         self._size += size
-        if self._size > FULL:
+        if self._size > FULL or len(self._items) == MANY:
             self.flush()
 
     def ask(self, kind: str, *rest: Any, size: int = 0) -> asyncio.Future[Any]:

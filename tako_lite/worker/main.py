@@ -8,7 +8,7 @@ import os
 import socket
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tako_lite import client
 from tako_lite.linux import kill_session
@@ -17,6 +17,9 @@ from tako_lite.worker.guard import Guard
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.output import tag_output
+
+COLLECT_AFTER: Final = 5_000
+"""Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
 
 
 def main(task: dict[str, Any], link: int, guard: int) -> None:
@@ -55,6 +58,7 @@ class _Worker:
             return
         gc.collect()
         gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         self._executor = Executor(self._link, loader, self._task["slots"], output.finish)
         client.use_link(self._link.command, loop)
         self._link.say({"t": "ready", "pid": os.getpid(), "workflows": workflows, "files": loader.files()})

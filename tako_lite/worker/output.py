@@ -59,6 +59,8 @@ class TaggedStream(io.TextIOBase):
 
     def finish(self, run_id: str) -> None:
         """A run is over: its last line may have no end."""
+        if run_id not in self._partial:
+            return
         with self._lock:
             rest = self._partial.pop(run_id, "")
             if rest:

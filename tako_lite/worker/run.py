@@ -56,7 +56,7 @@ class ActiveRun:
         self.unwinding: Unwind | None = None
         self.waits: dict[str, list[asyncio.Future[StoredStep]]] = {}
         self._link = link
-        self._stored = {name: StoredStep(state, text, tries) for name, state, text, tries in stored}
+        self._stored = {step[0]: StoredStep(*step[1:]) for step in stored} if stored else {}
         self._early: dict[str, StoredStep] = {}
         self._names: set[str] = set()
         self._active = 0
@@ -247,7 +247,6 @@ class ActiveRun:
 
     async def close(self) -> None:
         """The handler is left: tasks that it forgot are cancelled, and steps in threads are waited for."""
-        self.task = None
         if self._park is not None:
             self._park.cancel()
         for task in self.tasks:

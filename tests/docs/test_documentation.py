@@ -6,7 +6,6 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import get_args
 import pytest
 
 import tako_lite
+from tako_lite.cli.app import COMMANDS
 from tako_lite.cli.failures import INTERRUPTED
-from tako_lite.cli.main import BROKEN_PIPE, COMMANDS
+from tako_lite.cli.main import BROKEN_PIPE
 from tako_lite.errors import TakoError
 from tako_lite.states import GroupState, RunState, WorkerState
 from tako_lite.workflow import WorkflowOptions
@@ -122,7 +122,7 @@ def test_every_state_is_documented(state: str) -> None:
     assert f"`{state}`" in section(OPERATIONS, "States")
 
 
-@pytest.mark.parametrize("option", [option.name for option in fields(WorkflowOptions)])
+@pytest.mark.parametrize("option", WorkflowOptions._fields)
 def test_every_option_of_a_workflow_has_a_row(option: str) -> None:
     page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import click
 import pytest
 
 from tako_lite import __version__
-from tako_lite.cli.main import BROKEN_PIPE, COMMANDS, app, main
+from tako_lite.cli.app import COMMANDS, app
+from tako_lite.cli.main import BROKEN_PIPE, main
 from tako_lite.records import new_id
 from tako_lite.wire import decode_frame, encode_frame
 
@@ -132,21 +133,37 @@ def every_command() -> Iterator[tuple[str, click.Command]]:
                 yield f"{name} {child}", child_command
 
 
-def test_an_enqueue_that_a_daemon_answers_imports_nothing_heavy(daemon: Daemon) -> None:
-    done = shell("enqueue", "send-mail", '{"to": "ann"}', code=IMPORTED)
+@pytest.mark.parametrize(
+    ("options", "left_out"), [((), {"click", "dataclasses", "tomllib", *HEAVY}), (("--priority", "5"), HEAVY)]
+)
+def test_an_enqueue_that_a_daemon_answers_imports_nothing_heavy(
+    options: Sequence[str], left_out: Iterable[str], daemon: Daemon
+) -> None:
+    done = shell("enqueue", "send-mail", '{"to": "ann"}', *options, code=IMPORTED)
 
     assert done.returncode == 0
     assert "pending in email" in done.stdout
     imported = set(done.stderr.split())
-    assert "tako_lite.cli.enqueue" in imported
-    assert imported.isdisjoint(HEAVY)
+    assert "tako_lite.cli.one_run" in imported
+    assert imported.isdisjoint(left_out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("send-mail", "{"), ("send-mail", ""), ("send-mail", "@nowhere"), ("", "1"), ("send-male",), ("send-mail", "\udcff")],
+)
+def test_an_enqueue_without_options_fails_as_one_that_is_parsed(words: Sequence[str], project: Path) -> None:
+    plain, parsed = shell("enqueue", *words), shell("enqueue", "--", *words)
+
+    assert plain.returncode != 0
+    assert (plain.returncode, plain.stdout, plain.stderr) == (parsed.returncode, parsed.stdout, parsed.stderr)
 
 
 def test_help_imports_no_command() -> None:
     done = shell("--help", code=IMPORTED)
 
     assert {name for name in done.stderr.split() if name.startswith("tako_lite.cli.")} == {
-        "tako_lite.cli.failures",
+        "tako_lite.cli.app",
         "tako_lite.cli.lazy",
         "tako_lite.cli.main",
         "tako_lite.cli.options",

@@ -15,9 +15,20 @@ from tako_lite.store.sqlite.waits import INLINE, Outcome, settle_if_over, stored
 
 def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredStep | None]:
     """Store outcomes; each answer is what is stored from now on (the first value of a name stays), None for a stale claim."""
-    rows = [step._replace(value="") if step.value is not None and len(step.value) > INLINE else step for step in steps]
+    long = any(step.value is not None and len(step.value) > INLINE for step in steps)
+    rows = [_row(step) for step in steps] if long else steps
     certain = transaction.executemany(sql.save, rows).rowcount == len(steps)
+    if certain and not long:
+        return [_answer(step) for step in steps]
     return [_saved(transaction, step, row, certain) for step, row in zip(steps, rows, strict=True)]
+
+
+def _row(step: SavedStep) -> SavedStep:
+    return step._replace(value="") if step.value is not None and len(step.value) > INLINE else step
+
+
+def _answer(step: SavedStep) -> StoredStep:
+    return StoredStep(step.state, step.value if step.state == "succeeded" else step.error, step.tries)
 
 
 def _saved(transaction: Transaction, step: SavedStep, row: SavedStep, certain: bool) -> StoredStep | None:
@@ -26,7 +37,7 @@ def _saved(transaction: Transaction, step: SavedStep, row: SavedStep, certain: b
     if row.value != step.value:
         transaction.execute(sql.keep_large, (step.run_id, f"step:{step.name}", step.value))
     if certain:
-        return StoredStep(step.state, step.value if step.state == "succeeded" else step.error, step.tries)
+        return _answer(step)
     return stored(transaction, step.run_id, step.name)
 
 

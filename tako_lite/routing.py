@@ -5,7 +5,8 @@ Every run is made here, whoever asks: a client, a schedule, a parent run.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,7 +22,7 @@ GroupSource = Literal["enqueue", "workflow", "default"]
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_RETRIES: Final = 1_000_000
 MAX_KEY: Final = 1_000
-_ID_LENGTH: Final = 36
+_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,16 @@ def due_time(asked: Asked, now: int) -> int:
 
 def check_id(id: str) -> str:
     """An id that a client made: a UUID in its usual form, lower case."""
-    if len(id) != _ID_LENGTH or not set(id) <= set("0123456789abcdef-") or id.count("-") != 4:
+    if not _ID.fullmatch(id):
         raise BadInput(f"{printable(id[:60])!r} is not a run id", hint="ids are lower-case UUIDs; leave it out to get one")
     return id
+
+
+def pair(ids: Sequence[str], payloads: Sequence[str]) -> list[tuple[str, str]]:
+    """The ids and payloads of many runs. Raises BadInput for what is no id, and where there is not one for each payload."""
+    if len(ids) != len(payloads):
+        raise BadInput("there must be as many run_ids as payloads")
+    return [(check_id(id), payload) for id, payload in zip(ids, payloads, strict=True)]
 
 
 def check_event(event: str) -> str:

@@ -13,10 +13,10 @@ from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, Retry, Signal
 from tako_lite.config import Config, unreachable
-from tako_lite.errors import BadInput, CatalogError, NotFound, StoreError
+from tako_lite.errors import CatalogError, NotFound, StoreError
 from tako_lite.lock import write_lock
 from tako_lite.records import NewRun, Run
-from tako_lite.routing import Asked, check_event, make_run, unknown_run
+from tako_lite.routing import Asked, check_event, make_run, pair, unknown_run
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.typed import converter
@@ -41,7 +41,7 @@ class StandIn:
         asked, texts = _typed(request), request.texts or []
         if isinstance(asked, Signal):
             check_event(asked.event)
-        new = self._new_runs(asked, texts) if isinstance(asked, Enqueue | EnqueueMany) else []
+        new = self._new_run(asked, (texts or ["null"])[0]) if isinstance(asked, Enqueue | EnqueueMany) else None
         lock = write_lock(self._project.state_dir)
         try:
             if not lock.acquire(patience):
@@ -78,26 +78,21 @@ class StandIn:
             case _:
                 return self._status()
 
-    def _new_runs(self, asked: Enqueue | EnqueueMany, texts: list[str]) -> list[NewRun]:
+    def _new_run(self, asked: Enqueue | EnqueueMany, payload: str) -> NewRun:
         config, catalog = self._project.config(), self._project.catalog()
         spec = catalog.get(asked.workflow)
         groups = {*config.groups, *catalog.groups, "default"}
-        ids, key = (asked.run_ids, None) if isinstance(asked, EnqueueMany) else ([asked.run_id], asked.unique_key)
-        if len(ids) != len(texts):
-            raise BadInput("there must be as many run_ids as payloads")
+        id, key = (asked.run_id, asked.unique_key) if isinstance(asked, Enqueue) else (None, None)
         wish = Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries)
-        now = self._clock.now()
-        return [
-            make_run(spec.name, spec.options, text, wish, groups, now, id=id)
-            for id, text in zip(ids, texts, strict=True)
-        ]  # fmt: skip
+        return make_run(spec.name, spec.options, payload, wish, groups, self._clock.now(), id=id)
 
-    def _write(self, asked: Any, new: list[NewRun], texts: list[str]) -> dict[str, Any]:
+    def _write(self, asked: Any, new: NewRun | None, texts: list[str]) -> dict[str, Any]:
         match asked:
-            case Enqueue():
-                return {**self._queue.enqueue(new)[0].as_json(), "warning": NO_DAEMON}
-            case EnqueueMany():
-                return {"ids": [run.id for run in self._queue.enqueue(new)], "warning": NO_DAEMON_MANY}
+            case Enqueue() if new is not None:
+                return {**self._queue.enqueue(new).as_json(), "warning": NO_DAEMON}
+            case EnqueueMany() if new is not None:
+                self._queue.enqueue_many(new, pair(asked.run_ids, texts))
+                return {"ids": asked.run_ids, "warning": NO_DAEMON_MANY}
             case Cancel():
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
             case Retry():

@@ -31,7 +31,7 @@ from tako_lite.errors import BadInput, NotFound, WaitTimeout
 from tako_lite.hints import did_you_mean
 from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run
-from tako_lite.routing import Asked, check_event, check_id, make_run, unknown_group, unknown_run
+from tako_lite.routing import Asked, check_event, make_run, pair, unknown_group, unknown_run
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import RunFilter, Store
 from tako_lite.typed import converter
@@ -50,7 +50,7 @@ class Project(Protocol):
     clock: Clock
 
     def group_names(self) -> set[str]: ...
-    def enqueued(self, runs: list[NewRun]) -> None: ...
+    def enqueued(self, run: NewRun) -> None: ...
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]: ...
     async def proven(self, group: str, timeout: float) -> str | None: ...
     def trouble_of(self, group: str) -> str | None: ...
@@ -117,11 +117,10 @@ class Commands:
         spec = self._project.catalog.get(asked.workflow)
         run = self._new(spec, _value(asked.payload), asked, None)
         asked_at = self._project.clock.now()
-        future = self._project.store.enqueue([run])
-        self._project.enqueued([run])
-        (made,) = await future
+        self._project.enqueued(run)
+        (made,) = await self._project.store.enqueue([run])
         if run.run_at > asked_at:
-            self._project.enqueued([run])  # its time may have come while it was being stored
+            self._project.enqueued(run)  # its time may have come while it was being stored
         answer = made.as_json()
         del answer["schema"]
         if not made.deduplicated:
@@ -129,24 +128,16 @@ class Commands:
         return answer
 
     async def enqueue_many(self, asked: EnqueueMany) -> dict[str, Any]:
-        if len(asked.payloads) != len(asked.run_ids):
-            raise BadInput("there must be as many run_ids as payloads")
-        if not asked.run_ids:
-            return {"ids": [], "warning": None}
         project = self._project
-        spec = project.catalog.get(asked.workflow)
-        first = self._new(spec, "null", asked, None)  # the checks that are the same for all
-        runs = [
-            first._replace(id=check_id(id), payload=_value(payload))
-            for id, payload in zip(asked.run_ids, asked.payloads, strict=True)
-        ]
-        asked_at = project.clock.now()
-        future = project.store.enqueue(runs)
-        project.enqueued(runs[:1])
-        await future
-        if first.run_at > asked_at:
-            project.enqueued(runs[:1])  # their time may have come while they were being stored
-        return {"ids": asked.run_ids, "warning": project.trouble_of(first.group)}
+        runs = pair(asked.run_ids, [_value(payload) for payload in asked.payloads])
+        like = self._new(project.catalog.get(asked.workflow), "null", asked, None)
+        if runs:
+            asked_at = project.clock.now()
+            project.enqueued(like)
+            await project.store.enqueue_many(like, runs)
+            if like.run_at > asked_at:
+                project.enqueued(like)  # their time may have come while they were being stored
+        return {"ids": asked.run_ids, "warning": project.trouble_of(like.group) if runs else None}
 
     def _new(self, spec: WorkflowSpec, payload: str, asked: Enqueue | EnqueueMany, parent: str | None) -> NewRun:
         run_id, unique_key = (asked.run_id, asked.unique_key) if isinstance(asked, Enqueue) else (None, None)

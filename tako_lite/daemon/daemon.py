@@ -177,12 +177,10 @@ class Daemon:
             group = self.groups[name] = Group(self.config.group(name), self.spawner)
         return group
 
-    def enqueued(self, runs: list[NewRun]) -> None:
-        """Runs are about to be stored: what is due at once is claimed in the same transaction."""
-        now = self.clock.now()
-        for run in runs:
-            if run.run_at <= now:
-                self.dispatcher.work_arrived(run.group)
+    def enqueued(self, run: NewRun) -> None:
+        """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
+        if run.run_at <= self.clock.now():
+            self.dispatcher.work_arrived(run.group)
 
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
         return self.waiters.add(run_id)

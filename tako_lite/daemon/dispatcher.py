@@ -89,7 +89,10 @@ class Dispatcher:
         self.look_at(group)
 
     def look_at(self, group: str) -> None:
-        """Something about a group changed: look at it at the end of this turn of the loop."""
+        """Something about a group changed: look at it in the next turn of the loop.
+
+        Called before a change is submitted to the store, so that what is claimed after it shares its transaction.
+        """
         self._dirty.add(group)
         if not self._scheduled:
             self._scheduled = True
@@ -211,10 +214,9 @@ class Dispatcher:
         return running
 
     def settled(self, post: Post) -> None:
-        """After a worker's frame: it may be idle now, and it may take more."""
+        """After a worker's frame: it may be idle now."""
         if not post.running:
             post.worker.group.idle(post.worker)
-        self.look_at(post.worker.group.name)
 
     def find(self, run_id: str) -> Post | None:
         """The worker that has a run."""

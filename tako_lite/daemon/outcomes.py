@@ -51,6 +51,7 @@ class Outcomes:
         """
         done: list[Completed] = []
         dispatcher = self._dispatcher
+        dispatcher.look_at(post.worker.group.name)
         if steps := [item for item in items if item[0] == "step"]:
             self._save(post, steps)
         for item in items:

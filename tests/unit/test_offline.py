@@ -600,7 +600,7 @@ def test_a_failing_transaction_stores_nothing(project: Path) -> None:
     queue = queue_of(project)
     good = NewRun(new_id(), "w", "default", "default", "null", 0, 0, 1)
     with pytest.raises(StoreError):
-        queue.enqueue([good, good._replace(id=new_id(), max_attempts=0)])
+        queue.enqueue_many(good, [(good.id, "null"), (None, "null")])  # type: ignore[list-item]
     assert queue.ids(RunFilter()) == []
 
 

@@ -88,8 +88,7 @@ class GroupCommit:
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            # In two turns of the loop: what this one's callbacks cause, such as a claim after an enqueue, comes along.
-            self._loop.call_soon(self._loop.call_soon, self._begin)
+            self._loop.call_soon(self._begin)  # not at once: what else this turn of the loop submits comes along
         return future
 
     async def stop(self) -> None:

@@ -44,9 +44,14 @@ class OfflineQueue:
         self._durability = durability
         self._clock = clock
 
-    def enqueue(self, new: Sequence[NewRun]) -> list[Enqueued]:
-        """Store new runs, all or none."""
-        return self._write(partial(runs.enqueue, runs=new))
+    def enqueue(self, new: NewRun) -> Enqueued:
+        """Store a new run."""
+        (enqueued,) = self._write(partial(runs.enqueue, runs=[new]))
+        return enqueued
+
+    def enqueue_many(self, like: NewRun, new: Sequence[tuple[str, str]]) -> None:
+        """Store a run for each id and payload, all or none."""
+        self._write(partial(runs.enqueue_many, like=like, runs=new))
 
     def cancel(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""

@@ -19,14 +19,6 @@ def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
 
     That due runs are there is not among the effects: whoever asks knows the groups, and claims in the same transaction.
     """
-    if len(runs) > 1:
-        transaction.execute(sql.savepoint)
-        stored = transaction.executemany(sql.insert, [_row(run, transaction.now) for run in runs]).rowcount
-        if stored != len(runs):
-            transaction.execute(sql.take_back)
-        transaction.execute(sql.release)
-        if stored == len(runs):
-            return [_announce(transaction, run) for run in runs]
     return [_enqueue_one(transaction, run) for run in runs]
 
 
@@ -34,6 +26,18 @@ def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
     if transaction.changed(sql.insert, _row(run, transaction.now)):
         return _announce(transaction, run)
     return _known(transaction, run) or _announce(transaction, run)
+
+
+def enqueue_many(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> None:
+    """Store a run for each id and payload, in all else like the given one; an id that is known already changes nothing."""
+    rows = json.dumps([(id, "" if len(payload) > INLINE else payload) for id, payload in runs], ensure_ascii=False)
+    names = {**like._asdict(), "rows": rows, "now": transaction.now}
+    transaction.execute(sql.insert_many, names)
+    for id, payload in runs:
+        if len(payload) > INLINE:
+            transaction.execute(sql.keep_large, (id, "payload", payload))
+    if like.run_at > transaction.now:
+        transaction.effects.wake_by(like.run_at)
 
 
 def _row(run: NewRun, now: int) -> tuple[object, ...]:

@@ -35,7 +35,7 @@ def _saved(transaction: Transaction, step: SavedStep, row: SavedStep, certain: b
     if not certain and not transaction.one(runs_sql.claimed, (step.run_id, step.token)):
         return None
     if row.value != step.value:
-        transaction.execute(sql.keep_large, (step.run_id, f"step:{step.name}", step.value))
+        transaction.execute(runs_sql.keep_large, (step.run_id, f"step:{step.name}", step.value))
     if certain:
         return _answer(step)
     return stored(transaction, step.run_id, step.name)

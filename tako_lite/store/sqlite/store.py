@@ -78,6 +78,9 @@ class SqliteStore:
     def enqueue(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
         return self._submit(lambda transaction: runs.enqueue(transaction, new))
 
+    def enqueue_many(self, like: NewRun, new: Sequence[tuple[str, str]]) -> Future[None]:
+        return self._submit(lambda transaction: runs.enqueue_many(transaction, like, new))
+
     def claim(self, group: str, limit: int, hold: Hold | None = None) -> Future[Claims]:
         server, boot_id = self._server, self._boot_id
         return self._submit(lambda transaction: runs.claim(transaction, group, limit, hold, server, boot_id))

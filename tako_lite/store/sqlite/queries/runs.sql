@@ -5,21 +5,23 @@ INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, pri
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?6 <= ?12, ?6 - ?7 * 1000, ?12)
 ON CONFLICT DO NOTHING;
 
--- name: savepoint
--- What follows may be taken back.
-SAVEPOINT bulk;
-
--- name: take_back
--- What followed the savepoint is taken back.
-ROLLBACK TO bulk;
-
--- name: release
--- What followed the savepoint stays.
-RELEASE bulk;
+-- name: insert_many
+-- New runs that differ in id and payload only; one whose id is there already changes nothing.
+INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, state,
+                  ready, due_order, created_at)
+SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, 'pending',
+       :run_at <= :now, :run_at - :priority * 1000, :now
+FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS payload FROM json_each(:rows))
+WHERE true
+ON CONFLICT DO NOTHING;
 
 -- name: insert_large
 -- A value too long for its row, where it leaves an empty text.
 INSERT OR REPLACE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
+
+-- name: keep_large
+-- A long value that stays as it is where it is there.
+INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
 
 -- name: known
 -- The run with this id.

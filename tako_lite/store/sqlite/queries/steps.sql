@@ -32,10 +32,6 @@ SELECT name, state,
     attempts
 FROM steps WHERE run_id = ? ORDER BY finished_at;
 
--- name: keep_large
--- A long value of a step; one that is there stays.
-INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
-
 -- name: list
 -- What a run has stored, for people.
 SELECT name, state,

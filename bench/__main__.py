@@ -62,8 +62,9 @@ def _measure(plan: Plan, chosen: Sequence[str], runs: int, machine: dict[str, st
             after = before if name == "raw_ceiling" else raw_ceiling.measure(plan)
             noise.append(others.share())
             for key, value in values.items():
-                figures[name][key].values.append(value)
-                figures[name][key].ceilings.append(mean(ceiling["claim_complete"] for ceiling in (before, after)))
+                figure = figures[name][key]
+                figure.values.append(value)
+                figure.ceilings.append(mean(ceiling[figure.goal.of] for ceiling in (before, after)))
     machine["used_by_others"] = f"{median(noise):.0%}"
     return figures
 

@@ -14,17 +14,18 @@ PER_SECOND: Final = "/s"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure's name and what it should reach: `least`, `most`, or the least `share` of the raw ceiling."""
+    """A figure's name and what it should reach: `least`, `most`, or the least `share` of the raw ceiling that `of` names."""
 
     what: str
     unit: str = PER_SECOND
     least: float | None = None
     most: float | None = None
     share: float | None = None
+    of: str = "claim_complete"
 
     def __str__(self) -> str:
         if self.share is not None:
-            return f"≥ {self.share:.0%} of raw"
+            return f"≥ {self.share:.0%} of raw{'' if self.of == 'claim_complete' else ' inserts'}"
         if self.least is not None:
             return f"≥ {amount(self.least)} {self.unit}".rstrip()
         if self.most is not None:
@@ -71,7 +72,7 @@ class Scenario(Protocol):
 
 @dataclass(slots=True)
 class Figure:
-    """The values of all runs, each with the raw ceiling (claims and completions a second) around it."""
+    """The values of all runs, each with its raw ceiling, a rate, as it was before and after."""
 
     goal: Goal
     values: list[float] = field(default_factory=list)

@@ -14,8 +14,8 @@ from tako_lite.client import Client
 MOST_RUNS = 99
 PRODUCERS = 32
 GOALS = {
-    "one": Goal("Client.enqueue, one producer", least=2_000),
-    "many": Goal("Client.enqueue, 32 producers", least=10_000),
+    "one": Goal("Client.enqueue, one producer", share=0.22, of="lone_insert"),
+    "many": Goal("Client.enqueue, 32 producers", share=1.1, of="lone_insert"),
 }
 
 

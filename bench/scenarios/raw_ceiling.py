@@ -1,22 +1,35 @@
-"""The ceiling: plain `sqlite3` on the same disk, with the least schema that could do, one transaction for a hundred runs."""
+"""The ceiling: plain `sqlite3` on the same disk, with nothing around it, one transaction for a batch of runs.
+
+Measured with this project's own tables and statements, which is what the other scenarios are a share of, and with the least
+table that could do, which shows what ours cost.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
+from typing import Any, Final, NamedTuple
 
 from bench.figures import Goal, Plan
+from tako_lite.records import NewRun, new_ids
+from tako_lite.store.sqlite import queries
+from tako_lite.store.sqlite.file import connect
+from tako_lite.store.sqlite.runs import enqueue_many
+from tako_lite.store.sqlite.transaction import commit
 
 MOST_RUNS = 99
-BATCH = 100
 GOALS = {
     "claim_complete": Goal("raw ceiling: claim + complete, batches of 100"),
-    "lone_insert": Goal("raw ceiling: a lone insert", "ms"),
+    "claim_complete_10": Goal("raw ceiling: claim + complete, batches of 10"),
+    "least": Goal("raw ceiling: the same with the least table, batches of 100"),
+    "lone_insert": Goal("raw ceiling: inserts one by one"),
 }
 
-_SCHEMA = """
+_LEAST = """
 CREATE TABLE runs (
     id           TEXT    NOT NULL PRIMARY KEY,
     workflow     TEXT    NOT NULL,
@@ -33,70 +46,121 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_ready ON runs (worker_group, run_at, id) WHERE state = 'pending';
 """
-_INSERT = (
-    "INSERT INTO runs (id, workflow, worker_group, state, run_at, payload, created_at) VALUES (?, ?, ?, 'pending', ?, ?, ?)"
-)
-_CLAIM = """
-UPDATE runs SET state = 'running', claim_token = claim_token + 1, started_at = ?
-WHERE rowid IN (SELECT rowid FROM runs WHERE worker_group = 'default' AND state = 'pending' ORDER BY run_at, id LIMIT ?)
-RETURNING id, claim_token
-"""
-_COMPLETE = """
-UPDATE runs SET state = 'succeeded', result = ?, finished_at = ?, attempts = attempts + 1
-WHERE id = ? AND claim_token = ? AND state = 'running'
-"""
+_DUE: Final = 1_700_000_000_000
+
+
+class _Work(NamedTuple):
+    """How a batch is claimed, and completed: rows of id and token."""
+
+    claim: Callable[[sqlite3.Connection, int, int], list[tuple[str, int]]]
+    complete: Callable[[sqlite3.Connection, int, list[tuple[str, int]]], Any]
 
 
 def measure(plan: Plan) -> dict[str, float]:
-    path = plan.folder / f"raw-{uuid.uuid4().hex}.db"
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
-        count = plan.size(30_000, 15_000)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(_INSERT, [_row(number) for number in range(count)])
-        connection.execute("COMMIT")
-        start = time.perf_counter()
-        _drain(connection)
-        elapsed = time.perf_counter() - start
-        return {"claim_complete": count / elapsed, "lone_insert": median(_lone_inserts(connection, count)) * 1000}
-    finally:
-        connection.close()
-        for file in plan.folder.glob(f"{path.name}*"):
-            file.unlink()
+    count = plan.size(30_000, 10_000)
+    with _own(plan.folder, count) as connection:
+        hundred = _drain(connection, _OWN, 100, count)
+    with _own(plan.folder, count // 5) as connection:
+        ten = _drain(connection, _OWN, 10, count // 5)
+        alone = _lone_inserts(connection)
+    with _least(plan.folder, count) as connection:
+        least = _drain(connection, _LEAST_WORK, 100, count)
+    return {"claim_complete": hundred, "claim_complete_10": ten, "least": least, "lone_insert": alone}
 
 
-def _drain(connection: sqlite3.Connection) -> None:
-    done: list[tuple[str, int, str, int]] = []
+def _drain(connection: sqlite3.Connection, work: _Work, batch: int, count: int) -> float:
+    """Runs a second."""
+    done: list[tuple[str, int]] = []
+    completed = 0
+    start = time.perf_counter()
     while True:
         now = time.time_ns() // 1_000_000
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(_COMPLETE, done)
-        claimed = connection.execute(_CLAIM, (now, BATCH)).fetchall()
+        work.complete(connection, now, done)
+        completed += len(done)
+        done = work.claim(connection, now, batch)
         connection.execute("COMMIT")
-        if not claimed:
-            return
-        done = [("null", now, id, token) for id, token in claimed]
+        if not done:
+            break
+    elapsed = time.perf_counter() - start
+    if completed != count:
+        raise RuntimeError(f"{completed} runs were completed, not {count}")
+    return count / elapsed
 
 
-def _lone_inserts(connection: sqlite3.Connection, first: int) -> list[float]:
+def _lone_inserts(connection: sqlite3.Connection) -> float:
     times = []
-    for number in range(first, first + 200):
+    for id in new_ids(200):
+        row = (id, "work", "default", "default", '{"n":1}', _DUE, 0, 3, None, None, None, _DUE)
         start = time.perf_counter()
-        connection.execute(_INSERT, _row(number))
+        connection.execute(queries.runs.insert, row)
         times.append(time.perf_counter() - start)
-    return times
+    return 1 / median(times)
 
 
-def _row(number: int) -> tuple[str, str, str, int, str, int]:
-    """Ids ascend, as those of our runs do."""
-    return (
-        str(uuid.UUID(int=(1 << 120) + number)),
-        "work",
-        "default",
-        1_800_000_000_000,
-        f'{{"n":{number}}}',
-        1_800_000_000_000,
+# With this project's tables and statements
+
+
+def _claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
+    names = {"group": "default", "hold": None, "limit": batch, "server": "bench", "boot_id": "bench", "now": now}
+    return [(row[1], row[3]) for row in connection.execute(queries.runs.claim, names).fetchall()]
+
+
+def _complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
+    connection.executemany(queries.runs.complete, [("null", now, 1, id, token) for id, token in done])
+
+
+_OWN = _Work(_claim, _complete)
+
+
+@contextmanager
+def _own(folder: Path, count: int) -> Iterator[sqlite3.Connection]:
+    path = folder / "raw" / "own.db"
+    connection = connect(path, "disk")
+    like = NewRun("", "work", "default", "default", "", _DUE, 0, 3)
+    commit(connection, _DUE, [lambda transaction: enqueue_many(transaction, like, [(id, '{"n":1}') for id in new_ids(count)])])
+    yield from _closing(connection, path)
+
+
+# With the least table
+
+
+def _claim_least(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
+    chosen = "SELECT rowid FROM runs WHERE worker_group = 'default' AND state = 'pending' ORDER BY run_at, id LIMIT ?"
+    update = "UPDATE runs SET state = 'running', claim_token = claim_token + 1, started_at = ?"
+    return connection.execute(f"{update} WHERE rowid IN ({chosen}) RETURNING id, claim_token", (now, batch)).fetchall()
+
+
+def _complete_least(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
+    update = "UPDATE runs SET state = 'succeeded', result = 'null', finished_at = ?, attempts = attempts + 1"
+    where = "WHERE id = ? AND claim_token = ? AND state = 'running'"
+    connection.executemany(f"{update} {where}", [(now, id, token) for id, token in done])
+
+
+_LEAST_WORK = _Work(_claim_least, _complete_least)
+
+
+@contextmanager
+def _least(folder: Path, count: int) -> Iterator[sqlite3.Connection]:
+    path = folder / "raw" / "least.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(_LEAST)
+    insert = (
+        "INSERT INTO runs (id, workflow, worker_group, state, run_at, payload, created_at) "
+        "VALUES (?, 'work', 'default', 'pending', ?, '{}', ?)"
     )
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(insert, [(id, _DUE, _DUE) for id in new_ids(count)])
+    connection.execute("COMMIT")
+    yield from _closing(connection, path)
+
+
+def _closing(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        yield connection
+    finally:
+        connection.close()
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()

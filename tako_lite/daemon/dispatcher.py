@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class Running:
 
     claimed: Claimed
     since: float
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    timers: tuple[asyncio.TimerHandle, ...] = ()
 
 
 class Post:
@@ -200,7 +200,7 @@ class Dispatcher:
             post.last_heard = now  # an idle worker has no heartbeat
         running = post.running[run.id] = Running(run, now)
         if timeout is not None:
-            running.timers.append(self._loop.call_later(timeout + GRACE, self.blame, post, run.id, "timeout"))
+            running.timers = (self._loop.call_later(timeout + GRACE, self.blame, post, run.id, "timeout"),)
 
     # What workers give up
 
@@ -228,7 +228,7 @@ class Dispatcher:
         if post is not None:
             post.send({"t": "cancel", "id": run_id})
             timer = self._loop.call_later(GRACE, self.blame, post, run_id, "cancelled")
-            post.running[run_id].timers.append(timer)
+            post.running[run_id].timers += (timer,)
 
     def resolved(self, resolved: Resolved) -> None:
         """A wait is over; if a worker has the run, it goes on there."""

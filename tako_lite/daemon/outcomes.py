@@ -52,16 +52,18 @@ class Outcomes:
         done: list[Completed] = []
         dispatcher = self._dispatcher
         dispatcher.look_at(post.worker.group.name)
+        pid = post.worker.pid
         if steps := [item for item in items if item[0] == "step"]:
             self._save(post, steps)
         for item in items:
             kind = item[0]
             if kind == "ok":
-                _check_result(item[3])
-                running = dispatcher.free(post, item[1])
+                _, run_id, _, result = item
+                if not isinstance(result, str) or len(result) > MAX_VALUE:
+                    raise ProtocolError("a result is JSON text of at most 1 MiB")
+                running = dispatcher.free(post, run_id)
                 if running is not None:
-                    run = running.claimed
-                    done.append(Completed(run.id, run.token, item[3], post.worker.pid))
+                    done.append(Completed(run_id, running.claimed.token, result, pid))
             elif kind in self._requests:
                 self._request(post, item)
             elif kind == "progress":
@@ -222,11 +224,6 @@ class Outcomes:
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")
-
-
-def _check_result(result: object) -> None:
-    if not isinstance(result, str) or len(result) > MAX_VALUE:
-        raise ProtocolError("a result is JSON text of at most 1 MiB")
 
 
 def _error(error: BaseException) -> dict[str, Any]:

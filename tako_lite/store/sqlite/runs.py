@@ -93,7 +93,8 @@ def _with_steps(transaction: Transaction, runs: list[Claimed], again: list[str])
 
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """Claimed runs succeeded; a stale claim changes nothing."""
-    rows = [_completion(run, transaction.now) for run in done]
+    now = transaction.now
+    rows = [("" if len(result) > INLINE else result, now, pid, id, token) for id, token, result, pid in done]
     if transaction.executemany(sql.complete, rows).rowcount != len(done):
         done = [run for run in done if transaction.one(sql.succeeded_under, (run.id, run.token))]
     if transaction.one(steps_sql.any_wait):
@@ -105,10 +106,6 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     if transaction.one(steps_sql.any_child_wait):
         for run in done:
             resolve_children(transaction, run.id)
-
-
-def _completion(run: Completed, now: int) -> tuple[object, ...]:
-    return ("" if len(run.result) > INLINE else run.result, now, run.pid, run.id, run.token)
 
 
 def try_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -31,6 +32,7 @@ class WorkerLink(asyncio.Protocol):
             for line in self._lines.feed(data):
                 self._on_frame(json.loads(line))
         except (ProtocolError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            logging.getLogger("tako_lite").warning("a frame of a worker was not understood", exc_info=error)
             self.close()
             self._on_lost(f"sent something that makes no sense: {type(error).__name__}: {error}")
 

@@ -168,6 +168,7 @@ class Spawner:
         child = post.worker.child
         if child is None or post.worker.state == "exited":
             return
+        post.worker.is_dead = True  # as good as: what is pushed from now on never arrives, and would be charged with its end
         if reason is not None:
             self._events.trouble(f"{post.worker.group.name}: worker {child.pid} {reason}")
             child.kill()

@@ -46,7 +46,8 @@ class Group:
         self._killed = False
         self._gone = asyncio.Event()
         self._retry: asyncio.TimerHandle | None = None
-        self._idle_check: asyncio.TimerHandle | None = None
+        self._idle_check: asyncio.Handle | None = None
+        self._idle_check_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -90,8 +91,8 @@ class Group:
             self._spawn(solo)
 
     def ready(self, worker: Worker) -> None:
-        """A worker said hello."""
-        if worker.state != "starting":
+        """A worker said hello; one that was killed for being too slow comes too late with it."""
+        if worker.state != "starting" or worker.trouble is not None:
             return
         if worker.deadline is not None:
             worker.deadline.cancel()
@@ -304,9 +305,10 @@ class Group:
     def _check_idle_in(self, seconds: float) -> None:
         when = self._loop.time() + seconds
         if self._idle_check is not None and not self._idle_check.cancelled():
-            if self._idle_check.when() <= when:
+            if self._idle_check_at <= when:
                 return
             self._idle_check.cancel()
+        self._idle_check_at = when  # uvloop's handle of a call that is due at once cannot tell
         self._idle_check = self._loop.call_at(when, self._shrink)
 
     def _shrink(self) -> None:

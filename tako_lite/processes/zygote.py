@@ -119,8 +119,10 @@ def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> Non
     except BaseException:
         traceback.print_exc()
     finally:
-        _flush()
-        os._exit(status)
+        try:
+            _flush()
+        finally:
+            os._exit(status)  # whatever a handler made of sys.stdout: nothing of the fork server's may run here
 
 
 def _become(request: dict[str, Any]) -> None:

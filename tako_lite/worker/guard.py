@@ -45,6 +45,7 @@ class Guard:
             for descriptor, _ in events:
                 if descriptor == self._wake_read:
                     os.read(self._wake_read, 4096)
+                    self._asleep = False  # the work may have come just before we noted that there is none
                 elif not self._listen():
                     kill_session(os.getpid())
                     os._exit(1)

@@ -38,6 +38,7 @@ CULPRIT = """
         witness("innocent", n=n)
         while not os.path.exists("go"):
             await asyncio.sleep(0.01)
+        witness("over")
         return n
 
     @workflow("killer", retries=5)
@@ -57,6 +58,12 @@ def let(project: Project, what: str = "go") -> None:
 
 def back(run: dict[str, Any]) -> tuple[Any, ...]:
     return run["state"], run["attempts"], run["crashes"]
+
+
+def sleeps(pid: int) -> bool:
+    """Whether a process has nothing to do."""
+    process = read_process(pid)
+    return process is not None and process.state == "S"
 
 
 # Workers
@@ -158,6 +165,24 @@ def test_suspects_run_alone_and_side_by_side(project: Project) -> None:
     assert sorted(len(worker["running"]) for worker in workers) == [1, 1, 1]
     let(project)
     assert [back(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 3
+
+
+def test_suspects_that_end_in_the_same_turn_of_the_daemon_cost_no_worker_and_charge_nobody(project: Project) -> None:
+    project.configure("[workflows]\nconcurrency = 10\nmax_workers = 3\n")
+    project.workflow("a.py", CULPRIT)
+    daemon = project.serve()
+    runs = [project.enqueue("innocent", n) for n in range(9)]
+    project.wait_for_fact("innocent", 9)
+    (worker,) = project.group("default")["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    alone = [fact["pid"] for fact in project.wait_for_fact("innocent", 12)[9:]]
+    os.kill(daemon, signal.SIGSTOP)  # what its workers report meanwhile, it reads in one turn
+    let(project)
+    project.wait_for_fact("over", 3)
+    wait_until(lambda: all(sleeps(pid) for pid in alone), "they have reported")
+    os.kill(daemon, signal.SIGCONT)
+    assert [back(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 9
+    assert "makes no sense" not in project.daemon_log()
 
 
 def test_what_a_handler_started_is_killed_with_its_worker_and_no_zombie_stays(project: Project) -> None:
@@ -290,6 +315,36 @@ def test_a_worker_that_closes_every_descriptor_is_replaced(project: Project) -> 
     run = project.run("closes")
     assert (run["state"], run["error"]["reason"]) == ("dead", "crashed")
     assert project.run("pid")["state"] == "succeeded"
+
+
+def test_a_run_that_comes_after_its_worker_hung_up_goes_to_another_and_is_not_charged(project: Project) -> None:
+    project.configure("[workflows]\nconcurrency = 1\nmax_workers = 2\n")
+    project.workflow(
+        "a.py",
+        """
+        import socket
+        from tako_lite.worker.run import current_run
+
+        def hang_up(link):
+            link.shutdown(socket.SHUT_WR)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        @workflow("hangs-up")
+        async def hangs_up(payload):
+            link = current_run.get()._link._transport.get_extra_info("socket")
+            asyncio.get_running_loop().call_later(0.1, hang_up, link)
+            return os.getpid()
+
+        @workflow("pid")
+        async def pid(payload):
+            return os.getpid()
+        """,
+    )
+    project.serve()
+    gone = project.run("hangs-up")["result"]
+    wait_until(lambda: (process := read_process(gone)) is None or process.state in "TZX", "it has hung up")
+    run = project.run("pid")
+    assert (back(run), run["result"] != gone) == (("succeeded", 1, 0), True)
 
 
 # The fork server

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from tako_lite.clock import SystemClock
+from tako_lite.config import GroupSettings
 from tako_lite.daemon import scheduler as scheduling
 from tako_lite.daemon.events import Events
+from tako_lite.processes.group import Group
 from tako_lite.records import Failure, NewRun, new_id
 from tako_lite.store.base import Completed, Effects
 from tako_lite.store.sqlite.store import SqliteStore
@@ -126,6 +129,19 @@ async def test_retention_does_not_wait_for_the_state_that_is_kept_longest(
     finally:
         retention.stop()
         await store.stop()
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_is_ready_just_after_it_was_killed_for_being_slow_takes_no_work() -> None:
+    owner = Mock(spawn=AsyncMock(return_value=Mock()))
+    group = Group(GroupSettings("slow", startup_timeout=0.01), owner)
+    group.demand()
+    (worker,) = group.workers
+    async with asyncio.timeout(10):
+        while worker.trouble is None:  # noqa: ASYNC110 -- the group tells nobody
+            await asyncio.sleep(0.005)
+    group.ready(worker)
+    assert (worker.takes_work, group.proven) == (False, False)
 
 
 async def _end(store: SqliteStore, *, dead: bool) -> None:

@@ -122,7 +122,7 @@ class GroupCommit:
             self._on_commit(effects)
         except Exception:  # what is committed is to be acknowledged, whatever a listener makes of it
             logging.getLogger("tako_lite").exception("a listener of the queue failed")
-        # The last first: a claim comes after what it claims, and its runs are pushed before anybody is told that they are stored.
+        # The last first: a claim comes after what it claims, and its runs are pushed before anybody hears that they are stored.
         for entry, result in zip(reversed(entries), reversed(results), strict=True):
             if not entry.future.done():
                 entry.future.set_result(result)

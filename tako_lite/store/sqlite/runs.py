@@ -97,15 +97,15 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     rows = [("" if len(result) > INLINE else result, now, pid, id, token) for id, token, result, pid in done]
     if transaction.executemany(sql.complete, rows).rowcount != len(done):
         done = [run for run in done if transaction.one(sql.succeeded_under, (run.id, run.token))]
-    if transaction.one(steps_sql.any_wait):
-        transaction.executemany(steps_sql.drop_waits, [(run.id,) for run in done])
     transaction.effects.succeeded.extend(run.id for run in done)
     for run in done:
         if len(run.result) > INLINE:
             transaction.execute(sql.insert_large, (run.id, "result", run.result))
-    if transaction.one(steps_sql.any_child_wait):
-        for run in done:
-            resolve_children(transaction, run.id)
+    if transaction.one(steps_sql.any_wait):
+        transaction.executemany(steps_sql.drop_waits, [(run.id,) for run in done])
+        if transaction.one(steps_sql.any_child_wait):
+            for run in done:
+                resolve_children(transaction, run.id)
 
 
 def try_again(

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "reload": ("tako_lite.cli.project", "Read tako.toml and the workflow files again."),
     "backup": ("tako_lite.cli.upkeep", "Copy the queue file while it is in use."),
     "prune": ("tako_lite.cli.upkeep", "Delete runs that ended longer ago than they are kept."),
+    "doctor": ("tako_lite.cli.doctor", "Look for what is wrong and say how to mend it."),
 }
 
 

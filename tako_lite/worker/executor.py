@@ -102,8 +102,10 @@ class Executor:
         del self.runs[run.run_id]
         if item:
             self._link.send(item, size)
-        if self._on_empty is not None and not self.runs:
-            self._on_empty()
+        if not self.runs:
+            self._link.flush()  # nothing else is to come along
+            if self._on_empty is not None:
+                self._on_empty()
 
     async def _outcome(self, run: ActiveRun, module: str) -> Report:
         try:

@@ -15,13 +15,14 @@ class Guard:
     """Watches a socket whose other end only the daemon holds. A thread of its own, so that no handler can stall it.
 
     A worker with nothing to do is silent and does not wake up: the thread then sleeps until `busy` is called. `beat` is
-    how many seconds lie between two heartbeats of a busy one.
+    how many seconds lie between two heartbeats of a busy one; `on_beat` is called with each.
     """
 
-    def __init__(self, descriptor: int, beat: float, is_busy: Callable[[], bool]) -> None:
+    def __init__(self, descriptor: int, beat: float, is_busy: Callable[[], bool], on_beat: Callable[[], None]) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._beat_every = beat
         self._is_busy = is_busy
+        self._on_beat = on_beat
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._asleep = False
@@ -63,6 +64,7 @@ class Guard:
         """Send a heartbeat if there is work; whether there is."""
         if not self._is_busy():
             return False
+        self._on_beat()
         try:
             self._socket.send(b".", socket.MSG_DONTWAIT)
         except OSError:

@@ -17,6 +17,7 @@ from tako_lite.worker.guard import Guard
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.output import tag_output
+from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
 """Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
@@ -39,12 +40,11 @@ class _Worker:
         self._link_descriptor = link
         self._guard_descriptor = guard
         self._executor: Executor | None = None
+        self._stalls: StallWatch | None = None
 
     async def run(self) -> None:
         self._over = asyncio.Event()
-        self._guard = Guard(
-            self._guard_descriptor, self._task["beat"], lambda: self._executor is None or bool(self._executor.runs)
-        )
+        self._guard = Guard(self._guard_descriptor, self._task["beat"], self._is_busy, self._on_beat)
         self._guard.start()
         output = tag_output()
         self._link = Link(self._on_frame, self._on_lost)
@@ -60,10 +60,18 @@ class _Worker:
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         self._executor = Executor(self._link, loader, self._task["slots"], output.finish)
+        self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
         self._link.say({"t": "ready", "pid": os.getpid(), "workflows": workflows, "files": loader.files()})
         await self._over.wait()
         self._link.flush()
+
+    def _is_busy(self) -> bool:
+        return self._executor is None or bool(self._executor.runs)
+
+    def _on_beat(self) -> None:
+        if self._stalls is not None:
+            self._stalls.look()
 
     def _on_frame(self, frame: dict[str, Any]) -> None:
         executor = self._executor

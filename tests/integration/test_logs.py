@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,33 @@ def test_lines_come_together_however_they_were_cut(tmp_path: Path) -> None:
 def test_the_ring_keeps_the_last_lines_only(tmp_path: Path) -> None:
     _, last = captured(tmp_path, *(f"{number}\n".encode() for number in range(100)))
     assert last == [str(number) for number in range(100 - logs.RING, 100)]
+
+
+def test_a_handler_that_holds_up_its_worker_is_warned_about_with_its_run_and_its_line(project: Project) -> None:
+    project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
+    project.workflow(
+        "a.py",
+        """
+        @workflow("patient")
+        async def patient(payload, step: Step):
+            await asyncio.sleep(0.01)
+
+        @workflow("blocks")
+        async def blocks(payload, step: Step):
+            def held():
+                while not os.path.exists("go"):
+                    time.sleep(0.02)
+            held()
+        """,
+    )
+    project.serve()
+    project.run("patient")
+    run_id = project.enqueue("blocks")
+    found = wait_for_text(project, "have stood still for")
+    (warning,) = [line for line in found if "have stood still" in line["text"]]
+    assert warning["run"] == run_id
+    assert re.search(r"workflows/a\.py:\d+ in held; what blocks belongs into a plain function", warning["text"])
+    (project.root / "go").touch()
+    assert project.wait(run_id)["attempts"] == 1
+    project.run("patient")
+    assert len([line for line in written(project) if "have stood still" in line["text"]]) == 1

@@ -1,0 +1,58 @@
+"""Says so when a handler holds up the loop of its worker: which run, at which line, for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from tako_lite.worker.run import ActiveRun, current_run
+
+
+class StallWatch:
+    """Is asked at each heartbeat, from the guard's thread; warns once for each time that the loop stands still."""
+
+    def __init__(self, root: Path, runs: Mapping[str, ActiveRun]) -> None:
+        self._root = f"{root}/"
+        self._runs = runs
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._asked_at: float | None = None
+        self._told = False
+
+    def look(self) -> None:
+        """Ask the loop for a sign of life, or tell that it has not given the last one."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self._loop.call_soon_threadsafe(self._answer)
+        elif not self._told:
+            self._told = True
+            contextvars.copy_context().run(self._tell, time.monotonic() - self._asked_at)
+
+    def _answer(self) -> None:
+        self._asked_at = None
+        self._told = False
+
+    def _tell(self, seconds: float) -> None:
+        current_run.set(self._run())  # so that the line is found among those of the run
+        place = _place(sys._current_frames().get(self._thread), self._root)
+        hint = "what blocks belongs into a plain function, given to step.run or as the handler itself"
+        sys.stderr.write(f"warning: all runs of this worker have stood still for {seconds:.1f} s{place}; {hint}\n")
+
+    def _run(self) -> ActiveRun | None:
+        task = asyncio.current_task(self._loop)
+        return next((run for run in list(self._runs.values()) if run.task is task or task in run.tasks), None)
+
+
+def _place(frame: FrameType | None, root: str) -> str:
+    """Where the user's code is: the innermost line of a file below the root."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(root):
+            return f" at {frame.f_code.co_filename.removeprefix(root)}:{frame.f_lineno} in {frame.f_code.co_name}"
+        frame = frame.f_back
+    return ""

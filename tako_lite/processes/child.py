@@ -52,19 +52,31 @@ class Records:
         with contextlib.suppress(OSError):  # a record that stays is looked at, and found stale, at the next start
             (self._folder / str(pid)).unlink(missing_ok=True)
 
+    def survivors(self) -> list[int]:
+        """The recorded sessions that have members still; a pid of another boot, or taken since, is somebody else's."""
+        return [int(entry.name) for entry in self._entries() if _lives(entry)]
+
     def sweep(self) -> list[int]:
         """Kill the sessions that an earlier daemon left, and return their pids."""
-        survivors = []
-        for entry in self._folder.glob("[0-9]*"):
-            pid = int(entry.name)
-            boot, _, started = entry.read_text().partition(" ")
-            leader = read_process(pid)
-            same = boot == boot_id() and (leader is None or str(leader.started) == started)
-            if same and session_members(pid):
-                kill_session(pid)
-                survivors.append(pid)
+        survivors = self.survivors()
+        for pid in survivors:
+            kill_session(pid)
+        for entry in self._entries():
             entry.unlink(missing_ok=True)
         return survivors
+
+    def _entries(self) -> list[Path]:
+        return sorted(entry for entry in self._folder.glob("[0-9]*") if entry.name.isdecimal())
+
+
+def _lives(entry: Path) -> bool:
+    try:
+        boot, _, started = entry.read_text(errors="replace").partition(" ")
+    except FileNotFoundError:  # whoever started meanwhile has seen to it
+        return False
+    leader = read_process(int(entry.name))
+    same = boot == boot_id() and (leader is None or str(leader.started) == started)
+    return same and bool(session_members(int(entry.name)))
 
 
 def _start_of(pid: int) -> str:

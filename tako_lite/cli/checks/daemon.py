@@ -1,0 +1,129 @@
+"""The daemon as its project sees it: the lock, the socket, and how soon it answers."""
+
+from __future__ import annotations
+
+import stat
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, Final
+
+from tako_lite import __version__
+from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.client.connection import SOCKET_NAME, Connection, answer_of, connect
+from tako_lite.client.requests import Request
+from tako_lite.lock import daemon_lock
+from tako_lite.units import duration_text
+
+PATIENCE: Final = 5.0
+"""Seconds in which a daemon that is well has answered."""
+ROUNDS: Final = 20
+PAUSE: Final = 0.01
+"""Seconds between two rounds, so that they see more than one moment."""
+SLOW_MEDIAN: Final = 0.05
+SLOW_WORST: Final = 0.25
+
+
+def lock(subject: Subject) -> Iterator[Finding]:
+    """Whether the daemon's lock and socket are those of a daemon that lives, or only what an earlier one left."""
+    socket = subject.state_dir / SOCKET_NAME
+    blocked = socket.exists() and not stat.S_ISSOCK(socket.stat().st_mode)
+    if blocked:
+        mend = f"mv {quoted(socket)} {quoted(socket.with_suffix('.old'))}"
+        yield Finding("socket", "problem", f"{socket} is in the way: it is not a socket, and serve cannot make one", mend)
+    answers = not blocked and _answers(subject)
+    if socket.exists() and not (blocked or answers or subject.has_daemon):
+        yield Finding("socket", "info", f"{socket} was left by a daemon that was killed: harmless, the next serve replaces it")
+    yield _judge_lock(subject, _pid(subject), answers)
+
+
+def _judge_lock(subject: Subject, pid: str | None, answers: bool) -> Finding:
+    if subject.has_daemon or (answers and subject.project.has_daemon()):
+        return Finding("lock", "ok", "a daemon holds daemon.lock" + (f", pid {pid}" if pid else ""))
+    if answers:
+        what = "a daemon answers but does not hold daemon.lock, as if the file had been removed: a second one could start"
+        return Finding("lock", "problem", what, "stop the daemon, then tako-lite serve")
+    if pid:
+        what = f"daemon.lock has the pid {pid} of a daemon that is gone, and nobody holds the lock: harmless"
+        return Finding("lock", "info", what)
+    return Finding("lock", "ok", "nobody holds daemon.lock")
+
+
+def daemon(subject: Subject) -> Iterator[Finding]:
+    """Whether the daemon answers, is of our release, and how long its loop lets a question wait."""
+    connection = connect(subject.state_dir)
+    if connection is None:
+        yield _silent(subject)
+        return
+    with closing(connection):
+        connection.socket.settimeout(PATIENCE)
+        try:
+            about = _ask(connection, "status")["daemon"]
+            waits = [_round(connection) for _ in range(ROUNDS)]
+        except TimeoutError:
+            yield _stuck(subject)
+            return
+    yield _judge_release(about["version"], about["pid"])
+    yield judge_lag(waits, about["pid"])
+
+
+def _judge_release(version: str, pid: int) -> Finding:
+    if version == __version__:
+        return Finding("daemon", "ok", f"pid {pid}, version {version}")
+    what = f"the daemon is version {version} and this command {__version__}"
+    return Finding("daemon", "warning", what, f"start it again: kill {pid}, then tako-lite serve")
+
+
+def judge_lag(waits: list[float], pid: int) -> Finding:
+    """What the seconds of some round trips say of the daemon's loop."""
+    median, worst = statistics.median(waits), max(waits)
+    says = f"{len(waits)} round trips to the daemon: median {median * 1000:.1f} ms, worst {worst * 1000:.1f} ms"
+    if median < SLOW_MEDIAN and worst < SLOW_WORST:
+        return Finding("lag", "ok", says)
+    mend = f"top -p {pid} shows whether the daemon itself or others use the processor"
+    return Finding("lag", "warning", f"{says}: its loop is held up, and with it every start of a run", mend)
+
+
+def _silent(subject: Subject) -> Finding:
+    """Nobody is at the socket."""
+    if not subject.has_daemon:
+        return Finding("daemon", "info", "no daemon is running: work is stored, and waits", "tako-lite serve")
+    pid = _pid(subject)
+    what = "a daemon holds the lock, but nobody listens on its socket: it is starting or stopping, or the socket was removed"
+    return Finding("daemon", "warning", what, f"look again in 10 s; if it stays so: kill {pid or 'it'}, then tako-lite serve")
+
+
+def _stuck(subject: Subject) -> Finding:
+    pid = _pid(subject) or "PID"
+    what = f"the daemon does not answer within {duration_text(PATIENCE)}"
+    mend = f"kill -CONT {pid} if it was stopped; else kill -KILL {pid}, then tako-lite serve: no run is lost or charged"
+    return Finding("daemon", "problem", what, mend)
+
+
+def _pid(subject: Subject) -> str | None:
+    """The pid in the daemon's lock, if there is one."""
+    word = daemon_lock(subject.state_dir).read()
+    return word if word.isascii() and word.isdecimal() else None
+
+
+def _answers(subject: Subject) -> bool:
+    connection = connect(subject.state_dir)
+    if connection is not None:
+        connection.close()
+    return connection is not None
+
+
+def _round(connection: Connection) -> float:
+    """The seconds of one question that the daemon answers from its memory."""
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    _ask(connection, "schedules")
+    return time.perf_counter() - start
+
+
+def _ask(connection: Connection, command: str) -> dict[str, Any]:
+    connection.socket.sendall(connection.frame(Request(command, {})))
+    while (frame := connection.reply()) is None:
+        connection.feed(connection.socket.recv(65536))
+    return answer_of(frame)

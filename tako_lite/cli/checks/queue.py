@@ -1,0 +1,157 @@
+"""The queue file, read in ways that leave no trace: not even the files that SQLite makes beside one that it reads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.clock import iso
+from tako_lite.errors import StoreDamaged, StoreError
+from tako_lite.store.base import RunFilter
+from tako_lite.store.migrate import migrations, refuse_newer
+from tako_lite.store.sqlite import reading
+from tako_lite.store.sqlite.file import APPLICATION_ID, BUSY_TIMEOUT, OLDEST_SQLITE, PACKAGE, translate
+from tako_lite.units import duration_text, size_text
+
+FIXED_SQLITE: Final = (3, 51, 3)
+LARGEST_LOG: Final = 64_000_000
+EARLIEST_YEAR: Final = 2024
+STEP_BACK: Final = 5.0
+"""Seconds that a clock may be set back without a word."""
+SHOWN_FAULTS: Final = 5
+
+IMMUTABLE: Final = "mode=ro&immutable=1"
+"""The file as it stands, without locks: right where its log is empty, as long as nobody writes meanwhile."""
+READ_ONLY: Final = "mode=ro"
+NO_INDEX: Final = "mode=ro&readonly_shm=1"
+"""Like READ_ONLY; where nobody has the queue open, SQLite would else make its index anew."""
+
+Stamp = list[tuple[int, int] | None]
+
+
+def sqlite(subject: Subject) -> Iterator[Finding]:
+    """Which SQLite this Python has, and what is known of it."""
+    release = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = _dotted(OLDEST_SQLITE)
+        mend = f"use a Python with SQLite {wanted} or newer"
+        yield Finding("sqlite", "problem", f"SQLite {release} is refused: it must be {wanted} or newer", mend)
+    elif sqlite3.sqlite_version_info < FIXED_SQLITE:
+        known = f"before {_dotted(FIXED_SQLITE)} two connections that write and checkpoint at once could damage a log (WAL)"
+        spared = "tako-lite writes and checkpoints over one, so the queue is not concerned"
+        yield Finding("sqlite", "info", f"SQLite {release}; {known}; {spared}")
+    else:
+        yield Finding("sqlite", "ok", f"SQLite {release}")
+
+
+def queue(subject: Subject) -> Iterator[Finding]:
+    """Whether the queue file is sound and ours, and whether its newest run is of the past. Raises TakoError where it is not."""
+    if not subject.queue.exists():
+        yield Finding("queue", "info", f"there is no {subject.queue} yet: the first enqueue, or serve, makes it")
+        return
+    way = _way(subject)
+    if way is None:
+        what = f"not looked into: without {subject.index} SQLite would make one"
+        yield Finding("queue", "info", what, "tako-lite status, which puts the log into the queue file; then look again")
+        return
+    before, failure, findings = _stamp(subject), None, list[Finding]()
+    try:
+        with closing(_connect(subject.queue, way)) as connection:
+            findings = list(_look(subject, connection))
+    except sqlite3.Error as error:
+        failure = translate(error, subject.queue)
+    except StoreError as error:
+        failure = error
+    if way != READ_ONLY and _stamp(subject) != before:
+        yield Finding("queue", "info", "it was written while it was looked at, which spoils the look", "tako-lite doctor again")
+        return
+    if failure:
+        raise failure
+    yield from findings
+
+
+def wal(subject: Subject) -> Iterator[Finding]:
+    """Whether the log of the queue has grown beyond what a checkpoint leaves."""
+    size = subject.log.stat().st_size if subject.log.exists() else 0
+    says = f"the queue has a log (WAL) of {size_text(size)}" if size else "the queue has no log (WAL)"
+    if size <= LARGEST_LOG:
+        yield Finding("wal", "ok", says)
+    elif subject.has_daemon:
+        mend = f"fuser -v {quoted(subject.queue)} names the programs that have it open: end the one that reads so long"
+        yield Finding("wal", "warning", f"{says}: somebody who reads the queue keeps it from being written anew", mend)
+    else:
+        mend = "tako-lite status, which puts the log into the queue file"
+        yield Finding("wal", "warning", f"{says}, and nobody has put it into the queue file since a daemon was killed", mend)
+
+
+def clock(subject: Subject) -> Iterator[Finding]:
+    """Whether the clock of this machine is set at all."""
+    now = subject.clock.now()
+    if datetime.fromtimestamp(now / 1000, UTC).year < EARLIEST_YEAR:
+        yield Finding("clock", "problem", f"the clock says {iso(now)}: it is not set", "timedatectl set-ntp true")
+    else:
+        yield Finding("clock", "ok", f"the clock says {iso(now)}")
+
+
+def _way(subject: Subject) -> str | None:
+    """How the file can be read without a trace, or None."""
+    if not subject.log.exists() or not subject.log.stat().st_size:
+        return IMMUTABLE
+    if not subject.index.exists():
+        return None
+    return READ_ONLY if subject.has_daemon else NO_INDEX
+
+
+def _connect(file: Path, way: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?{way}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+
+
+def _stamp(subject: Subject) -> Stamp:
+    """What changes when somebody writes the queue."""
+    abouts = (path.stat() if path.exists() else None for path in (subject.queue, subject.log))
+    return [about and (about.st_mtime_ns, about.st_size) for about in abouts]
+
+
+def _look(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    if tables and owner != APPLICATION_ID:
+        hint = "name another file as `url` in [queue]"
+        raise StoreDamaged(f"{subject.queue} is an SQLite file, but not a queue of tako-lite", hint=hint)
+    refuse_newer(connection, PACKAGE)
+    yield _quick_check(connection) if subject.deep else Finding("queue", "ok", "it opens; --deep reads all of it")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == migrations(PACKAGE)[-1].number:
+        yield from _judge_newest(subject, connection)
+    else:
+        yield Finding("queue", "info", f"it has schema {version} of an older release: the next serve brings it up to date")
+
+
+def _quick_check(connection: sqlite3.Connection) -> Finding:
+    faults = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({SHOWN_FAULTS})")]
+    if faults == ["ok"]:
+        return Finding("queue", "ok", "all of it was read, and it is sound")
+    file = connection.execute("PRAGMA database_list").fetchone()[2]
+    raise StoreDamaged(
+        f"{file} is damaged: {'; '.join(' '.join(fault.split()) for fault in faults)}",
+        hint=f'keep a copy, then rescue what can be read: sqlite3 "{file}" .recover | sqlite3 rescued.db',
+    )
+
+
+def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
+    """A run of the future: the clock was set back since, and what is due by the old one waits so long."""
+    for run in reading.list_runs(connection, RunFilter(), 1):
+        ahead = (run.created_at - subject.clock.now()) / 1000
+        if ahead > STEP_BACK:
+            what = f"the newest run was made {duration_text(round(ahead))} from now, at {iso(run.created_at)}"
+            why = "the clock was set back, and what was due by the old time waits for it"
+            yield Finding("clock", "warning", f"{what}: {why}", "timedatectl shows whether the clock is right now")
+
+
+def _dotted(release: tuple[int, ...]) -> str:
+    return ".".join(map(str, release))

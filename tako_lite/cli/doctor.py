@@ -1,0 +1,121 @@
+"""`doctor`: looks at a project, and says of each thing that is wrong how to mend it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tako_lite.cli.checks import CHECKS, Finding, Subject
+from tako_lite.cli.options import chosen_config, command, json_option, server_option
+from tako_lite.cli.output import write, write_json
+from tako_lite.client.project import Project
+from tako_lite.clock import SystemClock
+from tako_lite.errors import CatalogError, ConfigError, Mistake, TakoError
+from tako_lite.units import counted
+
+if TYPE_CHECKING:
+    from tako_lite.config import Config
+
+FILES: Final = ("config", "catalog")
+FIRST: Final = "put right what `permissions` and `space` say, then tako-lite doctor again"
+
+
+@command
+@server_option
+@click.option("--deep", is_flag=True, help="Read the whole queue file and look for damage.")
+@json_option
+def doctor(server: str | None, deep: bool, as_json: bool) -> int:
+    """Look for what is wrong and say how to mend it.
+
+    It works with and without a daemon, and changes, starts and imports nothing. The exit code is 0 without a problem, 3
+    with mistakes in tako.toml or the workflow files, and 1 with another problem.
+    """
+    findings = list(_findings(server, deep=deep))
+    if as_json:
+        write_json({"findings": [finding._asdict() for finding in findings]})
+    else:
+        _print(findings)
+    bad = {finding.check for finding in findings if finding.level == "problem"}
+    return ConfigError.exit_code if bad & set(FILES) else TakoError.exit_code if bad else 0
+
+
+def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
+    from tako_lite.config import load
+
+    project = Project(chosen_config())
+    queue = project.state_dir / "queue.db"
+    try:
+        settings = load(chosen_config(), server=server)
+    except ConfigError as error:
+        yield from _of_mistakes("config", error.mistakes)
+    else:
+        queue = settings.queue.path
+        yield from _of_files(settings)
+    has_daemon = False
+    with suppress(OSError):  # a lock that we may not read is a finding of `permissions`
+        has_daemon = project.has_daemon()
+    subject = Subject(project, queue.resolve(), has_daemon, deep, SystemClock())
+    for check in CHECKS:
+        try:
+            yield from check(subject)
+        except TakoError as error:
+            yield Finding(check.__name__, "problem", error.message, error.hint or FIRST)
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            yield Finding(check.__name__, "problem", f"it could not be looked at: {what}", FIRST)
+
+
+def _of_files(settings: Config) -> Iterator[Finding]:
+    """What `check` says of a tako.toml that can be read, and of the workflow files."""
+    from tako_lite.catalog import scan
+    from tako_lite.config import unreachable
+
+    try:
+        catalog = scan(settings.workflows_path, settings.root)
+    except CatalogError as error:
+        yield from _of_mistakes("catalog", error.mistakes)
+        warnings = settings.warnings
+    else:
+        yield Finding("catalog", "ok", f"{counted(len(catalog.workflows), 'workflow')} in {settings.workflows_path}")
+        for warning in catalog.warnings:
+            yield Finding("catalog", "warning", _place(warning), _edit(warning))
+        warnings = (*settings.warnings, *unreachable(settings, catalog.groups))
+    for warning in warnings:
+        yield Finding("config", "warning", _place(warning), _edit(warning))
+    if settings.file is None:
+        yield Finding("config", "info", f"no tako.toml in {settings.root} or above: all is built-in", "name one with -c")
+    elif not warnings:
+        yield Finding("config", "ok", f"{settings.file} has no mistakes")
+
+
+def _of_mistakes(check: str, mistakes: Iterable[Mistake]) -> Iterator[Finding]:
+    for mistake in mistakes:
+        yield Finding(check, "problem", _place(mistake), _edit(mistake))
+
+
+def _place(mistake: Mistake) -> str:
+    return f"{mistake.file}:{mistake.line}:{mistake.column}: {mistake.message}"
+
+
+def _edit(mistake: Mistake) -> str:
+    return f"edit line {mistake.line} of {mistake.file}" + (f": {mistake.hint}" if mistake.hint else "")
+
+
+def _print(findings: Iterable[Finding]) -> None:
+    """A line a finding, the mend below it, and the counts last."""
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        counts[finding.level] += 1
+        write(_line(f"{finding.level:<8} {finding.check:<12} {finding.message}"))
+        if finding.mend:
+            write(_line(f"{'':<8} {'':<12} mend: {finding.mend}"))
+    problems, warnings = counted(counts["problem"], "problem"), counted(counts["warning"], "warning")
+    write(f"{problems}, {warnings}, {counts['info']} info, {counts['ok']} ok")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())

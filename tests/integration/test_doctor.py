@@ -1,0 +1,87 @@
+"""`tako-lite doctor` beside a real daemon: one that is well, that is frozen, that lost its lock, that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+from tako_lite import __version__
+from tako_lite.linux import read_process
+from tests.integration.project import Project, wait_until
+
+WORKFLOWS = """
+@workflow("quick")
+async def quick(payload):
+    return payload
+"""
+
+
+def findings(project: Project, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
+    """What doctor finds, by check; of two the last one."""
+    done = project.cli("doctor", "--json", *words)
+    assert done.returncode == code, done
+    told = json.loads(done.stdout)
+    assert told["schema"] == 1
+    return {finding["check"]: finding for finding in told["findings"]}
+
+
+def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
+    project.workflow("quick.py", WORKFLOWS)
+    pid = project.serve()
+    with project.client() as client:
+        ids = client.enqueue_many("quick", range(300))
+        found = findings(project, "--deep")
+        assert [client.wait(id, timeout=10)["state"] for id in ids] == ["succeeded"] * 300
+
+    assert {check: finding["level"] for check, finding in found.items() if finding["level"] in ("warning", "problem")} == {}
+    assert found["queue"]["message"] == "all of it was read, and it is sound"
+    assert found["daemon"]["message"] == f"pid {pid}, version {__version__}"
+    assert found["lock"]["message"] == f"a daemon holds daemon.lock, pid {pid}"
+    assert found["lag"]["message"].startswith("20 round trips")
+    assert found["permissions"]["level"] == found["orphans"]["level"] == "ok"
+
+
+def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(project: Project) -> None:
+    pid = project.serve()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")
+        found = findings(project, code=1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert found["daemon"]["level"] == "problem"
+    assert f"kill -CONT {pid}" in found["daemon"]["mend"]
+    assert findings(project)["daemon"]["level"] == "ok"
+
+
+def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> None:
+    project.serve()
+    (project.root / ".tako/daemon.lock").unlink()
+
+    assert "a second one could start" in findings(project, code=1)["lock"]["message"]
+
+
+def test_a_daemon_that_lost_its_socket_is_a_warning(project: Project) -> None:
+    pid = project.serve()
+    (project.root / ".tako/tako.sock").unlink()
+    found = findings(project)["daemon"]
+
+    assert (found["level"], f"kill {pid}" in found["mend"]) == ("warning", True)
+
+
+def test_what_a_killed_daemon_left_is_harmless(project: Project) -> None:
+    project.workflow("quick.py", WORKFLOWS)
+    pid = project.serve()
+    project.run("quick")
+    project.stop(signal.SIGKILL)
+    wait_until(lambda: not project.survivors(), "its workers are gone")
+    found = findings(project, "--deep")
+
+    assert {check: found[check]["level"] for check in ("socket", "lock", "daemon")} == dict.fromkeys(
+        ("socket", "lock", "daemon"), "info"
+    )
+    assert f"pid {pid} of a daemon that is gone" in found["lock"]["message"]
+    assert (found["queue"]["level"], found["orphans"]["level"]) == ("ok", "ok")

@@ -1,0 +1,203 @@
+"""The queue file and the disk below it: synced, full, damaged, long, and opened by nobody but SQLite."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tako_lite.errors import StoreError
+from tako_lite.linux import resident_bytes
+from tests.integration.project import Project, wait_until
+from tests.integration.test_deaths import back, let, sleeps
+
+QUICK = "@workflow('quick')\nasync def quick(payload):\n    return 1\n"
+LOGGED_LIMIT = 32 * 1024 * 1024
+"""The WAL's `journal_size_limit`."""
+
+HOLD = """
+    def hold():
+        witness("hold")
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+        witness("over")
+        return "x" * 20_000
+
+    @workflow("hold")
+    async def held(payload, step: Step):
+        return [len(await step.run("hold", hold)), payload]
+"""
+
+AUDIT = """
+import os, sys
+
+def note(event, arguments):
+    if event != "open" or not isinstance(arguments[0], (str, bytes)):
+        return
+    path = os.fsdecode(arguments[0])
+    if path.rpartition("/")[2].startswith("queue.db") and not arguments[2] & os.O_EXCL:
+        with open(os.environ["OPENED"], "a") as log:
+            log.write(path + "\\n")
+
+sys.addaudithook(note)
+"""
+
+
+def queue_file(project: Project) -> Path:
+    return project.root / ".tako/queue.db"
+
+
+def wal(project: Project) -> Path:
+    return project.root / ".tako/queue.db-wal"
+
+
+@contextmanager
+def no_room(pid: int, most: int) -> Iterator[None]:
+    """While this holds, a process cannot make any file longer than so many bytes."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def syscalls(pid: int, wanted: str, log: Path) -> Iterator[None]:
+    """Have strace write down these system calls of a process with the paths of their descriptors."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("there is no strace here")
+    command = [strace, "-f", "-y", "-e", f"trace={wanted}", "-o", str(log), "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline()
+        if "attached" not in said:
+            pytest.skip(f"strace is not allowed here: {said}")
+        yield
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=15)
+
+
+@pytest.mark.parametrize(("durability", "least", "most"), [("disk", 20, 1_000), ("process", 0, 5)])
+def test_each_run_that_is_enqueued_alone_is_synced_to_the_disk_unless_that_was_declined(
+    project: Project, durability: str, least: int, most: int
+) -> None:
+    project.configure(f'[queue]\ndurability = "{durability}"\n')
+    project.workflow("a.py", QUICK)
+    pid = project.serve()
+    project.call("pause", group="default")
+    log = project.root / "strace.log"
+    with syscalls(pid, "fsync,fdatasync", log), project.client() as client:
+        for number in range(20):
+            client.enqueue("quick", number)
+    assert least <= log.read_text().count("queue.db-wal>") <= most
+
+
+def test_a_disk_without_room_refuses_new_runs_keeps_what_workers_report_and_needs_no_restart(project: Project) -> None:
+    project.workflow("a.py", HOLD)
+    project.workflow("quick.py", QUICK)
+    pid = project.serve()
+    held = project.enqueue("hold", "y" * 5_000)
+    (fact,) = project.wait_for_fact("hold")
+    with project.client() as client, no_room(pid, max(wal(project).stat().st_size, 1)):
+        with pytest.raises(StoreError, match="disk"):
+            client.enqueue("quick", "z" * 5_000)
+        let(project)
+        project.wait_for_fact("over")
+        wait_until(lambda: sleeps(fact["pid"]), "its worker has reported")
+        for _ in range(3):
+            with pytest.raises(StoreError, match="disk"):
+                client.enqueue("quick", "z" * 5_000)
+        assert back(client.get(held)) == ("running", 0, 0)
+        assert client.get(held)["steps"] == []
+    assert project.wait(held, limit=5)["result"] == [20_000, "y" * 5_000]
+    assert back(project.get(held)) == ("succeeded", 1, 0)
+    assert project.run("quick", "z" * 5_000)["state"] == "succeeded"
+    assert project.status()["daemon"]["pid"] == pid
+    assert len(project.facts("hold")) == 1
+    with closing(sqlite3.connect(queue_file(project))) as queue:
+        assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+
+
+def test_a_damaged_queue_file_stops_the_start_with_the_command_that_rescues_it_and_is_left_as_it_is(project: Project) -> None:
+    project.workflow("a.py", QUICK)
+    project.enqueue("quick", "kept")
+    file = queue_file(project)
+    file.write_bytes(b"\xff" * 100 + file.read_bytes()[100:])
+    before = {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*")}
+    served = project.cli("serve")
+    assert (served.returncode, "Traceback" in served.stderr) == (1, False)
+    assert f'sqlite3 "{file}" .recover | sqlite3 rescued.db' in served.stderr
+    assert json.loads(project.cli("enqueue", "quick", "--json").stderr)["error"]["type"] == "damaged"
+    assert {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*")} == before
+
+
+def test_no_process_of_ours_opens_the_queue_file_but_through_sqlite(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit, opened = project.root / "audit", project.root / "opened"
+    audit.mkdir()
+    (audit / "sitecustomize.py").write_text(AUDIT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(audit), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv("OPENED", str(opened))
+    by_hand = "import os; os.close(os.open('queue.db', os.O_RDONLY | os.O_CREAT))"
+    subprocess.run([sys.executable, "-c", by_hand], cwd=audit, check=True)
+    assert opened.read_text() == "queue.db\n"
+    opened.unlink()
+    project.workflow("a.py", QUICK)
+    assert project.cli("enqueue", "quick", "1").returncode == 0
+    project.serve()
+    for command in ("status", "prune", "reload", f"backup {project.root / 'online'}"):
+        assert project.cli(*command.split()).returncode == 0, command
+    project.stop(signal.SIGKILL)
+    assert project.cli("backup", str(project.root / "offline")).returncode == 0
+    project.serve()
+    assert project.run("quick", 1)["state"] == "succeeded"
+    assert project.stop() == 0
+    assert not opened.exists(), opened.read_text()
+
+
+def test_the_wal_shrinks_to_its_limit_once_a_reader_that_held_it_back_is_gone(project: Project) -> None:
+    project.workflow("a.py", QUICK)
+    project.serve()
+    project.call("pause", group="default")
+    large = "x" * 1_000_000
+    with project.client() as client:
+        with closing(sqlite3.connect(queue_file(project), isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM runs").fetchall()
+            for _ in range(40):
+                client.enqueue("quick", large)
+            assert wal(project).stat().st_size > LOGGED_LIMIT
+
+        def shrunk() -> bool:
+            client.enqueue("quick", large)
+            return wal(project).stat().st_size <= LOGGED_LIMIT
+
+        wait_until(shrunk, "the WAL is short again")
+        assert client.status()["groups"][0]["pending"] > 40
+
+
+def test_the_memory_of_the_daemon_does_not_grow_with_the_length_of_the_queue(project: Project) -> None:
+    project.workflow("a.py", QUICK)
+    pid = project.serve()
+    project.call("pause", group="default")
+    payloads = ["x" * 1_000] * 15_000
+    with project.client() as client:
+        client.enqueue_many("quick", payloads)  # what is needed once: caches, buffers
+        before = resident_bytes(pid)
+        for _ in range(2):
+            client.enqueue_many("quick", payloads)
+        after = resident_bytes(pid)
+        assert client.status()["groups"][0]["pending"] == 45_000
+    assert before is not None and after is not None
+    assert after - before < 10_000_000  # 30 MB of payloads were added

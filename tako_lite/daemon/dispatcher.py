@@ -142,7 +142,7 @@ class Dispatcher:
         if future.cancelled():
             return
         if error := future.exception():
-            self._events.trouble(f"cannot claim runs for {group.name}: {error}")
+            self._events.trouble(f"cannot claim runs for {group.name}: {_says(error)}")
             self._loop.call_later(0.5, self.look_at, group.name)
             return
         claims = future.result()
@@ -251,7 +251,7 @@ class Dispatcher:
 
         def done(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled() and (error := finished.exception()):
-                self._events.trouble(f"cannot {what}: {error.message if isinstance(error, TakoError) else error}")
+                self._events.trouble(f"cannot {what}: {_says(error)}")
 
         asyncio.ensure_future(future).add_done_callback(done)
 
@@ -259,3 +259,9 @@ class Dispatcher:
 def _time_left(timeout: float | None, run: Claimed) -> float | None:
     """What is left of a run's time-out: the time that its attempt waited does not count, what it executed does."""
     return None if timeout is None else max(timeout - run.executed_ms / 1000, 0.001)
+
+
+def _says(error: BaseException) -> str:
+    if isinstance(error, TakoError):
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return str(error)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from tako_lite.wire import printable
 
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tako_lite")
 
 
+AGAIN_AFTER: Final = 60.0
+"""Seconds after which a trouble that lasts is told again."""
+
+
 class Events:
     """The engine tells what happened; tests listen by overriding."""
+
+    def __init__(self) -> None:
+        self._trouble = ""
+        self._told_at = 0.0
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %d workflows in %d groups", name, root, workflows, groups)
@@ -63,4 +72,7 @@ class Events:
         logger.info("reloaded; groups replaced: %s", ", ".join(changed) or "none")
 
     def trouble(self, what: str) -> None:
-        logger.error("%s", printable(what))
+        now = time.monotonic()
+        if what != self._trouble or now - self._told_at > AGAIN_AFTER:
+            self._trouble, self._told_at = what, now
+            logger.error("%s", printable(what))

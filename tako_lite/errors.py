@@ -15,6 +15,7 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 │   ├── StorageFull           the disk, or the file's limit, is full
 │   ├── StoreBusy             somebody else holds the file
 │   ├── StoreDamaged          the file is not a sound database
+│   ├── StoreGone             the file was moved, deleted or replaced under the daemon
 │   └── StoreTooNew           the file was written by a newer release
 ├── ProtocolError             the other side of a socket broke the rules                   exit 1
 ├── StepError                 a step was used in a way it cannot be
@@ -181,6 +182,12 @@ class StoreDamaged(StoreError):
     """The queue file is not a sound database."""
 
     type = "damaged"
+
+
+class StoreGone(StoreError):
+    """The queue file was moved, deleted or replaced while it was in use."""
+
+    type = "gone"
 
 
 class StoreTooNew(StoreError):

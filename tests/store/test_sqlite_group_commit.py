@@ -15,7 +15,7 @@ import aiosqlite
 import anyio
 import pytest
 
-from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreError
+from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreError, StoreGone
 from tako_lite.store.base import Effects
 from tako_lite.store.sqlite import connection as module
 from tako_lite.store.sqlite import file
@@ -250,6 +250,21 @@ async def test_while_somebody_else_holds_the_file_what_must_be_kept_waits_and_th
     with anyio.fail_after(2):
         assert await kept == "kept"
     assert writer.stored() == ["kept"]
+
+
+async def test_a_file_that_is_moved_away_or_replaced_takes_nothing_until_it_is_back(writer: Writer, tmp_path: Path) -> None:
+    await writer.commits.submit(send("before"))
+    away = writer.path.rename(tmp_path / "away.db")
+    kept = writer.commits.submit(send("kept"), keep=True)
+    with pytest.raises(StoreGone, match="moved, deleted or replaced"):
+        await writer.commits.submit(send("refused"))
+    writer.path.write_bytes(b"another file")
+    with pytest.raises(StoreGone):
+        await writer.commits.submit(send("refused too"))
+    assert not kept.done()
+    away.replace(writer.path)
+    assert await kept == "kept"
+    assert writer.stored() == ["before", "kept"]
 
 
 async def test_stopping_commits_what_is_left_and_takes_no_more(writer: Writer) -> None:

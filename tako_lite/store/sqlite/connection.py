@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import aiosqlite
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreError, TakoError
+from tako_lite.errors import StoreError, StoreGone, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.sqlite.file import translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
@@ -64,6 +64,7 @@ class GroupCommit:
     ) -> None:
         self._connection = connection
         self._path = path
+        self._file = _identity(path)
         self._clock = clock
         self._on_commit = on_commit
         self._entries: list[_Entry] = []
@@ -111,6 +112,8 @@ class GroupCommit:
     def _work(self, entries: list[_Entry], now: int, connection: sqlite3.Connection) -> None:
         """On the connection's thread: one transaction, whose outcome goes back to the loop in one hop."""
         try:
+            if _identity(self._path) != self._file:  # SQLite goes on writing a file that has no name any more
+                raise _gone(self._path)
             results, effects = commit(connection, now, [entry.operation for entry in entries])
         except Exception as error:
             self._loop.call_soon_threadsafe(self._failed, entries, error)
@@ -147,8 +150,26 @@ class GroupCommit:
         self._begin()
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is. To look opens nothing, so that no lock of SQLite's is dropped."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _gone(path: Path) -> StoreGone:
+    return StoreGone(
+        f"{path} was moved, deleted or replaced while the daemon had it open; nothing is accepted",
+        hint="put it back, and work goes on by itself; or start tako-lite serve again",
+    )
+
+
 def _is_of_the_file(error: Exception) -> bool:
-    """Whether any operation would have met the error: a full disk, a lock, a damaged file."""
+    """Whether any operation would have met the error: a full disk, a lock, a file that is damaged or gone."""
+    if isinstance(error, StoreGone):
+        return True
     brought_along = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, brought_along)
 

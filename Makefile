@@ -6,7 +6,7 @@ PYTHON ?=
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-faults lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ venv: ## make .venv with everything for development; does nothing when that is i
 
 test: venv ## run the tests, except those of the single file
 	@$(RUN) -m pytest -m 'not binary'
+
+test-faults: venv ## kill and freeze everything at random for a minute, then check; ARGS="--seed 1" replays
+	@$(RUN) -m tests.faults.chaos --seconds 60 $(ARGS)
 
 lint: venv ## check style, format, types and layers
 	@$(RUN) -m ruff check --quiet

@@ -50,8 +50,7 @@ class Control:
             self._server.close()
             self._server = None
             self._path.unlink(missing_ok=True)
-        for connection in list(self._connections):
-            await connection.close()
+        await asyncio.gather(*(connection.close() for connection in list(self._connections)))
 
 
 class _Connection(asyncio.Protocol):
@@ -102,9 +101,9 @@ class _Connection(asyncio.Protocol):
     async def close(self) -> None:
         """Let the request under way finish, then hang up."""
         self._waiting.clear()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=0.5)
-            self._task.cancel()
+        if (task := self._task) is not None:
+            await asyncio.wait([task], timeout=0.5)
+            task.cancel()
         if self._transport is not None:
             self._transport.close()
 

@@ -6,9 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
+from tako_lite.errors import TakoError
 from tests.integration.project import Project, is_gone, wait_until
 from tests.integration.test_deaths import STEPS, back, let
 
@@ -317,3 +321,27 @@ def test_a_file_that_a_reload_finds_broken_keeps_its_runs_until_it_is_mended(pro
     mended = time.monotonic()
     assert back(project.wait(run_id)) == ("succeeded", 1, 0)
     assert time.monotonic() - mended < 3
+
+
+def test_clients_that_wait_hold_a_stop_up_for_a_moment_only_and_end_it_in_order(project: Project) -> None:
+    project.workflow("b.py", OTHER)
+    project.serve()
+    with project.client() as client:
+        run_id = client.enqueue("b", delay="1h").id
+    waiting = threading.Barrier(41)
+
+    def wait(timeout: float) -> None:
+        with project.client() as client:
+            waiting.wait(10)
+            with pytest.raises(TakoError):
+                client.wait(run_id, timeout=timeout)
+
+    # Some of the requests end while the daemon waits for them to end, most do not.
+    threads = [threading.Thread(target=wait, args=(0.2 if number % 4 == 0 else 3.0,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    waiting.wait(10)
+    assert project.stop(limit=8.0) == 0  # one after another, they would take 20 s
+    for thread in threads:
+        thread.join()
+    assert "failed" not in project.daemon_log()

@@ -1,0 +1,37 @@
+"""The witness log: what clients, handlers and the driver saw themselves, one JSON line a fact."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+Fact = dict[str, Any]
+
+
+class Witness:
+    """Appends facts to a file that many processes share. Every fact has `kind`, `pid` and `at`, in ns of CLOCK_MONOTONIC."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, kind: str, **facts: Any) -> None:
+        """Append a fact with one write."""
+        line = json.dumps({"kind": kind, "pid": os.getpid(), "at": time.monotonic_ns(), **facts})
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, f"\n{line}\n".encode())  # what a kill tore off before it stays on a line of its own
+        finally:
+            os.close(descriptor)
+
+    def read(self) -> list[Fact]:
+        """All facts in the order of their times; a torn line is none, and its writer was killed."""
+        facts: list[Fact] = []
+        for line in self.path.read_text().splitlines():
+            try:
+                facts.append(json.loads(line))
+            except ValueError:
+                continue
+        return sorted(facts, key=lambda fact: int(fact["at"]))

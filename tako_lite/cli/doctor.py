@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tako_lite.cli.checks import CHECKS, Finding, Subject
+from tako_lite.cli.checks.finding import quoted
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import write, write_json
 from tako_lite.client.project import Project
@@ -80,9 +81,14 @@ def _of_files(settings: Config) -> Iterator[Finding]:
         yield from _of_mistakes("catalog", error.mistakes)
         warnings = settings.warnings
     else:
-        yield Finding("catalog", "ok", f"{counted(len(catalog.workflows), 'workflow')} in {settings.workflows_path}")
-        for warning in catalog.warnings:
-            yield Finding("catalog", "warning", _place(warning), _edit(warning))
+        folder = settings.workflows_path
+        if folder.is_dir():
+            yield Finding("catalog", "ok", f"{counted(len(catalog.workflows), 'workflow')} in {folder}")
+            for warning in catalog.warnings:
+                yield Finding("catalog", "warning", _place(warning), _edit(warning))
+        else:
+            mend = f"mkdir {quoted(folder)}, or name another as `path` in [workflows] of tako.toml"
+            yield Finding("catalog", "warning", f"there is no {folder}, so there are no workflows", mend)
         warnings = (*settings.warnings, *unreachable(settings, catalog.groups))
     for warning in warnings:
         yield Finding("config", "warning", _place(warning), _edit(warning))

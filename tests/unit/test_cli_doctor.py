@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -193,6 +194,12 @@ def test_a_project_without_tako_toml_says_so(doctor: Doctor, project: Path) -> N
     (project / "tako.toml").unlink()
 
     assert "no tako.toml" in doctor()["config"]["message"]
+
+
+def test_a_project_without_a_workflow_folder_is_told_which_one_to_make(doctor: Doctor, project: Path) -> None:
+    shutil.rmtree(project / "workflows")
+    found = doctor()["catalog"]
+    assert (found["level"], found["mend"].split(", or")[0]) == ("warning", f"mkdir {project / 'workflows'}")
 
 
 def test_a_stale_socket_and_lock_are_harmless_and_said_to_be(doctor: Doctor, project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -64,9 +65,8 @@ class Guard:
         """Send a heartbeat if there is work; whether there is."""
         if not self._is_busy():
             return False
-        self._on_beat()
-        try:
+        with contextlib.suppress(OSError):  # full, or gone: the next poll says which
             self._socket.send(b".", socket.MSG_DONTWAIT)
-        except OSError:
-            return True  # full, or gone: the next poll says which
+        with contextlib.suppress(Exception):  # nothing may end this thread: it is the worker's life and its end
+            self._on_beat()
         return True

@@ -32,7 +32,9 @@ class StallWatch:
             self._loop.call_soon_threadsafe(self._answer)
         elif not self._told:
             self._told = True
-            contextvars.copy_context().run(self._tell, time.monotonic() - self._asked_at)
+            # In a thread of its own: what handlers made of sys.stderr may fail or block, and the guard must do neither.
+            seconds, context = time.monotonic() - self._asked_at, contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._tell, seconds), daemon=True).start()
 
     def _answer(self) -> None:
         self._asked_at = None

@@ -284,6 +284,28 @@ def test_code_that_blocks_the_loop_or_only_waits_is_not_taken_for_a_frozen_worke
     assert project.wait(waits)["result"] == pid
 
 
+def test_a_stderr_that_fails_does_not_end_the_heartbeat_of_a_worker_that_is_held_up(project: Project) -> None:
+    project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
+    project.workflow(
+        "a.py",
+        """
+        class Broken:
+            def write(self, text):
+                raise RuntimeError("no")
+
+        @workflow("blocks")
+        async def blocks(payload):
+            sys.stderr = Broken()
+            time.sleep(3)
+            return os.getpid()
+        """,
+    )
+    project.serve()
+    run = project.run("blocks")
+    assert back(run) == ("succeeded", 1, 0)
+    assert run["result"] == run["worker_pid"]
+
+
 def test_a_worker_that_was_idle_for_longer_than_the_heartbeat_timeout_is_not_killed_at_its_next_run(project: Project) -> None:
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
     project.workflow(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.config import files, values
+from tako_lite.config.collecting import Collector
 from tako_lite.config.document import Document, read_document
 from tako_lite.config.settings import (
     KEEP,
@@ -75,28 +76,29 @@ def _setting_readers(root: Path) -> dict[str, Reader]:
     }
 
 
-class _Reading:
+class _Reading(Collector):
     """One pass over a document that collects settings and mistakes."""
 
     def __init__(self, document: Document | None, root: Path) -> None:
-        self._document = document
+        super().__init__(document)
         self._root = root
         self._readers = _setting_readers(root)
-        self._mistakes: list[Mistake] = []
         self._tables: dict[TablePath, dict[str, Any]] = {}
 
     def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
-        project = self._document.tables if self._document else {}
+        project = self.document.tables if self.document else {}
         for key in project:
-            if key not in _PROJECT_KEYS:
-                self._unknown((key,), _PROJECT_KEYS)
-        name = self._value((), project, "name", values.name) or _name_of(self._root)
-        queue = self._queue(self._table(("queue",), project.get("queue", {})))
-        workflows = self._table(("workflows",), project.get("workflows", {}))
+            if key in ROUTING_TABLES:
+                self.wrong((key,), f"{shown_name(key)}: {_NO_ROUTING}", at_key=True)
+            elif key not in _PROJECT_KEYS:
+                self.unknown((key,), _PROJECT_KEYS)
+        name = self.value((), project, "name", values.name) or _name_of(self._root)
+        queue = self._queue(self.table(("queue",), project.get("queue", {})))
+        workflows = self.table(("workflows",), project.get("workflows", {}))
         path = self._groups(("workflows",), workflows)
-        self._servers(self._table(("servers",), project.get("servers", {})))
-        if self._mistakes:
-            raise ConfigError(sorted(self._mistakes, key=lambda mistake: (mistake.line, mistake.column)))
+        self._servers(self.table(("servers",), project.get("servers", {})))
+        if self.mistakes:
+            raise ConfigError(sorted(self.mistakes, key=lambda mistake: (mistake.line, mistake.column)))
         return Config(
             file=file,
             root=self._root,
@@ -107,20 +109,20 @@ class _Reading:
             groups={group: group_settings(self._tables, group, server) for group in named_groups(self._tables)},
             warnings=self._server_warnings(project.get("servers", {}), server) if server_was_named else (),
             tables=self._tables,
-            document=self._document,
+            document=self.document,
         )
 
     def _queue(self, queue: dict[str, Any]) -> QueueSettings:
         for key in queue:
             if key not in _QUEUE_KEYS:
-                self._unknown(("queue", key), _QUEUE_KEYS)
+                self.unknown(("queue", key), _QUEUE_KEYS)
         read_url = values.queue(self._root)
-        url, path = self._value(("queue",), queue, "url", read_url) or read_url(DEFAULT_URL)
-        keep = self._entries(("queue", "keep"), queue.get("keep", {}), values.keep_state)
+        url, path = self.value(("queue",), queue, "url", read_url) or read_url(DEFAULT_URL)
+        keep = self.entries(("queue", "keep"), queue.get("keep", {}), values.keep_state)
         return QueueSettings(
             url=url,
             path=path,
-            durability=self._value(("queue",), queue, "durability", values.durability) or "disk",
+            durability=self.value(("queue",), queue, "durability", values.durability) or "disk",
             keep={**KEEP, **keep},
         )
 
@@ -128,15 +130,15 @@ class _Reading:
         for name, value in servers.items():
             path = ("servers", name)
             if not values.NAME.fullmatch(name):
-                self._wrong(path, f"{shown_name(name)} is not a name for a server", values.NAME_HINT, at_key=True)
+                self.wrong(path, f"{shown_name(name)} is not a name for a server", values.NAME_HINT, at_key=True)
                 continue
-            server = self._table(path, value)
+            server = self.table(path, value)
             for key, inner in server.items():
                 if key != "workflows":
-                    self._unknown((*path, key), ("workflows",), otherwise=_dotted_name_hint(path, key, inner))
+                    self.unknown((*path, key), ("workflows",), otherwise=_dotted_name_hint(path, key, inner))
             if "workflows" in server:
                 workflows = (*path, "workflows")
-                self._groups(workflows, self._table(workflows, server["workflows"]))
+                self._groups(workflows, self.table(workflows, server["workflows"]))
 
     def _groups(self, path: TablePath, table: dict[str, Any]) -> Path | None:
         """Reads `[workflows]` or a server's: settings that every group inherits, and a table for each group.
@@ -147,16 +149,16 @@ class _Reading:
         settings = {key: value for key, value in table.items() if key not in groups}
         folder: Path | None = None
         if path == ("workflows",):
-            folder = self._value(path, settings, "path", values.folder(self._root))
+            folder = self.value(path, settings, "path", values.folder(self._root))
             settings.pop("path", None)
         self._settings(path, settings)
         for name, value in groups.items():
             if name in RESERVED_NAMES:
                 message = f"{shown_name(name)} is the name of a setting, so it cannot be the name of a group"
-                self._wrong((*path, name), message, at_key=True)
+                self.wrong((*path, name), message, at_key=True)
             elif not values.NAME.fullmatch(name):
                 message = f"{shown_name(name)} is not a name for a group"
-                self._wrong((*path, name), message, values.NAME_HINT, at_key=True)
+                self.wrong((*path, name), message, values.NAME_HINT, at_key=True)
             else:
                 self._settings((*path, name), value)
         return folder
@@ -166,104 +168,50 @@ class _Reading:
         read: dict[str, Any] = {}
         for key, value in table.items():
             if key in _ENTRIES:
-                read[key] = self._entries((*path, key), value, _ENTRIES[key])
+                read[key] = self.entries((*path, key), value, _ENTRIES[key])
             elif key == "env_pass":
                 read[key] = self._variables((*path, key), value)
             elif key in self._readers:
-                if (setting := self._value(path, table, key, self._readers[key])) is not None:
+                if (setting := self.value(path, table, key, self._readers[key])) is not None:
                     read[key] = setting
             else:
                 self._unknown_setting(path, key, value)
         if "workers" in read and "max_workers" in read and read["max_workers"] < read["workers"]:
             message = f"`max_workers` is below `workers`, which is {read['workers']} in the same table"
-            self._wrong((*path, "max_workers"), message)
+            self.wrong((*path, "max_workers"), message)
         self._tables[path] = read
-
-    def _value(self, path: KeyPath, table: dict[str, Any], key: str, read: Reader) -> Any:
-        """The value of a key, None where it is absent or wrong."""
-        if key not in table:
-            return None
-        try:
-            return read(table[key])
-        except BadInput as error:
-            hint = _environment_hint(path, key) or error.hint
-            self._wrong((*path, key), f"{shown_name(key)}: {error.message}", hint)
-            return None
-
-    def _entries(self, path: KeyPath, value: Any, entry: Callable[[str], Reader]) -> dict[str, Any]:
-        """A table of free names, each checked by the reader that `entry` gives for it."""
-        read: dict[str, Any] = {}
-        for name, inner in self._table(path, value).items():
-            try:
-                reader = entry(name)
-            except BadInput as error:
-                hint = _environment_hint(path, name) or error.hint
-                self._wrong((*path, name), f"{shown_name(name)}: {error.message}", hint, at_key=True)
-                continue
-            before = len(self._mistakes)
-            setting = self._value(path, {name: inner}, name, reader)
-            if len(self._mistakes) == before:
-                read[name] = setting
-        return read
 
     def _variables(self, path: KeyPath, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
             hint = 'write ["NAME", "OTHER_NAME"]'
-            self._wrong(path, f"`env_pass`: must be an array of names, not {values.kind(value)}", hint)
+            self.wrong(path, f"`env_pass`: must be an array of names, not {values.kind(value)}", hint)
             return ()
         read = []
         for index, name in enumerate(value):
             try:
                 read.append(values.variable_in_environment(name))
             except BadInput as error:
-                self._wrong((*path, index), f"`env_pass`: {error.message}", error.hint)
+                self.wrong((*path, index), f"`env_pass`: {error.message}", error.hint)
         return tuple(dict.fromkeys(read))
-
-    def _table(self, path: KeyPath, value: Any) -> dict[str, Any]:
-        """The value if it is a table, else an empty one and a mistake."""
-        if isinstance(value, dict):
-            return value
-        name = shown_name(str(path[-1]))
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            self._wrong(path, f"{name}: must be one table, not an array of tables", "write one pair of brackets")
-        else:
-            self._wrong(path, f"{name}: must be a table, not {values.kind(value)}")
-        return {}
 
     def _unknown_setting(self, path: TablePath, key: str, value: Any) -> None:
         shown = shown_name(key)
         if key == "path":
-            self._wrong((*path, key), "`path`: can only stand in [workflows]", at_key=True)
+            self.wrong((*path, key), "`path`: can only stand in [workflows]", at_key=True)
         elif key in ROUTING_KEYS:
-            self._wrong((*path, key), f"{shown}: {_NO_ROUTING}", at_key=True)
+            self.wrong((*path, key), f"{shown}: {_NO_ROUTING}", at_key=True)
         elif path[-1] == "workflows":
-            self._unknown((*path, key), SETTINGS, otherwise=f"a group is a table: {label((*path, 'NAME'))}")
+            self.unknown((*path, key), SETTINGS, otherwise=f"a group is a table: {label((*path, 'NAME'))}")
         else:
-            self._unknown((*path, key), SETTINGS, otherwise=_dotted_name_hint(path, key, value))
-
-    def _unknown(self, path: TablePath, known: Collection[str], *, otherwise: str | None = None) -> None:
-        key = path[-1]
-        if len(path) == 1 and key in ROUTING_TABLES:
-            self._wrong(path, f"{shown_name(key)}: {_NO_ROUTING}", at_key=True)
-            return
-        where = f" in {label(path[:-1])}" if len(path) > 1 else ""
-        hint = did_you_mean(key, known) or otherwise
-        if hint is None and (setting := did_you_mean(key, SETTINGS)):
-            hint = f"{setting} it belongs in [workflows] or in a group's table"
-        hint = hint or f"known keys: {', '.join(known)}"
-        self._wrong(path, f"unknown key {shown_name(key)}{where}", hint, at_key=True)
-
-    def _wrong(self, path: KeyPath, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
-        if self._document is not None:  # without a file there is nothing to be wrong
-            self._mistakes.append(self._document.mistake(path, message, hint, at_key=at_key))
+            self.unknown((*path, key), SETTINGS, otherwise=_dotted_name_hint(path, key, value))
 
     def _server_warnings(self, servers: dict[str, Any], server: str) -> tuple[Mistake, ...]:
         """A warning where the server's name looks like a slip for one that the file knows."""
         hint = None if server in servers else did_you_mean(server, servers)
-        if hint is None or self._document is None:
+        if hint is None or self.document is None:
             return ()
         message = f"no table is about the server {shown_name(server)}"
-        return (self._document.mistake(("servers",), message, hint, at_key=True),)
+        return (self.document.mistake(("servers",), message, hint, at_key=True),)
 
 
 def _dotted_name_hint(path: TablePath, key: str, value: Any) -> str | None:
@@ -271,13 +219,6 @@ def _dotted_name_hint(path: TablePath, key: str, value: Any) -> str | None:
     if not isinstance(value, dict) or not values.NAME.fullmatch(key):
         return None
     return f"a name with a dot is written in quotes: {label((*path[:-1], f'{path[-1]}.{key}'))}"
-
-
-def _environment_hint(path: KeyPath, key: str) -> str | None:
-    """What to say where `[workflows.env]` was meant as a group."""
-    if key not in SETTINGS or path[-2:] not in (("workflows", "env"), ("workflows", "limits")):
-        return None
-    return f"`{path[-1]}` is a setting that every group inherits, so it cannot be the name of a group"
 
 
 def _name_of(root: Path) -> str:

@@ -1,0 +1,84 @@
+"""Collecting values and mistakes while the tables of a document are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from tako_lite.config import values
+from tako_lite.config.document import Document
+from tako_lite.config.settings import SETTINGS, TablePath, label
+from tako_lite.config.values import Reader, shown_name
+from tako_lite.errors import BadInput, Mistake
+from tako_lite.hints import did_you_mean
+
+if TYPE_CHECKING:
+    from tako_lite.config.positions import KeyPath
+
+
+class Collector:
+    """What every table is read with: a value that is wrong becomes a mistake, and reading goes on."""
+
+    def __init__(self, document: Document | None) -> None:
+        self.document = document
+        self.mistakes: list[Mistake] = []
+
+    def value(self, path: KeyPath, table: dict[str, Any], key: str, read: Reader) -> Any:
+        """The value of a key, None where it is absent or wrong."""
+        if key not in table:
+            return None
+        try:
+            return read(table[key])
+        except BadInput as error:
+            hint = _environment_hint(path, key) or error.hint
+            self.wrong((*path, key), f"{shown_name(key)}: {error.message}", hint)
+            return None
+
+    def entries(self, path: KeyPath, value: Any, entry: Callable[[str], Reader]) -> dict[str, Any]:
+        """A table of free names, each checked by the reader that `entry` gives for it."""
+        read: dict[str, Any] = {}
+        for name, inner in self.table(path, value).items():
+            try:
+                reader = entry(name)
+            except BadInput as error:
+                hint = _environment_hint(path, name) or error.hint
+                self.wrong((*path, name), f"{shown_name(name)}: {error.message}", hint, at_key=True)
+                continue
+            before = len(self.mistakes)
+            setting = self.value(path, {name: inner}, name, reader)
+            if len(self.mistakes) == before:
+                read[name] = setting
+        return read
+
+    def table(self, path: KeyPath, value: Any) -> dict[str, Any]:
+        """The value if it is a table, else an empty one and a mistake."""
+        if isinstance(value, dict):
+            return value
+        name = shown_name(str(path[-1]))
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            self.wrong(path, f"{name}: must be one table, not an array of tables", "write one pair of brackets")
+        else:
+            self.wrong(path, f"{name}: must be a table, not {values.kind(value)}")
+        return {}
+
+    def unknown(self, path: TablePath, known: Collection[str], *, otherwise: str | None = None) -> None:
+        """A key that nothing is known of."""
+        key = path[-1]
+        where = f" in {label(path[:-1])}" if len(path) > 1 else ""
+        hint = did_you_mean(key, known) or otherwise
+        if hint is None and (setting := did_you_mean(key, SETTINGS)):
+            hint = f"{setting} it belongs in [workflows] or in a group's table"
+        hint = hint or f"known keys: {', '.join(known)}"
+        self.wrong(path, f"unknown key {shown_name(key)}{where}", hint, at_key=True)
+
+    def wrong(self, path: KeyPath, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
+        """A mistake at the value under a path, or at its key."""
+        if self.document is not None:  # without a file there is nothing to be wrong
+            self.mistakes.append(self.document.mistake(path, message, hint, at_key=at_key))
+
+
+def _environment_hint(path: KeyPath, key: str) -> str | None:
+    """What to say where `[workflows.env]` was meant as a group."""
+    if key not in SETTINGS or path[-2:] not in (("workflows", "env"), ("workflows", "limits")):
+        return None
+    return f"`{path[-1]}` is a setting that every group inherits, so it cannot be the name of a group"

@@ -58,5 +58,5 @@ def _enqueue(new: list[NewRun], transaction: Transaction) -> None:
 
 
 def _end(size: int, transaction: Transaction) -> None:
-    claims = runs.claim(transaction, "default", size, None, "bench", "00000000-0000-7000-8000-000000000000")
+    claims = runs.claim(transaction, "default", size, None, None, "bench", "00000000-0000-7000-8000-000000000000")
     runs.complete(transaction, [Completed(run.id, run.token, "null", os.getpid()) for run in claims.runs])

@@ -21,6 +21,8 @@ class Enqueue:
     at: int | None = None
     priority: int | None = None
     retries: int | None = None
+    fallback: str | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class EnqueueMany:
     at: int | None = None
     priority: int | None = None
     retries: int | None = None
+    fallback: str | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

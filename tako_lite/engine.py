@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from tako_lite.errors import Unwind
@@ -31,6 +31,8 @@ class Engine(Protocol):
     run_id: str
     workflow_name: str
     attempt: int
+    tenant: str | None
+    tenant_env: Mapping[str, str]
 
     def begin(self, name: str, *, again: bool = False) -> Stored | None:
         """Enter a step. Raises StepError for a name used twice, and the Unwind that is under way."""

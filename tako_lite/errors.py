@@ -209,14 +209,15 @@ class StepError(TakoError):
 
 
 class ChildFailed(TakoError):
-    """A run started with `step.invoke` ended `dead` or `cancelled`; `child_id` is its id."""
+    """A run started with `step.invoke` ended `dead` or `cancelled`; `child_id` is its id, `reason` that of its error."""
 
     type = "child_failed"
 
-    def __init__(self, message: str, *, child_id: str, state: str) -> None:
+    def __init__(self, message: str, *, child_id: str, state: str, reason: str | None = None) -> None:
         super().__init__(message)
         self.child_id = child_id
         self.state = state
+        self.reason = reason
 
 
 class Unwind(BaseException):

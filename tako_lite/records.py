@@ -7,7 +7,8 @@ import json
 import os
 import threading
 import time
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.clock import iso
 from tako_lite.states import RunState
@@ -30,6 +31,14 @@ class NewRun(NamedTuple):
     unique_key: str | None = None
     parent: str | None = None
     tenant: str | None = None
+    fallback: str | None = None
+    fallback_source: str | None = None
+    limit_key: str | None = None
+    refusal: Refusal | None = None
+
+
+Batch = tuple[NewRun, Sequence[tuple[str, str]]]
+"""Many runs: the ids and payloads of those that are alike in all else."""
 
 
 class Enqueued(NamedTuple):
@@ -66,6 +75,7 @@ class Claimed(NamedTuple):
     crashes: int
     executed_ms: int
     parent: str | None
+    tenant: str | None
     payload: str
     stored: tuple[tuple[str, str, str | None, int], ...] = ()
 
@@ -83,6 +93,13 @@ class Failure(NamedTuple):
 
     def as_json(self) -> dict[str, str | None]:
         return {"type": self.type, "message": self.message, "traceback": self.traceback, "reason": self.reason}
+
+
+class Refusal(NamedTuple):
+    """The end of a run that is not to start at all."""
+
+    state: Literal["dead", "cancelled"]
+    failure: Failure
 
 
 class Step(NamedTuple):
@@ -137,6 +154,9 @@ class Run(NamedTuple):
     cancel_requested: bool
     progress: float | None
     progress_note: str | None
+    fallback: str | None = None
+    fallback_source: str | None = None
+    limit_key: str | None = None
     steps: tuple[Step, ...] | None = None
     waits: tuple[Wait, ...] = ()
 
@@ -147,6 +167,8 @@ class Run(NamedTuple):
             "workflow": self.workflow,
             "group": self.group,
             "group_source": self.group_source,
+            "fallback": self.fallback or "wait",
+            "fallback_source": self.fallback_source or "default",
             "state": self.state,
             "attempts": self.attempts,
             "max_attempts": self.max_attempts,
@@ -167,6 +189,7 @@ class Run(NamedTuple):
             "progress": self.progress,
             "progress_note": self.progress_note,
             "cancel_requested": self.cancel_requested,
+            "hold": self.hold,
         }
         if self.steps is not None:
             shape["steps"] = [step.as_json() for step in self.steps]

@@ -8,6 +8,7 @@ import contextvars
 import inspect
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -64,6 +65,16 @@ class Facts:
     def attempt(self) -> int:
         """Which attempt of the run this is, from 1."""
         return self._engine.attempt
+
+    @property
+    def tenant(self) -> str | None:
+        """For whom the run is, or None."""
+        return self._engine.tenant
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment for programs that the run starts: the worker's, and the `env` of its tenant's table over it."""
+        return {**os.environ, **self._engine.tenant_env}
 
     @property
     def log(self) -> Log:
@@ -211,6 +222,7 @@ class Step(Facts):
             f"{_name_of(workflow)} ended {error.get('state')}: {error.get('message')}",
             child_id=str(error.get("child_id")),
             state=str(error.get("state")),
+            reason=error.get("reason"),
         )
 
     async def enqueue(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> str:

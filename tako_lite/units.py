@@ -1,9 +1,9 @@
-"""Durations, sizes and counts as people write them: "5m", "1h30m", "512MB", "3 runs"."""
+"""Durations, rates, sizes and counts as people write them: "5m", "1h30m", "512MB", "3 runs"."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tako_lite.errors import BadInput
 
@@ -26,6 +26,8 @@ _BINARY: Final = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10
 _BYTES: Final = {unit.upper(): count for unit, count in {**_DECIMAL, **_BINARY, "B": 1}.items()}
 _SIZE: Final = re.compile(rf"({_NUMBER}) ?([KMGT]i?B|B)", re.IGNORECASE)
 _SIZE_HINT: Final = 'write a number with a unit (KB, MB, GB, KiB, MiB, GiB), such as "512MB"'
+
+_RATE_HINT: Final = 'write a count and a time, such as "10/s", "100/h" or "5/30s"'
 
 _LONGEST_TEXT: Final = 64
 
@@ -67,6 +69,24 @@ def duration_text(seconds: float) -> str:
             parts.append(f"{count}{unit}")
     sign = "-" if seconds < 0 and parts else ""
     return sign + ("".join(parts) or "0s")
+
+
+class Rate(NamedTuple):
+    """At most `most` of something within any `seconds`."""
+
+    most: int
+    seconds: float
+
+
+def parse_rate(text: str) -> Rate:
+    """The rate in text such as `"10/s"`, `"100/h"` or `"5/30s"`."""
+    count, slash, period = text.strip().partition("/")
+    if not slash or not count.isdecimal() or not 0 < len(count) <= 7 or int(count) == 0:
+        raise BadInput(f"{_quoted(text)} is not a rate", hint=_RATE_HINT)
+    seconds = parse_duration(f"1{period}" if period in _SECONDS else period)
+    if seconds == 0:
+        raise BadInput(f"{_quoted(text)} is not a rate: its time is zero", hint=_RATE_HINT)
+    return Rate(int(count), seconds)
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Para
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput
-from tako_lite.units import duration
+from tako_lite.templates import check_template, is_template
+from tako_lite.units import Rate, duration, parse_rate
 from tako_lite.wire import NAME
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 CatchUp = Literal["latest", "none", "all"]
 Fallback = Literal["wait", "fail", "cancel", "ignore"]
+OnLimit = Literal["queue", "cancel", "fail"]
+FALLBACKS: Final[tuple[Fallback, ...]] = ("wait", "fail", "cancel", "ignore")
 
 NAME_HINT: Final = "names are 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit"
 DEFAULT_BACKOFF: Final = Backoff()
 MAX_RETRIES: Final = 1_000_000
 MAX_PRIORITY: Final = 1_000_000_000
-LATER: Final = frozenset({"limit", "on_limit", "limit_key", "rate", "namespace"})
-"""Options that are decided but not in this version."""
+MAX_LIMIT: Final = 1_000_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +39,10 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class WorkflowOptions(NamedTuple):
-    """What the decorator says about a workflow. `timeout` and `priority` are seconds."""
+    """What the decorator says about a workflow. `timeout` and `priority` are seconds.
+
+    `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart.
+    """
 
     worker: str = "default"
     retries: int = 2
@@ -48,6 +53,10 @@ class WorkflowOptions(NamedTuple):
     catch_up: CatchUp = "latest"
     priority: int = 0
     fallback: Fallback | None = None
+    limit: int | None = None
+    on_limit: OnLimit = "queue"
+    limit_key: str | None = None
+    rate: Rate | None = None
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -59,6 +68,8 @@ class EnqueueOptions(TypedDict, total=False):
     priority: int
     retries: int | None
     worker: str | None
+    fallback: Fallback | None
+    tenant: str | None
     id: str | None
 
 
@@ -135,8 +146,12 @@ def workflow(
     catch_up: CatchUp = "latest",
     priority: int = 0,
     fallback: Fallback | None = None,
+    limit: int | None = None,
+    on_limit: OnLimit = "queue",
+    limit_key: str | None = None,
+    rate: str | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]:
-    """Make a workflow of the function below; it runs in the group `worker`.
+    """Make a workflow of the function below; it runs in the group `worker`, which may be a template such as `"{tier}"`.
 
     Every option is a literal: the daemon reads them from the source and never imports it. Raises BadInput for options
     that cannot be.
@@ -154,6 +169,10 @@ def workflow(
             "catch_up": catch_up,
             "priority": priority,
             "fallback": fallback,
+            "limit": limit,
+            "on_limit": on_limit,
+            "limit_key": limit_key,
+            "rate": rate,
         }
     )
     for problem in problems.values():
@@ -193,29 +212,24 @@ def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str
     for option, value in given.items():
         read = _READERS.get(option)
         if read is None:
-            problems[option] = _unknown_option(option)
+            problems[option] = Problem(f"{option} is not an option of @workflow")
             continue
         try:
             values[option] = read(value)
         except BadInput as error:
             problems[option] = Problem(f"{option}: {error.message}", error.hint)
+    for option in ("on_limit", "limit_key"):
+        if option in values and values[option] != _DEFAULTS[option] and values.get("limit") is None and "limit" not in problems:
+            problems[option] = Problem(f"{option}: says what to do at a limit, and there is none", "add limit=1, say")
+            del values[option]
     return WorkflowOptions(**values), problems
-
-
-def _unknown_option(option: str) -> Problem:
-    if option in LATER:
-        return Problem(f"{option} is not supported by this version of tako-lite", "take it out")
-    return Problem(f"{option} is not an option of @workflow")
 
 
 def _worker(value: object) -> str:
     text = _text(value)
-    if "{" in text or "}" in text:
-        raise BadInput(
-            "templates such as {tier} are not supported by this version of tako-lite",
-            hint="name one group here, and another one with enqueue(…, worker=…)",
-        )
-    if not NAME.match(text):
+    if is_template(text):
+        check_template(text)
+    elif not NAME.match(text):
         raise BadInput(f"{_shown(text)} is not a name for a group", hint=NAME_HINT)
     return text
 
@@ -258,10 +272,32 @@ def _catch_up(value: object) -> str:
 
 
 def _fallback(value: object) -> str | None:
-    word = None if value is None else _one_of(value, ("wait", "fail", "cancel", "ignore"))
-    if word not in (None, "wait"):
-        raise BadInput(f'"{word}" is not supported by this version of tako-lite', hint="take it out: runs wait for their group")
-    return word
+    return None if value is None else _one_of(value, FALLBACKS)
+
+
+def _limit(value: object) -> int | None:
+    if value is None:
+        return None
+    count = _integer(value)
+    if not 1 <= count <= MAX_LIMIT:
+        raise BadInput(f"expected 1 to {MAX_LIMIT:,}, got {count:,}")
+    return count
+
+
+def _on_limit(value: object) -> str:
+    return _one_of(value, ("queue", "cancel", "fail"))
+
+
+def _limit_key(value: object) -> str | None:
+    if value is None:
+        return None
+    field = _text(value)
+    check_template(f"{{{field}}}")
+    return field
+
+
+def _rate(value: object) -> Rate | None:
+    return None if value is None else parse_rate(_text(value))
 
 
 def _text(value: object) -> str:
@@ -303,5 +339,10 @@ _READERS: Final[dict[str, Callable[[Any], object]]] = {
     "catch_up": _catch_up,
     "priority": _priority,
     "fallback": _fallback,
+    "limit": _limit,
+    "on_limit": _on_limit,
+    "limit_key": _limit_key,
+    "rate": _rate,
 }
+_DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None}
 OPTIONS: Final = tuple(_READERS)

@@ -118,7 +118,9 @@ def _own(folder: Path, count: int) -> Iterator[sqlite3.Connection]:
     path = folder / "raw" / "own.db"
     connection = connect(path, "disk")
     like = NewRun("", "work", "default", "default", "", _DUE, 0, 3)
-    commit(connection, _DUE, [lambda transaction: enqueue_many(transaction, like, [(id, '{"n":1}') for id in new_ids(count)])])
+    commit(
+        connection, _DUE, [lambda transaction: enqueue_many(transaction, [(like, [(id, '{"n":1}') for id in new_ids(count)])])]
+    )
     yield from _closing(connection, path)
 
 

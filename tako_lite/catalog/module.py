@@ -14,7 +14,8 @@ from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import WorkflowSpec
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
-from tako_lite.workflow import LATER, OPTIONS, Problem, WorkflowOptions, name_problem, read_options
+from tako_lite.routing import Routes
+from tako_lite.workflow import OPTIONS, Problem, WorkflowOptions, name_problem, read_options
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -35,10 +36,10 @@ class Module:
     mistakes: tuple[Mistake, ...] = ()
 
 
-def read_module(tree: ast.Module, source: Source, file: Path, name: str, namespace: str) -> Module:
+def read_module(tree: ast.Module, source: Source, file: Path, name: str, namespace: str, routes: Routes) -> Module:
     """Everything that a file says about workflows; a file without any is empty."""
     nodes = statements(tree)
-    reading = _Reading(source, Names(nodes))
+    reading = _Reading(source, Names(nodes), routes)
     for node in tree.body:
         if isinstance(node, Function):
             reading.function(node, file, name, namespace)
@@ -58,6 +59,7 @@ def read_module(tree: ast.Module, source: Source, file: Path, name: str, namespa
 class _Reading:
     source: Source
     names: Names
+    routes: Routes
     workflows: list[WorkflowSpec] = field(default_factory=list)
     places: list[Node] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
@@ -81,9 +83,10 @@ class _Reading:
             self.mistake(decorator, "@workflow needs a name", f'write @workflow("{node.name.replace("_", "-")}")')
             return
         name, place = self._name(decorator, node)
-        options = self._options(decorator)
+        options, written = self._options(decorator)
         if name is not None:
-            self.workflows.append(WorkflowSpec(name, options, module, namespace, node.name, file, node.lineno))
+            spec = WorkflowSpec(name, options, module, namespace, node.name, file, node.lineno, written)
+            self.workflows.append(spec.routed(self.routes))
             self.places.append(place)
 
     def rest(self, tree: ast.Module, nodes: list[ast.stmt]) -> None:
@@ -156,7 +159,7 @@ class _Reading:
             self.mistake(place, problem.message, problem.hint)
         return None if problem else str(name), place
 
-    def _options(self, call: ast.Call) -> WorkflowOptions:
+    def _options(self, call: ast.Call) -> tuple[WorkflowOptions, frozenset[str]]:
         values: dict[str, object] = {}
         places: dict[str, Node] = {}
         for keyword in call.keywords:
@@ -173,14 +176,14 @@ class _Reading:
             problems["timezone"] = problem
         for option, problem in problems.items():
             self.mistake(places[option], problem.message, problem.hint)
-        return options
+        return options, frozenset(values)
 
     def _is_option(self, keyword: ast.keyword, option: str) -> bool:
         if option in OPTIONS:
             return True
         _, problems = read_options({option: None})
         problem: Problem = problems[option]
-        hint = problem.hint if option in LATER else did_you_mean(option, OPTIONS) or "the options are " + ", ".join(OPTIONS)
+        hint = did_you_mean(option, OPTIONS) or "the options are " + ", ".join(OPTIONS)
         self.mistake(keyword, problem.message, hint)
         return False
 

@@ -6,28 +6,33 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from tako_lite.catalog.files import Stamp, python_files
 from tako_lite.catalog.module import Module, read_module
 from tako_lite.catalog.source import Unparsable, parse
 from tako_lite.catalog.specs import Catalog, WorkflowSpec
 from tako_lite.errors import CatalogError, Mistake
+from tako_lite.routing import Routes
+
+NO_ROUTES: Final = Routes()
 
 
-def scan(path: Path, root: Path) -> Catalog:
-    """The catalog of the workflow files under `path`, read without importing them.
+def scan(path: Path, root: Path, routes: Routes = NO_ROUTES) -> Catalog:
+    """The catalog of the workflow files under `path`, read without importing them, routed as tako.toml says.
 
     `root` is the folder that file names in messages start from. A folder that is not there is an empty catalog with a
     warning. Raises CatalogError with all mistakes.
     """
     # Not Path.resolve: a link to a folder elsewhere keeps the name and the place that the link has.
-    return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root))).scan()  # noqa: PTH100
+    return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root)), routes).scan()  # noqa: PTH100
 
 
 class _Scanner:
-    def __init__(self, folder: Path, root: Path) -> None:
+    def __init__(self, folder: Path, root: Path, routes: Routes) -> None:
         self.folder = folder
         self.root = root
+        self.routes = routes
         self.files: dict[Path, Stamp] = {}
         self.modules: list[Module] = []
         self.mistakes: list[Mistake] = []
@@ -72,7 +77,7 @@ class _Scanner:
         except Unparsable as error:
             self.mistakes.append(error.mistake)
             return
-        module = read_module(tree, source, file, name, namespace)
+        module = read_module(tree, source, file, name, namespace, self.routes)
         self.modules.append(module)
         self.mistakes += module.mistakes
         if module.workflows:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tako_lite.catalog.files import Stamp
 from tako_lite.errors import Mistake, NotFound
 from tako_lite.hints import did_you_mean
+from tako_lite.routing import Plan, Routes
+from tako_lite.templates import is_template
 from tako_lite.workflow import WorkflowOptions
+
+NO_PLAN: Final = Plan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class WorkflowSpec:
     """A workflow as its source describes it.
 
     `module` is the name that a worker imports (`workflows.billing.eu.invoice`), `namespace` the sub-package that it is in
-    (`billing.eu`, or empty), `line` that of the `def`.
+    (`billing.eu`, or empty), `line` that of the `def`. `plan` is what the files say about where its runs go.
     """
 
     name: str
@@ -28,11 +32,19 @@ class WorkflowSpec:
     function: str
     file: Path
     line: int
+    written: frozenset[str] = frozenset()
+    """The options that the decorator has."""
+    plan: Plan = NO_PLAN
 
     @property
     def group(self) -> str:
-        """The group that the decorator names."""
-        return self.options.worker
+        """The group whose workers import its module when they start."""
+        return self.plan.home
+
+    def routed(self, routes: Routes) -> WorkflowSpec:
+        """The workflow with what tako.toml says about it."""
+        plan = routes.plan(self.name, self.namespace, self.options, self.written)
+        return replace(self, plan=plan, options=routes.options(self.name, self.options, self.written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +62,9 @@ class Catalog:
 
     @property
     def groups(self) -> frozenset[str]:
-        """The groups that decorators name."""
-        return frozenset(spec.group for spec in self.workflows.values())
+        """The groups that decorators name: those exist, with a table of their own or without."""
+        named = (spec.options.worker for spec in self.workflows.values())
+        return frozenset(name for name in named if not is_template(name))
 
     def group(self, name: str) -> list[WorkflowSpec]:
         """The workflows of a group, by name."""

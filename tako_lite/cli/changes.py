@@ -18,6 +18,7 @@ LIVE: Final = ("pending", "running", "waiting")
 RETRYABLE: Final = ("dead", "cancelled")
 REFUSED: Final = {
     "succeeded": "it succeeded; enqueue it anew instead",
+    "refused": "it may not start again; tako-lite why says the reason",
     "duplicate": "another live run has its unique key",
     "unknown": "there is no such run any more",
 }

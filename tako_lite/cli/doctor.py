@@ -76,7 +76,7 @@ def _of_files(settings: Config) -> Iterator[Finding]:
     from tako_lite.config import unreachable
 
     try:
-        catalog = scan(settings.workflows_path, settings.root)
+        catalog = scan(settings.workflows_path, settings.root, settings.routes)
     except CatalogError as error:
         yield from _of_mistakes("catalog", error.mistakes)
         warnings = settings.warnings

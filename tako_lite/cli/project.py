@@ -61,7 +61,7 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]
     except ConfigError as error:
         return error.mistakes, ()
     try:
-        catalog = scan(settings.workflows_path, settings.root)
+        catalog = scan(settings.workflows_path, settings.root, settings.routes)
     except CatalogError as error:
         return error.mistakes, settings.warnings
     return (), (*settings.warnings, *catalog.warnings, *unreachable(settings, catalog.groups))
@@ -123,7 +123,7 @@ def _catalog(settings: Config) -> Catalog | None:
     from tako_lite.catalog import scan
 
     try:
-        return scan(settings.workflows_path, settings.root)
+        return scan(settings.workflows_path, settings.root, settings.routes)
     except CatalogError:
         warn("the workflow files have mistakes, so groups may be missing here; `tako-lite check` shows them")
         return None

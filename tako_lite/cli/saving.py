@@ -40,7 +40,7 @@ def save_workers(config_path: str | None, group: str, number: int) -> Saved:
 def _check_group(config: Config, group: str) -> None:
     from tako_lite.catalog import scan
 
-    known = {*config.groups, *scan(config.workflows_path, config.root).groups}
+    known = {*config.groups, *scan(config.workflows_path, config.root, config.routes).groups}
     if group not in known:
         raise unknown_group(group, known)
 

@@ -63,7 +63,7 @@ class Project:
 
         config = self.config()
         if self._catalog is None or stamps(config.workflows_path) != self._catalog.files:
-            self._catalog = scan(config.workflows_path, config.root)
+            self._catalog = scan(config.workflows_path, config.root, config.routes)
         return self._catalog
 
 

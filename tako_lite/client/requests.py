@@ -183,6 +183,8 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "priority": _integer,
     "retries": _integer,
     "worker": text,
+    "fallback": text,
+    "tenant": text,
     "id": text,
 }
 OPTIONS: Final = tuple(_READERS)

@@ -14,9 +14,10 @@ from tako_lite.clock import Clock
 from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, Retry, Signal
 from tako_lite.config import Config, unreachable
 from tako_lite.errors import CatalogError, NotFound, StoreError
+from tako_lite.intake import Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.lock import write_lock
-from tako_lite.records import NewRun, Run
-from tako_lite.routing import Asked, check_event, make_run, pair, unknown_run
+from tako_lite.records import Batch, Run
+from tako_lite.routing import DEFAULT, Route, Router
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.typed import converter
@@ -41,7 +42,7 @@ class StandIn:
         asked, texts = _typed(request), request.texts or []
         if isinstance(asked, Signal):
             check_event(asked.event)
-        new = self._new_run(asked, (texts or ["null"])[0]) if isinstance(asked, Enqueue | EnqueueMany) else None
+        new = self._new(asked, texts) if isinstance(asked, Enqueue | EnqueueMany) else []
         lock = write_lock(self._project.state_dir)
         try:
             if not lock.acquire(patience):
@@ -78,27 +79,40 @@ class StandIn:
             case _:
                 return self._status()
 
-    def _new_run(self, asked: Enqueue | EnqueueMany, payload: str) -> NewRun:
-        config, catalog = self._project.config(), self._project.catalog()
-        spec = catalog.get(asked.workflow)
-        groups = {*config.groups, *catalog.groups, "default"}
-        id, key = (asked.run_id, asked.unique_key) if isinstance(asked, Enqueue) else (None, None)
-        wish = Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries)
-        return make_run(spec.name, spec.options, payload, wish, groups, self._clock.now(), id=id)
+    def _router(self) -> Router:
+        """Without a daemon every group counts as available: the next one judges that at its start."""
+        config = self._project.config()
+        return Router(config.routes, {*config.groups, *self._project.catalog().groups, DEFAULT})
 
-    def _write(self, asked: Any, new: NewRun | None, texts: list[str]) -> dict[str, Any]:
+    def _new(self, asked: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
+        spec, now = self._project.catalog().get(asked.workflow), self._clock.now()
+        key = asked.unique_key if isinstance(asked, Enqueue) else None
+        wish = Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries, asked.fallback, asked.tenant)
+        if isinstance(asked, EnqueueMany):
+            return make_many(spec, pair(asked.run_ids, texts), wish, self._router(), now)
+        return [(make_run(spec, (texts or ["null"])[0], wish, self._router(), now, id=asked.run_id), ())]
+
+    def _write(self, asked: Any, new: list[Batch], texts: list[str]) -> dict[str, Any]:
         match asked:
-            case Enqueue() if new is not None:
-                return {**self._queue.enqueue(new).as_json(), "warning": NO_DAEMON}
-            case EnqueueMany() if new is not None:
-                self._queue.enqueue_many(new, pair(asked.run_ids, texts))
+            case Enqueue():
+                made = self._queue.enqueue(new[0][0])
+                return {**made.as_json(), "warning": made.warning or NO_DAEMON}
+            case EnqueueMany():
+                self._queue.enqueue_many(new)
                 return {"ids": asked.run_ids, "warning": NO_DAEMON_MANY}
             case Cancel():
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
             case Retry():
-                return {"outcomes": self._queue.retry(asked.run_ids, asked.fresh)}
+                return {"outcomes": self._queue.retry({id: self._route_again(id) for id in asked.run_ids}, asked.fresh)}
             case _:
                 return {"event": asked.event, "woken": self._queue.signal(asked.event, texts[0])}
+
+    def _route_again(self, id: str) -> Route:
+        run, catalog = self._queue.get(id), self._project.catalog()
+        if run is None:
+            return Route(DEFAULT, "default")
+        spec = catalog.workflows.get(run.workflow)
+        return route_again(run, None if spec is None else spec.plan, self._router())
 
     def _run(self, id: str) -> Run:
         run = self._queue.get(id)

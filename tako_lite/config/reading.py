@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tako_lite.config import files, values
+from tako_lite.config import files, routes, values
 from tako_lite.config.collecting import Collector
 from tako_lite.config.document import Document, read_document
 from tako_lite.config.settings import (
@@ -28,18 +28,15 @@ from tako_lite.hints import did_you_mean
 if TYPE_CHECKING:
     from tako_lite.config.positions import KeyPath
 
-ROUTING_KEYS: Final = frozenset({"fallback", "wait_timeout", "allowed_tenants"})
-ROUTING_TABLES: Final = frozenset({"defaults", "namespaces", "tenants"})
-RESERVED_NAMES: Final = frozenset({*SETTINGS, *ROUTING_KEYS, "path"})
+RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys that can stand in `[workflows]`, and so cannot be names of groups."""
 
 DEFAULT_URL: Final = f"{values.SQLITE}.tako/queue.db"
 DEFAULT_PATH: Final = "workflows"
 
 _ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
-_PROJECT_KEYS: Final = ("name", "queue", "workflows", "servers")
+_PROJECT_KEYS: Final = ("name", "queue", "workflows", "servers", *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
-_NO_ROUTING: Final = "routing tables are not supported by this version"
 _ONE_MEGABYTE: Final = 1_000_000
 
 
@@ -73,6 +70,9 @@ def _setting_readers(root: Path) -> dict[str, Reader]:
         "nice": values.whole(-20, 19),
         "python": values.interpreter(root),
         "description": values.text,
+        "fallback": routes.fallback,
+        "wait_timeout": values.span(),
+        "allowed_tenants": routes.tenants,
     }
 
 
@@ -88,15 +88,15 @@ class _Reading(Collector):
     def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
         project = self.document.tables if self.document else {}
         for key in project:
-            if key in ROUTING_TABLES:
-                self.wrong((key,), f"{shown_name(key)}: {_NO_ROUTING}", at_key=True)
-            elif key not in _PROJECT_KEYS:
+            if key not in _PROJECT_KEYS:
                 self.unknown((key,), _PROJECT_KEYS)
         name = self.value((), project, "name", values.name) or _name_of(self._root)
         queue = self._queue(self.table(("queue",), project.get("queue", {})))
         workflows = self.table(("workflows",), project.get("workflows", {}))
         path = self._groups(("workflows",), workflows)
         self._servers(self.table(("servers",), project.get("servers", {})))
+        groups = named_groups(self._tables)
+        routing = routes.read_routes(self, project, self._tables, server, groups)
         if self.mistakes:
             raise ConfigError(sorted(self.mistakes, key=lambda mistake: (mistake.line, mistake.column)))
         return Config(
@@ -106,8 +106,9 @@ class _Reading(Collector):
             server=server,
             queue=queue,
             workflows_path=path or self._root / DEFAULT_PATH,
-            groups={group: group_settings(self._tables, group, server) for group in named_groups(self._tables)},
+            groups={group: group_settings(self._tables, group, server) for group in groups},
             warnings=self._server_warnings(project.get("servers", {}), server) if server_was_named else (),
+            routes=routing,
             tables=self._tables,
             document=self.document,
         )
@@ -195,11 +196,8 @@ class _Reading(Collector):
         return tuple(dict.fromkeys(read))
 
     def _unknown_setting(self, path: TablePath, key: str, value: Any) -> None:
-        shown = shown_name(key)
         if key == "path":
             self.wrong((*path, key), "`path`: can only stand in [workflows]", at_key=True)
-        elif key in ROUTING_KEYS:
-            self.wrong((*path, key), f"{shown}: {_NO_ROUTING}", at_key=True)
         elif path[-1] == "workflows":
             self.unknown((*path, key), SETTINGS, otherwise=f"a group is a table: {label((*path, 'NAME'))}")
         else:

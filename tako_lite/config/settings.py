@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 from tako_lite.config.document import Document
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.routing import Routes
+from tako_lite.workflow import Fallback
 
 DEFAULT_GROUP: Final = "default"
 BUILT_IN: Final = "built-in"
@@ -45,6 +47,9 @@ class GroupSettings:
     limits: Mapping[str, int] = field(default_factory=dict)
     python: str | None = None
     description: str | None = None
+    fallback: Fallback | None = None
+    wait_timeout: float | None = None
+    allowed_tenants: tuple[str, ...] | None = None
 
 
 SETTINGS: Final = tuple(setting.name for setting in fields(GroupSettings) if setting.name != "name")
@@ -76,6 +81,7 @@ class Config:
     workflows_path: Path
     groups: Mapping[str, GroupSettings]
     warnings: tuple[Mistake, ...] = ()
+    routes: Routes = field(default_factory=Routes)
     tables: Tables = field(default_factory=dict, repr=False)
     document: Document | None = field(default=None, repr=False, compare=False)
 
@@ -99,6 +105,12 @@ class Config:
 def group_settings(tables: Tables, name: str, server: str) -> GroupSettings:
     """The settings of a group on a server, out of all tables that say something about it."""
     return GroupSettings(name, **_resolved(tables, name, server)[0])
+
+
+def said_for_all(tables: Tables, name: str, server: str, key: str) -> bool:
+    """Whether a setting of a group is one that every group inherits, and not its own."""
+    paths = [path for path in _precedence(name, server) if key in tables.get(path, {})]
+    return bool(paths) and not _names_a_group(paths[-1])
 
 
 def effective(config: Config, group_names: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from tako_lite.catalog import Catalog, WorkflowSpec
+from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
 from tako_lite.commands import (
     SHAPES,
@@ -29,9 +29,10 @@ from tako_lite.commands import (
 from tako_lite.config import Config
 from tako_lite.errors import BadInput, NotFound, WaitTimeout
 from tako_lite.hints import did_you_mean
+from tako_lite.intake import Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.processes.group import Group
-from tako_lite.records import NewRun, Run
-from tako_lite.routing import Asked, check_event, make_run, pair, unknown_group, unknown_run
+from tako_lite.records import Claimed, NewRun, Run
+from tako_lite.routing import Route, Router, unknown_group
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import RunFilter, Store
 from tako_lite.typed import converter
@@ -41,6 +42,10 @@ UNPROVEN_WAIT: Final = 1.0
 """Seconds that the first enqueue of a group waits to see whether the group can start at all."""
 
 
+NOWHERE: Final = Route("default", "default")
+"""The route of a run that does not exist."""
+
+
 class Project(Protocol):
     """What commands need of the daemon."""
 
@@ -48,6 +53,7 @@ class Project(Protocol):
     catalog: Catalog
     store: Store
     clock: Clock
+    router: Router
 
     def group_names(self) -> set[str]: ...
     def enqueued(self, run: NewRun) -> None: ...
@@ -105,46 +111,48 @@ class Commands:
         read, action = entry
         return await action(read(arguments))
 
-    def child(self, parent: str, workflow: str, payload: str, options: dict[str, Any]) -> NewRun:
-        """The run that a step starts."""
-        asked: Enqueue = self._table["enqueue"][0]({"workflow": workflow, **options})
+    def child(self, parent: Claimed, workflow: str, payload: str, options: dict[str, Any]) -> NewRun:
+        """The run that a step starts, for the tenant of its parent."""
+        asked: Enqueue = self._table["enqueue"][0]({"workflow": workflow, "tenant": parent.tenant, **options})
         spec = self._project.catalog.get(workflow)
-        return self._new(spec, payload, asked, parent)
+        return make_run(
+            spec, payload, _asked(asked), self._project.router, self._project.clock.now(), id=asked.run_id, parent=parent.id
+        )
 
     # Runs
 
     async def enqueue(self, asked: Enqueue) -> dict[str, Any]:
-        spec = self._project.catalog.get(asked.workflow)
-        run = self._new(spec, _value(asked.payload), asked, None)
-        asked_at = self._project.clock.now()
-        self._project.enqueued(run)
-        (made,) = await self._project.store.enqueue([run])
+        project = self._project
+        spec = project.catalog.get(asked.workflow)
+        asked_at = project.clock.now()
+        run = make_run(spec, _value(asked.payload), _asked(asked), project.router, asked_at, id=asked.run_id)
+        project.enqueued(run)
+        (made,) = await project.store.enqueue([run])
         if run.run_at > asked_at:
-            self._project.enqueued(run)  # its time may have come while it was being stored
+            project.enqueued(run)  # its time may have come while it was being stored
         answer = made.as_json()
         del answer["schema"]
-        if not made.deduplicated:
+        if made.state == "pending" and not made.deduplicated:
             answer["warning"] = await self._warning(run)
         return answer
 
     async def enqueue_many(self, asked: EnqueueMany) -> dict[str, Any]:
         project = self._project
         runs = pair(asked.run_ids, [_value(payload) for payload in asked.payloads])
-        like = self._new(project.catalog.get(asked.workflow), "null", asked, None)
+        asked_at = project.clock.now()
+        batches = make_many(project.catalog.get(asked.workflow), runs, _asked(asked), project.router, asked_at)
         if runs:
-            asked_at = project.clock.now()
-            project.enqueued(like)
-            await project.store.enqueue_many(like, runs)
-            if like.run_at > asked_at:
-                project.enqueued(like)  # their time may have come while they were being stored
-        return {"ids": asked.run_ids, "warning": project.trouble_of(like.group) if runs else None}
+            for like, _ in batches:
+                project.enqueued(like)
+            await project.store.enqueue_many(batches)
+            for like, _ in batches:
+                if like.run_at > asked_at:
+                    project.enqueued(like)  # their time may have come while they were being stored
+        troubles = (self._trouble(like) for like, _ in batches) if runs else ()
+        return {"ids": asked.run_ids, "warning": next(filter(None, troubles), None)}
 
-    def _new(self, spec: WorkflowSpec, payload: str, asked: Enqueue | EnqueueMany, parent: str | None) -> NewRun:
-        run_id, unique_key = (asked.run_id, asked.unique_key) if isinstance(asked, Enqueue) else (None, None)
-        wish = Asked(asked.worker, unique_key, asked.delay, asked.at, asked.priority, asked.retries)
-        project = self._project
-        groups = project.group_names() if asked.worker is not None else ()
-        return make_run(spec.name, spec.options, payload, wish, groups, project.clock.now(), id=run_id, parent=parent)
+    def _trouble(self, run: NewRun) -> str | None:
+        return run.refusal.failure.message if run.refusal is not None else self._project.trouble_of(run.group)
 
     async def _warning(self, run: NewRun) -> str | None:
         """Why the run's group cannot start, if it cannot."""
@@ -161,7 +169,15 @@ class Commands:
         return {"outcomes": await self._project.store.cancel(asked.run_ids)}
 
     async def _retry(self, asked: Retry) -> dict[str, Any]:
-        return {"outcomes": await self._project.store.retry(asked.run_ids, fresh=asked.fresh)}
+        routes = {id: await self._route_again(id) for id in asked.run_ids}
+        return {"outcomes": await self._project.store.retry(routes, fresh=asked.fresh)}
+
+    async def _route_again(self, id: str) -> Route:
+        run = await self._project.store.get(id)
+        if run is None:
+            return NOWHERE
+        spec = self._project.catalog.workflows.get(run.workflow)
+        return route_again(run, None if spec is None else spec.plan, self._project.router)
 
     async def _find(self, asked: Find) -> dict[str, Any]:
         return {"id": await self._project.store.resolve_ending(asked.ending)}
@@ -261,6 +277,11 @@ class Commands:
 
     async def _backup(self, asked: Backup) -> dict[str, Any]:
         return {"file": asked.file, "bytes": await self._project.backup(asked.file)}
+
+
+def _asked(asked: Enqueue | EnqueueMany) -> Asked:
+    key = asked.unique_key if isinstance(asked, Enqueue) else None
+    return Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries, asked.fallback, asked.tenant)
 
 
 def _filter(asked: Filter) -> RunFilter:

@@ -13,11 +13,12 @@ import anyio
 from tako_lite import __version__
 from tako_lite.catalog import Catalog, scan
 from tako_lite.clock import Clock
-from tako_lite.config import Config, load, unreachable
+from tako_lite.config import Config, load, misrouted, unreachable
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
@@ -25,11 +26,12 @@ from tako_lite.daemon.scheduler import Scheduler
 from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.waiters import Waiters
-from tako_lite.errors import BadInput, TakoError
+from tako_lite.errors import BadInput, ConfigError, TakoError
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run, new_id
+from tako_lite.routing import Router
 from tako_lite.states import RunState
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.sqlite.store import SqliteStore
@@ -63,7 +65,9 @@ class Daemon:
         self.dispatcher = Dispatcher(self.store, events, catalog, self.ensure_group)
         self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
-        self.scheduler = Scheduler(self.store, clock, events, _keep(config))
+        self.router = Router(config.routes, (), self._lost)
+        self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router)
+        self.fallbacks = Fallbacks(self.store, clock, events)
         self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
         hello = {
             "hello": "tako-lite",
@@ -74,6 +78,7 @@ class Daemon:
         }
         self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello)
         self.dispatcher.on_push = self.health.wake
+        self.dispatcher.on_unserved = self.spawner.on_change = self.fallbacks.look
         self._use(config, catalog)
 
     @property
@@ -119,6 +124,7 @@ class Daemon:
             return
         self._stopped = True
         self.scheduler.stop()
+        self.fallbacks.stop()
         await self.dispatcher.stop()
         async with anyio.create_task_group() as tasks:
             for group in list(self.groups.values()):
@@ -141,6 +147,13 @@ class Daemon:
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
         self.health.workflows = config.workflows_path
         self.scheduler.keep = _keep(config)
+        self.dispatcher.routes = config.routes
+        self.router = self.scheduler.router = Router(config.routes, self.group_names(), self._lost)
+
+    def _lost(self, group: str) -> str | None:
+        """Why a group is not available, or None."""
+        found = self.groups.get(group)
+        return None if found is None else found.trouble
 
     def _committed(self, effects: Effects) -> None:
         for group in effects.ready:
@@ -179,7 +192,7 @@ class Daemon:
 
     def enqueued(self, run: NewRun) -> None:
         """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
-        if run.run_at <= self.clock.now():
+        if run.refusal is None and run.run_at <= self.clock.now():
             self.dispatcher.work_arrived(run.group)
 
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
@@ -278,7 +291,10 @@ class Daemon:
 
     def _read_again(self) -> tuple[Config, Catalog]:
         config = load(self.config.file, server=self.config.server)
-        return config, scan(config.workflows_path, config.root)
+        catalog = scan(config.workflows_path, config.root, config.routes)
+        if wrong := misrouted(config, catalog.groups):
+            raise ConfigError(wrong)
+        return config, catalog
 
     def _has_changed(self, group: Group, old: Catalog) -> bool:
         if self.config.group(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):

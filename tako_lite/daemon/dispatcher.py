@@ -19,6 +19,7 @@ from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
 from tako_lite.records import Claimed
+from tako_lite.routing import Routes
 from tako_lite.store.base import Claims, Hold, Resolved, Store
 
 GRACE: Final = 6.0
@@ -67,6 +68,7 @@ class Dispatcher:
         self.groups: dict[str, Group] = {}
         self.posts: dict[Worker, Post] = {}
         self.catalog = catalog
+        self.routes = Routes()
         self._store = store
         self._events = events
         self._due: dict[Hold | None, dict[str, int]] = {None: {}, "suspect": {}}
@@ -79,6 +81,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
+        self.on_unserved: Callable[[Group], None] = lambda group: None
 
     # Where work may be
 
@@ -121,13 +124,15 @@ class Dispatcher:
 
     def _serve(self, name: str, hold: Hold | None) -> None:
         group = self._ensure_group(name)
+        if not group.available:
+            self.on_unserved(group)
         if group.paused:
             return
         asked = self._asked.get((name, hold), 0)
         free = sum(post.free for post in self._posts(group, hold)) - asked
         if free > 0:
             self._asked[name, hold] = asked + free
-            future = asyncio.ensure_future(self._store.claim(name, free, hold))
+            future = asyncio.ensure_future(self._store.claim(name, free, hold, self.routes.gate(name).allowed))
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
@@ -178,6 +183,9 @@ class Dispatcher:
                 timeout = _time_left(spec.options.timeout, run)
                 self._take(post, run, timeout, now)
                 row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, run.stored]
+                if run.tenant is not None:
+                    table = self.routes.tenants.get(run.tenant)
+                    row += [run.tenant, {} if table is None else dict(table.env)]
                 rows[post].append(row)
         for post, pushed in rows.items():
             if not pushed:

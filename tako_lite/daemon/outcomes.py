@@ -167,12 +167,16 @@ class Outcomes:
 
     async def _invoke(self, post: Post, item: Item) -> Any:
         _, _, run_id, token, name, workflow, payload, options = item
-        child = self._commands.child(run_id, workflow, payload, options)
+        if (running := post.running.get(run_id)) is None:
+            return None
+        child = self._commands.child(running.claimed, workflow, payload, options)
         return await self._store.invoke(run_id, token, name, child)
 
     async def _enqueue(self, post: Post, item: Item) -> Any:
         _, _, run_id, token, name, workflow, payload, options = item
-        child = self._commands.child(run_id, workflow, payload, options)
+        if (running := post.running.get(run_id)) is None:
+            return None
+        child = self._commands.child(running.claimed, workflow, payload, options)
         return await self._store.enqueue_child(run_id, token, name, child)
 
     async def _call(self, post: Post, item: Item) -> Any:

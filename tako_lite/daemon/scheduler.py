@@ -10,8 +10,9 @@ from tako_lite.clock import Clock
 from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.errors import TakoError
+from tako_lite.intake import Asked, make_run
 from tako_lite.records import Schedule
-from tako_lite.routing import Asked, make_run
+from tako_lite.routing import Router
 from tako_lite.states import RunState
 from tako_lite.store.base import SIGNALS_KEPT, Store
 
@@ -29,8 +30,9 @@ PRUNE_PAUSE_MS: Final = 60_000
 class Scheduler:
     """Knows the next moment at which something is due, and does it then."""
 
-    def __init__(self, store: Store, clock: Clock, events: Events, keep: dict[RunState, int | None]) -> None:
+    def __init__(self, store: Store, clock: Clock, events: Events, keep: dict[RunState, int | None], router: Router) -> None:
         self.keep = keep
+        self.router = router
         self._store = store
         self._clock = clock
         self._events = events
@@ -166,7 +168,7 @@ class Scheduler:
         cron, zone = cron_of(schedule.cron), schedule.timezone
         due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
         for slot in due.fire:
-            run = make_run(workflow, spec.options, "null", Asked(at=slot), (), now)
+            run = make_run(spec, "null", Asked(at=slot), self.router, now)
             await self._store.fire(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):

@@ -51,6 +51,7 @@ class Spawner:
         self._zygotes = zygotes
         self._records = records
         self._captures: dict[Worker, Capture] = {}
+        self.on_change: Callable[[Group], None] = lambda group: None
         self._proofs: dict[str, list[asyncio.Future[None]]] = {}
         self._umask = os.umask(0o077)
         os.umask(self._umask)
@@ -116,6 +117,7 @@ class Spawner:
     def group_changed(self, group: Group) -> None:
         """A group failed to start, or something else about it is new."""
         self._events.group_changed(group)
+        self.on_change(group)
         if group.failures:
             self._health.wake()
             self._tell(group)

@@ -62,6 +62,18 @@ class Group:
         return max(self.settings.max_workers, self.min_workers)
 
     @property
+    def available(self) -> bool:
+        """Whether the group takes work; asleep and busy ones do, and one that failed a few times is being tried."""
+        return not self.paused and self.failures < UNHEALTHY_AFTER
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the group is not available, or None."""
+        if self.paused:
+            return f"group {self.name} is paused"
+        return None if self.available else f"group {self.name} is unhealthy: {self.last_error}"
+
+    @property
     def state(self) -> GroupState:
         if self.paused:
             return "paused"

@@ -92,15 +92,17 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
 
 
 def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return ""
     if key.endswith("_timeout"):
         return duration_text(value)
-    if key == "max_memory" and value is not None:
+    if key == "max_memory":
         return size_text(value)
     if isinstance(value, dict):
         return " ".join(f"{key}={item}" for key, item in value.items())
     if isinstance(value, list):
         return " ".join(map(str, value))
-    return "" if value is None else str(value)
+    return str(value)
 
 
 def _table(*titles: str) -> Table:

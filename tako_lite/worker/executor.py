@@ -61,10 +61,13 @@ class Executor:
         self._steps.setdefault(run_id, []).extend(steps)
 
     def start(self, pushed: list[Any]) -> None:
-        """Take a run on: id, workflow, module, token, attempt, timeout in seconds or null, payload text, stored steps."""
-        run_id, workflow, module, token, attempt, timeout, payload, steps = pushed
+        """Take a run on: id, workflow, module, token, attempt, timeout in seconds or null, payload text, stored steps.
+
+        One for a tenant has its name and environment besides.
+        """
+        run_id, workflow, module, token, attempt, timeout, payload, steps, *tenant = pushed
         stored = self._steps.pop(run_id, []) + steps if self._steps else steps
-        run = ActiveRun(self._link, run_id, workflow, token, attempt, payload, stored)
+        run = ActiveRun(self._link, run_id, workflow, token, attempt, payload, stored, *tenant)
         self.runs[run_id] = run
         if self._draining:
             run.drain()

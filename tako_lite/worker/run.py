@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple
 
@@ -22,6 +23,7 @@ LAST_NUDGE_AFTER: Final = 5.0
 
 _UNSOUND: Final = re.compile("[\x00\ud800-\udfff]")
 Kind = Literal["run", "sleep", "signal", "child", "retry"]
+NO_ENV: Final[Mapping[str, str]] = {}
 current_run: ContextVar[ActiveRun | None] = ContextVar("current_run", default=None)
 
 
@@ -45,12 +47,16 @@ class ActiveRun:
         attempt: int,
         payload: str,
         stored: list[tuple[str, str, str | None, int]],
+        tenant: str | None = None,
+        tenant_env: Mapping[str, str] = NO_ENV,
     ) -> None:
         self.run_id = run_id
         self.workflow_name = workflow_name
         self.token = token
         self.attempt = attempt
         self.payload = payload
+        self.tenant = tenant
+        self.tenant_env = tenant_env
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tako_lite.records import Claimed, Failure, NewRun, Run, new_id
+from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.base import Completed, Effects, NewWait, SavedStep, Store
 
@@ -102,6 +104,14 @@ class Bench:
         if state == "waiting":
             return (await self.waiting()).id
         return (await self.ended(state)).id
+
+    async def retry(self, ids: Sequence[str], *, fresh: bool) -> dict[str, str]:
+        """Runs start over in the groups that they were in."""
+        routes = {}
+        for id in ids:
+            run = await self.store.get(id)
+            routes[id] = Route("default", "default") if run is None else Route(run.group, "workflow")
+        return await self.store.retry(routes, fresh=fresh)
 
     async def complete(self, run: Claimed, result: str = "null") -> None:
         """A claimed run succeeds."""

@@ -151,7 +151,7 @@ def test_one_run_is_shown_without_reading_others(connection: sqlite3.Connection)
 
 @pytest.mark.parametrize("name", ["runs.claim", "runs.more", "runs.ripen", "runs.next_due", "steps.waits_due"])
 def test_ended_runs_make_a_live_one_no_slower(tmp_path: Path, name: str) -> None:
-    values = {"group": "g0", "hold": None, "limit": 5, "server": "lax", "boot_id": "b", "now": -1}
+    values = {"group": "g0", "hold": None, "limit": 5, "server": "lax", "boot_id": "b", "now": -1, "allowed": None}
     statement = STATEMENTS[name].replace("?", ":now", 1).replace("?", ":limit", 1)
     work = []
     for count in (10, 500):

@@ -127,7 +127,7 @@ async def test_a_retry_of_a_cancelled_run_is_not_cancelled_by_the_old_request(be
     run = await bench.running(group="g")
     await bench.store.cancel([run.id])
     await bench.store.give_back([(run.id, run.token)])
-    await bench.store.retry([run.id], fresh=False)
+    await bench.retry([run.id], fresh=False)
     again = await bench.claim_one("g")
     await bench.store.give_back([(again.id, again.token)])
     assert await bench.state(run.id) == "pending"

@@ -117,7 +117,7 @@ async def test_every_claim_of_a_run_has_a_higher_token(bench: Bench) -> None:
 
 async def test_the_token_goes_on_increasing_after_a_retry(bench: Bench) -> None:
     first = await bench.ended("dead", group="g")
-    await bench.store.retry([first.id], fresh=True)
+    await bench.retry([first.id], fresh=True)
     assert (await bench.claim_one("g")).token > first.token
 
 

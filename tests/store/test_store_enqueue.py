@@ -170,7 +170,7 @@ async def test_many_are_stored_as_one_like_them_would_be(bench: Bench) -> None:
     one = like._replace(payload='{"ü": "\\"\\u0000"}')
     many = bench.new().id
     await bench.store.enqueue([one])
-    await bench.store.enqueue_many(like, [(many, one.payload)])
+    await bench.store.enqueue_many([(like, [(many, one.payload)])])
     first, second = await bench.show(one.id), await bench.show(many)
     assert second._replace(id=first.id) == first
     assert [run.payload for run in (await bench.store.claim("media", 2)).runs] == [one.payload] * 2
@@ -178,7 +178,7 @@ async def test_many_are_stored_as_one_like_them_would_be(bench: Bench) -> None:
 
 async def test_many_are_claimed_in_the_order_in_which_they_came(bench: Bench) -> None:
     new = [(bench.new().id, str(number)) for number in range(200)]
-    await bench.store.enqueue_many(bench.new(), new)
+    await bench.store.enqueue_many([(bench.new(), new)])
     claimed = (await bench.store.claim("default", 200)).runs
     assert [(run.id, run.payload) for run in claimed] == new
 
@@ -187,7 +187,7 @@ async def test_many_leave_those_that_are_known_as_they_are(bench: Bench) -> None
     known, ended = bench.new(payload="1"), await bench.ended("succeeded")
     await bench.store.enqueue([known])
     fresh = bench.new().id
-    await bench.store.enqueue_many(bench.new(priority=9), [(known.id, LARGE), (ended.id, "2"), (fresh, "3"), (fresh, "4")])
+    await bench.store.enqueue_many([(bench.new(priority=9), [(known.id, LARGE), (ended.id, "2"), (fresh, "3"), (fresh, "4")])])
     assert ((await bench.show(known.id)).payload, (await bench.show(known.id)).priority) == (1, 0)
     assert await bench.state(ended.id) == "succeeded"
     assert (await bench.show(fresh)).payload == 3
@@ -196,14 +196,14 @@ async def test_many_leave_those_that_are_known_as_they_are(bench: Bench) -> None
 @pytest.mark.parametrize("payload", [LARGE, LARGEST])
 async def test_many_with_large_payloads_keep_them(bench: Bench, payload: str) -> None:
     small, large = bench.new().id, bench.new().id
-    await bench.store.enqueue_many(bench.new(), [(small, "1"), (large, payload)])
-    await bench.store.enqueue_many(bench.new(), [(large, f'"{"y" * 2000}"')])
+    await bench.store.enqueue_many([(bench.new(), [(small, "1"), (large, payload)])])
+    await bench.store.enqueue_many([(bench.new(), [(large, f'"{"y" * 2000}"')])])
     assert [run.payload for run in (await bench.store.claim("default", 2)).runs] == ["1", payload]
 
 
 async def test_many_that_are_due_later_arm_the_timer(bench: Bench) -> None:
     later = bench.clock.now() + 100
-    await bench.store.enqueue_many(bench.new(run_at=later), [(bench.new().id, "1")])
+    await bench.store.enqueue_many([(bench.new(run_at=later), [(bench.new().id, "1")])])
     assert bench.effects.due == later
     assert (await bench.store.claim("default", 1)).runs == []
 

@@ -17,7 +17,7 @@ async def test_a_run_that_ended_without_success_starts_over(bench: Bench, state:
     await bench.store.set_progress(run.id, run.token, 0.5, "half")
     await bench.store.finish(run.id, run.token, state, boom(message), WORKER, charged=True)
     bench.clock.move(5_000)
-    assert await bench.store.retry([run.id], fresh=False) == {run.id: "pending"}
+    assert await bench.retry([run.id], fresh=False) == {run.id: "pending"}
     assert bench.effects.ready == {"g"}
     shown = await bench.show(run.id)
     assert (shown.state, shown.attempts, shown.crashes, shown.error) == ("pending", 0, 0, None)
@@ -29,7 +29,7 @@ async def test_a_run_that_ended_without_success_starts_over(bench: Bench, state:
 async def test_a_run_that_crashed_too_often_is_no_suspect_after_a_retry(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.charge_crash(run.id, run.token, boom(), 1, WORKER)
-    await bench.store.retry([run.id], fresh=False)
+    await bench.retry([run.id], fresh=False)
     assert (await bench.claim_one("g")).crashes == 0
 
 
@@ -38,7 +38,7 @@ async def test_a_retry_keeps_the_stored_steps(bench: Bench, value: str) -> None:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", value)])
     await bench.store.finish(run.id, run.token, "dead", boom(), WORKER, charged=True)
-    await bench.store.retry([run.id], fresh=False)
+    await bench.retry([run.id], fresh=False)
     assert (await bench.claim_one("g")).stored == (("a", "succeeded", value, 1),)
 
 
@@ -47,7 +47,7 @@ async def test_a_fresh_retry_forgets_the_stored_steps(bench: Bench, value: str) 
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", value)])
     await bench.store.finish(run.id, run.token, "dead", boom(), WORKER, charged=True)
-    await bench.store.retry([run.id], fresh=True)
+    await bench.retry([run.id], fresh=True)
     again = await bench.claim_one("g")
     assert again.stored == ()
     (saved,) = await bench.store.save_steps([bench.step(again, "a", LARGE + " ")])
@@ -58,7 +58,7 @@ async def test_a_fresh_retry_forgets_the_stored_steps(bench: Bench, value: str) 
 @pytest.mark.parametrize("fresh", [True, False])
 async def test_a_retry_keeps_the_payload(bench: Bench, fresh: bool) -> None:
     run = await bench.ended("dead", group="g", payload=LARGE)
-    await bench.store.retry([run.id], fresh=fresh)
+    await bench.retry([run.id], fresh=fresh)
     assert (await bench.claim_one("g")).payload == LARGE
 
 
@@ -68,7 +68,7 @@ async def test_a_retry_invokes_a_failed_child_again(bench: Bench) -> None:
     child = await bench.claim_one("children")
     await bench.store.finish(child.id, child.token, "dead", boom(), WORKER, charged=True)
     await bench.store.finish(parent.id, parent.token, "dead", boom(), WORKER, charged=True)
-    await bench.store.retry([parent.id], fresh=False)
+    await bench.retry([parent.id], fresh=False)
     assert (await bench.claim_one("parents")).stored == ()
 
 
@@ -79,30 +79,30 @@ async def test_a_retry_invokes_a_failed_child_again(bench: Bench) -> None:
 async def test_a_run_that_needs_no_retry_stays_as_it_is(bench: Bench, state: RunState, answer: str) -> None:
     id = await bench.in_state(state)
     before = await bench.show(id)
-    assert await bench.store.retry([id], fresh=True) == {id: answer}
+    assert await bench.retry([id], fresh=True) == {id: answer}
     assert await bench.show(id) == before
 
 
 async def test_an_unknown_run_is_told_as_unknown(bench: Bench) -> None:
-    assert await bench.store.retry(["nobody"], fresh=False) == {"nobody": "unknown"}
+    assert await bench.retry(["nobody"], fresh=False) == {"nobody": "unknown"}
 
 
 async def test_a_run_whose_unique_key_was_taken_meanwhile_stays_as_it_ended(bench: Bench) -> None:
     run = await bench.ended("dead", unique_key="k")
     await bench.add(unique_key="k")
     before = await bench.show(run.id)
-    assert await bench.store.retry([run.id], fresh=True) == {run.id: "duplicate"}
+    assert await bench.retry([run.id], fresh=True) == {run.id: "duplicate"}
     assert await bench.show(run.id) == before
 
 
 async def test_of_two_runs_with_one_unique_key_one_starts_over(bench: Bench) -> None:
     one = await bench.ended("dead", unique_key="k")
     two = await bench.ended("dead", unique_key="k")
-    assert await bench.store.retry([one.id, two.id], fresh=False) == {one.id: "pending", two.id: "duplicate"}
+    assert await bench.retry([one.id, two.id], fresh=False) == {one.id: "pending", two.id: "duplicate"}
 
 
 async def test_a_retried_run_holds_its_unique_key_again(bench: Bench) -> None:
     run = await bench.ended("dead", unique_key="k")
-    await bench.store.retry([run.id], fresh=False)
+    await bench.retry([run.id], fresh=False)
     (second,) = await bench.store.enqueue([bench.new(unique_key="k")])
     assert (second.id, second.deduplicated) == (run.id, True)

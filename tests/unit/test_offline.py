@@ -160,7 +160,7 @@ def test_a_delay_counts_from_now(client: Client) -> None:
         ({"unique_key": "\ud800"}, "lone surrogate"),
         ({"id": "7"}, "is not a run id"),
         ({"worker": 3}, "worker must be text"),
-        ({"tenant": "a"}, "tenant is not an option here"),
+        ({"colour": "a"}, "colour is not an option here"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -600,7 +600,7 @@ def test_a_failing_transaction_stores_nothing(project: Path) -> None:
     queue = queue_of(project)
     good = NewRun(new_id(), "w", "default", "default", "null", 0, 0, 1)
     with pytest.raises(StoreError):
-        queue.enqueue_many(good, [(good.id, "null"), (None, "null")])  # type: ignore[list-item]
+        queue.enqueue_many([(good, [(good.id, "null"), (None, "null")])])  # type: ignore[list-item]
     assert queue.ids(RunFilter()) == []
 
 

@@ -6,7 +6,7 @@ Whoever writes holds `write.lock` meanwhile, so that closing may checkpoint. The
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Enqueued, NewRun, Run, Schedule
+from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule
+from tako_lite.routing import Route
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.migrate import refuse_newer
 from tako_lite.store.sqlite import reading, runs, schedules, waits
@@ -49,17 +50,17 @@ class OfflineQueue:
         (enqueued,) = self._write(partial(runs.enqueue, runs=[new]))
         return enqueued
 
-    def enqueue_many(self, like: NewRun, new: Sequence[tuple[str, str]]) -> None:
+    def enqueue_many(self, batches: Sequence[Batch]) -> None:
         """Store a run for each id and payload, all or none."""
-        self._write(partial(runs.enqueue_many, like=like, runs=new))
+        self._write(partial(runs.enqueue_many, batches=batches))
 
     def cancel(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
         return self._write(partial(runs.cancel, ids=ids))
 
-    def retry(self, ids: Sequence[str], fresh: bool) -> dict[str, str]:
+    def retry(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
         """What became of each."""
-        return self._write(partial(runs.retry, ids=ids, fresh=fresh))
+        return self._write(partial(runs.retry, routes=routes, fresh=fresh))
 
     def signal(self, event: str, payload: str) -> int:
         """Store a signal; returns how many waits it ended."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tako_lite.errors import BadInput
+from tako_lite.intake import unknown_run
 from tako_lite.records import Run, Step, Wait
-from tako_lite.routing import unknown_run
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sqlite.file import translate
 from tako_lite.store.sqlite.queries import runs as sql
@@ -157,7 +157,7 @@ def _where(chosen: RunFilter) -> tuple[str, list[Any]]:
 
 def _run(row: tuple[Any, ...], steps: tuple[Step, ...] | None, waits: tuple[Wait, ...]) -> Run:
     values = (None if text is None else json.loads(text) for text in row[9:12])
-    fields: list[Any] = [*row[:9], *values, *row[12:23], bool(row[23]), *row[24:26], steps, waits]
+    fields: list[Any] = [*row[:9], *values, *row[12:23], bool(row[23]), *row[24:29], steps, waits]
     return Run(*fields)
 
 

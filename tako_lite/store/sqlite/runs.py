@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from tako_lite.records import Claimed, Enqueued, Failure, NewRun
+from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Refusal
+from tako_lite.routing import DEFAULT, Route, denied
 from tako_lite.states import RunState
 from tako_lite.store.base import Claims, Completed, Hold
 from tako_lite.store.sqlite.queries import runs as sql
 from tako_lite.store.sqlite.queries import steps as steps_sql
 from tako_lite.store.sqlite.transaction import Transaction
 from tako_lite.store.sqlite.waits import INLINE, resolve_children, wake
+
+COLUMNS: Final = NewRun._fields.index("refusal")
+"""How many fields of a new run are columns."""
+
+_WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked it", reason="cancelled").as_text()
 
 
 def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
@@ -23,35 +30,49 @@ def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
 
 
 def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
-    if transaction.changed(sql.insert, _row(run, transaction.now)):
-        return _announce(transaction, run)
-    return _known(transaction, run) or _announce(transaction, run)
+    if not transaction.changed(sql.insert, _row(run, transaction.now)) and (known := _known(transaction, run)):
+        return known
+    if len(run.payload) > INLINE:
+        transaction.execute(sql.insert_large, (run.id, "payload", run.payload))
+    if run.refusal is not None:
+        _refuse(transaction, [run.id], run.refusal)
+        return Enqueued(run.id, run.refusal.state, run.group, warning=run.refusal.failure.message)
+    if run.run_at > transaction.now:
+        transaction.effects.wake_by(run.run_at)
+    return Enqueued(run.id, "pending", run.group)
 
 
-def enqueue_many(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> None:
-    """Store a run for each id and payload, in all else like the given one; an id that is known already changes nothing."""
+def enqueue_many(transaction: Transaction, batches: Sequence[Batch]) -> None:
+    """Store a run for each id and payload, in all else like the one of its batch; an id that is known changes nothing."""
+    for like, runs in batches:
+        _enqueue_alike(transaction, like, runs)
+
+
+def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> None:
     rows = json.dumps([(id, "" if len(payload) > INLINE else payload) for id, payload in runs], ensure_ascii=False)
     names = {**like._asdict(), "rows": rows, "now": transaction.now}
     transaction.execute(sql.insert_many, names)
     for id, payload in runs:
         if len(payload) > INLINE:
             transaction.execute(sql.keep_large, (id, "payload", payload))
-    if like.run_at > transaction.now:
+    if like.refusal is not None:
+        _refuse(transaction, [id for id, _ in runs], like.refusal)
+    elif like.run_at > transaction.now:
         transaction.effects.wake_by(like.run_at)
 
 
 def _row(run: NewRun, now: int) -> tuple[object, ...]:
     if len(run.payload) > INLINE:
-        return (*run[:4], "", *run[5:], now)
-    return (*run, now)
+        return (*run[:4], "", *run[5:COLUMNS], now)
+    return (*run[:COLUMNS], now)
 
 
-def _announce(transaction: Transaction, run: NewRun) -> Enqueued:
-    if len(run.payload) > INLINE:
-        transaction.execute(sql.insert_large, (run.id, "payload", run.payload))
-    if run.run_at > transaction.now:
-        transaction.effects.wake_by(run.run_at)
-    return Enqueued(run.id, "pending", run.group)
+def _refuse(transaction: Transaction, ids: Sequence[str], refusal: Refusal) -> None:
+    """New runs end before they start."""
+    names = {"state": refusal.state, "error": refusal.failure.as_text(), "now": transaction.now}
+    for id in ids:
+        if transaction.changed(sql.refuse, {"id": id, **names}):
+            _ended(transaction, id, refusal.state)
 
 
 def _known(transaction: Transaction, run: NewRun) -> Enqueued | None:
@@ -63,24 +84,51 @@ def _known(transaction: Transaction, run: NewRun) -> Enqueued | None:
     return Enqueued(row[0], row[1], row[2], deduplicated=True)
 
 
-def claim(transaction: Transaction, group: str, limit: int, hold: Hold | None, server: str, boot_id: str) -> Claims:
-    """Up to `limit` due runs of a group, in the order in which they are to start, each under a new token."""
+def claim(
+    transaction: Transaction,
+    group: str,
+    limit: int,
+    hold: Hold | None,
+    allowed: Sequence[str] | None,
+    server: str,
+    boot_id: str,
+) -> Claims:
+    """Up to `limit` due runs of a group, in the order in which they are to start, each under a new token.
+
+    `allowed` are the tenants that may use the group; the runs of others end.
+    """
     names = {
         "group": group,
         "hold": hold,
         "limit": limit,
+        "allowed": None if allowed is None else json.dumps(allowed),
         "server": server,
         "boot_id": boot_id,
         "now": transaction.now,
     }
     rows = transaction.execute(sql.claim, names).fetchall()
     rows.sort()
-    runs = [Claimed(*row[1:]) for row in rows]
-    more = len(rows) == limit and transaction.one(sql.more, {"group": group, "hold": hold}) == (1,)
+    claimed = len(rows)
+    if allowed is not None:
+        rows = _bury_denied(transaction, group, rows, allowed)
+    runs = [Claimed(*row[1:11]) for row in rows]
+    more = claimed == limit and transaction.one(sql.more, {"group": group, "hold": hold}) == (1,)
     again = [run.id for run in runs if run.token > 1]
     if again:
         runs = _with_steps(transaction, runs, again)
     return Claims(runs, more)
+
+
+def _bury_denied(
+    transaction: Transaction, group: str, rows: list[tuple[Any, ...]], allowed: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """Tell of the runs that ended when they were to be claimed; returns the others."""
+    for row in rows:
+        if row[11] == "dead":
+            error = denied(group, row[9], allowed).as_text()
+            transaction.execute(sql.bury_denied, {"id": row[1], "now": transaction.now, "error": error})
+            _ended(transaction, row[1], "dead")
+    return [row for row in rows if row[11] == "running"]
 
 
 def _with_steps(transaction: Transaction, runs: list[Claimed], again: list[str]) -> list[Claimed]:
@@ -145,7 +193,7 @@ def finish(
     if not transaction.changed(sql.finish, names):
         return False
     _keep_long(transaction, id, failure)
-    _ended(transaction, id)
+    _ended(transaction, id, state)
     return True
 
 
@@ -190,13 +238,14 @@ def charge_crash(
         return "pending"
     if transaction.changed(sql.bury_crash, names):
         _keep_long(transaction, id, failure)
-        _ended(transaction, id)
+        _ended(transaction, id, "dead")
         return "dead"
     return "cancelled" if cancel_instead(transaction, id, token, pid) else None
 
 
 def recover(transaction: Transaction) -> int:
     """Whatever was running when the last daemon ended is due again, uncharged; returns how many runs that were."""
+    transaction.execute(sql.forget_losses)
     orphans = transaction.execute(sql.orphans).fetchall()
     give_back(transaction, orphans, None, 0)
     return len(orphans)
@@ -216,7 +265,7 @@ def cancel(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
 
 def _cancel_one(transaction: Transaction, id: str, failure: str) -> str:
     if transaction.one(sql.cancel, {"id": id, "now": transaction.now, "error": failure}):
-        _ended(transaction, id)
+        _ended(transaction, id, "cancelled")
         return "cancelled"
     if transaction.changed(sql.request_cancel, (id,)):
         transaction.effects.cancelling.append(id)
@@ -224,18 +273,32 @@ def _cancel_one(transaction: Transaction, id: str, failure: str) -> str:
     return "ended" if transaction.one(sql.known, (id,)) else "unknown"
 
 
-def retry(transaction: Transaction, ids: Sequence[str], fresh: bool) -> dict[str, str]:
-    """What became of each: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`."""
-    return {id: _retry_one(transaction, id, fresh) for id in ids}
+def retry(transaction: Transaction, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
+    """What became of each run, routed anew: `pending`, `refused` (it ended again at once), `duplicate` (a live run has its
+    unique key), `live`, `succeeded` or `unknown`."""
+    return {id: _retry_one(transaction, id, route, fresh) for id, route in routes.items()}
 
 
-def _retry_one(transaction: Transaction, id: str, fresh: bool) -> str:
-    if row := transaction.one(sql.retry, {"id": id, "now": transaction.now}):
-        transaction.effects.ready.add(row[0])
+def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> str:
+    names = {
+        "id": id,
+        "now": transaction.now,
+        "group": route.group,
+        "group_source": route.group_source,
+        "fallback": route.fallback,
+        "fallback_source": route.fallback_source,
+    }
+    if row := transaction.one(sql.retry, names):
         if fresh:
             transaction.execute(steps_sql.forget, (id,))
             transaction.execute(steps_sql.forget_large, (id,))
         transaction.execute(steps_sql.forget_failed_children, (id,))
+        if refusal := route.refusal:
+            end = {"id": id, "now": transaction.now, "state": refusal.state, "error": refusal.failure.as_text()}
+            transaction.execute(sql.refuse_again, end)
+            transaction.effects.ended.append(id)
+            return "refused"
+        transaction.effects.ready.add(row[0])
         return "pending"
     known = transaction.one(sql.known, (id,))
     if known is None:
@@ -254,6 +317,37 @@ def wake_due(transaction: Transaction, limit: int) -> None:
     """Mark the runs whose time has come, `limit` at the most."""
     rows = transaction.execute(sql.ripen, {"now": transaction.now, "limit": limit}).fetchall()
     transaction.effects.ready.update(row[0] for row in rows)
+
+
+def lose_group(transaction: Transaction, group: str, failure: Failure, wait_timeout: int | None, limit: int) -> int | None:
+    """Apply the fallbacks of the due runs of a group that is not available, `limit` of each kind at the most.
+
+    Those that wait end once they have waited for `wait_timeout` milliseconds since the group was lost. Returns when there is
+    more to do.
+    """
+    now, error = transaction.now, failure.as_text()
+    (lost_at,) = transaction.one(sql.lose_group, {"name": group, "now": now}) or (now,)
+    names = {"group": group, "now": now, "error": error, "limit": limit, "to": DEFAULT}
+    ended = transaction.execute(sql.fall_back, names).fetchall()
+    moved = [] if group == DEFAULT else transaction.execute(sql.move_away, names).fetchall()
+    for (hold,) in moved:
+        (transaction.effects.suspects if hold == "suspect" else transaction.effects.ready).add(DEFAULT)
+    late: list[tuple[str, RunState]] = []
+    if wait_timeout is not None and now >= lost_at + wait_timeout:
+        late = transaction.execute(sql.give_up, {**names, "before": now - wait_timeout}).fetchall()
+    for id, state in (*ended, *late):
+        _ended(transaction, id, state)
+    if max(len(ended), len(moved), len(late)) == limit:
+        return now
+    oldest = transaction.one(sql.first_waiting, names) if wait_timeout is not None else None
+    if wait_timeout is None or oldest is None or oldest[0] is None:
+        return None
+    return int(max(oldest[0], lost_at)) + wait_timeout
+
+
+def find_group(transaction: Transaction, group: str) -> None:
+    """A group is available again."""
+    transaction.execute(sql.find_group, (group,))
 
 
 def prune(transaction: Transaction, keep: dict[RunState, int | None], limit: int) -> int | None:
@@ -285,10 +379,14 @@ def cancel_instead(transaction: Transaction, id: str, token: int, pid: int | Non
     return finish(transaction, id, token, "cancelled", failure, pid, False)
 
 
-def _ended(transaction: Transaction, id: str) -> None:
+def _ended(transaction: Transaction, id: str, state: RunState) -> None:
+    """A run ended; where it was cancelled, the runs that it had invoked are too."""
     transaction.effects.ended.append(id)
+    children = transaction.execute(steps_sql.own_children, (id,)).fetchall() if state == "cancelled" else ()
     transaction.execute(steps_sql.drop_waits, (id,))
     resolve_children(transaction, id)
+    for (child,) in children:
+        _cancel_one(transaction, child, _WITH_PARENT)
 
 
 def _due(transaction: Transaction, id: str, run_at: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ import aiosqlite
 
 from tako_lite.clock import Clock
 from tako_lite.errors import StoreError
-from tako_lite.records import Enqueued, Failure, NewRun, Run, Schedule
+from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule
+from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.base import (
     SIGNALS_KEPT,
@@ -78,12 +79,12 @@ class SqliteStore:
     def enqueue(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
         return self._submit(lambda transaction: runs.enqueue(transaction, new))
 
-    def enqueue_many(self, like: NewRun, new: Sequence[tuple[str, str]]) -> Future[None]:
-        return self._submit(lambda transaction: runs.enqueue_many(transaction, like, new))
+    def enqueue_many(self, batches: Sequence[Batch]) -> Future[None]:
+        return self._submit(lambda transaction: runs.enqueue_many(transaction, batches))
 
-    def claim(self, group: str, limit: int, hold: Hold | None = None) -> Future[Claims]:
+    def claim(self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None) -> Future[Claims]:
         server, boot_id = self._server, self._boot_id
-        return self._submit(lambda transaction: runs.claim(transaction, group, limit, hold, server, boot_id))
+        return self._submit(lambda transaction: runs.claim(transaction, group, limit, hold, allowed, server, boot_id))
 
     def complete(self, done: Sequence[Completed]) -> Future[None]:
         return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
@@ -111,8 +112,8 @@ class SqliteStore:
     def cancel(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
 
-    def retry(self, ids: Sequence[str], *, fresh: bool) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: runs.retry(transaction, ids, fresh))
+    def retry(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: runs.retry(transaction, routes, fresh))
 
     def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
         return self._submit(lambda transaction: runs.set_progress(transaction, id, token, fraction, note))
@@ -194,6 +195,14 @@ class SqliteStore:
 
     def scale_group(self, name: str, scale: int | None) -> Future[None]:
         return self._submit(lambda transaction: schedules.scale_group(transaction, name, scale))
+
+    def lose_group(self, name: str, failure: Failure, wait_timeout: int | None) -> Future[int | None]:
+        return self._submit(
+            lambda transaction: runs.lose_group(transaction, name, failure, wait_timeout, WAKE_AT_ONCE), keep=True
+        )
+
+    def find_group(self, name: str) -> Future[None]:
+        return self._submit(lambda transaction: runs.find_group(transaction, name), keep=True)
 
     # Reading
 

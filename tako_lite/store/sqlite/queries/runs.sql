@@ -1,19 +1,24 @@
 -- name: insert
 -- A new run; one whose id or live unique key is there already changes nothing.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
-                  tenant, state, ready, due_order, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?6 <= ?12, ?6 - ?7 * 1000, ?12)
+                  tenant, fallback, fallback_source, limit_key, state, ready, due_order, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'pending', ?6 <= ?15, ?6 - ?7 * 1000, ?15)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_many
 -- New runs that differ in id and payload only; one whose id is there already changes nothing.
-INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, state,
-                  ready, due_order, created_at)
-SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, 'pending',
-       :run_at <= :now, :run_at - :priority * 1000, :now
+INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, fallback,
+                  fallback_source, limit_key, state, ready, due_order, created_at)
+SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, :fallback,
+       :fallback_source, :limit_key, 'pending', :run_at <= :now, :run_at - :priority * 1000, :now
 FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS payload FROM json_each(:rows))
 WHERE true
 ON CONFLICT DO NOTHING;
+
+-- name: refuse
+-- A run that is not to start ends; one that was given out before, or has ended, stays as it is.
+UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error
+WHERE id = :id AND state = 'pending' AND claim_token = 0;
 
 -- name: insert_large
 -- A value too long for its row, where it leaves an empty text.
@@ -33,10 +38,10 @@ SELECT id, state, worker_group FROM runs
 WHERE workflow = ? AND unique_key = ? AND state IN ('pending', 'running', 'waiting');
 
 -- name: claim
--- The first due runs of a group become running, each with a new token; the group must not be paused.
+-- The first due runs of a group that is not paused become running, each with a new token; those of tenants not `allowed` end.
 UPDATE runs
-SET state = 'running', claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL,
-    started_at = ifnull(started_at, :now)
+SET state = CASE WHEN :allowed IS NULL OR tenant IN (SELECT value FROM json_each(:allowed)) THEN 'running' ELSE 'dead' END,
+    claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL, started_at = ifnull(started_at, :now)
 WHERE rowid IN (
     SELECT rowid FROM runs
     WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
@@ -44,8 +49,13 @@ WHERE rowid IN (
     ORDER BY due_order, id
     LIMIT :limit
 )
-RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, executed_ms, parent,
-    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END;
+RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
+    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
+    state, limit_key;
+
+-- name: bury_denied
+-- A run whose tenant may not use its group ended when it was to be claimed.
+UPDATE runs SET finished_at = :now, hold = NULL, ready = 0, error = :error WHERE id = :id AND state = 'dead';
 
 -- name: more
 -- Whether a group has due runs left to claim.
@@ -155,9 +165,63 @@ UPDATE runs SET cancel_requested = 1 WHERE id = ? AND state = 'running';
 -- A run that ended without success starts over; one whose unique key is taken by a live run stays as it is.
 UPDATE OR IGNORE runs
 SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000, attempts = 0, crashes = 0, executed_ms = 0,
+    worker_group = :group, group_source = :group_source, fallback = :fallback, fallback_source = :fallback_source,
     error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL
 WHERE id = :id AND state IN ('dead', 'cancelled')
 RETURNING worker_group;
+
+-- name: refuse_again
+-- A run that was to start over, and may not.
+UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error WHERE id = :id AND state = 'pending';
+
+-- name: fall_back
+-- Due runs of a lost group that are not to wait for it end.
+UPDATE runs
+SET state = CASE fallback WHEN 'cancel' THEN 'cancelled' ELSE 'dead' END, ready = 0, hold = NULL, finished_at = :now, error = :error
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE worker_group = :group AND fallback IN ('fail', 'cancel') AND fallback IS NOT NULL AND state = 'pending' AND ready = 1
+    LIMIT :limit
+)
+RETURNING id, state;
+
+-- name: move_away
+-- Due runs of a lost group that may run anywhere go to another.
+UPDATE runs SET worker_group = :to, group_source = 'fallback'
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE worker_group = :group AND fallback = 'ignore' AND fallback IS NOT NULL AND state = 'pending' AND ready = 1
+    LIMIT :limit
+)
+RETURNING hold;
+
+-- name: give_up
+-- Due runs that have waited for a lost group for too long end.
+UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND run_at <= :before AND ifnull(fallback, 'wait') = 'wait'
+    LIMIT :limit
+)
+RETURNING id, state;
+
+-- name: first_waiting
+-- Since when the run waits that has waited for a lost group the longest.
+SELECT min(run_at) FROM runs
+WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND ifnull(fallback, 'wait') = 'wait';
+
+-- name: lose_group
+-- A group is lost from this moment on, or since an earlier one.
+INSERT INTO groups (name, lost_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET lost_at = ifnull(lost_at, excluded.lost_at)
+RETURNING lost_at;
+
+-- name: find_group
+-- A group is available again.
+UPDATE groups SET lost_at = NULL WHERE name = ?;
+
+-- name: forget_losses
+-- After a start only paused groups are lost still.
+UPDATE groups SET lost_at = NULL WHERE paused = 0 AND lost_at IS NOT NULL;
 
 -- name: set_progress
 -- How far a claimed run says it is.
@@ -197,7 +261,7 @@ SELECT id, workflow, worker_group, group_source, state, attempts, max_attempts, 
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END,
     CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
-    cancel_requested, progress, progress_note
+    cancel_requested, progress, progress_note, fallback, fallback_source, limit_key
 FROM runs;
 
 -- name: ending

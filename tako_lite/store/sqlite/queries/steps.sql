@@ -68,6 +68,11 @@ SELECT name, kind, key, wake_at FROM waits WHERE run_id = ? ORDER BY started_at,
 -- The waits for a signal or for a child.
 SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = ? AND key = ?;
 
+-- name: own_children
+-- The runs that a run started and waits for.
+SELECT waits.key FROM waits JOIN runs ON runs.id = waits.key
+WHERE waits.run_id = ? AND waits.kind = 'child' AND waits.key IS NOT NULL AND runs.parent = waits.run_id;
+
 -- name: any_wait
 -- Whether any run waits.
 SELECT 1 FROM waits WHERE run_id > '' LIMIT 1;

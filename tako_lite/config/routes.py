@@ -1,0 +1,175 @@
+"""The tables about routing: `[[defaults]]`, `[namespaces]` and `[tenants]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from tako_lite.config import values
+from tako_lite.config.collecting import Collector
+from tako_lite.config.settings import DEFAULT_GROUP, Config, GroupSettings, Tables, group_settings, said_for_all
+from tako_lite.config.values import Reader, shown_name
+from tako_lite.errors import BadInput, Mistake
+from tako_lite.hints import did_you_mean
+from tako_lite.routing import FallbackSource, Gate, Namespace, Routes, Rule, Tenant
+from tako_lite.templates import check_template, is_template
+from tako_lite.workflow import FALLBACKS, MAX_RETRIES
+
+if TYPE_CHECKING:
+    from tako_lite.config.positions import KeyPath
+
+TABLES: Final = ("defaults", "namespaces", "tenants")
+_PATTERN: Final = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,128}")
+_PATTERN_HINT: Final = "a name, with * for any letters, ? for one and [ab] for one of these"
+
+
+def worker(value: Any) -> str:
+    """Accepts the name of a group, or a template for one."""
+    named = values.text(value)
+    if is_template(named):
+        check_template(named)
+        return named
+    return values.name(value)
+
+
+def fallback(value: Any) -> str:
+    """Accepts what becomes of runs whose group is not available."""
+    if value not in FALLBACKS:
+        near = did_you_mean(value, FALLBACKS) if isinstance(value, str) else None
+        raise BadInput("must be " + " or ".join(f'"{word}"' for word in FALLBACKS), hint=near)
+    return str(value)
+
+
+def tenants(value: Any) -> tuple[str, ...]:
+    """Accepts the names of tenants."""
+    if not isinstance(value, list):
+        raise BadInput(f"must be an array of tenants, not {values.kind(value)}", hint='write ["acme", "globex"]')
+    return tuple(dict.fromkeys(values.name(name) for name in value))
+
+
+def _pattern(value: Any) -> str:
+    if not _PATTERN.fullmatch(values.text(value)):
+        raise BadInput("is not a pattern for names of workflows", hint=_PATTERN_HINT)
+    return str(value)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"must be true or false, not {values.kind(value)}")
+    return value
+
+
+_BOTH: Final[Mapping[str, Reader]] = {"worker": worker, "fallback": fallback}
+_RULE: Final[Mapping[str, Reader]] = {
+    "match": _pattern,
+    **_BOTH,
+    "retries": values.whole(0, MAX_RETRIES),
+    "timeout": values.span(0.001),
+    "forced": _yes_or_no,
+}
+
+
+def read_routes(collector: Collector, project: dict[str, Any], tables: Tables, server: str, groups: Collection[str]) -> Routes:
+    """What the tables of a project say about routing; mistakes go to the collector."""
+    spaces = _named(collector, project, "namespaces", _BOTH)
+    own = _named(collector, project, "tenants", _BOTH, {"env": values.variable})
+    routes = Routes(
+        rules=_rules(collector, project.get("defaults", [])),
+        namespaces={name: Namespace(**said) for name, said in spaces.items()},
+        tenants={name: Tenant(**said) for name, said in own.items()},
+        gates={name: _gate(tables, name, server) for name in groups},
+        inherited=_gate(tables, "", server),
+    )
+    _check_allowed(collector, tables, routes.tenants)
+    return routes
+
+
+def _rules(collector: Collector, value: Any) -> tuple[Rule, ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        collector.wrong(("defaults",), "`defaults`: must be an array of tables", "write [[defaults]] above each rule")
+        return ()
+    rules = []
+    for index, entry in enumerate(value):
+        path = ("defaults", index)
+        said = _says(collector, path, entry, _RULE)
+        if "match" not in entry:
+            collector.wrong(path, "a rule needs a `match`", 'such as match = "report-*"')
+        elif not set(said) - {"match", "forced"} and len(said) == len(entry):
+            collector.wrong((*path, "match"), "this rule says nothing", "add worker, fallback, retries or timeout")
+        elif "match" in said:
+            rules.append(Rule(**said))
+    return tuple(sorted(rules, key=lambda rule: rule.specificity, reverse=True))
+
+
+def _named(
+    collector: Collector,
+    project: dict[str, Any],
+    key: str,
+    readers: Mapping[str, Reader],
+    entries: Mapping[str, Callable[[str], Reader]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The tables below one, by their names: `[tenants.acme]`."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in collector.table((key,), project.get(key, {})).items():
+        path = (key, name)
+        if not values.NAME.fullmatch(name):
+            collector.wrong(path, f"{shown_name(name)} is not a name", values.NAME_HINT, at_key=True)
+        elif key == "namespaces" and isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
+            inner = next(name for name, inner in value.items() if isinstance(inner, dict))
+            hint = f'a name with a dot is written in quotes: [namespaces."{name}.{inner}"]'
+            collector.wrong((*path, inner), f"unknown key {shown_name(inner)} in [namespaces.{name}]", hint, at_key=True)
+        else:
+            found[name] = _says(collector, path, collector.table(path, value), readers, entries or {})
+    return found
+
+
+def _says(
+    collector: Collector,
+    path: KeyPath,
+    table: dict[str, Any],
+    readers: Mapping[str, Reader],
+    entries: Mapping[str, Callable[[str], Reader]] | None = None,
+) -> dict[str, Any]:
+    said = {}
+    for key, value in table.items():
+        if entries and key in entries:
+            said[key] = collector.entries((*path, key), value, entries[key])
+        elif key not in readers:
+            known = ", ".join([*readers, *(entries or {})])
+            hint = did_you_mean(key, readers) or f"known keys: {known}"
+            collector.wrong((*path, key), f"unknown key {shown_name(key)}", hint, at_key=True)
+        elif (read := collector.value(path, table, key, readers[key])) is not None:
+            said[key] = read
+    return said
+
+
+def _gate(tables: Tables, name: str, server: str) -> Gate:
+    settings: GroupSettings = group_settings(tables, name, server)
+    source: FallbackSource = "workflows" if said_for_all(tables, name, server, "fallback") else "group"
+    return Gate(settings.fallback, source, settings.allowed_tenants)
+
+
+def _check_allowed(collector: Collector, tables: Tables, known: Collection[str]) -> None:
+    for path, said in tables.items():
+        for index, name in enumerate(said.get("allowed_tenants", ())):
+            if name not in known:
+                hint = did_you_mean(name, known) or f"write [tenants.{name}]"
+                collector.wrong((*path, "allowed_tenants", index), f"no table is about the tenant {shown_name(name)}", hint)
+
+
+def misrouted(config: Config, groups: Collection[str]) -> tuple[Mistake, ...]:
+    """A mistake for each table that names a group which no workflow and no table defines."""
+    if config.document is None:
+        return ()
+    known = {DEFAULT_GROUP, *config.groups, *groups}
+    found = []
+    project = config.document.tables
+    named: list[tuple[KeyPath, Any]] = [(("defaults", index), rule) for index, rule in enumerate(project.get("defaults", ()))]
+    named += [((key, name), table) for key in TABLES[1:] for name, table in project.get(key, {}).items()]
+    for path, table in named:
+        name = table.get("worker")
+        if name is not None and not is_template(name) and name not in known:
+            hint = did_you_mean(name, known) or f"write [workflows.{name}], or worker = one of: {', '.join(sorted(known))}"
+            found.append(config.document.mistake((*path, "worker"), f"there is no worker group {shown_name(name)}", hint))
+    return tuple(found)

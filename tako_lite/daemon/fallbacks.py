@@ -1,0 +1,81 @@
+"""What becomes of queued runs when their group is lost: paused, or unable to start.
+
+A run that comes to a lost group is judged as it comes; those that were there before, and those that become due later, are
+judged here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from tako_lite.clock import Clock
+from tako_lite.daemon.events import Events
+from tako_lite.errors import TakoError
+from tako_lite.processes.group import Group
+from tako_lite.routing import no_worker
+from tako_lite.store.base import Store
+
+LONGEST_SLEEP: Final = 60.0
+"""Seconds; bounds what a suspended machine or a moved clock can delay."""
+PAUSE_AFTER_TROUBLE: Final = 1.0
+
+
+class Fallbacks:
+    """Applies the fallbacks of the runs of lost groups, and ends those that have waited for too long."""
+
+    def __init__(self, store: Store, clock: Clock, events: Events) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._lost: dict[str, Group] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._stopped = False
+        self._loop = asyncio.get_running_loop()
+
+    def look(self, group: Group) -> None:
+        """A group was lost or found, or due work came to one that is lost."""
+        if self._stopped or (group.available and group.name not in self._lost):
+            return
+        name = group.name
+        self._lost[name] = group
+        if (task := self._tasks.get(name)) is not None and not task.done():
+            self._again.add(name)
+            return
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
+        self._tasks[name] = self._loop.create_task(self._work(group))
+
+    def stop(self) -> None:
+        """Judge no more; twice is harmless."""
+        self._stopped = True
+        for timer in self._timers.values():
+            timer.cancel()
+
+    async def _work(self, group: Group) -> None:
+        name = group.name
+        try:
+            while True:
+                self._again.discard(name)
+                pause = await self._judge(group)
+                if name not in self._again:
+                    break
+        except TakoError as error:
+            self._events.trouble(f"cannot apply the fallbacks of {name}: {error.message}")
+            pause = PAUSE_AFTER_TROUBLE
+        if pause is not None and not self._stopped:
+            self._timers[name] = self._loop.call_later(min(pause, LONGEST_SLEEP), self.look, group)
+
+    async def _judge(self, group: Group) -> float | None:
+        """Do what is to be done now; returns the seconds until there is more."""
+        if group.available:
+            await self._store.find_group(group.name)
+            if group.available:
+                self._lost.pop(group.name, None)
+            return None
+        wait = group.settings.wait_timeout
+        timeout = None if wait is None else round(wait * 1000)
+        next_at = await self._store.lose_group(group.name, no_worker(group.trouble or "nobody serves the group"), timeout)
+        return None if next_at is None else max((next_at - self._clock.now()) / 1000, 0.0)

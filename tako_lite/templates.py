@@ -1,0 +1,52 @@
+"""Names with fields of the payload in them, such as `media-{tier}` or `{customer.tier}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from tako_lite.errors import BadInput
+from tako_lite.wire import NAME
+
+_FIELD: Final = re.compile(r"\{([^{}]*)\}")
+_PATH: Final = re.compile(r"[^\s.{}]+(\.[^\s.{}]+)*")
+_HINT: Final = 'such as "{tier}" or "media-{customer.tier}"'
+
+
+def is_template(text: str) -> bool:
+    """Whether a name is to be filled in."""
+    return "{" in text or "}" in text
+
+
+def fields(template: str) -> list[str]:
+    """The fields of the payload that a template names, dotted where they are nested."""
+    return _FIELD.findall(template)
+
+
+def check_template(template: str) -> None:
+    """Raises BadInput for braces that do not match, and for what could never be a name once it is filled in."""
+    rest = _FIELD.sub("x", template)
+    if is_template(rest) or not all(_PATH.fullmatch(field) for field in fields(template)):
+        raise BadInput("the braces of a template hold the name of a field of the payload", hint=_HINT)
+    if not NAME.match(rest):
+        raise BadInput("this template makes no name", hint="names have letters, digits, '.', '_' and '-'")
+
+
+def fill(template: str, payload: Any) -> str | None:
+    """The template with its fields filled in; None where one is missing, blank, or neither text nor an integer."""
+    filled = template
+    for field in fields(template):
+        value = pick(payload, field)
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            return None
+        filled = filled.replace(f"{{{field}}}", str(value), 1)
+    return filled
+
+
+def pick(payload: Any, field: str) -> Any:
+    """The value of a field of a payload, None where it is missing."""
+    for part in field.split("."):
+        if not isinstance(payload, dict):
+            return None
+        payload = payload.get(part)
+    return payload

@@ -19,6 +19,7 @@ from bench.scenarios import (
     latency,
     memory_pending,
     raw_ceiling,
+    routing,
     three_step,
     uvloop,
 )
@@ -29,6 +30,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "three_step": three_step,
     "enqueue_many": enqueue_many,
     "enqueue_lone": enqueue_lone,
+    "routing": routing,
     "latency": latency,
     "cold": cold,
     "isolation": isolation,

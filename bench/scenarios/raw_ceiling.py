@@ -18,7 +18,7 @@ from bench.figures import Goal, Plan
 from tako_lite.records import NewRun, new_ids
 from tako_lite.store.sqlite import queries
 from tako_lite.store.sqlite.file import connect
-from tako_lite.store.sqlite.runs import enqueue_many
+from tako_lite.store.sqlite.runs import COLUMNS, enqueue_many
 from tako_lite.store.sqlite.transaction import commit
 
 MOST_RUNS = 99
@@ -91,7 +91,7 @@ def _drain(connection: sqlite3.Connection, work: _Work, batch: int, count: int) 
 def _lone_inserts(connection: sqlite3.Connection) -> float:
     times = []
     for id in new_ids(200):
-        row = (id, "work", "default", "default", '{"n":1}', _DUE, 0, 3, None, None, None, _DUE)
+        row = (*NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3)[:COLUMNS], _DUE)
         start = time.perf_counter()
         connection.execute(queries.runs.insert, row)
         times.append(time.perf_counter() - start)
@@ -103,7 +103,7 @@ def _lone_inserts(connection: sqlite3.Connection) -> float:
 
 def _claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
     names = {"group": "default", "hold": None, "limit": batch, "server": "bench", "boot_id": "bench", "now": now}
-    return [(row[1], row[3]) for row in connection.execute(queries.runs.claim, names).fetchall()]
+    return [(row[1], row[3]) for row in connection.execute(queries.runs.claim, {**names, "allowed": None}).fetchall()]
 
 
 def _complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:

@@ -43,7 +43,9 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
     return [
         ("run", block(run["id"], "bold")),
         ("workflow", block(run["workflow"])),
-        ("group", block(run["group"])),
+        ("group", block(_said(run["group"], run.get("group_source")))),
+        ("fallback", cell(_said(run["fallback"], run["fallback_source"])) if run.get("fallback", "wait") != "wait" else None),
+        ("tenant", block(run["tenant"]) if run.get("tenant") else None),
         ("state", state(run["state"])),
         ("attempts", cell(attempts)),
         ("created", cell(when(run["created_at"], now))),
@@ -57,6 +59,11 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
         ("waits for", block("\n".join(_wait(wait, now) for wait in run["waits"])) if run.get("waits") else None),
         ("asked to", cell("cancel") if run.get("cancel_requested") else None),
     ]
+
+
+def _said(value: str, source: str | None) -> str:
+    """A value with who said so, where anybody did."""
+    return value if source in (None, "default") else f"{value} (by the {source})"
 
 
 def _worker(run: Shape) -> str:

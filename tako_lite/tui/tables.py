@@ -33,8 +33,15 @@ def _run_cells(run: Shape, now: int) -> list[Cell]:
         (f"{run['attempts']}/{run['max_attempts']}", ""),
         (when(run["created_at"], now), ""),
         (when(run["finished_at"], now), ""),
-        (line((run["error"] or {}).get("message")), "red"),
+        (line(_told(run["error"])), "red"),
     ]
+
+
+def _told(error: Shape | None) -> str:
+    """What an error says, after its reason where it has one."""
+    if error is None:
+        return ""
+    return ": ".join(filter(None, (error.get("reason"), error.get("message"))))
 
 
 def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:

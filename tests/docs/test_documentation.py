@@ -144,7 +144,7 @@ def test_the_layers_in_architecture_are_those_that_are_checked() -> None:
 
 
 def test_the_tables_in_architecture_are_those_of_the_schema() -> None:
-    scripts = (ROOT / "tako_lite/store/sqlite/migrations").glob("*.sql")
+    scripts = sorted((ROOT / "tako_lite/store/sqlite/migrations").glob("*.sql"))
     schema = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
 
     assert [words(row[0]) for row in rows(section(ARCHITECTURE, "The store"))] == [

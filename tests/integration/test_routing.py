@@ -130,6 +130,15 @@ def test_many_runs_at_once_are_judged_like_one(home: Project) -> None:
         assert {client.get(id)["state"] for id in ids} == {"dead"}
 
 
+def test_a_group_that_is_asleep_or_busy_is_available(home: Project) -> None:
+    held = home.enqueue("hold", fallback="fail")
+    home.wait_for_fact("hold")
+    behind = home.enqueue("echo", fallback="cancel")
+    assert home.get(behind)["state"] == "pending"
+    (home.root / "go").touch()
+    assert home.wait(held)["state"] == home.wait(behind)["state"] == "succeeded"
+
+
 # Tenants
 
 
@@ -160,11 +169,33 @@ def test_a_list_that_changed_holds_for_what_is_queued_already(home: Project) -> 
     assert {fact["tenant"] for fact in home.facts("echo")} == {"acme"}
 
 
+def test_a_list_that_changed_holds_for_the_next_attempt_of_a_run(home: Project) -> None:
+    home.add(
+        "b.py",
+        """
+        @workflow("fails", worker="home", retries=5, backoff=Backoff(base=1, max=1))
+        def fails():
+            witness("fails")
+            raise ValueError("no")
+        """,
+    )
+    run = home.enqueue("fails", tenant="globex")
+    home.wait_for_fact("fails")
+    home.configure('[workflows.home]\nallowed_tenants = ["acme"]\n' + TENANTS)
+    home.call("reload")
+    ended = home.wait(run)
+    assert (ended["error"]["reason"], ended["attempts"], len(home.facts("fails"))) == ("tenant_denied", 1, 1)
+
+
 def test_a_run_finds_the_environment_of_its_tenant_and_no_other(project: Project) -> None:
     project.configure('[tenants.acme.env]\nBUCKET = "acme-files"\n[tenants.globex.env]\nBUCKET = "globex-files"\n')
     project.workflow(
         "a.py",
-        '@workflow("env")\ndef env(payload, step):\n    return [step.tenant, step.env.get("BUCKET"), os.environ.get("BUCKET")]\n',
+        """
+        @workflow("env")
+        def env(payload, step):
+            return [step.tenant, step.env.get("BUCKET"), os.environ.get("BUCKET")]
+        """,
     )
     project.serve()
     assert project.run("env", tenant="acme")["result"] == ["acme", "acme-files", None]
@@ -228,7 +259,12 @@ def test_a_retry_is_routed_anew(project: Project) -> None:
 def test_a_retried_attempt_of_a_lost_group_is_judged_when_it_is_due(home: Project) -> None:
     home.add(
         "b.py",
-        '@workflow("fails", worker="home", retries=3, backoff=Backoff(base=0.5))\ndef fails():\n    witness("fails")\n    raise ValueError("no")\n',
+        """
+        @workflow("fails", worker="home", retries=3, backoff=Backoff(base=0.5))
+        def fails():
+            witness("fails")
+            raise ValueError("no")
+        """,
     )
     run = home.enqueue("fails", fallback="fail")
     home.wait_for_fact("fails")

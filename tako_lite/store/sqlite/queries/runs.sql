@@ -2,7 +2,7 @@
 -- A new run; one whose id or live unique key is there already changes nothing.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
                   tenant, fallback, fallback_source, limit_key, state, ready, due_order, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'pending', ?6 <= ?15, ?6 - ?7 * 1000, ?15)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'pending', ?6 <= ?16, ?6 - ?7 * 1000, ?15)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_many
@@ -10,7 +10,7 @@ ON CONFLICT DO NOTHING;
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, fallback,
                   fallback_source, limit_key, state, ready, due_order, created_at)
 SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, :fallback,
-       :fallback_source, :limit_key, 'pending', :run_at <= :now, :run_at - :priority * 1000, :now
+       :fallback_source, :limit_key, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now
 FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS payload FROM json_each(:rows))
 WHERE true
 ON CONFLICT DO NOTHING;
@@ -132,7 +132,7 @@ RETURNING worker_group;
 -- Runs whose time has come are marked as due.
 UPDATE runs SET ready = 1
 WHERE rowid IN (SELECT rowid FROM runs WHERE state = 'pending' AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit)
-RETURNING worker_group;
+RETURNING worker_group, due_order, id, workflow, limit_key, claim_token;
 
 -- name: next_due
 -- When the next run that is due later becomes due.
@@ -164,11 +164,12 @@ UPDATE runs SET cancel_requested = 1 WHERE id = ? AND state = 'running';
 -- name: retry
 -- A run that ended without success starts over; one whose unique key is taken by a live run stays as it is.
 UPDATE OR IGNORE runs
-SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000, attempts = 0, crashes = 0, executed_ms = 0,
+SET state = 'pending', ready = :judged OR limit_key IS NULL OR claim_token > 0, run_at = :now, due_order = :now - priority * 1000,
+    attempts = 0, crashes = 0, executed_ms = 0,
     worker_group = :group, group_source = :group_source, fallback = :fallback, fallback_source = :fallback_source,
     error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL
 WHERE id = :id AND state IN ('dead', 'cancelled')
-RETURNING worker_group;
+RETURNING worker_group, workflow, limit_key, claim_token;
 
 -- name: refuse_again
 -- A run that was to start over, and may not.
@@ -186,21 +187,23 @@ WHERE rowid IN (
 RETURNING id, state;
 
 -- name: move_away
--- Due runs of a lost group that may run anywhere go to another.
-UPDATE runs SET worker_group = :to, group_source = 'fallback'
+-- Due runs of a lost group that may run anywhere go to another, where limits are judged anew.
+UPDATE runs SET worker_group = :to, group_source = 'fallback',
+    hold = CASE WHEN hold = 'limit' OR hold = 'rate' THEN NULL
+        WHEN hold = 'suspect_limit' OR hold = 'suspect_rate' THEN 'suspect' ELSE hold END
 WHERE rowid IN (
     SELECT rowid FROM runs
     WHERE worker_group = :group AND fallback = 'ignore' AND fallback IS NOT NULL AND state = 'pending' AND ready = 1
     LIMIT :limit
 )
-RETURNING hold;
+RETURNING hold, id;
 
 -- name: give_up
 -- Due runs that have waited for a lost group for too long end.
 UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
 WHERE rowid IN (
     SELECT rowid FROM runs
-    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND run_at <= :before AND ifnull(fallback, 'wait') = 'wait'
+    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND run_at <= :before AND ifnull(fallback, '') NOT IN ('fail', 'cancel')
     LIMIT :limit
 )
 RETURNING id, state;
@@ -208,7 +211,7 @@ RETURNING id, state;
 -- name: first_waiting
 -- Since when the run waits that has waited for a lost group the longest.
 SELECT min(run_at) FROM runs
-WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND ifnull(fallback, 'wait') = 'wait';
+WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND ifnull(fallback, '') NOT IN ('fail', 'cancel');
 
 -- name: lose_group
 -- A group is lost from this moment on, or since an earlier one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ WORDS = {"enqueue": "fail", "workflow": "cancel", "rule": "ignore", "namespace":
          "workflows": "fail"}  # fmt: skip
 
 
-def subsets(names: Iterable[str]) -> list[frozenset[str]]:
-    """Every choice of some of the names, none and all among them."""
-    some = list(names)
-    return [frozenset(chosen) for size in range(len(some) + 1) for chosen in itertools.combinations(some, size)]
+def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every choice of some of the names in their order, none and all among them."""
+    return [chosen for size in range(len(names) + 1) for chosen in itertools.combinations(names, size)]
 
 
 class Project:
@@ -51,7 +50,7 @@ class Project:
         return make_run(self.catalog.get("invoice"), json.dumps(payload), Asked(**asked), self.router, 1_000_000)
 
 
-def tables(chosen: frozenset[str], key: str, values: dict[str, str]) -> str:
+def tables(chosen: tuple[str, ...], key: str, values: dict[str, str]) -> str:
     """The parts of tako.toml in which the chosen sources say something."""
     toml = "".join(f"[workflows.{name}]\nworkers = 0\n" for name in GROUPS if name != "default")
     if "workflows" in chosen:
@@ -68,7 +67,7 @@ def tables(chosen: frozenset[str], key: str, values: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("chosen", subsets(GROUP_ORDER), ids="+".join)
-def test_the_group_is_that_of_the_first_source_that_names_one(tmp_path: Path, chosen: frozenset[str]) -> None:
+def test_the_group_is_that_of_the_first_source_that_names_one(tmp_path: Path, chosen: tuple[str, ...]) -> None:
     names = {name: name for name in GROUPS}
     decorator = ', worker="workflow"' if "workflow" in chosen else ""
     project = Project(tmp_path, tables(chosen, "worker", names), decorator)
@@ -80,7 +79,7 @@ def test_the_group_is_that_of_the_first_source_that_names_one(tmp_path: Path, ch
 
 
 @pytest.mark.parametrize("chosen", subsets(GROUP_ORDER[1:]), ids="+".join)
-def test_a_template_that_stays_blank_leaves_the_choice_to_the_next_source(tmp_path: Path, chosen: frozenset[str]) -> None:
+def test_a_template_that_stays_blank_leaves_the_choice_to_the_next_source(tmp_path: Path, chosen: tuple[str, ...]) -> None:
     blank = {name: f"{{{name}}}" for name in GROUPS}
     decorator = ', worker="{workflow}"' if "workflow" in chosen else ""
     project = Project(tmp_path, tables(chosen, "worker", blank), decorator)
@@ -92,7 +91,7 @@ def test_a_template_that_stays_blank_leaves_the_choice_to_the_next_source(tmp_pa
 
 
 @pytest.mark.parametrize("chosen", subsets(FALLBACK_ORDER), ids="+".join)
-def test_the_fallback_is_that_of_the_first_source_that_says_one(tmp_path: Path, chosen: frozenset[str]) -> None:
+def test_the_fallback_is_that_of_the_first_source_that_says_one(tmp_path: Path, chosen: tuple[str, ...]) -> None:
     decorator = ', worker="home"' + (f', fallback="{WORDS["workflow"]}"' if "workflow" in chosen else "")
     project = Project(tmp_path, tables(chosen, "fallback", WORDS), decorator)
     run = project.run(fallback=WORDS["enqueue"] if "enqueue" in chosen else None, tenant="acme")

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.figures import Plan
 from tako_lite.records import NewRun, new_ids
 from tako_lite.store.base import Completed
-from tako_lite.store.sqlite import runs, schedules
+from tako_lite.store.sqlite import claims, runs, schedules
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.transaction import Transaction, commit
 
@@ -58,5 +58,5 @@ def _enqueue(new: list[NewRun], transaction: Transaction) -> None:
 
 
 def _end(size: int, transaction: Transaction) -> None:
-    claims = runs.claim(transaction, "default", size, None, None, "bench", "00000000-0000-7000-8000-000000000000")
-    runs.complete(transaction, [Completed(run.id, run.token, "null", os.getpid()) for run in claims.runs])
+    got = claims.claim(transaction, "default", size, None, None, "bench", "00000000-0000-7000-8000-000000000000")
+    runs.complete(transaction, [Completed(run.id, run.token, "null", os.getpid()) for run in got.runs])

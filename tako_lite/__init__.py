@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tako_lite.blocking import BlockingStep
     from tako_lite.client import AsyncClient, Client
     from tako_lite.step import Step
+    from tako_lite.trigger import Trigger, poll
 
 __version__ = "0.1.0"
 
@@ -23,7 +24,9 @@ __all__ = [
     "Client",
     "Step",
     "TakoError",
+    "Trigger",
     "Workflow",
+    "poll",
     "workflow",
 ]
 
@@ -38,4 +41,8 @@ def __getattr__(name: str) -> Any:
         from tako_lite import blocking
 
         return getattr(blocking, name)
+    if name in ("Trigger", "poll"):
+        from tako_lite import trigger
+
+        return getattr(trigger, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

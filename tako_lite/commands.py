@@ -100,6 +100,12 @@ class OneGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveGroup:
+    group: str
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     group: str
     workers: int | None = None
@@ -113,6 +119,17 @@ class OneSchedule:
 @dataclass(frozen=True, slots=True)
 class PauseSchedule:
     workflow: str
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OneTrigger:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTrigger:
+    name: str
     paused: bool
 
 
@@ -144,10 +161,14 @@ SHAPES: Final[dict[str, type]] = {
     "schedules": Nothing,
     "pause_schedule": PauseSchedule,
     "run_schedule": OneSchedule,
+    "triggers": Nothing,
+    "pause_trigger": PauseTrigger,
+    "run_trigger": OneTrigger,
     "workflows": Nothing,
     "pause": OneGroup,
     "resume": OneGroup,
     "scale": Scale,
+    "move_group": MoveGroup,
     "reload": Nothing,
     "prune": Nothing,
     "backup": Backup,

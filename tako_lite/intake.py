@@ -94,7 +94,7 @@ def make_many(target: Target, runs: Sequence[tuple[str, str]], asked: Asked, rou
 def route_again(run: Run, plan: Plan | None, router: Router) -> Route:
     """Where a run that starts over goes; without a plan its workflow is gone, and it stays where it was."""
     asked_for = Wish(
-        run.group if run.group_source == "enqueue" or plan is None else None,
+        run.group if run.group_source in ("enqueue", "moved") or plan is None else None,
         _check_fallback(run.fallback) if run.fallback_source == "enqueue" else None,
         run.tenant,
     )
@@ -114,7 +114,12 @@ def limit_key(options: WorkflowOptions, payload: str) -> str | None:
     """What the runs of a workflow with a limit or a rate are counted by; None where there is neither."""
     if options.limit_key is None:
         return None if options.limit is None and options.rate is None else ""
-    value = pick(json.loads(payload), options.limit_key)
+    return key_of(options.limit_key, payload)
+
+
+def key_of(field: str | None, payload: str) -> str:
+    """The value of a field of a payload as text, cut where it is long; empty where there is none."""
+    value = None if field is None else pick(json.loads(payload), field)
     return "" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)[:MAX_KEY]
 
 

@@ -20,7 +20,7 @@ from tako_lite.templates import fill, is_template
 from tako_lite.wire import NAME, printable
 from tako_lite.workflow import Fallback, WorkflowOptions
 
-GroupSource = Literal["enqueue", "rule", "workflow", "namespace", "tenant", "default", "fallback"]
+GroupSource = Literal["enqueue", "rule", "workflow", "namespace", "tenant", "default", "fallback", "moved"]
 FallbackSource = Literal["enqueue", "workflow", "rule", "namespace", "tenant", "group", "workflows", "default"]
 
 DEFAULT: Final = "default"
@@ -29,7 +29,10 @@ _WILD: Final = re.compile(r"\[[^\]]*\]|[*?]")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One of `[[defaults]]`: what it says about the workflows whose names match. `timeout` is seconds."""
+    """One of `[[defaults]]`: what it says about the workflows whose names match. `timeout` is seconds.
+
+    `place` is which one of the tables it is, from 0.
+    """
 
     match: str
     worker: str | None = None
@@ -37,6 +40,7 @@ class Rule:
     retries: int | None = None
     timeout: float | None = None
     forced: bool = False
+    place: int = 0
 
     @property
     def specificity(self) -> tuple[bool, int]:
@@ -97,33 +101,54 @@ class Routes:
         """What a group says; one without a table says what all inherit."""
         return self.gates.get(group, self.inherited)
 
+    @property
+    def workers(self) -> frozenset[str]:
+        """What the tables name: groups, and templates for them."""
+        tables: tuple[Rule | Namespace | Tenant, ...] = (*self.rules, *self.namespaces.values(), *self.tenants.values())
+        return frozenset(table.worker for table in tables if table.worker is not None)
+
     def plan(self, workflow: str, namespace: str, options: WorkflowOptions, written: Collection[str]) -> Plan:
         """What the files say about a workflow; `written` are the options that its decorator has."""
-        rules = [rule for rule in self.rules if fnmatchcase(workflow, rule.match)]
-        above = [self.namespaces[name] for name in _upwards(namespace) if name in self.namespaces]
-        named: list[tuple[str | None, GroupSource]] = [
-            *((rule.worker, "rule") for rule in rules if rule.forced),
-            (options.worker if "worker" in written else None, "workflow"),
-            *((rule.worker, "rule") for rule in rules if not rule.forced),
-            *((space.worker, "namespace") for space in above),
-        ]
+        rules = self.matching(workflow)
+        above = [self.namespaces[name] for name in upwards(namespace) if name in self.namespaces]
         said: list[tuple[Fallback | None, FallbackSource]] = [
             (options.fallback, "workflow"),
             *((rule.fallback, "rule") for rule in rules),
             *((space.fallback, "namespace") for space in above),
         ]
-        workers = tuple((name, source) for name, source in named if name is not None)
+        workers = tuple((name, source) for name, source, _ in self.named(workflow, namespace, options, written))
         return Plan(workers, next(((word, source) for word, source in said if word is not None), None))
+
+    def named(
+        self, workflow: str, namespace: str, options: WorkflowOptions, written: Collection[str]
+    ) -> list[tuple[str, GroupSource, tuple[str | int, ...]]]:
+        """What the files name as the group of a workflow, the first that counts first, each with its table's path."""
+        rules = self.matching(workflow)
+        named: list[tuple[str | None, GroupSource, tuple[str | int, ...]]] = [
+            *((rule.worker, "rule", ("defaults", rule.place)) for rule in rules if rule.forced),
+            (options.worker if "worker" in written else None, "workflow", ()),
+            *((rule.worker, "rule", ("defaults", rule.place)) for rule in rules if not rule.forced),
+            *(
+                (self.namespaces[name].worker, "namespace", ("namespaces", name))
+                for name in upwards(namespace)
+                if name in self.namespaces
+            ),
+        ]
+        return [(name, source, path) for name, source, path in named if name is not None]
+
+    def matching(self, workflow: str) -> list[Rule]:
+        """The rules about a workflow, the most specific first."""
+        return [rule for rule in self.rules if fnmatchcase(workflow, rule.match)]
 
     def options(self, workflow: str, options: WorkflowOptions, written: Collection[str]) -> WorkflowOptions:
         """The options of a workflow with the retries and the timeout that rules give it."""
-        rules = [rule for rule in self.rules if fnmatchcase(workflow, rule.match)]
+        rules = self.matching(workflow)
         retries = next((rule.retries for rule in rules if _says(rule, rule.retries, "retries", written)), options.retries)
         timeout = next((rule.timeout for rule in rules if _says(rule, rule.timeout, "timeout", written)), options.timeout)
         return options._replace(retries=retries or 0, timeout=timeout)
 
 
-def _upwards(namespace: str) -> Iterator[str]:
+def upwards(namespace: str) -> Iterator[str]:
     """A namespace and those that it inherits from, nearest first: `billing.eu`, `billing`."""
     while namespace:
         yield namespace

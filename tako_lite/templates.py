@@ -43,6 +43,12 @@ def fill(template: str, payload: Any) -> str | None:
     return filled
 
 
+def may_name(template: str, name: str) -> bool:
+    """Whether the template, filled in, can be this name."""
+    pattern = "[^{}]+".join(re.escape(part) for part in _FIELD.split(template)[::2])
+    return re.fullmatch(pattern, name) is not None
+
+
 def pick(payload: Any, field: str) -> Any:
     """The value of a field of a payload, None where it is missing."""
     for part in field.split("."):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tako_lite.clock import iso
 from tako_lite.records import Run
-from tako_lite.units import duration_text
+from tako_lite.units import counted, duration_text
 
 
 def sentence(
-    run: Run, now: int, group_state: str | None, group_error: str | None, ahead: int | None, pid: int | None = None
+    run: Run,
+    now: int,
+    group_state: str | None,
+    group_error: str | None,
+    ahead: int | None,
+    pid: int | None = None,
+    crowd: str | None = None,
 ) -> str:
-    """Why a run is where it is. `group_state` is None without a daemon; `ahead` counts the due runs before it."""
+    """Why a run is where it is. `group_state` is None without a daemon; `ahead` counts the due runs before it.
+
+    `crowd` are the runs for which a limit or a rate holds it.
+    """
     match run.state:
         case "succeeded":
             return f"It succeeded at {iso(run.finished_at)}{_tries(run)}."
@@ -27,10 +38,22 @@ def sentence(
             where = f"in worker {pid} of {run.group}" if pid else f"in {run.group}"
             asked = "; it was asked to cancel" if run.cancel_requested else ""
             return f"It is running {where}, attempt {run.attempts + 1} of {run.max_attempts}{asked}."
-    return _pending(run, now, group_state, group_error, ahead)
+    return _pending(run, now, group_state, group_error, ahead, crowd)
 
 
-def _pending(run: Run, now: int, group_state: str | None, group_error: str | None, ahead: int | None) -> str:
+def crowd_of(run: Run, count: int, seconds: float | None) -> str:
+    """The runs for which a limit holds a run; with a time, those for which the rate of so many seconds does."""
+    if seconds is not None:
+        span = _SPANS.get(seconds) or duration_text(seconds)
+        return f"{counted(count, 'run')} of {run.workflow} began in the last {span} (rate)"
+    whose = f" for {run.limit_key}" if run.limit_key else ""
+    return f"{counted(count, 'other run')} of {run.workflow}{whose} {'is' if count == 1 else 'are'} running (limit)"
+
+
+_SPANS: Final = {1.0: "second", 60.0: "minute", 3_600.0: "hour", 86_400.0: "day"}
+
+
+def _pending(run: Run, now: int, group_state: str | None, group_error: str | None, ahead: int | None, crowd: str | None) -> str:
     if run.hold == "no_handler":
         return f"It is due, but no workflow file defines {run.workflow}; it starts when one does (tako-lite reload)."
     if run.run_at > now:
@@ -43,6 +66,8 @@ def _pending(run: Run, now: int, group_state: str | None, group_error: str | Non
         return f"It is due, but its group {run.group} is paused: tako-lite resume {run.group}."
     if group_state in ("backoff", "unhealthy"):
         return f"It is due, but its group {run.group} cannot start: {group_error}."
+    if crowd is not None:
+        return f"It is due, but {crowd}."
     if run.hold == "suspect":
         return f"It is due and will run alone in a worker of {run.group}, since it was running when a worker crashed."
     if group_state == "zero":

@@ -193,13 +193,13 @@ class Problem(NamedTuple):
     hint: str | None = None
 
 
-def name_problem(name: object) -> Problem | None:
-    """Why this cannot be the name of a workflow, or None."""
+def name_problem(name: object, *, decorator: str = "workflow", noun: str = "workflow") -> Problem | None:
+    """Why this cannot be the name that a decorator gives to a workflow or trigger, or None."""
     if callable(name):
-        return Problem("@workflow needs a name", 'write @workflow("a-name")')
+        return Problem(f"@{decorator} needs a name", f'write @{decorator}("a-name")')
     if not isinstance(name, str):
-        return Problem(f"the name of a workflow is text, not {type(name).__name__}")
-    return None if NAME.match(name) else Problem(f"{_shown(name)} is not a name for a workflow", NAME_HINT)
+        return Problem(f"the name of a {noun} is text, not {type(name).__name__}")
+    return None if NAME.match(name) else Problem(f"{_shown(name)} is not a name for a {noun}", NAME_HINT)
 
 
 def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str, Problem]]:

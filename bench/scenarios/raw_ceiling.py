@@ -91,7 +91,7 @@ def _drain(connection: sqlite3.Connection, work: _Work, batch: int, count: int) 
 def _lone_inserts(connection: sqlite3.Connection) -> float:
     times = []
     for id in new_ids(200):
-        row = (*NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3)[:COLUMNS], _DUE)
+        row = (*NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3)[:COLUMNS], _DUE, _DUE)
         start = time.perf_counter()
         connection.execute(queries.runs.insert, row)
         times.append(time.perf_counter() - start)

@@ -3,11 +3,12 @@
 from tako_lite.catalog.files import Stamp, stamps
 from tako_lite.catalog.scanner import scan
 from tako_lite.catalog.schedule import cron_of, schedule_problem, timezone_problem
-from tako_lite.catalog.specs import Catalog, WorkflowSpec
+from tako_lite.catalog.specs import Catalog, TriggerSpec, WorkflowSpec
 
 __all__ = [
     "Catalog",
     "Stamp",
+    "TriggerSpec",
     "WorkflowSpec",
     "cron_of",
     "scan",

@@ -14,6 +14,7 @@ _MEANINGS: Final = {
     "tako_lite.Step": "Step",
     "tako_lite.step.Step": "Step",
     "tako_lite.poll": "poll",
+    "tako_lite.trigger.poll": "poll",
 }
 
 
@@ -48,7 +49,7 @@ class Names:
             if alias.name != "*":
                 self._origins[alias.asname or alias.name] = f"{module}.{alias.name}"
             elif module == "tako_lite":
-                self._origins |= {name: f"tako_lite.{name}" for name in ("workflow", "Backoff", "Step")}
+                self._origins |= {name: f"tako_lite.{name}" for name in ("workflow", "poll", "Backoff", "Step")}
 
     def meaning(self, expression: ast.expr) -> str | None:
         """`workflow`, `Backoff`, `Step` or `poll` if the expression is ours of that name."""

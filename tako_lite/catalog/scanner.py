@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from tako_lite.catalog.files import Stamp, python_files
 from tako_lite.catalog.module import Module, read_module
-from tako_lite.catalog.source import Unparsable, parse
-from tako_lite.catalog.specs import Catalog, WorkflowSpec
+from tako_lite.catalog.source import Node, Unparsable, parse
+from tako_lite.catalog.specs import Catalog, TriggerSpec, WorkflowSpec
 from tako_lite.errors import CatalogError, Mistake
+from tako_lite.hints import did_you_mean
 from tako_lite.routing import Routes
 
 NO_ROUTES: Final = Routes()
@@ -45,10 +46,12 @@ class _Scanner:
         for file in self.files:
             self.read(file)
         workflows = self.by_name()
+        triggers = self.triggers(workflows)
         self.check_package()
         if self.mistakes:
             raise CatalogError(self.mistakes)
-        return Catalog(self.root, workflows, tuple(_imports_of_other_groups(self.modules)), self.files)
+        warnings = [warning for module in self.modules for warning in module.warnings]
+        return Catalog(self.root, workflows, (*warnings, *_imports_of_other_groups(self.modules)), self.files, triggers)
 
     def shown(self, file: Path) -> str:
         return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
@@ -80,7 +83,7 @@ class _Scanner:
         module = read_module(tree, source, file, name, namespace, self.routes)
         self.modules.append(module)
         self.mistakes += module.mistakes
-        if module.workflows:
+        if module.groups:
             self.check_importable(module, file, parts)
 
     def check_importable(self, module: Module, file: Path, parts: Sequence[str]) -> None:
@@ -97,7 +100,7 @@ class _Scanner:
     def check_package(self) -> None:
         """Complain about a folder that could not be imported, or whose name would hide a module of Python's."""
         name = self.folder.name
-        if not any(module.workflows for module in self.modules):
+        if not any(module.groups for module in self.modules):
             return
         if not name.isidentifier():
             message = f"the folder {name!r} cannot be imported: its name is not an identifier"
@@ -112,16 +115,32 @@ class _Scanner:
             for spec, place in zip(module.workflows, module.places, strict=True):
                 first = workflows.setdefault(spec.name, spec)
                 if first is not spec:
-                    where = f"{self.shown(first.file)}:{first.line}"
-                    self.mistakes.append(
-                        module.source.mistake(place, f'two workflows are named "{spec.name}"; the other is at {where}')
-                    )
+                    self.two_of_one_name(module, place, f'two workflows are named "{spec.name}"', first)
         return workflows
+
+    def triggers(self, workflows: Mapping[str, WorkflowSpec]) -> dict[str, TriggerSpec]:
+        """The triggers by their names; each has a name of its own, and starts a workflow that there is."""
+        triggers: dict[str, TriggerSpec] = {}
+        for module in self.modules:
+            for spec, place, starts_place in module.triggers:
+                first = triggers.setdefault(spec.name, spec)
+                if first is not spec:
+                    self.two_of_one_name(module, place, f'two triggers are named "{spec.name}"', first.evaluation)
+                elif twin := workflows.get(spec.name):
+                    self.two_of_one_name(module, place, f'a workflow is named "{spec.name}" too', twin)
+                if (starts := spec.options.starts) and starts not in workflows:
+                    hint = did_you_mean(starts, workflows) or "a trigger starts runs of a workflow"
+                    self.mistakes.append(module.source.mistake(starts_place, f'no workflow is named "{starts}"', hint))
+        return triggers
+
+    def two_of_one_name(self, module: Module, place: Node, message: str, other: WorkflowSpec) -> None:
+        where = f"{self.shown(other.file)}:{other.line}"
+        self.mistakes.append(module.source.mistake(place, f"{message}; the other is at {where}"))
 
 
 def _imports_of_other_groups(modules: Sequence[Module]) -> list[Mistake]:
     """A warning for each module that makes a group load workflows of another group, with all that those import."""
-    groups = {module.name: {spec.group for spec in module.workflows} for module in modules if module.workflows}
+    groups = {module.name: module.groups for module in modules if module.groups}
     warnings = []
     for module in modules:
         own = groups.get(module.name, set())

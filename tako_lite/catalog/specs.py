@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.catalog.files import Stamp
+from tako_lite.catalog.payload import PayloadType
 from tako_lite.errors import Mistake, NotFound
 from tako_lite.hints import did_you_mean
 from tako_lite.routing import Plan, Routes
 from tako_lite.templates import is_template
+from tako_lite.trigger import EVALUATION, TriggerOptions
 from tako_lite.workflow import WorkflowOptions
 
 NO_PLAN: Final = Plan()
@@ -35,6 +37,7 @@ class WorkflowSpec:
     written: frozenset[str] = frozenset()
     """The options that the decorator has."""
     plan: Plan = NO_PLAN
+    payload: PayloadType | None = field(default=None, repr=False, compare=False)
 
     @property
     def group(self) -> str:
@@ -48,8 +51,22 @@ class WorkflowSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TriggerSpec:
+    """A polling trigger as its source describes it; each of its evaluations is a run of the workflow `evaluation`."""
+
+    name: str
+    options: TriggerOptions
+    evaluation: WorkflowSpec
+
+    @property
+    def group(self) -> str:
+        """The group that it is evaluated in."""
+        return self.evaluation.group
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
-    """All workflows under one folder.
+    """All workflows and triggers under one folder.
 
     `root` is the folder of tako.toml, `files` the stamp of every Python file that the scan saw, so that a change is noticed
     without another scan.
@@ -59,20 +76,35 @@ class Catalog:
     workflows: Mapping[str, WorkflowSpec]
     warnings: tuple[Mistake, ...] = ()
     files: Mapping[Path, Stamp] = field(default_factory=dict)
+    triggers: Mapping[str, TriggerSpec] = field(default_factory=dict)
 
     @property
     def groups(self) -> frozenset[str]:
         """The groups that decorators name: those exist, with a table of their own or without."""
-        named = (spec.options.worker for spec in self.workflows.values())
+        named = (spec.options.worker for spec in self._handlers())
         return frozenset(name for name in named if not is_template(name))
+
+    @property
+    def named(self) -> frozenset[str]:
+        """What decorators name: groups, and templates for them."""
+        return self.groups | {spec.options.worker for spec in self.workflows.values()}
 
     def group(self, name: str) -> list[WorkflowSpec]:
         """The workflows of a group, by name."""
         return sorted((spec for spec in self.workflows.values() if spec.group == name), key=lambda spec: spec.name)
 
     def modules(self, group: str) -> list[str]:
-        """The modules that define the workflows of a group: what its workers import."""
-        return sorted({spec.module for spec in self.workflows.values() if spec.group == group})
+        """The modules that define the workflows and triggers of a group: what its workers import."""
+        return sorted({spec.module for spec in self._handlers() if spec.group == group})
+
+    def _handlers(self) -> Iterator[WorkflowSpec]:
+        yield from self.workflows.values()
+        yield from (trigger.evaluation for trigger in self.triggers.values())
+
+    def evaluated(self, workflow: str) -> WorkflowSpec | None:
+        """The evaluation of a trigger that is called so among runs, or None."""
+        trigger = self.triggers.get(workflow.removeprefix(EVALUATION)) if workflow.startswith(EVALUATION) else None
+        return None if trigger is None else trigger.evaluation
 
     def as_json(self) -> list[dict[str, Any]]:
         """The workflows by name, as `workflows` prints them, with files as they are called from `root`."""
@@ -93,5 +125,17 @@ class Catalog:
         spec = self.workflows.get(name)
         if spec is not None:
             return spec
-        hint = did_you_mean(name, self.workflows) or "`tako-lite workflows` lists them all"
+        if trigger := self.triggers.get(name):
+            started = trigger.options.starts
+            hint = f"`{name}` is a trigger, which starts runs of {started}: `tako-lite triggers run {name}` evaluates it now"
+        else:
+            hint = did_you_mean(name, self.workflows) or "`tako-lite workflows` lists them all"
         raise NotFound(f'no workflow is named "{name[:128]}"', hint=hint, type="unknown_workflow")
+
+    def trigger(self, name: str) -> TriggerSpec:
+        """The trigger of this name; NotFound (`unknown_trigger`) with a hint if there is none."""
+        spec = self.triggers.get(name)
+        if spec is not None:
+            return spec
+        hint = did_you_mean(name, self.triggers) or "`tako-lite triggers` lists them all"
+        raise NotFound(f'no trigger is named "{name[:128]}"', hint=hint, type="unknown_trigger")

@@ -72,9 +72,11 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
 
 def _of_files(settings: Config) -> Iterator[Finding]:
     """What `check` says of a tako.toml that can be read, and of the workflow files."""
+    from tako_lite import review
     from tako_lite.catalog import scan
-    from tako_lite.config import unreachable
+    from tako_lite.config import misrouted
 
+    wrong: tuple[Mistake, ...] = ()
     try:
         catalog = scan(settings.workflows_path, settings.root, settings.routes)
     except CatalogError as error:
@@ -89,12 +91,14 @@ def _of_files(settings: Config) -> Iterator[Finding]:
         else:
             mend = f"mkdir {quoted(folder)}, or name another as `path` in [workflows] of tako.toml"
             yield Finding("catalog", "warning", f"there is no {folder}, so there are no workflows", mend)
-        warnings = (*settings.warnings, *unreachable(settings, catalog.groups))
+        warnings = tuple(warning for warning in review.warnings(settings, catalog) if warning not in catalog.warnings)
+        wrong = misrouted(settings, catalog.groups)
+    yield from _of_mistakes("config", wrong)
     for warning in warnings:
         yield Finding("config", "warning", _place(warning), _edit(warning))
     if settings.file is None:
         yield Finding("config", "info", f"no tako.toml in {settings.root} or above: all is built-in", "name one with -c")
-    elif not warnings:
+    elif not warnings and not wrong:
         yield Finding("config", "ok", f"{settings.file} has no mistakes")
 
 

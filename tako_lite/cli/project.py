@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
@@ -53,8 +53,9 @@ def check(server: str | None, as_json: bool) -> int:
 
 
 def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
+    from tako_lite import review
     from tako_lite.catalog import scan
-    from tako_lite.config import load, unreachable
+    from tako_lite.config import load, misrouted
 
     try:
         settings = load(chosen_config(), server=server)
@@ -64,7 +65,7 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]
         catalog = scan(settings.workflows_path, settings.root, settings.routes)
     except CatalogError as error:
         return error.mistakes, settings.warnings
-    return (), (*settings.warnings, *catalog.warnings, *unreachable(settings, catalog.groups))
+    return misrouted(settings, catalog.groups), review.warnings(settings, catalog)
 
 
 @command
@@ -72,11 +73,10 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]
 @json_option
 def config(server: str | None, as_json: bool) -> None:
     """Show every setting of every group and where it came from: a table of tako.toml, `scale`, or built-in."""
-    from tako_lite.config import effective, load
+    from tako_lite.config import load
 
     settings = load(chosen_config(), server=server)
-    groups = effective(settings, _group_names(settings))
-    _put_scales(settings, groups)
+    groups = effective_groups(settings, catalog_of(settings))
     about = {
         "file": str(settings.file) if settings.file else None,
         "name": settings.name,
@@ -113,13 +113,18 @@ def reload(as_json: bool) -> None:
         warn(warning)
 
 
-def _group_names(settings: Config) -> list[str]:
-    """The groups of the file, then those that only decorators name."""
-    catalog = _catalog(settings)
-    return list(dict.fromkeys([*settings.groups, *(sorted(catalog.groups) if catalog else ())]))
+def effective_groups(settings: Config, catalog: Catalog | None, others: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """The settings of the groups of the file, then of those that only decorators name, then of others."""
+    from tako_lite.config import effective
+
+    names = [*settings.groups, *(sorted(catalog.groups) if catalog else ()), *others]
+    groups = effective(settings, list(dict.fromkeys(names)))
+    _put_scales(settings, groups)
+    return groups
 
 
-def _catalog(settings: Config) -> Catalog | None:
+def catalog_of(settings: Config) -> Catalog | None:
+    """The workflow files, or None and a warning where they have mistakes."""
     from tako_lite.catalog import scan
 
     try:

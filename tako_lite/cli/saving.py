@@ -1,20 +1,68 @@
-"""Writing a setting into tako.toml without touching anything else in it."""
+"""Another text for tako.toml: shown as a diff, proved sound, and put in the place of the old one all at once."""
 
 from __future__ import annotations
 
+import difflib
 import os
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from tako_lite.config import Config, load
-from tako_lite.errors import BadInput, ConfigError
+from tako_lite.cli.sections import with_setting, with_table
+from tako_lite.config import Config, load, load_text
+from tako_lite.config.document import shown
+from tako_lite.errors import BadInput, TakoError
+from tako_lite.review import read_catalog
 from tako_lite.routing import unknown_group
+
+if TYPE_CHECKING:
+    from tako_lite.catalog import Catalog
+
+Edit = Callable[[str], str]
+
+
+class Draft(NamedTuple):
+    """A file, what stands in it and what is to stand there, and the project that this makes."""
+
+    file: Path
+    before: str
+    after: str
+    config: Config
+    catalog: Catalog
+
+    @property
+    def diff(self) -> str:
+        """What changes, as `diff -u` prints it; empty where nothing does."""
+        name = shown(self.file)
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), name, name, lineterm="")
+        return "\n".join(lines)
+
+    def save(self) -> None:
+        """Replace the file at once, with its mode and owner. TakoError if somebody else has changed it meanwhile."""
+        file = self.file.resolve()  # the file behind a link is replaced, not the link
+        with _beside(file) as draft:
+            draft.write_bytes(_as_it_was(self.after, file.read_bytes()))
+            found = file.stat()
+            draft.chmod(found.st_mode & 0o7777)
+            if (found.st_uid, found.st_gid) != (draft.stat().st_uid, draft.stat().st_gid):
+                os.chown(draft, found.st_uid, found.st_gid)
+            _sync(draft)
+            if _read(file) != self.before:
+                raise TakoError(f"{shown(self.file)} was changed by somebody else just now", hint="try again")
+            draft.replace(file)
+        _sync(file.parent)
+
+
+def draft(config: Config, edit: Edit) -> Draft:
+    """What an edit makes of a project's tako.toml. ConfigError or CatalogError where it would not be sound."""
+    if config.file is None:
+        raise BadInput("there is no tako.toml to change", hint="make one, or name it with --config")
+    before = _read(config.file)
+    after = edit(before)
+    edited = load_text(after, config.file)
+    return Draft(config.file, before, after, edited, read_catalog(edited))
 
 
 class Saved(NamedTuple):
@@ -26,52 +74,44 @@ class Saved(NamedTuple):
 
 def save_workers(config_path: str | None, group: str, number: int) -> Saved:
     """Set `workers` in `[workflows.<group>]`. ConfigError, and the file as it was, where that would make it wrong."""
-    before = load(config_path)
-    if before.file is None:
-        raise BadInput("there is no tako.toml to save to", hint="make one, or name it with --config")
-    _check_group(before, group)
-    file = before.file.resolve()  # the file behind a link is replaced, not the link
-    after = _replace(file, lambda text: _with_workers(text, group, number))
-    source = after.sources(group)["workers"]
-    overridden = after.group(group).workers != number
-    return Saved(before.file, f"on the server {after.server}, {source} says otherwise" if overridden else None)
-
-
-def _check_group(config: Config, group: str) -> None:
-    from tako_lite.catalog import scan
-
-    known = {*config.groups, *scan(config.workflows_path, config.root, config.routes).groups}
+    table = ("workflows", group)
+    made = draft(load(config_path), lambda text: with_setting(with_table(text, table), table, ("workers",), number))
+    known = {*load(config_path).groups, *made.catalog.groups}
     if group not in known:
         raise unknown_group(group, known)
+    made.save()
+    source = made.config.sources(group)["workers"]
+    overridden = made.config.group(group).workers != number
+    return Saved(made.file, f"on the server {made.config.server}, {source} says otherwise" if overridden else None)
 
 
-def _with_workers(text: str, group: str, number: int) -> str:
+def _read(file: Path) -> str:
+    """The text, with plain line ends and no mark in front."""
+    return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def _as_it_was(text: str, before: bytes) -> bytes:
+    """The text with the line ends and the mark that the file has."""
+    if before.count(b"\r\n") * 2 > before.count(b"\n"):
+        text = text.replace("\n", "\r\n")
+    return text.encode("utf-8-sig" if before.startswith(b"\xef\xbb\xbf") else "utf-8")
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """A new file in the same folder, gone again where it was not put in the other's place."""
+    descriptor, name = tempfile.mkstemp(prefix=".tako-", suffix=".toml", dir=file.parent)
+    os.close(descriptor)
     try:
-        document: Any = tomlkit.parse(text)
-        if "workflows" not in document:
-            document["workflows"] = tomlkit.table(is_super_table=True)
-        if group not in document["workflows"]:
-            document["workflows"][group] = tomlkit.table()
-        document["workflows"][group]["workers"] = number
-        return tomlkit.dumps(document)
-    except TOMLKitError as error:
-        raise BadInput(f"tako.toml cannot be edited: {error}", hint="set `workers` by hand") from None
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
 
 
-def _replace(file: Path, edit: Callable[[str], str]) -> Config:
-    """Put the edited text in the place of a file, all or nothing, once it is a sound configuration."""
-    with file.open(encoding="utf-8", newline="") as stream:  # line ends stay as they are
-        text = edit(stream.read())
-    with tempfile.TemporaryDirectory(prefix=".tako-", dir=file.parent) as folder:
-        draft = Path(folder) / file.name
-        with draft.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            config = load(draft)
-        except ConfigError as error:
-            raise ConfigError([mistake._replace(file=str(file)) for mistake in error.mistakes]) from None
-        shutil.copymode(file, draft)
-        draft.replace(file)
-    return config
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

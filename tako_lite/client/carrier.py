@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WRITING: Final = frozenset({"enqueue", "enqueue_many", "signal", "cancel", "retry"})
-READING: Final = frozenset({"find", "get", "runs", "ids", "why", "status", "schedules", "workflows", "backup"})
+WRITING: Final = frozenset({"enqueue", "enqueue_many", "signal", "cancel", "retry", "move_group"})
+READING: Final = frozenset({"find", "get", "runs", "ids", "why", "status", "schedules", "triggers", "workflows", "backup"})
 """What the files can answer; `backup` makes a file, but of the queue it only reads."""
 SENT_ONCE: Final = frozenset({"run_schedule"})
 """What must not be sent again after a lost reply: the daemon makes the id of the run."""

@@ -8,24 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from tako_lite import review
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
-from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, Retry, Signal
-from tako_lite.config import Config, unreachable
+from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
+from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreError
 from tako_lite.intake import Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.lock import write_lock
 from tako_lite.records import Batch, Run
-from tako_lite.routing import DEFAULT, Route, Router
-from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
+from tako_lite.routing import DEFAULT, Route, Router, unknown_group
+from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupWish, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.typed import converter
 from tako_lite.why import sentence
 
 NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
-_NO_COUNTS: Final = GroupCounts(0, 0, 0, 0, None, 0, 0)
 
 
 class StandIn:
@@ -72,6 +72,8 @@ class StandIn:
                 return {"ids": self._queue.ids(_filter(asked))}
             case "schedules":
                 return {"schedules": [schedule.as_json() for schedule in self._queue.schedules()]}
+            case "triggers":
+                return {"triggers": [trigger.as_json() for trigger in self._queue.triggers()]}
             case "workflows":
                 return {"workflows": self._project.catalog().as_json()}
             case "backup":
@@ -104,8 +106,19 @@ class StandIn:
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
             case Retry():
                 return {"outcomes": self._queue.retry({id: self._route_again(id) for id in asked.run_ids}, asked.fresh)}
+            case MoveGroup():
+                return {"moved": self._move(asked)}
             case _:
                 return {"event": asked.event, "woken": self._queue.signal(asked.event, texts[0])}
+
+    def _move(self, asked: MoveGroup) -> int:
+        groups = self._router().groups
+        if asked.to is not None and asked.to not in groups:
+            raise unknown_group(asked.to, groups)
+        moved = 0 if asked.to is None else self._queue.move(asked.group, asked.to)
+        if asked.group not in groups:
+            self._queue.forget_group(asked.group)
+        return moved
 
     def _route_again(self, id: str) -> Route:
         run, catalog = self._queue.get(id), self._project.catalog()
@@ -134,7 +147,7 @@ class StandIn:
         try:
             catalog = self._project.catalog()
             named = catalog.groups
-            warnings += [*catalog.warnings, *unreachable(config, named)]
+            warnings = [*review.warnings(config, catalog)]
         except CatalogError as error:
             broken.append(error.message)
         totals, now = self._queue.totals(), self._clock.now()
@@ -142,7 +155,7 @@ class StandIn:
         return {
             "daemon": None,
             "groups": [
-                _group(config, name, totals.counts.get(name, _NO_COUNTS), totals.wishes.get(name), now) for name in names
+                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.wishes.get(name), now) for name in names
             ],
             "warnings": [*map(str, warnings), *broken],
             "queue": totals.stats,
@@ -155,18 +168,14 @@ def _group(config: Config, name: str, counts: GroupCounts, wish: GroupWish | Non
     return {
         "name": name,
         "state": "paused" if wish and wish.paused else "zero",
+        "servers": [],
         "workers": [],
         "min_workers": settings.workers if scale is None else scale,
         "max_workers": max(settings.max_workers, scale or 0),
         "concurrency": settings.concurrency,
         "busy": counts.running,
-        "pending": counts.pending,
-        "waiting": counts.waiting,
-        "dead": counts.dead,
-        "oldest_wait_s": None if counts.oldest_due is None else max(0, now - counts.oldest_due) / 1000,
         "last_error": None,
-        "done_a_minute": counts.done_a_minute,
-        "failed_a_minute": counts.failed_a_minute,
+        **counts.as_json(now),
     }
 
 

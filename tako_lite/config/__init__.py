@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.config.files import find_file, locate
 
 if TYPE_CHECKING:
-    from tako_lite.config.reading import RESERVED_NAMES, load
+    from tako_lite.config.reading import RESERVED_NAMES, load, load_text
     from tako_lite.config.routes import misrouted
     from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
 
@@ -23,6 +23,7 @@ __all__ = [
     "effective",
     "find_file",
     "load",
+    "load_text",
     "locate",
     "misrouted",
     "unreachable",

@@ -29,11 +29,15 @@ _SCALAR: Final = re.compile(
 
 
 class Positions:
-    """Offsets into a valid TOML text: `keys` and `values` by path. A table's value stands at its key."""
+    """Offsets into a valid TOML text: `keys` and `values` by path. A table's value stands at its key.
+
+    `headers` are the tables that are written with one, in order, with the offsets of their first brackets.
+    """
 
     def __init__(self, text: str) -> None:
         self.keys: dict[KeyPath, int] = {}
         self.values: dict[KeyPath, int] = {}
+        self.headers: list[tuple[KeyPath, int]] = []
         self._text = text
         self._at = 0
         self._elements: dict[KeyPath, int] = {}
@@ -65,6 +69,7 @@ class Positions:
 
     def _header(self) -> KeyPath:
         brackets = 2 if self._text.startswith("[[", self._at) else 1
+        start = self._at
         self._at += brackets
         names = self._dotted()
         self._next(_BLANK)
@@ -77,13 +82,12 @@ class Positions:
                 path = (*path, self._elements[path])
         name, offset = names[-1]
         path = (*path, name)
-        if brackets == 1:
-            self.keys[path] = self.values[path] = offset
-            return path
-        self._implied(path, offset)
-        self._elements[path] = self._elements.get(path, -1) + 1
-        path = (*path, self._elements[path])
+        if brackets == 2:
+            self._implied(path, offset)
+            self._elements[path] = self._elements.get(path, -1) + 1
+            path = (*path, self._elements[path])
         self.keys[path] = self.values[path] = offset
+        self.headers.append((path, start))
         return path
 
     def _pair(self, table: KeyPath) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.config import files, routes, values
 from tako_lite.config.collecting import Collector
-from tako_lite.config.document import Document, read_document
+from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.settings import (
     KEEP,
     SETTINGS,
@@ -34,7 +34,8 @@ RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 DEFAULT_URL: Final = f"{values.SQLITE}.tako/queue.db"
 DEFAULT_PATH: Final = "workflows"
 
-_ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
+ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
+"""The settings that are tables, and what each of their entries accepts."""
 _PROJECT_KEYS: Final = ("name", "queue", "workflows", "servers", *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
 _ONE_MEGABYTE: Final = 1_000_000
@@ -46,8 +47,16 @@ def load(config: str | Path | None = None, *, server: str | None = None) -> Conf
     The server is the one given, else `TAKO_SERVER`, else the host's name. ConfigError carries every mistake.
     """
     file = files.locate(config)
+    return _configured(file, read_document(file) if file else None, server)
+
+
+def load_text(text: str, file: Path, *, server: str | None = None) -> Config:
+    """The project that a tako.toml would be with another text. ConfigError carries every mistake."""
+    return _configured(file, Document(shown(file), text), server)
+
+
+def _configured(file: Path | None, document: Document | None, server: str | None) -> Config:
     root = file.parent if file else files.current_folder()
-    document = read_document(file) if file else None
     named = server or os.environ.get("TAKO_SERVER") or None
     if named is not None and not values.NAME.fullmatch(named):
         raise BadInput(f"{shown_name(named)} is not the name of a server", hint=values.NAME_HINT)
@@ -55,7 +64,8 @@ def load(config: str | Path | None = None, *, server: str | None = None) -> Conf
     return reading.config(file, named or os.uname().nodename, server_was_named=named is not None)
 
 
-def _setting_readers(root: Path) -> dict[str, Reader]:
+def setting_readers(root: Path) -> dict[str, Reader]:
+    """What the settings of a group accept that are neither tables nor arrays of variables."""
     return {
         "workers": values.whole(0, 1000),
         "max_workers": values.whole(1, 1000),
@@ -82,7 +92,7 @@ class _Reading(Collector):
     def __init__(self, document: Document | None, root: Path) -> None:
         super().__init__(document)
         self._root = root
-        self._readers = _setting_readers(root)
+        self._readers = setting_readers(root)
         self._tables: dict[TablePath, dict[str, Any]] = {}
 
     def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
@@ -146,7 +156,7 @@ class _Reading(Collector):
 
         Gives the folder of the workflow files, where it is set; it is the project's, so only `[workflows]` may.
         """
-        groups = {name: value for name, value in table.items() if isinstance(value, dict) and name not in _ENTRIES}
+        groups = {name: value for name, value in table.items() if isinstance(value, dict) and name not in ENTRIES}
         settings = {key: value for key, value in table.items() if key not in groups}
         folder: Path | None = None
         if path == ("workflows",):
@@ -168,8 +178,8 @@ class _Reading(Collector):
         """Reads the settings that one table says itself, and remembers them under its path."""
         read: dict[str, Any] = {}
         for key, value in table.items():
-            if key in _ENTRIES:
-                read[key] = self.entries((*path, key), value, _ENTRIES[key])
+            if key in ENTRIES:
+                read[key] = self.entries((*path, key), value, ENTRIES[key])
             elif key == "env_pass":
                 read[key] = self._variables((*path, key), value)
             elif key in self._readers:

@@ -98,7 +98,7 @@ def _rules(collector: Collector, value: Any) -> tuple[Rule, ...]:
         elif not set(said) - {"match", "forced"} and len(said) == len(entry):
             collector.wrong((*path, "match"), "this rule says nothing", "add worker, fallback, retries or timeout")
         elif "match" in said:
-            rules.append(Rule(**said))
+            rules.append(Rule(**said, place=index))
     return tuple(sorted(rules, key=lambda rule: rule.specificity, reverse=True))
 
 

@@ -12,6 +12,7 @@ from tako_lite.config.document import Document
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.routing import Routes
+from tako_lite.templates import is_template, may_name
 from tako_lite.workflow import Fallback
 
 DEFAULT_GROUP: Final = "default"
@@ -121,16 +122,20 @@ def effective(config: Config, group_names: Collection[str]) -> dict[str, dict[st
     return {name: _effective_group(config, name) for name in group_names}
 
 
-def unreachable(config: Config, groups_in_use: Collection[str]) -> tuple[Mistake, ...]:
-    """A warning for each group table that no workflow can reach; `default` is always in use."""
-    document = config.document
+def unreachable(config: Config, named: Collection[str]) -> tuple[Mistake, ...]:
+    """A warning for each table of a group that no run can come to, but by `enqueue --worker`.
+
+    `named` are the groups that decorators name, and their templates; `default` is always in use.
+    """
+    document, routes = config.document, config.routes
     if document is None:
         return ()
-    used = {*groups_in_use, DEFAULT_GROUP}
+    used = {*named, *routes.workers, DEFAULT_GROUP}
+    templates = [name for name in used if is_template(name)]
     return tuple(
         document.mistake(path, f"{label(path)}: no workflow uses this group", did_you_mean(path[-1], used))
         for path in config.tables
-        if _names_a_group(path) and path[-1] not in used
+        if _names_a_group(path) and path[-1] not in used and not any(may_name(template, path[-1]) for template in templates)
     )
 
 

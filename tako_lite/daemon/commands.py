@@ -16,6 +16,7 @@ from tako_lite.commands import (
     EnqueueMany,
     Filter,
     Find,
+    MoveGroup,
     Nothing,
     OneGroup,
     OneRun,
@@ -27,6 +28,8 @@ from tako_lite.commands import (
     Wait,
 )
 from tako_lite.config import Config
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import BadInput, NotFound, WaitTimeout
 from tako_lite.hints import did_you_mean
 from tako_lite.intake import Asked, check_event, make_many, make_run, pair, route_again, unknown_run
@@ -53,7 +56,9 @@ class Project(Protocol):
     catalog: Catalog
     store: Store
     clock: Clock
+    events: Events
     router: Router
+    triggers: Triggers
 
     def group_names(self) -> set[str]: ...
     def enqueued(self, run: NewRun) -> None: ...
@@ -92,10 +97,14 @@ class Commands:
             "schedules": self._schedules,
             "pause_schedule": self._pause_schedule,
             "run_schedule": self._run_schedule,
+            "triggers": project.triggers.list,
+            "pause_trigger": project.triggers.pause,
+            "run_trigger": project.triggers.run,
             "workflows": self._workflows,
             "pause": self._pause,
             "resume": self._resume,
             "scale": self._scale,
+            "move_group": self._move_group,
             "reload": self._reload,
             "prune": self._prune,
             "backup": self._backup,
@@ -262,6 +271,20 @@ class Commands:
         await self._project.store.scale_group(asked.group, asked.workers)
         group.resize(asked.workers)
         return {}
+
+    async def _move_group(self, asked: MoveGroup) -> dict[str, Any]:
+        """The runs of a group go to another, or there are none; what was asked of a group without a table is forgotten."""
+        moved = 0
+        if asked.to is not None:
+            self._group(asked.to)
+            moved = await self._project.store.move(asked.group, asked.to)
+            self._project.events.moved(asked.group, asked.to, moved)
+        if asked.group not in self._project.group_names():
+            await self._project.store.forget_group(asked.group)
+            if (group := self._project.ensure_group(asked.group)).paused:
+                group.pause(False)
+            group.resize(None)
+        return {"moved": moved}
 
     def _group(self, name: str) -> Group:
         names = self._project.group_names()

@@ -5,32 +5,36 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from tako_lite import __version__
-from tako_lite.catalog import Catalog, scan
+from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
-from tako_lite.config import Config, load, misrouted, unreachable
+from tako_lite.config import Config, GroupSettings, load
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.health import Health
+from tako_lite.daemon.limits import crowd_before, limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.scheduler import Scheduler
 from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
 from tako_lite.daemon.status import snapshot
+from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.waiters import Waiters
-from tako_lite.errors import BadInput, ConfigError, TakoError
+from tako_lite.errors import BadInput, TakoError
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run, new_id
+from tako_lite.review import read_catalog, warnings
 from tako_lite.routing import Router
 from tako_lite.states import RunState
 from tako_lite.store.base import Effects, Store
@@ -61,12 +65,13 @@ class Daemon:
         self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = Records(config.state_dir / "workers")
         self.logs = Logs(config.state_dir / "logs", clock)
+        self.triggers = Triggers(self.store, clock, catalog, self.trouble_of)
         self.commands = Commands(self)
         self.dispatcher = Dispatcher(self.store, events, catalog, self.ensure_group)
-        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, clock)
+        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router)
+        self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router, self.triggers)
         self.fallbacks = Fallbacks(self.store, clock, events)
         self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
         hello = {
@@ -90,6 +95,7 @@ class Daemon:
         survivors = await asyncio.to_thread(self.records.sweep)
         await self.store.start()
         self.events.recovered(await self.store.recover(), survivors)
+        await self.store.set_limits(limits_of(self.catalog))
         await self._start_groups()
         await self.scheduler.start(self.catalog)
         await self.control.start()
@@ -143,12 +149,14 @@ class Daemon:
 
     def _use(self, config: Config, catalog: Catalog) -> None:
         self.config, self.catalog = config, catalog
+        self._warnings = [str(warning) for warning in warnings(config, catalog)]
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
         self.health.workflows = config.workflows_path
         self.scheduler.keep = _keep(config)
         self.dispatcher.routes = config.routes
-        self.router = self.scheduler.router = Router(config.routes, self.group_names(), self._lost)
+        self.triggers.catalog = catalog
+        self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
 
     def _lost(self, group: str) -> str | None:
         """Why a group is not available, or None."""
@@ -162,6 +170,8 @@ class Daemon:
             self.dispatcher.work_arrived(group, "suspect")
         if effects.due is not None:
             self.scheduler.wake_by(effects.due)
+        if effects.triggers is not None:
+            self.scheduler.triggers_are_due(effects.triggers)
         if effects.resolved or effects.cancelling:
             # Two turns later: a claim of the same transaction is assigned to its worker by then.
             loop = asyncio.get_running_loop()
@@ -187,8 +197,13 @@ class Daemon:
         """The group of this name, made where work of another time still names it."""
         group = self.groups.get(name)
         if group is None:
-            group = self.groups[name] = Group(self.config.group(name), self.spawner)
+            group = self.groups[name] = Group(self._settings(name), self.spawner)
         return group
+
+    def _settings(self, name: str) -> GroupSettings:
+        """The settings of a group; one that only work of another time names keeps no worker without work."""
+        settings = self.config.group(name)
+        return settings if name in self.group_names() else replace(settings, workers=0, idle_timeout=0.0)
 
     def enqueued(self, run: NewRun) -> None:
         """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
@@ -222,9 +237,8 @@ class Daemon:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
         }
-        warnings = _warnings(self.config, self.catalog)
-        names = self.group_names() | set(self.groups)
-        return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
+        names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
+        return await snapshot(self.store, self.dispatcher, names, self.config, daemon, self._warnings, self.clock.now())
 
     async def schedules(self) -> list[dict[str, Any]]:
         return self.scheduler.as_json()
@@ -244,9 +258,9 @@ class Daemon:
         state = group.state if group is not None else "zero"
         ahead = await self.store.ahead(run) if run.state == "pending" else None
         post = self.dispatcher.find(run.id)
-        return sentence(
-            run, self.clock.now(), state, group.last_error if group else None, ahead, post.worker.pid if post else None
-        )
+        now, error, pid = self.clock.now(), group.last_error if group else None, post.worker.pid if post else None
+        crowd = await crowd_before(run, self.catalog, self.store, now)
+        return sentence(run, now, state, error, ahead, pid, crowd)
 
     async def backup(self, file: str) -> int:
         return await self.store.backup(Path(file))
@@ -277,34 +291,27 @@ class Daemon:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog
             self._use(config, catalog)
+            await self.store.set_limits(limits_of(catalog))
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
             for name in self.group_names() - set(self.groups):
                 self.ensure_group(name).start()
                 changed.append(name)
             for name in changed:
-                self.groups[name].replace(config.group(name))
+                self.groups[name].replace(self._settings(name))
                 self.dispatcher.look_at(name)
             await self.scheduler.load(catalog)
             await self.store.lift("no_handler")
             self.events.reloaded(changed)
-            return {"changed": sorted(changed), "warnings": _warnings(config, catalog)}
+            return {"changed": sorted(changed), "warnings": self._warnings}
 
     def _read_again(self) -> tuple[Config, Catalog]:
         config = load(self.config.file, server=self.config.server)
-        catalog = scan(config.workflows_path, config.root, config.routes)
-        if wrong := misrouted(config, catalog.groups):
-            raise ConfigError(wrong)
-        return config, catalog
+        return config, read_catalog(config)
 
     def _has_changed(self, group: Group, old: Catalog) -> bool:
-        if self.config.group(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
+        if self._settings(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
             return True
         return bool(group.failures) or any(file_stamp(file) != stamp for file, stamp in group.loaded.items())
-
-
-def _warnings(config: Config, catalog: Catalog) -> list[str]:
-    found = (*config.warnings, *catalog.warnings, *unreachable(config, catalog.groups))
-    return [str(warning) for warning in found]
 
 
 def _keep(config: Config) -> dict[RunState, int | None]:

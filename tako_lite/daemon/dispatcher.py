@@ -173,7 +173,7 @@ class Dispatcher:
         for run in runs:
             if len(free) > 1:
                 post = max(free, key=free.__getitem__)
-            spec = specs.get(run.workflow)
+            spec = specs.get(run.workflow) or self.catalog.evaluated(run.workflow)
             if spec is None:
                 missing.append(run)
             elif post is None or free[post] <= 0 or self._stopping:
@@ -201,7 +201,7 @@ class Dispatcher:
             self._give_back(missing, "no_handler")
 
     def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
-        self.watch(self._store.give_back([(run.id, run.token) for run in runs], hold), "give runs back")
+        self.watch(self._store.give_back([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
 
     def _take(self, post: Post, run: Claimed, timeout: float | None, now: float) -> None:
         if not post.running:

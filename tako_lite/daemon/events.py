@@ -71,6 +71,9 @@ class Events:
     def reloaded(self, changed: list[str]) -> None:
         logger.info("reloaded; groups replaced: %s", ", ".join(changed) or "none")
 
+    def moved(self, group: str, to: str, runs: int) -> None:
+        logger.info("%s runs of group %s went to %s", runs, group, to)
+
     def trouble(self, what: str) -> None:
         now = time.monotonic()
         if what != self._trouble or now - self._told_at > AGAIN_AFTER:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher, Post, Running
+from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
 from tako_lite.records import Claimed, Failure
@@ -22,8 +23,9 @@ Item = list[Any]
 class Outcomes:
     """Reads the items of workers' frames."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, commands: Commands, clock: Clock) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, commands: Commands, triggers: Triggers, clock: Clock) -> None:
         self._commands = commands
+        self._triggers = triggers
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
@@ -36,6 +38,7 @@ class Outcomes:
             "given": self._given,
             "cancelled": self._cancelled,
             "dropped": lambda post, running, item: None,
+            "found": self._found,
         }
         self._requests: dict[str, Callable[[Post, Item], Awaitable[Any]]] = {
             "wait": self._wait,
@@ -129,6 +132,10 @@ class Outcomes:
         run = running.claimed
         future = self._store.give_back([(run.id, run.token)], None, self._executed_ms(running))
         self._dispatcher.watch(future, f"give {run.id} back")
+
+    def _found(self, post: Post, running: Running, item: Item) -> None:
+        run = running.claimed
+        self._dispatcher.watch(self._triggers.found(run, item[3], post.worker.pid), f"store what {run.workflow} found")
 
     def _executed_ms(self, running: Running) -> int:
         return round((asyncio.get_running_loop().time() - running.since) * 1000)

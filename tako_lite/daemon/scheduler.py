@@ -1,4 +1,4 @@
-"""One timer for all that is due later: runs, waits, schedules, retention."""
+"""One timer for all that is due later: runs, waits, schedules, triggers, retention."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tako_lite.catalog import Catalog, cron_of
 from tako_lite.clock import Clock
 from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import TakoError
 from tako_lite.intake import Asked, make_run
 from tako_lite.records import Schedule
@@ -30,9 +31,18 @@ PRUNE_PAUSE_MS: Final = 60_000
 class Scheduler:
     """Knows the next moment at which something is due, and does it then."""
 
-    def __init__(self, store: Store, clock: Clock, events: Events, keep: dict[RunState, int | None], router: Router) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        keep: dict[RunState, int | None],
+        router: Router,
+        triggers: Triggers,
+    ) -> None:
         self.keep = keep
         self.router = router
+        self._triggers = triggers
         self._store = store
         self._clock = clock
         self._events = events
@@ -66,6 +76,7 @@ class Scheduler:
         for schedule in self._schedules.values():
             self._advance(schedule.workflow, schedule.last_slot)
         self._next_prune = self._clock.now()  # `keep` may be another one
+        await self._triggers.load()
         self._arm()
 
     def stop(self) -> None:
@@ -79,6 +90,11 @@ class Scheduler:
         if self._next_due is None or moment < self._next_due:
             self._next_due = moment
             self._arm()
+
+    def triggers_are_due(self, due: dict[str, int]) -> None:
+        """Triggers are due at other moments than before."""
+        self._triggers.due = due
+        self._arm()
 
     def something_ended(self) -> None:
         """An ended run is one that retention will take away."""
@@ -116,6 +132,7 @@ class Scheduler:
             self._timer = None
         moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
         moments += self._next_slots.values()
+        moments += self._triggers.due.values()
         if moments:
             seconds = (min(moments) - self._clock.now()) / 1000
             self._timer = self._loop.call_later(min(max(seconds, least), LONGEST_SLEEP), self._fire)
@@ -131,6 +148,7 @@ class Scheduler:
             now = self._clock.now()
             for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
                 await self._tick(workflow)
+            await self._triggers.evaluate_due()
             if self._next_due is not None and self._next_due <= now:
                 self._next_due = None
                 await self._store.wake_due()

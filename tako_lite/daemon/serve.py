@@ -14,14 +14,15 @@ from typing import Final
 
 import anyio
 
-from tako_lite.catalog import Catalog, scan
+from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
-from tako_lite.config import Config, load, misrouted
+from tako_lite.config import Config, load
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
-from tako_lite.errors import AlreadyServing, ConfigError, StoreBusy
+from tako_lite.errors import AlreadyServing, StoreBusy
 from tako_lite.linux import become_subreaper
 from tako_lite.lock import daemon_lock, write_lock
+from tako_lite.review import read_catalog
 
 PROBE: Final = 0.5
 """Seconds that a client which looks whether a daemon runs may hold the daemon's lock."""
@@ -32,9 +33,7 @@ SHORT_WRITER: Final = 10.0
 def serve(config_path: Path | None, server: str | None = None) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     config = load(config_path, server=server)
-    catalog = scan(config.workflows_path, config.root, config.routes)
-    if wrong := misrouted(config, catalog.groups):
-        raise ConfigError(wrong)
+    catalog = read_catalog(config)
     own, writing = daemon_lock(config.state_dir), write_lock(config.state_dir)
     if not own.acquire(PROBE):
         pid = own.read()

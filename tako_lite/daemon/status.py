@@ -6,9 +6,7 @@ from typing import Any
 
 from tako_lite.config import Config
 from tako_lite.daemon.dispatcher import Dispatcher
-from tako_lite.store.base import GroupCounts, Store
-
-_NONE = GroupCounts(0, 0, 0, 0, None, 0, 0)
+from tako_lite.store.base import NO_COUNTS, GroupCounts, Store
 
 
 async def snapshot(
@@ -22,7 +20,7 @@ async def snapshot(
 ) -> dict[str, Any]:
     """Every group with its workers and what the queue holds for it."""
     counts = await store.counts()
-    groups = [_group(name, dispatcher, config, counts.get(name, _NONE), now) for name in sorted(names | set(counts))]
+    groups = [_group(name, dispatcher, config, counts.get(name, NO_COUNTS), now) for name in sorted(names | set(counts))]
     return {"daemon": daemon, "groups": groups, "warnings": warnings, "queue": await store.stats()}
 
 
@@ -38,17 +36,12 @@ def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCount
         "concurrency": settings.concurrency,
         "last_error": None,
     }
-    waited = None if counts.oldest_due is None else max(now - counts.oldest_due, 0) / 1000
     return {
         **(pool if group is None else group.as_json()),
+        "servers": [config.server],
         "workers": workers,
         "busy": sum(len(worker["running"]) for worker in workers),
-        "pending": counts.pending,
-        "waiting": counts.waiting,
-        "dead": counts.dead,
-        "oldest_wait_s": waited,
-        "done_a_minute": counts.done_a_minute,
-        "failed_a_minute": counts.failed_a_minute,
+        **counts.as_json(now),
     }
 
 

@@ -15,12 +15,25 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.states import RunState
+from tako_lite.trigger import StoredTrigger
+from tako_lite.units import Rate
+from tako_lite.workflow import OnLimit
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
 """Milliseconds after which a signal is forgotten."""
 
-Hold = Literal["suspect", "no_handler"]
-"""Why a due run is not claimed: it must run alone, or the catalog has no workflow of its name."""
+Hold = Literal["suspect", "no_handler", "limit", "rate", "suspect_limit", "suspect_rate"]
+"""Why a due run is not claimed: it must run alone, the catalog has no workflow of its name, or its workflow has as many runs as
+it may have. A suspect beyond a limit stays a suspect."""
+
+
+class Limit(NamedTuple):
+    """How many runs of a workflow may be running, those with one value of `key` (a field of the payload) counted apart."""
+
+    most: int | None = None
+    on_limit: OnLimit = "queue"
+    key: str | None = None
+    rate: Rate | None = None
 
 
 class Completed(NamedTuple):
@@ -99,6 +112,8 @@ class Effects:
     succeeded: list[str] = field(default_factory=list)
     cancelling: list[str] = field(default_factory=list)
     """Running runs that somebody asked to cancel."""
+    triggers: dict[str, int] | None = None
+    """When each trigger is due that is neither paused nor being evaluated; None where that is as it was."""
 
     def wake_by(self, moment: int) -> None:
         """The timer must fire at this moment or before."""
@@ -116,6 +131,23 @@ class GroupCounts(NamedTuple):
     oldest_due: int | None
     done_a_minute: int
     failed_a_minute: int
+    due: int = 0
+
+    def as_json(self, now: int) -> dict[str, Any]:
+        """What `status` shows of it: `due` are those of `pending` whose time has come, the oldest since `oldest_wait_s`."""
+        return {
+            "pending": self.pending,
+            "due": self.due,
+            "running": self.running,
+            "waiting": self.waiting,
+            "dead": self.dead,
+            "oldest_wait_s": None if self.oldest_due is None else max(now - self.oldest_due, 0) / 1000,
+            "done_a_minute": self.done_a_minute,
+            "failed_a_minute": self.failed_a_minute,
+        }
+
+
+NO_COUNTS: Final = GroupCounts(0, 0, 0, 0, None, 0, 0, 0)
 
 
 class GroupWish(NamedTuple):
@@ -156,11 +188,12 @@ class Store(Protocol):
         self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool
     ) -> Awaitable[bool]: ...
     def give_back(
-        self, claims: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0
+        self, given: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
     ) -> Awaitable[None]: ...
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Awaitable[RunState | None]: ...
     def recover(self) -> Awaitable[int]: ...
     def lift(self, hold: Hold) -> Awaitable[None]: ...
+    def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]: ...
     def cancel(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]: ...
     def retry(self, routes: Mapping[str, Route], *, fresh: bool) -> Awaitable[dict[str, str]]: ...
     def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Awaitable[None]: ...
@@ -187,12 +220,21 @@ class Store(Protocol):
     def fire(self, workflow: str, slot: int, runs: Sequence[NewRun]) -> Awaitable[bool]: ...
     def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Awaitable[bool]: ...
 
+    # triggers
+    def put_triggers(self, known: Sequence[StoredTrigger]) -> Awaitable[None]: ...
+    def triggers(self) -> Awaitable[list[StoredTrigger]]: ...
+    def begin_evaluation(self, trigger: str, run: NewRun, *, by_hand: bool = False) -> Awaitable[bool]: ...
+    def complete_evaluation(self, id: str, token: int, cursor: str, found: Sequence[Batch]) -> Awaitable[bool]: ...
+    def pause_trigger(self, trigger: str, paused: bool) -> Awaitable[bool]: ...
+
     # groups
     def wishes(self) -> Awaitable[dict[str, GroupWish]]: ...
     def pause_group(self, name: str, paused: bool) -> Awaitable[None]: ...
     def lose_group(self, name: str, failure: Failure, wait_timeout: int | None) -> Awaitable[int | None]: ...
     def find_group(self, name: str) -> Awaitable[None]: ...
     def scale_group(self, name: str, scale: int | None) -> Awaitable[None]: ...
+    def move(self, group: str, to: str) -> Awaitable[int]: ...
+    def forget_group(self, name: str) -> Awaitable[None]: ...
 
     # reading
     async def get(self, id: str) -> Run | None: ...
@@ -200,6 +242,7 @@ class Store(Protocol):
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]: ...
     async def ids(self, chosen: RunFilter) -> list[str]: ...
     async def ahead(self, run: Run) -> int: ...
+    async def beside(self, run: Run, since: int | None) -> int: ...
     async def counts(self) -> dict[str, GroupCounts]: ...
     async def stats(self) -> dict[str, Any]: ...
     async def backup(self, file: Path) -> int: ...

@@ -53,6 +53,7 @@ COLUMNS: Final = (
     Column("done/min", 90, _count("done_a_minute")),
     Column("failed/min", 90, _count("failed_a_minute", "red")),
     Column("dead", 72, _count("dead", "red")),
+    Column("servers", 120, lambda group: cell(len(group.get("servers", ())))),
     Column("last error", 110, lambda group: cell(group.get("last_error"), "red"), right=False),
 )
 
@@ -80,7 +81,8 @@ def status_lines(snapshot: Snapshot, now: int) -> list[str]:
     lines = [
         f"{moment} {group['name']} {group['state']} workers={_live(group)}/{group['max_workers']} busy={_busy(group)} "
         f"pending={group['pending']} waiting={group['waiting']} oldest={span(group.get('oldest_wait_s')) or '-'} "
-        f"done/min={group.get('done_a_minute', 0)} failed/min={group.get('failed_a_minute', 0)} dead={group['dead']}"
+        f"done/min={group.get('done_a_minute', 0)} failed/min={group.get('failed_a_minute', 0)} dead={group['dead']} "
+        f"servers={len(group.get('servers', ()))}"
         + (f" error={_first_line(group['last_error'])}" if group.get("last_error") else "")
         for group in snapshot["groups"]
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,6 +15,8 @@ from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, block, cell, line, state,
 from tako_lite.units import duration_text, size_text
 
 Shape = dict[str, Any]
+LONGEST_CURSOR: Final = 40
+"""Characters of a cursor in a table."""
 
 
 def runs_table(runs: Sequence[Shape], now: int) -> RenderableType:
@@ -48,7 +51,7 @@ def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:
     """Schedules with their next and last times."""
     if not schedules:
         return Text("no schedules", "dim")
-    table = _table("workflow", "schedule", "time zone", "next", "last", "")
+    table = plain_table("workflow", "schedule", "time zone", "next", "last", "")
     for schedule in schedules:
         table.add_row(
             cell(schedule["workflow"]),
@@ -61,11 +64,42 @@ def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:
     return table
 
 
+def triggers_table(triggers: Sequence[Shape], now: int) -> RenderableType:
+    """Triggers with where they got to, and what went wrong the last time."""
+    if not triggers:
+        return Text("no triggers", "dim")
+    table = plain_table("trigger", "group", "every", "starts", "started", "last", "next", "cursor", "", "error")
+    for trigger in triggers:
+        table.add_row(
+            cell(trigger["name"]),
+            cell(trigger["group"]),
+            cell(duration_text(trigger["every_s"])),
+            cell(trigger["starts"]),
+            cell(f"{trigger['started']:,}"),
+            cell(when(trigger["evaluated_at"], now)),
+            cell(when(trigger["next_at"], now)),
+            cell(_cut(json.dumps(trigger["cursor"], ensure_ascii=False))),
+            _trigger_state(trigger),
+            cell(line((trigger["last_error"] or {}).get("message")), "red"),
+        )
+    return table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_CURSOR else f"{text[: LONGEST_CURSOR - 1]}…"
+
+
+def _trigger_state(trigger: Shape) -> Text:
+    if trigger["evaluating"]:
+        return cell("evaluating", "green")
+    return state("paused") if trigger["paused"] else cell("")
+
+
 def workflows_table(workflows: Sequence[Shape]) -> RenderableType:
     """Workflows with their groups and where they are written."""
     if not workflows:
         return Text("no workflows", "dim")
-    table = _table("workflow", "group", "retries", "schedule", "file")
+    table = plain_table("workflow", "group", "retries", "schedule", "file")
     for workflow in workflows:
         table.add_row(
             cell(workflow["name"]),
@@ -90,12 +124,17 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
         head.add_row(Text(name, "dim"), block(str(value)))
     parts: list[RenderableType] = [head]
     for name, settings in groups.items():
-        table = _table("setting", "value", "from")
-        for key, setting in settings.items():
-            style = "dim" if setting["source"] == "built-in" else ""
-            table.add_row(cell(key, style), cell(_shown(key, setting["value"]), style), cell(setting["source"], style))
-        parts += [Text(), cell(name, "bold"), table]
+        parts += [Text(), cell(name, "bold"), settings_table(settings)]
     return Group(*parts)
+
+
+def settings_table(settings: Shape) -> Table:
+    """The settings of a group, each with the table that it came from."""
+    table = plain_table("setting", "value", "from")
+    for key, setting in settings.items():
+        style = "dim" if setting["source"] == "built-in" else ""
+        table.add_row(cell(key, style), cell(_shown(key, setting["value"]), style), cell(setting["source"], style))
+    return table
 
 
 def _shown(key: str, value: Any) -> str:
@@ -112,8 +151,9 @@ def _shown(key: str, value: Any) -> str:
     return str(value)
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+def plain_table(*titles: str) -> Table:
+    """A table with plain columns."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for title in titles:
-        table.add_column(title)
-    return table
+        made.add_column(title)
+    return made

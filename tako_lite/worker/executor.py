@@ -124,7 +124,7 @@ class Executor:
             if run.unwinding is not None:
                 return _unwound(run, run.unwinding)
             text = "null" if value is None else encode_value(value, "the result")
-            return ["ok", run.run_id, run.token, text], len(text)
+            return [handler.end, run.run_id, run.token, text], len(text)
         except BaseException as error:
             unwinding = run.unwinding or _find_unwind(error)
             if unwinding is not None:

@@ -9,13 +9,14 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from tako_lite.engine import message_of
 from tako_lite.errors import BadInput, TakoError
+from tako_lite.trigger import EVALUATION, Trigger, found
 from tako_lite.typed import converter
 from tako_lite.workflow import Workflow
 
@@ -28,12 +29,13 @@ class CannotImport(TakoError):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes."""
+    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes, `end` reports its result."""
 
     function: Callable[..., Any]
     parameters: int
     is_async: bool
     read_payload: Callable[[Any], Any] | None
+    end: str = "ok"
 
 
 class Loader:
@@ -59,7 +61,9 @@ class Loader:
         try:
             return self._handlers[workflow]
         except KeyError:
-            raise CannotImport(f"{module} no longer has a workflow {workflow!r}", hint="tako-lite reload") from None
+            name = workflow.removeprefix(EVALUATION)
+            noun = "workflow" if name == workflow else "trigger"
+            raise CannotImport(f"{module} no longer has a {noun} {name!r}", hint="tako-lite reload") from None
 
     def files(self) -> list[str]:
         """The files below the root that were imported, so that a change of them can be noticed."""
@@ -73,7 +77,9 @@ class Loader:
             module = importlib.import_module(name)
             for value in list(vars(module).values()):
                 if isinstance(value, Workflow) and value.__module__ == name:
-                    self._handlers[value.name] = _prepare(value)
+                    self._handlers[value.name] = _prepare(value, "payload")
+                elif isinstance(value, Trigger) and value.__module__ == name:
+                    self._handlers[f"{EVALUATION}{value.name}"] = _evaluation(value)
         except (Exception, SystemExit) as error:
             raise CannotImport(self._describe(error)) from error
 
@@ -103,7 +109,18 @@ class Loader:
         return f"{frames[-1].filename.removeprefix(root)}:{frames[-1].lineno}: {text}"
 
 
-def _prepare(workflow: Workflow[Any, Any]) -> Handler:
+def _evaluation(trigger: Trigger[Any, Any]) -> Handler:
+    """A trigger takes its cursor as a payload, and what it returns is looked at before it is reported."""
+    look = trigger.function
+
+    async def evaluate(cursor: Any) -> Any:
+        return found(await look(cursor))
+
+    handler = _prepare(trigger, "cursor")
+    return replace(handler, function=evaluate if handler.is_async else lambda cursor: found(look(cursor)), end="found")
+
+
+def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str) -> Handler:
     function = workflow.function
     parameters = [
         parameter
@@ -116,5 +133,5 @@ def _prepare(workflow: Workflow[Any, Any]) -> Handler:
     if parameters and parameters[0].annotation is not inspect.Parameter.empty:
         annotation = typing.get_type_hints(function, include_extras=True).get(parameters[0].name, Any)
         if annotation is not Any:
-            read_payload = converter(annotation)
+            read_payload = converter(annotation, what)
     return Handler(function, min(len(parameters), 2), inspect.iscoroutinefunction(function), read_payload)

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tako_lite.store.sqlite import queries
+from tako_lite.store.base import Completed, Limit
+from tako_lite.store.sqlite import queries, runs
 from tako_lite.store.sqlite.file import connect
+from tako_lite.store.sqlite.transaction import Transaction
 
 BY_ID = "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)"
+OF_KEY = "workflow=? AND limit_key=? AND state=? AND ready=? AND hold=?"
 BY_ROW = "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"
 
 STATEMENTS = {
     f"{file}.{name}": statement
-    for file in ("runs", "steps", "signals", "schedules")
+    for file in ("runs", "limits", "steps", "signals", "schedules", "triggers")
     for name, statement in vars(getattr(queries, file)).items()
 }
 
@@ -41,12 +44,41 @@ PLANS = {
     "runs.cancel": [BY_ID],
     "runs.retry": [BY_ID],
     "runs.lift": ["runs_ready"],
+    "runs.move": [BY_ROW, "runs_ready (worker_group=?)", "runs_running (worker_group=?", "runs_waiting (worker_group=?"],
     "runs.ahead": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=? AND (due_order,id)<(?,?))"],
     "runs.orphans": ["runs_running"],
     "runs.groups_with_work": ["runs_ready"],
     "runs.suspects": ["runs_ready"],
     "runs.expired": [BY_ROW, "runs_finished (state=? AND finished_at<?)"],
     "runs.oldest_finished": ["INDEX runs_finished (state=?"],
+    "limits.running": ["SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=?)"],
+    "limits.admitted": [
+        "SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=?)",
+        "SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=? AND ready=?)",
+    ],
+    "limits.put_back": [BY_ID],
+    "limits.hold_key": [BY_ROW, f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group=?)"],
+    "limits.hold_all": [BY_ROW, "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group=?)"],
+    "limits.groups_of_key": [
+        f"SEARCH runs USING INDEX runs_limited ({OF_KEY})",
+        f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group>?)",
+    ],
+    "limits.groups_of_all": [
+        "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=?)",
+        "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group>?)",
+    ],
+    "limits.release_key": [BY_ROW, f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group=?)"],
+    "limits.release_all": [BY_ROW, "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group=?)"],
+    "limits.of_run": [BY_ID],
+    "limits.of_runs": [BY_ID],
+    "limits.held": ["runs_held"],
+    "limits.any_held": ["runs_held"],
+    "limits.all_running": ["runs_running"],
+    "limits.began": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at>?)"],
+    "limits.began_at": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at>?)"],
+    "limits.forget": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at<?)"],
+    "limits.turn_back": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at>?)"],
+    "limits.unbegin": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at=? AND run_id=?)"],
     "steps.save": [BY_ID],
     "steps.get": ["SEARCH steps USING PRIMARY KEY (run_id=? AND name=?)"],
     "steps.of_run": ["SEARCH steps USING PRIMARY KEY (run_id=?)"],
@@ -61,6 +93,11 @@ PLANS = {
     "signals.expire": ["signals_sent (sent_at<?)"],
     "signals.oldest": ["signals_sent"],
     "schedules.advance": ["sqlite_autoindex_schedules_1 (workflow=?)"],
+    "triggers.begin": ["sqlite_autoindex_triggers_1 (name=?)"],
+    "triggers.succeed": ["triggers_evaluation (evaluation=?)"],
+    "triggers.fail": ["triggers_evaluation (evaluation=?)"],
+    "triggers.evaluations": ["SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)"],
+    "triggers.forget": [BY_ID],
 }
 
 COVERED = {
@@ -75,7 +112,16 @@ COVERED = {
 }
 """What `status` and look-ups of ids read: an index alone, never the rows with their payloads."""
 
-SORTED_BY_THEIR_INDEX = ("runs.claim", "runs.ripen", "runs.expired", "steps.waits_due", "runs.pending_by_group")
+SORTED_BY_THEIR_INDEX = (
+    "limits.hold_key",
+    "limits.hold_all",
+    "limits.began_at",
+    "runs.claim",
+    "runs.ripen",
+    "runs.expired",
+    "steps.waits_due",
+    "runs.pending_by_group",
+)
 
 COMPLETED_ELSEWHERE = {"runs.get"}
 """Statements to which the code adds its WHERE."""
@@ -163,6 +209,24 @@ def test_ended_runs_make_a_live_one_no_slower(tmp_path: Path, name: str) -> None
         opened.close()
         work.append(len(steps))
     assert work[1] <= work[0] * 1.5 + 20
+
+
+def test_results_cost_no_statement_more_where_no_workflow_has_a_limit_and_one_where_none_is_held(tmp_path: Path) -> None:
+    opened = connect(tmp_path / "queue.db", "process")
+    fill(opened, 6)
+    counts = []
+    for known, numbers in (({}, range(3)), ({"greet": Limit(1)}, range(3, 6))):
+        done = [Completed(f"running-{number}", 0, "null", 1) for number in numbers]
+        seen: list[str] = []
+        transaction = Transaction(opened, 1)
+        transaction.limits = known
+        opened.set_trace_callback(seen.append)
+        runs.complete(transaction, done)
+        opened.set_trace_callback(None)
+        counts.append(len(seen))
+        assert transaction.freed == set()
+    opened.close()
+    assert counts[1] == counts[0] + 1
 
 
 def test_the_unique_key_of_a_live_run_is_kept_apart_by_the_file_itself(connection: sqlite3.Connection) -> None:

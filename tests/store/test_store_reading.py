@@ -102,7 +102,7 @@ async def test_runs_are_counted_by_group(bench: Bench) -> None:
         group = f"{state}-only"
         await (make(group=group) if make else bench.ended(state, group=group))
     counts = await bench.store.counts()
-    assert counts["g"] == GroupCounts(3, 0, 0, 0, oldest, 0, 0)
+    assert counts["g"] == GroupCounts(3, 0, 0, 0, oldest, 0, 0, 2)
     assert counts["running-only"] == GroupCounts(0, 0, 1, 0, None, 0, 0)
     assert counts["waiting-only"] == GroupCounts(0, 1, 0, 0, None, 0, 0)
     assert counts["dead-only"] == GroupCounts(0, 0, 0, 1, None, 0, 1)

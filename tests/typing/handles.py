@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
 
 from tako_lite.records import Enqueued
+from tako_lite.trigger import Trigger, poll
 from tako_lite.workflow import Workflow, workflow
 
 
@@ -59,7 +60,20 @@ def anything(payload: Any, step: Step) -> None: ...
 def mapping(payload: Mapping[str, object]) -> None: ...
 
 
+@poll("numbers", every="30s", starts="alone", worker="media", timeout=5)
+def numbers(cursor: int | None) -> tuple[list[Order], int]:
+    return [{"number": cursor or 0}], (cursor or 0) + 1
+
+
+@poll("pages", every=timedelta(minutes=1), starts="anything")
+async def pages(cursor: Any) -> tuple[tuple[str, ...], dict[str, int]]:
+    return ("a",), {}
+
+
 def accepted() -> None:
+    assert_type(numbers(None), tuple[list[Order], int])
+    trigger: Trigger[..., Any] = pages
+    trigger({"page": 1})
     assert_type(full.enqueue(Job("a")), Enqueued)
     full.enqueue(BigJob("a"), unique_key="a", delay="5m", priority=1, retries=0, worker="media", id="x")
     full.enqueue(payload=Job("a"), at=datetime.now(UTC), delay=timedelta(seconds=1))
@@ -86,6 +100,10 @@ async def accepted_in_asyncio() -> None:
 
 
 def refused() -> None:
+    numbers("a")  # type: ignore[arg-type]
+    poll("x", every=5)  # type: ignore[call-arg]
+    poll("x", every=None, starts="alone")  # type: ignore[arg-type]
+    poll("x", every=5, starts="alone")(refused)  # type: ignore[type-var]
     full.enqueue(3)  # type: ignore[arg-type]
     full.enqueue({"key": "a"})  # type: ignore[arg-type]
     full.enqueue()  # type: ignore[call-arg]

@@ -256,7 +256,6 @@ def test_a_decorator_that_is_not_called_needs_a_name(project: Project) -> None:
         ('@workflow("a")\nclass A: ...\n', "a class cannot be a workflow"),
         ('a = workflow("a")(print)\n', "only for decorating"),
         ('@workflow("a")\n@workflow("b")\ndef a(): ...\n', "two @workflow decorators"),
-        ('@poll("new-files")\ndef a(): ...\n', "@poll is not supported by this version"),
         ('@workflow("a")\ndef a(payload, step, more): ...\n', "nobody fills the parameter more"),
         ('@workflow("a")\ndef a(payload, *, more): ...\n', "nobody fills the parameter more"),
         ('@workflow("a")\ndef a(*payloads): ...\n', "cannot take * or **"),

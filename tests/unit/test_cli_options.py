@@ -258,6 +258,8 @@ USAGE_ERRORS = [
     ("scale", "email", "-1"),
     ("scale", "email", "auto", "--save"),
     ("schedules", "stop", "x"),
+    ("triggers", "stop", "x"),
+    ("triggers", "run"),
     ("pause",),
     ("backup",),
 ]
@@ -303,6 +305,8 @@ def test_an_error_of_the_daemon_keeps_its_exit_code_message_and_hint(
         ("reload",),
         ("prune",),
         ("schedules", "run", "send-mail"),
+        ("triggers", "run", "new-mail"),
+        ("triggers", "pause", "new-mail"),
     ],
     ids=" ".join,
 )

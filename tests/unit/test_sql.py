@@ -15,7 +15,7 @@ from tako_lite.store.sql import load
 from tako_lite.store.sqlite import queries
 
 PACKAGE = "tako_lite.store.sqlite"
-FILES = ("runs", "schedules", "signals", "steps")
+FILES = ("runs", "schedules", "signals", "steps", "limits", "triggers")
 TEXTS = {name: (files(PACKAGE) / "queries" / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
 BLOCKS = {f"{file}.{name}": statement for file in FILES for name, statement in vars(getattr(queries, file)).items()}
 

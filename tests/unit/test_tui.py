@@ -37,6 +37,7 @@ def group(name: str = "media", **changes: Any) -> dict[str, Any]:
         "name": name,
         "state": "active",
         "workers": workers,
+        "servers": ["lax"],
         "min_workers": 1,
         "max_workers": 4,
         "concurrency": 8,
@@ -153,9 +154,9 @@ def test_a_wide_status_shows_every_column() -> None:
     text = rendered(status_view(snapshot(group(last_error="ImportError: no module\nmore")), 200), 200)
     header, row = text.splitlines()[:2]
 
-    titles = "group state workers busy pending waiting oldest done/min failed/min dead last error"
+    titles = "group state workers busy pending waiting oldest done/min failed/min dead servers last error"
     assert " ".join(header.split()) == titles
-    assert " ".join(row.split()) == "media active 1/4 3/8 1,234 5 3m 60 2 7 ImportError: no module"
+    assert " ".join(row.split()) == "media active 1/4 3/8 1,234 5 3m 60 2 7 1 ImportError: no module"
     assert "more" not in text
 
 

@@ -18,9 +18,10 @@ from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.migrate import refuse_newer
-from tako_lite.store.sqlite import reading, runs, schedules, waits
+from tako_lite.store.sqlite import groups, reading, runs, schedules, triggers, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
+from tako_lite.trigger import StoredTrigger
 
 T = TypeVar("T")
 
@@ -66,6 +67,14 @@ class OfflineQueue:
         """Store a signal; returns how many waits it ended."""
         return self._write(partial(waits.signal, event=event, payload=payload))
 
+    def move(self, group: str, to: str) -> int:
+        """How many live runs of a group belong to another now; the next start gives those that were running back to it."""
+        return self._write(partial(groups.move, group=group, to=to, limit=-1))
+
+    def forget_group(self, name: str) -> None:
+        """What people asked of a group is forgotten."""
+        self._write(partial(groups.forget, group=name))
+
     def get(self, id: str) -> Run | None:
         """A run with its steps and waits."""
         return self._read(lambda connection: reading.get(connection, id), None)
@@ -89,6 +98,10 @@ class OfflineQueue:
     def schedules(self) -> list[Schedule]:
         """The schedules that the last daemon had."""
         return self._read(schedules.listed, [])
+
+    def triggers(self) -> list[StoredTrigger]:
+        """The triggers that the last daemon had."""
+        return self._read(triggers.listed, [])
 
     def backup(self, file: Path) -> int | None:
         """Copy the queue to a new file; returns its bytes, or None where there is no queue yet. Raises BadInput."""

@@ -15,6 +15,7 @@ from tako_lite.intake import unknown_run
 from tako_lite.records import Run, Step, Wait
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sqlite.file import translate
+from tako_lite.store.sqlite.queries import limits as limits_sql
 from tako_lite.store.sqlite.queries import runs as sql
 from tako_lite.store.sqlite.queries import steps as steps_sql
 
@@ -84,6 +85,7 @@ def counts(connection: sqlite3.Connection, now: int) -> dict[str, GroupCounts]:
             oldest_due=pending.get(group, (0, None))[1],
             done_a_minute=done.get(group, 0),
             failed_a_minute=failed.get(group, 0),
+            due=pending.get(group, (0, None))[0],
         )
         for group in groups
     }
@@ -99,6 +101,13 @@ def ahead(connection: sqlite3.Connection, run: Run) -> int:
     """How many due runs of its group are to start before a run."""
     names = {"group": run.group, "due_order": run.run_at - run.priority * 1000, "id": run.id}
     return int(connection.execute(sql.ahead, names).fetchone()[0])
+
+
+def beside(connection: sqlite3.Connection, run: Run, since: int | None) -> int:
+    """How many runs are running that a run's limit counts; with a time, how many of its workflow began since then."""
+    if since is None:
+        return int(connection.execute(limits_sql.running, (run.workflow, run.limit_key)).fetchone()[0])
+    return int(connection.execute(limits_sql.began, (run.workflow, since)).fetchone()[0])
 
 
 def backup(connection: sqlite3.Connection, file: Path) -> int:
@@ -137,7 +146,7 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _where(chosen: RunFilter) -> tuple[str, list[Any]]:
-    parts: list[str] = []
+    parts: list[str] = ["id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL)"]
     values: list[Any] = []
     for column, value in (("workflow = ?", chosen.workflow), ("worker_group = ?", chosen.group)):
         if value is not None:
@@ -152,7 +161,7 @@ def _where(chosen: RunFilter) -> tuple[str, list[Any]]:
     if chosen.before is not None:
         parts.append("id < ?")
         values.append(chosen.before)
-    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
+    return f"WHERE {' AND '.join(parts)}", values
 
 
 def _run(row: tuple[Any, ...], steps: tuple[Step, ...] | None, waits: tuple[Wait, ...]) -> Run:

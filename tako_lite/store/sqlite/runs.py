@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Refusal
-from tako_lite.routing import DEFAULT, Route, denied
+from tako_lite.records import Batch, Enqueued, Failure, NewRun, Refusal
+from tako_lite.routing import DEFAULT, Route
 from tako_lite.states import RunState
-from tako_lite.store.base import Claims, Completed, Hold
+from tako_lite.store.base import Completed, Hold
+from tako_lite.store.sqlite import limits, triggers
 from tako_lite.store.sqlite.queries import runs as sql
 from tako_lite.store.sqlite.queries import steps as steps_sql
 from tako_lite.store.sqlite.transaction import Transaction
@@ -30,15 +31,20 @@ def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
 
 
 def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
-    if not transaction.changed(sql.insert, _row(run, transaction.now)) and (known := _known(transaction, run)):
+    row = _row(run, transaction.now, limits.due_by(transaction, run.limit_key))
+    if not transaction.changed(sql.insert, row) and (known := _known(transaction, run)):
         return known
     if len(run.payload) > INLINE:
         transaction.execute(sql.insert_large, (run.id, "payload", run.payload))
-    if run.refusal is not None:
-        _refuse(transaction, [run.id], run.refusal)
-        return Enqueued(run.id, run.refusal.state, run.group, warning=run.refusal.failure.message)
+    refusal = run.refusal
     if run.run_at > transaction.now:
-        transaction.effects.wake_by(run.run_at)
+        if refusal is None:
+            transaction.effects.wake_by(run.run_at)
+    elif refusal is None and limits.too_many(transaction, run.workflow, run.limit_key):
+        refusal = limits.turned_away(transaction, run.workflow, run.limit_key)
+    if refusal is not None:
+        _refuse(transaction, [run.id], refusal)
+        return Enqueued(run.id, refusal.state, run.group, warning=refusal.failure.message)
     return Enqueued(run.id, "pending", run.group)
 
 
@@ -50,7 +56,8 @@ def enqueue_many(transaction: Transaction, batches: Sequence[Batch]) -> None:
 
 def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> None:
     rows = json.dumps([(id, "" if len(payload) > INLINE else payload) for id, payload in runs], ensure_ascii=False)
-    names = {**like._asdict(), "rows": rows, "now": transaction.now}
+    due_by = limits.due_by(transaction, like.limit_key)
+    names = {**like._asdict(), "rows": rows, "now": transaction.now, "due_by": due_by}
     transaction.execute(sql.insert_many, names)
     for id, payload in runs:
         if len(payload) > INLINE:
@@ -59,20 +66,31 @@ def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[
         _refuse(transaction, [id for id, _ in runs], like.refusal)
     elif like.run_at > transaction.now:
         transaction.effects.wake_by(like.run_at)
+    else:
+        _turn_away(transaction, like.workflow, like.limit_key, [id for id, _ in runs])
 
 
-def _row(run: NewRun, now: int) -> tuple[object, ...]:
+def _row(run: NewRun, now: int, due_by: int) -> tuple[object, ...]:
     if len(run.payload) > INLINE:
-        return (*run[:4], "", *run[5:COLUMNS], now)
-    return (*run[:COLUMNS], now)
+        return (*run[:4], "", *run[5:COLUMNS], now, due_by)
+    return (*run[:COLUMNS], now, due_by)
 
 
-def _refuse(transaction: Transaction, ids: Sequence[str], refusal: Refusal) -> None:
-    """New runs end before they start."""
+def _refuse(transaction: Transaction, ids: Iterable[str], refusal: Refusal, most: int | None = None) -> None:
+    """Runs end before they start, `most` of them where that is given."""
     names = {"state": refusal.state, "error": refusal.failure.as_text(), "now": transaction.now}
     for id in ids:
+        if most == 0:
+            return
         if transaction.changed(sql.refuse, {"id": id, **names}):
-            _ended(transaction, id, refusal.state)
+            most = None if most is None else most - 1
+            ended(transaction, id, refusal.state)
+
+
+def _turn_away(transaction: Transaction, workflow: str, key: str | None, ids: Sequence[str]) -> None:
+    """Of runs that became due together, in the order in which they are to start, the last go if they are too many."""
+    if excess := limits.too_many(transaction, workflow, key, len(ids)):
+        _refuse(transaction, reversed(ids), limits.turned_away(transaction, workflow, key), excess)
 
 
 def _known(transaction: Transaction, run: NewRun) -> Enqueued | None:
@@ -84,61 +102,6 @@ def _known(transaction: Transaction, run: NewRun) -> Enqueued | None:
     return Enqueued(row[0], row[1], row[2], deduplicated=True)
 
 
-def claim(
-    transaction: Transaction,
-    group: str,
-    limit: int,
-    hold: Hold | None,
-    allowed: Sequence[str] | None,
-    server: str,
-    boot_id: str,
-) -> Claims:
-    """Up to `limit` due runs of a group, in the order in which they are to start, each under a new token.
-
-    `allowed` are the tenants that may use the group; the runs of others end.
-    """
-    names = {
-        "group": group,
-        "hold": hold,
-        "limit": limit,
-        "allowed": None if allowed is None else json.dumps(allowed),
-        "server": server,
-        "boot_id": boot_id,
-        "now": transaction.now,
-    }
-    rows = transaction.execute(sql.claim, names).fetchall()
-    rows.sort()
-    claimed = len(rows)
-    if allowed is not None:
-        rows = _bury_denied(transaction, group, rows, allowed)
-    runs = [Claimed(*row[1:11]) for row in rows]
-    more = claimed == limit and transaction.one(sql.more, {"group": group, "hold": hold}) == (1,)
-    again = [run.id for run in runs if run.token > 1]
-    if again:
-        runs = _with_steps(transaction, runs, again)
-    return Claims(runs, more)
-
-
-def _bury_denied(
-    transaction: Transaction, group: str, rows: list[tuple[Any, ...]], allowed: Sequence[str]
-) -> list[tuple[Any, ...]]:
-    """Tell of the runs that ended when they were to be claimed; returns the others."""
-    for row in rows:
-        if row[11] == "dead":
-            error = denied(group, row[9], allowed).as_text()
-            transaction.execute(sql.bury_denied, {"id": row[1], "now": transaction.now, "error": error})
-            _ended(transaction, row[1], "dead")
-    return [row for row in rows if row[11] == "running"]
-
-
-def _with_steps(transaction: Transaction, runs: list[Claimed], again: list[str]) -> list[Claimed]:
-    having = {row[0] for row in transaction.execute(steps_sql.has_steps, (json.dumps(again),)).fetchall()}
-    return [
-        run._replace(stored=tuple(transaction.execute(steps_sql.of_run, (run.id,)).fetchall())) if run.id in having else run
-        for run in runs
-    ]
-
-
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """Claimed runs succeeded; a stale claim changes nothing."""
     now = transaction.now
@@ -146,6 +109,7 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     if transaction.executemany(sql.complete, rows).rowcount != len(done):
         done = [run for run in done if transaction.one(sql.succeeded_under, (run.id, run.token))]
     transaction.effects.succeeded.extend(run.id for run in done)
+    limits.left_many(transaction, [run.id for run in done])
     for run in done:
         if len(run.result) > INLINE:
             transaction.execute(sql.insert_large, (run.id, "result", run.result))
@@ -193,7 +157,7 @@ def finish(
     if not transaction.changed(sql.finish, names):
         return False
     _keep_long(transaction, id, failure)
-    _ended(transaction, id, state)
+    ended(transaction, id, state)
     return True
 
 
@@ -205,15 +169,23 @@ def park(transaction: Transaction, id: str, token: int, waits: Sequence[str], ex
     over = any(transaction.one(steps_sql.wait, (id, name)) is None for name in waits)
     if not transaction.changed(sql.park, (executed_ms, id, token)):
         return "cancelled" if cancel_instead(transaction, id, token, None) else None
+    limits.left(transaction, id)
     if over:
         wake(transaction, id)
         return "pending"
     return "waiting"
 
 
-def give_back(transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None, executed_ms: int) -> None:
-    """Claimed runs are due again with nothing charged; those that were to be cancelled are cancelled."""
+def give_back(
+    transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None, executed_ms: int, begun: bool = True
+) -> None:
+    """Claimed runs are due again with nothing charged; those that were to be cancelled are cancelled.
+
+    Without `begun` no worker had them.
+    """
     for id, token in claims:
+        if not begun:
+            limits.never_began(transaction, id)
         if transaction.changed(sql.give_back, {"id": id, "token": token, "hold": hold, "executed_ms": executed_ms}):
             _due(transaction, id, transaction.now)
         else:
@@ -238,7 +210,7 @@ def charge_crash(
         return "pending"
     if transaction.changed(sql.bury_crash, names):
         _keep_long(transaction, id, failure)
-        _ended(transaction, id, "dead")
+        ended(transaction, id, "dead")
         return "dead"
     return "cancelled" if cancel_instead(transaction, id, token, pid) else None
 
@@ -246,6 +218,7 @@ def charge_crash(
 def recover(transaction: Transaction) -> int:
     """Whatever was running when the last daemon ended is due again, uncharged; returns how many runs that were."""
     transaction.execute(sql.forget_losses)
+    triggers.recover(transaction)
     orphans = transaction.execute(sql.orphans).fetchall()
     give_back(transaction, orphans, None, 0)
     return len(orphans)
@@ -265,7 +238,7 @@ def cancel(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
 
 def _cancel_one(transaction: Transaction, id: str, failure: str) -> str:
     if transaction.one(sql.cancel, {"id": id, "now": transaction.now, "error": failure}):
-        _ended(transaction, id, "cancelled")
+        ended(transaction, id, "cancelled")
         return "cancelled"
     if transaction.changed(sql.request_cancel, (id,)):
         transaction.effects.cancelling.append(id)
@@ -287,6 +260,7 @@ def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> 
         "group_source": route.group_source,
         "fallback": route.fallback,
         "fallback_source": route.fallback_source,
+        "judged": int(transaction.limits is not None),
     }
     if row := transaction.one(sql.retry, names):
         if fresh:
@@ -298,7 +272,11 @@ def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> 
             transaction.execute(sql.refuse_again, end)
             transaction.effects.ended.append(id)
             return "refused"
-        transaction.effects.ready.add(row[0])
+        group, workflow, key, token = row
+        if token == 0 and limits.too_many(transaction, workflow, key):
+            _refuse(transaction, [id], limits.turned_away(transaction, workflow, key))
+            return "refused"
+        transaction.effects.ready.add(group)
         return "pending"
     known = transaction.one(sql.known, (id,))
     if known is None:
@@ -317,6 +295,9 @@ def wake_due(transaction: Transaction, limit: int) -> None:
     """Mark the runs whose time has come, `limit` at the most."""
     rows = transaction.execute(sql.ripen, {"now": transaction.now, "limit": limit}).fetchall()
     transaction.effects.ready.update(row[0] for row in rows)
+    if transaction.limits:
+        for (workflow, key), ids in limits.never_begun(transaction, rows).items():
+            _turn_away(transaction, workflow, key, ids)
 
 
 def lose_group(transaction: Transaction, group: str, failure: Failure, wait_timeout: int | None, limit: int) -> int | None:
@@ -328,16 +309,17 @@ def lose_group(transaction: Transaction, group: str, failure: Failure, wait_time
     now, error = transaction.now, failure.as_text()
     (lost_at,) = transaction.one(sql.lose_group, {"name": group, "now": now}) or (now,)
     names = {"group": group, "now": now, "error": error, "limit": limit, "to": DEFAULT}
-    ended = transaction.execute(sql.fall_back, names).fetchall()
+    fallen = transaction.execute(sql.fall_back, names).fetchall()
     moved = [] if group == DEFAULT else transaction.execute(sql.move_away, names).fetchall()
-    for (hold,) in moved:
+    for hold, id in moved:
         (transaction.effects.suspects if hold == "suspect" else transaction.effects.ready).add(DEFAULT)
+        limits.left(transaction, id)
     late: list[tuple[str, RunState]] = []
     if wait_timeout is not None and now >= lost_at + wait_timeout:
         late = transaction.execute(sql.give_up, {**names, "before": now - wait_timeout}).fetchall()
-    for id, state in (*ended, *late):
-        _ended(transaction, id, state)
-    if max(len(ended), len(moved), len(late)) == limit:
+    for id, state in (*fallen, *late):
+        ended(transaction, id, state)
+    if max(len(fallen), len(moved), len(late)) == limit:
         return now
     oldest = transaction.one(sql.first_waiting, names) if wait_timeout is not None else None
     if wait_timeout is None or oldest is None or oldest[0] is None:
@@ -379,17 +361,21 @@ def cancel_instead(transaction: Transaction, id: str, token: int, pid: int | Non
     return finish(transaction, id, token, "cancelled", failure, pid, False)
 
 
-def _ended(transaction: Transaction, id: str, state: RunState) -> None:
+def ended(transaction: Transaction, id: str, state: RunState) -> None:
     """A run ended; where it was cancelled, the runs that it had invoked are too."""
     transaction.effects.ended.append(id)
+    limits.left(transaction, id)
     children = transaction.execute(steps_sql.own_children, (id,)).fetchall() if state == "cancelled" else ()
     transaction.execute(steps_sql.drop_waits, (id,))
     resolve_children(transaction, id)
     for (child,) in children:
         _cancel_one(transaction, child, _WITH_PARENT)
+    triggers.ended(transaction, id)
 
 
 def _due(transaction: Transaction, id: str, run_at: int) -> None:
+    """A run left `running`, and is due at this time."""
+    limits.left(transaction, id)
     if run_at > transaction.now:
         transaction.effects.wake_by(run_at)
     elif row := transaction.one(sql.known, (id,)):

@@ -24,21 +24,36 @@ from tako_lite.store.base import (
     GroupCounts,
     GroupWish,
     Hold,
+    Limit,
     NewWait,
     RunFilter,
     SavedStep,
     StoredStep,
 )
-from tako_lite.store.sqlite import queries, reading, runs, schedules, steps, waits
+from tako_lite.store.sqlite import (
+    claims,
+    evaluations,
+    groups,
+    limits,
+    queries,
+    reading,
+    runs,
+    schedules,
+    steps,
+    triggers,
+    waits,
+)
 from tako_lite.store.sqlite.connection import GroupCommit, ReadingConnection, on_thread, open_thread
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction
 from tako_lite.store.sqlite.waits import Outcome
+from tako_lite.trigger import StoredTrigger
 
 T = TypeVar("T")
 
 WAKE_AT_ONCE = 2_000
 """How many due runs and waits one transaction takes up; the rest follow in the next."""
+MOVED_AT_ONCE = 5_000
 
 
 class SqliteStore:
@@ -53,6 +68,7 @@ class SqliteStore:
         self._server = server
         self._boot_id = boot_id
         self._on_commit = on_commit
+        self._limits: Mapping[str, Limit] = {}
         self._connection: aiosqlite.Connection | None = None
         self._writer: GroupCommit | None = None
         self._reading: ReadingConnection | None = None
@@ -84,7 +100,7 @@ class SqliteStore:
 
     def claim(self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None) -> Future[Claims]:
         server, boot_id = self._server, self._boot_id
-        return self._submit(lambda transaction: runs.claim(transaction, group, limit, hold, allowed, server, boot_id))
+        return self._submit(lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id))
 
     def complete(self, done: Sequence[Completed]) -> Future[None]:
         return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
@@ -97,8 +113,10 @@ class SqliteStore:
     def finish(self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool) -> Future[bool]:
         return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
 
-    def give_back(self, claims: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0) -> Future[None]:
-        return self._submit(lambda transaction: runs.give_back(transaction, claims, hold, executed_ms), keep=True)
+    def give_back(
+        self, given: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+    ) -> Future[None]:
+        return self._submit(lambda transaction: runs.give_back(transaction, given, hold, executed_ms, begun), keep=True)
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
@@ -108,6 +126,13 @@ class SqliteStore:
 
     def lift(self, hold: Hold) -> Future[None]:
         return self._submit(lambda transaction: runs.lift(transaction, hold))
+
+    def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
+        def operation(transaction: Transaction) -> None:
+            self._limits = known
+            limits.replace(transaction, known)
+
+        return self._submit(operation)
 
     def cancel(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
@@ -144,6 +169,7 @@ class SqliteStore:
         def operation(transaction: Transaction) -> None:
             runs.wake_due(transaction, WAKE_AT_ONCE)
             waits.wake_due(transaction, WAKE_AT_ONCE)
+            limits.wake_due(transaction)
 
         return self._submit(operation, keep=True)
 
@@ -187,6 +213,21 @@ class SqliteStore:
     def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Future[bool]:
         return self._submit(lambda transaction: schedules.pause(transaction, workflow, paused, slot))
 
+    def put_triggers(self, known: Sequence[StoredTrigger]) -> Future[None]:
+        return self._submit(lambda transaction: triggers.put(transaction, known))
+
+    async def triggers(self) -> list[StoredTrigger]:
+        return await self._reader().run(triggers.listed)
+
+    def begin_evaluation(self, trigger: str, run: NewRun, *, by_hand: bool = False) -> Future[bool]:
+        return self._submit(lambda transaction: evaluations.begin(transaction, trigger, run, by_hand))
+
+    def complete_evaluation(self, id: str, token: int, cursor: str, found: Sequence[Batch]) -> Future[bool]:
+        return self._submit(lambda transaction: evaluations.complete(transaction, id, token, cursor, found), keep=True)
+
+    def pause_trigger(self, trigger: str, paused: bool) -> Future[bool]:
+        return self._submit(lambda transaction: triggers.pause(transaction, trigger, paused))
+
     async def wishes(self) -> dict[str, GroupWish]:
         return await self._read(schedules.wishes)
 
@@ -203,6 +244,18 @@ class SqliteStore:
 
     def find_group(self, name: str) -> Future[None]:
         return self._submit(lambda transaction: runs.find_group(transaction, name), keep=True)
+
+    async def move(self, group: str, to: str) -> int:
+        """In portions, so that others can write meanwhile."""
+        moved = 0
+        while True:
+            count = await self._submit(lambda transaction: groups.move(transaction, group, to, MOVED_AT_ONCE))
+            moved += count
+            if count < MOVED_AT_ONCE:
+                return moved
+
+    def forget_group(self, name: str) -> Future[None]:
+        return self._submit(lambda transaction: groups.forget(transaction, name))
 
     # Reading
 
@@ -221,6 +274,9 @@ class SqliteStore:
     async def ahead(self, run: Run) -> int:
         return await self._reader().run(partial(reading.ahead, run=run))
 
+    async def beside(self, run: Run, since: int | None) -> int:
+        return await self._reader().run(partial(reading.beside, run=run, since=since))
+
     async def counts(self) -> dict[str, GroupCounts]:
         return await self._reader().run(partial(reading.counts, now=self._clock.now()))
 
@@ -233,7 +289,15 @@ class SqliteStore:
     def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:
         if self._writer is None:
             raise StoreError("the queue is not open")
-        return self._writer.submit(operation, keep=keep)
+
+        def whole(transaction: Transaction) -> T:
+            transaction.limits = self._limits
+            result = operation(transaction)
+            if transaction.freed:
+                limits.release(transaction)
+            return result
+
+        return self._writer.submit(whole, keep=keep)
 
     def _reader(self) -> ReadingConnection:
         if self._reading is None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tako_lite.store.base import Effects
+from tako_lite.store.base import Effects, Limit
 
 
 class Transaction:
-    """One `BEGIN IMMEDIATE … COMMIT`. `now` is its time in milliseconds; `effects` are told once it is committed."""
+    """One `BEGIN IMMEDIATE … COMMIT`. `now` is its time in milliseconds; `effects` are told once it is committed.
 
-    __slots__ = ("connection", "effects", "execute", "executemany", "now")
+    `limits` are those of workflows; None where nobody knows them, and a daemon will judge. `freed` are the workflows and keys
+    of which a run left its place.
+    """
+
+    __slots__ = ("connection", "effects", "execute", "executemany", "freed", "limits", "now")
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self.connection = connection
         self.now = now
         self.effects = Effects()
+        self.limits: Mapping[str, Limit] | None = None
+        self.freed: set[tuple[str, str]] = set()
         self.execute = connection.execute
         self.executemany = connection.executemany
 

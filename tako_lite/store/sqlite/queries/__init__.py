@@ -6,7 +6,9 @@ from tako_lite.store.sql import load
 
 _PACKAGE = "tako_lite.store.sqlite"
 
+limits = load(_PACKAGE, "limits")
 runs = load(_PACKAGE, "runs")
 schedules = load(_PACKAGE, "schedules")
 signals = load(_PACKAGE, "signals")
 steps = load(_PACKAGE, "steps")
+triggers = load(_PACKAGE, "triggers")

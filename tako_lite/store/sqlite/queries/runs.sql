@@ -213,6 +213,22 @@ RETURNING id, state;
 SELECT min(run_at) FROM runs
 WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND ifnull(fallback, '') NOT IN ('fail', 'cancel');
 
+-- name: move
+-- Live runs of a group go to another; one that is running stays where it is, and comes back to the other.
+UPDATE runs SET worker_group = :to, group_source = 'moved'
+WHERE rowid IN (
+    SELECT rowid FROM runs WHERE worker_group = :group AND state = 'pending' AND ready = 1
+    UNION ALL SELECT rowid FROM runs WHERE worker_group = :group AND state = 'pending' AND ready = 0
+    UNION ALL SELECT rowid FROM runs WHERE worker_group = :group AND state = 'running'
+    UNION ALL SELECT rowid FROM runs WHERE worker_group = :group AND state = 'waiting'
+    LIMIT :limit
+)
+RETURNING hold;
+
+-- name: forget_group
+-- What was asked of a group is asked no more.
+DELETE FROM groups WHERE name = ?;
+
 -- name: lose_group
 -- A group is lost from this moment on, or since an earlier one.
 INSERT INTO groups (name, lost_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET lost_at = ifnull(lost_at, excluded.lost_at)
@@ -272,16 +288,27 @@ FROM runs;
 SELECT id FROM runs WHERE id LIKE ? ORDER BY id DESC LIMIT 2;
 
 -- name: pending_by_group
--- Due runs and the oldest of them, by group; read from the index of due rows alone.
-SELECT worker_group, count(*), min(run_at) FROM runs WHERE state = 'pending' AND ready = 1 GROUP BY worker_group;
+-- Due runs and the oldest of them, by group, without evaluations of triggers; read from the index of due rows alone.
+SELECT worker_group, count(*), min(run_at) FROM runs
+WHERE state = 'pending' AND ready = 1 AND (
+    NOT EXISTS (SELECT 1 FROM triggers WHERE evaluation IS NOT NULL)
+    OR rowid NOT IN (
+        SELECT own.rowid FROM triggers JOIN runs AS own ON own.id = triggers.evaluation WHERE triggers.evaluation IS NOT NULL
+    )
+)
+GROUP BY worker_group;
 
 -- name: later_by_group
 -- Runs that are due later, by group.
 SELECT worker_group, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY worker_group;
 
 -- name: running_by_group
--- Running runs by group.
-SELECT worker_group, count(*) FROM runs WHERE state = 'running' GROUP BY worker_group;
+-- Running runs by group, without evaluations of triggers.
+SELECT worker_group, count(*) FROM runs
+WHERE state = 'running' AND rowid NOT IN (
+    SELECT own.rowid FROM triggers JOIN runs AS own ON own.id = triggers.evaluation WHERE triggers.evaluation IS NOT NULL
+)
+GROUP BY worker_group;
 
 -- name: waiting_by_group
 -- Waiting runs by group.

@@ -1,0 +1,126 @@
+"""What `groups add`, `set` and `rm` do to a project: checked first, and only then carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tako_lite.cli.assignments import assignment, group_name
+from tako_lite.cli.options import chosen_config
+from tako_lite.cli.saving import Draft, draft
+from tako_lite.cli.sections import UNSET, Path, with_setting, with_table, without_table
+from tako_lite.client import Client
+from tako_lite.config import Config, load
+from tako_lite.config.settings import label
+from tako_lite.errors import BadInput, DaemonUnreachable
+from tako_lite.review import naming, read_catalog
+from tako_lite.routing import DEFAULT, unknown_group
+from tako_lite.units import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of tako.toml that is sound. `live` runs of the group that it takes away go to the group `to`."""
+
+    draft: Draft
+    removed: str | None = None
+    to: str | None = None
+    live: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the file is to be another."""
+        return self.draft.before != self.draft.after
+
+    def carry_out(self) -> dict[str, Any]:
+        """Save the file, have a running daemon read it, and move the runs; says what came of it."""
+        if self.changes:
+            self.draft.save()
+        warnings, reloaded, moved = list(self.warnings), False, 0
+        with Client(chosen_config()) as client:
+            try:
+                warnings += client.call("reload")["warnings"]
+                reloaded = True
+            except DaemonUnreachable:
+                pass
+            if self.removed is not None and (reloaded or self.draft.config.queue.path.exists()):
+                moved = client.call("move_group", group=self.removed, to=self.to)["moved"]
+        return {"reloaded": reloaded, "moved": moved, "warnings": warnings}
+
+
+def add(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
+    """A table for a group that has none. Raises BadInput, ConfigError, CatalogError."""
+    config, table = load(config_path), ("workflows", group_name(name))
+    if table in config.tables and config.document is not None:
+        place = config.document.mistake(table, "", at_key=True)
+        hint = f"tako-lite groups set {name} KEY=VALUE changes it"
+        raise BadInput(f"{label(table)} is there already: {place.file}:{place.line}", hint=hint)
+    return _with(config, table, words)
+
+
+def change(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
+    """Other settings for a group that exists, with a table or without. Raises NotFound, BadInput, ConfigError, CatalogError."""
+    config = load(config_path)
+    known = {*config.groups, *read_catalog(config).groups}
+    if name not in known:
+        raise unknown_group(name, known)
+    return _with(config, ("workflows", name), words)
+
+
+def _with(config: Config, table: Path, words: Sequence[str]) -> Edit:
+    settings = dict(assignment(word, config.root) for word in words)
+    needed = not settings or any(value is not UNSET for value in settings.values())
+
+    def edit(text: str) -> str:
+        text = with_table(text, table) if needed else text
+        for key, value in settings.items():
+            text = with_setting(text, table, key, value)
+        return text
+
+    made = draft(config, edit)
+    sources = made.config.sources(table[-1])
+    others = [key[0] for key, value in settings.items() if value is not UNSET and len(key) == 1]
+    warnings = [
+        f"{key}: on the server {made.config.server}, {sources[key]} says otherwise"
+        for key in others
+        if sources[key] != label(table)
+    ]
+    return Edit(made, warnings=warnings)
+
+
+def remove(config_path: str | None, name: str, to: str | None) -> Edit:
+    """A project without a group. Raises BadInput while anything names it, or where it has live runs and nowhere to put them."""
+    config = load(config_path)
+    catalog = read_catalog(config)
+    known = {*config.groups, *catalog.groups}
+    live = _live(name)
+    if name not in known and not live:
+        raise unknown_group(name, known)
+    if name == DEFAULT:
+        raise BadInput("the group default cannot be removed: it always exists")
+    if to is not None and (to == name or to not in known):
+        raise unknown_group(to, known - {name})
+    if places := naming(config, catalog, name):
+        raise BadInput(f"{name} is still named: {', '.join(places)}", hint="name another group there first")
+    if live and to is None:
+        hint = f"say where they go: --to GROUP; or tako-lite cancel --group {name}"
+        raise BadInput(f"{counted(live, 'run')} of {name} {'is' if live == 1 else 'are'} not over", hint=hint)
+    tables = [path for path in config.tables if path[-1] == name and len(path) in (2, 4)]
+
+    def edit(text: str) -> str:
+        for table in tables:
+            text = without_table(text, table)
+        return text
+
+    return Edit(draft(config, edit), name, to, live)
+
+
+def _live(group: str) -> int:
+    """How many runs of a group are not over."""
+    with Client(chosen_config()) as client:
+        for found in client.call("status")["groups"]:
+            if found["name"] == group:
+                return int(found["pending"] + found["running"] + found["waiting"])
+    return 0

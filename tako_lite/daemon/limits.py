@@ -1,0 +1,30 @@
+"""What the catalog says about limits, for the store to act on, and what there is to say of a run that they hold."""
+
+from __future__ import annotations
+
+from tako_lite.catalog import Catalog
+from tako_lite.records import Run
+from tako_lite.store.base import Limit, Store
+from tako_lite.why import crowd_of
+
+
+def limits_of(catalog: Catalog) -> dict[str, Limit]:
+    """The workflows that have a limit or a rate."""
+    every = ((spec.name, spec.options) for spec in catalog.workflows.values())
+    return {
+        name: Limit(options.limit, options.on_limit, options.limit_key, options.rate)
+        for name, options in every
+        if options.limit is not None or options.rate is not None
+    }
+
+
+async def crowd_before(run: Run, catalog: Catalog, store: Store, now: int) -> str | None:
+    """Which runs a held run waits for, in words; None for one that waits for none."""
+    spec = catalog.workflows.get(run.workflow)
+    if spec is None or run.hold is None or run.state != "pending":
+        return None
+    if run.hold.endswith("limit"):
+        return crowd_of(run, await store.beside(run, None), None)
+    if run.hold.endswith("rate") and (rate := spec.options.rate) is not None:
+        return crowd_of(run, await store.beside(run, now - round(rate.seconds * 1000)), rate.seconds)
+    return None

@@ -1,0 +1,87 @@
+"""Polling triggers: when each is due, and what becomes of what its evaluations find."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tako_lite.catalog import Catalog
+from tako_lite.clock import Clock
+from tako_lite.commands import Nothing, OneTrigger, PauseTrigger
+from tako_lite.errors import ProtocolError
+from tako_lite.intake import Asked, make_many, make_run
+from tako_lite.records import Claimed, Failure, new_ids
+from tako_lite.routing import Router
+from tako_lite.store.base import Store
+from tako_lite.trigger import EVALUATION, StoredTrigger
+from tako_lite.wire import MAX_VALUE, decode_value, encode_value
+
+_ALWAYS_DUE = Asked()
+
+
+class Triggers:
+    """Begins evaluations, which are runs that nobody is shown, and makes runs of their payloads.
+
+    `due` is when each trigger is due that is neither paused nor being evaluated; the scheduler's timer looks at it.
+    """
+
+    def __init__(self, store: Store, clock: Clock, catalog: Catalog, trouble: Callable[[str], str | None]) -> None:
+        self.catalog = catalog
+        self.router: Router
+        self.due: dict[str, int] = {}
+        self._store = store
+        self._clock = clock
+        self._trouble = trouble
+
+    async def load(self) -> None:
+        """Make the stored triggers those of the catalog."""
+        await self._store.put_triggers(
+            [
+                StoredTrigger(spec.name, spec.group, spec.options.starts, round(spec.options.every * 1000))
+                for spec in self.catalog.triggers.values()
+            ]
+        )
+
+    async def evaluate_due(self) -> None:
+        """Begin an evaluation of each trigger whose time has come; a time that is too far off is of a clock that was ahead."""
+        now = self._clock.now()
+        for name, moment in list(self.due.items()):
+            spec = self.catalog.triggers.get(name)
+            if spec is None:
+                self.due.pop(name, None)  # the catalog is a newer one than the store has
+            elif moment <= now or moment > now + round(spec.options.every * 1000):
+                await self._begin(name, by_hand=False)
+
+    async def _begin(self, name: str, *, by_hand: bool) -> bool:
+        evaluation = self.catalog.triggers[name].evaluation
+        run = make_run(evaluation, "null", _ALWAYS_DUE, self.router, self._clock.now())
+        return await self._store.begin_evaluation(name, run, by_hand=by_hand)
+
+    def found(self, run: Claimed, text: object, pid: int) -> Awaitable[Any]:
+        """An evaluation returned payloads and a cursor, as JSON text: its runs and the cursor are stored together."""
+        if not isinstance(text, str) or len(text) > MAX_VALUE:
+            raise ProtocolError("what an evaluation found is JSON text of at most 1 MiB")
+        payloads, cursor = decode_value(text)
+        spec = self.catalog.triggers.get(run.workflow.removeprefix(EVALUATION))
+        if spec is None:
+            gone = Failure("Gone", "no workflow file has the trigger any more, so nothing of what it found was stored")
+            return self._store.finish(run.id, run.token, "dead", gone, pid, charged=True)
+        new = list(zip(new_ids(len(payloads)), map(encode_value, payloads), strict=True)) if payloads else []
+        target = self.catalog.get(spec.options.starts)
+        batches = make_many(target, new, _ALWAYS_DUE, self.router, self._clock.now()) if new else []
+        return self._store.complete_evaluation(run.id, run.token, encode_value(cursor), batches)
+
+    # Commands
+
+    async def list(self, _: Nothing) -> dict[str, Any]:
+        return {"triggers": [trigger.as_json() for trigger in await self._store.triggers()]}
+
+    async def pause(self, asked: PauseTrigger) -> dict[str, Any]:
+        await self._store.pause_trigger(self.catalog.trigger(asked.name).name, asked.paused)
+        return {}
+
+    async def run(self, asked: OneTrigger) -> dict[str, Any]:
+        """Evaluate a trigger now, paused or not; `begun` is false where it is being evaluated already."""
+        spec = self.catalog.trigger(asked.name)
+        begun = await self._begin(spec.name, by_hand=True)
+        return {"name": spec.name, "group": spec.group, "begun": begun, "warning": self._trouble(spec.group)}

@@ -1,0 +1,150 @@
+"""What tako.toml and the workflow files say of each other: what cannot be, and what cannot be meant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from tako_lite.catalog import Catalog, WorkflowSpec, scan
+from tako_lite.config import Config, misrouted, unreachable
+from tako_lite.config.document import Document
+from tako_lite.config.settings import label
+from tako_lite.errors import ConfigError, Mistake
+from tako_lite.hints import did_you_mean
+from tako_lite.routing import DEFAULT, Routes
+from tako_lite.templates import fields, is_template
+
+Path = tuple[str | int, ...]
+"""A table's place in tako.toml: `("defaults", 0)`, `("tenants", "acme")`."""
+
+
+def read_catalog(config: Config) -> Catalog:
+    """The workflow files of a project. Raises CatalogError, and ConfigError where a table names a group that does not exist."""
+    catalog = scan(config.workflows_path, config.root, config.routes)
+    if wrong := misrouted(config, catalog.groups):
+        raise ConfigError(wrong)
+    return catalog
+
+
+def warnings(config: Config, catalog: Catalog) -> tuple[Mistake, ...]:
+    """Everything that is sound and can hardly be meant."""
+    found = [*config.warnings, *catalog.warnings, *unreachable(config, catalog.named)]
+    specs = _handlers(catalog)
+    if config.document is not None and specs:
+        takers = _takers(config.routes, specs)
+        tables = [
+            *_unmatched(config.document, config.routes, specs),
+            *_unheard(config.document, config.routes, specs, takers),
+            *_never_filled(config.document, config.routes, takers),
+            *_shut_out(config.document, config.routes, specs),
+        ]
+        found += sorted(tables, key=lambda warning: (warning.line, warning.column))
+    return tuple(found)
+
+
+def _handlers(catalog: Catalog) -> list[WorkflowSpec]:
+    """Workflows, and triggers as what they are to rules and namespaces: they have a name, a folder and a group."""
+    triggers = [replace(trigger.evaluation, name=trigger.name) for trigger in catalog.triggers.values()]
+    return [*catalog.workflows.values(), *triggers]
+
+
+def naming(config: Config, catalog: Catalog, group: str) -> list[str]:
+    """The places that name a group for runs, such as `workflows/image.py:12 (@workflow)`; not its own tables."""
+    root = catalog.root
+    places = [
+        f"{spec.file.relative_to(root) if spec.file.is_relative_to(root) else spec.file}:{spec.line} ({spec.name})"
+        for spec in sorted(_handlers(catalog), key=lambda spec: (spec.file, spec.line))
+        if spec.options.worker == group and "worker" in spec.written
+    ]
+    if config.document is not None:
+        for path, worker in _tables(config.routes):
+            if worker == group:
+                place = config.document.mistake((*path, "worker"), "")
+                places.append(f"{place.file}:{place.line} ({_table_name(path)})")
+    return places
+
+
+def _table_name(path: Path) -> str:
+    return "[[defaults]]" if path[0] == "defaults" else label((str(path[0]), str(path[1])))
+
+
+def _takers(routes: Routes, specs: Sequence[WorkflowSpec]) -> Mapping[Path, list[WorkflowSpec]]:
+    """The workflows whose runs may get their group from a table, by its place."""
+    takers: dict[Path, list[WorkflowSpec]] = defaultdict(list)
+    for spec in specs:
+        for name, _, path in routes.named(spec.name, spec.namespace, spec.options, spec.written):
+            takers[path].append(spec)
+            if not is_template(name):
+                break
+        else:
+            for tenant in routes.tenants:
+                takers["tenants", tenant].append(spec)
+    return takers
+
+
+def _tables(routes: Routes) -> Iterator[tuple[Path, str]]:
+    """The tables that name a group, and which."""
+    named: list[tuple[Path, str | None]] = [(("defaults", rule.place), rule.worker) for rule in routes.rules]
+    named += [(("namespaces", name), space.worker) for name, space in routes.namespaces.items()]
+    named += [(("tenants", name), tenant.worker) for name, tenant in routes.tenants.items()]
+    return ((path, worker) for path, worker in named if worker is not None)
+
+
+def _unmatched(document: Document, routes: Routes, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake]:
+    """Rules and namespaces without a workflow."""
+    matched = {rule for spec in specs for rule in routes.matching(spec.name)}
+    names = [spec.name for spec in specs]
+    for rule in routes.rules:
+        if rule not in matched:
+            hint = did_you_mean(rule.match, names) or "tako-lite workflows lists their names"
+            yield document.mistake(("defaults", rule.place, "match"), "this rule matches no workflow", hint)
+    spaces = {spec.namespace for spec in specs}
+    for name in routes.namespaces:
+        if not any(f"{space}.".startswith(f"{name}.") for space in spaces):
+            message = f"{label(('namespaces', name))}: no workflow file lies in this folder or below"
+            hint = did_you_mean(name, spaces - {""}) or f"it is for files such as {name.replace('.', '/')}/NAME.py"
+            yield document.mistake(("namespaces", name), message, hint, at_key=True)
+
+
+def _unheard(
+    document: Document, routes: Routes, specs: Sequence[WorkflowSpec], takers: Mapping[Path, Sequence[WorkflowSpec]]
+) -> Iterator[Mistake]:
+    """Tables about workflows that all get their group from somebody who comes first."""
+    for path, _ in _tables(routes):
+        if path not in takers and _is_about_any(path, routes, specs):
+            message = "no run gets its group from here: decorators or other tables, which come first, name one for each"
+            hint = "forced = true lets a rule win over decorators" if path[0] == "defaults" else "take this `worker` out"
+            yield document.mistake((*path, "worker"), message, hint)
+
+
+def _is_about_any(path: Path, routes: Routes, specs: Sequence[WorkflowSpec]) -> bool:
+    if path[0] == "defaults":
+        return any(rule.place == path[1] for spec in specs for rule in routes.matching(spec.name))
+    return path[0] == "tenants" or any(f"{spec.namespace}.".startswith(f"{path[1]}.") for spec in specs)
+
+
+def _never_filled(document: Document, routes: Routes, takers: Mapping[Path, Sequence[WorkflowSpec]]) -> Iterator[Mistake]:
+    """Templates in tables with a field that no payload of their workflows can have."""
+    for path, worker in _tables(routes):
+        for field in fields(worker):
+            lacks = [spec.payload.lacks(field) if spec.payload is not None else None for spec in takers.get(path, ())]
+            if lacks and all(lacks) and (first := lacks[0]):
+                yield document.mistake((*path, "worker"), first.message, first.hint)
+
+
+def _shut_out(document: Document, routes: Routes, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake]:
+    """Tenants for whom no workflow can run, but by `enqueue --worker`."""
+    for name, tenant in routes.tenants.items():
+        groups = set()
+        for spec in specs:
+            named = [worker for worker, _ in spec.plan.workers] + [tenant.worker or DEFAULT]
+            if is_template(named[0]):
+                break  # it depends on the payload
+            groups.add(named[0])
+        else:
+            gates = [routes.gate(group).allowed for group in groups]
+            if all(allowed is not None and name not in allowed for allowed in gates):
+                message = f"{label(('tenants', name))}: no workflow runs for this tenant"
+                hint = f"add it to the allowed_tenants of: {', '.join(sorted(groups))}"
+                yield document.mistake(("tenants", name), message, hint, at_key=True)

@@ -1,0 +1,177 @@
+-- name: running
+-- How many runs of a workflow and key are running.
+SELECT count(*) FROM runs WHERE workflow = ? AND limit_key = ? AND state = 'running';
+
+-- name: admitted
+-- How many runs of a workflow and key are running or due, counted up to a number.
+SELECT count(*) FROM (
+    SELECT 1 FROM runs WHERE workflow = :workflow AND limit_key = :key AND state = 'running'
+    UNION ALL
+    SELECT 1 FROM runs WHERE workflow = :workflow AND limit_key = :key AND state = 'pending' AND ready = 1
+    LIMIT :most
+);
+
+-- name: put_back
+-- A run that was claimed in this transaction was not: nobody has seen its token.
+UPDATE runs
+SET state = 'pending', hold = :held, claim_token = claim_token - 1,
+    started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END,
+    server = CASE claim_token WHEN 1 THEN NULL ELSE server END, boot_id = CASE claim_token WHEN 1 THEN NULL ELSE boot_id END
+WHERE id = :id AND state = 'running';
+
+-- name: hold_key
+-- The first due runs of a group, of one workflow and key, are held before a claim comes upon them.
+UPDATE runs SET hold = :held
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE workflow = :workflow AND limit_key = :key AND state = 'pending' AND ready = 1 AND hold IS :hold AND worker_group = :group
+    ORDER BY due_order, id
+    LIMIT :limit
+);
+
+-- name: hold_all
+-- The first due runs of a group, of one workflow, are held before a claim comes upon them; those that have begun may go on.
+UPDATE runs SET hold = :held
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold IS :hold
+        AND worker_group = :group AND executed_ms = 0
+    ORDER BY due_order, id
+    LIMIT :limit
+);
+
+-- name: groups_of_key
+-- The groups in which runs of a workflow and key are held for a reason; each is looked up from the one before it.
+WITH RECURSIVE found (name) AS (
+    SELECT min(worker_group) FROM runs
+    WHERE workflow = :workflow AND limit_key = :key AND state = 'pending' AND ready = 1 AND hold = :held
+    UNION ALL
+    SELECT (
+        SELECT min(worker_group) FROM runs
+        WHERE workflow = :workflow AND limit_key = :key AND state = 'pending' AND ready = 1 AND hold = :held
+            AND worker_group > found.name
+    ) FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: groups_of_all
+-- The groups in which runs of a workflow are held for a reason; each is looked up from the one before it.
+WITH RECURSIVE found (name) AS (
+    SELECT min(worker_group) FROM runs
+    WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+    UNION ALL
+    SELECT (
+        SELECT min(worker_group) FROM runs
+        WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+            AND worker_group > found.name
+    ) FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: release_key
+-- Of the first due runs of a group, of one workflow and key, those that are held for a reason may be claimed again.
+UPDATE runs SET hold = :hold
+WHERE rowid IN (
+    SELECT place FROM (
+        SELECT * FROM (
+            SELECT rowid AS place, 1 AS is_held, due_order, id FROM runs
+            WHERE workflow = :workflow AND limit_key = :key AND state = 'pending' AND ready = 1 AND hold = :held
+                AND worker_group = :group
+            ORDER BY due_order, id LIMIT :free
+        )
+        UNION ALL
+        SELECT * FROM (
+            SELECT rowid AS place, 0 AS is_held, due_order, id FROM runs
+            WHERE workflow = :workflow AND limit_key = :key AND state = 'pending' AND ready = 1 AND hold IS :hold
+                AND worker_group = :group
+            ORDER BY due_order, id LIMIT :free
+        )
+        ORDER BY due_order, id LIMIT :free
+    ) WHERE is_held
+);
+
+-- name: release_all
+-- Of the first due runs of a group, of one workflow, those that are held for a reason may be claimed again.
+UPDATE runs SET hold = :hold
+WHERE rowid IN (
+    SELECT place FROM (
+        SELECT * FROM (
+            SELECT rowid AS place, 1 AS is_held, due_order, id FROM runs
+            WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+                AND worker_group = :group
+            ORDER BY due_order, id LIMIT :free
+        )
+        UNION ALL
+        SELECT * FROM (
+            SELECT rowid AS place, 0 AS is_held, due_order, id FROM runs
+            WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold IS :hold
+                AND worker_group = :group
+            ORDER BY due_order, id LIMIT :free
+        )
+        ORDER BY due_order, id LIMIT :free
+    ) WHERE is_held
+);
+
+-- name: of_run
+-- What a run is counted by, if it is.
+SELECT workflow, limit_key FROM runs WHERE id = ? AND limit_key IS NOT NULL;
+
+-- name: of_runs
+-- What these runs are counted by, if they are.
+SELECT workflow, limit_key FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND limit_key IS NOT NULL;
+
+-- name: held
+-- The workflows and keys of which runs are held; read where limits change.
+SELECT DISTINCT workflow, limit_key FROM runs
+WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate');
+
+-- name: any_held
+-- Whether any run is held by a limit.
+SELECT 1 FROM runs WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate') LIMIT 1;
+
+-- name: all_running
+-- The running runs with what they are counted by; read where limits change.
+SELECT id, workflow, limit_key,
+    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+FROM runs WHERE state = 'running';
+
+-- name: payload
+-- The payload of a run.
+SELECT CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+FROM runs WHERE id = ?;
+
+-- name: set_key
+-- What a run is counted by has changed with its workflow.
+UPDATE runs SET limit_key = ? WHERE id = ?;
+
+-- name: begin
+-- A run of a workflow with a rate begins.
+INSERT OR IGNORE INTO starts (workflow, at, run_id) VALUES (?, ?, ?);
+
+-- name: unbegin
+-- A run that was to begin anew never reached a worker.
+DELETE FROM starts
+WHERE run_id = :id AND workflow = (SELECT workflow FROM runs WHERE id = :id AND executed_ms = 0)
+    AND at = (
+        SELECT max(at) FROM starts WHERE run_id = :id AND workflow = (SELECT workflow FROM runs WHERE id = :id)
+    );
+
+-- name: began
+-- How many runs of a workflow began since then.
+SELECT count(*) FROM starts WHERE workflow = ? AND at >= ?;
+
+-- name: began_at
+-- When runs of a workflow began since then, from the n-th on.
+SELECT at FROM starts WHERE workflow = ? AND at >= ? ORDER BY at LIMIT 1 OFFSET ?;
+
+-- name: forget
+-- Starts before the time of a rate count no more.
+DELETE FROM starts WHERE workflow = ? AND at < ?;
+
+-- name: forget_all
+-- Starts of workflows that have no rate count no more.
+DELETE FROM starts WHERE workflow NOT IN (SELECT value FROM json_each(?));
+
+-- name: turn_back
+-- The clock went back: what began after now began now.
+UPDATE OR REPLACE starts SET at = :now WHERE workflow = :workflow AND at > :now;

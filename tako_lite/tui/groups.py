@@ -1,0 +1,95 @@
+"""Worker groups: a line for each, or one with all of its settings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tako_lite.tui.tables import plain_table, settings_table
+from tako_lite.tui.text import block, cell, line, span, state
+
+Shape = dict[str, Any]
+
+TITLES: Final = (
+    "group",
+    "state",
+    "servers",
+    "workers",
+    "due",
+    "oldest",
+    "waiting",
+    "fallback",
+    "tenants",
+    "workflows",
+    "description",
+)
+
+
+def groups_table(groups: list[Shape]) -> RenderableType:
+    """The groups, one a line."""
+    table = plain_table(*TITLES)
+    for group in groups:
+        table.add_row(
+            cell(group["name"], "bold"),
+            state(group["state"]),
+            cell(len(group["servers"])),
+            cell(_workers(group)),
+            cell(f"{group['due']:,}"),
+            cell(span(group["oldest_wait_s"])),
+            cell(f"{group['waiting']:,}"),
+            cell(group["fallback"]),
+            cell(_tenants(group)),
+            cell(len(group["workflows"])),
+            cell(group["description"]),
+        )
+    return table
+
+
+def group_view(group: Shape) -> RenderableType:
+    """One group: what serves it, what waits, who is allowed, and its settings."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(group):
+        if value is not None:
+            facts.add_row(name, value)
+    return Group(facts, Text(), settings_table(group["settings"]))
+
+
+def _facts(group: Shape) -> list[tuple[str, Text | None]]:
+    servers = ", ".join(group["servers"])
+    served = f"{len(group['servers'])} ({servers})" if servers else "0"
+    return [
+        ("group", block(group["name"], "bold")),
+        ("description", block(group["description"]) if group["description"] else None),
+        ("state", state(group["state"])),
+        ("servers", cell(served)),
+        ("workers", cell(_workers(group))),
+        ("waits", cell(_waits(group))),
+        ("fallback", cell(f"{group['fallback']}, from {group['fallback_source']}")),
+        ("tenants", cell(_tenants(group))),
+        ("workflows", block(", ".join(group["workflows"]) or "none")),
+        ("last error", block(group["last_error"], "red") if group["last_error"] else None),
+    ]
+
+
+def _workers(group: Shape) -> str:
+    live = sum(worker["state"] != "exited" for worker in group["workers"])
+    return f"{live}/{group['max_workers']}"
+
+
+def _waits(group: Shape) -> str:
+    """What waits for the group, and for how long: due runs, those that come later, and those that wait for something else."""
+    due = f"{group['due']:,} due"
+    if group["due"] and group["oldest_wait_s"] is not None:
+        due += f", the oldest for {span(group['oldest_wait_s'])}"
+    later = group["pending"] - group["due"]
+    return f"{due}; {later:,} later; {group['waiting']:,} parked; {group['running']:,} running"
+
+
+def _tenants(group: Shape) -> str:
+    allowed = group["allowed_tenants"]
+    return "everyone" if allowed is None else ", ".join(map(line, allowed)) or "nobody"

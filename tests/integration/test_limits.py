@@ -1,0 +1,204 @@
+"""Limits and rates of workflows, with real workers: who may run at a time, and what becomes of the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.project import Project, wait_until
+
+ONE_BY_ONE = """
+@workflow("one-by-one", worker="{where}", limit=1)
+async def one_by_one(payload, step: Step):
+    witness("enter", n=payload["n"])
+    await asyncio.sleep(0.03)
+    witness("leave", n=payload["n"])
+"""
+
+GATED = """
+@workflow("{name}", limit=1{options})
+async def gated(payload, step: Step):
+    witness("{name}", n=payload)
+    while seen("open-{name}") < payload:
+        await asyncio.sleep(0.01)
+"""
+
+
+def open_gate(project: Project, name: str, times: int = 1) -> None:
+    """Let runs of a gated workflow end: one whose payload is n ends once its gate was opened n times."""
+    with project.witness.open("a") as file:
+        file.writelines(f'{{"kind": "open-{name}"}}\n' for _ in range(times))
+
+
+def at_a_time(facts: list[dict[str, Any]]) -> int:
+    """How many were between `enter` and `leave` at the same time, at the most."""
+    inside = most = 0
+    for fact in facts:
+        inside += {"enter": 1, "leave": -1}.get(fact["kind"], 0)
+        most = max(most, inside)
+    return most
+
+
+def states(project: Project, ids: list[str]) -> list[str]:
+    return [project.get(id)["state"] for id in ids]
+
+
+def test_one_at_a_time_holds_over_the_workers_of_two_groups(project: Project) -> None:
+    project.configure("[workflows]\nconcurrency = 2\n[workflows.a]\nworkers = 2\n[workflows.b]\nworkers = 2\n")
+    project.workflow("limits.py", ONE_BY_ONE)
+    project.serve()
+    with project.client() as client:
+        ids = client.enqueue_many("one-by-one", [{"n": number, "where": "ab"[number % 2]} for number in range(24)])
+        assert [client.wait(id, timeout=15)["state"] for id in ids] == ["succeeded"] * 24
+    assert at_a_time(project.facts()) == 1
+    assert len(project.facts("enter")) == 24
+    assert len({fact["pid"] for fact in project.facts("enter")}) > 1
+
+
+def test_a_worker_that_is_killed_gives_its_place_away(live: Project) -> None:
+    live.add("killed.py", GATED.format(name="killed", options=""))
+    first, second = live.enqueue("killed", 2), live.enqueue("killed", 1)
+    (entered,) = live.wait_for_fact("killed")
+    wait_until(lambda: live.get(second)["hold"] == "limit", "the second run is held")
+    os.kill(entered["pid"], signal.SIGKILL)
+    live.wait_for_fact("killed", 2)
+    open_gate(live, "killed", 2)
+    assert [live.wait(id)["state"] for id in (first, second)] == ["succeeded"] * 2
+    assert [live.get(id)["crashes"] for id in (first, second)] == [1, 0]
+
+
+def test_a_daemon_that_is_killed_leaves_no_place_taken_and_what_came_meanwhile_is_judged(project: Project) -> None:
+    project.workflow("queues.py", GATED.format(name="queues", options=""))
+    project.workflow("strict.py", GATED.format(name="strict", options=', on_limit="cancel"'))
+    project.serve()
+    queued = [project.enqueue("queues", number) for number in (1, 2)]
+    project.wait_for_fact("queues")
+    project.stop(signal.SIGKILL)
+    first, second = [project.enqueue("strict", 1) for _ in range(2)]
+    open_gate(project, "queues", 2)
+    project.serve()
+    assert project.wait(second)["error"]["reason"] == "limit"
+    open_gate(project, "strict")
+    assert [project.wait(id)["state"] for id in (*queued, first)] == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize(("on_limit", "state"), [("cancel", "cancelled"), ("fail", "dead")])
+def test_a_run_beyond_the_limit_is_turned_away(live: Project, on_limit: str, state: str) -> None:
+    live.add(f"{on_limit}.py", GATED.format(name=on_limit, options=f', on_limit="{on_limit}"'))
+    running = live.enqueue(on_limit, 1)
+    live.wait_for_fact(on_limit)
+    with live.client() as client:
+        made = client.enqueue(on_limit, 1)
+        assert (made.state, made.warning) == (state, f"1 other run of {on_limit} was running or due, which is its limit")
+        away = client.get(made.id)
+        assert (away["state"], away["error"]["reason"], away["attempts"], away["started_at"]) == (state, "limit", 0, None)
+    assert live.run(on_limit, 1, delay=0.2)["error"]["reason"] == "limit"
+    open_gate(live, on_limit)
+    assert live.wait(running)["state"] == "succeeded"
+    assert live.run(on_limit, 1)["state"] == "succeeded"
+    assert len(live.facts(on_limit)) == 2
+
+
+def test_one_customer_cannot_take_the_places_of_another(live: Project) -> None:
+    live.add(
+        "customers.py",
+        """
+        @workflow("export", limit=1, limit_key="customer.id")
+        async def export(payload, step: Step):
+            witness("export", of=payload["customer"]["id"])
+            while not seen("done"):
+                await asyncio.sleep(0.01)
+        """,
+    )
+    greedy = [live.enqueue("export", {"customer": {"id": 7}}) for _ in range(12)]
+    modest = live.enqueue("export", {"customer": {"id": 8}})
+    live.wait_for_fact("export", 2)
+    assert [fact["of"] for fact in live.facts("export")] == [7, 8]
+    live.wait_for_state(modest, "running")
+    wait_until(lambda: live.get(greedy[-1])["hold"] == "limit", "the last one is held")
+    assert live.call("why", run_id=greedy[-1])["sentence"] == ("It is due, but 1 other run of export for 7 is running (limit).")
+    with live.witness.open("a") as file:
+        file.write('{"kind": "done"}\n')
+    assert {live.wait(id)["state"] for id in (*greedy, modest)} == {"succeeded"}
+
+
+def test_runs_begin_no_faster_than_the_rate_and_none_is_lost(live: Project) -> None:
+    live.add(
+        "rates.py",
+        """
+        @workflow("paced", rate="4/500ms")
+        async def paced(payload, step: Step):
+            witness("begun", n=payload)
+            await step.sleep("nap", "20ms")
+        """,
+    )
+    began = time.time()
+    with live.client() as client:
+        ids = client.enqueue_many("paced", list(range(14)))
+        wait_until(lambda: client.get(ids[-1])["hold"] == "rate", "the last one is held")
+        sentence = live.call("why", run_id=ids[-1])["sentence"]
+        assert sentence.startswith("It is due, but ") and sentence.endswith(" of paced began in the last 500ms (rate).")
+        assert {client.wait(id, timeout=15)["state"] for id in ids} == {"succeeded"}
+    times = sorted(fact["at"] for fact in live.facts("begun"))
+    # What is counted is the claim; the handler's first line comes a moment after it, one time later than another.
+    assert all(later - earlier > 0.4 for earlier, later in zip(times, times[4:], strict=False))
+    assert [fact["n"] for fact in live.facts("begun")][:4] == [0, 1, 2, 3]
+    assert len(times) == 14
+    assert times[-1] - began < 15
+
+
+def test_a_reload_lets_go_what_another_limit_allows(live: Project) -> None:
+    source = """
+        @workflow("reloaded", limit={limit}{more})
+        async def reloaded(payload, step: Step):
+            witness("reloaded")
+            while not seen("over"):
+                await asyncio.sleep(0.01)
+    """
+    live.add("again.py", source.format(limit=1, more=""))
+    ids = [live.enqueue("reloaded") for _ in range(5)]
+    live.wait_for_fact("reloaded")
+    wait_until(lambda: [live.get(id)["hold"] for id in ids[1:]] == ["limit"] * 4, "four are held")
+    live.add("again.py", source.format(limit=3, more=', limit_key="who"'))
+    wait_until(lambda: sorted(states(live, ids)) == ["pending"] * 2 + ["running"] * 3, "three are running")
+    live.add("again.py", source.format(limit=None, more=""))
+    wait_until(lambda: states(live, ids) == ["running"] * 5, "all are running")
+    with live.witness.open("a") as file:
+        file.write('{"kind": "over"}\n')
+    assert {live.wait(id)["state"] for id in ids} == {"succeeded"}
+
+
+def test_a_limit_that_comes_with_a_reload_counts_what_is_running_and_what_waits(live: Project) -> None:
+    source = """
+        @workflow("new-limit"{options})
+        async def new_limit(payload, step: Step):
+            witness("enter")
+            while not seen("through"):
+                await asyncio.sleep(0.01)
+            witness("leave")
+    """
+    live.add("late.py", source.format(options=""))
+    running = live.enqueue("new-limit")
+    live.wait_for_state(running, "running")
+    later = [live.enqueue("new-limit", delay=0.3) for _ in range(3)]
+    live.add("late.py", source.format(options=', limit=1, on_limit="cancel"'))
+    assert [live.wait(id)["error"]["reason"] for id in later] == ["limit"] * 3
+    with live.witness.open("a") as file:
+        file.write('{"kind": "through"}\n')
+    assert live.wait(running)["state"] == "succeeded"
+
+
+def test_parents_and_children_of_one_limited_workflow_do_not_wait_for_each_other(live: Project) -> None:
+    live.add(
+        "nested.py",
+        """
+        @workflow("nested", limit=1)
+        async def nested(payload, step: Step):
+            return 1 + await step.invoke("deeper", "nested", payload - 1) if payload else 0
+        """,
+    )
+    assert live.run("nested", 4)["result"] == 4

@@ -1,0 +1,204 @@
+"""What `check` says of a project as a whole: each mistake and warning with its place and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tako_lite.cli.main import main
+from tako_lite.config import load
+from tako_lite.review import naming, read_catalog
+
+HEAD = """\
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from tako_lite import workflow
+
+
+@dataclass
+class Customer:
+    tier: str
+
+
+@dataclass
+class Order:
+    customer: Customer
+    number: int
+
+
+class Line(TypedDict):
+    article: str
+
+
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAKO_CONFIG", raising=False)
+    monkeypatch.delenv("TAKO_SERVER", raising=False)
+    (tmp_path / "workflows/billing/eu").mkdir(parents=True)
+    (tmp_path / "workflows/billing/eu/invoice.py").write_text(
+        HEAD + '@workflow("invoice")\ndef invoice(payload: Order) -> None: ...\n'
+    )
+    (tmp_path / "workflows/mail.py").write_text(HEAD + '@workflow("send-mail", worker="email")\ndef send(payload: Line): ...\n')
+    (tmp_path / "tako.toml").write_text("")
+    return tmp_path
+
+
+def checked(capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
+    capsys.readouterr()
+    assert main(["check"]) == code
+    return capsys.readouterr().out
+
+
+TABLES = [
+    # tako.toml, the exit code, what is said of it
+    (
+        '[tenants.acme]\nworker = "emial"\n',
+        3,
+        ["tako.toml:2:10: there is no worker group `emial`", "         ^", "did you mean `email`?"],
+    ),
+    (
+        '[namespaces.billing]\nworker = "books"\n',
+        3,
+        ["tako.toml:2:10: there is no worker group `books`", "write [workflows.books]"],
+    ),
+    ('[[defaults]]\nmatch = "*"\nworker = "x"\n', 3, ["tako.toml:3:10: there is no worker group `x`"]),
+    ('[[defaults]]\nmatch = "invoices"\nretries = 1\n', 0, ["tako.toml:2:9: this rule matches no workflow", "`invoice`"]),
+    ('[[defaults]]\nmatch = "pdf-*"\nretries = 1\n', 0, ["this rule matches no workflow", "tako-lite workflows"]),
+    (
+        '[namespaces.biling]\nfallback = "fail"\n',
+        0,
+        ["tako.toml:1:13: [namespaces.biling]: no workflow file lies in this folder or below", "`billing"],
+    ),
+    ('[namespaces."mail.eu"]\n', 0, ['tako.toml:1:13: [namespaces."mail.eu"]', "mail/eu/NAME.py"]),
+    (
+        '[[defaults]]\nmatch = "send-*"\nworker = "default"\n',
+        0,
+        ["tako.toml:3:10: no run gets its group from here", "forced = true"],
+    ),
+    (
+        '[namespaces.billing]\nworker = "email"\n[tenants.acme]\nworker = "email"\n',
+        0,
+        ["tako.toml:4:10: no run gets its group from here", "take this `worker` out"],
+    ),
+    ('[tenants.acme]\nworker = "{customer.teir}"\n', 0, ["tako.toml:2:10: Customer has no field `teir`", "`tier`"]),
+    ('[[defaults]]\nmatch = "inv*"\nworker = "{nubmer}"\n', 0, ["tako.toml:3:10: Order has no field `nubmer`", "`number`"]),
+    (
+        '[workflows]\nallowed_tenants = ["acme"]\n[tenants.acme]\n[tenants.globex]\n',
+        0,
+        ["tako.toml:4:10: [tenants.globex]: no workflow runs for this tenant", "allowed_tenants of: default, email"],
+    ),
+    ("[workflows.mdia]\n", 0, ["tako.toml:1:12: [workflows.mdia]: no workflow uses this group"]),
+]
+
+
+@pytest.mark.parametrize(("toml", "code", "said"), TABLES, ids=[table[0].splitlines()[-1] for table in TABLES])
+def test_check_says_what_is_wrong_in_tables_about_routing(
+    toml: str, code: int, said: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tako.toml").write_text(toml)
+    printed = checked(capsys, code)
+
+    for part in said:
+        assert part in printed
+    assert printed.splitlines()[-1].startswith("1 mistake, " if code else "0 mistakes, 1 warning")
+
+
+def test_doctor_says_the_same_of_the_tables(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "tako.toml").write_text('[tenants.acme]\nworker = "emial"\n[namespaces.biling]\n')
+    assert main(["doctor"]) == 3
+    printed = capsys.readouterr().out
+
+    assert "problem  config       tako.toml:2:10: there is no worker group `emial`" in printed
+    assert "warning  config       tako.toml:3:13: [namespaces.biling]" in printed
+    assert "has no mistakes" not in printed
+
+
+SOUND = [
+    '[[defaults]]\nmatch = "send-*"\nworker = "default"\nforced = true\n',
+    '[namespaces.billing]\nworker = "email"\n[namespaces."billing.eu"]\nfallback = "fail"\n',
+    '[tenants.acme]\nworker = "email"\n[tenants.globex]\n',
+    '[tenants.acme]\nworker = "{customer.tier}"\n',
+    '[workflows.media]\n[tenants.acme]\nworker = "media"\n',
+    '[workflows.media]\n[[defaults]]\nmatch = "invoice"\nworker = "media"\n',
+    '[workflows.gold-eu]\n[tenants.acme]\nworker = "{customer.tier}-eu"\n',
+    '[workflows.email]\nallowed_tenants = ["acme"]\n[tenants.acme]\n[tenants.globex]\n',
+    '[workflows]\nallowed_tenants = ["acme"]\n[tenants.acme]\n[tenants.globex]\nworker = "{customer.tier}"\n',
+]
+
+
+@pytest.mark.parametrize("toml", SOUND, ids=[text.splitlines()[-1] for text in SOUND])
+def test_check_says_nothing_of_tables_that_some_run_may_need(
+    toml: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tako.toml").write_text(toml)
+    assert checked(capsys) == "0 mistakes, 0 warnings\n"
+
+
+DECORATORS = [
+    # the decorator and its parameter, the column, what is said of it
+    ('worker="{customer.teir}"', "payload: Order", 23, "worker: Customer has no field `teir`"),
+    ('worker="{tier}"', "payload: Order | None", 23, "worker: Order has no field `tier`"),
+    ('worker="{tier}"', 'payload: "Line"', 23, "worker: Line has no field `tier`"),
+    ('limit=1, limit_key="artcle"', "payload: Line, step", 35, "limit_key: Line has no field `artcle`"),
+]
+
+
+@pytest.mark.parametrize(("options", "parameter", "column", "said"), DECORATORS, ids=[row[0] for row in DECORATORS])
+def test_check_warns_of_a_field_that_the_payload_cannot_have(
+    options: str, parameter: str, column: int, said: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = HEAD.count("\n") + 1
+    (project / "workflows/x.py").write_text(f'{HEAD}@workflow("x", {options})\ndef x({parameter}): ...\n')
+
+    assert f"warning: workflows/x.py:{line}:{column}: {said}\n    @workflow(" in checked(capsys)
+
+
+RECORDS = [
+    ("class P(dict): ...", "P"),
+    ("@dataclass\nclass Q(Elsewhere):\n    a: int", "Q"),
+    ("class M(BaseModel):\n    a: str = Field(alias='tier')", "M"),
+    ("class M(BaseModel):\n    model_config = ConfigDict(extra='allow')\n    a: str", "M"),
+    ("class S(Struct, rename='camel'):\n    a: str", "S"),
+    ("@dataclass\nclass A:\n    a: int\n\n@dataclass\nclass A:\n    tier: int", "A"),
+    ("@dataclass\nclass A:\n    tier: int\n\n@dataclass\nclass B(A):\n    b: int", "B"),
+    ("", "dict"),
+    ("", "Somewhere.Else"),
+]
+
+
+@pytest.mark.parametrize(("record", "annotation"), RECORDS, ids=[f"{row[1]}-{index}" for index, row in enumerate(RECORDS)])
+def test_a_payload_type_whose_fields_are_not_all_to_be_seen_is_not_judged(
+    record: str, annotation: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f'{HEAD}{record}\n\n@workflow("x", worker="{{tier}}")\ndef x(payload: {annotation}): ...\n'
+    (project / "workflows/x.py").write_text(source)
+    assert checked(capsys) == "0 mistakes, 0 warnings\n"
+
+
+@pytest.mark.parametrize("base", ["BaseModel", "pydantic.BaseModel", "msgspec.Struct", "Struct, frozen=True"])
+def test_models_and_structs_are_read_like_dataclasses(base: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = f'{HEAD}class M({base}):\n    teir: str\n\n@workflow("x", worker="{{tier}}")\ndef x(payload: M): ...\n'
+    (project / "workflows/x.py").write_text(source)
+    assert "M has no field `tier`" in checked(capsys)
+
+
+def test_every_place_that_names_a_group_is_told(project: Path) -> None:
+    (project / "tako.toml").write_text(
+        '[[defaults]]\nmatch = "x"\nworker = "email"\n[namespaces."billing.eu"]\nworker = "email"\n'
+        '[tenants.a]\nworker = "email"\n'
+    )
+    config = load(project)
+    line = HEAD.count("\n") + 2
+
+    assert naming(config, read_catalog(config), "email") == [
+        f"workflows/mail.py:{line} (send-mail)",
+        "tako.toml:3 ([[defaults]])",
+        'tako.toml:5 ([namespaces."billing.eu"])',
+        "tako.toml:7 ([tenants.a])",
+    ]

@@ -12,6 +12,7 @@ from tako_lite.config.files import find_file, locate
 
 if TYPE_CHECKING:
     from tako_lite.config.reading import RESERVED_NAMES, load
+    from tako_lite.config.secrets import unreadable_secrets
     from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "load",
     "locate",
     "unreachable",
+    "unreadable_secrets",
 ]
 
 
@@ -31,6 +33,6 @@ def __getattr__(name: str) -> Any:
     # A client that a daemon answers needs to find the file and never to read it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tako_lite.config import reading, settings
+    from tako_lite.config import reading, secrets, settings
 
-    return getattr(reading if hasattr(reading, name) else settings, name)
+    return getattr(next(module for module in (reading, settings, secrets) if hasattr(module, name)), name)

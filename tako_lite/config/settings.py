@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from tako_lite.config.document import Document
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.secrets import Source
 
 DEFAULT_GROUP: Final = "default"
 BUILT_IN: Final = "built-in"
@@ -41,6 +42,7 @@ class GroupSettings:
     max_crashes: int = 3
     env: Mapping[str, str] = field(default_factory=dict)
     env_pass: tuple[str, ...] = ()
+    secrets: Mapping[str, Source] = field(default_factory=dict)
     nice: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
     python: str | None = None
@@ -75,6 +77,7 @@ class Config:
     queue: QueueSettings
     workflows_path: Path
     groups: Mapping[str, GroupSettings]
+    secrets: Mapping[str, Source] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
     tables: Tables = field(default_factory=dict, repr=False)
     document: Document | None = field(default=None, repr=False, compare=False)
@@ -104,7 +107,8 @@ def group_settings(tables: Tables, name: str, server: str) -> GroupSettings:
 def effective(config: Config, group_names: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Every setting of the groups as JSON can carry it: `{name: {key: {"value": …, "source": …}}}`.
 
-    Durations are seconds and sizes bytes. `env` also has `sources`, the table of each variable.
+    Durations are seconds and sizes bytes. `env` also has `sources`, the table of each variable. Of secrets there are the
+    names and where their values come from.
     """
     return {name: _effective_group(config, name) for name in group_names}
 
@@ -163,6 +167,8 @@ def _effective_group(config: Config, name: str) -> dict[str, dict[str, Any]]:
         value = getattr(settings, key)
         if isinstance(value, tuple):
             value = list(value)
+        elif key == "secrets":
+            value = {secret: str(origin) for secret, origin in value.items()}
         shown[key] = {"value": value, "source": sources[key]}
     shown["env"]["sources"] = {variable: sources[f"env.{variable}"] for variable in settings.env}
     return shown

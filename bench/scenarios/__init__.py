@@ -19,8 +19,10 @@ from bench.scenarios import (
     latency,
     memory_pending,
     raw_ceiling,
+    recovery,
     three_step,
     uvloop,
+    warm_floor,
 )
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
@@ -29,6 +31,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "three_step": three_step,
     "enqueue_many": enqueue_many,
     "enqueue_lone": enqueue_lone,
+    "warm_floor": warm_floor,
     "latency": latency,
     "cold": cold,
     "isolation": isolation,
@@ -37,5 +40,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "idle": idle,
     "memory_pending": memory_pending,
     "growth": growth,
+    "recovery": recovery,
     "uvloop": uvloop,
 }

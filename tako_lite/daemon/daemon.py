@@ -18,6 +18,7 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.explaining import circumstances
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
@@ -72,8 +73,9 @@ class Daemon:
             "pid": os.getpid(),
             "server": config.server,
         }
-        self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello)
+        self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello, events)
         self.dispatcher.on_push = self.health.wake
+        self.health.on_look = self.control.look
         self._use(config, catalog)
 
     @property
@@ -227,13 +229,8 @@ class Daemon:
         return {state: count - before.get(state, 0) for state, count in after.items()}
 
     async def why(self, run: Run) -> str:
-        group = self.groups.get(run.group)
-        state = group.state if group is not None else "zero"
-        ahead = await self.store.ahead(run) if run.state == "pending" else None
-        post = self.dispatcher.find(run.id)
-        return sentence(
-            run, self.clock.now(), state, group.last_error if group else None, ahead, post.worker.pid if post else None
-        )
+        now = self.clock.now()
+        return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
     async def backup(self, file: str) -> int:
         return await self.store.backup(Path(file))
@@ -248,7 +245,8 @@ class Daemon:
     # Reload
 
     async def reload_and_say(self) -> None:
-        """Reload on a signal: mistakes go to the log, and nothing changes."""
+        """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
+        self.control.look()
         try:
             await self.reload()
         except TakoError as error:

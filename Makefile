@@ -3,10 +3,12 @@
 VENV := .venv
 RUN := $(VENV)/bin/python
 PYTHON ?=
+# Tests mostly wait for processes, so more of them run at once than there are processors; 0 is one after the other.
+TESTS_AT_ONCE ?= 4
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-faults lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -15,10 +17,13 @@ venv: ## make .venv with everything for development; does nothing when that is i
 	@PYTHON='$(PYTHON)' sh scripts/set_up.sh $(VENV)
 
 test: venv ## run the tests, except those of the single file
-	@$(RUN) -m pytest -m 'not binary'
+	@$(RUN) -m pytest -m 'not binary' -n $(TESTS_AT_ONCE) --dist worksteal
 
 test-faults: venv ## kill and freeze everything at random for a minute, then check; ARGS="--seed 1" replays
 	@$(RUN) -m tests.faults.chaos --seconds 60 $(ARGS)
+
+fuzz: venv ## feed the decoder of clients' requests by atheris for a minute; ARGS="--seconds 600" takes longer
+	@$(RUN) -m tests.fuzz $(ARGS)
 
 lint: venv ## check style, format, types and layers
 	@$(RUN) -m ruff check --quiet

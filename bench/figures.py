@@ -14,7 +14,10 @@ PER_SECOND: Final = "/s"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure's name and what it should reach: `least`, `most`, or the least `share` of the raw ceiling that `of` names."""
+    """A figure's name and what it should reach: `least`, `most`, or the least `share` of the raw ceiling that `of` names.
+
+    A `note` stands where a goal would, and nothing is judged by it.
+    """
 
     what: str
     unit: str = PER_SECOND
@@ -22,6 +25,7 @@ class Goal:
     most: float | None = None
     share: float | None = None
     of: str = "claim_complete"
+    note: str = ""
 
     def __str__(self) -> str:
         if self.share is not None:
@@ -30,7 +34,7 @@ class Goal:
             return f"≥ {amount(self.least)} {self.unit}".rstrip()
         if self.most is not None:
             return f"≤ {amount(self.most)} {self.unit}".rstrip()
-        return ""
+        return self.note
 
     def is_met(self, value: float, ratio: float | None) -> bool | None:
         """Whether the figure reaches its goal; None where it has none."""

@@ -57,9 +57,10 @@ class Served:
             self.queue.parent.mkdir(mode=0o700)
             shutil.copyfile(queue, self.queue)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start a daemon, and do not wait for it."""
         start = ["-m", "tako_lite"] if self.loop == "uvloop" else ["-c", _PLAIN_LOOP]
-        with (self.root / "daemon.log").open("wb") as log:
+        with (self.root / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PYTHON, *start, "serve", "--server", "bench"],
                 cwd=self.root,
@@ -68,6 +69,15 @@ class Served:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def die(self) -> None:
+        """Kill the daemon, which has no time to tell anybody."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
         self.client = Client(self.root)
         try:
             wait_until(self._answers, "the daemon answers")

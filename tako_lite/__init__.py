@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import ChildFailed, TakoError
+from tako_lite.secrets import secret
 from tako_lite.workflow import Workflow, workflow
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "Trigger",
     "Workflow",
     "poll",
+    "secret",
     "workflow",
 ]
 

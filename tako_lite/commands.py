@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 from tako_lite.states import RUN_STATES, RunState
@@ -92,6 +93,12 @@ class Filter:
             hint = did_you_mean(unknown[0], RUN_STATES) or f"states: {', '.join(RUN_STATES)}"
             raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
         return tuple(state for state in RUN_STATES if state in self.states)
+
+    def made_since(self) -> int | None:
+        """The time, if there is one. Raises BadInput outside 1970–9999."""
+        if self.since is not None and not EARLIEST_MS <= self.since <= LATEST_MS:
+            raise BadInput("the time is outside the years 1970 to 9999")
+        return self.since
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from tako_lite.errors import Unwind
+from tako_lite.secrets import masked
 
 T = TypeVar("T")
 MAX_NAME: Final = 256
@@ -71,15 +72,18 @@ class Engine(Protocol):
 
 
 def sound(text: str) -> str:
-    """Text that UTF-8 can carry: a file name of the user's may hold what it cannot."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that people may see: without the worker's secrets, and such that UTF-8 can carry it.
+
+    Whatever a failure says passes here, before it is cut to a length.
+    """
+    return masked(text).encode("utf-8", "backslashreplace").decode()
 
 
 def message_of(error: BaseException) -> str:
     """What an error says; a `__str__` of the user's may fail itself."""
     try:
         return sound(str(error))
-    except Exception:
+    except BaseException:
         return "(its text cannot be read)"
 
 

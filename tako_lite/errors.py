@@ -19,6 +19,7 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 │   └── StoreTooNew           the file was written by a newer release
 ├── ProtocolError             the other side of a socket broke the rules                   exit 1
 ├── StepError                 a step was used in a way it cannot be
+├── SecretError               a secret cannot be read, or was not given to whoever asks for it
 └── ChildFailed               a run started with `step.invoke` did not succeed
 
 Unwind (BaseException)        leaves a handler on purpose; never caught by `except Exception`
@@ -208,6 +209,12 @@ class StepError(TakoError):
     type = "step_error"
 
 
+class SecretError(TakoError):
+    """A secret cannot be read from its source, or was not given to whoever asks for it."""
+
+    type = "secret_error"
+
+
 class ChildFailed(TakoError):
     """A run started with `step.invoke` ended `dead` or `cancelled`; `child_id` is its id, `reason` that of its error."""
 
@@ -293,6 +300,7 @@ _BY_TYPE: dict[str, type[TakoError]] = {
         StorageFull,
         StoreBusy,
         StoreDamaged,
+        StoreGone,
         StoreTooNew,
         ProtocolError,
         StepError,

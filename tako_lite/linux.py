@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ON_LINUX: Final = sys.platform == "linux"
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -42,6 +44,29 @@ def name_process(name: str) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
+def dump_no_core() -> None:
+    """Nothing of this process or of its children is ever written to a core dump, whatever limits are set later."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def keep_memory_private() -> None:
+    """Close the memory and the environment of this process to others of the same user; it leaves no core dump either.
+
+    A program that it starts is as open as any. Where /proc shows a user only what he may trace (`hidepid`), nothing is done:
+    whoever watches over this process would no longer see it.
+    """
+    if ON_LINUX and not _proc_hides():
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _proc_hides() -> bool:
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return True
+    return any(mount[1] == "/proc" and "hidepid=" in mount[3] for mount in mounts)
+
+
 def boot_id() -> str:
     """The name of this boot of the machine: pids and start times of another one mean nothing."""
     try:
@@ -51,10 +76,18 @@ def boot_id() -> str:
 
 
 def read_process(pid: int) -> Process | None:
-    """What /proc says of a process; None where it is gone, or where there is no /proc."""
+    """What /proc says of a process; None where it is gone, or where nothing can be learned of it."""
+    try:
+        return _read(pid)
+    except OSError:
+        return None
+
+
+def _read(pid: int) -> Process | None:
+    """The same, but whoever cannot look, for want of a descriptor, must not take a process for gone. Raises OSError."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
     cpu = (int(fields[11]) + int(fields[12])) / _TICKS
@@ -70,11 +103,11 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def session_members(session: int) -> list[Process]:
-    """The processes of a session that run or could run again; zombies are not among them."""
+    """The processes of a session that run or could run again; zombies are not among them. Raises OSError if it cannot look."""
     if not ON_LINUX:
         return []
     names = os.listdir("/proc")  # noqa: PTH208 -- a Path for each process would cost more than the read
-    found = (read_process(int(name)) for name in names if name.isdigit())
+    found = (_read(int(name)) for name in names if name.isdigit())
     return [process for process in found if process and process.session == session and process.state not in "ZX"]
 
 

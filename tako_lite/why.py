@@ -1,44 +1,67 @@
-"""`why RUN`: one true sentence about where a run stands."""
+"""`why RUN`: one true sentence about where a run stands.
+
+What keeps a due run from starting is asked in the order of `_pending`, and the first thing that does is told.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from tako_lite.clock import iso
-from tako_lite.records import Run
+from tako_lite.records import Run, Wait
 from tako_lite.units import counted, duration_text
 
+LONGEST_MESSAGE: Final = 300
+FINAL: Final = frozenset({"bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"})
+"""Reasons for which a run is not tried again, whatever attempts it has left."""
 
-def sentence(
-    run: Run,
-    now: int,
-    group_state: str | None,
-    group_error: str | None,
-    ahead: int | None,
-    pid: int | None = None,
-    crowd: str | None = None,
-) -> str:
-    """Why a run is where it is. `group_state` is None without a daemon; `ahead` counts the due runs before it.
 
-    `crowd` are the runs for which a limit or a rate holds it.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is around a run when somebody asks; the defaults are those of a project that nobody serves."""
+
+    now: int
+    has_daemon: bool = False
+    is_stopping: bool = False
+    """The daemon starts no more runs."""
+    trouble: str | None = None
+    """Why nothing can be stored at the moment."""
+    is_paused: bool = False
+    group_error: str | None = None
+    """Why the group's last worker could not start."""
+    next_try: float | None = None
+    """Seconds until the group tries again to start one."""
+    taking: int = 0
+    """The group's workers for runs like this one; a suspect has its own."""
+    starting: int = 0
+    """Those that are on the way."""
+    ahead: int = 0
+    """The due runs like this one that start before it."""
+    crowd: str | None = None
+    """The runs for which a limit or a rate holds it."""
+    pid: int | None = None
+    """The worker that has it."""
+    worker: Literal["working", "stopping", "ended"] = "working"
+    children: Mapping[str, Run] = field(default_factory=dict)
+    """The runs that it waits for, by id."""
+
+
+def sentence(run: Run, around: Circumstances) -> str:
+    """Why a run is where it is."""
     match run.state:
         case "succeeded":
             return f"It succeeded at {iso(run.finished_at)}{_tries(run)}."
         case "cancelled":
-            return f"It was cancelled at {iso(run.finished_at)}{_because(run)}."
+            return f"It was cancelled at {iso(run.finished_at)}{_cancelled(run)}."
         case "dead":
-            return f"It died at {iso(run.finished_at)}{_tries(run)}{_because(run)}."
+            return f"It died at {iso(run.finished_at)}{_tries(run)}{_because(run)}{_for_good(run)}."
         case "waiting":
-            return f"It waits for {_waits(run)}, and holds no slot meanwhile."
-        case "running" if group_state is None:
-            after = "cancels it, as it was asked to" if run.cancel_requested else "gives it back to the queue, uncharged"
-            return f"It was running when the daemon ended; the next one {after}."
+            return f"It waits for {_waits(run, around)}, and holds no slot meanwhile{_hindrance(run, around)}."
         case "running":
-            where = f"in worker {pid} of {run.group}" if pid else f"in {run.group}"
-            asked = "; it was asked to cancel" if run.cancel_requested else ""
-            return f"It is running {where}, attempt {run.attempts + 1} of {run.max_attempts}{asked}."
-    return _pending(run, now, group_state, group_error, ahead, crowd)
+            return _running(run, around)
+    return _later(run, around) if run.run_at > around.now else _pending(run, around)
 
 
 def crowd_of(run: Run, count: int, seconds: float | None) -> str:
@@ -53,54 +76,161 @@ def crowd_of(run: Run, count: int, seconds: float | None) -> str:
 _SPANS: Final = {1.0: "second", 60.0: "minute", 3_600.0: "hour", 86_400.0: "day"}
 
 
-def _pending(run: Run, now: int, group_state: str | None, group_error: str | None, ahead: int | None, crowd: str | None) -> str:
+def _running(run: Run, around: Circumstances) -> str:
+    if not around.has_daemon:
+        after = "cancels it, as it was asked to" if run.cancel_requested else "gives it back to the queue, uncharged"
+        return f"It was running when the daemon ended; the next one {after}."
+    if around.pid is None and around.trouble:
+        return f"Its worker is done with it, but what came of it cannot be stored: {around.trouble}."
+    if around.pid is None:
+        return f"It is being handed over between the queue and a worker of {run.group}."
+    if around.worker == "ended":
+        return f"Its worker {around.pid} of {run.group} ended; it is dealt with once all that the worker started is gone."
+    alone = "alone " if run.hold == "suspect" else ""
+    where = f"It is running {alone}in worker {around.pid} of {run.group}, attempt {run.attempts + 1} of {run.max_attempts}"
+    if run.cancel_requested:
+        return f"{where}; it was asked to cancel."
+    if around.worker == "stopping":
+        return f"{where}; that worker is stopping: the run ends there, or goes back to the queue at its next step, uncharged."
+    return f"{where}."
+
+
+def _later(run: Run, around: Circumstances) -> str:
+    """It was enqueued for later, an attempt failed, or the handler asked for it."""
+    after = ""
+    if run.error:
+        after = f" after attempt {run.attempts} of {run.max_attempts} failed{_because(run)}"
+    elif run.started_at is not None:
+        after = ", as its handler asked with step.retry"
+    left = duration_text(round((run.run_at - around.now) / 1000) or 1)
+    return f"It is due at {iso(run.run_at)}, in {left}{after}{_hindrance(run, around)}."
+
+
+def _pending(run: Run, around: Circumstances) -> str:
+    group = run.group
     if run.hold == "no_handler":
-        return f"It is due, but no workflow file defines {run.workflow}; it starts when one does (tako-lite reload)."
-    if run.run_at > now:
-        after = _because(run)
-        retry = f" after attempt {run.attempts} of {run.max_attempts} failed{after}" if run.attempts else ""
-        return f"It is due at {iso(run.run_at)}, in {duration_text(round((run.run_at - now) / 1000) or 1)}{retry}."
-    if group_state is None:
-        return f"It is due, but no daemon is running: start tako-lite serve and it runs in {run.group}."
-    if group_state == "paused":
-        return f"It is due, but its group {run.group} is paused: tako-lite resume {run.group}."
-    if group_state in ("backoff", "unhealthy"):
-        return f"It is due, but its group {run.group} cannot start: {group_error}."
-    if crowd is not None:
-        return f"It is due, but {crowd}."
+        if around.has_daemon:
+            return f"It is due, but no workflow file defines {run.workflow}; it starts when one does (tako-lite reload)."
+        return f"It is due, but no workflow file defined {run.workflow} at last: tako-lite serve looks again."
+    if not around.has_daemon:
+        if around.is_paused:
+            return f"It is due, but no daemon is running and its group {group} is paused: tako-lite serve and resume {group}."
+        return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
+    if around.is_stopping:
+        return "It is due, but the daemon is stopping and starts no more runs: the next tako-lite serve does."
+    if around.trouble:
+        return f"It is due, but no run can be started while nothing can be stored: {around.trouble}."
+    if around.is_paused:
+        return f"It is due, but its group {group} is paused: tako-lite resume {group}."
+    if around.group_error is not None and not around.taking:
+        return f"It is due, but its group {group} cannot start: {_ending(around.group_error)}{_next_try(around)}."
+    if around.crowd is not None:
+        return f"It is due, but {around.crowd}."
     if run.hold == "suspect":
-        return f"It is due and will run alone in a worker of {run.group}, since it was running when a worker crashed."
-    if group_state == "zero":
-        return f"It is due, and {run.group} has no worker yet."
-    if group_state == "starting":
-        return f"It is due, and a worker of {run.group} is starting for it."
-    behind = "next in line" if not ahead else f"behind {ahead} other due runs"
-    return f"It is due and waits for a free slot in {run.group}, {behind}."
+        return f"It is due and runs alone, since it was running when a worker of {group} crashed: {_alone(around)}."
+    if around.taking:
+        return f"It is due and waits for a free slot in {group}, {_place(around)}."
+    if around.starting:
+        return f"It is due, and a worker of {group} is starting for it."
+    return f"It is due, and {group} has no worker yet: one is about to start."
+
+
+def _next_try(around: Circumstances) -> str:
+    if around.starting:
+        return "; it is being tried again now"
+    return "" if around.next_try is None else f"; it is tried again in {duration_text(max(1, round(around.next_try)))}"
+
+
+def _alone(around: Circumstances) -> str:
+    if around.taking:
+        return f"it waits for a worker for such runs, {_place(around)}"
+    return "a worker for it is starting" if around.starting else "a worker for it is about to start"
+
+
+def _place(around: Circumstances) -> str:
+    return f"behind {counted(around.ahead, 'other due run')}" if around.ahead else "next in line"
+
+
+def _hindrance(run: Run, around: Circumstances) -> str:
+    """What will be in the way when the time of a run has come, as things are."""
+    if not around.has_daemon:
+        return "; no daemon is running, so nothing happens before tako-lite serve"
+    if around.is_stopping:
+        return "; the daemon is stopping, and the next one sees to it"
+    if around.trouble:
+        return f"; nothing can be stored now: {around.trouble}"
+    if around.is_paused:
+        return f"; its group {run.group} is paused"
+    if around.group_error is not None and not around.taking:
+        return f"; its group {run.group} cannot start: {_ending(around.group_error)}"
+    return ""
 
 
 def _tries(run: Run) -> str:
-    tries = run.attempts + run.crashes
-    return f" after {tries} attempts" if tries > 1 else ""
+    """How often it was tried, where that says more than the state does."""
+    crashes = "1 crash" if run.crashes == 1 else f"{run.crashes} crashes"
+    parts = [counted(run.attempts, "attempt")] if run.attempts > 1 or (run.attempts and run.crashes) else []
+    parts += [crashes] if run.crashes else []
+    return f" after {' and '.join(parts)}" if parts else ""
+
+
+def _cancelled(run: Run) -> str:
+    match (run.error or {}).get("reason"):
+        case "cancelled":
+            return " on request"
+        case "bailed":
+            return f" by its own handler: {_message(run)}"
+        case _:
+            return _because(run)
 
 
 def _because(run: Run) -> str:
     if not run.error:
         return ""
-    message = str(run.error.get("message") or "").strip().splitlines()
-    return f": {run.error.get('type')}: {message[0][:300]}" if message else f": {run.error.get('type')}"
+    message = _message(run)
+    return f": {run.error.get('type')}: {message}" if message else f": {run.error.get('type')}"
 
 
-def _waits(run: Run) -> str:
-    words = []
-    for wait in run.waits:
-        until = f" until {iso(wait.wake_at)}" if wait.wake_at is not None else ""
-        match wait.kind:
-            case "signal":
-                words.append(f"the signal {wait.key!r}{until}")
-            case "child":
-                words.append(f"its child run {(wait.key or '')[-8:]}")
-            case "retry":
-                words.append(f"the next try of step {wait.name!r}{until}")
-            case _:
-                words.append(f"the sleep {wait.name!r}{until}")
-    return " or ".join(words) or "a step that is being stored"
+def _message(run: Run) -> str:
+    """The first line of the error, without what introduces the lines that follow."""
+    lines = str((run.error or {}).get("message") or "").strip().splitlines()
+    return _ending(lines[0].removesuffix("; last lines:")[:LONGEST_MESSAGE]) if lines else ""
+
+
+def _ending(text: str) -> str:
+    """Text of one line that the end of our sentence may follow."""
+    return " ".join(text.split()).rstrip(".:;")
+
+
+def _for_good(run: Run) -> str:
+    is_final = run.error and run.error.get("reason") in FINAL and run.attempts < run.max_attempts
+    return ", for which no run is tried again" if is_final else ""
+
+
+def _waits(run: Run, around: Circumstances) -> str:
+    return " or ".join(_wait(wait, around) for wait in run.waits) or "a step that is being stored"
+
+
+def _wait(wait: Wait, around: Circumstances) -> str:
+    until = ""
+    if wait.wake_at is not None:
+        until = f" until {iso(wait.wake_at)}" if wait.wake_at > around.now else f", which was over at {iso(wait.wake_at)}"
+    match wait.kind:
+        case "signal":
+            return f"the signal {wait.key!r}{until}"
+        case "child":
+            return _child(wait.key or "", around)
+        case "retry":
+            return f"the next try of step {wait.name!r}{until}"
+        case _:
+            return f"the sleep {wait.name!r}{until}"
+
+
+def _child(id: str, around: Circumstances) -> str:
+    child = around.children.get(id)
+    short = id[-8:]
+    if child is None:
+        return f"its child run {short}"
+    if child.state == "waiting":
+        return f"its child run {short} of {child.workflow}, which waits itself (tako-lite why {short})"
+    return f"its child run {short} of {child.workflow}, which is {child.state}"

@@ -19,9 +19,11 @@ from bench.scenarios import (
     latency,
     memory_pending,
     raw_ceiling,
+    recovery,
     routing,
     three_step,
     uvloop,
+    warm_floor,
 )
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
@@ -30,6 +32,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "three_step": three_step,
     "enqueue_many": enqueue_many,
     "enqueue_lone": enqueue_lone,
+    "warm_floor": warm_floor,
     "routing": routing,
     "latency": latency,
     "cold": cold,
@@ -39,5 +42,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "idle": idle,
     "memory_pending": memory_pending,
     "growth": growth,
+    "recovery": recovery,
     "uvloop": uvloop,
 }

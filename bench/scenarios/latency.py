@@ -8,7 +8,7 @@ from bench.served import Served, pool
 
 MOST_RUNS = 99
 GOALS = {
-    "p50": Goal("enqueue → handler, warm, p50", "ms", most=1.5),
+    "p50": Goal("enqueue → handler, warm, p50", "ms", note="(1.5 ms where an insert takes 0.11)"),
     "rate": Goal("the same, 1 ÷ p50", share=0.073, of="lone_insert"),
     "p99": Goal("enqueue → handler, warm, p99", "ms", most=5),
 }

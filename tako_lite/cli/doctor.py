@@ -11,11 +11,13 @@ import click
 
 from tako_lite.cli.checks import CHECKS, Finding, Subject
 from tako_lite.cli.checks.finding import quoted
+from tako_lite.cli.checks.secrets import secrets
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import write, write_json
+from tako_lite.cli.projectfiles import ProjectFiles, Remarks, read_files
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
-from tako_lite.errors import CatalogError, ConfigError, Mistake, TakoError
+from tako_lite.errors import ConfigError, Mistake, TakoError
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
@@ -45,17 +47,12 @@ def doctor(server: str | None, deep: bool, as_json: bool) -> int:
 
 
 def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
-    from tako_lite.config import load
-
-    project = Project(chosen_config())
-    queue = project.state_dir / "queue.db"
-    try:
-        settings = load(chosen_config(), server=server)
-    except ConfigError as error:
-        yield from _of_mistakes("config", error.mistakes)
-    else:
-        queue = settings.queue.path
-        yield from _of_files(settings)
+    project, files = Project(chosen_config()), read_files(server)
+    yield from _of_remarks("config", files.of_config)
+    yield from _of_remarks("catalog", files.of_catalog)
+    queue = files.settings.queue.path if files.settings else project.state_dir / "queue.db"
+    if files.settings:
+        yield from _of_settings(files.settings, files)
     has_daemon = False
     with suppress(OSError):  # a lock that we may not read is a finding of `permissions`
         has_daemon = project.has_daemon()
@@ -70,41 +67,26 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
             yield Finding(check.__name__, "problem", f"it could not be looked at: {what}", FIRST)
 
 
-def _of_files(settings: Config) -> Iterator[Finding]:
-    """What `check` says of a tako.toml that can be read, and of the workflow files."""
-    from tako_lite import review
-    from tako_lite.catalog import scan
-    from tako_lite.config import misrouted
+def _of_remarks(check: str, remarks: Remarks) -> Iterator[Finding]:
+    for mistake in remarks.mistakes:
+        yield Finding(check, "problem", _place(mistake), _edit(mistake))
+    for warning in remarks.warnings:
+        yield Finding(check, "warning", _place(warning), _edit(warning))
 
-    wrong: tuple[Mistake, ...] = ()
-    try:
-        catalog = scan(settings.workflows_path, settings.root, settings.routes)
-    except CatalogError as error:
-        yield from _of_mistakes("catalog", error.mistakes)
-        warnings = settings.warnings
-    else:
-        folder = settings.workflows_path
-        if folder.is_dir():
-            yield Finding("catalog", "ok", f"{counted(len(catalog.workflows), 'workflow')} in {folder}")
-            for warning in catalog.warnings:
-                yield Finding("catalog", "warning", _place(warning), _edit(warning))
-        else:
-            mend = f"mkdir {quoted(folder)}, or name another as `path` in [workflows] of tako.toml"
-            yield Finding("catalog", "warning", f"there is no {folder}, so there are no workflows", mend)
-        warnings = tuple(warning for warning in review.warnings(settings, catalog) if warning not in catalog.warnings)
-        wrong = misrouted(settings, catalog.groups)
-    yield from _of_mistakes("config", wrong)
-    for warning in warnings:
-        yield Finding("config", "warning", _place(warning), _edit(warning))
+
+def _of_settings(settings: Config, files: ProjectFiles) -> Iterator[Finding]:
+    """What is right about the files, and what else a tako.toml that can be read leads to."""
+    folder = settings.workflows_path
+    if not folder.is_dir():
+        mend = f"mkdir {quoted(folder)}, or name another as `path` in [workflows] of tako.toml"
+        yield Finding("catalog", "warning", f"there is no {folder}, so there are no workflows", mend)
+    elif files.catalog is not None:
+        yield Finding("catalog", "ok", f"{counted(len(files.catalog.workflows), 'workflow')} in {folder}")
     if settings.file is None:
         yield Finding("config", "info", f"no tako.toml in {settings.root} or above: all is built-in", "name one with -c")
-    elif not warnings and not wrong:
+    elif not files.of_config.warnings:
         yield Finding("config", "ok", f"{settings.file} has no mistakes")
-
-
-def _of_mistakes(check: str, mistakes: Iterable[Mistake]) -> Iterator[Finding]:
-    for mistake in mistakes:
-        yield Finding(check, "problem", _place(mistake), _edit(mistake))
+    yield from secrets(settings)
 
 
 def _place(mistake: Mistake) -> str:

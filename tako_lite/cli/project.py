@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import draw, warn, write, write_json
+from tako_lite.cli.projectfiles import read_files
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
 from tako_lite.clock import SystemClock
@@ -53,19 +54,12 @@ def check(server: str | None, as_json: bool) -> int:
 
 
 def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
-    from tako_lite import review
-    from tako_lite.catalog import scan
-    from tako_lite.config import load, misrouted
+    from tako_lite.config import unreadable_secrets
 
-    try:
-        settings = load(chosen_config(), server=server)
-    except ConfigError as error:
-        return error.mistakes, ()
-    try:
-        catalog = scan(settings.workflows_path, settings.root, settings.routes)
-    except CatalogError as error:
-        return error.mistakes, settings.warnings
-    return misrouted(settings, catalog.groups), review.warnings(settings, catalog)
+    files = read_files(server)
+    secrets = unreadable_secrets(files.settings) if files.settings else ()
+    mistakes = (*files.of_config.mistakes, *files.of_catalog.mistakes)
+    return mistakes, (*files.of_config.warnings, *secrets, *files.of_catalog.warnings)
 
 
 @command

@@ -154,8 +154,11 @@ class Carrier:
 
     def _given_up(self, sent: Request | None) -> TakoError:
         if self._project().has_daemon():
-            waited = duration_text(self._patience)
-            return unreachable(f"a daemon holds the lock, but it did not answer within {waited}", sent)
+            waited, pid, socket = duration_text(self._patience), self._project().daemon_pid(), self._project().socket
+            error = unreachable(f"a daemon (pid {pid}) holds the lock, but it did not answer within {waited}", sent)
+            if sent is None and not socket.exists():
+                error.hint = f"its socket {socket} is not there; if it was removed: kill -HUP {pid} makes it anew"
+            return error
         if sent is not None:
             return unreachable("the daemon closed every connection before it replied", sent)
         return StoreBusy("other programs were writing the queue all the time", hint="try again, or start `tako-lite serve`")

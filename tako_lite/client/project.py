@@ -10,7 +10,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tako_lite.client.connection import SOCKET_NAME
 from tako_lite.config.files import locate
+from tako_lite.lock import daemon_lock
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -45,6 +47,15 @@ class Project:
         finally:
             os.close(descriptor)
         return False
+
+    def daemon_pid(self) -> str:
+        """The pid that the daemon left in its lock."""
+        return daemon_lock(self.state_dir).read()
+
+    @property
+    def socket(self) -> Path:
+        """Where the daemon listens."""
+        return self.state_dir / SOCKET_NAME
 
     def config(self) -> Config:
         """The configuration, read again if the file has changed since."""

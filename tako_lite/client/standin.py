@@ -22,7 +22,7 @@ from tako_lite.routing import DEFAULT, Route, Router, unknown_group
 from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupWish, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.typed import converter
-from tako_lite.why import sentence
+from tako_lite.why import Circumstances, sentence
 
 NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
@@ -65,7 +65,7 @@ class StandIn:
             case "get":
                 return {"run": self._run(asked.run_id).as_json()}
             case "why":
-                return {"sentence": sentence(self._run(asked.run_id), self._clock.now(), None, None, None)}
+                return {"sentence": self._why(self._run(asked.run_id))}
             case "runs":
                 return {"runs": [run.as_json() for run in self._queue.list_runs(_filter(asked), asked.page)]}
             case "ids":
@@ -133,6 +133,13 @@ class StandIn:
             raise unknown_run(id)
         return run
 
+    def _why(self, run: Run) -> str:
+        wish = self._queue.wishes().get(run.group)
+        found = [self._queue.get(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
+        children = {child.id: child for child in found if child}
+        paused = wish is not None and wish.paused
+        return sentence(run, Circumstances(now=self._clock.now(), is_paused=paused, children=children))
+
     def _backup(self, file: str) -> dict[str, Any]:
         size = self._queue.backup(Path(file))
         if size is None:
@@ -185,4 +192,4 @@ def _typed(request: Request) -> Any:
 
 
 def _filter(asked: Filter) -> RunFilter:
-    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since, asked.before)
+    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.made_since(), asked.before)

@@ -13,6 +13,7 @@ from tako_lite.config.files import find_file, locate
 if TYPE_CHECKING:
     from tako_lite.config.reading import RESERVED_NAMES, load, load_text
     from tako_lite.config.routes import misrouted
+    from tako_lite.config.secrets import unreadable_secrets
     from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "locate",
     "misrouted",
     "unreachable",
+    "unreadable_secrets",
 ]
 
 
@@ -34,6 +36,6 @@ def __getattr__(name: str) -> Any:
     # A client that a daemon answers needs to find the file and never to read it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tako_lite.config import reading, routes, settings
+    from tako_lite.config import reading, routes, secrets, settings
 
-    return next(getattr(module, name) for module in (reading, routes, settings) if hasattr(module, name))
+    return getattr(next(module for module in (reading, settings, routes, secrets) if hasattr(module, name)), name)

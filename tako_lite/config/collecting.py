@@ -50,6 +50,20 @@ class Collector:
                 read[name] = setting
         return read
 
+    def names(self, path: KeyPath, value: Any, read: Reader) -> tuple[str, ...]:
+        """An array of names, each checked by a reader; one that stands there twice counts once."""
+        key = shown_name(str(path[-1]))
+        if not isinstance(value, list):
+            self.wrong(path, f"{key}: must be an array of names, not {values.kind(value)}", 'write ["NAME", "OTHER_NAME"]')
+            return ()
+        found = []
+        for index, name in enumerate(value):
+            try:
+                found.append(read(name))
+            except BadInput as error:
+                self.wrong((*path, index), f"{key}: {error.message}", error.hint)
+        return tuple(dict.fromkeys(found))
+
     def table(self, path: KeyPath, value: Any) -> dict[str, Any]:
         """The value if it is a table, else an empty one and a mistake."""
         if isinstance(value, dict):

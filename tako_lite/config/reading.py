@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tako_lite.config import files, routes, values
 from tako_lite.config.collecting import Collector
 from tako_lite.config.document import Document, read_document, shown
+from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
 from tako_lite.config.settings import (
     KEEP,
     SETTINGS,
@@ -24,9 +25,7 @@ from tako_lite.config.settings import (
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
-
-if TYPE_CHECKING:
-    from tako_lite.config.positions import KeyPath
+from tako_lite.secrets import Source
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys that can stand in `[workflows]`, and so cannot be names of groups."""
@@ -36,7 +35,7 @@ DEFAULT_PATH: Final = "workflows"
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
 """The settings that are tables, and what each of their entries accepts."""
-_PROJECT_KEYS: Final = ("name", "queue", "workflows", "servers", *routes.TABLES)
+_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
 _ONE_MEGABYTE: Final = 1_000_000
 
@@ -94,6 +93,8 @@ class _Reading(Collector):
         self._root = root
         self._readers = setting_readers(root)
         self._tables: dict[TablePath, dict[str, Any]] = {}
+        self._declared: dict[str, Any] = {}
+        self._sources: dict[str, Source] = {}
 
     def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
         project = self.document.tables if self.document else {}
@@ -102,6 +103,7 @@ class _Reading(Collector):
                 self.unknown((key,), _PROJECT_KEYS)
         name = self.value((), project, "name", values.name) or _name_of(self._root)
         queue = self._queue(self.table(("queue",), project.get("queue", {})))
+        self._secrets(project.get("secrets", {}))
         workflows = self.table(("workflows",), project.get("workflows", {}))
         path = self._groups(("workflows",), workflows)
         self._servers(self.table(("servers",), project.get("servers", {})))
@@ -117,7 +119,11 @@ class _Reading(Collector):
             queue=queue,
             workflows_path=path or self._root / DEFAULT_PATH,
             groups={group: group_settings(self._tables, group, server) for group in groups},
-            warnings=self._server_warnings(project.get("servers", {}), server) if server_was_named else (),
+            secrets=self._sources,
+            warnings=(
+                *spare_secrets(self, self._sources, self._tables),
+                *(self._server_warnings(project.get("servers", {}), server) if server_was_named else ()),
+            ),
             routes=routing,
             tables=self._tables,
             document=self.document,
@@ -136,6 +142,10 @@ class _Reading(Collector):
             durability=self.value(("queue",), queue, "durability", values.durability) or "disk",
             keep={**KEEP, **keep},
         )
+
+    def _secrets(self, declared: Any) -> None:
+        self._sources = read_sources(self, declared, self._root)
+        self._declared = declared if isinstance(declared, dict) else {}  # one that is wrong is not missing as well
 
     def _servers(self, servers: dict[str, Any]) -> None:
         for name, value in servers.items():
@@ -181,7 +191,10 @@ class _Reading(Collector):
             if key in ENTRIES:
                 read[key] = self.entries((*path, key), value, ENTRIES[key])
             elif key == "env_pass":
-                read[key] = self._variables((*path, key), value)
+                read[key] = self.names((*path, key), value, passed_variable(self._sources))
+            elif key == "secrets":
+                names = self.names((*path, key), value, named_secret(self._declared))
+                read[key] = {name: self._sources[name] for name in names if name in self._sources}
             elif key in self._readers:
                 if (setting := self.value(path, table, key, self._readers[key])) is not None:
                     read[key] = setting
@@ -191,19 +204,6 @@ class _Reading(Collector):
             message = f"`max_workers` is below `workers`, which is {read['workers']} in the same table"
             self.wrong((*path, "max_workers"), message)
         self._tables[path] = read
-
-    def _variables(self, path: KeyPath, value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list):
-            hint = 'write ["NAME", "OTHER_NAME"]'
-            self.wrong(path, f"`env_pass`: must be an array of names, not {values.kind(value)}", hint)
-            return ()
-        read = []
-        for index, name in enumerate(value):
-            try:
-                read.append(values.variable_in_environment(name))
-            except BadInput as error:
-                self.wrong((*path, index), f"`env_pass`: {error.message}", error.hint)
-        return tuple(dict.fromkeys(read))
 
     def _unknown_setting(self, path: TablePath, key: str, value: Any) -> None:
         if key == "path":

@@ -12,6 +12,7 @@ from tako_lite.config.document import Document
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.routing import Routes
+from tako_lite.secrets import Source
 from tako_lite.templates import is_template, may_name
 from tako_lite.workflow import Fallback
 
@@ -44,6 +45,7 @@ class GroupSettings:
     max_crashes: int = 3
     env: Mapping[str, str] = field(default_factory=dict)
     env_pass: tuple[str, ...] = ()
+    secrets: Mapping[str, Source] = field(default_factory=dict)
     nice: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
     python: str | None = None
@@ -81,6 +83,7 @@ class Config:
     queue: QueueSettings
     workflows_path: Path
     groups: Mapping[str, GroupSettings]
+    secrets: Mapping[str, Source] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
     routes: Routes = field(default_factory=Routes)
     tables: Tables = field(default_factory=dict, repr=False)
@@ -117,7 +120,8 @@ def said_for_all(tables: Tables, name: str, server: str, key: str) -> bool:
 def effective(config: Config, group_names: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Every setting of the groups as JSON can carry it: `{name: {key: {"value": …, "source": …}}}`.
 
-    Durations are seconds and sizes bytes. `env` also has `sources`, the table of each variable.
+    Durations are seconds and sizes bytes. `env` also has `sources`, the table of each variable. Of secrets there are the
+    names and where their values come from.
     """
     return {name: _effective_group(config, name) for name in group_names}
 
@@ -180,6 +184,8 @@ def _effective_group(config: Config, name: str) -> dict[str, dict[str, Any]]:
         value = getattr(settings, key)
         if isinstance(value, tuple):
             value = list(value)
+        elif key == "secrets":
+            value = {secret: str(origin) for secret, origin in value.items()}
         shown[key] = {"value": value, "source": sources[key]}
     shown["env"]["sources"] = {variable: sources[f"env.{variable}"] for variable in settings.env}
     return shown

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
+from tako_lite.secrets import Source
 from tako_lite.states import RUN_STATES, TERMINAL
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
 
@@ -20,7 +21,11 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 NAME_HINT: Final = "names have 1 to 128 letters, digits, dots, hyphens and underscores, and start with a letter or digit"
 RLIMITS: Final = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 DURABILITIES: Final = ("disk", "process")
+SECRET_KINDS: Final = ("env", "file")
 SQLITE: Final = "sqlite:///"
+PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
+"""Variables of the daemon's environment that every worker gets, and the beginnings of others."""
+PASSED_FAMILIES: Final = ("LC_", "PYTHON")
 
 _COUNTS: Final = frozenset({"nofile", "nproc"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -156,6 +161,24 @@ def variable_in_environment(value: Any) -> str:
             hint="letters, digits and underscores, not beginning with a digit",
         )
     return str(value)
+
+
+def secret_source(root: Path) -> Reader:
+    """Accepts where a secret comes from, `env:NAME` or `file:PATH`. What is said of another value does not repeat it."""
+
+    def read(value: Any) -> Source:
+        kind, colon, place = text(value).partition(":")
+        if kind not in SECRET_KINDS or not place:
+            near = did_you_mean(kind, SECRET_KINDS) if colon and place else None
+            hint = near or 'such as "env:SMTP_PASSWORD" or "file:/run/secrets/smtp"; the secret itself does not belong here'
+            raise BadInput('must be "env:NAME" or "file:PATH"', hint=hint)
+        if kind == "file":
+            return Source("file", str(located(place, root)))
+        if variable_in_environment(place) in PASSED or place.startswith(PASSED_FAMILIES):
+            raise BadInput(f"{place} is passed to every worker, so it keeps no secret")
+        return Source("env", place)
+
+    return read
 
 
 def _variable_value(value: Any) -> str:

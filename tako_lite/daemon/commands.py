@@ -308,7 +308,7 @@ def _asked(asked: Enqueue | EnqueueMany) -> Asked:
 
 
 def _filter(asked: Filter) -> RunFilter:
-    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.since, asked.before)
+    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.made_since(), asked.before)
 
 
 def _value(payload: Any) -> str:

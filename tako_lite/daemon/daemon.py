@@ -19,9 +19,10 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.explaining import circumstances
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.health import Health
-from tako_lite.daemon.limits import crowd_before, limits_of
+from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.scheduler import Scheduler
@@ -81,9 +82,10 @@ class Daemon:
             "pid": os.getpid(),
             "server": config.server,
         }
-        self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello)
+        self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello, events)
         self.dispatcher.on_push = self.health.wake
         self.dispatcher.on_unserved = self.spawner.on_change = self.fallbacks.look
+        self.health.on_look = self.control.look
         self._use(config, catalog)
 
     @property
@@ -254,13 +256,8 @@ class Daemon:
         return {state: count - before.get(state, 0) for state, count in after.items()}
 
     async def why(self, run: Run) -> str:
-        group = self.groups.get(run.group)
-        state = group.state if group is not None else "zero"
-        ahead = await self.store.ahead(run) if run.state == "pending" else None
-        post = self.dispatcher.find(run.id)
-        now, error, pid = self.clock.now(), group.last_error if group else None, post.worker.pid if post else None
-        crowd = await crowd_before(run, self.catalog, self.store, now)
-        return sentence(run, now, state, error, ahead, pid, crowd)
+        now = self.clock.now()
+        return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
     async def backup(self, file: str) -> int:
         return await self.store.backup(Path(file))
@@ -275,7 +272,8 @@ class Daemon:
     # Reload
 
     async def reload_and_say(self) -> None:
-        """Reload on a signal: mistakes go to the log, and nothing changes."""
+        """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
+        self.control.look()
         try:
             await self.reload()
         except TakoError as error:

@@ -10,6 +10,7 @@ from tako_lite.wire import printable
 
 if TYPE_CHECKING:
     from tako_lite.daemon.dispatcher import Post
+    from tako_lite.errors import TakoError
     from tako_lite.processes.child import Exit
     from tako_lite.processes.group import Group
     from tako_lite.processes.worker import Worker
@@ -37,8 +38,14 @@ class Events:
         if runs:
             logger.warning("gave back %d runs that an earlier daemon was running", runs)
 
+    def listening_anew(self, socket: str) -> None:
+        logger.warning("%s was removed or replaced; it is made anew", socket)
+
     def stopping(self, reason: str) -> None:
         logger.info("%s: stopping; once more ends the workers at once", reason)
+
+    def damaged(self, error: TakoError) -> None:
+        logger.error("%s: stopping, so that nothing is made worse", printable(error.message))
 
     def stopped(self) -> None:
         logger.info("stopped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ class Health:
         self._timer: asyncio.TimerHandle | None = None
         self._last_look = 0.0
         self._loop = asyncio.get_running_loop()
+        self.on_look: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """There may be something to look after."""
@@ -43,6 +45,7 @@ class Health:
         now = self._loop.time()
         stall = max(now - self._last_look - LOOK_EVERY, 0.0)
         self._last_look = now
+        self.on_look()
         busy = [post for post in self._dispatcher.posts.values() if post.running]
         for post in busy:
             post.last_heard += stall  # while we were stalled ourselves, nobody could be heard

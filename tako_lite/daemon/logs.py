@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tako_lite.clock import Clock
+from tako_lite.secrets import NOTHING, Mask
 
 MAX_LINE: Final = 64 * 1024
 MAX_FILE: Final = 10_000_000
@@ -83,10 +84,12 @@ class GroupLog:
 
 
 class Capture:
-    """Reads the pipe of one worker. Its last lines stay in memory for the report of a crash."""
+    """Reads the pipe of one worker, and hides its secrets. Its last lines stay in memory for the report of a crash."""
 
-    def __init__(self, log: GroupLog, descriptor: int, pid: int) -> None:
+    def __init__(self, log: GroupLog, descriptor: int, pid: int, mask: Mask = NOTHING) -> None:
         self._log = log
+        self._mask = mask
+        self._room = MAX_LINE + mask.longest  # what is cut off a line that has no end yet must not end within a secret
         self._descriptor: int | None = descriptor
         self._pid = pid
         self._rest = b""
@@ -141,7 +144,9 @@ class Capture:
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._line(line)
-        while len(rest) > MAX_LINE:
+        if len(rest) > self._room:
+            rest = self._mask.raw(rest)
+        while len(rest) > self._room:
             self._line(rest[:MAX_LINE])
             rest = rest[MAX_LINE:]
         self._rest = rest
@@ -154,6 +159,7 @@ class Capture:
             if tag.start():
                 self._line(line[: tag.start()])
             run, line = tag[1].decode(), line[tag.end() :]
+        line = self._mask.raw(line)
         for start in range(0, len(line) or 1, MAX_LINE):
             self._piece(run, line[start : start + MAX_LINE])
 
@@ -179,10 +185,10 @@ class Logs:
         self._clock = clock
         self._groups: dict[str, GroupLog] = {}
 
-    def capture(self, group: str, descriptor: int, pid: int) -> Capture:
-        """Start to read a worker's pipe."""
+    def capture(self, group: str, descriptor: int, pid: int, mask: Mask) -> Capture:
+        """Start to read a worker's pipe; `mask` hides the secrets that it has."""
         log = self._groups.setdefault(group, GroupLog(self._folder, group, self._clock))
-        return Capture(log, descriptor, pid)
+        return Capture(log, descriptor, pid, mask)
 
     def stop(self) -> None:
         """Close all files; twice is harmless."""

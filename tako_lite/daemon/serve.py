@@ -19,8 +19,9 @@ from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
-from tako_lite.errors import AlreadyServing, StoreBusy
-from tako_lite.linux import become_subreaper
+from tako_lite.daemon.journal import Journal, open_missing_streams
+from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
+from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import daemon_lock, write_lock
 from tako_lite.review import read_catalog
 
@@ -32,6 +33,7 @@ SHORT_WRITER: Final = 10.0
 
 def serve(config_path: Path | None, server: str | None = None) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
+    open_missing_streams()
     config = load(config_path, server=server)
     catalog = read_catalog(config)
     own, writing = daemon_lock(config.state_dir), write_lock(config.state_dir)
@@ -46,6 +48,8 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
             raise StoreBusy(f"another program holds {writing.path}", hint=f"fuser {writing.path} names it")
         _keep_out_of_git(config.state_dir)
         become_subreaper()
+        if config.secrets:
+            keep_memory_private()
         _log_to_stderr()
         options = {"use_uvloop": find_spec("uvloop") is not None}
         anyio.run(partial(_serve, config, catalog), backend_options=options)
@@ -64,13 +68,12 @@ def _keep_out_of_git(state_dir: Path) -> None:
 
 
 def _log_to_stderr() -> None:
-    """The daemon's own log: a line an event."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.raiseExceptions = False  # a closed or full stderr is no reason to stop
-    logger = logging.getLogger("tako_lite")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """The daemon's own log, and what the event loop has to say."""
+    journal = Journal()
+    logging.raiseExceptions = False  # a line that cannot be made is no reason to stop
+    for name in ("tako_lite", "asyncio"):
+        logging.getLogger(name).addHandler(journal)
+    logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
 async def _serve(config: Config, catalog: Catalog) -> None:
@@ -78,19 +81,39 @@ async def _serve(config: Config, catalog: Catalog) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    await daemon.reload_and_say()
-                else:
-                    daemon.events.stopping(signal.Signals(number).name)
-                    break
+            damage = await _until_told(signals, daemon)
+            if damage is not None:
+                daemon.kill()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
+            if damage is not None:
+                raise damage
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()
+
+
+async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
+    """Wait for a signal that ends the daemon, or for the queue to turn out damaged, and return what is wrong with it."""
+    damage: TakoError | None = None
+
+    async def watch() -> None:
+        nonlocal damage
+        damage = await daemon.store.damaged()
+        daemon.events.damaged(damage)
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        async for number in signals:
+            if number != signal.SIGHUP:
+                daemon.events.stopping(signal.Signals(number).name)
+                break
+            await daemon.reload_and_say()
+        tasks.cancel_scope.cancel()
+    return damage
 
 
 async def _kill_at_second(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> None:

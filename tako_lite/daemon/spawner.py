@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,22 +11,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.config import GroupSettings
+from tako_lite.config.values import PASSED, PASSED_FAMILIES
 from tako_lite.daemon.dispatcher import Dispatcher, Post
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.link import WorkerLink
 from tako_lite.daemon.logs import Capture, Logs
 from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.linux import keep_memory_private
 from tako_lite.processes.child import Child, Exit, Records
 from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
+from tako_lite.secrets import Mask, read
 
 ENTRY: Final = "tako_lite.worker.main:main"
 SLOWEST_BEAT: Final = 2.0
 """The most seconds between two heartbeats of a busy worker."""
-_PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
-_PASSED_FAMILIES: Final = ("LC_", "PYTHON")
 
 
 class Spawner:
@@ -57,8 +59,9 @@ class Spawner:
         os.umask(self._umask)
 
     async def spawn(self, worker: Worker, on_death: Callable[[Child], None]) -> Child:
-        """Fork a worker of a group and connect to it. Raises CannotStart."""
+        """Fork a worker of a group and connect to it. Raises CannotStart, and SecretError where a secret cannot be read."""
         settings = worker.group.settings
+        secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
         environment = worker_environment(settings, os.environ)
         request = {
             "name": f"tako-{settings.name}",
@@ -68,6 +71,7 @@ class Spawner:
             "limits": dict(settings.limits),
             "umask": self._umask,
             "task": {
+                "group": settings.name,
                 "root": str(self.root),
                 "package": str(self.package),
                 "modules": self._dispatcher.catalog.modules(settings.name),
@@ -76,14 +80,16 @@ class Spawner:
             },
         }
         server = self._zygotes.get(settings.python, environment)
-        child = worker.child = await Child.spawn(server, request, self._records, on_death)
+        child = worker.child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
         post = Post(worker)
         post.last_heard = asyncio.get_running_loop().time()
         link = post.link = WorkerLink(partial(self._on_frame, post), partial(self._on_lost, post))
         child.heard = partial(self._heard, post)
-        self._captures[worker] = self._logs.capture(settings.name, child.output, child.pid)
+        self._captures[worker] = self._logs.capture(settings.name, child.output, child.pid, Mask(secrets.values()))
         self._dispatcher.posts[worker] = post
         await asyncio.get_running_loop().create_connection(lambda: link, sock=child.link)
+        if secrets:
+            await child.tell(json.dumps(secrets).encode())
         self._events.worker_started(worker)
         return child
 
@@ -159,6 +165,7 @@ class Spawner:
 
     def _ready(self, post: Post, files: list[str]) -> None:
         group = post.worker.group
+        files += [source.place for source in group.settings.secrets.values() if source.kind == "file"]
         group.loaded = {file: stamp for file in files if (stamp := file_stamp(file)) is not None}
         group.ready(post.worker)
         self._events.worker_ready(post.worker)
@@ -195,8 +202,14 @@ def file_stamp(file: str) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
+def _read_secrets(settings: GroupSettings) -> dict[str, str]:
+    """The values of a group's secrets as they are now. Raises SecretError."""
+    keep_memory_private()  # a reload may have brought the first ones
+    return {name: read(name, source, os.environ) for name, source in settings.secrets.items()}
+
+
 def worker_environment(settings: GroupSettings, ours: Mapping[str, str]) -> dict[str, str]:
     """The least environment, what the group is to have of ours, and what it was given."""
-    passed = {*_PASSED, *settings.env_pass}
-    environment = {name: value for name, value in ours.items() if name in passed or name.startswith(_PASSED_FAMILIES)}
+    passed = {*PASSED, *settings.env_pass}
+    environment = {name: value for name, value in ours.items() if name in passed or name.startswith(PASSED_FAMILIES)}
     return {**environment, **settings.env}

@@ -98,31 +98,45 @@ class Child:
         self._server = server
         self._records = records
         self._pidfd: int | None = None
+        self._private: socket.socket | None = None
         self.heard: Callable[[], None] = lambda: None
 
     @classmethod
     async def spawn(
-        cls, server: ForkServer, request: Mapping[str, Any], records: Records, on_death: Callable[[Child], None]
+        cls,
+        server: ForkServer,
+        request: Mapping[str, Any],
+        records: Records,
+        on_death: Callable[[Child], None],
+        *,
+        private: bool = False,
     ) -> Child:
-        """Fork a child and watch it; `on_death` is called once, when it has ended. Raises CannotStart."""
-        link, their_link = socket.socketpair()
-        guard, their_guard = socket.socketpair()
+        """Fork a child and watch it; `on_death` is called once, when it has ended. Raises CannotStart.
+
+        A `private` one waits for `tell`.
+        """
+        pairs = [socket.socketpair() for _ in range(3 if private else 2)]
         output, their_output = os.pipe()
+        theirs = [their_end.fileno() for _, their_end in pairs]
         try:
-            pid = await server.fork(request, (their_link.fileno(), their_guard.fileno(), their_output))
+            pid = await server.fork(request, (*theirs[:2], their_output, *theirs[2:]))
         except BaseException:
-            link.close()
-            guard.close()
+            for our_end, _ in pairs:
+                our_end.close()
             os.close(output)
             raise
         finally:
-            their_link.close()
-            their_guard.close()
+            for _, their_end in pairs:
+                their_end.close()
             os.close(their_output)
+        link, guard, *rest = (our_end for our_end, _ in pairs)
         link.setblocking(False)
         guard.setblocking(False)
         os.set_blocking(output, False)
         child = cls(pid, server, records, link, guard, output)
+        for private_end in rest:
+            private_end.setblocking(False)
+            child._private = private_end
         records.add(pid)
         child._watch(on_death)
         return child
@@ -159,6 +173,15 @@ class Child:
             watched = self._guard.fileno()
         loop.add_reader(self._guard, heartbeat)
 
+    async def tell(self, data: bytes) -> None:
+        """Send a `private` child what only it may read, over a socket that is closed then; one that died gets nothing.
+
+        It is sent after the fork, when the fork server holds the other end no more.
+        """
+        assert self._private is not None  # noqa: S101
+        with self._private, contextlib.suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._private, data)
+
     def kill(self) -> None:
         """SIGKILL its process group; `reap` sees to the rest of its session."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -184,6 +207,8 @@ class Child:
         if code is None:
             code = _collect(self.pid)
         self._guard.close()
+        if self._private is not None:
+            self._private.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None

@@ -85,6 +85,11 @@ class Group:
             return "active"
         return "starting" if self.workers else "zero"
 
+    @property
+    def next_try_at(self) -> float | None:
+        """When, by the loop's clock, it tries again to start a worker; None if it does not wait for that."""
+        return None if self._retry is None else self._retry.when()
+
     # What the owner says
 
     def start(self) -> None:

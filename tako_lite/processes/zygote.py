@@ -2,7 +2,7 @@
 
 It answers one request after another on a socket to the daemon:
 
-- `fork`: fork a child that leads a session of its own, with three descriptors that came along; the answer is its pid.
+- `fork`: fork a child that leads a session of its own, with the descriptors that came along; the answer is its pid.
 - `reap`: collect the status of a child that is dead. Only the daemon asks for it, once nobody needs the pid any more: until
   then the zombie keeps the number from being used again.
 
@@ -23,12 +23,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from tako_lite.linux import kill_session, name_process
 
-Entry = Callable[[dict[str, Any], int, int], None]
-"""What a child runs: its task, the descriptor of its link, that of its guard."""
+MAX_DESCRIPTORS: Final = 4
+
+Entry = Callable[..., None]
+"""What a child runs: its task, the descriptor of its link, that of its guard, and perhaps one for it alone."""
 
 
 def main(arguments: list[str]) -> None:
@@ -68,7 +70,7 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     descriptors: list[int] = []
     while not data.endswith(b"\n"):
         try:
-            part, received, _, _ = socket.recv_fds(control, 65536, 3)
+            part, received, _, _ = socket.recv_fds(control, 65536, MAX_DESCRIPTORS)
         except ConnectionError:
             return None, descriptors
         if not part:
@@ -107,12 +109,14 @@ def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> Non
     status = 1
     try:
         os.setsid()
-        link, guard, output = descriptors
+        link, guard, output, *private = descriptors
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
+        for descriptor in (link, guard, *private):
+            os.set_inheritable(descriptor, False)  # what comes with a message is: programs that a handler starts would have it
         _become(request)
-        entry(request["task"], link, guard)
+        entry(request["task"], link, guard, *private)
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1

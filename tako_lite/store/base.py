@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from tako_lite.errors import TakoError
 from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.states import RunState
@@ -173,6 +174,13 @@ class Store(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+
+    @property
+    def trouble(self) -> TakoError | None:
+        """Why the last transaction could not be stored, such as a full disk; None once one was."""
+
+    async def damaged(self) -> TakoError:
+        """Return once the queue turns out to be damaged, with what to say; nothing is stored any more then."""
 
     # runs
     def enqueue(self, runs: Sequence[NewRun]) -> Awaitable[list[Enqueued]]: ...

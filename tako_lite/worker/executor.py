@@ -20,11 +20,13 @@ from tako_lite.errors import (
     Failed,
     Parked,
     RetryLater,
+    SecretError,
     StepError,
     Superseded,
     TimedOut,
     Unwind,
 )
+from tako_lite.secrets import masked
 from tako_lite.step import Step
 from tako_lite.wire import decode_value, encode_value
 from tako_lite.worker.link import Link
@@ -192,11 +194,12 @@ def _failed(run: ActiveRun, error: BaseException) -> Report:
     failure = _describe(error)
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
-        failure = {"type": "BadPayload", "message": error.message, "reason": "bad_payload"}
-    elif isinstance(error, BadInput | StepError):
-        failure["reason"] = error.type
+        failure = {"type": "BadPayload", "message": sound(error.message), "reason": "bad_payload"}
+    elif isinstance(error, BadInput | StepError | SecretError):
+        if not retryable:
+            failure["reason"] = error.type
         if error.hint:
-            failure["message"] += f" ({error.hint})"
+            failure["message"] += f" ({sound(error.hint)})"
     elif isinstance(error, CannotImport):
         return ["broken", run.run_id, run.token, error.message], 0
     return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
@@ -216,8 +219,8 @@ def _find_unwind(error: BaseException) -> Unwind | None:
 def _describe(error: BaseException) -> dict[str, Any]:
     message = message_of(error)
     try:
-        text = "".join(traceback.format_exception(error, limit=-30))
-    except Exception:
+        text = masked("".join(traceback.format_exception(error, limit=-30)))  # before it is cut
+    except BaseException:  # what a `__str__` of the user's raises ends the run, and no worker
         text = "(its traceback cannot be read)"
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import selectors
 import socket
+import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import client
-from tako_lite.linux import kill_session
+from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
+from tako_lite.secrets import Mask, give
 from tako_lite.worker.executor import Executor
 from tako_lite.worker.guard import Guard
 from tako_lite.worker.link import Link
@@ -23,20 +28,47 @@ COLLECT_AFTER: Final = 5_000
 """Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
 
 
-def main(task: dict[str, Any], link: int, guard: int) -> None:
-    """Run until the daemon says stop. `task`: root, package, modules, slots, beat."""
-    with asyncio.Runner() as runner:
+def main(task: dict[str, Any], link: int, guard: int, secrets: int | None = None) -> None:
+    """Run until the daemon says stop. `task`: group, root, package, modules, slots, beat."""
+    mask = give(task["group"], {} if secrets is None else _receive(secrets))
+    worker, selector = os.getpid(), selectors.DefaultSelector()
+    os.register_at_fork(after_in_child=partial(_let_go, (link, guard), selector))
+    with asyncio.Runner(loop_factory=partial(asyncio.SelectorEventLoop, selector)) as runner:
         try:
-            runner.run(_Worker(task, link, guard).run())
+            runner.run(_Worker(task, link, guard, mask).run())
         except BaseException:
             # sys.exit in a task of a handler. The loop's end would cancel its neighbours, and that would be charged to them.
-            traceback.print_exc()
+            if os.getpid() == worker:
+                traceback.print_exc()
+            else:
+                sys.stderr.write("a process that a handler forked went on with the handler, and was ended: let it end itself\n")
             os._exit(1)
 
 
+def _let_go(sockets: tuple[int, ...], selector: selectors.BaseSelector) -> None:
+    """In a process that a handler forked: it can neither speak nor listen for the worker, and ends if it gets into its loop."""
+    if selector.get_map() is None:
+        return  # its parent had let go before: the numbers may be those of other files by now
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in sockets:
+        os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
+    selector.close()
+
+
+def _receive(descriptor: int) -> dict[str, str]:
+    """The values of the group's secrets, which come once; the descriptor is closed before any code of the user's runs."""
+    dump_no_core()
+    keep_memory_private()
+    with open(descriptor, "rb") as stream:
+        values: dict[str, str] = json.load(stream)
+    return values
+
+
 class _Worker:
-    def __init__(self, task: dict[str, Any], link: int, guard: int) -> None:
+    def __init__(self, task: dict[str, Any], link: int, guard: int, mask: Mask) -> None:
         self._task = task
+        self._mask = mask
         self._link_descriptor = link
         self._guard_descriptor = guard
         self._executor: Executor | None = None
@@ -46,7 +78,7 @@ class _Worker:
         self._over = asyncio.Event()
         self._guard = Guard(self._guard_descriptor, self._task["beat"], self._is_busy, self._on_beat)
         self._guard.start()
-        output = tag_output()
+        output = tag_output(self._mask)
         self._link = Link(self._on_frame, self._on_lost)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._link, sock=socket.socket(fileno=self._link_descriptor))

@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import Final
 
+from tako_lite.secrets import Mask
 from tako_lite.worker.run import current_run
 
 MARK: Final = "\x1e"
@@ -24,8 +25,10 @@ PIECE: Final = 3_500
 class TaggedStream(io.TextIOBase):
     """A text stream to a descriptor, line by line. What goes into its `buffer` is the group's, as are all direct writes."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, mask: Mask) -> None:
         self._descriptor = descriptor
+        self._mask = mask
+        self._room = PIECE + mask.longest  # what is cut off a line that has no end yet must not end within a secret
         self.buffer = io.FileIO(descriptor, "w", closefd=False)
         self._partial: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -50,7 +53,9 @@ class TaggedStream(io.TextIOBase):
             *lines, rest = (self._partial.pop(key, "") + text).split("\n")
             for line in lines:
                 self._emit(key, line)
-            while len(rest) > PIECE:
+            if len(rest) > self._room:
+                rest = self._mask.text(rest)
+            while len(rest) > self._room:
                 self._emit(key, rest[:PIECE])
                 rest = rest[PIECE:]
             if rest:
@@ -71,7 +76,7 @@ class TaggedStream(io.TextIOBase):
 
     def _emit(self, run_id: str, line: str) -> None:
         head = f"{MARK}{run_id}{END}".encode() if run_id else b""
-        body = line.encode("utf-8", "backslashreplace")
+        body = self._mask.text(line).encode("utf-8", "backslashreplace")
         for start in range(0, max(len(body), 1), PIECE):
             data = head + body[start : start + PIECE] + b"\n"
             try:
@@ -81,9 +86,9 @@ class TaggedStream(io.TextIOBase):
                 return  # nobody reads any more; the outcome of the run matters more
 
 
-def tag_output() -> TaggedStream:
-    """Send `sys.stdout`, `sys.stderr` and the log of runs through one tagged stream."""
-    stream = TaggedStream(1)
+def tag_output(mask: Mask) -> TaggedStream:
+    """Send `sys.stdout`, `sys.stderr` and the log of runs through one tagged stream that hides secrets."""
+    stream = TaggedStream(1, mask)
     sys.stdout = sys.stderr = stream
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))

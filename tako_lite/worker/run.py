@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from tako_lite.client.requests import OPTIONS, read_options
 from tako_lite.engine import MAX_NAME
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
+from tako_lite.secrets import masked
 from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05
@@ -126,7 +127,7 @@ class ActiveRun:
         await self._link.command("signal", {"event": event, "payload": json.loads(payload)})
 
     def set_progress(self, fraction: float, note: str | None) -> None:
-        item = ["progress", self.run_id, self.token, fraction, None if note is None else _UNSOUND.sub("�", note)]
+        item = ["progress", self.run_id, self.token, fraction, None if note is None else _UNSOUND.sub("�", masked(note))]
         self._loop.call_soon_threadsafe(self._link.send, item)
 
     def unwind(self, reason: Unwind) -> None:

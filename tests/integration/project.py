@@ -58,6 +58,8 @@ class Project:
         self.witness = root / "witness.jsonl"
         self.process: subprocess.Popen[bytes] | None = None
         self.started: list[int] = []
+        self.wrapper: list[str] = []
+        """A program that becomes the daemon, and what it is told before the daemon's own command."""
         (root / "workflows").mkdir()
         self.configure("")
 
@@ -87,7 +89,7 @@ class Project:
         """Start the daemon and wait until it answers; returns its pid."""
         log = (self.root / "daemon.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tako_lite", "serve", "--server", "here"],
+            [*self.wrapper, sys.executable, "-m", "tako_lite", "serve", "--server", "here"],
             cwd=self.root,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,

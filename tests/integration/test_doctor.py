@@ -7,7 +7,13 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
 from tako_lite import __version__
+from tako_lite.cli.checks.daemon import daemon
+from tako_lite.cli.checks.finding import Subject
+from tako_lite.client.project import Project as ClientProject
+from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
 from tests.integration.project import Project, wait_until
 
@@ -43,17 +49,21 @@ def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
     assert found["permissions"]["level"] == found["orphans"]["level"] == "ok"
 
 
-def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(project: Project) -> None:
+def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pid = project.serve()
+    monkeypatch.setitem(daemon.__globals__, "PATIENCE", 0.3)
+    subject = Subject(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")
-        found = findings(project, code=1)
+        (found,) = daemon(subject)
     finally:
         os.kill(pid, signal.SIGCONT)
 
-    assert found["daemon"]["level"] == "problem"
-    assert f"kill -CONT {pid}" in found["daemon"]["mend"]
+    assert found.level == "problem"
+    assert f"kill -CONT {pid}" in (found.mend or "")
     assert findings(project)["daemon"]["level"] == "ok"
 
 
@@ -64,12 +74,15 @@ def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> 
     assert "a second one could start" in findings(project, code=1)["lock"]["message"]
 
 
-def test_a_daemon_that_lost_its_socket_is_a_warning(project: Project) -> None:
+def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_mend_makes_it_anew(project: Project) -> None:
     pid = project.serve()
     (project.root / ".tako/tako.sock").unlink()
     found = findings(project)["daemon"]
 
-    assert (found["level"], f"kill {pid}" in found["mend"]) == ("warning", True)
+    assert (found["level"], f"kill -HUP {pid}" in found["mend"]) == ("warning", True)
+    os.kill(pid, signal.SIGHUP)
+    wait_until((project.root / ".tako/tako.sock").exists, "the socket is there")
+    assert findings(project)["daemon"]["level"] == "ok"
 
 
 def test_what_a_killed_daemon_left_is_harmless(project: Project) -> None:

@@ -235,9 +235,7 @@ def test_a_group_that_cannot_start_becomes_unhealthy_and_is_tried_again_as_soon_
     run_id = project.enqueue("b")
     wait_until(lambda: project.group("broken")["state"] == "unhealthy", "it is unhealthy", 15)
     broken(project, "")
-    changed = time.monotonic()
-    assert project.wait(run_id)["result"] == "mended"
-    assert time.monotonic() - changed < 3
+    assert project.wait(run_id, limit=10)["result"] == "mended"  # by itself it is tried again after 30 s
 
 
 def test_resume_tries_a_broken_group_at_once(project: Project) -> None:
@@ -249,7 +247,7 @@ def test_resume_tries_a_broken_group_at_once(project: Project) -> None:
     assert "helper.py:1" in project.group("broken")["last_error"]
     (project.root / "helper.py").write_text("")
     assert project.cli("resume", "broken").returncode == 0
-    assert project.wait(run_id, limit=3)["result"] == "mended"
+    assert project.wait(run_id, limit=10)["result"] == "mended"  # by itself it is tried again after 30 s
 
 
 def test_a_broken_group_delays_no_other(project: Project) -> None:

@@ -50,9 +50,9 @@ def test_a_long_sleep_goes_on_over_a_restart_of_the_daemon(project: Project) -> 
     run_id = project.enqueue("sleeper")
     due = project.wait_for_state(run_id, "waiting")["waits"][0]["wake_at"]
     project.stop(signal.SIGKILL)
+    asleep = project.get(run_id)
+    assert (asleep["state"], asleep["waits"][0]["wake_at"]) == ("waiting", due)
     project.serve()
-    assert project.get(run_id)["state"] == "waiting"
-    assert project.get(run_id)["waits"][0]["wake_at"] == due
     run = project.wait(run_id)
     assert (run["state"], run["attempts"]) == ("succeeded", 1)
     assert run["result"] >= 1.5

@@ -15,7 +15,7 @@ import aiosqlite
 import anyio
 import pytest
 
-from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreError, StoreGone
+from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone
 from tako_lite.store.base import Effects
 from tako_lite.store.sqlite import connection as module
 from tako_lite.store.sqlite import file
@@ -265,6 +265,22 @@ async def test_a_file_that_is_moved_away_or_replaced_takes_nothing_until_it_is_b
     away.replace(writer.path)
     assert await kept == "kept"
     assert writer.stored() == ["before", "kept"]
+
+
+async def test_on_a_damaged_file_nothing_is_kept_or_tried_again_and_nothing_more_is_written(writer: Writer) -> None:
+    await writer.submit_all(*[send(f"e{number}", LARGEST[:2_000] + '"') for number in range(20)])
+    await writer.pragma("wal_checkpoint(TRUNCATE)")
+    await on_thread(writer.connection, lambda raw: raw.execute("PRAGMA shrink_memory").fetchall())
+    content = writer.path.read_bytes()
+    pages = [content[at : at + 4096] for at in range(0, len(content), 4096)]
+    writer.path.write_bytes(b"".join(b"\xff" * 4096 if page[0] == 0x0D and b"e1" in page else page for page in pages))
+    kept = writer.commits.submit(lambda transaction: transaction.execute("DELETE FROM signals").rowcount, keep=True)
+    with anyio.fail_after(2):
+        with pytest.raises(StoreDamaged, match="damaged"):
+            await kept
+        assert writer.commits.damaged.result() is kept.exception()
+        with pytest.raises(StoreDamaged):
+            await writer.commits.submit(send("late"))
 
 
 async def test_stopping_commits_what_is_left_and_takes_no_more(writer: Writer) -> None:

@@ -18,10 +18,15 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.checks.daemon import judge_lag
-from tako_lite.cli.checks.disk import Mount, judge_mount, judge_space, mount_of
+from tako_lite.cli.checks.disk import judge_mount, judge_space
+from tako_lite.cli.checks.finding import Subject
+from tako_lite.cli.checks.queue import judge_sqlite, wal
 from tako_lite.cli.main import main
+from tako_lite.client.project import Project
+from tako_lite.clock import SystemClock
 from tako_lite.linux import ON_LINUX, boot_id, read_process
 from tako_lite.store.sqlite.file import connect_reading
+from tako_lite.store.sqlite.place import Mount, mount_of
 
 Report = dict[str, dict[str, Any]]
 Doctor = Callable[..., Report]
@@ -282,6 +287,34 @@ def test_a_long_log_is_a_warning(doctor: Doctor, queue: Path) -> None:
     os.truncate(log, 65_000_000)
 
     assert "65MB" in doctor()["wal"]["message"]
+
+
+def test_beside_a_daemon_a_long_log_is_laid_to_whoever_reads_for_so_long(queue: Path) -> None:
+    with closing(sqlite3.connect(queue)) as reader:
+        reader.execute("SELECT count(*) FROM runs").fetchone()
+        os.truncate(f"{queue}-wal", 65_000_000)
+        (found,) = wal(Subject(Project(None), queue, True, False, SystemClock()))
+        os.truncate(f"{queue}-wal", 0)
+
+    assert (found.level, f"fuser -v {queue}" in (found.mend or "")) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("release", "level", "says"),
+    [
+        ((3, 36, 0), "problem", "SQLite 3.36.0 is refused"),
+        ((3, 37, 0), "info", "before 3.51.3 two connections"),
+        ((3, 51, 2), "info", "the queue is not concerned"),
+        ((3, 51, 3), "ok", "SQLite 3.51.3"),
+    ],
+)
+def test_an_sqlite_that_is_too_old_is_a_problem_and_one_with_the_known_bug_is_said_to_be(
+    release: tuple[int, ...], level: str, says: str
+) -> None:
+    found = judge_sqlite(release)
+
+    assert (found.level, says in found.message) == (level, True)
+    assert (found.mend is not None) == (level == "problem")
 
 
 def test_damage_shows_with_deep(doctor: Doctor, queue: Path) -> None:

@@ -91,7 +91,8 @@ def _silent(subject: Subject) -> Finding:
         return Finding("daemon", "info", "no daemon is running: work is stored, and waits", "tako-lite serve")
     pid = _pid(subject)
     what = "a daemon holds the lock, but nobody listens on its socket: it is starting or stopping, or the socket was removed"
-    return Finding("daemon", "warning", what, f"look again in 10 s; if it stays so: kill {pid or 'it'}, then tako-lite serve")
+    mend = f"look again in 10 s; if it stays so: kill -HUP {pid or 'PID'} has it make the socket anew"
+    return Finding("daemon", "warning", what, mend)
 
 
 def _stuck(subject: Subject) -> Finding:

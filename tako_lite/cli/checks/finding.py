@@ -51,8 +51,3 @@ class Subject:
 def quoted(*paths: Path) -> str:
     """Paths as a shell takes them."""
     return " ".join(shlex.quote(str(path)) for path in paths)
-
-
-def nearest(folder: Path) -> Path:
-    """The folder itself, or where it is not made yet the one that it would be made in."""
-    return next(parent for parent in (folder, *folder.parents) if parent.exists())

@@ -36,17 +36,21 @@ Stamp = list[tuple[int, int] | None]
 
 def sqlite(subject: Subject) -> Iterator[Finding]:
     """Which SQLite this Python has, and what is known of it."""
-    release = sqlite3.sqlite_version
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+    yield judge_sqlite(sqlite3.sqlite_version_info)
+
+
+def judge_sqlite(release: tuple[int, ...]) -> Finding:
+    """What a release of SQLite means for a queue."""
+    says = f"SQLite {_dotted(release)}"
+    if release < OLDEST_SQLITE:
         wanted = _dotted(OLDEST_SQLITE)
         mend = f"use a Python with SQLite {wanted} or newer"
-        yield Finding("sqlite", "problem", f"SQLite {release} is refused: it must be {wanted} or newer", mend)
-    elif sqlite3.sqlite_version_info < FIXED_SQLITE:
+        return Finding("sqlite", "problem", f"{says} is refused: it must be {wanted} or newer", mend)
+    if release < FIXED_SQLITE:
         known = f"before {_dotted(FIXED_SQLITE)} two connections that write and checkpoint at once could damage a log (WAL)"
         spared = "tako-lite writes and checkpoints over one, so the queue is not concerned"
-        yield Finding("sqlite", "info", f"SQLite {release}; {known}; {spared}")
-    else:
-        yield Finding("sqlite", "ok", f"SQLite {release}")
+        return Finding("sqlite", "info", f"{says}; {known}; {spared}")
+    return Finding("sqlite", "ok", says)
 
 
 def queue(subject: Subject) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import aiosqlite
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreError, StoreGone, TakoError
+from tako_lite.errors import StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.sqlite.file import translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
@@ -70,11 +70,15 @@ class GroupCommit:
         self._entries: list[_Entry] = []
         self._alone: deque[_Entry] = deque()
         """Entries of a transaction that one of them spoiled: each gets one of its own."""
+        self.trouble: TakoError | None = None
+        """What kept the last transaction from being stored, whatever was in it."""
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self.damaged: asyncio.Future[StoreDamaged] = self._loop.create_future()
+        """Done once the file turned out to be damaged: from then on nothing is written, so that nothing is made worse."""
 
     def submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> asyncio.Future[T]:
         """A future of the operation's result, done after COMMIT.
@@ -84,6 +88,9 @@ class GroupCommit:
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closing:
             future.set_exception(StoreError("the queue is closed: the daemon is stopping"))
+            return future
+        if self.damaged.done():
+            future.set_exception(self.damaged.result())
             return future
         self._entries.append(_Entry(operation, future, keep))
         if not self._busy:
@@ -97,8 +104,17 @@ class GroupCommit:
         self._closing = True
         await self._idle.wait()
 
+    def give_up(self, error: TakoError) -> None:
+        """Write nothing more where an error says that the file is damaged."""
+        if isinstance(error, StoreDamaged) and not self.damaged.done():
+            self.damaged.set_result(error)
+
     def _begin(self) -> None:
         """Start the next transaction, if there is anything to commit."""
+        if self.damaged.done():
+            _fail([*self._alone, *self._entries], self.damaged.result())
+            self._alone.clear()
+            self._entries.clear()
         if self._alone:
             entries = [self._alone.popleft()]
         else:
@@ -121,6 +137,7 @@ class GroupCommit:
             self._loop.call_soon_threadsafe(self._committed, entries, results, effects)
 
     def _committed(self, entries: list[_Entry], results: list[Any], effects: Effects) -> None:
+        self.trouble = None
         try:
             self._on_commit(effects)
         except Exception:  # what is committed is to be acknowledged, whatever a listener makes of it
@@ -134,8 +151,10 @@ class GroupCommit:
     def _failed(self, entries: list[_Entry], error: Exception) -> None:
         kept: list[_Entry] = []
         if _is_of_the_file(error):
+            self.trouble = translate(error, self._path)
+            self.give_up(self.trouble)
             kept = [] if self._closing else [entry for entry in entries if entry.keep]
-            _fail([entry for entry in entries if entry not in kept], translate(error, self._path))
+            _fail([entry for entry in entries if entry not in kept], self.trouble)
         elif len(entries) == 1:
             _fail(entries, translate(error, self._path))
         else:

@@ -98,8 +98,8 @@ def stats(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def ahead(connection: sqlite3.Connection, run: Run) -> int:
-    """How many due runs of its group are to start before a run."""
-    names = {"group": run.group, "due_order": run.run_at - run.priority * 1000, "id": run.id}
+    """How many due runs of its group, held for the same reason or for none as it is, are to start before a run."""
+    names = {"group": run.group, "hold": run.hold, "due_order": run.run_at - run.priority * 1000, "id": run.id}
     return int(connection.execute(sql.ahead, names).fetchone()[0])
 
 
@@ -115,7 +115,7 @@ def backup(connection: sqlite3.Connection, file: Path) -> int:
 
     Raises BadInput if the file is there already. A copy that fails is taken away again.
     """
-    if not file.is_absolute():
+    if not file.is_absolute() or "\0" in str(file):
         raise BadInput("the name of a backup is an absolute path")
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

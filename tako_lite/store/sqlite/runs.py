@@ -112,7 +112,7 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     limits.left_many(transaction, [run.id for run in done])
     for run in done:
         if len(run.result) > INLINE:
-            transaction.execute(sql.insert_large, (run.id, "result", run.result))
+            transaction.execute(sql.keep_large, (run.id, "result", run.result))
     if transaction.one(steps_sql.any_wait):
         transaction.executemany(steps_sql.drop_waits, [(run.id,) for run in done])
         if transaction.one(steps_sql.any_child_wait):

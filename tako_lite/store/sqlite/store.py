@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreError
+from tako_lite.errors import StoreError, TakoError
 from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.states import RunState
@@ -73,9 +74,18 @@ class SqliteStore:
         self._writer: GroupCommit | None = None
         self._reading: ReadingConnection | None = None
 
+    @property
+    def trouble(self) -> TakoError | None:
+        return self._writer.trouble if self._writer is not None else None
+
+    async def damaged(self) -> TakoError:
+        if self._writer is None:
+            raise StoreError("the queue is not open")
+        return await asyncio.shield(self._writer.damaged)
+
     async def start(self) -> None:
         """Open the file, and make or migrate it."""
-        self._connection = await open_thread(partial(connect, self.path, self._durability))
+        self._connection = await open_thread(partial(connect, self.path, self._durability, proven=True))
         self._writer = GroupCommit(self._connection, self.path, self._clock, self._on_commit)
         self._reading = ReadingConnection(partial(connect_reading, self.path), self.path)
 
@@ -311,4 +321,7 @@ class SqliteStore:
         try:
             return await on_thread(self._connection, function)
         except sqlite3.Error as error:
-            raise translate(error, self.path) from error
+            said = translate(error, self.path)
+            if self._writer is not None:
+                self._writer.give_up(said)
+            raise said from error

@@ -83,12 +83,12 @@ def settle_if_over(transaction: Transaction, run_id: str, name: str) -> Outcome:
             transaction.effects.wake_by(wake_at)
         return "waiting"
     transaction.execute(sql.drop_wait, (run_id, name))
-    if end.state != "gone":
-        _store(transaction, run_id, name, kind, end, started_at)
-    text = end.value if end.error is None else end.error
+    step = StoredStep(end.state, end.value if end.error is None else end.error, 1)
+    if end.state != "gone" and not _store(transaction, run_id, name, kind, end, started_at):
+        step = stored(transaction, run_id, name) or step
     if not wake(transaction, run_id):
-        transaction.effects.resolved.append(Resolved(run_id, name, end.state, text))
-    return StoredStep(end.state, text, 1)
+        transaction.effects.resolved.append(Resolved(run_id, name, step.state, step.text))
+    return step
 
 
 def _end(transaction: Transaction, kind: str, key: str | None, wake_at: int | None) -> _End | None:
@@ -104,13 +104,15 @@ def _end(transaction: Transaction, kind: str, key: str | None, wake_at: int | No
     return None
 
 
-def _store(transaction: Transaction, run_id: str, name: str, kind: str, end: _End, started_at: int) -> None:
-    value = end.value
-    if value is not None and len(value) > INLINE:
-        transaction.execute(runs_sql.insert_large, (run_id, f"step:{name}", value))
-        value = ""
-    row = (run_id, name, kind, end.state, value, end.error, started_at, transaction.now)
-    transaction.execute(sql.settle, row)
+def _store(transaction: Transaction, run_id: str, name: str, kind: str, end: _End, started_at: int) -> bool:
+    """Store the end of a wait; False where a value stands under its name already, which stays."""
+    is_long = end.value is not None and len(end.value) > INLINE
+    row = (run_id, name, kind, end.state, "" if is_long else end.value, end.error, started_at, transaction.now)
+    if not transaction.changed(sql.settle, row):
+        return False
+    if is_long:
+        transaction.execute(runs_sql.insert_large, (run_id, f"step:{name}", end.value))
+    return True
 
 
 def wake(transaction: Transaction, run_id: str) -> bool:

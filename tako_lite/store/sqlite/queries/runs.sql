@@ -340,6 +340,6 @@ INSERT INTO groups (name, scale) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET 
 SELECT id FROM runs;
 
 -- name: ahead
--- How many due runs of a group start before this one.
+-- How many due runs of a group and a hold start before this one.
 SELECT count(*) FROM runs
-WHERE worker_group = :group AND hold IS NULL AND state = 'pending' AND ready = 1 AND (due_order, id) < (:due_order, :id);
+WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1 AND (due_order, id) < (:due_order, :id);

@@ -1,0 +1,48 @@
+"""What tako.toml and the workflow files say together: `check` reports it, and `doctor` does among other things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tako_lite.cli.options import chosen_config
+from tako_lite.errors import CatalogError, ConfigError, Mistake
+
+if TYPE_CHECKING:
+    from tako_lite.catalog import Catalog
+    from tako_lite.config import Config
+
+
+class Remarks(NamedTuple):
+    """What there is to say of one kind of file."""
+
+    mistakes: Sequence[Mistake] = ()
+    warnings: Sequence[Mistake] = ()
+
+
+class ProjectFiles(NamedTuple):
+    """The files of the chosen project as far as they can be read: the catalog needs the settings."""
+
+    settings: Config | None
+    catalog: Catalog | None
+    of_config: Remarks
+    of_catalog: Remarks
+
+
+def read_files(server: str | None) -> ProjectFiles:
+    """Read them all; mistakes are part of the answer."""
+    from tako_lite import review
+    from tako_lite.catalog import scan
+    from tako_lite.config import load, misrouted
+
+    try:
+        settings = load(chosen_config(), server=server)
+    except ConfigError as error:
+        return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
+    try:
+        catalog = scan(settings.workflows_path, settings.root, settings.routes)
+    except CatalogError as error:
+        return ProjectFiles(settings, None, Remarks(warnings=settings.warnings), Remarks(mistakes=error.mistakes))
+    warnings = tuple(warning for warning in review.warnings(settings, catalog) if warning not in catalog.warnings)
+    of_config = Remarks(misrouted(settings, catalog.groups), warnings)
+    return ProjectFiles(settings, catalog, of_config, Remarks(warnings=catalog.warnings))

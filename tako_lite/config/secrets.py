@@ -1,0 +1,95 @@
+"""`[secrets]` of tako.toml, and which of them a group gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tako_lite.config import values
+from tako_lite.config.collecting import Collector
+from tako_lite.config.settings import Config, Tables
+from tako_lite.config.values import Reader, shown_name
+from tako_lite.errors import BadInput, Mistake, SecretError
+from tako_lite.hints import did_you_mean
+from tako_lite.secrets import Source, read
+
+TABLE: Final = "secrets"
+_HIDDEN: Final = "…"
+
+
+def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, Source]:
+    """The sources of `[secrets]`, by name. Mistakes do not show the value: it may be the secret itself."""
+    read_source = values.secret_source(root)
+    sources = {}
+    for name, value in collector.table((TABLE,), declared).items():
+        before = len(collector.mistakes)
+        if not values.NAME.fullmatch(name):
+            collector.wrong((TABLE, name), f"{shown_name(name)} is not a name for a secret", values.NAME_HINT, at_key=True)
+        else:
+            sources[name] = collector.value((TABLE,), {name: value}, name, read_source)
+        collector.mistakes[before:] = [_without_value(collector, name, found) for found in collector.mistakes[before:]]
+    return {name: source for name, source in sources.items() if source is not None}
+
+
+def named_secret(declared: Collection[str]) -> Reader:
+    """Accepts the name of a secret that stands in `[secrets]`."""
+
+    def read_name(value: Any) -> str:
+        if values.name(value) not in declared:
+            hint = did_you_mean(value, declared) or f'write its source there: {value} = "env:NAME" or "file:PATH"'
+            raise BadInput(f"there is no {shown_name(value)} in [secrets]", hint=hint)
+        return str(value)
+
+    return read_name
+
+
+def passed_variable(sources: Mapping[str, Source]) -> Reader:
+    """Accepts the name of an environment variable that is not the source of a secret."""
+    secrets = {source.place: name for name, source in sources.items() if source.kind == "env"}
+
+    def read_variable(value: Any) -> str:
+        variable = values.variable_in_environment(value)
+        if variable in secrets:
+            raise BadInput(
+                f"{variable} is the source of the secret `{secrets[variable]}`, so it is passed to nobody",
+                hint=f'a group that needs it says secrets = ["{secrets[variable]}"]',
+            )
+        return variable
+
+    return read_variable
+
+
+def spare_secrets(collector: Collector, sources: Mapping[str, Source], tables: Tables) -> tuple[Mistake, ...]:
+    """A warning for each secret that no group gets."""
+    given = {name for table in tables.values() for name in table.get(TABLE, ())}
+    return tuple(
+        collector.document.mistake(
+            (TABLE, name), f"no group gets the secret `{name}`", f'a group gets it by secrets = ["{name}"]', at_key=True
+        )
+        for name in sources
+        if name not in given and collector.document is not None
+    )
+
+
+def unreadable_secrets(config: Config) -> tuple[Mistake, ...]:
+    """A warning for each secret whose source cannot be read here and now.
+
+    The daemon has an environment of its own, and may be another user's: so it is no mistake of the file.
+    """
+    found = []
+    for name, source in config.secrets.items():
+        try:
+            read(name, source, os.environ)
+        except SecretError as error:
+            hint = "it must be set where `tako-lite serve` is started" if source.kind == "env" else None
+            if config.document is not None:
+                found.append(config.document.mistake((TABLE, name), error.message, hint))
+    return tuple(found)
+
+
+def _without_value(collector: Collector, name: str, mistake: Mistake) -> Mistake:
+    assert collector.document is not None  # noqa: S101 -- without one there is no mistake
+    value = collector.document.mistake((TABLE, name), "")
+    return mistake._replace(source=mistake.source[: value.column - 1] + _HIDDEN)

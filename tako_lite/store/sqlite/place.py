@@ -1,0 +1,66 @@
+"""Where a queue file may be: on a disk of this machine, whose locks and shared memory are what SQLite takes them for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tako_lite.errors import StoreError
+from tako_lite.linux import ON_LINUX
+
+# fmt: off
+SHARED: Final = frozenset({
+    "nfs", "nfs3", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "ncpfs", "afs", "coda", "9p", "ceph", "lustre",
+    "beegfs", "gpfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "davfs", "virtiofs", "vboxsf", "vmhgfs", "prl_fs",
+    "fuse.sshfs", "fuse.ceph", "fuse.glusterfs", "fuse.davfs", "fuse.davfs2", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse",
+    "fuse.smbnetfs", "fuse.juicefs", "fuse.curlftpfs", "fuse.mfs", "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.osxfs",
+})
+# fmt: on
+"""File systems of the network, and folders that a virtual machine shares with its host."""
+WHY_NOT: Final = "locks and shared memory do not work there as SQLite needs them, and the queue would be damaged"
+ELSEWHERE: Final = 'in tako.toml, under [queue]: url = "sqlite:////var/lib/…/queue.db", a path on a local disk'
+MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+
+
+class Mount(NamedTuple):
+    """A file system and the folder that it stands at."""
+
+    point: Path
+    kind: str
+
+
+def refuse_shared(file: Path) -> None:
+    """Raise StoreError for a file that is, or would be made, on a shared file system; only Linux tells which those are."""
+    mount = mount_at(nearest(file))
+    if mount is not None and mount.kind in SHARED:
+        raise StoreError(f"{file} is on {mount.kind}, mounted at {mount.point}: {WHY_NOT}", hint=ELSEWHERE)
+
+
+def mount_at(folder: Path) -> Mount | None:
+    """The file system that a folder is on, links followed; None where nobody tells."""
+    if not ON_LINUX:
+        return None
+    try:
+        table = MOUNTS.read_text(errors="surrogateescape")
+    except OSError:
+        return None
+    return mount_of(folder.resolve(), table)
+
+
+def mount_of(folder: Path, mounts: str) -> Mount | None:
+    """The file system that a folder is on, by the text of /proc/self/mountinfo; of two at one place the later one counts."""
+    found = None
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields.split()[4]))
+        deeper = found is None or len(point.parts) >= len(found.point.parts)
+        if deeper and folder.is_relative_to(point):
+            found = Mount(point, rest.split()[0])
+    return found
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or where that is not made yet the folder that it would be made in."""
+    return next(parent for parent in (path, *path.parents) if parent.exists())

@@ -1,0 +1,89 @@
+"""The real daemon with a clock that tests move, and a watch on its loop: `python -m tests.faults.clockwork` in its folder.
+
+The daemon takes its clock as an argument; here it is one that is ahead of the machine's, or behind it, by what a file says. The
+longest sleep of its timer is a tenth of a second instead of a minute: that is how soon it notices a clock that somebody moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from tako_lite.daemon import scheduler
+from tako_lite.daemon import serve as command
+from tako_lite.daemon.daemon import Daemon
+from tests.faults.moved_clock import MovedClock
+from tests.integration.project import Project, wait_until
+
+REPOSITORY: Final = Path(__file__).parents[2]
+BEAT: Final = 0.005
+
+
+class WatchedDaemon(Daemon):
+    """Writes down every 5 ms how late its loop was, and leaves it in `lags.json`."""
+
+    async def start(self) -> None:
+        await super().start()
+        self._watch = asyncio.get_running_loop().create_task(_watch())
+
+    async def stop(self) -> None:
+        if hasattr(self, "_watch"):
+            self._watch.cancel()
+        await super().stop()
+
+
+async def _watch() -> None:
+    lags: list[float] = []
+    try:
+        while True:
+            due = time.monotonic() + BEAT
+            await asyncio.sleep(BEAT)
+            lags.append(time.monotonic() - due)
+    finally:
+        Path("lags.json").write_text(json.dumps(lags))
+
+
+def serve(project: Project, *, watched: bool = False) -> tuple[int, MovedClock]:
+    """Start such a daemon and wait until it answers; its pid, and its clock."""
+    clock = MovedClock(project.root)
+    with (project.root / "daemon.log").open("ab") as log:
+        process = project.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.clockwork", *(["watched"] if watched else [])],
+            cwd=project.root,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    project.started.append(process.pid)
+    wait_until(
+        lambda: process.poll() is None and (daemon := project.status()["daemon"]) and daemon["pid"] == process.pid,
+        "the daemon answers",
+    )
+    return process.pid, clock
+
+
+def lags(project: Project) -> list[float]:
+    """How late the loop of a daemon that was watched and has stopped was each time, the worst last."""
+    found: list[Any] = json.loads((project.root / "lags.json").read_text())
+    return sorted(found)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the project in the current folder until a signal ends it."""
+    scheduler.LONGEST_SLEEP = 0.1  # type: ignore[misc]
+    command.SystemClock = MovedClock  # type: ignore[attr-defined]
+    if arguments:
+        command.Daemon = WatchedDaemon  # type: ignore[attr-defined]
+    return command.serve(None, "here")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,7 @@
+"""The fixtures of the tests with real processes."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import live
+
+__all__ = ["live"]

@@ -1,0 +1,127 @@
+"""A queue is brought back from a backup with the very commands that the documentation gives."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.integration.project import Project, wait_until
+from tests.integration.test_deaths import let
+from tests.integration.test_storage import queue_file, wal
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/operations.md"
+WORKFLOWS = """
+    @workflow("quick", worker="other")
+    async def quick(payload):
+        return payload
+
+    @workflow("fails", retries=0)
+    async def fails(payload):
+        raise ValueError("boom")
+
+    def first():
+        witness("first")
+        return 7
+
+    def second():
+        witness("second")
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+
+    @workflow("hold")
+    async def held(payload, step: Step):
+        value = await step.run("first", first)
+        await step.run("second", second)
+        return value
+
+    @workflow("waits")
+    async def waits(payload, step: Step):
+        return await step.wait_for(payload)
+
+    @workflow("yearly", schedule="0 0 1 1 *")
+    async def yearly(payload):
+        return None
+"""
+
+
+def documented() -> list[str]:
+    """The commands below `**Restore.**`."""
+    block = re.search(r"^\*\*Restore\.\*\*.*?^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    return block[1].splitlines()
+
+
+def give(project: Project, commands: list[str]) -> None:
+    """Have a shell carry out commands in the folder of a project, and fail with the first that fails."""
+    program = project.root / "bin/tako-lite"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tako_lite "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    script = "umask 022; set -ex\n" + "\n".join(commands)
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=project.root, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done
+
+
+def everything(project: Project) -> dict[str, Any]:
+    """What a client can see of the queue."""
+    with project.client() as client:
+        listed = client.call("runs", limit=100)["runs"]
+        runs = {run["id"]: client.get(run["id"]) for run in listed}
+        schedules = client.call("schedules")["schedules"]
+        paused = {group["name"] for group in client.status()["groups"] if group["state"] == "paused"}
+    for run in runs.values():
+        del run["worker_pid"]  # which is known to a daemon only
+    return {"runs": runs, "schedules": [{**schedule, "next_at": None} for schedule in schedules], "paused": paused}
+
+
+def test_the_documented_commands_bring_back_all_that_was_there_and_running_work_goes_on(project: Project) -> None:
+    project.workflow("a.py", WORKFLOWS)
+    project.serve()
+    ended = project.run("quick", "kept")["id"]
+    dead = project.run("fails")["id"]
+    running, waiting = project.enqueue("hold"), project.enqueue("waits", "later")
+    project.wait_for_fact("second")
+    project.wait_for_state(waiting, "waiting")
+    project.call("signal", event="sent", payload="in time")
+    project.call("pause_schedule", workflow="yearly", paused=True)
+    project.call("pause", group="other")
+    pending = project.enqueue("quick", "p" * 5_000, unique_key="k")
+    assert project.cli("backup", "backup.db").returncode == 0
+    before = everything(project)
+
+    project.call("cancel", run_ids=[running, pending])
+    project.call("signal", event="later", payload="forgotten")
+    wait_until(lambda: project.get(waiting)["state"] == "succeeded", "it has its signal")
+    project.call("pause_schedule", workflow="yearly", paused=False)
+    forgotten = project.enqueue("waits", "never")
+    project.stop(signal.SIGKILL)
+    wait_until(lambda: not project.survivors(), "its workers are gone")
+    assert wal(project).stat().st_size > 0
+
+    commands = documented()
+    assert commands.pop() == "tako-lite serve"
+    give(project, commands)
+    assert everything(project) == before
+    assert {path.stat().st_mode & 0o777 for path in queue_file(project).parent.glob("queue.db*")} == {0o600}
+
+    let(project)
+    project.serve()
+    assert forgotten not in everything(project)["runs"]
+    assert (project.get(ended)["result"], project.get(dead)["state"]) == ("kept", "dead")
+    assert project.wait(running)["result"] == 7
+    assert (len(project.facts("first")), len(project.facts("second"))) == (1, 2)
+    assert project.get(pending)["state"] == "pending"
+    assert project.call("enqueue", workflow="quick", payload=None, unique_key="k")["id"] == pending
+    project.call("resume", group="other")
+    assert project.wait(pending)["result"] == "p" * 5_000
+    assert project.run("waits", "sent")["result"] == "in time"
+    project.call("signal", event="later", payload="again")
+    assert project.wait(waiting)["result"] == "again"

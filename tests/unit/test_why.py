@@ -1,0 +1,211 @@
+"""The sentence of `why` for every place in which a run can be."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from tako_lite.records import Run, Wait
+from tako_lite.states import RunState
+from tako_lite.store.base import Hold
+from tako_lite.why import Circumstances, sentence
+
+NOW = 1_800_000_000_000
+AT = "2027-01-15T08:00:00.000Z"
+LATER, AT_LATER = NOW + 90_000, "2027-01-15T08:01:30.000Z"
+ID = "019a0000-0000-7000-8000-0000abcd1234"
+FULL = "the disk that holds /srv/queue.db is full"
+BOOM = {"type": "ValueError", "message": "boom.\nand more", "traceback": None, "reason": None}
+CRASH = {"type": "WorkerCrashed", "message": "its worker was killed; last lines:\nx", "reason": "crashed"}
+
+
+def run(state: RunState, **facts: Any) -> Run:
+    """A run of `resize` in `media` with three attempts, and what else is said of it."""
+    fields: dict[str, Any] = dict.fromkeys(Run._fields)
+    fields |= {"id": ID, "workflow": "resize", "group": "media", "attempts": 0, "max_attempts": 3, "crashes": 0, "priority": 0}
+    fields |= {"created_at": NOW, "run_at": NOW, "finished_at": NOW, "cancel_requested": False, "waits": ()}
+    return Run(**{**fields, "state": state, **facts})
+
+
+def told(made: Run, has_daemon: bool = True, **around: Any) -> str:
+    """What `why` says of it, beside a daemon unless that is denied."""
+    return sentence(made, Circumstances(now=NOW, has_daemon=has_daemon, **around))
+
+
+def failed(reason: str, message: str = "boom") -> dict[str, Any]:
+    return {"type": "Failed", "message": message, "traceback": None, "reason": reason}
+
+
+@pytest.mark.parametrize("has_daemon", [True, False])
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (run("succeeded", attempts=1), f"It succeeded at {AT}."),
+        (run("succeeded", attempts=3), f"It succeeded at {AT} after 3 attempts."),
+        (run("succeeded", attempts=1, crashes=1), f"It succeeded at {AT} after 1 attempt and 1 crash."),
+        (run("succeeded", attempts=2, crashes=2), f"It succeeded at {AT} after 2 attempts and 2 crashes."),
+        (run("cancelled", error=failed("cancelled")), f"It was cancelled at {AT} on request."),
+        (run("cancelled", error=failed("bailed", "gone")), f"It was cancelled at {AT} by its own handler: gone."),
+        (run("cancelled", error=failed("limit")), f"It was cancelled at {AT}: Failed: boom."),
+        (run("dead", attempts=3, error=BOOM), f"It died at {AT} after 3 attempts: ValueError: boom."),
+        (run("dead", crashes=3, error=CRASH), f"It died at {AT} after 3 crashes: WorkerCrashed: its worker was killed."),
+        (run("dead", attempts=1, error=failed("timeout")), f"It died at {AT}: Failed: boom."),
+        (run("dead", error={"type": "Odd", "message": ""}), f"It died at {AT}: Odd."),
+    ],
+)  # fmt: skip
+def test_a_run_that_ended_says_when_how_and_after_what_with_or_without_a_daemon(
+    made: Run, expected: str, has_daemon: bool
+) -> None:
+    assert told(made, has_daemon) == expected
+
+
+@pytest.mark.parametrize("reason", ["bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"])
+def test_a_run_that_died_with_attempts_left_says_that_it_is_for_good(reason: str) -> None:
+    made = run("dead", attempts=1, error=failed(reason))
+    assert told(made) == f"It died at {AT}: Failed: boom, for which no run is tried again."
+    assert "tried again" not in told(made._replace(attempts=3))
+
+
+@pytest.mark.parametrize(
+    ("made", "around", "expected"),
+    [
+        (run("running"), {"pid": 7}, "It is running in worker 7 of media, attempt 1 of 3."),
+        (run("running", attempts=1, hold="suspect"), {"pid": 7}, "It is running alone in worker 7 of media, attempt 2 of 3."),
+        (run("running", cancel_requested=True), {"pid": 7, "worker": "stopping"},
+         "It is running in worker 7 of media, attempt 1 of 3; it was asked to cancel."),
+        (run("running"), {"pid": 7, "worker": "stopping"},
+         "It is running in worker 7 of media, attempt 1 of 3; that worker is stopping: the run ends there, or goes back to the "
+         "queue at its next step, uncharged."),
+        (run("running"), {"pid": 7, "worker": "ended"},
+         "Its worker 7 of media ended; it is dealt with once all that the worker started is gone."),
+        (run("running"), {}, "It is being handed over between the queue and a worker of media."),
+        (run("running"), {"trouble": FULL}, f"Its worker is done with it, but what came of it cannot be stored: {FULL}."),
+        (run("running"), {"trouble": FULL, "pid": 7}, "It is running in worker 7 of media, attempt 1 of 3."),
+        (run("running"), {"has_daemon": False},
+         "It was running when the daemon ended; the next one gives it back to the queue, uncharged."),
+        (run("running", cancel_requested=True), {"has_daemon": False},
+         "It was running when the daemon ended; the next one cancels it, as it was asked to."),
+    ],
+)  # fmt: skip
+def test_a_running_run_says_where_or_what_became_of_its_worker(made: Run, around: dict[str, Any], expected: str) -> None:
+    assert told(made, **around) == expected
+
+
+IMPORT = "no module named shapes (workflows/resize.py:3)"
+SUSPECT = " and runs alone, since it was running when a worker of media crashed"
+
+
+@pytest.mark.parametrize(
+    ("facts", "around", "expected"),
+    [
+        ({}, {}, ", and media has no worker yet: one is about to start"),
+        ({}, {"starting": 1}, ", and a worker of media is starting for it"),
+        ({}, {"taking": 2}, " and waits for a free slot in media, next in line"),
+        ({}, {"taking": 2, "ahead": 1, "starting": 1}, " and waits for a free slot in media, behind 1 other due run"),
+        ({}, {"taking": 1, "ahead": 1234}, " and waits for a free slot in media, behind 1,234 other due runs"),
+        ({}, {"taking": 1, "group_error": IMPORT}, " and waits for a free slot in media, next in line"),
+        ({}, {"is_paused": True, "taking": 1}, ", but its group media is paused: tako-lite resume media"),
+        ({}, {"group_error": IMPORT, "next_try": 11.7},
+         f", but its group media cannot start: {IMPORT}; it is tried again in 12s"),
+        ({}, {"group_error": IMPORT, "starting": 1},
+         f", but its group media cannot start: {IMPORT}; it is being tried again now"),
+        ({}, {"group_error": IMPORT}, f", but its group media cannot start: {IMPORT}"),
+        ({}, {"trouble": FULL, "taking": 1}, f", but no run can be started while nothing can be stored: {FULL}"),
+        ({}, {"is_stopping": True, "taking": 1},
+         ", but the daemon is stopping and starts no more runs: the next tako-lite serve does"),
+        ({}, {"has_daemon": False}, ", but no daemon is running: start tako-lite serve and it runs in media"),
+        ({}, {"has_daemon": False, "is_paused": True},
+         ", but no daemon is running and its group media is paused: tako-lite serve and resume media"),
+        ({"hold": "no_handler"}, {"taking": 1},
+         ", but no workflow file defines resize; it starts when one does (tako-lite reload)"),
+        ({"hold": "no_handler"}, {"has_daemon": False},
+         ", but no workflow file defined resize at last: tako-lite serve looks again"),
+        ({"hold": "suspect"}, {}, f"{SUSPECT}: a worker for it is about to start"),
+        ({"hold": "suspect"}, {"starting": 1}, f"{SUSPECT}: a worker for it is starting"),
+        ({"hold": "suspect"}, {"taking": 1}, f"{SUSPECT}: it waits for a worker for such runs, next in line"),
+        ({"hold": "suspect"}, {"taking": 1, "ahead": 2},
+         f"{SUSPECT}: it waits for a worker for such runs, behind 2 other due runs"),
+        ({"hold": "suspect"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
+        ({"hold": "suspect"}, {"has_daemon": False}, ", but no daemon is running: start tako-lite serve and it runs in media"),
+    ],
+)  # fmt: skip
+def test_a_due_run_says_what_keeps_it_from_starting(facts: dict[str, Any], around: dict[str, Any], expected: str) -> None:
+    assert told(run("pending", **facts), **around) == f"It is due{expected}."
+
+
+def test_every_reason_to_hold_a_run_has_a_sentence_of_its_own() -> None:
+    sentences = {told(run("pending", hold=hold), taking=1) for hold in (None, *get_args(Hold))}
+    assert len(sentences) == 1 + len(get_args(Hold))
+
+
+@pytest.mark.parametrize(
+    ("facts", "around", "expected"),
+    [
+        ({}, {}, ""),
+        ({"error": BOOM, "attempts": 1, "started_at": NOW}, {}, " after attempt 1 of 3 failed: ValueError: boom"),
+        ({"attempts": 1, "started_at": NOW}, {}, ", as its handler asked with step.retry"),
+        ({"started_at": NOW}, {}, ", as its handler asked with step.retry"),
+        ({}, {"is_paused": True}, "; its group media is paused"),
+        ({}, {"group_error": "boom."}, "; its group media cannot start: boom"),
+        ({}, {"group_error": "boom.", "taking": 1}, ""),
+        ({}, {"trouble": FULL}, f"; nothing can be stored now: {FULL}"),
+        ({}, {"is_stopping": True}, "; the daemon is stopping, and the next one sees to it"),
+        ({}, {"has_daemon": False}, "; no daemon is running, so nothing happens before tako-lite serve"),
+    ],
+)  # fmt: skip
+def test_a_run_that_is_due_later_says_when_and_why_so_late(
+    facts: dict[str, Any], around: dict[str, Any], expected: str
+) -> None:
+    assert told(run("pending", run_at=LATER, **facts), **around) == f"It is due at {AT_LATER}, in 1m30s{expected}."
+
+
+def test_a_run_that_is_due_within_the_second_is_not_due_in_nothing() -> None:
+    assert told(run("pending", run_at=NOW + 1)).endswith(", in 1s.")
+
+
+CHILD = "019a0000-0000-7000-8000-00000000beef"
+
+
+@pytest.mark.parametrize(
+    ("waits", "expected"),
+    [
+        ([Wait("nap", "sleep", None, LATER)], f"the sleep 'nap' until {AT_LATER}"),
+        ([Wait("nap", "sleep", None, NOW)], f"the sleep 'nap', which was over at {AT}"),
+        ([Wait("go", "signal", "go:7", None)], "the signal 'go:7'"),
+        ([Wait("go", "signal", "go:7", LATER)], f"the signal 'go:7' until {AT_LATER}"),
+        ([Wait("fetch", "retry", None, LATER)], f"the next try of step 'fetch' until {AT_LATER}"),
+        ([Wait("nap", "sleep", None, LATER), Wait("go", "signal", "go", None)],
+         f"the sleep 'nap' until {AT_LATER} or the signal 'go'"),
+        ([Wait("sub", "child", CHILD, None)], "its child run 0000beef"),
+        ([], "a step that is being stored"),
+    ],
+)  # fmt: skip
+def test_a_waiting_run_says_for_what(waits: list[Wait], expected: str) -> None:
+    assert told(run("waiting", waits=tuple(waits))) == f"It waits for {expected}, and holds no slot meanwhile."
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("pending", "of thumb, which is pending"),
+        ("running", "of thumb, which is running"),
+        ("waiting", "of thumb, which waits itself (tako-lite why 0000beef)"),
+    ],
+)
+def test_a_run_that_waits_for_a_child_says_where_that_stands(state: RunState, expected: str) -> None:
+    child = run(state, id=CHILD, workflow="thumb")
+    made = run("waiting", waits=(Wait("sub", "child", CHILD, None),))
+    assert told(made, children={CHILD: child}).startswith(f"It waits for its child run 0000beef {expected}, and holds")
+
+
+def test_without_a_daemon_a_waiting_run_says_that_nothing_wakes_it() -> None:
+    made = run("waiting", waits=(Wait("go", "signal", "go", None),))
+    assert told(made, has_daemon=False).endswith("meanwhile; no daemon is running, so nothing happens before tako-lite serve.")
+
+
+@pytest.mark.parametrize("state", get_args(RunState))
+@pytest.mark.parametrize("has_daemon", [True, False])
+def test_in_every_state_it_is_one_line_that_ends_like_a_sentence(state: RunState, has_daemon: bool) -> None:
+    words = told(run(state, error=BOOM), has_daemon, group_error="first\n  second line:\n", trouble=None)
+    assert words.startswith("It ") and words.endswith(".") and "\n" not in words and ".." not in words

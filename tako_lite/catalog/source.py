@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,8 @@ from typing import Protocol
 from tako_lite.errors import Mistake
 
 _LONGEST_LINE = 200
+_ONE_AT_A_TIME = threading.Lock()
+"""Python 3.11 counts the depth of trees for all threads together, and fails where two make one at once; see gh-106905."""
 
 
 class Node(Protocol):
@@ -61,7 +64,7 @@ def parse(raw: bytes, shown: str) -> tuple[Source, ast.Module]:
     # Lines end where Python ends them; str.splitlines knows more separators.
     source = Source(shown, text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     try:
-        with warnings.catch_warnings():
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes are told by Python when a worker imports the file
             tree = ast.parse(text)
             compile(tree, shown, "exec", dont_inherit=True)  # a parser lets some pass, such as `return` outside of a function

@@ -6,21 +6,29 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import stat
 import struct
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tako_lite.daemon.events import Events
 from tako_lite.engine import sound
-from tako_lite.errors import ProtocolError, TakoError
+from tako_lite.errors import DaemonUnreachable, ProtocolError, TakoError
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 
 MAX_WAITING: Final = 16
 """Requests of one client that wait for their turn before its socket is read no further."""
+BACKLOG: Final = 512
+"""Clients that may wait to be accepted."""
+ACCEPTED_AT_ONCE: Final = 8
+"""Few, so that each has its place before others take descriptors: out of them, asyncio would try again as often at once."""
 LONGEST_PATH: Final = 107
+_MORE: Final = "give the daemon more descriptors (ulimit -n): clients may use half of them"
 
 Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -28,36 +36,85 @@ Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
 class Control:
     """The listening socket and its connections."""
 
-    def __init__(self, path: Path, execute: Execute, hello: dict[str, Any]) -> None:
+    def __init__(self, path: Path, execute: Execute, hello: dict[str, Any], events: Events) -> None:
         self._path = path
         self._execute = execute
         self._hello = encode_frame(hello)
+        self._events = events
         self._server: asyncio.Server | None = None
-        self._connections: set[_Connection] = set()
+        self._file: tuple[int, int] | None = None
+        self._seen: tuple[int, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._clients = Clients(_room())
 
     async def start(self) -> None:
         """Listen. The caller holds the daemon's lock, so a socket that is there is a stale one."""
         listening = _bind(self._path)
+        self._file = self._seen = _identity(self._path)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._connect, sock=listening, backlog=512)
+        self._server = await loop.create_unix_server(self._connect, sock=listening, backlog=ACCEPTED_AT_ONCE)
+        listening.listen(BACKLOG)
 
     def _connect(self) -> _Connection:
-        return _Connection(self._execute, self._hello, self._connections)
+        return _Connection(self._execute, self._hello, self._clients)
+
+    def look(self) -> None:
+        """Listen anew where the socket's file was removed or replaced: new clients could not find us."""
+        seen = _identity(self._path)
+        if self._server is not None and seen != self._seen:
+            self._seen = seen
+            self._task = asyncio.get_running_loop().create_task(self._listen_anew(self._server))
+
+    async def _listen_anew(self, before: asyncio.Server) -> None:
+        try:
+            await self.start()
+        except (TakoError, OSError) as error:
+            if _identity(self._path) is None:
+                self._seen = self._file  # nothing is in the way: try again at the next look
+            self._events.trouble(f"nobody can connect: {error}")
+        else:
+            before.close()
+            self._events.listening_anew(str(self._path))
 
     async def stop(self) -> None:
         """Take no more clients and close those that are there; twice is harmless."""
+        if self._task is not None:
+            self._task.cancel()
         if self._server is not None:
             self._server.close()
             self._server = None
-            self._path.unlink(missing_ok=True)
-        await asyncio.gather(*(connection.close() for connection in list(self._connections)))
+            if _identity(self._path) == self._file:
+                self._path.unlink(missing_ok=True)
+        await asyncio.gather(*(connection.close() for connection in list(self._clients)))
+
+
+class Clients(dict["_Connection", None]):
+    """Those that are connected, in the order in which they came; at most `room`, so that descriptors are left for workers.
+
+    For another one the first that asks for nothing has to go: it connects again when it has a request.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def admit(self, connection: _Connection) -> bool:
+        """Whether there is room for a new one."""
+        if len(self) >= self._room:
+            idle = next((known for known in self if known.is_idle), None)
+            if idle is None:
+                return False
+            del self[idle]
+            idle.hang_up()
+        self[connection] = None
+        return True
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, execute: Execute, hello: bytes, registry: set[_Connection]) -> None:
+    def __init__(self, execute: Execute, hello: bytes, clients: Clients) -> None:
         self._execute = execute
         self._hello = hello
-        self._registry = registry
+        self._clients = clients
         self._lines = LineReader(MAX_FRAME)
         self._waiting: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -70,8 +127,11 @@ class _Connection(asyncio.Protocol):
         if not _is_allowed(self._transport.get_extra_info("socket")):
             self._transport.abort()
             return
-        self._registry.add(self)
         self._transport.write(self._hello)
+        if not self._clients.admit(self):
+            error = DaemonUnreachable(f"the daemon is busy with {len(self._clients)} clients, and no more fit", hint=_MORE)
+            self._answer(encode_frame({"id": None, "error": error.as_json()}))
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -93,10 +153,20 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._registry.discard(self)
+        self._clients.pop(self, None)
         self._writable.set()
         if self._task is not None:
             self._task.cancel()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether this client asks for nothing and has got everything that it asked for."""
+        return self._task is None and (self._transport is None or not self._transport.get_write_buffer_size())
+
+    def hang_up(self) -> None:
+        """Close the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def close(self) -> None:
         """Let the request under way finish, then hang up."""
@@ -164,6 +234,21 @@ def _bind(path: Path) -> socket.socket:
             os.close(folder)
     listening.setblocking(False)
     return listening
+
+
+def _room() -> int:
+    """How many clients may be connected: they get half of the descriptors that we may have, with those about to be accepted."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(most // 2 - ACCEPTED_AT_ONCE, 1)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is; None where there is none."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def _is_allowed(client: socket.socket) -> bool:

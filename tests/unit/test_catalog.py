@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from textwrap import dedent
 
@@ -472,3 +474,42 @@ def test_cron_is_loaded_only_when_there_is_a_schedule(project: Project) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Litter:
+    """Garbage that takes a while to collect, and lets other threads run meanwhile."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        for _ in range(50):
+            pass
+
+
+def test_threads_that_scan_at_the_same_time_do_not_disturb_each_other() -> None:
+    shop = ROOT / "examples/shop"
+    found: list[object] = []
+
+    def look() -> None:
+        for _ in range(10):
+            for _ in range(20):
+                Litter()
+            try:
+                found.append(len(scan(shop / "workflows", shop).workflows))
+            except SystemError as error:
+                found.append(error)
+
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    try:
+        sys.setswitchinterval(1e-6)
+        gc.set_threshold(50)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+    assert found == [len(scan(shop / "workflows", shop).workflows)] * 40

@@ -195,6 +195,14 @@ class Keeper:
         """A signal is about to be sent to the daemon."""
         self._expected |= {(pid, -number)} | ({(pid, 0)} if number == signal.SIGTERM else set())
 
+    def command(self) -> list[str]:
+        """What starts the next daemon."""
+        return [sys.executable, "-m", "tako_lite", "serve", "--server", "here"]
+
+    def foresees(self, pid: int, code: int) -> bool:
+        """Whether a daemon was to end so, besides those that were sent a signal."""
+        return False
+
     def stop(self) -> None:
         """End the daemon in an orderly way."""
         self._stopping.set()
@@ -214,7 +222,7 @@ class Keeper:
         with (self._root / "daemon.log").open("ab") as log:
             while not self._stopping.is_set():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tako_lite", "serve", "--server", "here"],
+                    self.command(),
                     cwd=self._root,
                     env={**os.environ, "CHAOS_ROOT": str(self._root), "PYTHONPATH": str(REPOSITORY), "TAKO_DEBUG": "1"},
                     stdin=subprocess.DEVNULL,
@@ -229,7 +237,7 @@ class Keeper:
                 self._witness.write("daemon_ended", daemon=pid, code=code)
                 with Members(self._root) as members:  # all of them belonged to the dead one
                     self.orphans.put((time.monotonic() + ORPHAN_LIMIT, [member.pid for member in members]))
-                if (pid, code) not in self._expected:
+                if (pid, code) not in self._expected and not self.foresees(pid, code):
                     self._witness.write("trouble", text=f"daemon {pid} ended with {code} by itself")
                 self.restarts += 1
 

@@ -379,25 +379,36 @@ def test_runs_are_cancelled_while_they_are_pending_waiting_and_running(live: Pro
     assert live.wait(blocking)["state"] == "cancelled"
 
 
-def test_a_blocking_handler_that_ignores_a_cancel_is_killed(live: Project) -> None:
+def test_a_blocking_handler_that_ignores_a_cancel_is_killed_and_its_neighbour_is_charged_nothing(live: Project) -> None:
     live.add(
         "deaf.py",
         """
         @workflow("deaf", worker="deaf")
         def deaf(payload):
-            witness("deaf")
+            witness("deaf", me=os.getpid())
             while True:
                 time.sleep(0.05)
+
+        @workflow("beside-deaf", worker="deaf", retries=0)
+        async def beside(payload):
+            witness("beside", me=os.getpid())
+            while os.getpid() == payload:
+                await asyncio.sleep(0.02)
+            return "done"
         """,
     )
     run_id = live.enqueue("deaf")
-    live.wait_for_fact("deaf")
+    (fact,) = live.wait_for_fact("deaf")
+    neighbour = live.enqueue("beside-deaf", fact["me"])
+    assert live.wait_for_fact("beside")[0]["me"] == fact["me"]
     with live.client() as client:
         assert client.cancel(run_id) == {run_id: "cancelling"}
     assert "asked to cancel" in live.cli("why", run_id).stdout
     run = live.wait(run_id)
     assert (run["state"], run["attempts"], run["crashes"]) == ("cancelled", 0, 0)
     assert len(live.facts("deaf")) == 1
+    spared = live.wait(neighbour)
+    assert (spared["state"], spared["result"], spared["attempts"], spared["crashes"]) == ("succeeded", "done", 1, 0)
 
 
 def test_a_dead_run_is_retried_with_its_stored_steps_or_fresh(live: Project) -> None:

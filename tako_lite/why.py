@@ -14,6 +14,7 @@ from tako_lite.records import Run, Wait
 from tako_lite.units import counted, duration_text
 
 LONGEST_MESSAGE: Final = 300
+_ALONE: Final = frozenset({"suspect_limit", "suspect_rate"})
 FINAL: Final = frozenset({"bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"})
 """Reasons for which a run is not tried again, whatever attempts it has left."""
 
@@ -124,8 +125,10 @@ def _pending(run: Run, around: Circumstances) -> str:
         return f"It is due, but its group {group} is paused: tako-lite resume {group}."
     if around.group_error is not None and not around.taking:
         return f"It is due, but its group {group} cannot start: {_ending(around.group_error)}{_next_try(around)}."
-    if around.crowd is not None:
-        return f"It is due, but {around.crowd}."
+    if around.crowd is not None or (run.hold or "").endswith(("limit", "rate")):
+        alone = ", and runs alone then, since it was running when a worker crashed" if run.hold in _ALONE else ""
+        crowd = around.crowd or f"{run.workflow} has no room for it ({(run.hold or '').removeprefix('suspect_')})"
+        return f"It is due, but {crowd}{alone}."
     if run.hold == "suspect":
         return f"It is due and runs alone, since it was running when a worker of {group} crashed: {_alone(around)}."
     if around.taking:

@@ -10,11 +10,12 @@ from typing import Any, Final
 from tako_lite.cli.sections import UNSET, Path
 from tako_lite.config.reading import ENTRIES, RESERVED_NAMES, setting_readers
 from tako_lite.config.settings import SETTINGS
-from tako_lite.config.values import NAME, NAME_HINT, shown_name, variable_in_environment
+from tako_lite.config.values import NAME, NAME_HINT, name, shown_name, variable_in_environment
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 
-ARRAYS: Final = ("env_pass", "allowed_tenants")
+ARRAYS: Final = {"env_pass": variable_in_environment, "allowed_tenants": name, "secrets": name}
+"""The settings that are arrays of names, and what each of their names accepts."""
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -63,9 +64,9 @@ def _value(path: Path, text: str, root: Folder) -> Any:
     first: BadInput | None = None
     for value in ways:
         try:
-            if path == ("env_pass",):
-                for name in value:
-                    variable_in_environment(name)
+            if path[0] in ARRAYS:
+                for entry in value:
+                    ARRAYS[path[0]](entry)
             elif len(path) == 2:
                 ENTRIES[path[0]](path[1])(value)
             else:

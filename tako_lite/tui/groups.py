@@ -31,6 +31,7 @@ TITLES: Final = (
 def groups_table(groups: list[Shape]) -> RenderableType:
     """The groups, one a line."""
     table = plain_table(*TITLES)
+    table.columns[0].min_width = max((len(group["name"]) for group in groups), default=0)
     for group in groups:
         table.add_row(
             cell(group["name"], "bold"),

@@ -180,7 +180,7 @@ class Model:
     def cancel(self, ids: Sequence[str]) -> dict[str, str]:
         return {id: self._cancel_one(self.rows.get(id)) for id in ids}
 
-    def _cancel_one(self, row: Row | None) -> str:
+    def _cancel_one(self, row: Row | None, failure: Failure | None = None) -> str:
         if row is None:
             return "unknown"
         if row.state == "running":
@@ -189,7 +189,7 @@ class Model:
             return "cancelling"
         if not row.live:
             return "ended"
-        row.error = CANCELLED
+        row.error = failure or CANCELLED
         self._end(row, "cancelled")
         return "cancelled"
 
@@ -331,9 +331,13 @@ class Model:
 
     def _end(self, row: Row, state: RunState) -> None:
         row.state, row.finished_at, row.hold = state, self.now, None
+        invoked = [self.rows.get(wait.key or "") for wait in row.waits.values() if wait.kind == "child"]
         row.waits.clear()
         self.told.ended.append(row.new.id)
         self._settle_all("child", row.new.id)
+        for child in invoked:
+            if state == "cancelled" and child is not None and child.new.parent == row.new.id:
+                self._cancel_one(child, WITH_PARENT)
 
     def _forget_failed_children(self, row: Row) -> None:
         for name in [name for name, step in row.steps.items() if (row.kinds[name], step.state) == ("child", "failed")]:
@@ -375,3 +379,4 @@ class Model:
 
 
 CANCELLED = Failure("Cancelled", "cancelled on request", reason="cancelled")
+WITH_PARENT = Failure("Cancelled", "cancelled with the run that invoked it", reason="cancelled")

@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tako_lite.clock import EARLIEST_MS, milliseconds
 from tako_lite.errors import StoreError
 from tako_lite.records import Run, Schedule
+from tako_lite.routing import Route
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Claims, Completed, Effects, Hold, NewWait, RunFilter, SavedStep, Store, StoredStep
 from tests.store.bench import DAY, LARGE, SMALL, WORKER, Bench, HandClock, boom
@@ -210,7 +211,7 @@ class StoreMachine(RuleBasedStateMachine):
         if like.run_at <= self.clock.now():
             self._arrived(group)
         self.model.enqueue([like._replace(id=id, payload=payload) for id, payload in rows])
-        self.do(lambda: self.store.enqueue_many(like, rows), None)
+        self.do(lambda: self.store.enqueue_many([(like, rows)]), None)
 
     @rule(group=groups, limit=st.sampled_from([1, 1, 2, 10]), hold=st.sampled_from([*HOLDS, None]))
     def claim(self, group: str, limit: int, hold: Hold | None) -> None:
@@ -281,7 +282,8 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.model.retry([id], fresh)
         if expected[id] == "pending":
             self.restarted.add(id)
-        self.do(lambda: self.store.retry([id], fresh=fresh), expected)
+        routes = {id: Route(self.model.rows[id].new.group, "workflow")}
+        self.do(lambda: self.store.retry(routes, fresh=fresh), expected)
 
     # Steps and waits
 

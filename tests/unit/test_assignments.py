@@ -66,7 +66,7 @@ def test_a_word_that_cannot_be_meant_is_refused_with_what_to_type(word: str, mes
 
 
 def test_every_setting_can_be_typed() -> None:
-    assert set(SETTINGS) == {*setting_readers(Path("/")), *ENTRIES, "env_pass"}
+    assert set(SETTINGS) == {*setting_readers(Path("/")), *ENTRIES, "env_pass", "secrets"}
 
 
 @pytest.mark.parametrize("name", ["workers", "env", "path", "a b", "", "-x", "x" * 129])

@@ -16,7 +16,8 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 │   ├── StoreBusy             somebody else holds the file
 │   ├── StoreDamaged          the file is not a sound database
 │   ├── StoreGone             the file was moved, deleted or replaced under the daemon
-│   └── StoreTooNew           the file was written by a newer release
+│   ├── StoreTooNew           the file was written by a newer release
+│   └── StoreTooOld           the file was written by an older release, and only reading was asked for
 ├── ProtocolError             the other side of a socket broke the rules                   exit 1
 ├── StepError                 a step was used in a way it cannot be
 ├── SecretError               a secret cannot be read, or was not given to whoever asks for it
@@ -197,6 +198,12 @@ class StoreTooNew(StoreError):
     type = "newer_file"
 
 
+class StoreTooOld(StoreError):
+    """The queue file was written by an older release, and reading alone does not bring it up to date."""
+
+    type = "older_file"
+
+
 class ProtocolError(TakoError):
     """The other side of a socket sent something that the protocol does not allow."""
 
@@ -302,6 +309,7 @@ _BY_TYPE: dict[str, type[TakoError]] = {
         StoreDamaged,
         StoreGone,
         StoreTooNew,
+        StoreTooOld,
         ProtocolError,
         StepError,
     )

@@ -10,7 +10,7 @@ import sqlite3
 from importlib.resources import files
 from typing import NamedTuple
 
-from tako_lite.errors import StoreTooNew
+from tako_lite.errors import StoreTooNew, StoreTooOld
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql\Z")
 
@@ -40,6 +40,16 @@ def refuse_newer(connection: sqlite3.Connection, package: str) -> None:
         raise StoreTooNew(
             f"the queue file has schema {version}; this release of tako-lite knows schemas up to {steps[-1].number}",
             hint="install the release of tako-lite that wrote it, or a newer one",
+        )
+
+
+def refuse_older(connection: sqlite3.Connection, package: str) -> None:
+    """Raise StoreTooOld where the file lacks migrations; a file that has none at all is empty."""
+    version, newest = connection.execute("PRAGMA user_version").fetchone()[0], migrations(package)[-1].number
+    if 0 < version < newest:
+        raise StoreTooOld(
+            f"the queue file has schema {version}, of an older release of tako-lite; this one reads schema {newest}",
+            hint="start tako-lite serve: it brings the file up to date, and so does an enqueue",
         )
 
 

@@ -8,12 +8,15 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import GroupSettings
 from tako_lite.daemon import scheduler as scheduling
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.triggers import Triggers
 from tako_lite.processes.group import Group
 from tako_lite.records import Failure, NewRun, new_id
+from tako_lite.routing import Router, Routes
 from tako_lite.store.base import Completed, Effects
 from tako_lite.store.sqlite.store import SqliteStore
 from tests.integration.project import Project
@@ -115,7 +118,9 @@ async def test_retention_does_not_wait_for_the_state_that_is_kept_longest(
     store = SqliteStore(tmp_path / "queue.db", "process", SystemClock(), "here", new_id(), told.append)
     await store.start()
     keep: dict[scheduling.RunState, int | None] = {"succeeded": 200, "cancelled": 200, "dead": 90 * 86_400_000}
-    retention = scheduling.Scheduler(store, SystemClock(), Events(), keep)
+    clock, catalog = SystemClock(), Catalog(tmp_path, {})
+    triggers = Triggers(store, clock, catalog, lambda group: None)
+    retention = scheduling.Scheduler(store, clock, Events(), keep, Router(Routes(), ()), triggers)
     try:
         await _end(store, dead=True)
         await retention.prune_now()

@@ -9,7 +9,7 @@ import pytest
 from tako_lite.records import Run, Wait
 from tako_lite.states import RunState
 from tako_lite.store.base import Hold
-from tako_lite.why import Circumstances, sentence
+from tako_lite.why import Circumstances, crowd_of, sentence
 
 NOW = 1_800_000_000_000
 AT = "2027-01-15T08:00:00.000Z"
@@ -126,12 +126,32 @@ SUSPECT = " and runs alone, since it was running when a worker of media crashed"
         ({"hold": "suspect"}, {"taking": 1}, f"{SUSPECT}: it waits for a worker for such runs, next in line"),
         ({"hold": "suspect"}, {"taking": 1, "ahead": 2},
          f"{SUSPECT}: it waits for a worker for such runs, behind 2 other due runs"),
+        ({"hold": "limit"}, {"taking": 1, "crowd": "2 other runs of resize are running (limit)"},
+         ", but 2 other runs of resize are running (limit)"),
+        ({"hold": "suspect_rate"}, {"taking": 1, "crowd": "5 runs of resize began in the last minute (rate)"},
+         ", but 5 runs of resize began in the last minute (rate), and runs alone then,"
+         " since it was running when a worker crashed"),
+        ({"hold": "limit"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
         ({"hold": "suspect"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
         ({"hold": "suspect"}, {"has_daemon": False}, ", but no daemon is running: start tako-lite serve and it runs in media"),
     ],
 )  # fmt: skip
 def test_a_due_run_says_what_keeps_it_from_starting(facts: dict[str, Any], around: dict[str, Any], expected: str) -> None:
     assert told(run("pending", **facts), **around) == f"It is due{expected}."
+
+
+@pytest.mark.parametrize(
+    ("key", "count", "seconds", "words"),
+    [
+        ("", 1, None, "1 other run of resize is running (limit)"),
+        ('"acme"', 2, None, '2 other runs of resize for "acme" are running (limit)'),
+        ("", 1, 1.0, "1 run of resize began in the last second (rate)"),
+        ("", 100, 60.0, "100 runs of resize began in the last minute (rate)"),
+        ("", 5, 30.0, "5 runs of resize began in the last 30s (rate)"),
+    ],
+)
+def test_the_runs_that_a_held_one_waits_for_are_counted(key: str, count: int, seconds: float | None, words: str) -> None:
+    assert crowd_of(run("pending", limit_key=key), count, seconds) == words
 
 
 def test_every_reason_to_hold_a_run_has_a_sentence_of_its_own() -> None:

@@ -17,7 +17,7 @@ from tako_lite.clock import Clock
 from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
-from tako_lite.store.migrate import refuse_newer
+from tako_lite.store.migrate import refuse_newer, refuse_older
 from tako_lite.store.sqlite import groups, reading, runs, schedules, triggers, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
@@ -135,6 +135,7 @@ class OfflineQueue:
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
-    """Whether the file was ever migrated: its maker may have died between the two. Raises StoreTooNew."""
+    """Whether the file was ever migrated: its maker may have died between the two. Raises StoreTooNew, StoreTooOld."""
     refuse_newer(connection, PACKAGE)
+    refuse_older(connection, PACKAGE)
     return bool(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,52 @@
+"""A queue file of an older release: whoever writes brings it up to date, and nothing in it is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tako_lite.clock import SystemClock
+from tako_lite.errors import StoreTooOld
+from tako_lite.records import NewRun, new_id
+from tako_lite.states import RUN_STATES
+from tako_lite.store.base import RunFilter
+from tako_lite.store.migrate import migrations
+from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE
+from tako_lite.store.sqlite.offline import OfflineQueue
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A file with the first schema and a run in each state."""
+    file = tmp_path / "queue.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.executescript(migrations(PACKAGE)[0].script)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executemany(
+            "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, priority, run_at, due_order,"
+            " max_attempts, created_at, payload) VALUES (?, 'greet', 'default', 'default', ?, 1, 0, 0, 0, 3, 0, '{}')",
+            [(new_id(), state) for state in RUN_STATES],
+        )
+    return file
+
+
+def test_reading_an_older_file_says_what_brings_it_up_to_date_and_changes_nothing(older: Path) -> None:
+    before = older.read_bytes()
+    with pytest.raises(StoreTooOld, match="schema 1") as caught:
+        OfflineQueue(older, "disk", SystemClock()).totals()
+    assert "tako-lite serve" in str(caught.value.hint)
+    assert older.read_bytes() == before
+
+
+def test_writing_to_an_older_file_brings_it_up_to_date_with_all_of_its_runs(older: Path) -> None:
+    queue = OfflineQueue(older, "disk", SystemClock())
+    made = queue.enqueue(NewRun(new_id(), "greet", "default", "default", "{}", 0, 0, 3, fallback="fail", limit_key=""))
+    runs = queue.list_runs(RunFilter(), None)
+    assert sorted(run.state for run in runs if run.id != made.id) == sorted(RUN_STATES)
+    assert {run.fallback for run in runs if run.id != made.id} == {None}
+    assert queue.totals().counts["default"].pending == 2

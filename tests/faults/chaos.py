@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError, WaitTimeout
 from tako_lite.linux import read_process
-from tako_lite.records import new_id
+from tako_lite.records import new_id, new_ids
 from tests.faults.checker import violations
 from tests.faults.witness import Witness
 
@@ -32,6 +32,8 @@ SOURCES: Final = Path(__file__).parent
 REPOSITORY: Final = SOURCES.parents[1]
 """What the handlers import the witness from."""
 ENQUEUERS: Final = 4
+AT_ONCE: Final = 100
+"""Runs that a crowd enqueues at a time."""
 MOST_OPEN: Final = 40
 """Runs of one enqueuer that have not ended yet."""
 QUIET_LIMIT: Final = 90.0
@@ -67,6 +69,10 @@ heartbeat_timeout = "1s"
 max_workers = 2
 concurrency = 1
 max_runs = 10
+
+[workflows.brief]
+workers = 1
+concurrency = 25
 
 [workflows.kids]
 max_workers = 2
@@ -291,7 +297,7 @@ class Enqueuer:
                 self._signal(client, run_id)
             self._witness.write("asked", run=run_id, workflow=workflow)
             for _ in range(1 + (dice.random() < 0.2)):
-                made = self._until_heard(lambda: client.enqueue(workflow, payload, id=run_id))  # noqa: B023 -- called at once
+                made = until_heard(lambda: client.enqueue(workflow, payload, id=run_id))  # noqa: B023 -- called at once
                 if made.id != run_id:
                     self._witness.write("trouble", text=f"enqueue of {run_id} was answered with {made.id}")
                 self._witness.write("acked", run=run_id)
@@ -300,14 +306,14 @@ class Enqueuer:
                 self._signal(client, run_id)
             if workflow == "stopped" and dice.random() < 0.8:
                 self._stopping.wait(dice.random() * 0.3)
-                outcome = self._until_heard(lambda: client.cancel(run_id))[run_id]  # noqa: B023 -- called at once
+                outcome = until_heard(lambda: client.cancel(run_id))[run_id]  # noqa: B023 -- called at once
                 self._witness.write("cancel", run=run_id, outcome=outcome)
             self._stopping.wait(dice.random() * 0.1)
 
     def _signal(self, client: Client, run_id: str) -> None:
         event, payload = f"go:{run_id}", self._dice.random()
         self._witness.write("signalling", event=event, payload=payload)
-        self._until_heard(lambda: client.signal(event, payload))
+        until_heard(lambda: client.signal(event, payload))
 
     def _wait(self, client: Client) -> None:
         while not self._over.is_set():
@@ -320,14 +326,55 @@ class Enqueuer:
                 self.open.popleft()
                 self._room.release()
 
-    def _until_heard(self, ask: Callable[[], Any]) -> Any:
-        give_up = time.monotonic() + QUIET_LIMIT
-        while True:
-            try:
-                return ask()
-            except (DaemonUnreachable, StoreBusy):
-                if time.monotonic() > give_up:
-                    raise
+
+class Crowd:
+    """A client that enqueues many runs at a time, with ids of its own, as fast as they are done."""
+
+    def __init__(self, root: Path, witness: Witness) -> None:
+        self._root = root
+        self._witness = witness
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._guarded)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Enqueue no more; what is being enqueued is asked for until it is acknowledged."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _guarded(self) -> None:
+        try:
+            with Client(self._root, patience=3) as client:
+                while not self._stopping.is_set():
+                    self._enqueue(client)
+        except Exception as error:  # whatever it is, it was not promised
+            self._witness.write("trouble", text=f"a client of many raised {type(error).__name__}: {error}")
+
+    def _enqueue(self, client: Client) -> None:
+        ids = new_ids(AT_ONCE)
+        for run_id in ids:
+            self._witness.write("asked", run=run_id, workflow="brief")
+        payloads = [{"key": run_id} for run_id in ids]
+        until_heard(lambda: client.call("enqueue_many", workflow="brief", payloads=payloads, run_ids=ids))
+        for run_id in ids:
+            self._witness.write("acked", run=run_id, many=True)
+        with suppress(WaitTimeout, DaemonUnreachable, StoreBusy):
+            client.wait(ids[-1], timeout=2)
+        self._stopping.wait(0.05)
+
+
+def until_heard(ask: Callable[[], Any]) -> Any:
+    """The answer, asked for again as long as nobody answers; fails in the end."""
+    give_up = time.monotonic() + QUIET_LIMIT
+    while True:
+        try:
+            return ask()
+        except (DaemonUnreachable, StoreBusy):
+            if time.monotonic() > give_up:
+                raise
 
 
 class Chaos:
@@ -350,19 +397,22 @@ class Chaos:
         self.witness.write("plan", seed=seed, seconds=seconds)
         self.keeper = Keeper(root, self.witness)
         self.enqueuers = [Enqueuer(root, self.witness, f"{seed}/{number}") for number in range(ENQUEUERS)]
+        self.crowd = Crowd(root, self.witness)
 
     def run(self) -> list[str]:
         """Faults, quiet, stop, judgement."""
         try:
             self.keeper.start()
-            for enqueuer in self.enqueuers:
+            for enqueuer in (*self.enqueuers, self.crowd):
                 enqueuer.start()
             self._do_harm()
+            self.crowd.stop()
             for enqueuer in self.enqueuers:
                 enqueuer.stop()
             self._settle()
         finally:
             self._thaw(all_=True)
+            self.crowd.stop()
             for enqueuer in self.enqueuers:
                 enqueuer.end()
             self.keeper.stop()

@@ -22,6 +22,7 @@ ENDS = {
     "signalled": ("succeeded", 1),
     "parent": ("succeeded", 1),
     "child": ("succeeded", 1),
+    "brief": ("succeeded", 1),
     "tick": ("succeeded", 1),
 }
 """How the runs of a workflow end, and how many attempts they are charged: faults charge none, and fail none."""
@@ -94,7 +95,7 @@ def _ends(facts: list[Fact]) -> list[str]:
             if ended is not None and any(fact[key] != ended[key] for key in ("state", "result", "attempts")):
                 found.append(f"ended {ended['state']} and {fact['state']}")
             ended = fact
-    if ended is None and any(fact["kind"] == "acked" for fact in facts):
+    if ended is None and any(fact["kind"] == "acked" and not fact.get("many") for fact in facts):  # of many, the queue is asked
         found.append("was acked and never ended")
     return found
 

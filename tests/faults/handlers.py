@@ -203,3 +203,10 @@ async def stopped(payload: Payload, step: Step) -> str:
 async def tick(payload: None, step: Step) -> None:
     with attempt(step, {"key": None}):
         pass
+
+
+@workflow("brief", worker="brief", retries=0)
+async def brief(payload: Payload, step: Step) -> str:
+    """One of a crowd."""
+    with attempt(step, payload):
+        return "brief"

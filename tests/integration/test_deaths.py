@@ -452,6 +452,7 @@ def test_what_outlived_the_death_of_all_at_once_is_swept_by_the_next_start(proje
     (fact,) = project.wait_for_fact("second")
     zygote = project.status()["daemon"]["zygote_pid"]
     os.kill(fact["pid"], signal.SIGSTOP)
+    wait_until(lambda: (process := read_process(fact["pid"])) and process.state == "T", "it is frozen")
     os.kill(zygote, signal.SIGKILL)
     project.stop(signal.SIGKILL)
     assert not is_gone(fact["pid"])

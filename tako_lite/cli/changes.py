@@ -18,7 +18,7 @@ LIVE: Final = ("pending", "running", "waiting")
 RETRYABLE: Final = ("dead", "cancelled")
 REFUSED: Final = {
     "succeeded": "it succeeded; enqueue it anew instead",
-    "refused": "it may not start again; tako-lite why says the reason",
+    "refused": "it may not start: its group is lost, unknown, or not for its tenant (tako-lite groups), or it is at its limit",
     "duplicate": "another live run has its unique key",
     "unknown": "there is no such run any more",
 }

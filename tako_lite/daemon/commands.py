@@ -62,6 +62,7 @@ class Project(Protocol):
 
     def group_names(self) -> set[str]: ...
     def enqueued(self, run: NewRun) -> None: ...
+    def ripened(self, run: NewRun) -> None: ...
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]: ...
     async def proven(self, group: str, timeout: float) -> str | None: ...
     def trouble_of(self, group: str) -> str | None: ...
@@ -138,7 +139,7 @@ class Commands:
         project.enqueued(run)
         (made,) = await project.store.enqueue([run])
         if run.run_at > asked_at:
-            project.enqueued(run)  # its time may have come while it was being stored
+            project.ripened(run)
         answer = made.as_json()
         del answer["schema"]
         if made.state == "pending" and not made.deduplicated:
@@ -156,7 +157,7 @@ class Commands:
             await project.store.enqueue_many(batches)
             for like, _ in batches:
                 if like.run_at > asked_at:
-                    project.enqueued(like)  # their time may have come while they were being stored
+                    project.ripened(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()
         return {"ids": asked.run_ids, "warning": next(filter(None, troubles), None)}
 

@@ -38,7 +38,7 @@ from tako_lite.records import NewRun, Run, new_id
 from tako_lite.review import read_catalog, warnings
 from tako_lite.routing import Router
 from tako_lite.states import RunState
-from tako_lite.store.base import Effects, Store
+from tako_lite.store.base import Effects, Hold, Store
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.unpack import package_dir
 from tako_lite.why import sentence
@@ -84,8 +84,8 @@ class Daemon:
         }
         self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello, events)
         self.dispatcher.on_push = self.health.wake
-        self.dispatcher.on_unserved = self.spawner.on_change = self.fallbacks.look
-        self.health.on_look = self.control.look
+        self.spawner.on_change = self.fallbacks.look
+        self.health.on_look = self._look
         self._use(config, catalog)
 
     @property
@@ -115,9 +115,9 @@ class Daemon:
         for group in self.groups.values():
             group.start()
         for name in ready:
-            self.dispatcher.work_arrived(name)
+            self._arrived(name)
         for name in suspects:
-            self.dispatcher.work_arrived(name, "suspect")
+            self._arrived(name, "suspect")
 
     async def _warm_up(self) -> None:
         """Have the fork server ready before there is work; a broken one is told when a group needs it."""
@@ -160,6 +160,12 @@ class Daemon:
         self.triggers.catalog = catalog
         self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
 
+    def _look(self) -> None:
+        """Notice that the socket or the queue was taken away, which no event tells."""
+        self.control.look()
+        if (gone := self.store.look()) is not None:
+            self.events.trouble(f"{gone.message}; {gone.hint}")
+
     def _lost(self, group: str) -> str | None:
         """Why a group is not available, or None."""
         found = self.groups.get(group)
@@ -167,9 +173,9 @@ class Daemon:
 
     def _committed(self, effects: Effects) -> None:
         for group in effects.ready:
-            self.dispatcher.work_arrived(group)
+            self._arrived(group)
         for group in effects.suspects:
-            self.dispatcher.work_arrived(group, "suspect")
+            self._arrived(group, "suspect")
         if effects.due is not None:
             self.scheduler.wake_by(effects.due)
         if effects.triggers is not None:
@@ -211,6 +217,21 @@ class Daemon:
         """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self.dispatcher.work_arrived(run.group)
+            group = self.groups.get(run.group)
+            if group is not None and not group.available:
+                self.fallbacks.waits_in(group)
+
+    def ripened(self, run: NewRun) -> None:
+        """A run, or many like it, was to be due later; its time may have come while it was being stored."""
+        if run.refusal is None and run.run_at <= self.clock.now():
+            self._arrived(run.group)
+
+    def _arrived(self, name: str, hold: Hold | None = None) -> None:
+        """A group may have due runs, which nobody has judged yet: where it is lost, their fallbacks apply."""
+        self.dispatcher.work_arrived(name, hold)
+        group = self.groups.get(name)
+        if group is not None and not group.available:
+            self.fallbacks.look(group)
 
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
         return self.waiters.add(run_id)
@@ -240,7 +261,9 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started, 3),
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
-        return await snapshot(self.store, self.dispatcher, names, self.config, daemon, self._warnings, self.clock.now())
+        self.store.look()
+        warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
+        return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
     async def schedules(self) -> list[dict[str, Any]]:
         return self.scheduler.as_json()
@@ -256,6 +279,7 @@ class Daemon:
         return {state: count - before.get(state, 0) for state, count in after.items()}
 
     async def why(self, run: Run) -> str:
+        self.store.look()
         now = self.clock.now()
         return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
@@ -273,7 +297,7 @@ class Daemon:
 
     async def reload_and_say(self) -> None:
         """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
-        self.control.look()
+        self._look()
         try:
             await self.reload()
         except TakoError as error:

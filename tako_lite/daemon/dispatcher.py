@@ -81,7 +81,6 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
-        self.on_unserved: Callable[[Group], None] = lambda group: None
 
     # Where work may be
 
@@ -124,8 +123,6 @@ class Dispatcher:
 
     def _serve(self, name: str, hold: Hold | None) -> None:
         group = self._ensure_group(name)
-        if not group.available:
-            self.on_unserved(group)
         if group.paused:
             return
         asked = self._asked.get((name, hold), 0)

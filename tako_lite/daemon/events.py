@@ -26,8 +26,8 @@ class Events:
     """The engine tells what happened; tests listen by overriding."""
 
     def __init__(self) -> None:
-        self._trouble = ""
-        self._told_at = 0.0
+        self._told: dict[str, float] = {}
+        """Which troubles were told of late, and when."""
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %d workflows in %d groups", name, root, workflows, groups)
@@ -83,6 +83,7 @@ class Events:
 
     def trouble(self, what: str) -> None:
         now = time.monotonic()
-        if what != self._trouble or now - self._told_at > AGAIN_AFTER:
-            self._trouble, self._told_at = what, now
+        self._told = {told: at for told, at in self._told.items() if now - at <= AGAIN_AFTER}
+        if what not in self._told:
+            self._told[what] = now
             logger.error("%s", printable(what))

@@ -35,8 +35,13 @@ class Fallbacks:
         self._stopped = False
         self._loop = asyncio.get_running_loop()
 
+    def waits_in(self, group: Group) -> None:
+        """A run that was judged is about to be stored, to wait for a lost group: perhaps not for ever."""
+        if group.settings.wait_timeout is not None and group.name not in self._timers:
+            self._loop.call_soon(self.look, group)
+
     def look(self, group: Group) -> None:
-        """A group was lost or found, or due work came to one that is lost."""
+        """A group was lost or found, or due work came to one that is lost, which nobody has judged."""
         if self._stopped or (group.available and group.name not in self._lost):
             return
         name = group.name

@@ -179,6 +179,12 @@ class Store(Protocol):
     def trouble(self) -> TakoError | None:
         """Why the last transaction could not be stored, such as a full disk; None once one was."""
 
+    def look(self) -> TakoError | None:
+        """See whether the queue is still where it was, which who does not write would not notice; what is wrong, or None.
+
+        Costs next to nothing, and `trouble` says it too from then on.
+        """
+
     async def damaged(self) -> TakoError:
         """Return once the queue turns out to be damaged, with what to say; nothing is stored any more then."""
 

@@ -44,7 +44,7 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
         ("run", block(run["id"], "bold")),
         ("workflow", block(run["workflow"])),
         ("group", block(_said(run["group"], run.get("group_source")))),
-        ("fallback", cell(_said(run["fallback"], run["fallback_source"])) if run.get("fallback", "wait") != "wait" else None),
+        ("fallback", _fallback(run)),
         ("tenant", block(run["tenant"]) if run.get("tenant") else None),
         ("state", state(run["state"])),
         ("attempts", cell(attempts)),
@@ -59,6 +59,12 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
         ("waits for", block("\n".join(_wait(wait, now) for wait in run["waits"])) if run.get("waits") else None),
         ("asked to", cell("cancel") if run.get("cancel_requested") else None),
     ]
+
+
+def _fallback(run: Shape) -> Text | None:
+    """What happens while the group is lost, where anybody said so."""
+    source = run.get("fallback_source", "default")
+    return None if source == "default" else cell(_said(run["fallback"], source))
 
 
 def _said(value: str, source: str | None) -> str:

@@ -25,8 +25,9 @@ from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError, WaitTimeout
 from tako_lite.linux import read_process
 from tako_lite.records import new_id, new_ids
-from tests.faults.checker import violations
+from tests.faults.checker import TENANTS, violations
 from tests.faults.witness import Witness
+from tests.integration.project import wait_until, zombies
 
 SOURCES: Final = Path(__file__).parent
 REPOSITORY: Final = SOURCES.parents[1]
@@ -78,11 +79,21 @@ concurrency = 25
 max_workers = 2
 concurrency = 4
 heartbeat_timeout = "1s"
+allowed_tenants = ["acme"]
+
+[tenants.acme]
 """
 
 WORKFLOWS: Final = {
     "steps": 6, "blocking": 3, "flaky": 2, "doomed": 1, "bails": 1, "sleeper": 2, "signalled": 2, "parent": 2, "stopped": 2,
+    "single": 2,
 }  # fmt: skip
+PLACES: Final = {"brief": "fast", "kids": "lone"}
+"""Groups that are paused from time to time, and where their runs go at other times."""
+OF_A_WORKER: Final = 4
+"""Descriptors that the daemon has open for a worker."""
+SPARE: Final = 2
+"""Descriptors that it may have more than before, of what it opens when that is needed."""
 
 FAULTS: Final = {
     "kill worker": 30,
@@ -293,11 +304,12 @@ class Enqueuer:
             (workflow,) = dice.choices(list(WORKFLOWS), list(WORKFLOWS.values()))
             payload = {"key": run_id, "ms": dice.choice([0, 2, 10, 40])}
             early = workflow == "signalled" and dice.random() < 0.5
+            tenant = TENANTS.get(workflow)
             if early:
                 self._signal(client, run_id)
             self._witness.write("asked", run=run_id, workflow=workflow)
             for _ in range(1 + (dice.random() < 0.2)):
-                made = until_heard(lambda: client.enqueue(workflow, payload, id=run_id))  # noqa: B023 -- called at once
+                made = until_heard(lambda: client.enqueue(workflow, payload, id=run_id, tenant=tenant))  # noqa: B023 -- at once
                 if made.id != run_id:
                     self._witness.write("trouble", text=f"enqueue of {run_id} was answered with {made.id}")
                 self._witness.write("acked", run=run_id)
@@ -327,12 +339,13 @@ class Enqueuer:
                 self._room.release()
 
 
-class Crowd:
-    """A client that enqueues many runs at a time, with ids of its own, as fast as they are done."""
+class Repeater:
+    """A client that does one thing again and again until it is told to stop."""
 
-    def __init__(self, root: Path, witness: Witness) -> None:
+    def __init__(self, root: Path, witness: Witness, seed: str) -> None:
         self._root = root
         self._witness = witness
+        self._dice = random.Random(seed)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._guarded)
 
@@ -340,7 +353,7 @@ class Crowd:
         self._thread.start()
 
     def stop(self) -> None:
-        """Enqueue no more; what is being enqueued is asked for until it is acknowledged."""
+        """Begin nothing more; what is under way is asked for until it is acknowledged."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -349,11 +362,32 @@ class Crowd:
         try:
             with Client(self._root, patience=3) as client:
                 while not self._stopping.is_set():
-                    self._enqueue(client)
+                    self._do(client)
         except Exception as error:  # whatever it is, it was not promised
-            self._witness.write("trouble", text=f"a client of many raised {type(error).__name__}: {error}")
+            self._witness.write("trouble", text=f"{type(self).__name__} raised {type(error).__name__}: {error}")
 
-    def _enqueue(self, client: Client) -> None:
+    def _do(self, client: Client) -> None:
+        raise NotImplementedError
+
+
+class Operator(Repeater):
+    """Pauses a group and resumes it, or has its runs go to another."""
+
+    def _do(self, client: Client) -> None:
+        group, other = self._dice.choice(list(PLACES.items()))
+        if self._dice.random() < 0.5:
+            until_heard(lambda: client.call("move_group", group=group, to=other))
+        else:
+            until_heard(lambda: client.call("pause", group=group))
+            self._stopping.wait(self._dice.random() * 0.3)
+            until_heard(lambda: client.call("resume", group=group))
+        self._stopping.wait(self._dice.random() * 0.5)
+
+
+class Crowd(Repeater):
+    """Enqueues many runs at a time, with ids of its own, as fast as they are done."""
+
+    def _do(self, client: Client) -> None:
         ids = new_ids(AT_ONCE)
         for run_id in ids:
             self._witness.write("asked", run=run_id, workflow="brief")
@@ -397,22 +431,25 @@ class Chaos:
         self.witness.write("plan", seed=seed, seconds=seconds)
         self.keeper = Keeper(root, self.witness)
         self.enqueuers = [Enqueuer(root, self.witness, f"{seed}/{number}") for number in range(ENQUEUERS)]
-        self.crowd = Crowd(root, self.witness)
+        self.repeaters = [kind(root, self.witness, f"{seed}/{kind.__name__}") for kind in (Crowd, Operator)]
 
     def run(self) -> list[str]:
         """Faults, quiet, stop, judgement."""
         try:
             self.keeper.start()
-            for enqueuer in (*self.enqueuers, self.crowd):
-                enqueuer.start()
+            for client in (*self.enqueuers, *self.repeaters):
+                client.start()
             self._do_harm()
-            self.crowd.stop()
-            for enqueuer in self.enqueuers:
-                enqueuer.stop()
+            for client in (*self.repeaters, *self.enqueuers):
+                client.stop()
             self._settle()
+            for enqueuer in self.enqueuers:
+                enqueuer.end()
+            self._look_for_leaks()
         finally:
             self._thaw(all_=True)
-            self.crowd.stop()
+            for repeater in self.repeaters:
+                repeater.stop()
             for enqueuer in self.enqueuers:
                 enqueuer.end()
             self.keeper.stop()
@@ -509,6 +546,37 @@ class Chaos:
         except TakoError as error:
             return f"no daemon: {error}"
         return f"{unseen} ends not seen, {len(live)} live runs: {live[:5]}" if unseen or live else ""
+
+    def _look_for_leaks(self) -> None:
+        """Workers die and others take their places: the daemon has no zombie then, and no more descriptors of its own."""
+        try:
+            with Client(self._root) as client:
+                before = wait_until(lambda: self._descriptors(client, set()), "the workers are at rest")
+                killed: set[int] = set()
+                for _ in range(3):
+                    with Members(self._root) as members:
+                        workers = self._targets("workers", members, 0)
+                        killed.update(worker.pid for worker in workers if worker.send(signal.SIGKILL))
+                    wait_until(lambda: self._descriptors(client, killed), "other workers are there")
+                most = before + SPARE
+                wait_until(lambda: 0 < self._descriptors(client, killed) <= most, f"no more than {most} descriptors are open")
+                with Members(self._root) as members:
+                    parents = [member.pid for member in members]
+                dead = {pid for parent in parents for pid in zombies(parent)}
+                wait_until(lambda: not dead & {pid for parent in parents for pid in zombies(parent)}, f"no zombies: {dead}")
+        except (AssertionError, TakoError) as error:
+            self.witness.write("trouble", text=f"daemon {self.keeper.pid} in quiet: {error}")
+
+    def _descriptors(self, client: Client, gone: set[int]) -> int:
+        """The open descriptors of the daemon without those of its workers; 0 while one of these comes or goes."""
+
+        def workers() -> dict[int, str]:
+            return {worker["pid"]: worker["state"] for group in client.status()["groups"] for worker in group["workers"]}
+
+        before = workers()
+        number = len(list(Path(f"/proc/{self.keeper.pid}/fd").iterdir()))
+        at_rest = set(before.values()) <= {"idle", "busy"} and before.keys() == workers().keys()
+        return number - OF_A_WORKER * len(before) if before and at_rest and not gone & before.keys() else 0
 
     def _clean_up(self) -> None:
         """Nobody may be left once the daemon has stopped; whoever is, is a violation, and is killed."""

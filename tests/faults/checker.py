@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tako_lite.states import TERMINAL
+from tako_lite.trigger import EVALUATION
 from tests.faults.witness import Fact, Witness
 
 ENDS = {
@@ -23,9 +24,14 @@ ENDS = {
     "parent": ("succeeded", 1),
     "child": ("succeeded", 1),
     "brief": ("succeeded", 1),
+    "single": ("succeeded", 1),
+    "found": ("succeeded", 1),
     "tick": ("succeeded", 1),
 }
 """How the runs of a workflow end, and how many attempts they are charged: faults charge none, and fail none."""
+BY_ITSELF = ("tick", "found")
+"""What the daemon enqueues, as long as it runs."""
+TENANTS = {"parent": "acme", "child": "acme"}
 
 
 def violations(witness: Path, queue: Path) -> list[str]:
@@ -126,6 +132,7 @@ def _queue(queue: Path, by_run: dict[str, list[Fact]]) -> list[str]:
         stored = {(row["run_id"], row["name"]): row["result"] for row in connection.execute("SELECT * FROM steps")}
         pruned = connection.execute("SELECT coalesce(sum(pruned), 0) FROM ledger").fetchone()[0]
         left = connection.execute("SELECT run_id, name FROM waits").fetchall()
+        cursors = [json.loads(row[0]) for row in connection.execute("SELECT cursor FROM triggers")]
     finally:
         connection.close()
     found += [f"{row['run_id']}: still waits for {row['name']}" for row in left]
@@ -137,13 +144,14 @@ def _queue(queue: Path, by_run: dict[str, list[Fact]]) -> list[str]:
             found += [f"{run_id}: is not in the queue, but it {kind}" for kind in ("acked", "start", "ended") if kind in kinds]
         else:
             found += [f"{run_id}: {what}" for what in _compare(rows[run_id], facts, stored)]
-    return found + _invented(rows, by_run) + _slots(rows)
+    return found + _invented(rows, by_run) + _slots(rows) + _found(rows, cursors)
 
 
 def _invented(rows: dict[str, sqlite3.Row], by_run: dict[str, list[Fact]]) -> list[str]:
     """Nobody enqueues but clients, by their own ids, the schedule, and steps, each step once."""
     asked = {run_id for run_id, facts in by_run.items() if any(fact["kind"] == "asked" for fact in facts)}
-    strays = [row for row in rows.values() if row["parent"] is None and row["workflow"] != "tick" and row["id"] not in asked]
+    known = [row for row in rows.values() if not row["workflow"].startswith((*BY_ITSELF, EVALUATION))]
+    strays = [row for row in known if row["parent"] is None and row["id"] not in asked]
     keys = Counter(json.loads(row["payload"])["key"] for row in rows.values() if row["parent"] is not None)
     found = [f"{row['id']}: nobody asked for it" for row in strays]
     return found + [f"{key} was enqueued {count} times" for key, count in keys.items() if count > 1]
@@ -155,10 +163,19 @@ def _slots(rows: dict[str, sqlite3.Row]) -> list[str]:
     return [f"after the slot {slot} came {after}" for slot, after in pairwise(slots) if after - slot != 1000]
 
 
+def _found(rows: dict[str, sqlite3.Row], cursors: list[int | None]) -> list[str]:
+    """What the trigger found made one run each, and its cursor says how many there are."""
+    numbers = sorted(int(json.loads(row["payload"])["key"][6:]) for row in rows.values() if row["workflow"] == "found")
+    expected = list(range(cursors[0] or 0)) if cursors else []
+    return [] if numbers == expected else [f"up to the cursor {cursors}, the trigger made runs of {numbers}"]
+
+
 def _compare(row: sqlite3.Row, facts: list[Fact], stored: dict[tuple[str, str], Any]) -> list[str]:
     found = []
     state, attempts = ENDS.get(row["workflow"], (row["state"], row["attempts"]))
-    if row["state"] not in TERMINAL and row["workflow"] != "tick":  # the clock does not stop before the daemon does
+    if row["tenant"] != TENANTS.get(row["workflow"]):
+        found.append(f"{row['workflow']} is of the tenant {row['tenant']}")
+    if row["state"] not in TERMINAL and row["workflow"] not in BY_ITSELF:  # the clock does not stop before the daemon does
         found.append(f"is {row['state']} at the end")
     elif row["state"] in TERMINAL and (row["state"], row["attempts"]) != (state, attempts):
         found.append(f"{row['workflow']} ended {row['state']} after {row['attempts']} attempts: {row['error']}")

@@ -22,9 +22,9 @@ from tests.faults.witness import Fact, Witness
 DEADLY: Final = ("kill", "kill_all")
 FIRED_LIMIT: Final = 40.0
 """Seconds in which a daemon must reach its point."""
-UNUSED: Final = ("enqueue_many", "event.stopping", "event.killing")
-"""What the chaos project does not bring about."""
-AT_START: Final = ("recover", "event.recovered", "event.serving")
+UNUSED: Final = ("event.stopping", "event.killing", "prune.between", "set_limits.between")
+"""What the chaos project does not bring about: nothing is pruned in it, and no rate is in it."""
+AT_START: Final = ("recover", "event.recovered", "event.serving", "put_triggers", "set_limits", "prune")
 AFTER_CRASHES: Final = ("give_back", "crash")
 
 
@@ -84,6 +84,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.deaths", description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="the order to replay; without it, a new one")
+    parser.add_argument("--seconds", type=float, help="of the chaos run: make gives the same options to both")
     parser.add_argument("points", nargs="*", metavar="point", help="only these")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed

@@ -17,6 +17,7 @@ from asyncio import Future
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,15 @@ TRANSITIONS: Final = {
     "signal": "signal",
     "wake": "wake_due",
     "schedule": "fire",
+    "prune": "prune",
+    "begin_evaluation": "begin_evaluation",
+    "complete_evaluation": "complete_evaluation",
+    "put_triggers": "put_triggers",
+    "set_limits": "set_limits",
+    "pause_group": "pause_group",
+    "lose_group": "lose_group",
+    "find_group": "find_group",
+    "move_group": "move",
 }
 """A point's name, and the transition of the store at which it is: `NAME.before_save` (asked for), `NAME.between` (its first
 statement that changes something is done), `NAME.after_commit` (stored, and nobody has heard of it)."""
@@ -148,11 +158,18 @@ def listening_store(points: Points) -> type[SqliteStore]:
             future.add_done_callback(stored)
             return future
 
+        async def in_portions(self: Listening, *arguments: Any, **options: Any) -> Any:
+            points.reached(f"{name}.before_save")
+            self._point = name  # of the first portion, which is submitted before anything else can be
+            result = await original(self, *arguments, **options)
+            points.reached(f"{name}.after_commit")
+            return result
+
         def stored(future: Future[Any]) -> None:
             if not future.cancelled() and future.exception() is None and (name != "claim" or future.result().runs):
                 points.reached(f"{name}.after_commit")
 
-        setattr(Listening, transition, method)
+        setattr(Listening, transition, in_portions if iscoroutinefunction(original) else method)
 
     for name, transition in TRANSITIONS.items():
         listen(name, transition)

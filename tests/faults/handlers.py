@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tako_lite import Backoff, BlockingStep, Step, workflow
+from tako_lite import Backoff, BlockingStep, Step, poll, workflow
 from tako_lite.linux import read_process
 from tako_lite.worker.run import current_run
 from tests.faults.witness import Witness
@@ -29,10 +29,13 @@ def token() -> int:
 
 
 class Traces:
-    """A file for each run with the processes of its attempts, so that the next attempt sees whether they are dead."""
+    """A file for each run with the processes of its attempts, so that the next attempt sees whether they are dead.
 
-    def __init__(self, run_id: str) -> None:
-        self._file = ATTEMPTS / run_id
+    A workflow of which one run at a time may be running has one too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._file = ATTEMPTS / name
 
     def note(self, pid: int, mark: str) -> None:
         """A process works for this attempt (`+`), or no more (`-`)."""
@@ -62,17 +65,23 @@ class Traces:
 
 
 @contextmanager
-def attempt(step: Step | BlockingStep, payload: Payload) -> Iterator[None]:
-    """Tell the witness when this attempt starts and ends, and whether an earlier one is still alive."""
-    number, traces = token(), Traces(step.run_id)
-    facts = {"run": step.run_id, "token": number}
+def attempt(step: Step | BlockingStep, payload: Payload, *, alone: bool = False) -> Iterator[None]:
+    """Tell the witness when this attempt starts and ends, and whether an earlier one is still alive.
+
+    With `alone`, whether one of any other run of the workflow is.
+    """
+    traces = [Traces(step.run_id), *([Traces(step.workflow_name)] if alone else [])]
+    facts = {"run": step.run_id, "token": token()}
+    alive = [left for noted in traces for left in noted.alive()]
     key = payload["key"] or step.run_id
-    WITNESS.write("start", key=key, workflow=step.workflow_name, attempt=step.attempt, alive=traces.alive(), **facts)
-    traces.note(os.getpid(), "+")
+    WITNESS.write("start", key=key, workflow=step.workflow_name, attempt=step.attempt, alive=alive, **facts)
+    for noted in traces:
+        noted.note(os.getpid(), "+")
     try:
         yield
     finally:
-        traces.note(os.getpid(), "-")
+        for noted in traces:
+            noted.note(os.getpid(), "-")
         WITNESS.write("end", **facts)
 
 
@@ -184,7 +193,7 @@ async def parent(payload: Payload, step: Step) -> str:
         return step.run_id
 
 
-@workflow("child", worker="kids")
+@workflow("child", worker="kids")  # where only the tenant of its parent is let in
 async def child(payload: Payload, step: Step) -> str:
     with attempt(step, payload):
         await do(step, "one", payload["ms"])
@@ -202,6 +211,27 @@ async def stopped(payload: Payload, step: Step) -> str:
 @workflow("tick", worker="fast", schedule="* * * * * *", catch_up="all")
 async def tick(payload: None, step: Step) -> None:
     with attempt(step, {"key": None}):
+        pass
+
+
+@workflow("single", worker="slow", limit=1)
+async def single(payload: Payload, step: Step) -> str:
+    """No two of its runs at a time."""
+    with attempt(step, payload, alone=True):
+        await do(step, "one", payload["ms"])
+        return step.run_id
+
+
+@poll("finds", every="1s", starts="found", worker="fast")
+def finds(cursor: int | None) -> tuple[list[Payload], int]:
+    """The next number, and a run for it."""
+    number = cursor or 0
+    return [{"key": f"found/{number}"}], number + 1
+
+
+@workflow("found", worker="lone")
+async def found(payload: Payload, step: Step) -> None:
+    with attempt(step, payload):
         pass
 
 

@@ -10,8 +10,8 @@ from tests.faults.chaos import Chaos, plan
 
 
 @pytest.mark.timeout(240)  # more than the quiet phase waits, so that it cleans up by itself
-def test_eight_seconds_of_kills_and_freezes_break_no_promise(tmp_path: Path) -> None:
-    chaos = Chaos(tmp_path.resolve(), seconds=8, seed=1)
+def test_ten_seconds_of_kills_and_freezes_break_no_promise(tmp_path: Path) -> None:
+    chaos = Chaos(tmp_path.resolve(), seconds=10, seed=1)
     assert chaos.run() == []
     assert chaos.kills > 0
     kinds = {fact["kind"] for fact in chaos.witness.read()}

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -90,7 +91,8 @@ def test_a_hundred_slow_clients_leave_the_loop_free(project: Project) -> None:
     assert project.run("quick", 0)["result"] == 0
     with ExitStack() as held:
         slow = [held.enter_context(connect(project)) for _ in range(SLOW_CLIENTS)]
-        for _ in range(2):
+        over = time.monotonic() + 1.5
+        while time.monotonic() < over:
             for place in range(len(request)):
                 for client in slow:
                     client.send(request[place : place + 1])
@@ -98,13 +100,9 @@ def test_a_hundred_slow_clients_leave_the_loop_free(project: Project) -> None:
                     assert project.run("quick", place)["result"] == place
             assert ["ok" in read_line(client) for client in slow] == [True] * SLOW_CLIENTS
     assert project.stop() == 0
-    lags = clockwork.lags(project)
-    p99 = lags[len(lags) * 99 // 100]
-    print(
-        f"loop lag beside {SLOW_CLIENTS} slow clients: p99 {p99 * 1000:.1f} ms, worst {lags[-1] * 1000:.1f} ms of {len(lags)}"
-    )
-    assert len(lags) > 50
-    assert p99 < 0.5
+    p99, worst = clockwork.p99(project), clockwork.lags(project)[-1]
+    print(f"loop lag beside {SLOW_CLIENTS} slow clients: p99 {p99 * 1000:.1f} ms, worst {worst * 1000:.1f} ms")
+    assert p99 < clockwork.LONG_LAG
 
 
 # Names

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tako_lite.cli.main import main
 from tests.integration.project import Project, wait_until
 
 TENANTS = "[tenants.acme]\n[tenants.globex]\n[tenants.initech]\n"
@@ -24,6 +28,28 @@ ECHO = """
         while not os.path.exists("go"):
             await asyncio.sleep(0.01)
 """
+WAKES = """
+    @workflow("signalled", worker="home")
+    async def signalled(payload, step):
+        await step.wait_for("go")
+
+    @workflow("asleep", worker="home")
+    async def asleep(payload, step):
+        await step.sleep("nap", 1.5)
+
+    @workflow("invokes", worker="home")
+    async def invokes(payload, step):
+        await step.invoke("child", "waits")
+
+    @workflow("waits")
+    async def waits(payload, step):
+        await step.wait_for("go")
+"""
+
+
+def moment(text: str) -> datetime:
+    """A time that a run has."""
+    return datetime.fromisoformat(text)
 
 
 @pytest.fixture
@@ -72,6 +98,46 @@ def test_a_run_that_becomes_due_while_its_group_is_lost_is_judged_then(home: Pro
     assert home.wait(run, 3)["error"]["reason"] == "no_worker"
 
 
+def test_a_run_that_wakes_from_a_wait_in_a_lost_group_is_judged_then(home: Project) -> None:
+    home.add("b.py", WAKES)
+    signalled = {word: home.enqueue("signalled", fallback=word) for word in ("fail", "cancel", "ignore", "wait")}
+    parent = home.enqueue("invokes", fallback="cancel")
+    for run in (*signalled.values(), parent):
+        home.wait_for_state(run, "waiting")
+    asleep = home.enqueue("asleep", fallback="fail")
+    home.wait_for_state(asleep, "waiting")
+    everyone = [*signalled.values(), parent, asleep]
+    home.call("pause", group="home")
+    assert [home.get(run)["state"] for run in everyone] == ["waiting"] * 6
+    assert home.call("signal", event="go", payload=None)["woken"] == 5
+    for run, state in (
+        (signalled["fail"], "dead"),
+        (signalled["cancel"], "cancelled"),
+        (asleep, "dead"),
+        (parent, "cancelled"),
+    ):
+        ended = home.wait(run, 5)
+        assert (ended["state"], ended["error"]["reason"], ended["group"]) == (state, "no_worker", "home")
+        assert (ended["attempts"], ended["started_at"] is not None) == (0, True)
+    elsewhere = home.wait(signalled["ignore"], 5)
+    assert (elsewhere["state"], elsewhere["group"], elsewhere["group_source"]) == ("succeeded", "default", "fallback")
+    assert home.get(signalled["wait"])["state"] == "pending"
+    home.call("resume", group="home")
+    assert home.wait(signalled["wait"])["state"] == "succeeded"
+
+
+def test_runs_that_are_to_fail_end_within_a_second_of_the_pause(home: Project) -> None:
+    home.enqueue("hold")
+    home.wait_for_fact("hold")
+    with home.client() as client:
+        runs = list(client.enqueue_many("echo", range(500), fallback="fail"))
+        client.call("pause", group="home")
+        paused = datetime.now(UTC)
+        ended = [client.wait(run, timeout=10) for run in runs]
+    assert {run["error"]["reason"] for run in ended} == {"no_worker"}
+    assert max(moment(run["finished_at"]) for run in ended) - paused < timedelta(seconds=1)
+
+
 def test_a_group_that_cannot_start_is_lost_once_it_is_unhealthy(project: Project) -> None:
     project.workflow("good.py", '@workflow("good")\ndef good(): ...\n')
     project.workflow(
@@ -106,11 +172,17 @@ def test_wait_timeout_counts_from_the_loss_also_over_a_restart(project: Project)
     project.configure('[workflows.home]\nwait_timeout = "2s"\n')
     project.workflow("a.py", ECHO)
     project.serve()
-    project.cli("pause", "home")
+    project.call("pause", group="home")
+    over = time.monotonic() + 2.1
     run = project.enqueue("echo")
     project.stop()
+    wait_until(lambda: time.monotonic() > over, "the time-out is over")
+    assert project.get(run)["state"] == "pending"
     project.serve()
-    assert project.wait(run, 8)["error"]["reason"] == "no_worker"
+    started = datetime.now(UTC)
+    ended = project.wait(run, 5)
+    assert (ended["state"], ended["error"]["reason"]) == ("dead", "no_worker")
+    assert moment(ended["finished_at"]) - started < timedelta(seconds=1)
 
 
 def test_with_the_daemon_down_a_run_is_judged_at_its_start(home: Project) -> None:
@@ -150,10 +222,31 @@ def test_a_tenant_that_is_not_allowed_is_denied_and_never_executed(project: Proj
     for tenant in ("globex", None):
         denied = project.run("echo", tenant=tenant)
         assert (denied["state"], denied["error"]["reason"]) == ("dead", "tenant_denied")
+        assert (denied["started_at"], denied["attempts"], denied["worker_pid"]) == (None, 0, None)
     assert [fact["tenant"] for fact in project.facts("echo")] == ["acme"]
     refused = project.cli("enqueue", "echo", "--tenant", "acne")
     assert refused.returncode == 5
     assert "did you mean `acme`?" in refused.stderr
+
+
+def test_one_that_falls_back_to_default_must_be_allowed_there(project: Project) -> None:
+    project.configure('[workflows.home]\nconcurrency = 1\n[workflows.default]\nallowed_tenants = ["acme"]\n' + TENANTS)
+    project.workflow("a.py", ECHO)
+    project.serve()
+    project.enqueue("hold")
+    project.wait_for_fact("hold")
+    queued = {tenant: project.enqueue("echo", tenant=tenant, fallback="ignore") for tenant in ("acme", "globex", None)}
+    project.call("pause", group="home")
+    came = {tenant: project.enqueue("echo", tenant=tenant, fallback="ignore") for tenant in ("acme", "globex", None)}
+    for runs in (queued, came):
+        ended = {tenant: project.wait(run, 5) for tenant, run in runs.items()}
+        assert {(run["group"], run["group_source"]) for run in ended.values()} == {("default", "fallback")}
+        assert ended["acme"]["state"] == "succeeded"
+        for tenant in ("globex", None):
+            denied = ended[tenant]
+            assert (denied["state"], denied["error"]["reason"], denied["attempts"]) == ("dead", "tenant_denied", 0)
+            assert denied["started_at"] is None
+    assert {fact["tenant"] for fact in project.facts("echo")} == {"acme"}
 
 
 def test_a_list_that_changed_holds_for_what_is_queued_already(home: Project) -> None:
@@ -165,7 +258,8 @@ def test_a_list_that_changed_holds_for_what_is_queued_already(home: Project) -> 
     (home.root / "go").touch()
     assert home.wait(held)["state"] == home.wait(queued["acme"])["state"] == "succeeded"
     denied = home.wait(queued["globex"])
-    assert (denied["state"], denied["error"]["reason"]) == ("dead", "tenant_denied")
+    assert (denied["state"], denied["error"]["reason"], denied["attempts"]) == ("dead", "tenant_denied", 0)
+    assert (denied["started_at"], denied["worker_pid"], denied["finished_at"] is None) == (None, None, False)
     assert {fact["tenant"] for fact in home.facts("echo")} == {"acme"}
 
 
@@ -183,8 +277,10 @@ def test_a_list_that_changed_holds_for_the_next_attempt_of_a_run(home: Project) 
     home.wait_for_fact("fails")
     home.configure('[workflows.home]\nallowed_tenants = ["acme"]\n' + TENANTS)
     home.call("reload")
+    began = home.get(run)["started_at"]
     ended = home.wait(run)
     assert (ended["error"]["reason"], ended["attempts"], len(home.facts("fails"))) == ("tenant_denied", 1, 1)
+    assert ended["started_at"] == began is not None
 
 
 def test_a_run_finds_the_environment_of_its_tenant_and_no_other(project: Project) -> None:
@@ -201,6 +297,35 @@ def test_a_run_finds_the_environment_of_its_tenant_and_no_other(project: Project
     assert project.run("env", tenant="acme")["result"] == ["acme", "acme-files", None]
     assert project.run("env", tenant="globex")["result"] == ["globex", "globex-files", None]
     assert project.run("env")["result"] == [None, None, None]
+
+
+def test_the_reason_of_a_run_that_went_nowhere_is_shown_wherever_one_looks(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.configure('[workflows.home]\n[workflows.books]\nallowed_tenants = ["acme"]\n' + TENANTS)
+    project.workflow("a.py", '@workflow("echo", worker="{group}")\ndef echo(payload):\n    return payload\n')
+    project.serve()
+    project.call("pause", group="home")
+    runs = {
+        ("no_worker", "dead", "is paused"): project.enqueue("echo", {"group": "home"}, fallback="fail"),
+        ("no_worker", "cancelled", "is paused"): project.enqueue("echo", {"group": "home"}, fallback="cancel"),
+        ("unknown_group", "dead", "'hoem'"): project.enqueue("echo", {"group": "hoem"}),
+        ("tenant_denied", "dead", "is for acme"): project.enqueue("echo", {"group": "books"}, tenant="globex"),
+    }
+
+    def told(*words: str) -> str:
+        assert main([*words, "-c", str(project.root)]) == 0
+        return capsys.readouterr().out
+
+    listed = {line.split()[0]: line for line in told("runs").splitlines()}
+    for (reason, state, message), run in runs.items():
+        shown = json.loads(told("show", run, "--json"))
+        assert (shown["state"], shown["error"]["reason"]) == (state, reason)
+        assert message in shown["error"]["message"]
+        (line,) = [line for ending, line in listed.items() if run.endswith(ending)]
+        assert f" {state} " in line and f"{reason}: " in line
+        assert f"({reason})" in told("show", run)
+        assert message in told("why", run)
 
 
 # Whoever starts a run
@@ -247,7 +372,7 @@ def test_a_retry_is_routed_anew(project: Project) -> None:
     assert (run["state"], run["error"]["reason"]) == ("dead", "unknown_group")
     assert "silver" in project.cli("why", run["id"]).stdout
     again = project.cli("retry", run["id"])
-    assert again.returncode == 1 and "may not start again" in again.stderr
+    assert again.returncode == 1 and "may not start" in again.stderr
     assert project.get(run["id"])["error"]["reason"] == "unknown_group"
     project.configure("[workflows.gold]\n[workflows.silver]\n")
     project.call("reload")
@@ -312,56 +437,177 @@ def test_a_cancel_of_the_parent_reaches_the_runs_that_it_invoked(project: Projec
     assert states == {"cancelled": 4}
 
 
+THREE = """
+    GROUPS = ["one", "two", "three"]
+
+    @workflow("floor", worker="{group}")
+    async def floor(payload, step):
+        depth = payload["depth"]
+        with open("/proc/self/comm") as name:
+            witness("floor", depth=depth, group=name.read().strip().removeprefix("tako-"), id=step.run_id)
+        if depth == 0:
+            return await step.wait_for("go") if payload["wait"] else "ground"
+        below = {"depth": depth - 1, "group": GROUPS[(depth - 1) % 3], "wait": payload["wait"]}
+        below_me = [step.invoke(f"below {number}", "floor", below) for number in range(payload.get("wide", 1))]
+        answers = await asyncio.gather(*below_me)
+        return f"{depth} {answers[0]}"
+"""
+
+
+@pytest.fixture
+def tower(project: Project) -> Project:
+    """A project whose workflow `floor` invokes itself in another of three groups with a slot each."""
+    project.configure("".join(f"[workflows.{group}]\nconcurrency = 1\nmax_workers = 1\n" for group in ("one", "two", "three")))
+    project.workflow("a.py", THREE)
+    project.serve()
+    return project
+
+
+def test_families_across_three_groups_with_a_slot_each_end_however_deep_and_many(tower: Project) -> None:
+    ids = [tower.enqueue("floor", {"depth": 7, "group": "two", "wait": False, "wide": 2}) for _ in range(2)]
+    assert {tower.wait(id, 30)["result"] for id in ids} == {"7 6 5 4 3 2 1 ground"}
+    groups = {fact["depth"]: fact["group"] for fact in tower.facts("floor")}
+    assert groups == {depth: ("one", "two", "three")[depth % 3] for depth in range(8)}
+    with tower.client() as client:
+        runs = client.call("runs")["runs"]
+    assert {run["state"] for run in runs} == {"succeeded"} and len(runs) == 2 * (1 + 2 * 7)
+
+
+def test_a_cancel_reaches_all_the_way_down_through_groups_that_are_paused_too(tower: Project) -> None:
+    other = tower.enqueue("floor", {"depth": 2, "group": "three", "wait": True})
+    top = tower.enqueue("floor", {"depth": 6, "group": "one", "wait": True})
+    with tower.client() as client:
+        wait_until(lambda: len(client.call("runs", states=["waiting"])["runs"]) == 10, "both families wait")
+        client.call("pause", group="two")
+        assert client.cancel(top) == {top: "cancelled"}
+        family = {fact["id"] for fact in tower.facts("floor")}
+        states = Counter(client.get(id)["state"] for id in family)
+        assert states == {"cancelled": 7, "waiting": 3}
+        assert client.get(other)["state"] == "waiting"
+        client.call("resume", group="two")
+        client.signal("go", "up")
+        assert client.wait(other, timeout=15)["result"] == "2 1 up"
+
+
+def test_a_child_whose_group_is_lost_ends_for_its_parent_and_one_that_waits_goes_on(project: Project) -> None:
+    project.configure("[workflows.one]\n[workflows.two]\n")
+    project.workflow(
+        "a.py",
+        """
+        from tako_lite import ChildFailed
+
+        @workflow("parent", worker="one")
+        async def parent(payload, step):
+            try:
+                return await step.invoke("child", "child", fallback=payload)
+            except ChildFailed as error:
+                return f"{error.reason} {error.state}"
+
+        @workflow("child", worker="two")
+        async def child(payload, step):
+            return step.run_id
+        """,
+    )
+    project.serve()
+    project.call("pause", group="two")
+    runs = {word: project.enqueue("parent", word) for word in ("fail", "cancel", "wait", "ignore")}
+    assert project.wait(runs["fail"])["result"] == "no_worker dead"
+    assert project.wait(runs["cancel"])["result"] == "no_worker cancelled"
+    assert project.get(project.wait(runs["ignore"])["result"])["group"] == "default"
+    project.wait_for_state(runs["wait"], "waiting")
+    project.call("resume", group="two")
+    assert project.get(project.wait(runs["wait"])["result"])["group"] == "two"
+
+
 # All of it at random
+
+
+@dataclass
+class Lists:
+    """The tenants that each group is for, from when they were written until the next ones were read."""
+
+    allowed: dict[str, list[str] | None]
+    since: float
+    until: float = math.inf
+
+
+WORK = """
+    from tako_lite import ChildFailed
+
+    def executed(step):
+        with open("/proc/self/comm") as name:
+            witness("executed", group=name.read().strip().removeprefix("tako-"), id=step.run_id, tenant=step.tenant)
+
+    @workflow("work", worker="{group}", retries=2, backoff=Backoff(base=0.05))
+    async def work(payload, step):
+        executed(step)
+        if step.attempt == 1 and payload["fail"]:
+            raise ValueError("once more")
+
+    @workflow("flow", worker="{group}", retries=2, backoff=Backoff(base=0.05))
+    async def flow(payload, step):
+        executed(step)
+        try:
+            return await step.invoke("child", "work", payload["child"])
+        except ChildFailed as error:
+            return error.reason
+"""
 
 
 def test_no_run_is_ever_executed_by_a_group_that_its_tenant_may_not_use(project: Project) -> None:
     dice = random.Random(11)
     groups, names = ["a", "b", "c", "default"], ["acme", "globex", "initech"]
-    history: list[tuple[float, dict[str, list[str] | None]]] = []
+    history: list[Lists] = []
 
     def configure() -> None:
-        lists = {group: dice.choice([None, *(dice.sample(names, size) for size in (0, 1, 2, 3))]) for group in groups}
+        allowed = {group: dice.choice([None, *(dice.sample(names, size) for size in (0, 1, 2, 3))]) for group in groups}
         toml = "".join(
             f"[workflows.{group}]\nconcurrency = 2\n" + ("" if some is None else f"allowed_tenants = {json.dumps(some)}\n")
-            for group, some in lists.items()
+            for group, some in allowed.items()
         )
+        history.append(Lists(allowed, time.time()))
         project.configure(toml + TENANTS.replace("[tenants.globex]", '[tenants.globex]\nworker = "b"'))
-        history.append((time.time(), lists))
+
+    def payload() -> dict[str, object]:
+        return {"group": dice.choice([*groups, ""]), "fail": dice.random() < 0.3}
 
     configure()
-    project.workflow(
-        "a.py",
-        """
-        @workflow("work", worker="{group}", retries=2, backoff=Backoff(base=0.05))
-        async def work(payload, step):
-            with open("/proc/self/comm") as name:
-                witness("work", group=name.read().strip().removeprefix("tako-"), id=step.run_id, tenant=step.tenant)
-            if step.attempt == 1 and payload["fail"]:
-                raise ValueError("once more")
-        """,
-    )
+    project.workflow("a.py", WORK)
     project.serve()
-    ids: list[str] = []
+    retried: Counter[str] = Counter()
     with project.client() as client:
         for _ in range(6):
             for _ in range(25):
-                payload = {"group": dice.choice([*groups, ""]), "fail": dice.random() < 0.3}
                 options = {"tenant": dice.choice([*names, None]), "fallback": dice.choice(["wait", "ignore", "fail"])}
-                ids.append(client.enqueue("work", payload, **options).id)
+                if dice.random() < 0.3:
+                    client.enqueue("flow", {**payload(), "child": payload()}, **options)
+                else:
+                    client.enqueue("work", payload(), **options)
             lost = dice.choice(groups)
             client.call("pause", group=lost)
             configure()
             client.call("reload")
+            history[-2].until = time.time()
+            dead = client.call("ids", states=["dead"])["ids"]
+            retried.update(client.retry(*dice.sample(dead, min(8, len(dead)))).values())
             client.call("resume", group=lost)
-        runs = [client.wait(id, timeout=30) for id in ids]
-    facts = project.facts("work")
+        wait_until(lambda: not client.call("ids", states=["pending", "running", "waiting"])["ids"], "all are over", 30)
+        runs = {id: client.get(id) for id in client.call("ids")["ids"]}
+    facts = project.facts("executed")
+    begun: set[str] = set()
     for fact in facts:
-        before = [lists for moment, lists in history if moment <= fact["at"]]
-        recent = [lists for moment, lists in history if fact["at"] - 1 < moment <= fact["at"]]  # a reload takes a moment
-        in_force = [lists[fact["group"]] for lists in (*before[-1 - len(recent) :], *recent)]
-        assert any(some is None or fact["tenant"] in some for some in in_force), fact
-    executed = {fact["id"] for fact in facts}
-    reasons = Counter(run["error"]["reason"] for run in runs if run["state"] == "dead")
-    assert {run["id"] for run in runs if run["state"] == "succeeded"} <= executed
-    assert set(reasons) <= {"tenant_denied", "no_worker"} and reasons["tenant_denied"] > 10 and len(executed) > 30
+        run = runs[fact["id"]]
+        began = moment(run["started_at"]).timestamp()  # when it was first claimed
+        is_first = run["id"] not in begun and run["group_source"] != "fallback"
+        since, until = (began, began + 0.001) if is_first else (fact["at"] - 1, fact["at"])
+        in_force = [lists.allowed[fact["group"]] for lists in history if lists.since <= until and lists.until >= since]
+        assert any(some is None or fact["tenant"] in some for some in in_force), (fact, run)
+        assert fact["tenant"] == run["tenant"]
+        begun.add(run["id"])
+    children = [run for run in runs.values() if run["parent"]]
+    assert all(child["tenant"] == runs[child["parent"]]["tenant"] for child in children)
+    assert {run["id"] for run in runs.values() if run["state"] == "succeeded"} <= begun
+    reasons = Counter(run["error"]["reason"] for run in runs.values() if run["state"] == "dead")
+    assert set(reasons) <= {"tenant_denied", "no_worker"} and reasons["tenant_denied"] > 10 and len(begun) > 30
+    assert len({child["id"] for child in children} & begun) > 5 and {child["state"] for child in children} > {"dead"}
+    assert set(retried) == {"pending", "refused"} and min(retried.values()) > 3, retried

@@ -11,12 +11,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tako_lite.errors import StoreError
+from tako_lite.errors import StoreError, StoreGone
 from tako_lite.linux import resident_bytes
 from tests.integration.project import Project, wait_until
 from tests.integration.test_deaths import back, let, sleeps
@@ -104,6 +105,25 @@ def test_each_run_that_is_enqueued_alone_is_synced_to_the_disk_unless_that_was_d
     assert least <= log.read_text().count("queue.db-wal>") <= most
 
 
+def test_a_burst_of_a_thousand_enqueues_shares_its_syncs(project: Project) -> None:
+    project.workflow("a.py", QUICK)
+    pid = project.serve()
+    project.call("pause", group="default")
+    log = project.root / "strace.log"
+
+    def enqueue(producer: int) -> None:
+        with project.client() as client:
+            for number in range(25):
+                client.enqueue("quick", [producer, number])
+
+    with syscalls(pid, "fsync,fdatasync", log), ThreadPoolExecutor(40) as producers:
+        list(producers.map(enqueue, range(40)))
+    assert project.group("default")["pending"] == 1_000
+    syncs = log.read_text().count("queue.db-wal>")
+    print(f"{syncs} syncs for 1,000 enqueues of 40 producers")
+    assert 0 < syncs < 250
+
+
 def test_a_disk_without_room_refuses_new_runs_keeps_what_workers_report_and_needs_no_restart(project: Project) -> None:
     project.workflow("a.py", HOLD)
     project.workflow("quick.py", QUICK)
@@ -164,6 +184,53 @@ def test_no_process_of_ours_opens_the_queue_file_but_through_sqlite(project: Pro
     assert project.run("quick", 1)["state"] == "succeeded"
     assert project.stop() == 0
     assert not opened.exists(), opened.read_text()
+
+
+@pytest.mark.parametrize("fate", ["moved", "deleted", "replaced"])
+def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_seconds_by_itself(
+    project: Project, fate: str
+) -> None:
+    project.workflow("a.py", HOLD)
+    project.serve()
+    held = project.enqueue("hold", 1)
+    project.wait_for_fact("hold")
+    project.call("pause", group="default")
+    queued = project.enqueue("hold", 2)
+    file, away = queue_file(project), project.root / "away.db"
+    file.rename(away)
+    if fate == "replaced":
+        shutil.copy(away, file)
+    elif fate == "deleted":
+        away.unlink()
+    words = f"{file} was moved, deleted or replaced"
+    wait_until(lambda: words in project.daemon_log(), "it is noticed", limit=5)
+    with project.client() as client:
+        assert [warning.startswith(words) for warning in client.status()["warnings"]] == [True]
+        assert words in client.call("why", run_id=queued)["sentence"]
+        with pytest.raises(StoreGone, match="moved"):
+            client.enqueue("hold", 3)
+        assert project.daemon_log().count(words) == 1
+        if fate == "deleted":
+            return
+        away.replace(file)
+        assert client.status()["warnings"] == []
+        client.call("resume", group="default")
+        let(project)
+        assert [back(client.wait(run_id, timeout=10)) for run_id in (held, queued)] == [("succeeded", 1, 0)] * 2
+    assert project.stop() == 0
+    with closing(sqlite3.connect(file)) as queue:
+        assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+
+
+def test_a_queue_file_that_is_lost_while_nothing_runs_is_told_to_whoever_asks(project: Project) -> None:
+    project.workflow("a.py", QUICK)
+    project.serve()
+    file = queue_file(project)
+    file.rename(project.root / "away.db")
+    with project.client() as client:
+        assert [warning.partition(" was moved")[0] for warning in client.status()["warnings"]] == [str(file)]
+    shown = project.cli("status")
+    assert (shown.returncode, "moved, deleted or replaced" in shown.stdout.replace("\n", " ")) == (0, True)
 
 
 def test_the_wal_shrinks_to_its_limit_once_a_reader_that_held_it_back_is_gone(project: Project) -> None:

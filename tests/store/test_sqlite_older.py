@@ -18,10 +18,9 @@ from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE
 from tako_lite.store.sqlite.offline import OfflineQueue
 
 
-@pytest.fixture
-def older(tmp_path: Path) -> Path:
-    """A file with the first schema and a run in each state."""
-    file = tmp_path / "queue.db"
+def make_older(file: Path) -> dict[str, str]:
+    """A file with the first schema and a run in each state; their ids by their states."""
+    ids = {state: new_id() for state in RUN_STATES}
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.executescript(migrations(PACKAGE)[0].script)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -30,8 +29,15 @@ def older(tmp_path: Path) -> Path:
         connection.executemany(
             "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, priority, run_at, due_order,"
             " max_attempts, created_at, payload) VALUES (?, 'greet', 'default', 'default', ?, 1, 0, 0, 0, 3, 0, '{}')",
-            [(new_id(), state) for state in RUN_STATES],
+            [(id, state) for state, id in ids.items()],
         )
+    return ids
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    file = tmp_path / "queue.db"
+    make_older(file)
     return file
 
 

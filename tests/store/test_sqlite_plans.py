@@ -45,7 +45,7 @@ PLANS = {
     "runs.retry": [BY_ID],
     "runs.lift": ["runs_ready"],
     "runs.move": [BY_ROW, "runs_ready (worker_group=?)", "runs_running (worker_group=?", "runs_waiting (worker_group=?"],
-    "runs.ahead": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=? AND (due_order,id)<(?,?))"],
+    "runs.ahead": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=? AND due_order<?)"],
     "runs.orphans": ["runs_running"],
     "runs.groups_with_work": ["runs_ready"],
     "runs.suspects": ["runs_ready"],

@@ -99,6 +99,13 @@ class GroupCommit:
             self._loop.call_soon(self._begin)  # not at once: what else this turn of the loop submits comes along
         return future
 
+    def look(self) -> StoreGone | None:
+        """See whether the file is still where it was, also where nobody writes; what is to be said if not."""
+        gone = None if _identity(self._path) == self._file else _gone(self._path)
+        if gone is not None or isinstance(self.trouble, StoreGone):
+            self.trouble = gone
+        return gone
+
     async def stop(self) -> None:
         """Commit what is left, then take no more."""
         self._closing = True
@@ -205,6 +212,7 @@ class ReadingConnection:
     def __init__(self, connector: Callable[[], sqlite3.Connection], path: Path) -> None:
         self._connector = connector
         self._path = path
+        self._file = _identity(path)
         self._connection: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
 
@@ -213,6 +221,8 @@ class ReadingConnection:
         try:
             async with self._opening:
                 if self._connection is None:
+                    if _identity(self._path) != self._file:  # what is there by now is not what the writer has
+                        raise _gone(self._path)
                     self._connection = await open_thread(self._connector)
             return await on_thread(self._connection, function)
         except sqlite3.Error as error:

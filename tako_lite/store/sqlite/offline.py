@@ -18,7 +18,7 @@ from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
 from tako_lite.store.migrate import refuse_newer, refuse_older
-from tako_lite.store.sqlite import groups, reading, runs, schedules, triggers, waits
+from tako_lite.store.sqlite import arrivals, groups, reading, runs, schedules, triggers, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
 from tako_lite.trigger import StoredTrigger
@@ -48,12 +48,12 @@ class OfflineQueue:
 
     def enqueue(self, new: NewRun) -> Enqueued:
         """Store a new run."""
-        (enqueued,) = self._write(partial(runs.enqueue, runs=[new]))
+        (enqueued,) = self._write(partial(arrivals.enqueue, runs=[new]))
         return enqueued
 
     def enqueue_many(self, batches: Sequence[Batch]) -> None:
         """Store a run for each id and payload, all or none."""
-        self._write(partial(runs.enqueue_many, batches=batches))
+        self._write(partial(arrivals.enqueue_many, batches=batches))
 
     def cancel(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
@@ -61,7 +61,7 @@ class OfflineQueue:
 
     def retry(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
         """What became of each."""
-        return self._write(partial(runs.retry, routes=routes, fresh=fresh))
+        return self._write(partial(arrivals.retry, routes=routes, fresh=fresh))
 
     def signal(self, event: str, payload: str) -> int:
         """Store a signal; returns how many waits it ended."""

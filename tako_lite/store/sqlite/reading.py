@@ -99,7 +99,7 @@ def stats(connection: sqlite3.Connection) -> dict[str, Any]:
 
 def ahead(connection: sqlite3.Connection, run: Run) -> int:
     """How many due runs of its group, held for the same reason or for none as it is, are to start before a run."""
-    names = {"group": run.group, "hold": run.hold, "due_order": run.run_at - run.priority * 1000, "id": run.id}
+    names = {"group": run.group, "hold": run.hold, "id": run.id}
     return int(connection.execute(sql.ahead, names).fetchone()[0])
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tako_lite.records import Batch, Enqueued, Failure, NewRun, Refusal
-from tako_lite.routing import DEFAULT, Route
+from tako_lite.records import Failure
 from tako_lite.states import RunState
 from tako_lite.store.base import Completed, Hold
 from tako_lite.store.sqlite import limits, triggers
@@ -16,90 +14,7 @@ from tako_lite.store.sqlite.queries import steps as steps_sql
 from tako_lite.store.sqlite.transaction import Transaction
 from tako_lite.store.sqlite.waits import INLINE, resolve_children, wake
 
-COLUMNS: Final = NewRun._fields.index("refusal")
-"""How many fields of a new run are columns."""
-
 _WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked it", reason="cancelled").as_text()
-
-
-def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
-    """Store new runs; one that is known by its id, or whose unique key a live run has, is returned as it is.
-
-    That due runs are there is not among the effects: whoever asks knows the groups, and claims in the same transaction.
-    """
-    return [_enqueue_one(transaction, run) for run in runs]
-
-
-def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
-    row = _row(run, transaction.now, limits.due_by(transaction, run.limit_key))
-    if not transaction.changed(sql.insert, row) and (known := _known(transaction, run)):
-        return known
-    if len(run.payload) > INLINE:
-        transaction.execute(sql.insert_large, (run.id, "payload", run.payload))
-    refusal = run.refusal
-    if run.run_at > transaction.now:
-        if refusal is None:
-            transaction.effects.wake_by(run.run_at)
-    elif refusal is None and limits.too_many(transaction, run.workflow, run.limit_key):
-        refusal = limits.turned_away(transaction, run.workflow, run.limit_key)
-    if refusal is not None:
-        _refuse(transaction, [run.id], refusal)
-        return Enqueued(run.id, refusal.state, run.group, warning=refusal.failure.message)
-    return Enqueued(run.id, "pending", run.group)
-
-
-def enqueue_many(transaction: Transaction, batches: Sequence[Batch]) -> None:
-    """Store a run for each id and payload, in all else like the one of its batch; an id that is known changes nothing."""
-    for like, runs in batches:
-        _enqueue_alike(transaction, like, runs)
-
-
-def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> None:
-    rows = json.dumps([(id, "" if len(payload) > INLINE else payload) for id, payload in runs], ensure_ascii=False)
-    due_by = limits.due_by(transaction, like.limit_key)
-    names = {**like._asdict(), "rows": rows, "now": transaction.now, "due_by": due_by}
-    transaction.execute(sql.insert_many, names)
-    for id, payload in runs:
-        if len(payload) > INLINE:
-            transaction.execute(sql.keep_large, (id, "payload", payload))
-    if like.refusal is not None:
-        _refuse(transaction, [id for id, _ in runs], like.refusal)
-    elif like.run_at > transaction.now:
-        transaction.effects.wake_by(like.run_at)
-    else:
-        _turn_away(transaction, like.workflow, like.limit_key, [id for id, _ in runs])
-
-
-def _row(run: NewRun, now: int, due_by: int) -> tuple[object, ...]:
-    if len(run.payload) > INLINE:
-        return (*run[:4], "", *run[5:COLUMNS], now, due_by)
-    return (*run[:COLUMNS], now, due_by)
-
-
-def _refuse(transaction: Transaction, ids: Iterable[str], refusal: Refusal, most: int | None = None) -> None:
-    """Runs end before they start, `most` of them where that is given."""
-    names = {"state": refusal.state, "error": refusal.failure.as_text(), "now": transaction.now}
-    for id in ids:
-        if most == 0:
-            return
-        if transaction.changed(sql.refuse, {"id": id, **names}):
-            most = None if most is None else most - 1
-            ended(transaction, id, refusal.state)
-
-
-def _turn_away(transaction: Transaction, workflow: str, key: str | None, ids: Sequence[str]) -> None:
-    """Of runs that became due together, in the order in which they are to start, the last go if they are too many."""
-    if excess := limits.too_many(transaction, workflow, key, len(ids)):
-        _refuse(transaction, reversed(ids), limits.turned_away(transaction, workflow, key), excess)
-
-
-def _known(transaction: Transaction, run: NewRun) -> Enqueued | None:
-    row = transaction.one(sql.known, (run.id,))
-    if row is None and run.unique_key is not None:
-        row = transaction.one(sql.holder, (run.workflow, run.unique_key))
-    if row is None:
-        return None
-    return Enqueued(row[0], row[1], row[2], deduplicated=True)
 
 
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
@@ -186,7 +101,8 @@ def give_back(
     for id, token in claims:
         if not begun:
             limits.never_began(transaction, id)
-        if transaction.changed(sql.give_back, {"id": id, "token": token, "hold": hold, "executed_ms": executed_ms}):
+        names = {"id": id, "token": token, "hold": hold, "executed_ms": executed_ms, "now": transaction.now}
+        if transaction.changed(sql.give_back, names):
             _due(transaction, id, transaction.now)
         else:
             cancel_instead(transaction, id, token, None)
@@ -246,90 +162,9 @@ def _cancel_one(transaction: Transaction, id: str, failure: str) -> str:
     return "ended" if transaction.one(sql.known, (id,)) else "unknown"
 
 
-def retry(transaction: Transaction, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
-    """What became of each run, routed anew: `pending`, `refused` (it ended again at once), `duplicate` (a live run has its
-    unique key), `live`, `succeeded` or `unknown`."""
-    return {id: _retry_one(transaction, id, route, fresh) for id, route in routes.items()}
-
-
-def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> str:
-    names = {
-        "id": id,
-        "now": transaction.now,
-        "group": route.group,
-        "group_source": route.group_source,
-        "fallback": route.fallback,
-        "fallback_source": route.fallback_source,
-        "judged": int(transaction.limits is not None),
-    }
-    if row := transaction.one(sql.retry, names):
-        if fresh:
-            transaction.execute(steps_sql.forget, (id,))
-            transaction.execute(steps_sql.forget_large, (id,))
-        transaction.execute(steps_sql.forget_failed_children, (id,))
-        if refusal := route.refusal:
-            end = {"id": id, "now": transaction.now, "state": refusal.state, "error": refusal.failure.as_text()}
-            transaction.execute(sql.refuse_again, end)
-            transaction.effects.ended.append(id)
-            return "refused"
-        group, workflow, key, token = row
-        if token == 0 and limits.too_many(transaction, workflow, key):
-            _refuse(transaction, [id], limits.turned_away(transaction, workflow, key))
-            return "refused"
-        transaction.effects.ready.add(group)
-        return "pending"
-    known = transaction.one(sql.known, (id,))
-    if known is None:
-        return "unknown"
-    if known[1] in ("dead", "cancelled"):
-        return "duplicate"
-    return "succeeded" if known[1] == "succeeded" else "live"
-
-
 def set_progress(transaction: Transaction, id: str, token: int, fraction: float, note: str | None) -> None:
     """How far a claimed run says it is."""
     transaction.execute(sql.set_progress, (fraction, note, id, token))
-
-
-def wake_due(transaction: Transaction, limit: int) -> None:
-    """Mark the runs whose time has come, `limit` at the most."""
-    rows = transaction.execute(sql.ripen, {"now": transaction.now, "limit": limit}).fetchall()
-    transaction.effects.ready.update(row[0] for row in rows)
-    if transaction.limits:
-        for (workflow, key), ids in limits.never_begun(transaction, rows).items():
-            _turn_away(transaction, workflow, key, ids)
-
-
-def lose_group(transaction: Transaction, group: str, failure: Failure, wait_timeout: int | None, limit: int) -> int | None:
-    """Apply the fallbacks of the due runs of a group that is not available, `limit` of each kind at the most.
-
-    Those that wait end once they have waited for `wait_timeout` milliseconds since the group was lost. Returns when there is
-    more to do.
-    """
-    now, error = transaction.now, failure.as_text()
-    (lost_at,) = transaction.one(sql.lose_group, {"name": group, "now": now}) or (now,)
-    names = {"group": group, "now": now, "error": error, "limit": limit, "to": DEFAULT}
-    fallen = transaction.execute(sql.fall_back, names).fetchall()
-    moved = [] if group == DEFAULT else transaction.execute(sql.move_away, names).fetchall()
-    for hold, id in moved:
-        (transaction.effects.suspects if hold == "suspect" else transaction.effects.ready).add(DEFAULT)
-        limits.left(transaction, id)
-    late: list[tuple[str, RunState]] = []
-    if wait_timeout is not None and now >= lost_at + wait_timeout:
-        late = transaction.execute(sql.give_up, {**names, "before": now - wait_timeout}).fetchall()
-    for id, state in (*fallen, *late):
-        ended(transaction, id, state)
-    if max(len(fallen), len(moved), len(late)) == limit:
-        return now
-    oldest = transaction.one(sql.first_waiting, names) if wait_timeout is not None else None
-    if wait_timeout is None or oldest is None or oldest[0] is None:
-        return None
-    return int(max(oldest[0], lost_at)) + wait_timeout
-
-
-def find_group(transaction: Transaction, group: str) -> None:
-    """A group is available again."""
-    transaction.execute(sql.find_group, (group,))
 
 
 def prune(transaction: Transaction, keep: dict[RunState, int | None], limit: int) -> int | None:

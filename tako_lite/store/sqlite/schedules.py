@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from tako_lite.records import NewRun, Schedule
 from tako_lite.store.base import GroupWish
+from tako_lite.store.sqlite.arrivals import enqueue
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import schedules as sql
-from tako_lite.store.sqlite.runs import enqueue
 from tako_lite.store.sqlite.transaction import Transaction
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from tako_lite.records import NewRun
 from tako_lite.store.base import SavedStep, StoredStep
+from tako_lite.store.sqlite.arrivals import enqueue
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import steps as sql
-from tako_lite.store.sqlite.runs import enqueue
 from tako_lite.store.sqlite.transaction import Transaction
 from tako_lite.store.sqlite.waits import INLINE, Outcome, settle_if_over, stored
 

@@ -32,6 +32,7 @@ from tako_lite.store.base import (
     StoredStep,
 )
 from tako_lite.store.sqlite import (
+    arrivals,
     claims,
     evaluations,
     groups,
@@ -78,6 +79,9 @@ class SqliteStore:
     def trouble(self) -> TakoError | None:
         return self._writer.trouble if self._writer is not None else None
 
+    def look(self) -> TakoError | None:
+        return self._writer.look() if self._writer is not None else None
+
     async def damaged(self) -> TakoError:
         if self._writer is None:
             raise StoreError("the queue is not open")
@@ -103,10 +107,10 @@ class SqliteStore:
     # Runs
 
     def enqueue(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
-        return self._submit(lambda transaction: runs.enqueue(transaction, new))
+        return self._submit(lambda transaction: arrivals.enqueue(transaction, new))
 
     def enqueue_many(self, batches: Sequence[Batch]) -> Future[None]:
-        return self._submit(lambda transaction: runs.enqueue_many(transaction, batches))
+        return self._submit(lambda transaction: arrivals.enqueue_many(transaction, batches))
 
     def claim(self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None) -> Future[Claims]:
         server, boot_id = self._server, self._boot_id
@@ -148,7 +152,7 @@ class SqliteStore:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
 
     def retry(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: runs.retry(transaction, routes, fresh))
+        return self._submit(lambda transaction: arrivals.retry(transaction, routes, fresh))
 
     def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
         return self._submit(lambda transaction: runs.set_progress(transaction, id, token, fraction, note))
@@ -177,7 +181,7 @@ class SqliteStore:
 
     def wake_due(self) -> Future[None]:
         def operation(transaction: Transaction) -> None:
-            runs.wake_due(transaction, WAKE_AT_ONCE)
+            arrivals.wake_due(transaction, WAKE_AT_ONCE)
             waits.wake_due(transaction, WAKE_AT_ONCE)
             limits.wake_due(transaction)
 
@@ -249,11 +253,11 @@ class SqliteStore:
 
     def lose_group(self, name: str, failure: Failure, wait_timeout: int | None) -> Future[int | None]:
         return self._submit(
-            lambda transaction: runs.lose_group(transaction, name, failure, wait_timeout, WAKE_AT_ONCE), keep=True
+            lambda transaction: groups.lose_group(transaction, name, failure, wait_timeout, WAKE_AT_ONCE), keep=True
         )
 
     def find_group(self, name: str) -> Future[None]:
-        return self._submit(lambda transaction: runs.find_group(transaction, name), keep=True)
+        return self._submit(lambda transaction: groups.find_group(transaction, name), keep=True)
 
     async def move(self, group: str, to: str) -> int:
         """In portions, so that others can write meanwhile."""

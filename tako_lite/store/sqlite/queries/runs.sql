@@ -15,6 +15,10 @@ FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS p
 WHERE true
 ON CONFLICT DO NOTHING;
 
+-- name: those_known
+-- Which of the ids in a list of ids and payloads are known already.
+SELECT id FROM runs WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_each(?));
+
 -- name: refuse
 -- A run that is not to start ends; one that was given out before, or has ended, stays as it is.
 UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error
@@ -54,8 +58,11 @@ RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes,
     state, limit_key;
 
 -- name: bury_denied
--- A run whose tenant may not use its group ended when it was to be claimed.
-UPDATE runs SET finished_at = :now, hold = NULL, ready = 0, error = :error WHERE id = :id AND state = 'dead';
+-- A run whose tenant may not use its group ended when it was to be claimed; no worker had it.
+UPDATE runs
+SET finished_at = :now, hold = NULL, ready = 0, error = :error, claim_token = claim_token - 1, server = NULL, boot_id = NULL,
+    started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END
+WHERE id = :id AND state = 'dead';
 
 -- name: more
 -- Whether a group has due runs left to claim.
@@ -87,15 +94,15 @@ SET state = :state, error = :error, finished_at = :now, attempts = attempts + :c
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: give_back
--- A claimed run is due again with nothing charged; a suspect stays one.
+-- A claimed run is due again from now on with nothing charged, in its old place; a suspect stays one.
 UPDATE runs
-SET state = 'pending', ready = 1, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
+SET state = 'pending', ready = 1, run_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: charge_crash
--- A claimed run took its worker down alone: it is due again, and runs alone again.
+-- A claimed run took its worker down alone: it is due again from now on, in its old place, and runs alone again.
 UPDATE runs
-SET state = 'pending', ready = 1, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
+SET state = 'pending', ready = 1, run_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
 
 -- name: bury_crash
@@ -171,10 +178,6 @@ SET state = 'pending', ready = :judged OR limit_key IS NULL OR claim_token > 0, 
 WHERE id = :id AND state IN ('dead', 'cancelled')
 RETURNING worker_group, workflow, limit_key, claim_token;
 
--- name: refuse_again
--- A run that was to start over, and may not.
-UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error WHERE id = :id AND state = 'pending';
-
 -- name: fall_back
 -- Due runs of a lost group that are not to wait for it end.
 UPDATE runs
@@ -203,7 +206,8 @@ RETURNING hold, id;
 UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
 WHERE rowid IN (
     SELECT rowid FROM runs
-    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND run_at <= :before AND ifnull(fallback, '') NOT IN ('fail', 'cancel')
+    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND run_at <= :before
+        AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to))
     LIMIT :limit
 )
 RETURNING id, state;
@@ -211,7 +215,8 @@ RETURNING id, state;
 -- name: first_waiting
 -- Since when the run waits that has waited for a lost group the longest.
 SELECT min(run_at) FROM runs
-WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND ifnull(fallback, '') NOT IN ('fail', 'cancel');
+WHERE worker_group = :group AND state = 'pending' AND ready = 1
+    AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to));
 
 -- name: move
 -- Live runs of a group go to another; one that is running stays where it is, and comes back to the other.
@@ -342,4 +347,5 @@ SELECT id FROM runs;
 -- name: ahead
 -- How many due runs of a group and a hold start before this one.
 SELECT count(*) FROM runs
-WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1 AND (due_order, id) < (:due_order, :id);
+WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
+    AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id);

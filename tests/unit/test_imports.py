@@ -1,0 +1,38 @@
+"""What the program never imports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import tako_lite
+
+UNSAFE = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "joblib"}
+"""Whoever reads what these wrote runs what it says."""
+
+
+def imported(source: str) -> set[str]:
+    """The top-level modules that a source imports, wherever it does so."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found |= {name.name for name in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                found.add(module)
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[ast.Constant(value=str(module)), *_]) if (
+                name in ("__import__", "import_module")
+            ):
+                found.add(module)
+    return {name.partition(".")[0] for name in found}
+
+
+def test_imports_are_found_wherever_they_are() -> None:
+    source = "import os, a.b\nif x:\n    from c.d import e\ndef f():\n    import g as h\n    __import__('i')\n    u.import_module('j.k')\n"
+    assert imported(source) == {"os", "a", "c", "g", "i", "j"}
+
+
+def test_nothing_is_pickled_anywhere() -> None:
+    files = list(Path(tako_lite.__file__).parent.rglob("*.py"))
+    assert len(files) > 100
+    assert {file.name: found for file in files if (found := imported(file.read_text(encoding="utf-8")) & UNSAFE)} == {}

@@ -158,8 +158,11 @@ def _invented(rows: dict[str, sqlite3.Row], by_run: dict[str, list[Fact]]) -> li
 
 
 def _slots(rows: dict[str, sqlite3.Row]) -> list[str]:
-    """The schedule of every second made one run for each, also for those in which no daemon ran."""
-    slots = sorted(row["run_at"] for row in rows.values() if row["workflow"] == "tick")
+    """The schedule of every second made one run for each, also for those in which no daemon ran.
+
+    A run that was given back is due from then on, and keeps its place in the order: without a priority, its slot.
+    """
+    slots = sorted(row["due_order"] for row in rows.values() if row["workflow"] == "tick")
     return [f"after the slot {slot} came {after}" for slot, after in pairwise(slots) if after - slot != 1000]
 
 

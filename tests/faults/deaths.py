@@ -84,7 +84,8 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.deaths", description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="the order to replay; without it, a new one")
-    parser.add_argument("--seconds", type=float, help="of the chaos run: make gives the same options to both")
+    for option in ("--seconds", "--keep"):
+        parser.add_argument(option, help="of the chaos run, and nothing here: make gives the same options to both")
     parser.add_argument("points", nargs="*", metavar="point", help="only these")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed

@@ -438,7 +438,6 @@ def test_a_kill_in_the_migration_of_an_older_file_leaves_it_as_it_was_or_finishe
     assert version in (1, migrations(file.PACKAGE)[-1].number)
     assert ("fallback" in columns) == (version > 1)
     assert states == ids
-    print(version)
     serve_first(project)
     assert [back(project.wait(ids[state])) for state in ("pending", "running")] == [("succeeded", 1, 0)] * 2
     assert {state: project.get(ids[state])["state"] for state in ("waiting", *TERMINAL)} == {

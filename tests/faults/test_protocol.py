@@ -135,7 +135,8 @@ def test_a_name_that_is_a_weapon_finds_nothing_changes_nothing_and_reaches_no_te
     served: Project, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(served.root)
-    before = served.call("ids")["ids"], files(served)
+    toml = served.root / "tako.toml"
+    before = served.call("ids")["ids"], files(served), toml.read_bytes()
     for words, codes in [
         (["enqueue", "--", name], (5,)),
         (["enqueue", "quick", "--worker", name], (5,)),
@@ -149,13 +150,25 @@ def test_a_name_that_is_a_weapon_finds_nothing_changes_nothing_and_reaches_no_te
         (["logs", "--group", name], (0, 2, 5)),
         (["cancel", "--", name], (2, 5)),
         (["runs", "--workflow", name, "--group", name], (0, 5)),
+        (["enqueue", "quick", "--tenant", name], (5,)),
+        (["enqueue", "quick", "--fallback", name], (2,)),
+        *((["triggers", verb, "--", name], (5,)) for verb in ("pause", "resume", "run")),
+        (["groups", "list", "--", name], (5,)),
+        (["groups", "add", "--", name], (2,)),
+        (["groups", "add", "fine", f"--fallback=x{name}"], (2,)),
+        (["groups", "add", "fine", f"--allowed-tenants=x{name}"], (2, 3)),
+        (["groups", "set", "--", name, "concurrency=2"], (5,)),
+        (["groups", "set", "default", "--", f"{name}=2"], (2,)),
+        (["groups", "set", "default", "--unset", name], (2,)),
+        (["groups", "rm", "--", name], (5,)),
+        (["groups", "rm", "default", "--to", name], (2, 5)),
     ]:
         assert main(words) in codes, words
         printed = capsys.readouterr()
         assert not re.search("[\x1b\x9b\x07]", printed.out + printed.err), words
         assert "Traceback" not in printed.err
         assert len(printed.err) < 1_000, "nobody reads so much"
-    assert (served.call("ids")["ids"], files(served)) == before
+    assert (served.call("ids")["ids"], files(served), toml.read_bytes()) == before
 
 
 def test_names_that_may_be_anything_are_kept_apart_to_the_letter(served: Project) -> None:
@@ -203,6 +216,8 @@ def test_a_backup_goes_nowhere_but_to_a_new_file(served: Project) -> None:
 
 EVIL = "\x1b[99;7mEVIL\x9b99mEVIL\x1b]0;EVIL\x07"
 HOSTILE = f"""
+from tako_lite import poll
+
 EVIL = {EVIL!r}
 
 @workflow("evil", retries=0)
@@ -220,6 +235,14 @@ async def evil(payload, step: Step):
 @workflow("waits", retries=0)
 async def waits(payload, step: Step):
     await step.sleep(EVIL, "1h")
+
+@poll("evil-cursor", every="1h", starts="evil")
+def evil_cursor(cursor):
+    return [], EVIL
+
+@poll("evil-error", every="1h", starts="evil")
+def evil_error(cursor):
+    raise ValueError(EVIL)
 """
 RAW = re.compile(rb"\x1b\[99|\xc2\x9b|\x9b99|\x1b\]0;EVIL|\x07")
 READING = [
@@ -232,12 +255,28 @@ READING = [
     "status",
     "enqueue evil --wait",
     "enqueue EVIL",
+    "enqueue evil --tenant EVIL",
+    "triggers",
+    "triggers run EVIL",
+    "groups",
+    "groups evil-group",
+    "groups EVIL",
+    "groups add EVIL",
+    "groups add evil-other description=EVIL --dry-run",
+    "groups set EVIL workers=1",
+    "groups set evil-group EVIL=1",
+    "groups set evil-group env.EVIL=1",
+    "groups set evil-group description=EVIL-again --dry-run",
+    "groups rm EVIL",
+    "groups rm evil-group --to EVIL",
+    "groups rm evil-group --dry-run",
 ]
 
 
 @pytest.fixture(scope="module")
 def hostile(live: Project) -> dict[str, str]:
     """Runs and a group whose every text is hostile; the ids by name."""
+    live.configure(f"[workflows.evil-group]\ndescription = {json.dumps(EVIL)}\n")
     live.add("evil.py", HOSTILE)
     live.add(
         "broken.py", f"@workflow('broken', worker='broken')\nasync def broken(p):\n    pass\nraise ImportError({EVIL!r})\n"
@@ -247,6 +286,7 @@ def hostile(live: Project) -> dict[str, str]:
     live.wait_for_state(waits, "waiting")
     live.enqueue("broken")
     wait_until(lambda: live.group("broken")["last_error"], "the group cannot start")
+    wait_until(lambda: all(told["evaluated_at"] for told in live.call("triggers")["triggers"]), "both triggers were evaluated")
     return {"evil": live.call("ids", workflow="evil")["ids"][0], "waits": waits}
 
 

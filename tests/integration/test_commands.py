@@ -181,6 +181,35 @@ def test_status_has_the_documented_shape(shop: Project) -> None:
     assert plain.returncode == 0 and "night" in plain.stdout
 
 
+def test_status_says_of_each_group_who_serves_it_and_what_is_due_also_of_one_that_sleeps(shop: Project) -> None:
+    later = shop.enqueue("nightly", delay="1h")
+    parked = shop.enqueue("steps", "for-the-status")
+    shop.wait_for_state(parked, "waiting")
+    status = document(shop.cli("status", "--json"))
+    groups = {group["name"]: group for group in status["groups"]}
+    night, default = groups["night"], groups["default"]
+    assert {tuple(group["servers"]) for group in groups.values()} == {(status["daemon"]["server"],)} == {("here",)}
+    assert (night["state"], night["workers"], night["busy"], night["waiting"]) == ("zero", [], 0, 0)
+    assert (night["due"], night["pending"], night["oldest_wait_s"]) == (0, 1, None)
+    assert (default["due"], default["waiting"] > 0) == (0, True)
+    shop.call("pause", group="night")
+    due = [shop.enqueue("nightly") for _ in range(2)]
+    night = next(group for group in document(shop.cli("status", "--json"))["groups"] if group["name"] == "night")
+    assert (night["state"], night["servers"], night["workers"]) == ("paused", ["here"], [])
+    assert (night["due"], night["pending"], night["oldest_wait_s"] > 0) == (2, 3, True)
+    shop.call("cancel", run_ids=[*due, later, parked])
+    shop.call("resume", group="night")
+
+
+def test_without_a_daemon_status_says_that_nobody_serves_a_group_and_what_is_due(project: Project) -> None:
+    project.workflow("shop.py", WORKFLOWS)
+    project.cli("enqueue", "nightly")
+    status = document(project.cli("status", "--json"))
+    (night,) = [group for group in status["groups"] if group["name"] == "night"]
+    assert (status["daemon"], night["servers"], night["workers"]) == (None, [], [])
+    assert (night["due"], night["pending"]) == (1, 1)
+
+
 def test_workflows_schedules_and_config_have_the_documented_shapes(shop: Project) -> None:
     workflows = document(shop.cli("workflows", "--json"))["workflows"]
     found = {workflow["name"]: workflow for workflow in workflows}

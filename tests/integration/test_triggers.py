@@ -269,6 +269,56 @@ def test_an_evaluation_waits_for_a_paused_group_without_piling_up_and_is_no_run_
     inbox.wait_for("a", "b")
 
 
+def test_an_evaluation_that_waited_too_long_for_its_group_is_an_error_of_its_trigger(live: Project) -> None:
+    inbox = Inbox(live, group="media")
+    live.configure('[workflows.media]\nwait_timeout = "300ms"\nfallback = "ignore"\n')
+    inbox.put("a")
+    live.add("files.py", inbox.source)
+    inbox.wait_for("a")
+    live.call("pause", group="media")
+    inbox.put("b")
+    failed = wait_until(lambda: (found := trigger(live))["last_error"] and found, "it has waited for too long")
+    assert (failed["last_error"]["reason"], failed["cursor"], failed["started"]) == ("no_worker", "a", 1)
+    assert "group media is paused" in failed["last_error"]["message"]
+    looks = len(inbox.looks())
+    wait_until(lambda: trigger(live)["evaluated_at"] > failed["evaluated_at"], "it is tried again, and waits in vain again")
+    assert (len(inbox.looks()), live.call("ids", group="media")["ids"]) == (looks, [])
+    live.call("resume", group="media")
+    inbox.wait_for("a", "b")
+    wait_for_trigger(live, "it is well again", last_error=None, started=2)
+
+
+def test_a_group_for_tenants_refuses_the_evaluation_of_a_trigger(live: Project) -> None:
+    inbox = Inbox(live, group="books")
+    live.configure('[workflows.books]\nallowed_tenants = ["acme"]\n[tenants.acme]\n')
+    inbox.put("a")
+    live.add("files.py", inbox.source)
+    refused = wait_until(lambda: (found := trigger(live))["last_error"] and found, "it is refused")
+    assert (refused["last_error"]["reason"], refused["cursor"], refused["started"]) == ("tenant_denied", None, 0)
+    assert "group books is for acme (allowed_tenants); the run has no tenant" in refused["last_error"]["message"]
+    wait_until(lambda: trigger(live)["evaluated_at"] > refused["evaluated_at"], "it is refused again")
+    assert (inbox.looks(), inbox.processed(), live.group("books")["workers"]) == ([], [], [])
+    assert live.call("ids", group="books")["ids"] == []
+    live.configure("[workflows.books]\n[tenants.acme]\n")
+    live.call("reload")
+    inbox.wait_for("a")
+    wait_for_trigger(live, "it is well again", last_error=None)
+
+
+def test_the_runs_of_a_trigger_have_no_tenant_and_end_where_only_tenants_may_go(live: Project) -> None:
+    inbox = Inbox(live, every="1h", group="media")
+    live.configure('[workflows.default]\nallowed_tenants = ["acme"]\n[tenants.acme]\n')
+    before = set(live.call("ids")["ids"])
+    inbox.put("a")
+    live.add("files.py", inbox.source)
+    wait_for_trigger(live, "it found something", started=1, cursor="a")
+    (run,) = [live.get(id) for id in live.call("ids")["ids"] if id not in before]
+    assert (run["state"], run["error"]["reason"], run["tenant"]) == ("dead", "tenant_denied", None)
+    assert (run["group"], run["payload"], trigger(live)["last_error"]) == ("default", {"name": "a"}, None)
+    live.configure("")
+    live.call("reload")
+
+
 def test_a_reload_takes_a_trigger_away_and_back_with_its_cursor(live: Project) -> None:
     inbox = Inbox(live)
     inbox.put("a")

@@ -36,8 +36,6 @@ class Row:
     ready: bool
     run_at: int
     created_at: int
-    due: int
-    """When it was to start; it keeps its place where it is given back, and is due from then on."""
     hold: Hold | None = None
     attempts: int = 0
     crashes: int = 0
@@ -55,7 +53,7 @@ class Row:
     @property
     def order(self) -> tuple[int, str]:
         """What P21 says: by the time at which a run is due, less its head start, then by id."""
-        return self.due - self.new.priority * 1000, self.new.id
+        return self.run_at - self.new.priority * 1000, self.new.id
 
     @property
     def live(self) -> bool:
@@ -85,7 +83,7 @@ class Model:
         known = self.rows.get(run.id) or self.holder(run.workflow, run.unique_key)
         if known is not None:
             return Enqueued(known.new.id, known.state, known.new.group, deduplicated=True)
-        self.rows[run.id] = Row(run, "pending", run.run_at <= self.now, run.run_at, self.now, run.run_at)
+        self.rows[run.id] = Row(run, "pending", run.run_at <= self.now, run.run_at, self.now)
         self.accepted += 1
         return Enqueued(run.id, "pending", run.group)
 
@@ -153,7 +151,7 @@ class Model:
             if row is not None and not self._cancelled_instead(row):
                 row.hold = hold or row.hold
                 row.executed_ms += executed_ms
-                row.state, row.ready, row.run_at = "pending", True, self.now
+                row.state, row.ready = "pending", True
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int) -> RunState | None:
         row = self.held(id, token)
@@ -167,7 +165,6 @@ class Model:
             self._end(row, "dead")
         else:
             row.state, row.ready, row.hold, row.executed_ms = "pending", True, "suspect", 0
-            row.run_at = self.now
         return row.state
 
     def recover(self) -> int:
@@ -325,7 +322,6 @@ class Model:
 
     def _back(self, row: Row, run_at: int) -> None:
         row.state, row.run_at, row.ready, row.hold = "pending", run_at, run_at <= self.now, None
-        row.due = run_at
 
     def _cancelled_instead(self, row: Row) -> bool:
         if row.cancelling:

@@ -267,6 +267,25 @@ async def test_a_file_that_is_moved_away_or_replaced_takes_nothing_until_it_is_b
     assert writer.stored() == ["before", "kept"]
 
 
+async def test_who_looks_is_told_of_a_file_that_is_gone_and_nobody_reads_another_in_its_place(bench: Bench) -> None:
+    store = bench.store
+    assert isinstance(store, SqliteStore)
+    run_id = await bench.add()
+    away = store.path.rename(store.path.with_name("away.db"))
+    gone = store.look()
+    assert isinstance(gone, StoreGone)
+    assert store.trouble is gone
+    with pytest.raises(StoreGone):  # nobody has read before: the reader is to be opened now
+        await store.get(run_id)
+    store.path.write_bytes(b"another file")
+    assert store.look() is not None
+    with pytest.raises(StoreGone):
+        await store.get(run_id)
+    away.replace(store.path)
+    assert (store.look(), store.trouble) == (None, None)
+    assert (await bench.show(run_id)).state == "pending"
+
+
 async def test_on_a_damaged_file_nothing_is_kept_or_tried_again_and_nothing_more_is_written(writer: Writer) -> None:
     await writer.submit_all(*[send(f"e{number}", LARGEST[:2_000] + '"') for number in range(20)])
     await writer.pragma("wal_checkpoint(TRUNCATE)")

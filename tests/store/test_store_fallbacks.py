@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from tako_lite.records import Enqueued, Failure, Refusal, new_ids
+from tako_lite.records import Claimed, Enqueued, Failure, Refusal, new_ids
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import RunState
-from tako_lite.store.base import Hold, Limit, RunFilter
+from tako_lite.store.base import Claims, Hold, Limit, RunFilter
 from tests.store.bench import LARGE, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
@@ -236,6 +237,17 @@ async def test_when_default_is_lost_those_that_may_run_anywhere_wait_for_it(benc
     assert {await reason(bench, id) for id in (ids["wait"], ids["ignore"], alone)} == {"no_worker"}
 
 
+async def test_the_time_of_one_that_might_run_anywhere_is_told_when_default_is_lost_and_not_where_it_goes(bench: Bench) -> None:
+    id = await add(bench, "ignore", group="default")
+    assert await lose(bench, "default", SECOND) == bench.clock.now() + SECOND
+    bench.clock.move(SECOND)
+    await lose(bench, "default", SECOND)
+    assert await bench.state(id) == "dead"
+    elsewhere = await add(bench, "ignore")
+    assert await lose(bench, "media", SECOND) is None
+    assert (await bench.show(elsewhere)).group == "default"
+
+
 async def test_what_came_to_default_because_its_own_group_was_lost_goes_no_further(bench: Bench) -> None:
     id = await add(bench, "ignore")
     await lose(bench)
@@ -289,18 +301,41 @@ async def test_waiting_is_counted_from_its_own_time_for_a_run_that_came_later(be
     assert await bench.state(later) == "dead"
 
 
-async def test_a_run_that_begins_to_wait_for_the_first_time_after_its_worker_gave_it_back_has_all_the_time(
-    bench: Bench,
-) -> None:
+Back = Callable[[Bench, Claimed], Awaitable[Any]]
+BACK: dict[str, Back] = {
+    "given back": lambda bench, run: bench.store.give_back([(run.id, run.token)]),
+    "given back as a suspect": lambda bench, run: bench.store.give_back([(run.id, run.token)], "suspect"),
+    "crashed": lambda bench, run: bench.store.charge_crash(run.id, run.token, boom(), 9, WORKER),
+    "failed": lambda bench, run: bench.store.try_again(
+        run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True
+    ),
+    "left by a dead daemon": lambda bench, run: bench.store.recover(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", BACK)
+async def test_a_run_that_comes_back_from_a_worker_begins_to_wait_then_in_its_old_place(bench: Bench, way: str) -> None:
     run = await bench.running(group="media")
+    await bench.store.pause_group("media", True)
     await lose(bench, wait_timeout=10 * SECOND)
     bench.clock.move(3_600 * SECOND)
-    await bench.store.give_back([(run.id, run.token)])
+    await BACK[way](bench, run)
     assert await lose(bench, wait_timeout=10 * SECOND) == bench.clock.now() + 10 * SECOND
     assert await bench.state(run.id) == "pending"
     bench.clock.move(10 * SECOND)
     await lose(bench, wait_timeout=10 * SECOND)
-    assert await bench.state(run.id) == "dead"
+    assert (await bench.state(run.id), await reason(bench, run.id)) == ("dead", "no_worker")
+
+
+async def test_to_wait_anew_does_not_send_a_run_to_the_end_of_the_line(bench: Bench) -> None:
+    run = await bench.running(group="media")
+    bench.clock.move(SECOND)
+    behind = await add(bench)
+    bench.clock.move(SECOND)
+    await bench.store.give_back([(run.id, run.token)])
+    assert await bench.store.ahead(await bench.show(run.id)) == 0
+    assert await bench.store.ahead(await bench.show(behind)) == 1
+    assert await claimed(bench, "media") == [run.id, behind]
 
 
 async def test_without_a_time_out_nobody_gives_up_and_with_none_waiting_there_is_no_next_time(bench: Bench) -> None:
@@ -471,6 +506,56 @@ async def test_a_child_that_is_refused_ends_for_its_parent(bench: Bench) -> None
     assert not isinstance(outcome, str) and outcome is not None
     assert (outcome.state, '"reason": "tenant_denied"' in (outcome.text or "")) == ("failed", True)
     assert await bench.state(child.id) == "dead"
+
+
+# A run that is denied when it is to be claimed
+
+
+async def test_a_run_that_is_denied_at_its_first_claim_was_never_started(bench: Bench) -> None:
+    id = await add(bench, tenant="mars", unique_key="k")
+    assert await bench.store.claim("media", 9, None, ["venus"]) == Claims([], False)
+    assert bench.effects.ended == [id]
+    run = await bench.show(id)
+    assert (run.state, await reason(bench, id), run.finished_at) == ("dead", "tenant_denied", bench.clock.now())
+    assert (run.started_at, run.server, run.worker_pid, run.attempts, run.crashes) == (None, None, None, 0, 0)
+    (second,) = await bench.store.enqueue([bench.new(unique_key="k")])
+    assert not second.deduplicated
+
+
+async def test_a_run_that_is_denied_at_a_later_claim_keeps_when_it_was_started(bench: Bench) -> None:
+    id = await add(bench, tenant="mars")
+    (run,) = (await bench.store.claim("media", 9, None, ["mars"])).runs
+    started = bench.clock.now()
+    await bench.store.try_again(id, run.token, boom(), started, WORKER, charged=True)
+    bench.clock.move(SECOND)
+    assert (await bench.store.claim("media", 9, None, [])).runs == []
+    shown = await bench.show(id)
+    assert (shown.state, shown.started_at, shown.attempts) == ("dead", started, 1)
+
+
+async def test_a_run_that_was_denied_has_a_higher_token_when_it_is_claimed_after_a_retry(bench: Bench) -> None:
+    id = await add(bench, tenant="mars")
+    (first,) = (await bench.store.claim("media", 9, None, ["mars"])).runs
+    await bench.store.give_back([(id, first.token)])
+    await bench.store.claim("media", 9, None, [])
+    assert await bench.retry([id], fresh=False) == {id: "pending"}
+    (second,) = (await bench.store.claim("media", 9, None, ["mars"])).runs
+    assert second.token > first.token
+    assert not await bench.store.finish(id, first.token, "dead", boom(), WORKER, charged=True)
+
+
+@pytest.mark.parametrize("hold", [None, "suspect"])
+async def test_of_what_a_claim_looks_at_only_the_denied_end(bench: Bench, hold: Hold | None) -> None:
+    ids = {}
+    for tenant in ("venus", "mars", None):
+        ids[tenant] = await add(bench, tenant=tenant)
+        if hold:
+            run = await bench.claim_one("media")
+            await bench.store.give_back([(run.id, run.token)], hold)
+    claims = await bench.store.claim("media", 9, hold, ["venus"])
+    assert [run.id for run in claims.runs] == [ids["venus"]]
+    assert sorted(bench.effects.ended) == sorted([ids["mars"], ids[None]])
+    assert [(await bench.show(ids[tenant])).hold for tenant in ("mars", None)] == [None, None]
 
 
 # A retry that is refused

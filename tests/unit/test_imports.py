@@ -9,6 +9,16 @@ import tako_lite
 
 UNSAFE = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "joblib"}
 """Whoever reads what these wrote runs what it says."""
+SOURCE = """
+import os, a.b
+if x:
+    from c.d import e
+def f():
+    import g as h
+    from . import own
+    __import__('i')
+    importlib.import_module('j.k')
+"""
 
 
 def imported(source: str) -> set[str]:
@@ -28,8 +38,7 @@ def imported(source: str) -> set[str]:
 
 
 def test_imports_are_found_wherever_they_are() -> None:
-    source = "import os, a.b\nif x:\n    from c.d import e\ndef f():\n    import g as h\n    __import__('i')\n    u.import_module('j.k')\n"
-    assert imported(source) == {"os", "a", "c", "g", "i", "j"}
+    assert imported(SOURCE) == {"os", "a", "c", "g", "i", "j"}
 
 
 def test_nothing_is_pickled_anywhere() -> None:

@@ -5,6 +5,9 @@ ALTER TABLE runs ADD COLUMN fallback_source TEXT;
 -- What the runs of a workflow with a limit or a rate are counted by; null for all others.
 ALTER TABLE runs ADD COLUMN limit_key TEXT;
 
+-- When a run came back to the queue from a worker; it waits since then, and keeps its place.
+ALTER TABLE runs ADD COLUMN back_at INTEGER;
+
 -- What is looked at when a group is lost: due runs that are not to wait for it.
 CREATE INDEX runs_fallback ON runs (worker_group, fallback) WHERE fallback IS NOT NULL AND state = 'pending' AND ready = 1;
 

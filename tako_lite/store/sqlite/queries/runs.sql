@@ -94,15 +94,15 @@ SET state = :state, error = :error, finished_at = :now, attempts = attempts + :c
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: give_back
--- A claimed run is due again from now on with nothing charged, in its old place; a suspect stays one.
+-- A claimed run is due again with nothing charged; a suspect stays one.
 UPDATE runs
-SET state = 'pending', ready = 1, run_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
+SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: charge_crash
--- A claimed run took its worker down alone: it is due again from now on, in its old place, and runs alone again.
+-- A claimed run took its worker down alone: it is due again, and runs alone again.
 UPDATE runs
-SET state = 'pending', ready = 1, run_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
+SET state = 'pending', ready = 1, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
 
 -- name: bury_crash
@@ -206,7 +206,7 @@ RETURNING hold, id;
 UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
 WHERE rowid IN (
     SELECT rowid FROM runs
-    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND run_at <= :before
+    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND max(run_at, ifnull(back_at, 0)) <= :before
         AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to))
     LIMIT :limit
 )
@@ -214,7 +214,7 @@ RETURNING id, state;
 
 -- name: first_waiting
 -- Since when the run waits that has waited for a lost group the longest.
-SELECT min(run_at) FROM runs
+SELECT min(max(run_at, ifnull(back_at, 0))) FROM runs
 WHERE worker_group = :group AND state = 'pending' AND ready = 1
     AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to));
 

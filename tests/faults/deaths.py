@@ -49,6 +49,7 @@ class Deaths(Chaos):
 
     def __init__(self, root: Path, points: list[str], seed: int) -> None:
         super().__init__(root, seconds=0, seed=seed)
+        self._points = points
         dice = random.Random(seed)
         self._relay = Relay(root, self.witness, [_asked(point, dice) for point in points])
         self.keeper = self._relay
@@ -60,12 +61,13 @@ class Deaths(Chaos):
 
     def _do_harm(self) -> None:
         never = threading.Event()
-        while plans := list(self._relay.plans):
+        for number, point in enumerate(self._points):
             give_up = time.monotonic() + FIRED_LIMIT
-            while len(self._relay.plans) == len(plans):
+            while len(self.deaths()) <= number:
                 self._look_for_orphans()
                 if time.monotonic() > give_up:
-                    self.witness.write("trouble", text=f"a point was not reached; after it were to come {plans}")
+                    self.witness.write("trouble", text=f"{point} was not reached, nor those after it")
+                    self._relay.plans.clear()
                     return
                 never.wait(0.02)
 

@@ -257,18 +257,10 @@ READING = [
     "enqueue EVIL",
     "enqueue evil --tenant EVIL",
     "triggers",
-    "triggers run EVIL",
     "groups",
     "groups evil-group",
-    "groups EVIL",
-    "groups add EVIL",
     "groups add evil-other description=EVIL --dry-run",
-    "groups set EVIL workers=1",
-    "groups set evil-group EVIL=1",
-    "groups set evil-group env.EVIL=1",
     "groups set evil-group description=EVIL-again --dry-run",
-    "groups rm EVIL",
-    "groups rm evil-group --to EVIL",
     "groups rm evil-group --dry-run",
 ]
 

@@ -395,6 +395,14 @@ async def test_after_a_start_only_a_group_that_is_paused_is_lost_since_before(be
     assert await lose(bench, wait_timeout=10 * SECOND) == since + 10 * SECOND
 
 
+async def test_a_run_that_was_to_start_long_ago_waits_from_when_it_came(bench: Bench) -> None:
+    await lose(bench, wait_timeout=10 * SECOND)
+    bench.clock.move(3_600 * SECOND)
+    run = await add(bench, run_at=bench.clock.now() - 1_800 * SECOND)
+    assert await lose(bench, wait_timeout=10 * SECOND) == bench.clock.now() + 10 * SECOND
+    assert await bench.state(run) == "pending"
+
+
 async def test_a_pause_and_its_end_leave_what_else_was_asked_of_a_lost_group(bench: Bench) -> None:
     await bench.store.scale_group("media", 3)
     await bench.store.pause_group("media", True)

@@ -18,7 +18,8 @@ def begin(transaction: Transaction, name: str, run: NewRun, by_hand: bool) -> bo
     row = transaction.one(sql.begin, names)
     if row is not None:
         enqueue(transaction, [run._replace(payload=row[0])])
-        transaction.effects.ready.add(run.group)
+        if run.refusal is None:
+            transaction.effects.ready.add(run.group)
     triggers.tell(transaction)
     return row is not None
 

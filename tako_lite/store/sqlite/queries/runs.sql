@@ -206,7 +206,7 @@ RETURNING hold, id;
 UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
 WHERE rowid IN (
     SELECT rowid FROM runs
-    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND max(run_at, ifnull(back_at, 0)) <= :before
+    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND max(run_at, created_at, ifnull(back_at, 0)) <= :before
         AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to))
     LIMIT :limit
 )
@@ -214,7 +214,7 @@ RETURNING id, state;
 
 -- name: first_waiting
 -- Since when the run waits that has waited for a lost group the longest.
-SELECT min(max(run_at, ifnull(back_at, 0))) FROM runs
+SELECT min(max(run_at, created_at, ifnull(back_at, 0))) FROM runs
 WHERE worker_group = :group AND state = 'pending' AND ready = 1
     AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to));
 

@@ -16,7 +16,7 @@ from tako_lite.errors import BadInput, NotFound
 from tako_lite.hints import did_you_mean
 from tako_lite.records import Batch, NewRun, Run, new_id
 from tako_lite.routing import Plan, Route, Router, Wish, unknown_group, unknown_tenant
-from tako_lite.templates import is_template, pick
+from tako_lite.templates import pick
 from tako_lite.wire import printable
 from tako_lite.workflow import FALLBACKS, Fallback, WorkflowOptions
 
@@ -82,7 +82,7 @@ def make_run(
 def make_many(target: Target, runs: Sequence[tuple[str, str]], asked: Asked, router: Router, now: int) -> list[Batch]:
     """The rows of new runs by their ids and payloads, put together where they differ in nothing else."""
     options = target.options
-    if options.limit_key is None and not any(is_template(name) for name, _ in target.plan.workers):
+    if options.limit_key is None and not router.reads_payload(target.plan, asked.tenant):
         return [(make_run(target, "null", asked, router, now), runs)]
     batches: dict[NewRun, list[tuple[str, str]]] = {}
     for id, payload in runs:

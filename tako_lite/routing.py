@@ -202,6 +202,10 @@ class Router:
             return self._fall_back(route, wish.tenant, trouble)
         return route
 
+    def reads_payload(self, plan: Plan, tenant: str | None) -> bool:
+        """Whether the group of a run may depend on its payload."""
+        return any(is_template(name) for name, _ in (*plan.workers, *self._of_tenant(tenant)))
+
     def _named(self, plan: Plan, wish: Wish, payload: str) -> tuple[str, GroupSource]:
         if wish.worker is not None:
             return wish.worker, "enqueue"

@@ -27,6 +27,8 @@ _BYTES: Final = {unit.upper(): count for unit, count in {**_DECIMAL, **_BINARY, 
 _SIZE: Final = re.compile(rf"({_NUMBER}) ?([KMGT]i?B|B)", re.IGNORECASE)
 _SIZE_HINT: Final = 'write a number with a unit (KB, MB, GB, KiB, MiB, GiB), such as "512MB"'
 
+MOST_IN_A_RATE: Final = 10_000
+"""Each start within its time is counted at each claim."""
 _RATE_HINT: Final = 'write a count and a time, such as "10/s", "100/h" or "5/30s"'
 
 _LONGEST_TEXT: Final = 64
@@ -83,6 +85,10 @@ def parse_rate(text: str) -> Rate:
     count, slash, period = text.strip().partition("/")
     if not slash or not count.isdecimal() or not 0 < len(count) <= 7 or int(count) == 0:
         raise BadInput(f"{_quoted(text)} is not a rate", hint=_RATE_HINT)
+    if int(count) > MOST_IN_A_RATE:
+        raise BadInput(
+            f"{_quoted(text)} counts too many: at most {MOST_IN_A_RATE:,}", hint='name a shorter time, such as "100/s"'
+        )
     seconds = parse_duration(f"1{period}" if period in _SECONDS else period)
     if seconds == 0:
         raise BadInput(f"{_quoted(text)} is not a rate: its time is zero", hint=_RATE_HINT)

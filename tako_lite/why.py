@@ -65,12 +65,14 @@ def sentence(run: Run, around: Circumstances) -> str:
     return _later(run, around) if run.run_at > around.now else _pending(run, around)
 
 
-def crowd_of(run: Run, count: int, seconds: float | None) -> str:
+def crowd_of(run: Run, count: int, seconds: float | None, most: int | None = None) -> str:
     """The runs for which a limit holds a run; with a time, those for which the rate of so many seconds does."""
     if seconds is not None:
         span = _SPANS.get(seconds) or duration_text(seconds)
         return f"{counted(count, 'run')} of {run.workflow} began in the last {span} (rate)"
     whose = f" for {run.limit_key}" if run.limit_key else ""
+    if most is not None and count < most:
+        return f"runs of {run.workflow}{whose} that were due before it come first (limit)"
     return f"{counted(count, 'other run')} of {run.workflow}{whose} {'is' if count == 1 else 'are'} running (limit)"
 
 

@@ -49,6 +49,10 @@ NOWHERE: Final = Route("default", "default")
 """The route of a run that does not exist."""
 
 
+TOLD_AFTERWARDS: Final = frozenset({"pause", "resume", "scale", "move_group", "pause_schedule", "pause_trigger", "reload"})
+"""Commands that store something and then act on it: a client that hangs up must not leave the one without the other."""
+
+
 class Project(Protocol):
     """What commands need of the daemon."""
 
@@ -119,7 +123,8 @@ class Commands:
             shown = str(command)[:60]
             raise BadInput(f"there is no command {shown!r}", hint=did_you_mean(shown, self._table))
         read, action = entry
-        return await action(read(arguments))
+        work = action(read(arguments))
+        return await (asyncio.shield(_whole(work)) if command in TOLD_AFTERWARDS else work)
 
     def child(self, parent: Claimed, workflow: str, payload: str, options: dict[str, Any]) -> NewRun:
         """The run that a step starts, for the tenant of its parent."""
@@ -306,6 +311,13 @@ class Commands:
 def _asked(asked: Enqueue | EnqueueMany) -> Asked:
     key = asked.unique_key if isinstance(asked, Enqueue) else None
     return Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries, asked.fallback, asked.tenant)
+
+
+def _whole(work: Awaitable[dict[str, Any]]) -> asyncio.Future[dict[str, Any]]:
+    """Work that goes on to its end, whether or not somebody hears of it."""
+    future = asyncio.ensure_future(work)
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
 
 
 def _filter(asked: Filter) -> RunFilter:

@@ -312,14 +312,15 @@ class Daemon:
             if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog
+            await self.store.set_limits(limits_of(catalog))  # first: it may fail
             self._use(config, catalog)
-            await self.store.set_limits(limits_of(catalog))
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
             for name in self.group_names() - set(self.groups):
                 self.ensure_group(name).start()
                 changed.append(name)
             for name in changed:
                 self.groups[name].replace(self._settings(name))
+                self.fallbacks.look(self.groups[name])
                 self.dispatcher.look_at(name)
             await self.scheduler.load(catalog)
             await self.store.lift("no_handler")

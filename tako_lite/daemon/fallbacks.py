@@ -19,6 +19,8 @@ from tako_lite.store.base import Store
 LONGEST_SLEEP: Final = 60.0
 """Seconds; bounds what a suspended machine or a moved clock can delay."""
 PAUSE_AFTER_TROUBLE: Final = 1.0
+SOONEST: Final = 0.5
+"""Seconds between two looks for runs that have waited for too long."""
 
 
 class Fallbacks:
@@ -32,6 +34,7 @@ class Fallbacks:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._counted: dict[str, float] = {}
         self._stopped = False
         self._loop = asyncio.get_running_loop()
 
@@ -81,6 +84,11 @@ class Fallbacks:
                 self._lost.pop(group.name, None)
             return None
         wait = group.settings.wait_timeout
+        since = self._loop.time() - self._counted.get(group.name, -SOONEST)
+        if wait is not None and since < SOONEST:  # who waited for too long is looked for in the whole queue of the group
+            await self._store.lose_group(group.name, no_worker(group.trouble or "nobody serves the group"), None)
+            return SOONEST - since
+        self._counted[group.name] = self._loop.time()
         timeout = None if wait is None else round(wait * 1000)
         next_at = await self._store.lose_group(group.name, no_worker(group.trouble or "nobody serves the group"), timeout)
         return None if next_at is None else max((next_at - self._clock.now()) / 1000, 0.0)

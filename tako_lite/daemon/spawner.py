@@ -168,6 +168,7 @@ class Spawner:
         files += [source.place for source in group.settings.secrets.values() if source.kind == "file"]
         group.loaded = {file: stamp for file in files if (stamp := file_stamp(file)) is not None}
         group.ready(post.worker)
+        self.on_change(group)
         self._events.worker_ready(post.worker)
         self._tell(group)
         self._dispatcher.look_at(group.name)

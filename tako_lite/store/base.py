@@ -147,6 +147,11 @@ class GroupCounts(NamedTuple):
             "failed_a_minute": self.failed_a_minute,
         }
 
+    @property
+    def live(self) -> bool:
+        """Whether there is a run that is not over: of a name that only a payload gave, nothing else is left."""
+        return bool(self.pending or self.waiting or self.running)
+
 
 NO_COUNTS: Final = GroupCounts(0, 0, 0, 0, None, 0, 0, 0)
 

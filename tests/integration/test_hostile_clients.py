@@ -6,8 +6,10 @@ import json
 import os
 import random
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,21 @@ def test_nothing_that_it_starts_listens_on_a_network(served: Project) -> None:
     inodes = {line.split()[9] for file in networks if file.exists() for line in file.read_text().splitlines()[1:]}
     assert len(pids) == 3
     assert [target for target in held if target.startswith("socket:[") and target[8:-1] in inodes] == []
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_a_client_that_hangs_up_on_a_command_leaves_it_undone_or_done_as_a_whole(project: Project, command: str) -> None:
+    project.workflow("a.py", '@workflow("a")\ndef a(): ...\n')
+    project.serve()
+    dice = random.Random(3)
+    with closing(sqlite3.connect(f"file:{project.root}/.tako/queue.db?mode=ro", uri=True)) as queue:
+        for _ in range(15):
+            project.call("pause" if command == "resume" else "resume", group="default")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(project.root / ".tako/tako.sock"))
+                client.sendall(json.dumps({"id": 1, "command": command, "group": "default"}).encode() + b"\n")
+                pause = time.monotonic() + dice.uniform(0, 0.004)
+                wait_until(lambda pause=pause: time.monotonic() > pause, "a moment has passed")
+            project.call("reload")  # whatever was begun is over
+            (stored,) = queue.execute("SELECT paused FROM groups WHERE name = 'default'").fetchone()
+            assert (project.group("default")["state"] == "paused") == bool(stored)

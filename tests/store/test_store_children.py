@@ -8,7 +8,7 @@ import pytest
 
 from tako_lite.records import Wait
 from tako_lite.states import RunState
-from tako_lite.store.base import StoredStep
+from tako_lite.store.base import RunFilter, StoredStep
 from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
@@ -104,3 +104,17 @@ async def test_several_children_are_waited_for_side_by_side(bench: Bench) -> Non
     await bench.store.park(again.id, again.token, ["b"])
     await bench.complete(await bench.claim_one("b"), "2")
     assert {(name, text) for name, _, text, _ in (await bench.claim_one("parents")).stored} == {("a", "1"), ("b", "2")}
+
+
+async def test_a_cancel_reaches_the_end_of_a_very_long_family(bench: Bench) -> None:
+    root = run = await bench.running(group="deep")
+    ids = [root.id]
+    for _ in range(520):
+        child = bench.new(group="deep", parent=run.id)
+        assert await bench.store.invoke(run.id, run.token, "child", child) == "waiting"
+        assert await bench.store.park(run.id, run.token, ["child"]) == "waiting"
+        run = await bench.claim_one("deep")
+        ids.append(run.id)
+    assert await bench.store.give_back([(run.id, run.token)]) is None
+    assert await bench.store.cancel([root.id]) == {root.id: "cancelled"}
+    assert {run.state for run in await bench.store.list_runs(RunFilter(), None) if run.id in ids} == {"cancelled"}

@@ -176,3 +176,11 @@ async def test_a_claim_brings_the_steps_that_are_stored(bench: Bench) -> None:
     other = await bench.add(group="g")
     claimed = {run.id: run.stored for run in (await bench.store.claim("g", 2)).runs}
     assert claimed == {run.id: (("a", "succeeded", "1", 1), ("b", "failed", '{"type": "E"}', 2)), other: ()}
+
+
+async def test_denied_runs_take_no_slot_of_those_behind_them(bench: Bench) -> None:
+    denied = [await bench.add(group="g", tenant="globex", run_at=bench.clock.now() - 10 + n) for n in range(5)]
+    allowed = await bench.add(group="g", tenant="acme")
+    claims = await bench.store.claim("g", 1, None, ["acme"])
+    assert [run.id for run in claims.runs] == [allowed]
+    assert [await bench.state(id) for id in denied] == ["dead"] * 5

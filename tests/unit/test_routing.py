@@ -270,3 +270,10 @@ def test_workers_of_the_group_that_the_files_name_import_the_module(tmp_path: Pa
     project = Project(tmp_path, toml)
     assert project.catalog.modules("books") == ["workflows.billing.eu.invoice"]
     assert project.catalog.modules("default") == []
+
+
+def test_the_template_of_a_tenant_is_filled_for_each_of_many_runs(tmp_path: Path) -> None:
+    project = Project(tmp_path, '[workflows.gold]\n[tenants.acme]\nworker = "{tier}"\n')
+    runs = list(zip(new_ids(2), ['{"tier":"gold"}', "{}"], strict=True))
+    batches = make_many(project.catalog.get("invoice"), runs, Asked(tenant="acme"), project.router, 0)
+    assert [like.group for like, _ in batches] == ["gold", "default"]

@@ -140,6 +140,7 @@ def test_two_decorators_on_one_function_are_refused() -> None:
         ("limit_key", "customer_id", "there is none"),
         ("rate", "10", "is not a rate"),
         ("rate", "0/s", "is not a rate"),
+        ("rate", "10001/d", "counts too many: at most 10,000"),
         ("rate", 10, "expected text"),
         ("retires", 1, "retires is not an option of @workflow"),
     ],

@@ -57,11 +57,12 @@ def _claimed(transaction: Transaction, names: dict[str, Any], allowed: Sequence[
         rows = transaction.execute(sql.claim, {**names, "limit": limit - len(found)}).fetchall()
         rows.sort()
         full = len(rows) == limit - len(found)
+        got = len(rows)
         if allowed is not None:
             rows = _bury_denied(transaction, names["group"], rows, allowed)
         admitted = limits.admit(transaction, names["group"], names["hold"], rows) if transaction.limits else rows
         found += admitted
-        if not full or len(admitted) == len(rows):
+        if not full or len(admitted) == got:
             break
     return [Claimed(*row[1:11]) for row in found], full
 

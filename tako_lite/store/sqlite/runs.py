@@ -197,15 +197,25 @@ def cancel_instead(transaction: Transaction, id: str, token: int, pid: int | Non
 
 
 def ended(transaction: Transaction, id: str, state: RunState) -> None:
-    """A run ended; where it was cancelled, the runs that it had invoked are too."""
+    """A run ended; where it was cancelled, the runs that it had invoked are too, all the way down."""
+    family = _left(transaction, id, state)
+    while family:
+        child = family.pop()
+        if transaction.one(sql.cancel, {"id": child, "now": transaction.now, "error": _WITH_PARENT}):
+            family += _left(transaction, child, "cancelled")
+        elif transaction.changed(sql.request_cancel, (child,)):
+            transaction.effects.cancelling.append(child)
+
+
+def _left(transaction: Transaction, id: str, state: RunState) -> list[str]:
+    """What follows from the end of one run; returns the runs that are to be cancelled with it."""
     transaction.effects.ended.append(id)
     limits.left(transaction, id)
     children = transaction.execute(steps_sql.own_children, (id,)).fetchall() if state == "cancelled" else ()
     transaction.execute(steps_sql.drop_waits, (id,))
     resolve_children(transaction, id)
-    for (child,) in children:
-        _cancel_one(transaction, child, _WITH_PARENT)
     triggers.ended(transaction, id)
+    return [child for (child,) in reversed(children)]
 
 
 def _due(transaction: Transaction, id: str, run_at: int) -> None:

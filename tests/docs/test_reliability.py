@@ -31,3 +31,7 @@ def test_every_promise_names_tests_that_exist_or_says_that_it_is_not_tested_yet(
 
     names = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
     assert [file for file in re.findall(r"\b(test_\w+\.py)", PAGE) if file not in names] == []
+
+
+def test_no_figure_is_left_to_be_filled_in() -> None:
+    assert re.findall(r"\b[A-Z]{3,}_[A-Z]+\b", re.sub(r"`[^`]*`", "", PAGE)) == []

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,8 @@ from tests.faults.witness import Fact, Witness
 DEADLY: Final = ("kill", "kill_all")
 FIRED_LIMIT: Final = 40.0
 """Seconds in which a daemon must reach its point."""
+STARTED_LIMIT: Final = 5.0
+"""The same for a point of the start: some need a run that the last daemon left running."""
 UNUSED: Final = ("event.stopping", "event.killing", "prune.between", "set_limits.between")
 """What the chaos project does not bring about: nothing is pruned in it, and no rate is in it."""
 AT_START: Final = ("recover", "event.recovered", "event.serving", "put_triggers", "set_limits", "prune")
@@ -40,6 +44,14 @@ class Relay(Keeper):
             return super().command()
         return [sys.executable, "-m", "tests.faults.failpoints", *self.plans.pop(0)]
 
+    def again(self, plan: list[str]) -> None:
+        """This daemon did not find at its start what it was to die at: another one is to look."""
+        self.plans.insert(0, plan)
+        if (pid := self.pid) != 0:
+            self.expect(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def foresees(self, pid: int, code: int) -> bool:
         return code == -signal.SIGKILL and any(fact["pid"] == pid and fact["action"] in DEADLY for fact in fired(self._root))
 
@@ -51,7 +63,8 @@ class Deaths(Chaos):
         super().__init__(root, seconds=0, seed=seed)
         self._points = points
         dice = random.Random(seed)
-        self._relay = Relay(root, self.witness, [_asked(point, dice) for point in points])
+        self._plans = [_asked(point, dice) for point in points]
+        self._relay = Relay(root, self.witness, self._plans.copy())
         self.keeper = self._relay
         del self.enqueuers[2:]
 
@@ -61,10 +74,14 @@ class Deaths(Chaos):
 
     def _do_harm(self) -> None:
         never = threading.Event()
-        for number, point in enumerate(self._points):
+        for number, (point, plan) in enumerate(zip(self._points, self._plans, strict=True)):
             give_up = time.monotonic() + FIRED_LIMIT
+            look_again = time.monotonic() + STARTED_LIMIT
             while len(self.deaths()) <= number:
                 self._look_for_orphans()
+                if point.startswith(AT_START) and time.monotonic() > look_again:
+                    self._relay.again(plan)
+                    look_again = time.monotonic() + STARTED_LIMIT
                 if time.monotonic() > give_up:
                     self.witness.write("trouble", text=f"{point} was not reached, nor those after it")
                     self._relay.plans.clear()

@@ -32,6 +32,7 @@ def warnings(config: Config, catalog: Catalog) -> tuple[Mistake, ...]:
     found = [*config.warnings, *catalog.warnings, *unreachable(config, catalog.named)]
     specs = _handlers(catalog)
     if config.document is not None and specs:
+        found += _mistyped(config, specs)
         takers = _takers(config.routes, specs)
         tables = [
             *_unmatched(config.document, config.routes, specs),
@@ -41,6 +42,19 @@ def warnings(config: Config, catalog: Catalog) -> tuple[Mistake, ...]:
         ]
         found += sorted(tables, key=lambda warning: (warning.line, warning.column))
     return tuple(found)
+
+
+def _mistyped(config: Config, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake]:
+    """Groups that only a decorator names, and that are nearly called like one with a table that others use."""
+    used = [group for group in config.groups if any(spec.group == group for spec in specs)]
+    for spec in specs:
+        name = spec.options.worker
+        if "worker" in spec.written and name not in config.groups and not is_template(name):
+            hint = did_you_mean(name, used)
+            if hint is not None:
+                file = spec.file.relative_to(config.root) if spec.file.is_relative_to(config.root) else spec.file
+                message = f"{spec.name} makes a group of its own: no table is about `{name}`"
+                yield Mistake(str(file), spec.line, 1, message, hint=hint)
 
 
 def _handlers(catalog: Catalog) -> list[WorkflowSpec]:

@@ -292,7 +292,10 @@ def _limit_key(value: object) -> str | None:
     if value is None:
         return None
     field = _text(value)
-    check_template(f"{{{field}}}")
+    try:
+        check_template(f"{{{field}}}")
+    except BadInput:
+        raise BadInput(f"{_shown(field)} is not a field of a payload", hint='such as "customer_id" or "customer.id"') from None
     return field
 
 

@@ -24,11 +24,10 @@ def assignment(word: str, root: Folder) -> tuple[Path, Any]:
     key, equals, text = word.partition("=")
     if not equals:
         raise BadInput(f"{shown_name(word)} is not KEY=VALUE", hint="such as workers=2, or KEY= to take a setting out")
-    if not text.isprintable() and "\n" not in text and "\t" not in text:
-        raise BadInput(
-            f"the value of {shown_name(key)} has characters that are no text",
-            hint="give it as UTF-8, without control characters",
-        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"the value of {shown_name(key)} is no text", hint="write it in UTF-8") from None
     path = setting(key)
     if not text:
         return path, UNSET

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tako_lite.cli.checks.daemon import judge_lag
+from tako_lite.cli.checks.daemon import judge_groups, judge_lag
 from tako_lite.cli.checks.disk import judge_mount, judge_space
 from tako_lite.cli.checks.finding import Subject
 from tako_lite.cli.checks.queue import judge_sqlite, wal
@@ -415,3 +415,13 @@ def test_little_room_is_told_before_there_is_none(free: int, total: int, level: 
 )
 def test_a_slow_answer_is_a_warning(waits: list[float], level: str) -> None:
     assert judge_lag(waits, 1).level == level
+
+
+def test_groups_that_cannot_start_are_problems_and_paused_ones_are_told() -> None:
+    states = {"mail": ("active", None), "media": ("unhealthy", "cannot run /nope\x1b[31m"), "books": ("paused", None)}
+    found = list(judge_groups({"name": name, "state": state, "last_error": error} for name, (state, error) in states.items()))
+    assert [(finding.level, finding.mend) for finding in found] == [
+        ("problem", "mend that, then tako-lite resume media"),
+        ("info", "tako-lite resume books"),
+    ]
+    assert "\x1b" not in found[0].message

@@ -202,3 +202,14 @@ def test_every_place_that_names_a_group_is_told(project: Path) -> None:
         'tako.toml:5 ([namespaces."billing.eu"])',
         "tako.toml:7 ([tenants.a])",
     ]
+
+
+def test_a_group_that_a_decorator_mistypes_is_told_where_others_use_the_one_with_a_table(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tako.toml").write_text("[workflows.email]\nworkers = 1\n")
+    assert "no table" not in checked(capsys)
+    (project / "workflows/more.py").write_text(HEAD + '@workflow("more", worker="emial")\ndef more(): ...\n')
+    said = checked(capsys)
+    assert "more makes a group of its own: no table is about `emial`" in said
+    assert "did you mean `email`?" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from tako_lite.client.connection import SOCKET_NAME, Connection, answer_of, conn
 from tako_lite.client.requests import Request
 from tako_lite.lock import daemon_lock
 from tako_lite.units import duration_text
+from tako_lite.wire import printable
 
 PATIENCE: Final = 5.0
 """Seconds in which a daemon that is well has answered."""
@@ -59,13 +60,26 @@ def daemon(subject: Subject) -> Iterator[Finding]:
     with closing(connection):
         connection.socket.settimeout(PATIENCE)
         try:
-            about = _ask(connection, "status")["daemon"]
+            status = _ask(connection, "status")
+            about = status["daemon"]
             waits = [_round(connection) for _ in range(ROUNDS)]
         except TimeoutError:
             yield _stuck(subject)
             return
     yield _judge_release(about["version"], about["pid"])
     yield judge_lag(waits, about["pid"])
+    yield from judge_groups(status["groups"])
+
+
+def judge_groups(groups: Iterable[dict[str, Any]]) -> Iterator[Finding]:
+    """What the states of worker groups say."""
+    for group in groups:
+        name, state = group["name"], group["state"]
+        if state in ("backoff", "unhealthy"):
+            error = printable(str(group["last_error"]))
+            yield Finding("groups", "problem", f"{name} is {state}: {error}", f"mend that, then tako-lite resume {name}")
+        elif state == "paused":
+            yield Finding("groups", "info", f"{name} is paused", f"tako-lite resume {name}")
 
 
 def _judge_release(version: str, pid: int) -> Finding:

@@ -8,8 +8,10 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -118,6 +120,11 @@ def has_hung_up(client: socket.socket) -> bool:
     return True
 
 
+def unread(client: socket.socket) -> int:
+    """The bytes that the other side of a socket has not read yet."""
+    return int(struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4))[0])
+
+
 def test_clients_whose_requests_are_under_way_keep_their_place_and_one_more_is_told_so(
     project: Project, connected: Callable[[int], list[socket.socket]]
 ) -> None:
@@ -129,6 +136,7 @@ def test_clients_whose_requests_are_under_way_keep_their_place_and_one_more_is_t
     for client in waiting:
         client.sendall(b'{"id":1,"command":"wait","run_id":"%s"}\n' % run_id.encode())
         client.settimeout(15)
+    wait_until(lambda: not any(unread(client) for client in waiting), "the daemon has all requests")
     with Client(project.root, patience=0.5) as late, pytest.raises(DaemonUnreachable, match="busy with 24 clients"):
         wait_until(lambda: late.status() is None, "no more fit")
     let(project)

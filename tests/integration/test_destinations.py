@@ -392,7 +392,7 @@ def test_a_retried_attempt_of_a_lost_group_is_judged_when_it_is_due(home: Projec
     home.add(
         "b.py",
         """
-        @workflow("fails", worker="home", retries=3, backoff=Backoff(base=0.5))
+        @workflow("fails", worker="home", retries=3, backoff=Backoff(base=2))
         def fails():
             witness("fails")
             raise ValueError("no")
@@ -400,7 +400,7 @@ def test_a_retried_attempt_of_a_lost_group_is_judged_when_it_is_due(home: Projec
     )
     run = home.enqueue("fails", fallback="fail")
     home.wait_for_fact("fails")
-    home.cli("pause", "home")
+    home.call("pause", group="home")
     ended = home.wait(run, 5)
     assert (ended["error"]["reason"], ended["attempts"], len(home.facts("fails"))) == ("no_worker", 1, 1)
 

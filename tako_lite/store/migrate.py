@@ -1,4 +1,4 @@
-"""Forward-only migrations, each in one transaction with its record.
+"""Forward-only migrations: those that a file lacks are made in one transaction, with their record.
 
 `PRAGMA user_version` is the number of the newest migration that a file has.
 """
@@ -35,7 +35,7 @@ def migrations(package: str) -> list[Migration]:
 def refuse_newer(connection: sqlite3.Connection, package: str) -> None:
     """Raise StoreTooNew where a newer release wrote the file; nothing is touched."""
     steps = migrations(package)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(connection)
     if version > steps[-1].number:
         raise StoreTooNew(
             f"the queue file has schema {version}; this release of tako-lite knows schemas up to {steps[-1].number}",
@@ -45,7 +45,7 @@ def refuse_newer(connection: sqlite3.Connection, package: str) -> None:
 
 def refuse_older(connection: sqlite3.Connection, package: str) -> None:
     """Raise StoreTooOld where the file lacks migrations; a file that has none at all is empty."""
-    version, newest = connection.execute("PRAGMA user_version").fetchone()[0], migrations(package)[-1].number
+    version, newest = _version(connection), migrations(package)[-1].number
     if 0 < version < newest:
         raise StoreTooOld(
             f"the queue file has schema {version}, of an older release of tako-lite; this one reads schema {newest}",
@@ -54,27 +54,27 @@ def refuse_older(connection: sqlite3.Connection, package: str) -> None:
 
 
 def migrate(connection: sqlite3.Connection, package: str) -> None:
-    """Bring a file that is not newer up to date."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    for step in migrations(package):
-        if step.number > version:
-            _apply(connection, step)
-
-
-def _apply(connection: sqlite3.Connection, step: Migration) -> None:
+    """Bring a file that is not newer up to date, in one transaction: whoever reads it sees its old schema or the newest."""
+    steps = migrations(package)
+    if _version(connection) >= steps[-1].number:
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] >= step.number:
-            connection.execute("ROLLBACK")  # another process was faster
-            return
-        for statement in _statements(step.script):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {step.number}")
+        version = _version(connection)  # another process may have been faster
+        for step in steps:
+            if step.number > version:
+                for statement in _statements(step.script):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {step.number}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _statements(script: str) -> list[str]:

@@ -25,8 +25,9 @@ from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError, WaitTimeout
 from tako_lite.linux import read_process
 from tako_lite.records import new_id, new_ids
-from tests.faults.checker import TENANTS, violations
-from tests.faults.witness import Witness
+from tests.faults.checker import violations
+from tests.faults.expected import TENANTS, surprises
+from tests.faults.witness import LOG, Witness, told
 from tests.integration.project import wait_until, zombies
 
 SOURCES: Final = Path(__file__).parent
@@ -334,7 +335,7 @@ class Enqueuer:
                 continue
             with suppress(WaitTimeout, DaemonUnreachable, StoreBusy):
                 run = client.wait(self.open[0], timeout=1)
-                self._witness.write("ended", **{key: run[key] for key in ("state", "result", "attempts")}, run=run["id"])
+                self._witness.write("ended", **{key: told(run[key]) for key in ("state", "result", "attempts")}, run=run["id"])
                 self.open.popleft()
                 self._room.release()
 
@@ -424,10 +425,9 @@ class Chaos:
         self._ever_frozen: set[int] = set()
         self._orphans: deque[tuple[float, list[int]]] = deque()
         (root / "workflows").mkdir()
-        (root / "attempts").mkdir()
         (root / "tako.toml").write_text(CONFIG.format(root=root))
         (root / "workflows/handlers.py").write_text((SOURCES / "handlers.py").read_text())
-        self.witness = Witness(root / "witness.jsonl")
+        self.witness = Witness(root / LOG)
         self.witness.write("plan", seed=seed, seconds=seconds)
         self.keeper = Keeper(root, self.witness)
         self.enqueuers = [Enqueuer(root, self.witness, f"{seed}/{number}") for number in range(ENQUEUERS)]
@@ -454,7 +454,8 @@ class Chaos:
                 enqueuer.end()
             self.keeper.stop()
             self._clean_up()
-        return violations(self.witness.path, self._root / ".tako/queue.db")
+        queue = self._root / ".tako/queue.db"
+        return violations(self.witness.path, queue) + surprises(self.witness.path, queue)
 
     # Faults
 

@@ -275,6 +275,7 @@ def test_a_log_of_the_queue_that_was_cut_short_or_smashed_loses_no_more_than_its
     assert kept[24] == len(ids)
     assert kept[:25] == sorted(kept[:25])
     assert 0 < kept[-1] < len(ids)
+    project.spoilt = "the last third of the log is cut off"
     wal(project).write_bytes(log[: len(log) * 2 // 3])
     serve_first(project)
     project.call("resume", group="default")
@@ -284,6 +285,7 @@ def test_a_log_of_the_queue_that_was_cut_short_or_smashed_loses_no_more_than_its
 
 def smash(project: Project, run_id: str) -> int:
     """Overwrite the page that has the row of a run; its number, counted from 0."""
+    project.spoilt = "a page is smashed"
     with queue_file(project).open("r+b") as queue:
         content = queue.read()
         pages = [number for number in range(len(content) // PAGE) if content[number * PAGE] == TABLE_LEAF]

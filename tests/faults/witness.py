@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 Fact = dict[str, Any]
+LOG: Final = "seen.jsonl"
+"""The file in a project's folder."""
+LONGEST: Final = 1_000
+"""Characters of a value's JSON that the log has; of a longer one, it has a digest."""
 
 
 class Witness:
@@ -27,11 +32,17 @@ class Witness:
             os.close(descriptor)
 
     def read(self) -> list[Fact]:
-        """All facts in the order of their times; a torn line is none, and its writer was killed."""
+        """All facts in the order in which they were written; a torn line is none, and its writer was killed."""
         facts: list[Fact] = []
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
             try:
                 facts.append(json.loads(line))
             except ValueError:
                 continue
-        return sorted(facts, key=lambda fact: int(fact["at"]))
+        return facts
+
+
+def told(value: Any) -> Any:
+    """A value as the log has it."""
+    text = json.dumps(value, sort_keys=True)
+    return value if len(text) <= LONGEST else hashlib.sha256(text.encode()).hexdigest()

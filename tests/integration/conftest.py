@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.ending import end
 from tests.integration.project import Project
 
 
@@ -15,7 +16,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     """A project without workflows; its daemon is not started yet, and ends with the test."""
     made = Project(tmp_path)
     yield made
-    made.close()
+    end(made)
 
 
 @pytest.fixture(scope="module")
@@ -24,4 +25,4 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made = Project(tmp_path_factory.mktemp("live"))
     made.serve()
     yield made
-    made.close()
+    end(made)

@@ -15,9 +15,13 @@ from typing import Any, TypeVar
 
 from tako_lite.client import Client
 from tako_lite.linux import read_process, session_members
+from tests.faults.checker import by_run
+from tests.faults.telling import TellingClient
+from tests.faults.witness import LOG, Witness
 
 T = TypeVar("T")
 LIMIT = 15.0
+REPOSITORY = Path(__file__).parents[2]
 
 
 def wait_until(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:
@@ -60,6 +64,12 @@ class Project:
         self.started: list[int] = []
         self.wrapper: list[str] = []
         """A program that becomes the daemon, and what it is told before the daemon's own command."""
+        self.sound: int | None = None
+        """The daemon, if nothing was put between it and the machine."""
+        self.descriptors = 0
+        """How many it had open when it began to answer."""
+        self.spoilt = ""
+        """Why no promise holds for the queue at the end of the test: the test took part of it away."""
         (root / "workflows").mkdir()
         self.configure("")
 
@@ -72,7 +82,8 @@ class Project:
         file = self.root / "workflows" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         head = _HEAD.format(witness=str(self.witness))
-        file.write_text(head + textwrap.dedent(source))
+        tail = _TAIL.format(repository=str(REPOSITORY), root=str(self.root))
+        file.write_text(head + textwrap.dedent(source) + tail)
         return file
 
     def add(self, name: str, source: str) -> None:
@@ -101,6 +112,8 @@ class Project:
         self.started.append(self.process.pid)
         pid = self.process.pid
         wait_until(lambda: self._answers(pid), f"the daemon answers; its log: {self.daemon_log()}")
+        self.sound = None if self.wrapper or "LD_PRELOAD" in environment else pid
+        self.descriptors = len(os.listdir(f"/proc/{pid}/fd"))
         return pid
 
     def _answers(self, pid: int) -> bool:
@@ -124,7 +137,7 @@ class Project:
 
     def client(self) -> Client:
         """A client of this project."""
-        return Client(self.root)
+        return TellingClient(self.root)
 
     def status(self) -> dict[str, Any]:
         """The snapshot of `status`."""
@@ -172,6 +185,9 @@ class Project:
 
     def cli(self, *arguments: str, stdin: str | None = None, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line in this project."""
+        if "retry" in arguments:
+            seen = Witness(self.root / LOG)
+            seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
         return subprocess.run(
             [sys.executable, "-m", "tako_lite", *arguments],
             cwd=self.root,
@@ -230,4 +246,10 @@ def seen(kind):
     with open({witness!r}) as lines:
         return sum(json.loads(line)["kind"] == kind for line in lines)
 
+"""
+_TAIL = """
+
+sys.path.append({repository!r})
+from tests.faults.listening import listen
+listen(globals(), {root!r})
 """

@@ -58,6 +58,7 @@ def documented() -> list[str]:
 
 def give(project: Project, commands: list[str]) -> None:
     """Have a shell carry out commands in the folder of a project, and fail with the first that fails."""
+    project.spoilt = "an older copy takes its place"
     program = project.root / "bin/tako-lite"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tako_lite "$@"\n')

@@ -154,6 +154,7 @@ def test_a_damaged_queue_file_stops_the_start_with_the_command_that_rescues_it_a
     project.workflow("a.py", QUICK)
     project.enqueue("quick", "kept")
     file = queue_file(project)
+    project.spoilt = "its header is smashed"
     file.write_bytes(b"\xff" * 100 + file.read_bytes()[100:])
     before = {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*")}
     served = project.cli("serve")

@@ -1,0 +1,68 @@
+"""How every test with a daemon ends: nothing goes wrong any more, every run comes to an end, and the one checker judges."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from tako_lite.client import Client
+from tests.faults.checker import violations
+from tests.faults.witness import LOG
+from tests.integration.project import Project, wait_until, zombies
+
+LIVE: Final = ("pending", "running", "waiting")
+LIMIT: Final = 30.0
+"""Seconds in which what is cancelled has ended, also a handler that does not hear of it."""
+OF_A_WORKER: Final = 4
+"""Descriptors that the daemon has open for a worker."""
+SPARE: Final = 3
+"""What it may have open besides what it started with: a fork server, a log file, the connection that asks."""
+
+
+def end(project: Project) -> None:
+    """End a project's runs and its daemon, and fail where anything was not as promised."""
+    queue = project.root / ".tako/queue.db"
+    judged = not project.spoilt and queue.exists()
+    try:
+        if judged:
+            _settle(project, queue)
+    finally:
+        project.close()
+    found = violations(project.root / LOG, queue) if judged else []
+    assert not found, "\n".join(found)
+
+
+def _settle(project: Project, queue: Path) -> None:
+    """Have a sound daemon cancel what is left, and stop it; nothing may be open in it then but what it started with."""
+    if project.process is not None and project.process.pid != project.sound:
+        project.process.kill()
+        project.process.wait()
+        project.process = None
+    if project.process is None:
+        if not _live(queue):
+            return
+        project.wrapper.clear()
+        project.serve()
+    assert project.process is not None
+    pid = project.process.pid
+    with Client(project.root) as client:
+        left = client.call("ids", states=LIVE)["ids"]
+        client.cancel(*left)
+        wait_until(lambda: not set(left) & set(client.call("ids", states=LIVE)["ids"]), f"the runs end: {left[:5]}", LIMIT)
+        wait_until(lambda: not zombies(pid), "nobody is a zombie")
+        wait_until(lambda: _own(client, pid) <= project.descriptors + SPARE, "no descriptor is left open")
+    assert project.stop() == 0
+
+
+def _live(queue: Path) -> bool:
+    with closing(sqlite3.connect(f"file:{queue}?mode=ro", uri=True)) as connection:
+        return bool(connection.execute("SELECT 1 FROM runs WHERE state IN (?, ?, ?) LIMIT 1", LIVE).fetchone())
+
+
+def _own(client: Client, daemon: int) -> int:
+    """The open descriptors of the daemon without those of its workers."""
+    workers = sum(len(group["workers"]) for group in client.status()["groups"])
+    return len(os.listdir(f"/proc/{daemon}/fd")) - OF_A_WORKER * workers

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from tako_lite import Backoff, BlockingStep, Step, poll, workflow
-from tests.faults.listening import Traces, listen, token
+from tako_lite.worker.run import current_run
+from tests.faults.listening import Traces, listen
 from tests.faults.witness import LOG, Witness
 
 WITNESS = Witness(Path.cwd() / LOG)
 Payload = dict[str, Any]
+
+
+def token() -> int:
+    """The token of the claim that this code runs under."""
+    run = current_run.get()
+    assert run is not None
+    return run.token
 
 
 def body(run: str, step: str, ms: int) -> str:
@@ -30,7 +38,9 @@ def with_child(run: str, step: str, ms: int) -> str:
     """The same, with a process of its own in a process group of its own."""
     child = subprocess.Popen(["sleep", "1000"], process_group=0)
     try:
-        Traces(Path.cwd(), run).note(child.pid, "+")  # never taken back: once it is gone, its pid and start are nobody's
+        Traces(Path.cwd(), run).note(
+            child.pid, "+", token()
+        )  # never taken back: once it is gone, its pid and start are nobody's
         return body(run, step, ms)
     finally:
         child.kill()

@@ -35,11 +35,11 @@ class Traces:
     def __init__(self, root: Path, name: str) -> None:
         self._file = root / ATTEMPTS / name
 
-    def note(self, pid: int, mark: str) -> None:
-        """A process works for this attempt (`+`), or no more (`-`)."""
+    def note(self, pid: int, mark: str, token: int) -> None:
+        """A process works for an attempt (`+`), or no more (`-`)."""
         process = read_process(pid)
         descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(descriptor, f"{mark} {pid} {process.started if process else 0} {token()}\n".encode())
+        os.write(descriptor, f"{mark} {pid} {process.started if process else 0} {token}\n".encode())
         os.close(descriptor)
 
     def alive(self) -> list[str]:
@@ -60,13 +60,6 @@ class Traces:
             if process is not None and process.started == started and process.state not in "ZX":
                 found.append(f"{rest} {process.state}")
         return found
-
-
-def token() -> int:
-    """The token of the claim that this code runs under."""
-    run = current_run.get()
-    assert run is not None
-    return run.token
 
 
 def listen(module: Mapping[str, Any], root: Path | str) -> None:
@@ -116,12 +109,12 @@ def _attempt(workflow: Workflow[..., Any], witness: Witness, arguments: tuple[An
     key = (isinstance(payload, dict) and payload.get("key")) or run.run_id
     witness.write("start", key=key, workflow=run.workflow_name, attempt=run.attempt, alive=alive, **facts)
     for noted in traces:
-        noted.note(os.getpid(), "+")
+        noted.note(os.getpid(), "+", run.token)
     try:
         yield
     finally:
         for noted in traces:
-            noted.note(os.getpid(), "-")
+            noted.note(os.getpid(), "-", run.token)
         witness.write("end", **facts)
 
 

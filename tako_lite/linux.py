@@ -17,6 +17,7 @@ ON_LINUX: Final = sys.platform == "linux"
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_IN_MOVED_FROM, _IN_MOVED_TO, _IN_DELETE, _IN_DELETE_SELF, _IN_MOVE_SELF = 0x40, 0x80, 0x200, 0x400, 0x800
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -42,6 +43,22 @@ def name_process(name: str) -> None:
     """What `ps` and `top` call this process: the first 15 bytes."""
     if ON_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def watch_names(folder: Path) -> int | None:
+    """A descriptor that has something to read when a name in a folder goes away or gets another file: see inotify(7).
+
+    None where nobody tells, or where no more may be watched.
+    """
+    if not ON_LINUX:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    events = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_DELETE | _IN_DELETE_SELF | _IN_MOVE_SELF
+    if watch >= 0 and libc.inotify_add_watch(watch, os.fsencode(folder), events) < 0:
+        os.close(watch)
+        return None
+    return watch if watch >= 0 else None
 
 
 def dump_no_core() -> None:

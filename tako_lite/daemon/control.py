@@ -58,12 +58,13 @@ class Control:
     def _connect(self) -> _Connection:
         return _Connection(self._execute, self._hello, self._clients)
 
-    def look(self) -> None:
-        """Listen anew where the socket's file was removed or replaced: new clients could not find us."""
+    def look(self) -> bool:
+        """Listen anew where the socket's file was removed or replaced: new clients could not find us. Whether it was."""
         seen = _identity(self._path)
         if self._server is not None and seen != self._seen:
             self._seen = seen
             self._task = asyncio.get_running_loop().create_task(self._listen_anew(self._server))
+        return self._server is not None and seen != self._file
 
     async def _listen_anew(self, before: asyncio.Server) -> None:
         try:

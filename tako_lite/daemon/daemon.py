@@ -25,6 +25,7 @@ from tako_lite.daemon.health import Health
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.daemon.presence import Presence
 from tako_lite.daemon.scheduler import Scheduler
 from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
 from tako_lite.daemon.status import snapshot
@@ -85,7 +86,8 @@ class Daemon:
         self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello, events)
         self.dispatcher.on_push = self.health.wake
         self.spawner.on_change = self.fallbacks.look
-        self.health.on_look = self._look
+        folders = {config.state_dir, config.queue.path.parent}
+        self.presence = Presence(folders, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
     @property
@@ -101,6 +103,7 @@ class Daemon:
         await self._start_groups()
         await self.scheduler.start(self.catalog)
         await self.control.start()
+        self.presence.look()
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
 
     async def _start_groups(self) -> None:
@@ -138,6 +141,7 @@ class Daemon:
             for group in list(self.groups.values()):
                 tasks.start_soon(group.stop)
         self.health.stop()
+        self.presence.stop()
         await self.control.stop()
         await self.store.stop()
         await self.zygotes.stop()
@@ -159,12 +163,6 @@ class Daemon:
         self.dispatcher.routes = config.routes
         self.triggers.catalog = catalog
         self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
-
-    def _look(self) -> None:
-        """Notice that the socket or the queue was taken away, which no event tells."""
-        self.control.look()
-        if (gone := self.store.look()) is not None:
-            self.events.trouble(f"{gone.message}; {gone.hint}")
 
     def _lost(self, group: str) -> str | None:
         """Why a group is not available, or None."""
@@ -297,7 +295,7 @@ class Daemon:
 
     async def reload_and_say(self) -> None:
         """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
-        self._look()
+        self.presence.look()
         try:
             await self.reload()
         except TakoError as error:

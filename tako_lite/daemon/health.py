@@ -1,4 +1,4 @@
-"""Looks after busy workers and broken groups, and sleeps while there are none."""
+"""Looks after busy workers and whatever is broken, and sleeps while there is none of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Health:
         self._timer: asyncio.TimerHandle | None = None
         self._last_look = 0.0
         self._loop = asyncio.get_running_loop()
-        self.on_look: Callable[[], None] = lambda: None
+        self.on_look: Callable[[], bool] = lambda: False
+        """Looks after something else, and says whether it is to be looked after again."""
 
     def wake(self) -> None:
         """There may be something to look after."""
@@ -45,7 +46,7 @@ class Health:
         now = self._loop.time()
         stall = max(now - self._last_look - LOOK_EVERY, 0.0)
         self._last_look = now
-        self.on_look()
+        wrong = self.on_look()
         busy = [post for post in self._dispatcher.posts.values() if post.running]
         for post in busy:
             post.last_heard += stall  # while we were stalled ourselves, nobody could be heard
@@ -59,7 +60,7 @@ class Health:
             self._stamps = seen
         else:
             self._stamps = None
-        if busy or broken:
+        if busy or broken or wrong:
             self._timer = self._loop.call_later(LOOK_EVERY, self._look)
 
     def _judge(self, post: Post, now: float) -> None:

@@ -37,6 +37,15 @@ ECHO = """
 """
 PLAIN_LOOP = "import sys; sys.modules['uvloop'] = None; from tako_lite.cli.main import main; sys.exit(main(sys.argv[1:]))"
 """Starts the command line as if uvloop were not installed."""
+UNTOLD = """
+import sys
+from tako_lite.cli.main import main
+from tako_lite.daemon import presence
+
+presence.watch_names = lambda folder: None
+sys.exit(main(sys.argv[1:]))
+"""
+"""Starts the command line as on a system that does not tell when names go away."""
 FORK_FAILS = """
 #include <dlfcn.h>
 #include <errno.h>
@@ -175,7 +184,7 @@ def test_a_group_that_cannot_fork_backs_off_and_says_so_and_starts_once_it_can(p
 # The socket
 
 
-def test_a_socket_that_was_removed_is_made_anew_while_anything_runs(project: Project) -> None:
+def test_a_socket_that_was_removed_is_made_anew_at_once(project: Project) -> None:
     project.workflow("a.py", STEPS)
     project.serve()
     run_id = project.enqueue("two-steps", 1)
@@ -186,15 +195,18 @@ def test_a_socket_that_was_removed_is_made_anew_while_anything_runs(project: Pro
     assert path.stat().st_mode & 0o777 == 0o600
     let(project)
     assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    path.unlink()
+    wait_until(path.exists, "it is there again", 5)
+    assert project.run("two-steps", 1)["state"] == "succeeded"
     assert project.stop() == 0
     assert not path.exists()
 
 
-def test_a_socket_that_was_removed_while_nothing_runs_is_missed_with_the_pid_and_the_command_that_mends_it(
+def test_where_nobody_tells_that_the_socket_was_removed_it_is_missed_with_the_pid_and_the_command_that_mends_it(
     project: Project,
 ) -> None:
     project.workflow("a.py", ECHO)
-    pid = project.serve()
+    pid = serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
     path = project.root / ".tako/tako.sock"
     path.rename(path.with_suffix(".gone"))
     with Client(project.root, patience=0.2) as client, pytest.raises(DaemonUnreachable) as missed:
@@ -229,8 +241,10 @@ def test_what_stands_in_the_place_of_the_socket_is_left_alone_and_named(project:
 def test_a_file_that_took_the_place_of_the_socket_survives_the_stop(project: Project) -> None:
     project.serve()
     path = project.root / ".tako/tako.sock"
-    path.unlink()
-    path.write_text("mine")
+    mine = project.root / "mine"
+    mine.write_text("mine")
+    mine.replace(path)
+    wait_until(lambda: f"{path} is in the way" in project.daemon_log(), "it is noticed", 5)
     assert project.stop() == 0
     assert path.read_text() == "mine"
 

@@ -223,7 +223,40 @@ def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_secon
         assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]
 
 
-def test_a_queue_file_that_is_lost_while_nothing_runs_is_told_to_whoever_asks(project: Project) -> None:
+@pytest.mark.parametrize("fate", ["moved", "deleted", "replaced", "with its folder"])
+def test_a_queue_file_that_is_lost_while_nothing_runs_is_told_by_itself_and_work_goes_on_once_it_is_back(
+    project: Project, fate: str
+) -> None:
+    project.workflow("a.py", QUICK)
+    pid = project.serve()
+    file, away = queue_file(project), project.root / "away.db"
+    if fate == "deleted":
+        project.spoilt = "the queue is deleted"
+        file.unlink()
+    elif fate == "moved":
+        file.rename(away)
+    elif fate == "replaced":
+        shutil.copy(file, away)
+        file.rename(project.root / "first.db")
+        away.rename(file)
+    else:
+        file.parent.rename(away)
+    words = f"{file} was moved, deleted or replaced"
+    wait_until(lambda: words in project.daemon_log(), "it is noticed", limit=5)
+    if fate == "moved":
+        away.rename(file)
+    elif fate == "replaced":
+        (project.root / "first.db").rename(file)
+    elif fate == "with its folder":
+        away.rename(file.parent)
+    else:
+        return
+    assert project.run("quick", "again")["state"] == "succeeded"
+    assert project.status()["daemon"]["pid"] == pid
+    assert project.daemon_log().count(words) == 1
+
+
+def test_whoever_asks_is_told_that_the_queue_file_is_lost(project: Project) -> None:
     project.workflow("a.py", QUICK)
     project.serve()
     file = queue_file(project)

@@ -1,0 +1,74 @@
+"""Notices when the socket or the queue is taken away, also while nothing runs: the kernel tells, and nobody has to look."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from tako_lite.daemon.control import Control
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.health import Health
+from tako_lite.linux import watch_names
+from tako_lite.store.base import Store
+
+
+class Presence:
+    """Looks whenever a name in one of these folders goes away or gets another file, and each second while anything is wrong.
+
+    Where the system does not tell of names, it looks while something runs.
+    """
+
+    def __init__(self, folders: Collection[Path], control: Control, store: Store, health: Health, events: Events) -> None:
+        self._folders = folders
+        self._control = control
+        self._store = store
+        self._health = health
+        self._events = events
+        self._watches: dict[tuple[int, int], int] = {}
+        self._loop = asyncio.get_running_loop()
+        health.on_look = self._is_wrong
+
+    def look(self) -> None:
+        """See to it that the socket and the queue are there, now and as long as they are not."""
+        if self._is_wrong():
+            self._health.wake()
+
+    def stop(self) -> None:
+        """Watch no more; twice is harmless."""
+        for identity in list(self._watches):
+            self._forget(identity)
+
+    def _is_wrong(self) -> bool:
+        self._watch()
+        is_unheard = self._control.look()
+        if (gone := self._store.look()) is not None:
+            self._events.trouble(f"{gone.message}; {gone.hint}")
+        return is_unheard or gone is not None
+
+    def _watch(self) -> None:
+        """Watch the folders that are there and are not watched yet: one may be back, or another one in its place."""
+        found = {(about.st_dev, about.st_ino): folder for folder in self._folders if (about := _stat(folder)) is not None}
+        for identity in self._watches.keys() - found.keys():
+            self._forget(identity)
+        for identity in found.keys() - self._watches.keys():
+            if (watch := watch_names(found[identity])) is not None:
+                self._watches[identity] = watch
+                self._loop.add_reader(watch, self._heard, watch)
+
+    def _heard(self, watch: int) -> None:
+        os.read(watch, 65536)  # which name it was does not matter: all are looked at
+        self.look()
+
+    def _forget(self, identity: tuple[int, int]) -> None:
+        watch = self._watches.pop(identity)
+        self._loop.remove_reader(watch)
+        os.close(watch)
+
+
+def _stat(folder: Path) -> os.stat_result | None:
+    try:
+        return folder.stat()
+    except OSError:
+        return None

@@ -115,6 +115,69 @@ async def test_what_comes_while_a_transaction_runs_shares_the_next(writer: Write
     assert writer.statements.count("COMMIT") == 2
 
 
+class Slow:
+    """An operation that takes as long as a test likes."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._begun, self._go_on = threading.Event(), threading.Event()
+
+    def __call__(self, transaction: Transaction) -> Any:
+        self._begun.set()
+        assert self._go_on.wait(10)
+        return self._operation(transaction)
+
+    async def begun(self) -> None:
+        assert await asyncio.to_thread(self._begun.wait, 10)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+async def test_what_comes_later_is_stored_after_those_that_a_bad_operation_held_up(writer: Writer) -> None:
+    slow = Slow(boom)
+    futures = [writer.commits.submit(operation) for operation in (slow, send("a"), send("b"))]
+    await slow.begun()
+    futures.append(writer.commits.submit(send("later")))
+    await asyncio.sleep(0)
+    slow.go_on()
+    await asyncio.gather(*futures, return_exceptions=True)
+    assert writer.stored() == ["a", "b", "later"]
+
+
+async def test_what_comes_later_is_stored_after_what_is_kept_over_a_full_disk(writer: Writer) -> None:
+    await fill_up(writer)
+    slow = Slow(send("kept", LARGEST))
+    kept = writer.commits.submit(slow, keep=True)
+    await slow.begun()
+    later = writer.commits.submit(send("later"), keep=True)
+    await asyncio.sleep(0)
+    slow.go_on()
+    await asyncio.sleep(0.1)
+    assert not later.done()
+    await make_room(writer)
+    with anyio.fail_after(2):
+        assert await asyncio.gather(kept, later) == ["kept", "later"]
+    assert writer.stored() == ["kept", "later"]
+
+
+async def test_what_waits_for_the_thread_is_not_written_once_the_file_is_known_to_be_damaged(writer: Writer) -> None:
+    slow = Slow(send("first"))
+    first = writer.commits.submit(slow)
+    await slow.begun()
+    waiting = writer.commits.submit(send("waiting"), keep=True)
+    await asyncio.sleep(0)
+    same_turn = writer.commits.submit(send("same turn"))
+    writer.commits.give_up(StoreDamaged("somebody read a page"))
+    slow.go_on()
+    assert await first == "first"
+    for future in (waiting, same_turn):
+        with pytest.raises(StoreDamaged):
+            await future
+    assert writer.stored() == ["first"]
+    await writer.commits.stop()
+
+
 async def test_what_an_acknowledgement_causes_at_once_shares_a_transaction(writer: Writer) -> None:
     async def client(number: int) -> None:
         await writer.commits.submit(send(f"first{number}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -30,13 +31,28 @@ FIRST: Final = "put right what `permissions` and `space` say, then tako-lite doc
 @command
 @server_option
 @click.option("--deep", is_flag=True, help="Read the whole queue file and look for damage.")
+@click.option(
+    "--rescue",
+    "rescued",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Put all that can be read of a damaged queue into a new queue FILE, and do nothing else.",
+)
 @json_option
-def doctor(server: str | None, deep: bool, as_json: bool) -> int:
+def doctor(server: str | None, deep: bool, rescued: Path | None, as_json: bool) -> int:
     """Look for what is wrong and say how to mend it.
 
     It works with and without a daemon, and changes, starts and imports nothing. The exit code is 0 without a problem, 3
     with mistakes in tako.toml or the workflow files, and 1 with another problem.
+
+    With --rescue, which needs the daemon to be stopped, it is 0 where nothing was lost, and 1 where something was.
     """
+    if rescued is not None:
+        if deep:
+            raise click.UsageError("--rescue reads everything by itself: leave --deep out")
+        from tako_lite.cli.rescue import rescue
+
+        return rescue(server, rescued, as_json=as_json)
     findings = list(_findings(server, deep=deep))
     if as_json:
         write_json({"findings": [finding._asdict() for finding in findings]})

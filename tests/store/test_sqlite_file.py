@@ -158,7 +158,7 @@ def test_a_text_file_is_refused_and_not_touched(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(StoreDamaged) as raised:
         connect(path, "disk")
-    assert ".recover" in str(raised.value.hint)
+    assert "tako-lite doctor --rescue rescued.db" in str(raised.value.hint)
     assert path.read_text() == text
 
 

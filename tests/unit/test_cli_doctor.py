@@ -25,6 +25,7 @@ from tako_lite.cli.main import main
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
 from tako_lite.linux import ON_LINUX, boot_id, read_process
+from tako_lite.lock import write_lock
 from tako_lite.store.sqlite.file import connect_reading
 from tako_lite.store.sqlite.place import Mount, mount_of
 
@@ -327,7 +328,49 @@ def test_damage_shows_with_deep(doctor: Doctor, queue: Path) -> None:
     found = doctor("--deep", code=1)["queue"]
 
     assert "is damaged" in found["message"]
-    assert ".recover" in found["mend"]
+    assert "tako-lite doctor --rescue rescued.db" in found["mend"]
+
+
+def test_a_rescue_prints_what_became_of_the_rows_and_what_to_do_with_them(
+    project: Path, queue: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "aside").mkdir()
+    capsys.readouterr()
+    assert main(["doctor", "--rescue", "new.db"]) == 0
+    told = capsys.readouterr().out
+    assert "1 rescued" in told
+    assert "nothing is lost" in told
+    assert told.splitlines()[-7:] == [
+        f"  cd {project}",
+        "  mkdir aside-2",
+        "  mv .tako/queue.db* aside-2/",
+        "  install -m 600 new.db .tako/queue.db",
+        "  tako-lite doctor --deep",
+        "  tako-lite status",
+        "  tako-lite serve",
+    ]
+    assert main(["doctor", "--rescue", "new.db", "--deep"]) == 2
+    with queue.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+    assert main(["doctor", "--rescue", "newer.db", "-c", "tako.toml"]) == 1
+    told = capsys.readouterr().out
+    assert "1 run known to be lost:" in told
+    assert told.splitlines()[-1] == f"  tako-lite -c {project}/tako.toml serve"
+
+
+def test_a_rescue_waits_for_nobody_who_goes_on_writing(
+    project: Path, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tako_lite.cli.rescue.PATIENCE", 0.1)
+    lock = write_lock(project / ".tako")
+    assert lock.acquire()
+    try:
+        assert main(["doctor", "--rescue", "new.db"]) == 1
+    finally:
+        lock.release()
+    assert "another program holds" in capsys.readouterr().err
+    assert not (project / "new.db").exists()
 
 
 def test_a_file_that_is_no_queue_is_a_problem(doctor: Doctor, queue: Path) -> None:

@@ -15,9 +15,25 @@ from tako_lite.store.sql import load
 from tako_lite.store.sqlite import queries
 
 PACKAGE = "tako_lite.store.sqlite"
-FILES = ("runs", "schedules", "signals", "steps", "limits", "triggers")
+FILES = ("runs", "schedules", "signals", "steps", "limits", "triggers", "rescue")
 TEXTS = {name: (files(PACKAGE) / "queries" / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
-BLOCKS = {f"{file}.{name}": statement for file in FILES for name, statement in vars(getattr(queries, file)).items()}
+ANY_TABLE = {
+    "table": "runs",
+    "key": "id",
+    "columns": "id",
+    "wanted": "id",
+    "marks": "?",
+    "way": "",
+    "bounds": "1",
+    "order": "1",
+    "limit": 1,
+}
+"""What the statements of a rescue, which are for any table, may be filled with."""
+BLOCKS = {
+    f"{file}.{name}": statement.format(**ANY_TABLE) if file == "rescue" else statement
+    for file in FILES
+    for name, statement in vars(getattr(queries, file)).items()
+}
 
 
 def test_every_file_of_statements_is_loaded() -> None:
@@ -47,6 +63,7 @@ def test_every_block_is_one_statement_that_the_schema_understands(name: str) -> 
     assert sqlite3.complete_statement(f"{statement};")
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection, PACKAGE)
+    connection.execute(f"PRAGMA writable_schema = {int(name == 'rescue.graft')}")
     named = dict.fromkeys(re.findall(r":(\w+)", statement))
     numbers = [int(number) for number in re.findall(r"\?(\d+)", statement)]
     values = named or (None,) * max(numbers, default=statement.count("?"))

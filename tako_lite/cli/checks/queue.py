@@ -11,11 +11,11 @@ from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
 from tako_lite.clock import iso
-from tako_lite.errors import StoreDamaged, StoreError
+from tako_lite.errors import StoreError
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations, refuse_newer
 from tako_lite.store.sqlite import reading
-from tako_lite.store.sqlite.file import APPLICATION_ID, BUSY_TIMEOUT, OLDEST_SQLITE, PACKAGE, translate
+from tako_lite.store.sqlite.file import APPLICATION_ID, BUSY_TIMEOUT, OLDEST_SQLITE, PACKAGE, damaged, not_ours, translate
 from tako_lite.units import duration_text, size_text
 
 FIXED_SQLITE: Final = (3, 51, 3)
@@ -125,10 +125,9 @@ def _look(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if tables and owner != APPLICATION_ID:
-        hint = "name another file as `url` in [queue]"
-        raise StoreDamaged(f"{subject.queue} is an SQLite file, but not a queue of tako-lite", hint=hint)
+        raise not_ours(subject.queue)
     refuse_newer(connection, PACKAGE)
-    yield _quick_check(connection) if subject.deep else Finding("queue", "ok", "it opens; --deep reads all of it")
+    yield _quick_check(subject, connection) if subject.deep else Finding("queue", "ok", "it opens; --deep reads all of it")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == migrations(PACKAGE)[-1].number:
         yield from _judge_newest(subject, connection)
@@ -136,15 +135,11 @@ def _look(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]
         yield Finding("queue", "info", f"it has schema {version} of an older release: the next serve brings it up to date")
 
 
-def _quick_check(connection: sqlite3.Connection) -> Finding:
+def _quick_check(subject: Subject, connection: sqlite3.Connection) -> Finding:
     faults = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({SHOWN_FAULTS})")]
     if faults == ["ok"]:
         return Finding("queue", "ok", "all of it was read, and it is sound")
-    file = connection.execute("PRAGMA database_list").fetchone()[2]
-    raise StoreDamaged(
-        f"{file} is damaged: {'; '.join(' '.join(fault.split()) for fault in faults)}",
-        hint=f'keep a copy, then rescue what can be read: sqlite3 "{file}" .recover | sqlite3 rescued.db',
-    )
+    raise damaged(subject.queue, "; ".join(" ".join(fault.split()) for fault in faults))
 
 
 def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:

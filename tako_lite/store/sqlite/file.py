@@ -92,7 +92,7 @@ def translate(error: Exception, path: Path) -> TakoError:
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
         return StoreBusy(f"another program holds {path} locked", hint="close it; `fuser` on the file names it")
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return _damaged(path, text)
+        return damaged(path, text)
     if code.startswith("SQLITE_IOERR"):
         return StoreError(
             f"the disk that holds {path} does not do what it is told: {text}",
@@ -101,12 +101,15 @@ def translate(error: Exception, path: Path) -> TakoError:
     return StoreError(f"{path}: {text}")
 
 
-def _damaged(path: Path, what: str) -> StoreDamaged:
-    return StoreDamaged(
-        f"{path} is damaged: {what}",
-        hint=f'keep a copy, then rescue what can be read: sqlite3 "{path}" .recover | sqlite3 rescued.db; '
-        'where that says "SQL logic error", with the sqlite3 of sqlite.org',
-    )
+def damaged(path: Path, what: str) -> StoreDamaged:
+    """What is said of a damaged file wherever it is met."""
+    hint = "keep a copy of it, then rescue what can be read, with the daemon stopped: tako-lite doctor --rescue rescued.db"
+    return StoreDamaged(f"{path} is damaged: {what}", hint=hint)
+
+
+def not_ours(path: Path) -> StoreDamaged:
+    """What is said of a file of SQLite's that tako-lite did not make."""
+    return StoreDamaged(f"{path} is an SQLite file, but not a queue of tako-lite", hint="name another file as `url` in [queue]")
 
 
 def _address(path: Path, mode: str) -> str:
@@ -128,7 +131,7 @@ def _prove(path: Path) -> None:
         connection.execute("PRAGMA query_only = ON")
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise _damaged(path, found.replace("\n", ": "))
+        raise damaged(path, found.replace("\n", ": "))
 
 
 def _check_release() -> None:
@@ -142,9 +145,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, durability: Durability)
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if tables and owner != APPLICATION_ID:
-        raise StoreDamaged(
-            f"{path} is an SQLite file, but not a queue of tako-lite", hint="name another file as `url` in [queue]"
-        )
+        raise not_ours(path)
     refuse_newer(connection, PACKAGE)
     _use_wal(connection)
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")

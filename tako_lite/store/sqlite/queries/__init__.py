@@ -7,6 +7,7 @@ from tako_lite.store.sql import load
 _PACKAGE = "tako_lite.store.sqlite"
 
 limits = load(_PACKAGE, "limits")
+rescue = load(_PACKAGE, "rescue")
 runs = load(_PACKAGE, "runs")
 schedules = load(_PACKAGE, "schedules")
 signals = load(_PACKAGE, "signals")

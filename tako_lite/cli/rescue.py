@@ -1,0 +1,109 @@
+"""`doctor --rescue`: what can be read of a damaged queue, and how to put it in that one's place."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from typing import Final
+
+from tako_lite.cli.checks.finding import quoted
+from tako_lite.cli.options import chosen_config
+from tako_lite.cli.output import write, write_json
+from tako_lite.client.project import Project
+from tako_lite.clock import SystemClock
+from tako_lite.config import load
+from tako_lite.errors import AlreadyServing, StoreBusy, StoreError, TakoError
+from tako_lite.lock import write_lock
+from tako_lite.store.sqlite import rescue as store
+from tako_lite.store.sqlite.rescue import Rescued, Tally
+from tako_lite.units import counted, size_text
+
+SHOWN: Final = 20
+PATIENCE: Final = 2.0
+"""Seconds that a client which writes the queue by itself is waited for."""
+
+
+def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
+    """Rescue the queue of the chosen project into a new file, and print what became of it; returns the exit code."""
+    queue = load(chosen_config(), server=server).queue.path.resolve()
+    target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
+    project = Project(chosen_config())
+    with _left_alone(project):
+        done = store.rescue(queue, target, SystemClock().now())
+    commands = _commands(project, queue, target)
+    if as_json:
+        tables = {
+            name: {"rescued": tally.rescued, "lost": tally.lost, "complete": tally.is_complete}
+            for name, tally in done.tables.items()
+        }
+        about = {"queue": str(queue), "file": str(target), "bytes": done.size, "tables": tables}
+        write_json({**about, "lost_runs": sorted(done.runs), "log_is_whole": done.log_is_whole, "commands": commands})
+    else:
+        _print(done, queue, commands)
+    return 0 if done.is_all else TakoError.exit_code
+
+
+@contextmanager
+def _left_alone(project: Project) -> Iterator[None]:
+    """Nobody writes the queue meanwhile."""
+    if project.has_daemon():
+        pid = project.daemon_pid()
+        raise AlreadyServing(
+            f"a daemon serves this project (pid {pid}), and a queue is rescued while nobody writes it",
+            hint=f"stop it first: kill {pid}",
+        )
+    lock = write_lock(project.state_dir)
+    try:
+        if not lock.acquire(PATIENCE):
+            raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} names it")
+    except OSError as error:
+        raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _commands(project: Project, queue: Path, file: Path) -> list[str]:
+    """What puts the new file in the place of the damaged one, which is kept, and starts."""
+    root = project.state_dir.parent
+    names = chain(["aside"], (f"aside-{number}" for number in count(2)))
+    aside = next(name for name in names if not (root / name).exists())
+    old, new = (path.relative_to(root) if path.is_relative_to(root) else path for path in (queue, file))
+    config = f" -c {shlex.quote(os.path.abspath(chosen))}" if (chosen := chosen_config()) else ""  # noqa: PTH100
+    return [
+        f"cd {quoted(root)}",
+        f"mkdir {aside}",
+        f"mv {quoted(old)}* {aside}/",
+        f"install -m 600 {quoted(new, old)}",
+        *(f"tako-lite{config} {words}" for words in ("doctor --deep", "status", "serve")),
+    ]
+
+
+def _print(done: Rescued, queue: Path, commands: list[str]) -> None:
+    for name, tally in done.tables.items():
+        write(f"{name:<14} {_outcome(tally)}")
+    if done.runs:
+        write(f"{counted(len(done.runs), 'run')} known to be lost:")
+        for id in sorted(done.runs)[:SHOWN]:
+            write(f"  {id}")
+        if len(done.runs) > SHOWN:
+            write(f"  and {len(done.runs) - SHOWN:,} more, which --json lists")
+    if not done.log_is_whole:
+        write(f"{queue}-wal is damaged: the newest changes may be lost")
+    if done.is_all:
+        write(f"every row of {queue} was read: nothing is lost")
+    write(f"the new queue is {done.file} ({size_text(done.size)}); these commands put it in the place of the old one:")
+    for line in commands:
+        write(f"  {line}")
+
+
+def _outcome(tally: Tally) -> str:
+    words = f"{tally.rescued:>10,} rescued"
+    if tally.lost:
+        words += f", {tally.lost:,} lost"
+    return words if tally.is_complete else f"{words}, and there may have been more"

@@ -1,0 +1,93 @@
+-- name: tables
+-- The tables of a file in the order in which they were made.
+SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid;
+
+-- name: root
+-- The page at which the tree of a table or an index begins.
+SELECT rootpage FROM sqlite_schema WHERE name = ?;
+
+-- name: roots
+-- The pages at which trees begin.
+SELECT rootpage FROM sqlite_schema WHERE rootpage > 0;
+
+-- name: graft
+-- A table is what begins at another page.
+UPDATE sqlite_schema SET rootpage = ? WHERE type = 'table' AND name = ?;
+
+-- name: columns
+-- The columns of a table: their names and types, and their places in its primary key, which are 0 outside of it.
+SELECT name, type, pk FROM pragma_table_info(?);
+
+-- name: without_rowid
+-- Whether a table has no rowids.
+SELECT wr FROM pragma_table_list WHERE name = ? AND schema = 'main';
+
+-- name: walk
+-- The rows of a stretch, in the order of their keys.
+SELECT {wanted} FROM {table} {way} WHERE {bounds} ORDER BY {order} LIMIT {limit};
+
+-- name: put
+-- A row as it was.
+INSERT INTO {table} ({columns}) VALUES ({marks});
+
+-- name: present
+-- The keys of the rows that are there.
+SELECT {key} FROM {table};
+
+-- name: drop_without_payload
+-- A run whose long payload was lost cannot be executed.
+DELETE FROM runs
+WHERE payload = '' AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = runs.id AND kind = 'payload') RETURNING id;
+
+-- name: drop_without_result
+-- A run whose long result was lost has nothing to give to who waits for it.
+DELETE FROM runs
+WHERE result = '' AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = runs.id AND kind = 'result') RETURNING id;
+
+-- name: forget_error
+-- A run whose long error was lost has none.
+UPDATE runs SET error = NULL
+WHERE error = '' AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = runs.id AND kind = 'error') RETURNING id;
+
+-- name: drop_step_without_value
+-- A step whose long value was lost is done again.
+DELETE FROM steps
+WHERE result = ''
+    AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name) RETURNING run_id;
+
+-- name: drop_steps
+-- Steps go with their runs.
+DELETE FROM steps WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
+
+-- name: drop_waits
+-- What lost runs waited for goes with them.
+DELETE FROM waits WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
+
+-- name: drop_values
+-- Long values go with their runs.
+DELETE FROM large_values WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
+
+-- name: drop_values_of_steps
+-- Long values go with their steps: one that is done again may have another.
+DELETE FROM large_values
+WHERE kind LIKE 'step:%' AND NOT EXISTS (SELECT 1 FROM steps WHERE run_id = large_values.run_id AND 'step:' || name = kind)
+RETURNING run_id;
+
+-- name: drop_waits_for_lost
+-- A child that was lost is not waited for.
+DELETE FROM waits WHERE kind = 'child' AND key NOT IN (SELECT id FROM runs) RETURNING run_id;
+
+-- name: wake
+-- Runs that wait for nothing that is known are due: they go through their steps, and come upon what they wait for.
+UPDATE runs SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000
+WHERE state = 'waiting' AND (:all OR NOT EXISTS (SELECT 1 FROM waits WHERE run_id = runs.id));
+
+-- name: end_evaluations
+-- A trigger whose evaluation was lost is due as it was.
+UPDATE triggers SET evaluation = NULL WHERE evaluation NOT IN (SELECT id FROM runs);
+
+-- name: drop_evaluations
+-- An evaluation whose trigger was lost is nobody's.
+DELETE FROM runs
+WHERE workflow LIKE '@%' AND id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL)
+RETURNING id;

@@ -1,0 +1,256 @@
+"""A new queue file with all that can be read of a damaged one, which is left as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError
+from tako_lite.store.sqlite.file import connect, translate
+from tako_lite.store.sqlite.pages import INDEX, TABLE, Key
+from tako_lite.store.sqlite.queries import rescue as sql
+from tako_lite.store.sqlite.remains import Remains, remains
+from tako_lite.store.sqlite.salvage import Found, Row, Salvage, Tree
+
+_TYPES: Final = {"TEXT": str, "INTEGER": int}
+_IN_JSON: Final = {
+    "runs": ("payload", "result", "error"),
+    "large_values": ("value",),
+    "steps": ("result", "error"),
+    "signals": ("payload",),
+    "triggers": ("cursor", "error"),
+}
+"""The columns with JSON; an empty text stands for a long value."""
+_OF_RUNS: Final = ("runs", "large_values", "steps", "waits")
+_ROWID: Final = ("rowid",)
+
+
+@dataclass
+class Tally:
+    """What became of the rows of a table."""
+
+    rescued: int = 0
+    lost: int = 0
+    """Rows of which it is known that they are lost."""
+    is_complete: bool = True
+    """Whether there can be no others that were lost."""
+    was_read: bool = False
+    """Whether there was such a table, and no page of it was damaged."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is lost."""
+        return self.is_complete and not self.lost
+
+
+@dataclass
+class Rescued:
+    """A new file, what became of the rows by table, and the ids of the runs that are lost, as far as they are known."""
+
+    file: Path
+    size: int = 0
+    tables: dict[str, Tally] = field(default_factory=dict)
+    runs: set[str] = field(default_factory=set)
+    log_is_whole: bool = True
+    """Whether no change is lost that was in the log only."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is lost."""
+        return self.log_is_whole and all(tally.is_sound for tally in self.tables.values())
+
+
+def rescue(queue: Path, file: Path, now: int) -> Rescued:
+    """Make a queue file of the rows of another that can be read, whole or not at all; the caller keeps writers away.
+
+    Raises NotFound where there is no queue, BadInput where the file cannot be made, StoreDamaged where nothing can be read.
+    """
+    if not queue.exists():
+        raise NotFound(f"there is no {queue}: nothing was ever enqueued here")
+    if os.path.lexists(file):
+        raise BadInput(f"{file} is there already", hint="name a file that is not")
+    done = Rescued(file)
+    try:
+        with TemporaryDirectory(prefix=".tako-rescue-", dir=file.parent) as scratch:
+            made = Path(scratch) / "new.db"
+            with closing(connect(made, "process")) as new:
+                for setting in ("journal_mode = DELETE", "journal_mode = MEMORY", "synchronous = OFF"):
+                    new.execute(f"PRAGMA {setting}")
+                new.execute("BEGIN")
+                with remains(queue, Path(scratch), made) as left:
+                    done.log_is_whole = left.log_is_whole
+                    for (table,) in new.execute(sql.tables).fetchall():
+                        _bring_over(new, left, table, done)
+                if not any(tally.rescued or tally.was_read for tally in done.tables.values()):
+                    raise _nothing_left(queue)
+                if not done.is_all:
+                    _mend(new, done, now)
+                new.execute("COMMIT")
+                _prove(new)
+            _publish(made, file)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, FileExistsError) as error:
+        raise BadInput(
+            f"cannot make {file}: {error.strerror}", hint="name a file in a folder that is there, and that you may write"
+        ) from error
+    except (OSError, sqlite3.Error) as error:
+        raise translate(error, file) from error
+    done.size = file.stat().st_size
+    return done
+
+
+def _bring_over(new: sqlite3.Connection, left: Remains, table: str, done: Rescued) -> None:
+    """Put the rows of a table that can be read into the new file, and count the others."""
+    tally = done.tables[table] = Tally()
+    tree = _tree(new, left, table)
+    if not tree.columns:
+        return  # an older release made the file
+    found = Found()
+    salvage = Salvage(left.connection, left.pages)
+    for row in salvage.rows(tree, found):
+        if _put(new, tree, row):
+            tally.rescued += 1
+        else:
+            found.lost.add(row[: len(tree.key)])
+    index = _index(new, left, table) if tree.key == _ROWID else None
+    listed = Found()
+    missing = {} if index is None else _missing(new, salvage, index, listed)
+    if not found.is_whole and table in _OF_RUNS:
+        tally.rescued += _adopt(new, left, tree, missing)
+    tally.was_read = found.is_whole
+    tally.lost, tally.is_complete = len(found.lost), found.is_whole
+    if index is not None and (listed.is_whole or not found.is_whole):
+        tally.lost = len(missing) if listed.is_whole else max(len(found.lost), len(missing))
+        tally.is_complete = found.is_whole or listed.is_whole
+        if table == "runs":
+            done.runs.update(str(key[0]) for key in missing.values())
+
+
+def _tree(new: sqlite3.Connection, left: Remains, table: str) -> Tree:
+    """A table as it is to be read, by its rowids or else its primary key."""
+    (is_bare,) = new.execute(sql.without_rowid, (table,)).fetchone()
+    names, kinds = _primary_key(new, table) if is_bare else (_ROWID, (int,))
+    has = {name for name, _, _ in left.connection.execute(sql.columns, (table,))}
+    columns = tuple(name for name, _, _ in new.execute(sql.columns, (table,)) if name in has)
+    return Tree(table, "NOT INDEXED", _root(left, table), names, kinds, columns)
+
+
+def _index(new: sqlite3.Connection, left: Remains, table: str) -> Tree:
+    """The index that a table with rowids has for its primary key: a second witness of which rows there are."""
+    name = f"sqlite_autoindex_{table}_1"
+    return Tree(table, f"INDEXED BY {name}", _root(left, name), *_primary_key(new, table), _ROWID)
+
+
+def _primary_key(new: sqlite3.Connection, table: str) -> tuple[tuple[str, ...], tuple[type, ...]]:
+    columns = sorted(new.execute(sql.columns, (table,)), key=lambda column: int(column[2]))
+    own = [(str(name), _TYPES[kind]) for name, kind, place in columns if place]
+    return tuple(name for name, _ in own), tuple(kind for _, kind in own)
+
+
+def _root(left: Remains, name: str) -> int:
+    """The page at which a tree begins; 0 where that is not known."""
+    row = left.connection.execute(sql.root, (name,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _missing(new: sqlite3.Connection, salvage: Salvage, index: Tree, listed: Found) -> dict[int, Key]:
+    """The rows, by rowid, that an index has and the new file has not."""
+    present = set(new.execute(sql.present.format(key=", ".join(index.key), table=index.table)))
+    return {row[-1]: row[:-1] for row in salvage.rows(index, listed) if row[:-1] not in present}
+
+
+def _adopt(new: sqlite3.Connection, left: Remains, tree: Tree, missing: dict[int, Key]) -> int:
+    """Put rows of trees into the new file that were cut off from their table, and return how many these were.
+
+    Rows with a rowid are taken where the index has them; they are missing no more. The others pass the checks of their table.
+    """
+    adopted = 0
+    form = TABLE if tree.key == _ROWID else INDEX
+    for page in left.strays():
+        if left.pages.read(page)[0] not in form:
+            continue
+        with left.grafted(tree.table, page) as connection:
+            for row in Salvage(connection, left.pages).rows(tree._replace(root=page), Found()):
+                known = form is INDEX or (row[0] in missing and set(missing[row[0]]) <= set(row))
+                if known and _put(new, tree, row):
+                    adopted += 1
+                    missing.pop(row[0], None)
+    return adopted
+
+
+def _put(new: sqlite3.Connection, tree: Tree, row: Row) -> bool:
+    """Whether a row, with its key in front, is one that the new file takes."""
+    columns, values = tree.columns, row[len(tree.key) :]
+    statement = sql.put.format(table=tree.table, columns=", ".join(columns), marks=", ".join("?" * len(columns)))
+    try:
+        for name in _IN_JSON.get(tree.table, ()):
+            if text := values[columns.index(name)]:
+                json.loads(text)
+        new.execute(statement, values)
+    except (sqlite3.IntegrityError, ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _mend(new: sqlite3.Connection, done: Rescued, now: int) -> None:
+    """What hung on a lost row goes, and who waited for it is due, so that nothing of the new file waits for ever."""
+    tables = done.tables
+    all_of_them = not tables["waits"].is_sound
+    for statement in (sql.drop_without_payload, sql.drop_without_result):
+        done.runs.update(_drop(new, tables["runs"], statement))
+    new.execute(sql.forget_error)
+    _drop(new, tables["steps"], sql.drop_step_without_value)
+    if not tables["runs"].is_sound:
+        for table, statement in (("steps", sql.drop_steps), ("waits", sql.drop_waits), ("large_values", sql.drop_values)):
+            done.runs.update(_drop(new, tables[table], statement))
+        tables["runs"].lost = max(tables["runs"].lost, len(done.runs))
+        _drop(new, tables["waits"], sql.drop_waits_for_lost)
+        new.execute(sql.end_evaluations)
+    if not tables["steps"].is_sound:
+        _drop(new, tables["large_values"], sql.drop_values_of_steps)
+    if not tables["triggers"].is_sound:
+        _drop(new, tables["runs"], sql.drop_evaluations)
+    new.execute(sql.wake, {"now": now, "all": all_of_them})
+
+
+def _drop(new: sqlite3.Connection, tally: Tally, statement: str) -> set[str]:
+    """Take rows away that are of no use; the runs that they were of."""
+    dropped = [id for (id,) in new.execute(statement).fetchall()]
+    tally.rescued -= len(dropped)
+    tally.lost += len(dropped)
+    return set(dropped)
+
+
+def _prove(new: sqlite3.Connection) -> None:
+    (found,) = new.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok" or new.execute("PRAGMA foreign_key_check").fetchall():
+        raise StoreError(f"the new file is not sound, and was taken away: {found}", hint="the disk may be at fault: `dmesg`")
+
+
+def _publish(made: Path, file: Path) -> None:
+    """Give the finished file its name, unless somebody has taken that meanwhile."""
+    _sync(made)
+    os.link(made, file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _nothing_left(queue: Path) -> StoreDamaged:
+    command = f"sqlite3 {shlex.quote(str(queue))} .recover | sqlite3 recovered.db"
+    return StoreDamaged(
+        f"nothing in {queue} can be read as a queue",
+        hint=f"bring a backup back; the last resort is the sqlite3 program of https://sqlite.org: {command}",
+    )

@@ -26,10 +26,10 @@ from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.presence import Presence
-from tako_lite.daemon.scheduler import Scheduler
+from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
 from tako_lite.daemon.status import snapshot
-from tako_lite.daemon.triggers import Triggers
+from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
 from tako_lite.errors import BadInput, TakoError
 from tako_lite.processes.child import Records
@@ -113,7 +113,7 @@ class Daemon:
             group = self.ensure_group(name)
             if name in wishes:
                 group.paused, group.scale = wishes[name]
-        await self.store.lift("no_handler")
+        self._lift()
         ready, suspects = await self.store.groups_with_work()
         for group in self.groups.values():
             group.start()
@@ -121,6 +121,10 @@ class Daemon:
             self._arrived(name)
         for name in suspects:
             self._arrived(name, "suspect")
+
+    def _lift(self) -> None:
+        """Let go the runs of workflows that are defined by now; while the disk is full, that is tried again and again."""
+        self.dispatcher.watch(self.store.lift("no_handler"), "let go runs that waited for their workflow")
 
     async def _warm_up(self) -> None:
         """Have the fork server ready before there is work; a broken one is told when a group needs it."""
@@ -224,6 +228,10 @@ class Daemon:
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
 
+    def forget_work(self, group: str) -> None:
+        """What is due in a group is about to be told anew."""
+        self.dispatcher.forget(group)
+
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs, which nobody has judged yet: where it is lost, their fallbacks apply."""
         self.dispatcher.work_arrived(name, hold)
@@ -310,8 +318,11 @@ class Daemon:
             if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog
-            await self.store.set_limits(limits_of(catalog))  # first: it may fail
+            schedules = await self.store.put_catalog(  # first and as a whole: it may fail, and what follows cannot
+                limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
+            )
             self._use(config, catalog)
+            self.scheduler.take(catalog, schedules)
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
             for name in self.group_names() - set(self.groups):
                 self.ensure_group(name).start()
@@ -320,8 +331,7 @@ class Daemon:
                 self.groups[name].replace(self._settings(name))
                 self.fallbacks.look(self.groups[name])
                 self.dispatcher.look_at(name)
-            await self.scheduler.load(catalog)
-            await self.store.lift("no_handler")
+            self._lift()
             self.events.reloaded(changed)
             return {"changed": sorted(changed), "warnings": self._warnings}
 

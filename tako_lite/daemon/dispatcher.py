@@ -90,6 +90,11 @@ class Dispatcher:
         self._due[hold][group] = self._arrivals
         self.look_at(group)
 
+    def forget(self, group: str) -> None:
+        """Believe in no work of a group until it is told of again."""
+        for due in self._due.values():
+            due.pop(group, None)
+
     def look_at(self, group: str) -> None:
         """Something about a group changed: look at it in the next turn of the loop.
 

@@ -9,7 +9,7 @@ from tako_lite.catalog import Catalog, cron_of
 from tako_lite.clock import Clock
 from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.triggers import Triggers
+from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.errors import TakoError
 from tako_lite.intake import Asked, make_run
 from tako_lite.records import Schedule
@@ -26,6 +26,15 @@ PAUSE_AFTER_TROUBLE: Final = 1.0
 PRUNE_BATCH: Final = 500
 PRUNE_PAUSE_MS: Final = 60_000
 """Retention looks again no sooner than this after it found nothing."""
+
+
+def schedules_of(catalog: Catalog) -> list[Schedule]:
+    """The schedules of a catalog, none of which has fired."""
+    return [
+        Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, 0, None, False)
+        for spec in catalog.workflows.values()
+        if spec.options.schedule is not None
+    ]
 
 
 class Scheduler:
@@ -58,25 +67,20 @@ class Scheduler:
 
     async def start(self, catalog: Catalog) -> None:
         """Take the schedules of the catalog, fire what was missed, and arm the timer."""
-        await self.load(catalog)
+        schedules = await self._store.put_schedules(schedules_of(catalog), self._clock.now())
+        await self._store.put_triggers(triggers_of(catalog))
+        self.take(catalog, schedules)
         self._next_due = self._next_prune = self._clock.now()
         await self._work()
 
-    async def load(self, catalog: Catalog) -> None:
-        """Make the schedules those of the catalog."""
+    def take(self, catalog: Catalog, stored: list[Schedule]) -> None:
+        """Go by another catalog, whose schedules and triggers are stored."""
         self._catalog = catalog
-        known = [
-            Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, 0, None, False)
-            for spec in catalog.workflows.values()
-            if spec.options.schedule is not None
-        ]
-        await self._store.put_schedules(known, self._clock.now())
-        self._schedules = {schedule.workflow: schedule for schedule in await self._store.schedules()}
+        self._schedules = {schedule.workflow: schedule for schedule in stored}
         self._next_slots.clear()
         for schedule in self._schedules.values():
             self._advance(schedule.workflow, schedule.last_slot)
         self._next_prune = self._clock.now()  # `keep` may be another one
-        await self._triggers.load()
         self._arm()
 
     def stop(self) -> None:
@@ -132,7 +136,7 @@ class Scheduler:
             self._timer = None
         moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
         moments += self._next_slots.values()
-        moments += self._triggers.due.values()
+        moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
         if moments:
             seconds = (min(moments) - self._clock.now()) / 1000
             self._timer = self._loop.call_later(min(max(seconds, least), LONGEST_SLEEP), self._fire)

@@ -115,6 +115,8 @@ class Effects:
     """Running runs that somebody asked to cancel."""
     triggers: dict[str, int] | None = None
     """When each trigger is due that is neither paused nor being evaluated; None where that is as it was."""
+    limits: Mapping[str, Limit] | None = None
+    """The limits of workflows from now on; None where those are as they were."""
 
     def wake_by(self, moment: int) -> None:
         """The timer must fire at this moment or before."""
@@ -234,7 +236,16 @@ class Store(Protocol):
     def prune(self, keep: dict[RunState, int | None], limit: int) -> Awaitable[int | None]: ...
 
     # schedules
-    def put_schedules(self, schedules: Sequence[Schedule], from_slot: int) -> Awaitable[None]: ...
+    def put_schedules(self, schedules: Sequence[Schedule], from_slot: int) -> Awaitable[list[Schedule]]: ...
+    def put_catalog(
+        self,
+        limits: Mapping[str, Limit],
+        schedules: Sequence[Schedule],
+        from_slot: int,
+        triggers: Sequence[StoredTrigger],
+    ) -> Awaitable[list[Schedule]]:
+        """`set_limits`, `put_schedules` and `put_triggers` in one transaction: all of them or none."""
+
     def schedules(self) -> Awaitable[list[Schedule]]: ...
     def fire(self, workflow: str, slot: int, runs: Sequence[NewRun]) -> Awaitable[bool]: ...
     def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Awaitable[bool]: ...

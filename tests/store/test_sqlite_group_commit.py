@@ -319,10 +319,10 @@ async def test_a_file_that_is_moved_away_or_replaced_takes_nothing_until_it_is_b
     await writer.commits.submit(send("before"))
     away = writer.path.rename(tmp_path / "away.db")
     kept = writer.commits.submit(send("kept"), keep=True)
-    with pytest.raises(StoreGone, match="moved, deleted or replaced"):
+    with pytest.raises(StoreGone, match="was moved or deleted"):
         await writer.commits.submit(send("refused"))
     writer.path.write_bytes(b"another file")
-    with pytest.raises(StoreGone):
+    with pytest.raises(StoreGone, match="was replaced by another file"):
         await writer.commits.submit(send("refused too"))
     assert not kept.done()
     away.replace(writer.path)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tako_lite.errors import TakoError
 from tako_lite.records import Claimed
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Claims, Completed, Limit
+from tako_lite.store.sqlite import limits
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.units import Rate
@@ -101,11 +106,11 @@ async def test_a_claim_passes_over_held_runs_to_those_of_other_workflows(one: Be
 
 
 async def test_what_is_more_than_one_claim_looks_at_is_told_as_more(bench: Bench) -> None:
-    limits = {f"w{number}": ONE for number in range(20)}
-    await bench.store.set_limits(limits)
-    for workflow in limits:
+    known = {f"w{number}": ONE for number in range(20)}
+    await bench.store.set_limits(known)
+    for workflow in known:
         await claimed(bench, workflow=workflow)
-    for workflow in limits:
+    for workflow in known:
         await add(bench, workflow=workflow)
     free = await bench.add(workflow="free")
     got: list[str] = []
@@ -356,6 +361,57 @@ async def test_a_limit_that_is_gone_lets_all_go(one: Bench) -> None:
     await one.store.set_limits({})
     assert one.effects.ready == {"default"}
     assert await claim(one) == ids
+
+
+@pytest.mark.parametrize("limit", [ONE, Limit(rate=Rate(1, 60.0))], ids=["limit", "rate"])
+async def test_many_that_a_limit_held_are_let_go_in_portions_first_come_first_and_the_timer_is_told_until_all_are(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: Limit
+) -> None:
+    monkeypatch.setattr(limits, "RELEASED_AT_ONCE", 2)
+    await bench.store.set_limits({"greet": limit})
+    await claimed(bench)
+    ids = [await add(bench) for _ in range(5)]
+    away = [await add(bench, group="away") for _ in range(3)]
+    assert await claim(bench) + await claim(bench, group="away") == []
+    await bench.store.set_limits({})
+    seen = []
+    while bench.effects.due is not None:
+        assert bench.effects.due <= bench.clock.now()
+        seen.append([(await bench.show(id)).hold is None for id in (*ids, *away)])
+        await bench.store.wake_due()
+    assert seen == [[True] * 2 + [False] * 3 + [True] * 2 + [False], [True] * 4 + [False] + [True] * 3]
+    assert await claim(bench) == ids
+    assert await claim(bench, group="away") == away
+
+
+async def test_a_limit_that_comes_back_before_all_are_let_go_holds_them_again(
+    one: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RELEASED_AT_ONCE", 2)
+    running = await claimed(one)
+    ids = await held(one, 5)
+    await one.store.set_limits({})
+    await one.store.set_limits({"greet": ONE})
+    await one.store.wake_due()
+    assert await claim(one) == []
+    for id in ids:
+        await one.complete(running)
+        running = await one.claim_one()
+        assert running.id == id
+
+
+async def test_a_limit_that_could_not_be_stored_does_not_hold(one: Bench) -> None:
+    assert isinstance(one.store, SqliteStore)
+    await claimed(one)
+    (id,) = await held(one)
+    with closing(sqlite3.connect(one.store.path)) as other:
+        other.execute("CREATE TRIGGER full BEFORE UPDATE ON runs BEGIN SELECT raise(ABORT, 'no room'); END")
+        with pytest.raises(TakoError, match="no room"):
+            await one.store.set_limits({})
+        other.execute("DROP TRIGGER full")
+    await add(one)
+    assert await claim(one) == []
+    assert (await one.show(id)).hold == "limit"
 
 
 async def test_a_limit_that_is_lowered_waits_until_enough_have_ended(bench: Bench) -> None:
@@ -691,11 +747,26 @@ async def test_a_rate_that_is_gone_lets_all_go(bench: Bench) -> None:
 # Everything at once
 
 
+OTHERS = (
+    None,
+    Limit(1, key="who"),
+    Limit(3, key="who"),
+    Limit(key="who", rate=Rate(2, 0.1)),
+    Limit(2, key="who", rate=Rate(4, 0.2)),
+)
+"""What else the limit of a workflow may be; None is that it has none."""
+
+
+@pytest.mark.parametrize("change", [0.0, 0.2], ids=["one limit", "limits that change"])
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(bench: Bench, seed: int) -> None:
+async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int, change: float
+) -> None:
+    monkeypatch.setattr(limits, "RELEASED_AT_ONCE", 2)
     dice = random.Random(seed)
-    limit = Limit(2, key="who", rate=Rate(4, 0.2) if seed % 2 else None)
-    await bench.store.set_limits({"greet": limit})
+    first = Limit(2, key="who", rate=Rate(4, 0.2) if seed % 2 else None)
+    limit: Limit | None = first
+    await bench.store.set_limits({"greet": first})
     ids: list[str] = []
     running: dict[str, tuple[Claimed, str]] = {}
     keys: dict[str, str] = {}
@@ -706,13 +777,18 @@ async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(bench
             changes = {"group": dice.choice("xy"), "priority": dice.randint(0, 2), "max_attempts": 9}
             ids.append(await bench.add(limit_key=f'"{who}"', payload=f'{{"who": "{who}"}}', **changes))
             keys[ids[-1]] = who
+        if turn < 120 and dice.random() < change:
+            limit = dice.choice(OTHERS)
+            await bench.store.set_limits({} if limit is None else {"greet": limit})
         bench.clock.move(dice.randint(1, 60))
         await bench.store.wake_due()
+        before = Counter(key for _, key in running.values())
         for group, hold in itertools.product("xy", (None, "suspect")):
             for run in (await bench.store.claim(group, dice.randint(1, 3), hold)).runs:  # type: ignore[arg-type]
                 running[run.id] = (run, keys[run.id])
-        for who in "abc":
-            assert sum(key == who for _, key in running.values()) <= 2
+        if limit is not None and limit.most is not None:
+            after = Counter(key for _, key in running.values())
+            assert all(after[who] <= max(before[who], limit.most) for who in "abc")
         for id in dice.sample(sorted(running), dice.randint(0, len(running))):
             run, _ = running.pop(id)
             await dice.choice(ways if turn < 90 else ways[:1])(bench, run)

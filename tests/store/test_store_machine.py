@@ -1,7 +1,7 @@
 """Any sequence of transitions, on every backend, beside a model in plain Python that says what must come out.
 
-The gate takes the same 45 sequences of up to 80 steps each time. TAKO_MACHINE_EXAMPLES=5000 takes so many at random, and makes
-one that fails as short as it can.
+The gate takes the same 45 sequences of up to 80 steps each time, `make test-faults` 500 at random. TAKO_MACHINE_EXAMPLES=5000
+takes so many at random; one of these that fails is made as short as it can be.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from tako_lite.records import Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Claims, Completed, Effects, Hold, NewWait, RunFilter, SavedStep, Store, StoredStep
+from tests.faults.scale import scaled
 from tests.store.bench import DAY, LARGE, SMALL, WORKER, Bench, HandClock, boom
 from tests.store.conftest import BACKENDS
 from tests.store.model import Model, Row
 
-EXAMPLES = int(os.environ.get("TAKO_MACHINE_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("TAKO_MACHINE_EXAMPLES", scaled(0, 500)))
 STEPS = 80
 GROUPS = ("default", "media")
 EVENTS = ("go", "stop")
@@ -585,6 +586,7 @@ def sound(folder: Path) -> None:
             assert queue.execute(strays).fetchall() == [], table
 
 
+@pytest.mark.full
 @pytest.mark.timeout(0 if EXAMPLES else 120)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_whatever_happens_in_whatever_order_the_store_is_as_the_model_says(backend: str) -> None:

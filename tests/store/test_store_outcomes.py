@@ -10,6 +10,7 @@ import pytest
 from tako_lite.records import Claimed
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Completed
+from tako_lite.store.sqlite import store
 from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom, stale
 
 pytestmark = pytest.mark.anyio
@@ -293,6 +294,16 @@ async def test_lifting_one_hold_leaves_another(bench: Bench) -> None:
     await bench.store.lift("no_handler")
     assert bench.told_nothing
     assert (await bench.show(run.id)).hold == "suspect"
+
+
+async def test_many_are_lifted_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LIFTED_AT_ONCE", 2)
+    runs = [await bench.running(group=group) for group in ("a", "a", "a", "b", "b")]
+    await bench.store.give_back([(run.id, run.token) for run in runs], "no_handler")
+    told = len(bench.told)
+    await bench.store.lift("no_handler")
+    assert [effects.ready for effects in bench.told[told:]] == [{"a"}, {"a", "b"}, {"b"}]
+    assert [(await bench.show(run.id)).hold for run in runs] == [None] * 5
 
 
 async def test_with_nothing_running_there_is_nothing_to_recover(bench: Bench) -> None:

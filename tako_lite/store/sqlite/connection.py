@@ -186,8 +186,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _gone(path: Path) -> StoreGone:
+    if _identity(path) is not None:
+        return StoreGone(
+            f"{path} was replaced by another file while the daemon had it open; nothing is accepted",
+            hint="put the first file back, and work goes on by itself; or stop tako-lite serve, take away "
+            f"{path.name}-wal and {path.name}-shm, which belong to the first file, and start it again",
+        )
     return StoreGone(
-        f"{path} was moved, deleted or replaced while the daemon had it open; nothing is accepted",
+        f"{path} was moved or deleted while the daemon had it open; nothing is accepted",
         hint="put it back, and work goes on by itself; or start tako-lite serve again",
     )
 

@@ -3,6 +3,7 @@
 A claimed run for which there is no place is put back with a hold, and so are those behind it: no claim comes upon them again.
 Where a workflow and key has places free, the first runs in each group are not held. Whoever takes a run away from `running` or
 from the due ones notes that in `freed`, and `release` puts this right again after the operation; for a rate the timer does.
+Where a workflow has lost its limit, all that it held is let go in portions, the rest by the timer.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from tako_lite.units import Rate, counted
 
 HELD_AT_ONCE: Final = 200
 """How many runs behind one that has no place are held with it."""
+RELEASED_AT_ONCE: Final = 2_000
+"""How many runs of a group one transaction lets go of a limit that is gone, or of a rate; the rest follow in others."""
 _NO_LIMIT: Final = Limit()
-_ALL: Final = -1
 _NEVER: Final = -1
 
 Row = tuple[Any, ...]
@@ -129,47 +131,67 @@ def release(transaction: Transaction) -> None:
 
 
 def wake_due(transaction: Transaction) -> None:
-    """Runs of workflows with a rate may begin, as time has passed."""
+    """Runs of workflows with a rate may begin, as time has passed, and those that are held for what is gone."""
     for workflow, limit in (transaction.limits or {}).items():
         if limit.rate is not None:
             _release_rate(transaction, workflow)
+    if transaction.limits is not None:
+        _release_unlimited(transaction, transaction.limits)
 
 
 def _release_key(transaction: Transaction, workflow: str, key: str) -> None:
-    most, free = (transaction.limits or {}).get(workflow, _NO_LIMIT).most, _ALL
-    if most is not None:
-        free = most - _number(transaction, sql.running, (workflow, key))
-        if free <= 0:
-            return
-    _let_go(transaction, sql.groups_of_key, sql.release_key, "limit", {"workflow": workflow, "key": key, "free": free})
+    most = (transaction.limits or {}).get(workflow, _NO_LIMIT).most
+    if most is None:
+        return
+    free = most - _number(transaction, sql.running, (workflow, key))
+    if free > 0:
+        _let_go(transaction, sql.groups_of_key, sql.release_key, "limit", {"workflow": workflow, "key": key, "free": free})
 
 
 def _release_rate(transaction: Transaction, workflow: str) -> None:
-    rate, free = (transaction.limits or {}).get(workflow, _NO_LIMIT).rate, _ALL
-    if rate is not None:
-        since = _since(transaction, rate)
-        transaction.execute(sql.turn_back, {"workflow": workflow, "now": transaction.now})
-        began = _number(transaction, sql.began, (workflow, since))
-        free = rate.most - began
-        if free <= 0:
-            if any(_groups(transaction, sql.groups_of_all, held, {"workflow": workflow}) for held in ("rate", "suspect_rate")):
-                oldest = _number(transaction, sql.began_at, (workflow, since, -free))
-                transaction.effects.wake_by(oldest + transaction.now - since + 1)
-            return
-    _let_go(transaction, sql.groups_of_all, sql.release_all, "rate", {"workflow": workflow, "free": free})
+    rate = (transaction.limits or {}).get(workflow, _NO_LIMIT).rate
+    if rate is None:
+        return
+    since = _since(transaction, rate)
+    transaction.execute(sql.turn_back, {"workflow": workflow, "now": transaction.now})
+    began = _number(transaction, sql.began, (workflow, since))
+    free = rate.most - began
+    if free > 0:
+        names = {"workflow": workflow, "free": min(free, RELEASED_AT_ONCE)}  # claims let others go in place of these
+        _let_go(transaction, sql.groups_of_all, sql.release_all, "rate", names)
+    elif any(_groups(transaction, sql.groups_of_all, held, {"workflow": workflow}) for held in ("rate", "suspect_rate")):
+        oldest = _number(transaction, sql.began_at, (workflow, since, -free))
+        transaction.effects.wake_by(oldest + transaction.now - since + 1)
+
+
+def _release_unlimited(transaction: Transaction, limits: Mapping[str, Limit]) -> None:
+    """Let go a portion of the runs that are held for a limit or rate which is gone; the timer asks for the next."""
+    for (workflow,) in transaction.execute(sql.workflows_held).fetchall():
+        limit = limits.get(workflow, _NO_LIMIT)
+        names = {"workflow": workflow, "free": RELEASED_AT_ONCE}
+        if limit.most is None and _let_go(transaction, sql.groups_of_all, sql.release_held, "limit", names) == RELEASED_AT_ONCE:
+            transaction.effects.wake_by(transaction.now)
+        if limit.rate is None and _let_go(transaction, sql.groups_of_all, sql.release_held, "rate", names) == RELEASED_AT_ONCE:
+            transaction.effects.wake_by(transaction.now)
 
 
 def _let_go(
     transaction: Transaction, groups: str, statement: str, word: Literal["limit", "rate"], names: dict[str, Any]
-) -> None:
-    """The first runs of each group go on: which of the groups has a slot for them is not known here."""
-    effects = transaction.effects
+) -> int:
+    """The first runs of each group go on: which of the groups has a slot for them is not known here.
+
+    Returns how many those were in the group with the most.
+    """
+    effects, most = transaction.effects, 0
     classes: tuple[tuple[Hold | None, set[str]], ...] = ((None, effects.ready), ("suspect", effects.suspects))
     for hold, told in classes:
         held = _held(word, hold)
         for group in _groups(transaction, groups, held, names):
-            if transaction.changed(statement, {**names, "group": group, "hold": hold, "held": held}):
+            released = transaction.execute(statement, {**names, "group": group, "hold": hold, "held": held}).rowcount
+            if released > 0:
                 told.add(group)
+                most = max(most, released)
+    return most
 
 
 def _groups(transaction: Transaction, statement: str, held: str, names: dict[str, Any]) -> list[str]:
@@ -178,13 +200,16 @@ def _groups(transaction: Transaction, statement: str, held: str, names: dict[str
 
 def replace(transaction: Transaction, limits: Mapping[str, Limit]) -> None:
     """These are the limits from now on; what was held by others is let go as far as these allow."""
-    transaction.limits = limits
+    transaction.limits = transaction.effects.limits = limits
     for id, workflow, key, payload in transaction.execute(sql.all_running).fetchall():
         if workflow in limits:
             adopt(transaction, limits[workflow], id, workflow, key, payload)
-    transaction.freed.update(transaction.execute(sql.held).fetchall())
+    for workflow, limit in limits.items():
+        if limit.most is not None:
+            transaction.freed.update(transaction.execute(sql.keys_held, {"workflow": workflow}).fetchall())
     rated = [workflow for workflow, limit in limits.items() if limit.rate is not None]
     transaction.execute(sql.forget_all, (json.dumps(rated),))
+    wake_due(transaction)
 
 
 # Runs that are turned away

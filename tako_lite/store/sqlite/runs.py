@@ -140,10 +140,11 @@ def recover(transaction: Transaction) -> int:
     return len(orphans)
 
 
-def lift(transaction: Transaction, hold: Hold) -> None:
-    """Runs that were held for this reason may be claimed again."""
-    groups = transaction.execute(sql.lift, (hold,)).fetchall()
+def lift(transaction: Transaction, hold: Hold, limit: int) -> int:
+    """Up to `limit` runs that were held for this reason may be claimed again; returns how many."""
+    groups = transaction.execute(sql.lift, {"hold": hold, "limit": limit}).fetchall()
     transaction.effects.ready.update(group for (group,) in groups)
+    return len(groups)
 
 
 def cancel(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:

@@ -14,13 +14,17 @@ from tako_lite.store.sqlite.queries import schedules as sql
 from tako_lite.store.sqlite.transaction import Transaction
 
 
-def put(transaction: Transaction, schedules: Sequence[Schedule], from_slot: int) -> None:
-    """Make the stored schedules those of the catalog; a new one starts after `from_slot`, an old one after its last slot."""
+def put(transaction: Transaction, schedules: Sequence[Schedule], from_slot: int) -> list[Schedule]:
+    """Make the stored schedules those of the catalog; a new one starts after `from_slot`, an old one after its last slot.
+
+    Returns them as they are stored.
+    """
     for schedule in schedules:
         row = (schedule.workflow, schedule.cron, schedule.timezone, schedule.catch_up, from_slot)
         transaction.execute(sql.put, row)
     names = [schedule.workflow for schedule in schedules]
     transaction.execute(sql.retire, (json.dumps(names),))
+    return listed(transaction.connection)
 
 
 def fire(transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewRun]) -> bool:

@@ -56,6 +56,7 @@ T = TypeVar("T")
 WAKE_AT_ONCE = 2_000
 """How many due runs and waits one transaction takes up; the rest follow in the next."""
 MOVED_AT_ONCE = 5_000
+LIFTED_AT_ONCE = 2_000
 
 
 class SqliteStore:
@@ -90,7 +91,7 @@ class SqliteStore:
     async def start(self) -> None:
         """Open the file, and make or migrate it."""
         self._connection = await open_thread(partial(connect, self.path, self._durability, proven=True))
-        self._writer = GroupCommit(self._connection, self.path, self._clock, self._on_commit)
+        self._writer = GroupCommit(self._connection, self.path, self._clock, self._committed)
         self._reading = ReadingConnection(partial(connect_reading, self.path), self.path)
 
     async def stop(self) -> None:
@@ -138,15 +139,13 @@ class SqliteStore:
     def recover(self) -> Future[int]:
         return self._submit(runs.recover)
 
-    def lift(self, hold: Hold) -> Future[None]:
-        return self._submit(lambda transaction: runs.lift(transaction, hold))
+    async def lift(self, hold: Hold) -> None:
+        """In portions, so that others can write meanwhile."""
+        while await self._submit(lambda transaction: runs.lift(transaction, hold, LIFTED_AT_ONCE), keep=True) == LIFTED_AT_ONCE:
+            pass
 
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
-        def operation(transaction: Transaction) -> None:
-            self._limits = known
-            limits.replace(transaction, known)
-
-        return self._submit(operation)
+        return self._submit(lambda transaction: limits.replace(transaction, known))
 
     def cancel(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
@@ -215,8 +214,22 @@ class SqliteStore:
 
     # Schedules and groups
 
-    def put_schedules(self, known: Sequence[Schedule], from_slot: int) -> Future[None]:
+    def put_schedules(self, known: Sequence[Schedule], from_slot: int) -> Future[list[Schedule]]:
         return self._submit(lambda transaction: schedules.put(transaction, known, from_slot))
+
+    def put_catalog(
+        self,
+        known: Mapping[str, Limit],
+        scheduled: Sequence[Schedule],
+        from_slot: int,
+        polled: Sequence[StoredTrigger],
+    ) -> Future[list[Schedule]]:
+        def operation(transaction: Transaction) -> list[Schedule]:
+            limits.replace(transaction, known)
+            triggers.put(transaction, polled)
+            return schedules.put(transaction, scheduled, from_slot)
+
+        return self._submit(operation)
 
     async def schedules(self) -> list[Schedule]:
         return await self._read(schedules.listed)
@@ -305,13 +318,19 @@ class SqliteStore:
             raise StoreError("the queue is not open")
 
         def whole(transaction: Transaction) -> T:
-            transaction.limits = self._limits
+            if transaction.limits is None:
+                transaction.limits = self._limits
             result = operation(transaction)
             if transaction.freed:
                 limits.release(transaction)
             return result
 
         return self._writer.submit(whole, keep=keep)
+
+    def _committed(self, effects: Effects) -> None:
+        if effects.limits is not None:
+            self._limits = effects.limits
+        self._on_commit(effects)
 
     def _reader(self) -> ReadingConnection:
         if self._reading is None:

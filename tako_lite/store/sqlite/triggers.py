@@ -60,7 +60,7 @@ def tell(transaction: Transaction) -> None:
 def listed(connection: sqlite3.Connection) -> list[StoredTrigger]:
     """The triggers of the catalog."""
     return [
-        StoredTrigger._make([*row[:8], None if row[8] is None else json.loads(row[8]), bool(row[9]), bool(row[10])])
+        StoredTrigger._make([*row[:8], None if row[8] is None else json.loads(row[8]), bool(row[9]), row[10]])
         for row in connection.execute(sql.list)
     ]
 

@@ -112,6 +112,17 @@ WHERE rowid IN (
     ) WHERE is_held
 );
 
+-- name: release_held
+-- The first due runs of a group, of one workflow, that are held for a reason may be claimed again.
+UPDATE runs SET hold = :hold
+WHERE rowid IN (
+    SELECT rowid FROM runs
+    WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+        AND worker_group = :group
+    ORDER BY due_order, id
+    LIMIT :free
+);
+
 -- name: of_run
 -- What a run is counted by, if it is.
 SELECT workflow, limit_key FROM runs WHERE id = ? AND limit_key IS NOT NULL;
@@ -120,10 +131,32 @@ SELECT workflow, limit_key FROM runs WHERE id = ? AND limit_key IS NOT NULL;
 -- What these runs are counted by, if they are.
 SELECT workflow, limit_key FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND limit_key IS NOT NULL;
 
--- name: held
--- The workflows and keys of which runs are held; read where limits change.
-SELECT DISTINCT workflow, limit_key FROM runs
-WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate');
+-- name: workflows_held
+-- The workflows of which runs are held; each is looked up from the one before it.
+WITH RECURSIVE found (name) AS (
+    SELECT min(workflow) FROM runs
+    WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate')
+    UNION ALL
+    SELECT (
+        SELECT min(workflow) FROM runs
+        WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate') AND workflow > found.name
+    ) FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: keys_held
+-- A workflow and its keys of which runs are held by a limit, not by a rate; read where limits change.
+SELECT workflow, limit_key FROM (
+    SELECT DISTINCT workflow, limit_key FROM runs
+    WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate') AND workflow = :workflow
+) AS pair
+WHERE EXISTS (
+    SELECT 1 FROM runs
+    WHERE workflow = pair.workflow AND limit_key = pair.limit_key AND state = 'pending' AND ready = 1 AND hold = 'limit'
+) OR EXISTS (
+    SELECT 1 FROM runs
+    WHERE workflow = pair.workflow AND limit_key = pair.limit_key AND state = 'pending' AND ready = 1 AND hold = 'suspect_limit'
+);
 
 -- name: any_held
 -- Whether any run is held by a limit.

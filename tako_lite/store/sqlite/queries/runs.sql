@@ -154,8 +154,21 @@ SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1;
 SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1 AND hold = 'suspect';
 
 -- name: lift
--- Due runs that were held for a reason are free again.
-UPDATE runs SET hold = NULL WHERE state = 'pending' AND ready = 1 AND hold = ? RETURNING worker_group;
+-- Due runs that were held for a reason are free again; each group is looked up from the one before it.
+UPDATE runs SET hold = NULL
+WHERE rowid IN (
+    WITH RECURSIVE found (name) AS (
+        SELECT min(worker_group) FROM runs WHERE state = 'pending' AND ready = 1
+        UNION ALL
+        SELECT (
+            SELECT min(worker_group) FROM runs WHERE state = 'pending' AND ready = 1 AND worker_group > found.name
+        ) FROM found WHERE found.name IS NOT NULL
+    )
+    SELECT runs.rowid FROM found CROSS JOIN runs
+    WHERE worker_group = found.name AND state = 'pending' AND ready = 1 AND hold = :hold
+    LIMIT :limit
+)
+RETURNING worker_group;
 
 -- name: cancel
 -- A run that is not running is cancelled at once.

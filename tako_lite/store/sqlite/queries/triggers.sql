@@ -54,6 +54,7 @@ DELETE FROM runs WHERE id = ?;
 UPDATE triggers SET paused = :paused WHERE name = :name AND active = 1;
 
 -- name: list
--- Every trigger of the catalog.
-SELECT name, worker_group, starts, every_ms, cursor, next_at, evaluated_at, started, error, paused, evaluation IS NOT NULL
+-- Every trigger of the catalog, with the state of its evaluation.
+SELECT name, worker_group, starts, every_ms, cursor, next_at, evaluated_at, started, error, paused,
+    (SELECT state FROM runs WHERE id = triggers.evaluation)
 FROM triggers WHERE active = 1 ORDER BY name;

@@ -145,7 +145,7 @@ def due_time(asked: Asked, now: int) -> int:
     moment = asked.at if asked.at is not None else now
     if asked.delay is not None:
         if not 0 <= asked.delay < LATEST_MS / 1000:
-            raise BadInput(f"a delay of {asked.delay:g} s is out of range")
+            raise BadInput(f"a delay of {asked.delay:g} s is out of range", hint="0 or more, and due before the year 10000")
         moment = now + round(asked.delay * 1000)
     if not EARLIEST_MS <= moment <= LATEST_MS:
         raise BadInput("the time is outside the years 1970 to 9999")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,12 +28,27 @@ def read_catalog(config: Config) -> Catalog:
     return catalog
 
 
+def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake, ...]:
+    """The tables that name a group which does not exist.
+
+    Where the files are not read as a `whole`, since they have other mistakes, a group that they mention may be one: that
+    nothing defines it would follow from those.
+    """
+    if whole or config.document is None:
+        return misrouted(config, catalog.groups)
+    texts = [file.read_bytes() for file in catalog.files if os.access(file, os.R_OK)]
+    mentioned = {name for name in config.routes.workers if any(name.encode() in text for text in texts)}
+    tables = config.document.tables.get("workflows")
+    return misrouted(config, {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())})
+
+
 def warnings(config: Config, catalog: Catalog) -> tuple[Mistake, ...]:
     """Everything that is sound and can hardly be meant."""
     found = [*config.warnings, *catalog.warnings, *unreachable(config, catalog.named)]
     specs = _handlers(catalog)
     if config.document is not None and specs:
         found += _mistyped(config, specs)
+        found += _without_tenant(config, catalog)
         takers = _takers(config.routes, specs)
         tables = [
             *_unmatched(config.document, config.routes, specs),
@@ -52,9 +68,37 @@ def _mistyped(config: Config, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake
         if "worker" in spec.written and name not in config.groups and not is_template(name):
             hint = did_you_mean(name, used)
             if hint is not None:
-                file = spec.file.relative_to(config.root) if spec.file.is_relative_to(config.root) else spec.file
-                message = f"{spec.name} makes a group of its own: no table is about `{name}`"
-                yield Mistake(str(file), spec.line, 1, message, hint=hint)
+                yield _at(spec, config.root, f"{spec.name} makes a group of its own: no table is about `{name}`", hint)
+
+
+def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
+    """Triggers and schedules: what they make has no tenant, so no group takes it that is for some tenants alone."""
+    made: list[tuple[WorkflowSpec, WorkflowSpec, str]] = [
+        (spec, spec, f"no run of the schedule of {spec.name} is executed")
+        for spec in catalog.workflows.values()
+        if spec.options.schedule is not None
+    ]
+    for trigger in catalog.triggers.values():
+        place, started = trigger.evaluation, catalog.workflows[trigger.options.starts]
+        made.append((place, place, f"the trigger {trigger.name} is never evaluated"))
+        made.append((place, started, f"no run that the trigger {trigger.name} starts is executed"))
+    for place, spec, what in made:
+        group = next((name for name, _ in spec.plan.workers), DEFAULT)
+        allowed = None if is_template(group) else config.routes.gate(group).allowed
+        if allowed is not None:
+            message = (
+                f"{what}: it has no tenant, and the group {group} is for {', '.join(allowed) or 'nobody'} (allowed_tenants)"
+            )
+            yield _at(place, config.root, message, "name another group for it")
+
+
+def _at(spec: WorkflowSpec, root: os.PathLike[str], message: str, hint: str) -> Mistake:
+    """A mistake at the function of a workflow or trigger."""
+    return Mistake(_file(spec, root), spec.line, 1, message, hint=hint)
+
+
+def _file(spec: WorkflowSpec, root: os.PathLike[str]) -> str:
+    return str(spec.file.relative_to(root) if spec.file.is_relative_to(root) else spec.file)
 
 
 def _handlers(catalog: Catalog) -> list[WorkflowSpec]:
@@ -65,14 +109,13 @@ def _handlers(catalog: Catalog) -> list[WorkflowSpec]:
 
 def naming(config: Config, catalog: Catalog, group: str) -> list[str]:
     """The places that name a group for runs, such as `workflows/image.py:12 (@workflow)`; not its own tables."""
-    root = catalog.root
     places = [
-        f"{spec.file.relative_to(root) if spec.file.is_relative_to(root) else spec.file}:{spec.line} ({spec.name})"
+        f"{_file(spec, catalog.root)}:{spec.line} ({spec.name})"
         for spec in sorted(_handlers(catalog), key=lambda spec: (spec.file, spec.line))
         if spec.options.worker == group and "worker" in spec.written
     ]
     if config.document is not None:
-        for path, worker in _tables(config.routes):
+        for path, worker in config.routes.tables():
             if worker == group:
                 place = config.document.mistake((*path, "worker"), "")
                 places.append(f"{place.file}:{place.line} ({_table_name(path)})")
@@ -97,14 +140,6 @@ def _takers(routes: Routes, specs: Sequence[WorkflowSpec]) -> Mapping[Path, list
     return takers
 
 
-def _tables(routes: Routes) -> Iterator[tuple[Path, str]]:
-    """The tables that name a group, and which."""
-    named: list[tuple[Path, str | None]] = [(("defaults", rule.place), rule.worker) for rule in routes.rules]
-    named += [(("namespaces", name), space.worker) for name, space in routes.namespaces.items()]
-    named += [(("tenants", name), tenant.worker) for name, tenant in routes.tenants.items()]
-    return ((path, worker) for path, worker in named if worker is not None)
-
-
 def _unmatched(document: Document, routes: Routes, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake]:
     """Rules and namespaces without a workflow."""
     matched = {rule for spec in specs for rule in routes.matching(spec.name)}
@@ -125,7 +160,7 @@ def _unheard(
     document: Document, routes: Routes, specs: Sequence[WorkflowSpec], takers: Mapping[Path, Sequence[WorkflowSpec]]
 ) -> Iterator[Mistake]:
     """Tables about workflows that all get their group from somebody who comes first."""
-    for path, _ in _tables(routes):
+    for path, _ in routes.tables():
         if path not in takers and _is_about_any(path, routes, specs):
             message = "no run gets its group from here: decorators or other tables, which come first, name one for each"
             hint = "forced = true lets a rule win over decorators" if path[0] == "defaults" else "take this `worker` out"
@@ -140,7 +175,7 @@ def _is_about_any(path: Path, routes: Routes, specs: Sequence[WorkflowSpec]) -> 
 
 def _never_filled(document: Document, routes: Routes, takers: Mapping[Path, Sequence[WorkflowSpec]]) -> Iterator[Mistake]:
     """Templates in tables with a field that no payload of their workflows can have."""
-    for path, worker in _tables(routes):
+    for path, worker in routes.tables():
         for field in fields(worker):
             lacks = [spec.payload.lacks(field) if spec.payload is not None else None for spec in takers.get(path, ())]
             if lacks and all(lacks) and (first := lacks[0]):

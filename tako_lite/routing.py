@@ -104,8 +104,14 @@ class Routes:
     @property
     def workers(self) -> frozenset[str]:
         """What the tables name: groups, and templates for them."""
-        tables: tuple[Rule | Namespace | Tenant, ...] = (*self.rules, *self.namespaces.values(), *self.tenants.values())
-        return frozenset(table.worker for table in tables if table.worker is not None)
+        return frozenset(worker for _, worker in self.tables())
+
+    def tables(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """The tables that name a group, by their paths in tako.toml, and which group or template."""
+        named: list[tuple[tuple[str | int, ...], str | None]] = [(("defaults", rule.place), rule.worker) for rule in self.rules]
+        named += [(("namespaces", name), space.worker) for name, space in self.namespaces.items()]
+        named += [(("tenants", name), tenant.worker) for name, tenant in self.tenants.items()]
+        return ((path, worker) for path, worker in named if worker is not None)
 
     def plan(self, workflow: str, namespace: str, options: WorkflowOptions, written: Collection[str]) -> Plan:
         """What the files say about a workflow; `written` are the options that its decorator has."""

@@ -46,7 +46,8 @@ class TriggerOptions(NamedTuple):
 class StoredTrigger(NamedTuple):
     """A polling trigger: what the catalog says of it, where it got to, and what came of its last evaluation.
 
-    `cursor` is JSON text, `started` counts the runs that it has started, `error` is that of the last evaluation.
+    `cursor` is JSON text, `started` counts the runs that it has started, `error` is that of the last evaluation, `evaluation`
+    is the state of the one under way.
     """
 
     name: str
@@ -59,10 +60,18 @@ class StoredTrigger(NamedTuple):
     started: int = 0
     error: dict[str, Any] | None = None
     paused: bool = False
-    evaluating: bool = False
+    evaluation: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The shape of `triggers`; there is no next time while it is paused, or being evaluated."""
+    @property
+    def evaluating(self) -> bool:
+        """Whether an evaluation is due, or a worker has begun it."""
+        return self.evaluation is not None
+
+    def as_json(self, trouble: str | None = None) -> dict[str, Any]:
+        """The shape of `triggers`; there is no next time while it is paused, or being evaluated.
+
+        With `trouble` its group takes no work now, for which an evaluation waits that no worker has begun.
+        """
         return {
             "name": self.name,
             "group": self.group,
@@ -75,6 +84,7 @@ class StoredTrigger(NamedTuple):
             "last_error": self.error,
             "paused": self.paused,
             "evaluating": self.evaluating,
+            "trouble": trouble if self.evaluation == "pending" else None,
         }
 
 

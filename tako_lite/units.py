@@ -29,7 +29,7 @@ _SIZE_HINT: Final = 'write a number with a unit (KB, MB, GB, KiB, MiB, GiB), suc
 
 MOST_IN_A_RATE: Final = 10_000
 """Each start within its time is counted at each claim."""
-_RATE_HINT: Final = 'write a count and a time, such as "10/s", "100/h" or "5/30s"'
+RATE_HINT: Final = f'write a count from 1 to {MOST_IN_A_RATE:,} and a time, such as "10/s", "100/h" or "5/30s"'
 
 _LONGEST_TEXT: Final = 64
 
@@ -84,14 +84,14 @@ def parse_rate(text: str) -> Rate:
     """The rate in text such as `"10/s"`, `"100/h"` or `"5/30s"`."""
     count, slash, period = text.strip().partition("/")
     if not slash or not count.isdecimal() or not 0 < len(count) <= 7 or int(count) == 0:
-        raise BadInput(f"{_quoted(text)} is not a rate", hint=_RATE_HINT)
+        raise BadInput(f"{_quoted(text)} is not a rate", hint=RATE_HINT)
     if int(count) > MOST_IN_A_RATE:
         raise BadInput(
             f"{_quoted(text)} counts too many: at most {MOST_IN_A_RATE:,}", hint='name a shorter time, such as "100/s"'
         )
     seconds = parse_duration(f"1{period}" if period in _SECONDS else period)
     if seconds == 0:
-        raise BadInput(f"{_quoted(text)} is not a rate: its time is zero", hint=_RATE_HINT)
+        raise BadInput(f"{_quoted(text)} is not a rate: its time is zero", hint=RATE_HINT)
     return Rate(int(count), seconds)
 
 
@@ -110,7 +110,7 @@ def parse_size(text: str) -> int:
     number, factor = match[1], _BYTES[match[2].upper()]
     size = int(number) * factor if "." not in number else round(float(number) * factor)
     if size > MAX_SIZE:
-        raise BadInput(f"{_quoted(text)} is too large for a size", hint=_SIZE_HINT)
+        raise BadInput(f"{_quoted(text)} is too large for a size", hint=f"the largest size is {MAX_SIZE >> 40}TiB")
     return size
 
 

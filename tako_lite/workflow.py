@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Para
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput
 from tako_lite.templates import check_template, is_template
-from tako_lite.units import Rate, duration, parse_rate
+from tako_lite.units import RATE_HINT, Rate, duration, parse_rate
 from tako_lite.wire import NAME
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ DEFAULT_BACKOFF: Final = Backoff()
 MAX_RETRIES: Final = 1_000_000
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_LIMIT: Final = 1_000_000
+_FIELD_HINT: Final = 'such as "customer_id" or "customer.id"'
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -226,7 +227,7 @@ def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str
 
 
 def _worker(value: object) -> str:
-    text = _text(value)
+    text = _text(value, NAME_HINT)
     if is_template(text):
         check_template(text)
     elif not NAME.match(text):
@@ -235,17 +236,11 @@ def _worker(value: object) -> str:
 
 
 def _retries(value: object) -> int:
-    count = _integer(value)
-    if not 0 <= count <= MAX_RETRIES:
-        raise BadInput(f"expected 0 to {MAX_RETRIES:,}, got {count:,}")
-    return count
+    return _whole(value, 0, MAX_RETRIES)
 
 
 def _priority(value: object) -> int:
-    seconds = _integer(value)
-    if abs(seconds) > MAX_PRIORITY:
-        raise BadInput(f"expected at most {MAX_PRIORITY:,} seconds either way, got {seconds:,}")
-    return seconds
+    return _whole(value, -MAX_PRIORITY, MAX_PRIORITY, " of seconds")
 
 
 def _backoff(value: object) -> Backoff:
@@ -264,7 +259,11 @@ def _timeout(value: Any) -> float | None:
 
 
 def _schedule(value: object) -> str | None:
-    return None if value is None else _text(value)
+    return None if value is None else _text(value, 'such as "0 3 * * *" or "@daily"')
+
+
+def _timezone(value: object) -> str:
+    return _text(value, 'such as "Europe/Berlin"')
 
 
 def _catch_up(value: object) -> str:
@@ -276,12 +275,7 @@ def _fallback(value: object) -> str | None:
 
 
 def _limit(value: object) -> int | None:
-    if value is None:
-        return None
-    count = _integer(value)
-    if not 1 <= count <= MAX_LIMIT:
-        raise BadInput(f"expected 1 to {MAX_LIMIT:,}, got {count:,}")
-    return count
+    return None if value is None else _whole(value, 1, MAX_LIMIT)
 
 
 def _on_limit(value: object) -> str:
@@ -291,29 +285,27 @@ def _on_limit(value: object) -> str:
 def _limit_key(value: object) -> str | None:
     if value is None:
         return None
-    field = _text(value)
+    field = _text(value, _FIELD_HINT)
     try:
         check_template(f"{{{field}}}")
     except BadInput:
-        raise BadInput(f"{_shown(field)} is not a field of a payload", hint='such as "customer_id" or "customer.id"') from None
+        raise BadInput(f"{_shown(field)} is not a field of a payload", hint=_FIELD_HINT) from None
     return field
 
 
 def _rate(value: object) -> Rate | None:
-    return None if value is None else parse_rate(_text(value))
+    return None if value is None else parse_rate(_text(value, RATE_HINT))
 
 
-def _text(value: object) -> str:
+def _text(value: object, hint: str) -> str:
     if not isinstance(value, str):
-        raise BadInput(f"expected text, got {_shown(value)}")
+        raise BadInput(f"expected text, got {_shown(value)}", hint=hint)
     return value
 
 
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(f"expected an integer, got {_shown(value)}")
-    if abs(value) >= 1 << 63:
-        raise BadInput("the number is too large")
+def _whole(value: object, low: int, high: int, unit: str = "") -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise BadInput(f"expected a whole number{unit} from {low:,} to {high:,}, got {_shown(value)}")
     return value
 
 
@@ -338,7 +330,7 @@ _READERS: Final[dict[str, Callable[[Any], object]]] = {
     "backoff": _backoff,
     "timeout": _timeout,
     "schedule": _schedule,
-    "timezone": _text,
+    "timezone": _timezone,
     "catch_up": _catch_up,
     "priority": _priority,
     "fallback": _fallback,

@@ -1,7 +1,7 @@
 """What the workflow files hold, found by reading them and never by importing them."""
 
 from tako_lite.catalog.files import Stamp, stamps
-from tako_lite.catalog.scanner import scan
+from tako_lite.catalog.scanner import scan, survey
 from tako_lite.catalog.schedule import cron_of, schedule_problem, timezone_problem
 from tako_lite.catalog.specs import Catalog, TriggerSpec, WorkflowSpec
 
@@ -14,5 +14,6 @@ __all__ = [
     "scan",
     "schedule_problem",
     "stamps",
+    "survey",
     "timezone_problem",
 ]

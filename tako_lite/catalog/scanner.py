@@ -25,6 +25,14 @@ def scan(path: Path, root: Path, routes: Routes = NO_ROUTES) -> Catalog:
     `root` is the folder that file names in messages start from. A folder that is not there is an empty catalog with a
     warning. Raises CatalogError with all mistakes.
     """
+    catalog, mistakes = survey(path, root, routes)
+    if mistakes:
+        raise CatalogError(mistakes)
+    return catalog
+
+
+def survey(path: Path, root: Path, routes: Routes = NO_ROUTES) -> tuple[Catalog, Sequence[Mistake]]:
+    """The catalog as far as it can be read, and all mistakes."""
     # Not Path.resolve: a link to a folder elsewhere keeps the name and the place that the link has.
     return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root)), routes).scan()  # noqa: PTH100
 
@@ -38,20 +46,19 @@ class _Scanner:
         self.modules: list[Module] = []
         self.mistakes: list[Mistake] = []
 
-    def scan(self) -> Catalog:
+    def scan(self) -> tuple[Catalog, Sequence[Mistake]]:
         if not self.folder.exists():
             missing = Mistake(self.shown(self.folder), 1, 1, "there is no such folder, so there are no workflows")
-            return Catalog(self.root, {}, (missing,))
+            return Catalog(self.root, {}, (missing,)), ()
         self.files.update(python_files(self.folder, self.unreadable))
         for file in self.files:
             self.read(file)
         workflows = self.by_name()
         triggers = self.triggers(workflows)
         self.check_package()
-        if self.mistakes:
-            raise CatalogError(self.mistakes)
         warnings = [warning for module in self.modules for warning in module.warnings]
-        return Catalog(self.root, workflows, (*warnings, *_imports_of_other_groups(self.modules)), self.files, triggers)
+        warnings += _imports_of_other_groups(self.modules)
+        return Catalog(self.root, workflows, tuple(warnings), self.files, triggers), self.mistakes
 
     def shown(self, file: Path) -> str:
         return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)

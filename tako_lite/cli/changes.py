@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from tako_lite.cli.names import check_names
 from tako_lite.cli.options import chosen_config, command, filter_options, given, json_option, run_ending
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue
@@ -97,6 +98,8 @@ def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: 
         raise click.UsageError("name runs, or give a filter, or --all")
     filters.setdefault("states", tuple(default))
     ids: list[str] = queue.ask("ids", **filters)["ids"]
+    if not ids:
+        check_names(queue, workflow=chosen["workflow"], group=chosen["group"])
     return ids
 
 

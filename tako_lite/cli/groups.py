@@ -18,7 +18,7 @@ def workers(text: str) -> int | None:
     if text == AUTO:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 6):
-        raise click.BadParameter(f"{text!r} is neither a number of workers nor {AUTO}")
+        raise click.BadParameter(f"{text!r} is neither a number of workers (0 to 1000) nor {AUTO}")
     return int(text)
 
 

@@ -38,7 +38,7 @@ def stored_lines(
     folder: Path, group: str | None, run: str | None, *, up_to: Mapping[Place, int] | None = None
 ) -> Iterator[Line]:
     """The lines that are there, oldest first; with `up_to` the files in it only up to these positions."""
-    return heapq.merge(*(_of_group(folder, name, run, up_to or {}) for name in _groups(folder, group)), key=_time)
+    return heapq.merge(*(_of_group(folder, name, run, up_to or {}) for name in groups_in(folder, group)), key=_time)
 
 
 class Tail:
@@ -63,7 +63,7 @@ class Tail:
             file.close()
 
     def _open(self) -> None:
-        for name in _groups(self._folder, self._group):
+        for name in groups_in(self._folder, self._group):
             if name not in self._files:
                 with contextlib.suppress(OSError):  # renamed just now: the next look finds its successor
                     self._files[name] = _Growing(self._folder / f"{name}{SUFFIX}")
@@ -125,7 +125,7 @@ def _opened(path: Path) -> tuple[BinaryIO, Place]:
     return stream, (status.st_dev, status.st_ino)
 
 
-def _groups(folder: Path, group: str | None) -> list[str]:
+def groups_in(folder: Path, group: str | None) -> list[str]:
     """The groups that have a newest file, or the one that is asked for."""
     if not folder.is_dir():
         return []

@@ -9,7 +9,8 @@ from typing import Final
 
 import click
 
-from tako_lite.cli.logfiles import Line, Tail, stored_lines
+from tako_lite.cli.logfiles import Line, Tail, groups_in, stored_lines
+from tako_lite.cli.names import check_names
 from tako_lite.cli.options import command, json_option, run_ending
 from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import Queue
@@ -38,6 +39,8 @@ def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as
     queue = Queue()
     id = queue.ask("find", ending=run)["id"] if run else None
     folder = queue.state_dir / "logs"
+    if group is not None and not groups_in(folder, group):
+        check_names(queue, group=group)
     count = lines if lines is not None else None if id else SHOWN
     print_lines = _print_json if as_json else _print_plain
     if not follow:

@@ -53,8 +53,10 @@ def _is_plain_enqueue(words: list[str]) -> bool:
 
 def _enqueue(workflow: str, payload: str | None = None) -> int:
     from tako_lite.cli.one_run import enqueue_one
+    from tako_lite.cli.place import say_place
     from tako_lite.client.blocking import Client
 
+    say_place()
     with Client() as client:
         return enqueue_one(client, workflow, payload, {})
 

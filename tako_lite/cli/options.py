@@ -15,6 +15,7 @@ from tako_lite.units import parse_duration
 
 HELP_NAMES: Final = ["-h", "--help"]
 SHORTEST_ENDING: Final = 4
+_TOLD: Final = "tako_lite.place"
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -37,8 +38,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 
 def chosen_config() -> str | None:
-    """The path of `--config`, wherever on the command line it stood."""
-    path: str | None = click.get_current_context().find_root().obj
+    """The path of `--config`, wherever on the command line it stood; without one, stderr may say once which folder it is."""
+    root = click.get_current_context().find_root()
+    path: str | None = root.obj
+    if path is None and not root.meta.setdefault(_TOLD, False):
+        from tako_lite.cli.place import say_place  # help imports nothing that reads a project
+
+        root.meta[_TOLD] = True
+        say_place()
     return path
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tako_lite.cli.options import chosen_config
-from tako_lite.errors import CatalogError, ConfigError, Mistake
+from tako_lite.errors import ConfigError, Mistake
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -32,17 +32,17 @@ class ProjectFiles(NamedTuple):
 def read_files(server: str | None) -> ProjectFiles:
     """Read them all; mistakes are part of the answer."""
     from tako_lite import review
-    from tako_lite.catalog import scan
-    from tako_lite.config import load, misrouted
+    from tako_lite.catalog import survey
+    from tako_lite.config import examine
 
     try:
-        settings = load(chosen_config(), server=server)
+        settings, wrong = examine(chosen_config(), server=server)
     except ConfigError as error:
         return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
-    try:
-        catalog = scan(settings.workflows_path, settings.root, settings.routes)
-    except CatalogError as error:
-        return ProjectFiles(settings, None, Remarks(warnings=settings.warnings), Remarks(mistakes=error.mistakes))
+    catalog, mistakes = survey(settings.workflows_path, settings.root, settings.routes)
+    astray = review.mistakes(settings, catalog, whole=not (wrong or mistakes))
+    if wrong or mistakes:  # other warnings may follow from them
+        sound = None if wrong else settings
+        return ProjectFiles(sound, None, Remarks((*wrong, *astray), settings.warnings), Remarks(mistakes))
     warnings = tuple(warning for warning in review.warnings(settings, catalog) if warning not in catalog.warnings)
-    of_config = Remarks(misrouted(settings, catalog.groups), warnings)
-    return ProjectFiles(settings, catalog, of_config, Remarks(warnings=catalog.warnings))
+    return ProjectFiles(settings, catalog, Remarks(astray, warnings), Remarks(warnings=catalog.warnings))

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tako_lite.cli.names import check_names
 from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
 from tako_lite.cli.output import draw, write, write_json
 from tako_lite.cli.queue import Queue
@@ -29,7 +30,10 @@ def runs(
 ) -> None:
     """List runs, the newest first."""
     chosen = given(workflow=workflow, group=group, states=states, since=since)
-    found = _pages(Queue(), chosen, None if unlimited else limit)
+    queue = Queue()
+    found = _pages(queue, chosen, None if unlimited else limit)
+    if not found:
+        check_names(queue, workflow=workflow, group=group)
     if as_json:
         write_json({"runs": found})
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.config.files import find_file, locate
 
 if TYPE_CHECKING:
-    from tako_lite.config.reading import RESERVED_NAMES, load, load_text
+    from tako_lite.config.reading import RESERVED_NAMES, examine, load, load_text
     from tako_lite.config.routes import misrouted
     from tako_lite.config.secrets import unreadable_secrets
     from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
@@ -22,6 +22,7 @@ __all__ = [
     "GroupSettings",
     "QueueSettings",
     "effective",
+    "examine",
     "find_file",
     "load",
     "load_text",

@@ -9,6 +9,8 @@ from typing import Final
 from tako_lite.errors import ConfigError, Mistake
 
 FILE_NAME: Final = "tako.toml"
+DEFAULT_PATH: Final = "workflows"
+"""The folder of the workflow files, where no tako.toml names another."""
 
 
 def find_file(start: Path | None = None) -> Path | None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tako_lite.config import files, routes, values
 from tako_lite.config.collecting import Collector
@@ -31,7 +31,6 @@ RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys that can stand in `[workflows]`, and so cannot be names of groups."""
 
 DEFAULT_URL: Final = f"{values.SQLITE}.tako/queue.db"
-DEFAULT_PATH: Final = "workflows"
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
 """The settings that are tables, and what each of their entries accepts."""
@@ -45,22 +44,41 @@ def load(config: str | Path | None = None, *, server: str | None = None) -> Conf
 
     The server is the one given, else `TAKO_SERVER`, else the host's name. ConfigError carries every mistake.
     """
+    return _sound(examine(config, server=server))
+
+
+class Examined(NamedTuple):
+    """The project of a tako.toml as far as it can be read, and every mistake in the file."""
+
+    config: Config
+    mistakes: tuple[Mistake, ...]
+
+
+def examine(config: str | Path | None = None, *, server: str | None = None) -> Examined:
+    """The same with its mistakes beside it. ConfigError where there is nothing to read: no such file, no TOML."""
     file = files.locate(config)
-    return _configured(file, read_document(file) if file else None, server)
+    return _examined(file, read_document(file) if file else None, server)
 
 
 def load_text(text: str, file: Path, *, server: str | None = None) -> Config:
     """The project that a tako.toml would be with another text. ConfigError carries every mistake."""
-    return _configured(file, Document(shown(file), text), server)
+    return _sound(_examined(file, Document(shown(file), text), server))
 
 
-def _configured(file: Path | None, document: Document | None, server: str | None) -> Config:
+def _sound(examined: Examined) -> Config:
+    if examined.mistakes:
+        raise ConfigError(examined.mistakes)
+    return examined.config
+
+
+def _examined(file: Path | None, document: Document | None, server: str | None) -> Examined:
     root = file.parent if file else files.current_folder()
     named = server or os.environ.get("TAKO_SERVER") or None
     if named is not None and not values.NAME.fullmatch(named):
         raise BadInput(f"{shown_name(named)} is not the name of a server", hint=values.NAME_HINT)
     reading = _Reading(document, root)
-    return reading.config(file, named or os.uname().nodename, server_was_named=named is not None)
+    config = reading.config(file, named or os.uname().nodename, server_was_named=named is not None)
+    return Examined(config, tuple(sorted(reading.mistakes, key=lambda mistake: (mistake.line, mistake.column))))
 
 
 def setting_readers(root: Path) -> dict[str, Reader]:
@@ -109,20 +127,19 @@ class _Reading(Collector):
         self._servers(self.table(("servers",), project.get("servers", {})))
         groups = named_groups(self._tables)
         routing = routes.read_routes(self, project, self._tables, server, groups)
-        if self.mistakes:
-            raise ConfigError(sorted(self.mistakes, key=lambda mistake: (mistake.line, mistake.column)))
+        sound = not self.mistakes
         return Config(
             file=file,
             root=self._root,
             name=name,
             server=server,
             queue=queue,
-            workflows_path=path or self._root / DEFAULT_PATH,
+            workflows_path=path or self._root / files.DEFAULT_PATH,
             groups={group: group_settings(self._tables, group, server) for group in groups},
             secrets=self._sources,
             warnings=(
-                *spare_secrets(self, self._sources, self._tables),
-                *(self._server_warnings(project.get("servers", {}), server) if server_was_named else ()),
+                *(spare_secrets(self, self._sources, self._tables) if sound else ()),
+                *(self._server_warnings(project.get("servers", {}), server) if sound and server_was_named else ()),
             ),
             routes=routing,
             tables=self._tables,

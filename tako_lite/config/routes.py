@@ -164,12 +164,8 @@ def misrouted(config: Config, groups: Collection[str]) -> tuple[Mistake, ...]:
         return ()
     known = {DEFAULT_GROUP, *config.groups, *groups}
     found = []
-    project = config.document.tables
-    named: list[tuple[KeyPath, Any]] = [(("defaults", index), rule) for index, rule in enumerate(project.get("defaults", ()))]
-    named += [((key, name), table) for key in TABLES[1:] for name, table in project.get(key, {}).items()]
-    for path, table in named:
-        name = table.get("worker")
-        if name is not None and not is_template(name) and name not in known:
+    for path, name in config.routes.tables():
+        if not is_template(name) and name not in known:
             hint = did_you_mean(name, known) or f"write [workflows.{name}], or worker = one of: {', '.join(sorted(known))}"
             found.append(config.document.mistake((*path, "worker"), f"there is no worker group {shown_name(name)}", hint))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda mistake: mistake.line))

@@ -37,14 +37,15 @@ _LARGEST_ECHOED: Final = 10**9
 
 def whole(low: int, high: int) -> Reader:
     """Accepts a whole number between the two."""
+    allowed = f"must be a whole number from {low:,} to {high:,}"
 
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             digits = isinstance(value, str) and value.isdecimal() and len(value) < 20
             hint = f"write {value}, without quotes" if digits else None
-            raise BadInput(f"must be a whole number, not {kind(value)}", hint=hint)
+            raise BadInput(f"{allowed}, not {kind(value)}", hint=hint)
         if not low <= value <= high:
-            raise BadInput(f"must be {low} or more" if value < low else f"must be {high} or less")
+            raise BadInput(allowed)
         return value
 
     return read
@@ -52,12 +53,13 @@ def whole(low: int, high: int) -> Reader:
 
 def span(low: float = 0.0) -> Reader:
     """Accepts a duration with a unit, of at least so many seconds, and gives seconds."""
+    least = f" of {duration_text(low)} or more" if low else ""
 
     def read(value: Any) -> float:
         if not isinstance(value, str):
             number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST_ECHOED
             hint = f'write "{value}s" for seconds' if number else 'such as "30s" or "5m"'
-            raise BadInput(f"must be a duration in quotes with a unit, not {kind(value)}", hint=hint)
+            raise BadInput(f"must be a duration{least} in quotes with a unit, not {kind(value)}", hint=hint)
         seconds = parse_duration(value)
         if seconds < low:
             raise BadInput(f"must be {duration_text(low)} or more")
@@ -68,10 +70,11 @@ def span(low: float = 0.0) -> Reader:
 
 def size(low: int) -> Reader:
     """Accepts a size with a unit, of at least so many bytes, and gives bytes."""
+    least = f" of {size_text(low)} or more" if low else ""
 
     def read(value: Any) -> int:
         if not isinstance(value, str):
-            raise BadInput(f"must be a size in quotes with a unit, not {kind(value)}", hint=_SIZE_HINT)
+            raise BadInput(f"must be a size{least} in quotes with a unit, not {kind(value)}", hint=_SIZE_HINT)
         count = parse_size(value)
         if count < low:
             raise BadInput(f"must be {size_text(low)} or more")

@@ -19,10 +19,18 @@ from tako_lite.wire import MAX_VALUE, decode_value, encode_value
 _ALWAYS_DUE = Asked()
 
 
+def triggers_of(catalog: Catalog) -> list[StoredTrigger]:
+    """The triggers of a catalog, as if none was ever evaluated."""
+    return [
+        StoredTrigger(spec.name, spec.group, spec.options.starts, round(spec.options.every * 1000))
+        for spec in catalog.triggers.values()
+    ]
+
+
 class Triggers:
     """Begins evaluations, which are runs that nobody is shown, and makes runs of their payloads.
 
-    `due` is when each trigger is due that is neither paused nor being evaluated; the scheduler's timer looks at it.
+    `due` is when each stored trigger is due that is neither paused nor being evaluated; the scheduler's timer looks at it.
     """
 
     def __init__(self, store: Store, clock: Clock, catalog: Catalog, trouble: Callable[[str], str | None]) -> None:
@@ -33,23 +41,12 @@ class Triggers:
         self._clock = clock
         self._trouble = trouble
 
-    async def load(self) -> None:
-        """Make the stored triggers those of the catalog."""
-        await self._store.put_triggers(
-            [
-                StoredTrigger(spec.name, spec.group, spec.options.starts, round(spec.options.every * 1000))
-                for spec in self.catalog.triggers.values()
-            ]
-        )
-
     async def evaluate_due(self) -> None:
         """Begin an evaluation of each trigger whose time has come; a time that is too far off is of a clock that was ahead."""
         now = self._clock.now()
         for name, moment in list(self.due.items()):
-            spec = self.catalog.triggers.get(name)
-            if spec is None:
-                self.due.pop(name, None)  # the catalog is a newer one than the store has
-            elif moment <= now or moment > now + round(spec.options.every * 1000):
+            spec = self.catalog.triggers.get(name)  # while a reload is stored, the store's catalog is newer than this one
+            if spec is not None and (moment <= now or moment > now + round(spec.options.every * 1000)):
                 await self._begin(name, by_hand=False)
 
     async def _begin(self, name: str, *, by_hand: bool) -> bool:
@@ -74,7 +71,7 @@ class Triggers:
     # Commands
 
     async def list(self, _: Nothing) -> dict[str, Any]:
-        return {"triggers": [trigger.as_json() for trigger in await self._store.triggers()]}
+        return {"triggers": [trigger.as_json(self._trouble(trigger.group)) for trigger in await self._store.triggers()]}
 
     async def pause(self, asked: PauseTrigger) -> dict[str, Any]:
         await self._store.pause_trigger(self.catalog.trigger(asked.name).name, asked.paused)

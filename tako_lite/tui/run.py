@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tako_lite.tui.text import as_json, block, cell, span, state, when
+from tako_lite.tui.text import as_json, begun, block, cell, span, state, when
 
 Shape = dict[str, Any]
 
@@ -39,7 +39,7 @@ def _facts(run: Shape, now: int) -> Table:
 
 
 def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
-    attempts = f"{run['attempts']} of {run['max_attempts']}" + (f", {run['crashes']} crashes" if run["crashes"] else "")
+    attempts = f"{begun(run)} of {run['max_attempts']}" + (f", {run['crashes']} crashes" if run["crashes"] else "")
     return [
         ("run", block(run["id"], "bold")),
         ("workflow", block(run["workflow"])),

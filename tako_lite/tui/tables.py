@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.tui.listing import Cell, Listing
-from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, block, cell, line, state, when
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, state, when
 from tako_lite.units import duration_text, size_text
 
 Shape = dict[str, Any]
@@ -33,7 +33,7 @@ def _run_cells(run: Shape, now: int) -> list[Cell]:
         (line(run["workflow"]), ""),
         (line(run["group"]), ""),
         (line(run["state"]), STATE_STYLES.get(run["state"], "")),
-        (f"{run['attempts']}/{run['max_attempts']}", ""),
+        (f"{begun(run)}/{run['max_attempts']}", ""),
         (when(run["created_at"], now), ""),
         (when(run["finished_at"], now), ""),
         (line(_told(run["error"])), "red"),
@@ -82,7 +82,8 @@ def triggers_table(triggers: Sequence[Shape], now: int) -> RenderableType:
             _trigger_state(trigger),
             cell(line((trigger["last_error"] or {}).get("message")), "red"),
         )
-    return table
+    waiting = [f"{trigger['name']} waits: {line(trigger['trouble'])}" for trigger in triggers if trigger["trouble"]]
+    return Group(table, *(block(text, "yellow") for text in waiting))
 
 
 def _cut(text: str) -> str:
@@ -90,6 +91,8 @@ def _cut(text: str) -> str:
 
 
 def _trigger_state(trigger: Shape) -> Text:
+    if trigger["trouble"]:
+        return state("waiting")
     if trigger["evaluating"]:
         return cell("evaluating", "green")
     return state("paused") if trigger["paused"] else cell("")

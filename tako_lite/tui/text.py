@@ -57,6 +57,12 @@ def state(name: str) -> Text:
     return cell(name, STATE_STYLES.get(name, ""))
 
 
+def begun(run: dict[str, Any]) -> int:
+    """How many attempts of a run have begun: one that is under way, or parked, is not yet among those that count."""
+    attempts: int = run["attempts"]
+    return attempts + (run["state"] in ("running", "waiting"))
+
+
 def as_json(value: Any) -> Text:
     """A payload or result as JSON."""
     return block(json.dumps(value, ensure_ascii=False, indent=2))

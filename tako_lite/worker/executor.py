@@ -18,11 +18,12 @@ from tako_lite.errors import (
     Cancelled,
     Drained,
     Failed,
+    NotAwaited,
     Parked,
     RetryLater,
-    SecretError,
     StepError,
     Superseded,
+    TakoError,
     TimedOut,
     Unwind,
 )
@@ -123,8 +124,8 @@ class Executor:
                 value = await handler.function(*(payload, Step(run))[: handler.parameters])
             else:
                 value = await self._in_thread(run, handler, payload)
-            if run.unwinding is not None:
-                return _unwound(run, run.unwinding)
+            if (left := run.unwinding or run.not_awaited) is not None:
+                return _unwound(run, left)
             text = "null" if value is None else encode_value(value, "the result")
             return [handler.end, run.run_id, run.token, text], len(text)
         except BaseException as error:
@@ -178,6 +179,9 @@ def _unwound(run: ActiveRun, reason: Unwind) -> Report:
         case TimedOut():
             failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
             return ["fail", *head, failure, True], 0
+        case NotAwaited():
+            failure = {"type": "StepError", "message": sound(str(reason)), "reason": StepError.type}
+            return ["fail", *head, failure, False], 0
         case Bailed():
             return ["bail", *head, sound(str(reason.reason))[:MAX_MESSAGE]], 0
         case RetryLater():
@@ -195,13 +199,13 @@ def _failed(run: ActiveRun, error: BaseException) -> Report:
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
         failure = {"type": "BadPayload", "message": sound(error.message), "reason": "bad_payload"}
-    elif isinstance(error, BadInput | StepError | SecretError):
+    elif isinstance(error, CannotImport):
+        return ["broken", run.run_id, run.token, error.message], 0
+    elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
         if error.hint:
             failure["message"] += f" ({sound(error.hint)})"
-    elif isinstance(error, CannotImport):
-        return ["broken", run.run_id, run.token, error.message], 0
     return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
 
 

@@ -115,6 +115,10 @@ def test_a_payload_comes_from_the_argument_a_file_or_stdin(shop: Project) -> Non
         (["signal", "a\nb"], 2, "bad_input"),
         (["cancel"], 2, "bad_input"),
         (["runs", "--state", "nonsense"], 2, "bad_input"),
+        (["runs", "--workflow", "quik"], 5, "unknown_workflow"),
+        (["cancel", "--group", "nowhere"], 5, "unknown_group"),
+        (["retry", "--workflow", "quik", "--dry-run"], 5, "unknown_workflow"),
+        (["logs", "--group", "nowhere", "--follow"], 5, "unknown_group"),
         (["runs", "-c", "/no/such/tako.toml"], 3, "config_invalid"),
     ],
 )

@@ -173,6 +173,18 @@ def test_a_paused_group_takes_no_work_until_it_is_resumed_also_after_a_restart(p
     assert project.wait(run_id)["state"] == "succeeded"
 
 
+def test_a_group_whose_runs_were_all_cancelled_while_it_was_paused_starts_no_worker_when_it_goes_on(project: Project) -> None:
+    project.workflow("a.py", PID)
+    project.serve()
+    project.call("pause", group="default")
+    cancelled, kept = [project.enqueue("pid") for _ in range(2)], project.enqueue("pid", delay="1h")
+    assert project.cli("cancel", *cancelled).returncode == 0
+    project.call("resume", group="default")
+    assert (project.group("default")["state"], project.group("default")["workers"]) == ("zero", [])
+    assert project.run("pid")["state"] == "succeeded"
+    assert project.get(kept)["state"] == "pending"
+
+
 def test_runs_under_way_go_on_in_a_paused_group(project: Project) -> None:
     project.workflow("a.py", PID)
     project.serve()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tako_lite.store.sqlite.limits import RELEASED_AT_ONCE
 from tests.integration.project import Project, wait_until
 
 ONE_BY_ONE = """
@@ -170,6 +173,31 @@ def test_a_reload_lets_go_what_another_limit_allows(live: Project) -> None:
     with live.witness.open("a") as file:
         file.write('{"kind": "over"}\n')
     assert {live.wait(id)["state"] for id in ids} == {"succeeded"}
+
+
+def test_a_limit_that_is_gone_lets_thousands_go(live: Project) -> None:
+    source = """
+        @workflow("crowd", worker="crowd"{options})
+        async def crowd(payload, step: Step):
+            while payload == "first" and not os.path.exists("over"):
+                await asyncio.sleep(0.01)
+    """
+
+    def held() -> int:
+        with closing(sqlite3.connect(live.root / ".tako/queue.db")) as queue:
+            return len(queue.execute("SELECT 1 FROM runs WHERE workflow = 'crowd' AND hold = 'limit'").fetchall())
+
+    live.add("crowd.py", source.format(options=", limit=1"))
+    live.wait_for_state(live.enqueue("crowd", "first"), "running")
+    with live.client() as client:
+        ids = client.enqueue_many("crowd", [None] * 2 * RELEASED_AT_ONCE)
+    wait_until(lambda: held() == len(ids), "all are held")
+    live.call("pause", group="crowd")
+    live.add("crowd.py", source.format(options=""))
+    wait_until(lambda: held() == 0, "none is held")
+    live.call("cancel", run_ids=ids)
+    live.call("resume", group="crowd")
+    (live.root / "over").touch()
 
 
 def test_a_limit_that_comes_with_a_reload_counts_what_is_running_and_what_waits(live: Project) -> None:

@@ -259,6 +259,74 @@ def test_the_same_step_name_twice_is_an_error_that_says_what_to_do(live: Project
     assert "'page'" in run["error"]["message"] and "name" in run["error"]["message"]
 
 
+UNAWAITED = [
+    # what the handler does after its line without `await`
+    "return 1",
+    "await step.run('next', print)",
+    "await step.sleep('long', 3600)",
+    "await asyncio.gather(step.run('a', print), step.wait_for('nothing-comes', timeout=60))",
+]
+
+
+@pytest.mark.parametrize("after", UNAWAITED)
+def test_a_step_without_await_fails_its_run_and_names_the_line_also_in_its_log(live: Project, after: str) -> None:
+    live.add(
+        "unawaited.py",
+        f"""
+        @workflow("unawaited")
+        async def unawaited(payload, step: Step):
+            step.sleep("nap", 5)  # here
+            {after}
+        """,
+    )
+    source = (live.root / "workflows/unawaited.py").read_text().splitlines()
+    line = next(number for number, text in enumerate(source, 1) if text.endswith("# here"))
+    for _ in range(2):  # Python itself would tell a line only once
+        run = live.run("unawaited")
+        said = f"step.sleep(…) was not awaited at workflows/unawaited.py:{line}, so it did nothing: write `await step.sleep(…)`"
+        assert (run["state"], run["attempts"], run["error"]["type"]) == ("dead", 1, "StepError")
+        assert (run["error"]["reason"], run["error"]["message"]) == ("step_error", said)
+        logged = live.cli("logs", run["id"]).stdout
+        assert f"unawaited.py:{line}: RuntimeWarning: coroutine 'Step.sleep' was never awaited" in logged
+
+
+def test_a_step_that_is_kept_and_never_awaited_fails_its_run_too(live: Project) -> None:
+    live.add(
+        "kept.py",
+        """
+        @workflow("kept")
+        async def kept(payload, step: Step):
+            later = step.run("later", print)
+        """,
+    )
+    run = live.run("kept")
+    assert (run["state"], run["error"]["reason"]) == ("dead", "step_error")
+    assert run["error"]["message"] == "step.run(…) was not awaited, so it did nothing: write `await step.run(…)`"
+
+
+def test_steps_that_are_not_awaited_for_an_error_are_not_taken_for_the_cause(live: Project) -> None:
+    live.add(
+        "torn.py",
+        """
+        def fail():
+            raise ValueError("the cause")
+
+        @workflow("torn", retries=1, backoff=Backoff(base=0.01))
+        async def torn(payload, step: Step):
+            await asyncio.gather(step.run("a", print), fail())
+
+        @workflow("torn-by-a-wait")
+        async def torn_by_a_wait(payload, step: Step):
+            later = step.run("later", lambda: 1)
+            await step.sleep("long", 1.1)
+            return await later
+        """,
+    )
+    run = live.run("torn")
+    assert (run["attempts"], run["error"]["message"]) == (2, "the cause")
+    assert live.run("torn-by-a-wait")["result"] == 1
+
+
 @pytest.mark.parametrize("name", ["''", "'x' * 300", "None", "'nul\\x00'", "'\\ud800'"])
 def test_what_cannot_be_the_name_of_a_step_is_refused(live: Project, name: str) -> None:
     workflow = f"bad-name-{abs(hash(name))}"

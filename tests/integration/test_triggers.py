@@ -261,12 +261,34 @@ def test_an_evaluation_waits_for_a_paused_group_without_piling_up_and_is_no_run_
     wait_for_trigger(live, "it is due", evaluating=True)
     answer = live.call("run_trigger", name=inbox.name)
     assert (answer["begun"], "group media is paused" in answer["warning"]) == (False, True)
+    assert trigger(live)["trouble"] == answer["warning"]
     group = live.group("media")
     assert (group["pending"], group["oldest_wait_s"], trigger(live)["last_error"]) == (0, None, None)
     assert live.call("ids", group="media")["ids"] == []
     inbox.put("b")
     live.call("resume", group="media")
     inbox.wait_for("a", "b")
+
+
+def test_an_evaluation_whose_group_cannot_start_waits_for_it_and_says_why(
+    live: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inbox = Inbox(live, group=f"broken{next(NUMBERS)}")
+    live.workflow("files.py", inbox.source + "\nraise RuntimeError('no module of this name')\n")
+    live.call("reload")
+    waiting = wait_until(lambda: (found := trigger(live))["trouble"] and found, "its group cannot start")
+    assert "cannot start: " in waiting["trouble"]
+    assert "no module of this name" in waiting["trouble"]
+    assert (waiting["evaluating"], waiting["last_error"]) == (True, None)
+    assert cli(live, "triggers") == 0
+    printed = capsys.readouterr().out
+    assert "waiting" in printed
+    assert "evaluating" not in printed
+    assert f"{inbox.name} waits: group {waiting['group']} cannot start: " in printed
+    live.add("files.py", inbox.source)
+    inbox.put("a")
+    inbox.wait_for("a")
+    assert trigger(live)["trouble"] is None
 
 
 def test_an_evaluation_that_waited_too_long_for_its_group_is_an_error_of_its_trigger(live: Project) -> None:

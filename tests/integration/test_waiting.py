@@ -466,7 +466,7 @@ def test_an_unknown_workflow_to_invoke_is_an_error_that_names_a_similar_one(live
     )
     run = live.run("invokes-unknown")
     assert (run["state"], run["error"]["type"]) == ("dead", "NotFound")
-    assert "known-chil" in run["error"]["message"]
+    assert run["error"]["message"] == 'no workflow is named "known-chil" (did you mean `known-child`?)'
 
 
 def test_children_side_by_side_in_one_group_with_one_slot(project: Project) -> None:

@@ -48,6 +48,16 @@ def test_lines_of_all_groups_come_in_order_of_time_the_oldest_file_first(logs: P
     assert texts(logs, group="nobody") == []
 
 
+def test_a_group_that_neither_the_files_nor_the_logs_know_is_not_found(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    append(logs / "once.jsonl", 1, "of a group that no file names any more")
+    assert main(["logs", "--group", "once"]) == 0
+    assert "of a group" in capsys.readouterr().out
+    for words in (["logs", "--group", "defualt"], ["logs", "--group", "defualt", "--follow"]):
+        assert main(words) == 5
+        assert "did you mean `default`?" in capsys.readouterr().err
+    assert main(["logs", "--group", "default"]) == 0
+
+
 def test_lines_at_the_same_time_with_and_without_a_run_can_be_merged(logs: Path) -> None:
     append(logs / "email.jsonl", 1, "a", FIRST)
     append(logs / "media.jsonl", 1, "b")

@@ -154,6 +154,52 @@ def test_runs_are_filtered_and_limited(tako: Tako) -> None:
     assert ids("--since", "2999-01-01") == []
 
 
+FILTERED = [("runs",), ("runs", "--json"), ("cancel",), ("cancel", "--dry-run"), ("retry", "--state", "dead")]
+
+
+@pytest.mark.parametrize("words", FILTERED, ids=" ".join)
+def test_a_name_in_a_filter_that_nothing_has_is_not_found_and_one_that_is_known_finds_nothing(
+    words: tuple[str, ...], tako: Tako
+) -> None:
+    tako(*words, "--workflow", "send-male", code=5)
+    assert "no workflow is named" in tako.err
+    assert "did you mean `send-mail`?" in tako.err
+    tako(*words, "--group", "emial", code=5)
+    assert "there is no worker group 'emial'" in tako.err
+    assert "did you mean `email`?" in tako.err
+    for known in (("--workflow", "send-mail"), ("--group", "email"), ("--group", "default")):
+        tako(*words, *known)
+
+
+def test_a_name_in_a_filter_may_be_one_that_only_old_runs_have(tako: Tako, project: Path) -> None:
+    tako.enqueue("resize")
+    (project / "workflows/jobs.py").write_text("from tako_lite import workflow\n")
+
+    for known in (("--workflow", "resize"), ("--group", "media")):
+        assert tako("runs", *known, "--state", "dead") == "no runs\n"
+        tako("retry", *known)
+    (project / "workflows/jobs.py").write_text("import tako_lite\ndef broken(:\n")
+    assert tako("runs", "--workflow", "nobody-can-say") == "no runs\n"
+    assert tako("runs", "--group", "nobody-can-say") == "no runs\n"
+
+
+def test_a_folder_that_nothing_makes_a_project_is_named_once(
+    tako: Tako, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(folder)
+    said = f"no tako.toml here or above, so {folder} is the project; -c PATH or TAKO_CONFIG names another\n"
+    commands = [(("status",), 0), (("runs",), 0), (("schedules",), 0), (("schedules", "pause", "x"), 4), (("groups",), 0)]
+    commands += [(("enqueue", "x"), 5), (("enqueue", "x", "--delay", "1s"), 5), (("check",), 0)]
+    for words, code in commands:
+        tako(*words, code=code)
+        assert tako.err.startswith(said), words
+        assert tako.err.count("tako.toml here") == 1, words
+    (folder / "workflows").mkdir()
+    tako("status")
+    assert "tako.toml" not in tako.err
+
+
 def test_cancel_and_retry_take_filters_and_a_dry_run_only_counts(tako: Tako) -> None:
     mails = [tako.enqueue("send-mail") for _ in range(2)]
     tako.enqueue("resize")

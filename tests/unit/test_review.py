@@ -109,6 +109,68 @@ def test_check_says_what_is_wrong_in_tables_about_routing(
     assert printed.splitlines()[-1].startswith("1 mistake, " if code else "0 mistakes, 1 warning")
 
 
+def test_mistakes_in_the_file_in_tables_about_groups_and_in_workflow_files_are_told_together(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tako.toml").write_text('[workflows.email]\nworkers = "two"\n[tenants.acme]\nworker = "emial"\n')
+    (project / "workflows/x.py").write_text(HEAD + '@workflow("x", retries=-1)\ndef x(): ...\n')
+    printed = checked(capsys, 3)
+
+    assert "tako.toml:2:11: `workers`: must be a whole number" in printed
+    assert "tako.toml:4:10: there is no worker group `emial`\n" in printed
+    assert "did you mean `email`?" in printed
+    assert f"workflows/x.py:{HEAD.count(chr(10)) + 1}:24: retries: " in printed
+    assert printed.splitlines()[-1] == "3 mistakes, 0 warnings"
+
+    assert main(["doctor"]) == 3
+    assert capsys.readouterr().out.count("problem  c") == 3
+
+
+FOLLOWING = [
+    # tako.toml, and a workflow file, whose mistakes may be why nothing defines the group
+    ('[tenants.acme]\nworker = "media"\n', 'def broken(:\n    worker = "media"\n'),
+    ('[tenants.acme]\nworker = "media"\n', 'GROUP = "media"\n@workflow("x", worker=GROUP)\ndef x(): ...\n'),
+    ('[tenants.acme]\nworker = "media"\n', '@workflow(NAME, worker="media")\ndef x(): ...\n'),
+    ('[workflows]\nmedia = 5\n[tenants.acme]\nworker = "media"\n', ""),
+]
+
+
+@pytest.mark.parametrize(("toml", "source"), FOLLOWING)
+def test_a_mistake_that_may_follow_from_another_is_held_back(
+    toml: str, source: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tako.toml").write_text(toml)
+    (project / "workflows/x.py").write_text(HEAD + source)
+    printed = checked(capsys, 3)
+
+    assert "there is no worker group" not in printed
+    assert printed.splitlines()[-1].startswith("1 mistake, ")
+
+
+CLOSED = '[workflows.media]\nallowed_tenants = ["acme"]\n[tenants.acme]\nworker = "media"\n'
+WITHOUT_TENANT = [
+    # the decorator, its function, what is said of it
+    ('@poll("files", every="1h", starts="invoice", worker="media")', "the trigger files is never evaluated"),
+    ('@poll("files", every="1h", starts="closed")', "no run that the trigger files starts is executed"),
+    ('@workflow("nightly", worker="media", schedule="@daily")', "no run of the schedule of nightly is executed"),
+]
+
+
+@pytest.mark.parametrize(("decorator", "said"), WITHOUT_TENANT)
+def test_check_warns_of_what_has_no_tenant_in_a_group_for_some_tenants(
+    decorator: str, said: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tako.toml").write_text(CLOSED)
+    (project / "workflows/closed.py").write_text(HEAD + '@workflow("closed", worker="media")\ndef closed(): ...\n')
+    assert checked(capsys) == "0 mistakes, 0 warnings\n"
+    (project / "workflows/x.py").write_text(f"from tako_lite import poll, workflow\n{decorator}\ndef files(cursor): ...\n")
+
+    assert checked(capsys) == (
+        f"warning: workflows/x.py:3:1: {said}: it has no tenant, and the group media is for acme (allowed_tenants)\n"
+        "    name another group for it\n0 mistakes, 1 warning\n"
+    )
+
+
 def test_doctor_says_the_same_of_the_tables(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "tako.toml").write_text('[tenants.acme]\nworker = "emial"\n[namespaces.biling]\n')
     assert main(["doctor"]) == 3

@@ -129,6 +129,16 @@ def test_nothing_from_users_reaches_a_terminal_raw_or_runs_over_its_edge(width: 
         assert max(cell_len(line) for line in text.splitlines()) <= width
 
 
+@pytest.mark.parametrize(
+    ("state", "attempts", "shown"),
+    [("pending", 0, 0), ("running", 0, 1), ("waiting", 1, 2), ("pending", 1, 1), ("succeeded", 1, 1), ("dead", 3, 3)],
+)
+def test_an_attempt_that_is_under_way_is_among_those_that_are_shown(state: str, attempts: int, shown: int) -> None:
+    made = run(state=state, attempts=attempts)
+    assert f" {shown} of 3" in rendered(run_view(made, NOW), 80)
+    assert f" {shown}/3 " in rendered(runs_table([made], NOW), 120)
+
+
 def test_markup_and_emoji_codes_of_users_are_shown_as_they_are() -> None:
     text = rendered(run_view(run(payload={"note": "[bold]x[/] :boom:"}), NOW), 80)
 

@@ -118,10 +118,10 @@ def test_two_decorators_on_one_function_are_refused() -> None:
         ("worker", "{tier", "braces of a template"),
         ("worker", "{a b}", "braces of a template"),
         ("worker", "-{tier}", "makes no name"),
-        ("retries", -1, "expected 0 to 1,000,000"),
-        ("retries", True, "expected an integer, got True"),
-        ("retries", 1.5, "expected an integer"),
-        pytest.param("retries", 1 << 20_000, "too large", id="huge-retries"),
+        ("retries", -1, "expected a whole number from 0 to 1,000,000, got -1"),
+        ("retries", True, "expected a whole number from 0 to 1,000,000, got True"),
+        ("retries", 1.5, "from 0 to 1,000,000, got 1.5"),
+        pytest.param("retries", 1 << 20_000, "got int", id="huge-retries"),
         ("backoff", 5, r"expected Backoff\(…\), got 5"),
         ("timeout", "soon", "is not a duration"),
         ("timeout", -1, "negative"),
@@ -129,12 +129,12 @@ def test_two_decorators_on_one_function_are_refused() -> None:
         ("schedule", 5, "expected text"),
         ("timezone", None, "expected text"),
         ("catch_up", "some", 'expected "latest" or "none" or "all"'),
-        ("priority", "high", "expected an integer"),
-        ("priority", 10**10, "at most 1,000,000,000 seconds"),
+        ("priority", "high", "expected a whole number of seconds from -1,000,000,000 to 1,000,000,000"),
+        ("priority", 10**10, "from -1,000,000,000 to 1,000,000,000, got 10000000000"),
         ("fallback", "retry", 'expected "wait" or "fail" or "cancel" or "ignore"'),
         pytest.param("fallback", 1 << 20_000, "got int", id="huge-fallback"),
-        ("limit", 0, "expected 1 to 1,000,000"),
-        ("limit", "1", "expected an integer"),
+        ("limit", 0, "expected a whole number from 1 to 1,000,000, got 0"),
+        ("limit", "1", "expected a whole number from 1 to 1,000,000"),
         ("on_limit", "drop", 'expected "queue" or "cancel" or "fail"'),
         ("on_limit", "fail", "there is none"),
         ("limit_key", "customer_id", "there is none"),
@@ -153,8 +153,24 @@ def test_a_bad_option_is_a_problem_of_that_option(option: str, value: object, me
         raise BadInput(problems[option].message)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("rate", 10, "a count from 1 to 10,000 and a time"),
+        ("rate", "0/s", "a count from 1 to 10,000 and a time"),
+        ("schedule", 5, "0 3 * * *"),
+        ("timezone", None, "Europe/Berlin"),
+        ("worker", 5, "1 to 128 letters"),
+        ("timeout", "soon", "a number with a unit"),
+        ("timeout", 10**12, "the longest duration is 36525d"),
+    ],
+)
+def test_the_hint_of_a_bad_option_says_what_is_allowed(option: str, value: object, allowed: str) -> None:
+    assert allowed in str(read_options({option: value})[1][option].hint)
+
+
 def test_the_decorator_raises_what_the_scan_would_report() -> None:
-    with pytest.raises(BadInput, match="workflow x: retries: expected 0 to"):
+    with pytest.raises(BadInput, match="workflow x: retries: expected a whole number from 0 to"):
         workflow("x", retries=-1)
 
 

@@ -19,9 +19,10 @@ venv: ## make .venv with everything for development; does nothing when that is i
 test: venv ## run the tests, except those of the single file
 	@$(RUN) -m pytest -m 'not binary' -n $(TESTS_AT_ONCE) --dist worksteal
 
-test-faults: venv ## kill and freeze everything for a minute, then the daemon at every named point; ARGS="--seconds 20 --seed 1" replays
+test-faults: venv ## kill and freeze everything, die at every named point, then big faults; ARGS="--seconds 20 --seed 1" replays
 	@$(RUN) -m tests.faults.chaos $(ARGS)
 	@$(RUN) -m tests.faults.deaths $(ARGS)
+	@FAULTS=full $(RUN) -m pytest -m full -n 2 --dist worksteal --timeout 600 -rA
 
 fuzz: venv ## feed the decoder of clients' requests by atheris for a minute; ARGS="--seconds 600" takes longer
 	@$(RUN) -m tests.fuzz $(ARGS)

@@ -26,8 +26,8 @@ FIRED_LIMIT: Final = 40.0
 """Seconds in which a daemon must reach its point."""
 STARTED_LIMIT: Final = 5.0
 """The same for a point of the start: some need a run that the last daemon left running."""
-UNUSED: Final = ("event.stopping", "event.killing", "prune.between", "set_limits.between")
-"""What the chaos project does not bring about: nothing is pruned in it, and no rate is in it."""
+UNUSED: Final = ("event.stopping", "event.killing", "prune.between", "set_limits.between", "put_catalog")
+"""What the chaos project does not bring about: nothing is pruned or reloaded in it, and no rate is in it."""
 AT_START: Final = ("recover", "event.recovered", "event.serving", "put_triggers", "set_limits", "prune")
 AFTER_CRASHES: Final = ("give_back", "crash")
 

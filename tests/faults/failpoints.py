@@ -58,6 +58,7 @@ TRANSITIONS: Final = {
     "begin_evaluation": "begin_evaluation",
     "complete_evaluation": "complete_evaluation",
     "put_triggers": "put_triggers",
+    "put_catalog": "put_catalog",
     "set_limits": "set_limits",
     "pause_group": "pause_group",
     "lose_group": "lose_group",

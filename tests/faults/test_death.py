@@ -14,12 +14,13 @@ from tako_lite.errors import NotFound, StoreError
 from tako_lite.records import new_id
 from tests.faults.deaths import Deaths
 from tests.faults.failpoints import TRANSITIONS, fired, serve_until
+from tests.faults.scale import scaled
 from tests.integration.project import Project, wait_until
 from tests.integration.test_deaths import STEPS, back, let
 
 BY_HAND = (
     "enqueue_many", "signal", "cancel", "finish", "give_back", "recover", "prune",
-    "begin_evaluation", "put_triggers", "set_limits", "pause_group", "find_group",
+    "begin_evaluation", "put_triggers", "put_catalog", "set_limits", "pause_group", "find_group",
 )  # fmt: skip
 POINTS = [
     *(f"{name}.between" for name in TRANSITIONS if name not in BY_HAND),
@@ -122,18 +123,19 @@ def test_an_enqueue_that_fails_in_the_middle_says_so_and_stores_nothing(project:
 # Starting
 
 
+@pytest.mark.full
 def test_daemons_that_are_killed_at_eight_moments_of_their_start_lose_nothing_and_charge_nothing(project: Project) -> None:
     project.workflow("a.py", STEPS)
     with project.client() as client:
         runs = client.enqueue_many("two-steps", list(range(10)))  # written to the file: no daemon runs yet
-    for moment in range(8):
+    for start in range(scaled(8, 50)):
         process = subprocess.Popen(
             [sys.executable, "-m", "tako_lite", "serve", "--server", "here"],
             cwd=project.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
         project.started.append(process.pid)
-        over = time.monotonic() + 0.1 + moment * 0.04
+        over = time.monotonic() + 0.1 + start % 8 * 0.04
         wait_until(lambda over=over: time.monotonic() > over, "its moment has come")
         process.kill()
         process.wait()

@@ -21,16 +21,18 @@ from typing import Final
 
 import pytest
 
-from tako_lite.errors import StorageFull, StoreDamaged, StoreError
+from tako_lite.errors import NotFound, StorageFull, StoreDamaged, StoreError
 from tako_lite.records import new_id
 from tako_lite.states import TERMINAL
 from tako_lite.store.migrate import migrations
 from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.file import connect
 from tests.faults import clockwork
+from tests.faults.scale import scaled
 from tests.faults.shim import FOREVER, QUEUE, READ, SYNC, TRUNCATE, WAL, WRITE, Shim
 from tests.integration.project import Project, is_gone, wait_until
 from tests.integration.test_deaths import back, let
+from tests.integration.test_restore import WORKFLOWS, give
 from tests.integration.test_storage import HOLD, queue_file, wal
 from tests.store.test_sqlite_older import make_older
 
@@ -84,7 +86,7 @@ def test_one_failure_at_any_place_loses_nothing_and_what_was_refused_can_be_aske
     assert sound(project)
 
 
-@pytest.mark.parametrize("fault", ["a full disk", "a sync that fails"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_while_all_fail_nothing_is_acknowledged_and_service_resumes_by_itself(project: Project, shim: Shim, fault: str) -> None:
     operation, error, kind = FAULTS[fault]
     project.workflow("a.py", HOLD)
@@ -117,6 +119,7 @@ def test_while_all_fail_nothing_is_acknowledged_and_service_resumes_by_itself(pr
     assert sound(project)
 
 
+@pytest.mark.full
 def test_syncs_of_half_a_second_hold_up_neither_answers_nor_heartbeats(project: Project, shim: Shim) -> None:
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
     project.workflow("a.py", HOLD)
@@ -125,11 +128,12 @@ def test_syncs_of_half_a_second_hold_up_neither_answers_nor_heartbeats(project: 
     held = project.enqueue("hold", "y")
     project.wait_for_fact("hold")
     shim.delay(SYNC, 0.5)
+    syncs = scaled(3, 30)
     ids: list[str] = []
 
     def enqueue() -> None:
         with project.client() as client:
-            ids.extend(client.enqueue("told", "x").id for _ in range(3))
+            ids.extend(client.enqueue("told", "x").id for _ in range(syncs))
 
     enqueuer = threading.Thread(target=enqueue)
     enqueuer.start()
@@ -141,17 +145,66 @@ def test_syncs_of_half_a_second_hold_up_neither_answers_nor_heartbeats(project: 
             slowest = max(slowest, time.monotonic() - asked)
             enqueuer.join(0.02)
         print(f"status took {slowest * 1000:.0f} ms at most while {shim.fired} syncs took 500 ms")
-        assert shim.fired >= 3
+        assert shim.fired >= syncs
         assert slowest < 0.45
         shim.heal()
         let(project)
         assert back(client.wait(held, timeout=10)) == ("succeeded", 1, 0)
-        assert [client.wait(run_id, timeout=10)["state"] for run_id in ids] == ["succeeded"] * 3
+        assert [client.wait(run_id, timeout=10)["state"] for run_id in ids] == ["succeeded"] * syncs
     assert len(project.facts("hold")) == 1
     assert project.stop() == 0
     p99 = clockwork.p99(project)
     print(f"loop lag beside slow syncs: p99 {p99 * 1000:.1f} ms")
     assert p99 < clockwork.LONG_LAG
+
+
+PACED: Final = """
+    from tako_lite import poll
+
+    @workflow("paced", limit={limit}, schedule="0 {hour} * * *")
+    async def paced(payload, step: Step):
+        witness("paced")
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+
+    @poll("look", every="{hour}h", starts="paced")
+    def look(cursor):
+        return [], cursor
+"""
+
+
+def in_force(project: Project) -> tuple[object, ...]:
+    """What a reload may change: schedules, triggers and settings."""
+    schedules, triggers = project.call("schedules")["schedules"], project.call("triggers")["triggers"]
+    return [one["cron"] for one in schedules], [one["every_s"] for one in triggers], project.group("default")["concurrency"]
+
+
+def test_a_reload_that_cannot_be_stored_changes_nothing_and_the_next_changes_all(project: Project, shim: Shim) -> None:
+    project.workflow("a.py", PACED.format(limit=1, hour=3))
+    project.workflow("told.py", TOLD)
+    pid = project.serve(**shim.environment())
+    wait_until(lambda: project.call("triggers")["triggers"][0]["evaluated_at"], "the trigger has looked")
+    before = in_force(project)
+    project.workflow("a.py", PACED.format(limit=2, hour=4))
+    project.workflow("new.py", TOLD.replace("told", "new"))
+    project.configure("[workflows.default]\nconcurrency = 7\n")
+    shim.fail(WRITE, errno.ENOSPC, times=FOREVER)
+    with pytest.raises(StorageFull):
+        project.call("reload")
+    shim.heal()
+    assert in_force(project) == before
+    with pytest.raises(NotFound, match="new"):
+        project.enqueue("new", "x")
+    ids = [project.enqueue("paced") for _ in range(3)]
+    project.run("told", "x")
+    assert len(project.wait_for_fact("paced")) == 1
+    project.call("reload")
+    assert in_force(project) == (["0 4 * * *"], [4 * 3600], 7)
+    project.wait_for_fact("paced", 2)
+    let(project)
+    assert project.run("new", "x")["state"] == "succeeded"
+    assert [project.wait(run_id)["state"] for run_id in ids] == ["succeeded"] * 3
+    assert project.status()["daemon"]["pid"] == pid
 
 
 # Small file systems
@@ -311,7 +364,7 @@ def test_a_page_smashed_in_the_middle_stops_the_start_and_nothing_is_touched(pro
     before = files(project)
     served = project.cli("serve")
     assert (served.returncode, "Traceback" in served.stderr) == (1, False)
-    assert f'sqlite3 "{queue_file(project)}" .recover | sqlite3 rescued.db' in served.stderr
+    assert "tako-lite doctor --rescue rescued.db" in served.stderr
     assert files(project) == before
 
 
@@ -332,7 +385,7 @@ def test_damage_that_is_met_at_work_ends_the_daemon_with_the_command_that_rescue
         assert client.cancel(ids[0]) == {ids[0]: "cancelled"}
         with pytest.raises(StoreDamaged) as raised:
             client.cancel(ids[25])
-    assert f'sqlite3 "{queue_file(project)}" .recover | sqlite3 rescued.db' in str(raised.value.hint)
+    assert "tako-lite doctor --rescue rescued.db" in str(raised.value.hint)
     assert project.process is not None
     assert project.process.wait(10) == 1
     project.process = None
@@ -343,21 +396,38 @@ def test_damage_that_is_met_at_work_ends_the_daemon_with_the_command_that_rescue
 
 def test_the_command_that_an_error_names_rescues_what_is_not_damaged(project: Project) -> None:
     project.workflow("told.py", TOLD)
+    project.workflow("hold.py", WORKFLOWS)
     with project.client() as client:
-        ids = client.enqueue_many("told", ["x" * 500] * 50)
-    trial = subprocess.run(["sqlite3", queue_file(project), ".recover"], capture_output=True, text=True, check=False)
-    if "CREATE TABLE" not in trial.stdout:
-        pytest.skip(f"the sqlite3 command of this machine recovers not even sound files: {trial.stderr.strip()}")
-    smash(project, ids[25])
-    said = json.loads(project.cli("show", ids[25], "--json").stderr.splitlines()[-1])["error"]
-    command = re.search(r'sqlite3 ".*" \.recover \| sqlite3 rescued\.db', said["hint"])
-    assert command is not None
-    subprocess.run(command[0], shell=True, cwd=project.root, check=True, capture_output=True, timeout=30)
-    (project.root / "rescued.db").replace(queue_file(project))
+        ids = client.enqueue_many("told", ["x" * 500] * 50, delay=3600)
     project.serve()
-    rescued = set(project.call("ids", states=["pending", "running", "succeeded"])["ids"]) & set(ids)
-    assert len(rescued) > 30
-    assert {project.wait(run_id)["state"] for run_id in rescued} == {"succeeded"}
+    held = project.enqueue("hold")
+    project.wait_for_fact("second")
+    refused = project.cli("doctor", "--rescue", "rescued.db")
+    assert (refused.returncode, "stop it first" in refused.stderr) == (6, True)
+    project.stop(signal.SIGKILL)
+    wait_until(lambda: not project.survivors(), "its workers are gone")
+    with closing(sqlite3.connect(queue_file(project))) as queue:  # closing puts the log into the file
+        queue.execute("UPDATE runs SET run_at = 0, due_order = 0")
+        queue.commit()
+    smash(project, ids[25])
+    before = files(project)
+    said = json.loads(project.cli("show", ids[25], "--json").stderr.splitlines()[-1])["error"]
+    command = re.search(r"tako-lite (doctor --rescue rescued\.db)$", said["hint"])
+    assert command is not None
+    done = project.cli(*command[1].split(), "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["tables"]["runs"]["lost"]) == (1, len(told["lost_runs"]))
+    assert (ids[25] in told["lost_runs"], len(told["lost_runs"]) < 20) == (True, True)
+    assert files(project) == before
+
+    assert told["commands"].pop() == "tako-lite serve"
+    give(project, told["commands"])
+    project.spoilt = "a page of the queue was smashed, and the runs on it are lost"
+    let(project)
+    project.serve()
+    rescued = set(ids) - set(told["lost_runs"])
+    assert {project.wait(run_id)["state"] for run_id in [held, *rescued]} == {"succeeded"}
+    assert (project.get(held)["result"], len(project.facts("first")), len(project.facts("second"))) == (7, 1, 2)
 
 
 def dies_at_start(project: Project, shim: Shim) -> bool:

@@ -23,6 +23,7 @@ import pytest
 from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable
 from tako_lite.linux import read_process
+from tests.faults.scale import scaled
 from tests.integration.project import Project, is_gone, wait_until
 from tests.integration.test_deaths import STEPS, back, let
 
@@ -269,8 +270,9 @@ def test_a_project_whose_path_is_longer_than_a_socket_may_have_is_served(project
 # Starts at once
 
 
+@pytest.mark.full
 def test_of_two_daemons_that_start_at_once_the_loser_exits_6_and_names_the_winner(project: Project) -> None:
-    for _ in range(2):
+    for _ in range(scaled(2, 100)):
         pair = [subprocess.Popen(usual(), cwd=project.root, stderr=subprocess.PIPE, text=True) for _ in range(2)]
         project.started += [process.pid for process in pair]
         (loser,) = wait_until(lambda pair=pair: [process for process in pair if process.poll() is not None], "one gave up")

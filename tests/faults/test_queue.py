@@ -21,6 +21,7 @@ from tako_lite.records import new_id, new_ids
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Completed, Effects, RunFilter
 from tako_lite.store.sqlite.store import SqliteStore
+from tests.faults.scale import scaled
 from tests.integration.project import Project, wait_until
 from tests.store.bench import WORKER, Bench, HandClock
 
@@ -97,6 +98,7 @@ def test_fifty_clients_with_one_key_share_a_run_also_after_its_end_and_after_a_k
     assert sorted(project.call("ids")["ids"]) == [first, second]
 
 
+@pytest.mark.full
 def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_nothing_else_stands_still(
     project: Project,
 ) -> None:
@@ -107,12 +109,15 @@ def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_n
     with closing(sqlite3.connect(project.root / ".tako/queue.db", isolation_level=None)) as other, project.client() as client:
         other.execute("BEGIN IMMEDIATE")
         refused: list[float] = []
+        over = time.monotonic() + scaled(0, 60)
 
         def enqueue() -> None:
-            asked = time.monotonic()
-            with project.client() as mine, pytest.raises(StoreBusy):
-                mine.enqueue("hold")
-            refused.append(time.monotonic() - asked)
+            with project.client() as mine:
+                while not refused or time.monotonic() < over:
+                    asked = time.monotonic()
+                    with pytest.raises(StoreBusy):
+                        mine.enqueue("hold")
+                    refused.append(time.monotonic() - asked)
 
         clients = [threading.Thread(target=enqueue) for _ in range(3)]
         for thread in clients:
@@ -124,7 +129,8 @@ def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_n
             assert client.status()["daemon"] is not None
             slowest = max(slowest, time.monotonic() - asked)
             time.sleep(0.05)
-        assert len(refused) == 3
+        print(f"{len(refused)} refused, after {max(refused):.1f} s at most; others took {slowest * 1000:.0f} ms at most")
+        assert len(refused) >= 3
         assert max(refused) < 10
         assert slowest < 2.5
         (project.root / "go").touch()
@@ -137,9 +143,10 @@ def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_n
     assert project.call("ids")["ids"] == [held]
 
 
-CLIENTS, EACH = 128, 40
+CLIENTS, EACH = 128, scaled(40, 782)
 
 
+@pytest.mark.full
 def test_what_128_clients_enqueue_at_once_is_all_there(project: Project) -> None:
     project.workflow("quick.py", QUICK)
     project.serve()
@@ -168,7 +175,7 @@ async def _enqueue_from_everywhere(door: Path) -> list[str]:
         await writer.wait_closed()
         return acked
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(scaled(60, 240)):
         return [run_id for acked in await asyncio.gather(*(client() for _ in range(CLIENTS))) for run_id in acked]
 
 

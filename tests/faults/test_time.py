@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -209,6 +210,40 @@ def test_a_thousand_sleeps_that_end_in_the_same_millisecond_all_end_once(project
         clock.set(then - 1_000)
         wait_until(lambda: client.call("ids", states=["succeeded"])["ids"] == runs, "all are over", 60)
     assert sorted(fact["run"] for fact in project.facts("woken")) == sorted(runs)
+
+
+# Downtime
+
+EVERY_SECOND = """
+@workflow("tick", schedule="* * * * * *", catch_up="{catch_up}")
+async def tick(payload, step: Step):
+    witness("tick", run=step.run_id)
+"""
+
+
+@pytest.mark.parametrize(("catch_up", "missed"), [("none", 60), ("latest", 1), ("all", 100)])
+def test_after_a_year_down_a_schedule_of_every_second_makes_up_for_a_minute_for_one_slot_or_for_a_hundred(
+    project: Project, catch_up: str, missed: int
+) -> None:
+    project.workflow("a.py", EVERY_SECOND.format(catch_up=catch_up))
+    _, clock = clockwork.serve(project)
+    project.wait_for_fact("tick")
+    project.stop(signal.SIGKILL)
+    before = len(project.facts("tick"))
+    clock.move(366 * DAY)
+    started = clock.now()
+    clockwork.serve(project)
+    answered = clock.now()
+    project.wait_for_fact("tick", before + missed + 2)
+    project.call("pause_schedule", workflow="tick", paused=True)
+    listed = json.loads(project.cli("runs", "--workflow", "tick", "--all", "--json").stdout)["runs"]
+    runs = {run["id"]: milliseconds(run["run_at"]) for run in listed if milliseconds(run["run_at"]) > started - HOUR}
+    fired = sorted(runs.values())
+    assert started - 1_000 * (missed + 1) < fired[0] <= answered - 1_000 * (missed - 1)
+    assert len(fired) == len(set(fired)) >= missed + 2
+    if catch_up != "latest":  # which passes over those of a moment in which the machine was busy
+        assert fired == [fired[0] + 1_000 * number for number in range(len(fired))]
+    wait_until(lambda: runs.keys() <= {fact["run"] for fact in project.facts("tick")}, "each of them ran")
 
 
 # Numbers that are no times

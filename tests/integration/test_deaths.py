@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tako_lite.linux import boot_id, read_process
+from tests.faults.scale import scaled
 from tests.integration.project import Project, is_gone, wait_until, zombies
 
 STEPS = """
@@ -211,14 +213,17 @@ def test_what_a_handler_started_is_killed_with_its_worker_and_no_zombie_stays(pr
     wait_until(lambda: not zombies(daemon), f"no zombie is left of {fact['pids']}")
 
 
+@pytest.mark.full
 def test_a_frozen_worker_is_killed_and_its_run_goes_on_elsewhere_after_one_crash(project: Project) -> None:
-    project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
+    project.configure(scaled('[workflows]\nheartbeat_timeout = "1s"\n', ""))  # 30 s by default
     project.workflow("a.py", STEPS)
     project.serve()
     run_id = project.enqueue("two-steps", 1)
     (fact,) = project.wait_for_fact("second")
     os.kill(fact["pid"], signal.SIGSTOP)
-    again = project.wait_for_fact("second", 2, limit=8.0)[1]
+    frozen = time.monotonic()
+    again = project.wait_for_fact("second", 2, limit=scaled(8.0, 40.0))[1]
+    print(f"the run of a frozen worker was back after {time.monotonic() - frozen:.1f} s")
     assert is_gone(fact["pid"]) and again["pid"] != fact["pid"]
     let(project)
     assert back(project.wait(run_id)) == ("succeeded", 1, 1)
@@ -256,19 +261,21 @@ def test_a_record_of_another_boot_or_another_process_kills_nobody(project: Proje
         stranger.wait()
 
 
+@pytest.mark.full
 def test_code_that_blocks_the_loop_or_only_waits_is_not_taken_for_a_frozen_worker(project: Project) -> None:
-    project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
+    seconds, heartbeat = scaled((3, "1s"), (65, "30s"))
+    project.configure(f'[workflows]\nheartbeat_timeout = "{heartbeat}"\n')
     project.workflow(
         "a.py",
         """
         @workflow("blocks")
-        async def blocks(payload):
-            time.sleep(3)
+        async def blocks(seconds):
+            time.sleep(seconds)
             return os.getpid()
 
         @workflow("waits")
-        async def waits(payload):
-            await asyncio.sleep(3)
+        async def waits(seconds):
+            await asyncio.sleep(seconds)
             return os.getpid()
 
         @workflow("pid")
@@ -278,10 +285,12 @@ def test_code_that_blocks_the_loop_or_only_waits_is_not_taken_for_a_frozen_worke
     )
     project.serve()
     pid = project.run("pid")["result"]
-    waits = project.enqueue("waits")
-    blocks = project.enqueue("blocks")
-    assert project.wait(blocks)["result"] == pid
-    assert project.wait(waits)["result"] == pid
+    runs = [project.enqueue("waits", seconds), project.enqueue("blocks", seconds)]
+    ends = [project.wait(run_id, seconds + 15) for run_id in runs]
+    assert [(run["result"], *back(run)) for run in ends] == [(pid, "succeeded", 1, 0)] * 2
+    log = (project.root / ".tako/logs/default.jsonl").read_text()
+    (warning,) = [line for line in map(json.loads, log.splitlines()) if "have stood still" in line["text"]]
+    assert (warning["run"], "in blocks; what blocks" in warning["text"]) == (runs[1], True)
 
 
 def test_a_stderr_that_fails_does_not_end_the_heartbeat_of_a_worker_that_is_held_up(project: Project) -> None:
@@ -463,13 +472,15 @@ def test_what_outlived_the_death_of_all_at_once_is_swept_by_the_next_start(proje
     assert "earlier daemon left" in project.daemon_log()
 
 
-def test_ten_quick_restarts_lose_nothing_and_charge_nothing(project: Project) -> None:
+@pytest.mark.full
+def test_quick_restarts_lose_nothing_and_charge_nothing(project: Project) -> None:
     project.workflow("a.py", STEPS)
     ids = []
-    for n in range(10):
+    restarts = scaled(10, 50)
+    for n in range(restarts):
         project.serve()
         ids.append(project.enqueue("two-steps", n))
         project.stop(signal.SIGKILL)
     let(project)
     project.serve()
-    assert [back(project.wait(run_id)) for run_id in ids] == [("succeeded", 1, 0)] * 10
+    assert [back(project.wait(run_id)) for run_id in ids] == [("succeeded", 1, 0)] * restarts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tako_lite.cli.checks.finding import Subject
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
+from tests.faults.test_processes import UNTOLD, serve
 from tests.integration.project import Project, wait_until
 
 WORKFLOWS = """
@@ -75,7 +77,7 @@ def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> 
 
 
 def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_mend_makes_it_anew(project: Project) -> None:
-    pid = project.serve()
+    pid = serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
     (project.root / ".tako/tako.sock").unlink()
     found = findings(project)["daemon"]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tako_lite import Client
 from tako_lite.errors import BadInput, NotFound
+from tests.faults.scale import dice, scaled
 from tests.integration.project import Project, wait_until
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    witness('quick', payload=payload)\n    return payload\n"
@@ -133,30 +134,37 @@ def test_runs_that_were_enqueued_without_a_daemon_run_when_one_starts(project: P
     assert project.get(gone.id)["state"] == "cancelled"
 
 
+@pytest.mark.full
 def test_clients_that_enqueue_while_daemons_are_killed_lose_nothing_and_make_nothing_twice(project: Project) -> None:
     project.workflow("quick.py", QUICK)
     project.serve()
     over = threading.Event()
+    chance = dice()
 
     def enqueue(who: int) -> dict[str, str]:
         made = {}
-        with Client(project.root) as client:
-            while not over.is_set() and len(made) < 300:
+        with project.client() as client:
+            while not over.wait(0.02):
                 payload = f"{who}-{len(made)}"
                 made[client.enqueue("quick", payload).id] = payload
         return made
 
-    with ThreadPoolExecutor(4) as threads:
-        clients = [threads.submit(enqueue, who) for who in range(4)]
-        for _ in range(3):
-            count = len(project.facts("quick"))
-            wait_until(lambda count=count: len(project.facts("quick")) > count + 5, "runs go by")
-            project.stop(signal.SIGKILL)
-            project.serve()
-        over.set()
+    with ThreadPoolExecutor(8) as threads:
+        clients = [threads.submit(enqueue, who) for who in range(8)]
+        try:
+            for _ in range(scaled(3, 200)):
+                seen = project.witness.stat().st_size if project.witness.exists() else 0
+                wait_until(lambda seen=seen: project.witness.exists() and project.witness.stat().st_size > seen, "runs go by")
+                moment = time.monotonic() + chance.uniform(0, 0.3)
+                wait_until(lambda moment=moment: time.monotonic() > moment, "a random moment")
+                project.stop(signal.SIGKILL)
+                project.serve()
+        finally:
+            over.set()
         made = {id: payload for client in clients for id, payload in client.result().items()}
-    wait_until(lambda: not project.call("ids", states=["pending", "running"])["ids"], "every run is over")
-    listed = project.cli("runs", "--all", "--json")  # many pages
+    print(f"{len(made)} runs of 8 clients over {len(project.started) - 1} kills")
+    wait_until(lambda: not project.call("ids", states=["pending", "running"])["ids"], "every run is over", 60)
+    listed = project.cli("runs", "--all", "--json", limit=120)  # many pages
     stored = json.loads(listed.stdout)["runs"]
     assert len(stored) == len(made)
     assert {run["id"]: run["payload"] for run in stored} == made

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from tako_lite.clock import SystemClock
 from tako_lite.daemon import logs
+from tako_lite.linux import resident_bytes
 from tako_lite.records import new_ids
+from tests.faults.scale import scaled
 from tests.integration.project import Project, wait_until
 
 FIRST, SECOND = new_ids(2)
@@ -167,6 +170,49 @@ def test_a_run_that_prints_without_end_is_cut_off_and_what_was_dropped_is_counte
     found = texts(wait_for_text(project, "still here"), run["id"])
     assert sum(map(len, found)) <= logs.MAX_RUN + 200
     assert "dropped" in found[-1]
+
+
+@pytest.mark.full
+def test_a_handler_that_writes_without_end_or_newline_holds_nobody_up_and_fills_no_more_than_its_groups_log(
+    project: Project,
+) -> None:
+    project.workflow(
+        "a.py",
+        """
+        @workflow("endless")
+        def endless(seconds, step: BlockingStep):
+            data, written, over = b"x" * 65_536, 0, time.monotonic() + seconds
+            while time.monotonic() < over:
+                written += os.write(1, data)
+            return written
+
+        @workflow("beside")
+        async def beside(payload):
+            return os.getpid()
+
+        @workflow("elsewhere", worker="elsewhere")
+        async def elsewhere(payload):
+            return os.getpid()
+        """,
+    )
+    daemon = project.serve()
+    neighbours = [project.run(workflow)["result"] for workflow in ("beside", "elsewhere")]
+    before = resident_bytes(daemon)
+    seconds = scaled(2, 20)
+    endless = project.enqueue("endless", seconds)
+    slowest = 0.0
+    while (state := project.get(endless)["state"]) in ("pending", "running"):
+        asked = time.monotonic()
+        assert [project.run(workflow)["result"] for workflow in ("beside", "elsewhere")] == neighbours
+        slowest = max(slowest, time.monotonic() - asked)
+    written, after = project.get(endless)["result"], resident_bytes(daemon)
+    kept = sum(file.stat().st_size for file in (project.root / ".tako/logs").glob("default.jsonl*"))
+    print(f"{written / seconds / 1e6:.0f} MB/s for {seconds} s, {kept:,} bytes kept; others took {slowest * 1000:.0f} ms")
+    assert state == "succeeded"
+    assert slowest < scaled(5, 2)
+    assert kept <= (logs.KEPT_FILES + 1) * (logs.MAX_FILE + 2 * logs.MAX_LINE)
+    assert before is not None and after is not None
+    assert after - before < 10_000_000
 
 
 def test_printing_into_a_closed_standard_output_of_the_daemon_harms_no_run(project: Project) -> None:

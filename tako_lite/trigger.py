@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, Ty
 
 from tako_lite.clock import iso
 from tako_lite.errors import BadInput, NotJson, TooLarge
+from tako_lite.options import NAME_HINT, Problem, name_problem
 from tako_lite.templates import is_template
 from tako_lite.units import duration
 from tako_lite.wire import NAME, encode_value
-from tako_lite.workflow import NAME_HINT, Problem, Workflow, name_problem
+from tako_lite.workflow import Workflow
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tako_lite.catalog.names import Names
+from tako_lite.options import OPTIONS
 from tako_lite.trigger import TRIGGER_OPTIONS
-from tako_lite.workflow import OPTIONS
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

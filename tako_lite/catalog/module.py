@@ -17,10 +17,10 @@ from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import TriggerSpec, WorkflowSpec
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.options import WorkflowOptions, name_problem, read_options
 from tako_lite.routing import Routes
 from tako_lite.templates import fields
 from tako_lite.trigger import EVALUATION, read_trigger_options
-from tako_lite.workflow import WorkflowOptions, name_problem, read_options
 
 _BACKOFF_PARTS: Final = ("base", "max")
 _WHY_LITERALS: Final = "options act before any worker exists, so they are read without running the file"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tako_lite.hints import did_you_mean
-from tako_lite.workflow import Problem
+from tako_lite.options import Problem
 
 SHORTHANDS: Final = {
     "@hourly": "0 * * * *",

@@ -11,10 +11,10 @@ from tako_lite.catalog.files import Stamp
 from tako_lite.catalog.payload import PayloadType
 from tako_lite.errors import Mistake, NotFound
 from tako_lite.hints import did_you_mean
+from tako_lite.options import WorkflowOptions
 from tako_lite.routing import Plan, Routes
 from tako_lite.templates import is_template
 from tako_lite.trigger import EVALUATION, TriggerOptions
-from tako_lite.workflow import WorkflowOptions
 
 NO_PLAN: Final = Plan()
 

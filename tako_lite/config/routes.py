@@ -12,9 +12,9 @@ from tako_lite.config.settings import DEFAULT_GROUP, Config, GroupSettings, Tabl
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.options import FALLBACKS, MAX_RETRIES
 from tako_lite.routing import FallbackSource, Gate, Namespace, Routes, Rule, Tenant
 from tako_lite.templates import check_template, is_template
-from tako_lite.workflow import FALLBACKS, MAX_RETRIES
 
 if TYPE_CHECKING:
     from tako_lite.config.positions import KeyPath

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 from tako_lite.config.document import Document
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.options import Fallback
 from tako_lite.routing import Routes
 from tako_lite.secrets import Source
 from tako_lite.templates import is_template, may_name
-from tako_lite.workflow import Fallback
 
 DEFAULT_GROUP: Final = "default"
 BUILT_IN: Final = "built-in"

@@ -21,7 +21,7 @@ from cronsim import CronSim, CronSimError
 from tako_lite.catalog.schedule import cron_of
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.errors import BadInput
-from tako_lite.workflow import CatchUp
+from tako_lite.options import CatchUp
 
 MOST_CAUGHT_UP: Final = 100
 """The most slots that one call of `due_slots` fires; older ones are passed over."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from tako_lite.errors import TakoError
+from tako_lite.options import OnLimit
 from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.trigger import StoredTrigger
 from tako_lite.units import Rate
-from tako_lite.workflow import OnLimit
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
 """Milliseconds after which a signal is forgotten."""

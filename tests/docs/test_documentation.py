@@ -19,8 +19,8 @@ from tako_lite.cli.app import COMMANDS
 from tako_lite.cli.failures import INTERRUPTED
 from tako_lite.cli.main import BROKEN_PIPE
 from tako_lite.errors import TakoError
+from tako_lite.options import WorkflowOptions
 from tako_lite.states import GroupState, RunState, WorkerState
-from tako_lite.workflow import WorkflowOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tako_lite.errors import TakoError
+from tako_lite.options import OnLimit
 from tako_lite.records import Claimed
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import TERMINAL
@@ -21,7 +22,6 @@ from tako_lite.store.sqlite import limits
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.units import Rate
-from tako_lite.workflow import OnLimit
 from tests.store.bench import WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ import pytest
 from tako_lite.backoff import Backoff
 from tako_lite.catalog import Catalog, cron_of, scan, stamps
 from tako_lite.errors import CatalogError, Mistake, NotFound
-from tako_lite.workflow import WorkflowOptions
+from tako_lite.options import WorkflowOptions
 
 ROOT = Path(__file__).parents[2]
 

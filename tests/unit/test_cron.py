@@ -14,7 +14,7 @@ from tako_lite.catalog.schedule import SHORTHANDS
 from tako_lite.clock import LATEST_MS
 from tako_lite.daemon.cron import MOST_CAUGHT_UP, Due, due_slots, next_slot
 from tako_lite.errors import BadInput
-from tako_lite.workflow import CatchUp
+from tako_lite.options import CatchUp
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

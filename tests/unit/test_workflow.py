@@ -15,7 +15,8 @@ import pytest
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput, NotJson
-from tako_lite.workflow import Workflow, WorkflowOptions, read_options, workflow
+from tako_lite.options import WorkflowOptions, read_options
+from tako_lite.workflow import Workflow, workflow
 
 ROOT = Path(__file__).parents[2]
 

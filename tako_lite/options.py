@@ -1,0 +1,202 @@
+"""What a decorator says about a workflow: its options, and what is wrong with those that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from tako_lite.backoff import Backoff
+from tako_lite.errors import BadInput
+from tako_lite.templates import check_template, is_template
+from tako_lite.units import RATE_HINT, Rate, duration, parse_rate
+from tako_lite.wire import NAME
+
+CatchUp = Literal["latest", "none", "all"]
+Fallback = Literal["wait", "fail", "cancel", "ignore"]
+OnLimit = Literal["queue", "cancel", "fail"]
+FALLBACKS: Final[tuple[Fallback, ...]] = ("wait", "fail", "cancel", "ignore")
+
+NAME_HINT: Final = "names are 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit"
+DEFAULT_BACKOFF: Final = Backoff()
+MAX_RETRIES: Final = 1_000_000
+MAX_PRIORITY: Final = 1_000_000_000
+MAX_LIMIT: Final = 1_000_000
+_FIELD_HINT: Final = 'such as "customer_id" or "customer.id"'
+
+
+class WorkflowOptions(NamedTuple):
+    """What the decorator says about a workflow. `timeout` and `priority` are seconds.
+
+    `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart.
+    """
+
+    worker: str = "default"
+    retries: int = 2
+    backoff: Backoff = DEFAULT_BACKOFF
+    timeout: float | None = None
+    schedule: str | None = None
+    timezone: str = "UTC"
+    catch_up: CatchUp = "latest"
+    priority: int = 0
+    fallback: Fallback | None = None
+    limit: int | None = None
+    on_limit: OnLimit = "queue"
+    limit_key: str | None = None
+    rate: Rate | None = None
+
+
+class Problem(NamedTuple):
+    """What is wrong with one option, without saying where it stands."""
+
+    message: str
+    hint: str | None = None
+
+
+def name_problem(name: object, *, decorator: str = "workflow", noun: str = "workflow") -> Problem | None:
+    """Why this cannot be the name that a decorator gives to a workflow or trigger, or None."""
+    if callable(name):
+        return Problem(f"@{decorator} needs a name", f'write @{decorator}("a-name")')
+    if not isinstance(name, str):
+        return Problem(f"the name of a {noun} is text, not {type(name).__name__}")
+    return None if NAME.match(name) else Problem(f"{shown(name)} is not a name for a {noun}", NAME_HINT)
+
+
+def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str, Problem]]:
+    """The options in the values that were given, and a problem for each one that cannot be (its default stands in).
+
+    Schedules and time zones are only checked to be text: their rules need packages that a worker does not load.
+    """
+    values: dict[str, Any] = {}
+    problems: dict[str, Problem] = {}
+    for option, value in given.items():
+        read = _READERS.get(option)
+        if read is None:
+            problems[option] = Problem(f"{option} is not an option of @workflow")
+            continue
+        try:
+            values[option] = read(value)
+        except BadInput as error:
+            problems[option] = Problem(f"{option}: {error.message}", error.hint)
+    for option in ("on_limit", "limit_key"):
+        if option in values and values[option] != _DEFAULTS[option] and values.get("limit") is None and "limit" not in problems:
+            problems[option] = Problem(f"{option}: says what to do at a limit, and there is none", "add limit=1, say")
+            del values[option]
+    return WorkflowOptions(**values), problems
+
+
+def _worker(value: object) -> str:
+    text = _text(value, NAME_HINT)
+    if is_template(text):
+        check_template(text)
+    elif not NAME.match(text):
+        raise BadInput(f"{shown(text)} is not a name for a group", hint=NAME_HINT)
+    return text
+
+
+def _retries(value: object) -> int:
+    return _whole(value, 0, MAX_RETRIES)
+
+
+def _priority(value: object) -> int:
+    return _whole(value, -MAX_PRIORITY, MAX_PRIORITY, " of seconds")
+
+
+def _backoff(value: object) -> Backoff:
+    if not isinstance(value, Backoff):
+        raise BadInput(f"expected Backoff(…), got {shown(value)}", hint="write Backoff(base=1, max=3600)")
+    return value
+
+
+def _timeout(value: Any) -> float | None:
+    if value is None:
+        return None
+    seconds = duration(value)
+    if seconds == 0:
+        raise BadInput("a run cannot end in no time", hint="leave the timeout out for none at all")
+    return seconds
+
+
+def _schedule(value: object) -> str | None:
+    return None if value is None else _text(value, 'such as "0 3 * * *" or "@daily"')
+
+
+def _timezone(value: object) -> str:
+    return _text(value, 'such as "Europe/Berlin"')
+
+
+def _catch_up(value: object) -> str:
+    return _one_of(value, ("latest", "none", "all"))
+
+
+def _fallback(value: object) -> str | None:
+    return None if value is None else _one_of(value, FALLBACKS)
+
+
+def _limit(value: object) -> int | None:
+    return None if value is None else _whole(value, 1, MAX_LIMIT)
+
+
+def _on_limit(value: object) -> str:
+    return _one_of(value, ("queue", "cancel", "fail"))
+
+
+def _limit_key(value: object) -> str | None:
+    if value is None:
+        return None
+    field = _text(value, _FIELD_HINT)
+    try:
+        check_template(f"{{{field}}}")
+    except BadInput:
+        raise BadInput(f"{shown(field)} is not a field of a payload", hint=_FIELD_HINT) from None
+    return field
+
+
+def _rate(value: object) -> Rate | None:
+    return None if value is None else parse_rate(_text(value, RATE_HINT))
+
+
+def _text(value: object, hint: str) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"expected text, got {shown(value)}", hint=hint)
+    return value
+
+
+def _whole(value: object, low: int, high: int, unit: str = "") -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise BadInput(f"expected a whole number{unit} from {low:,} to {high:,}, got {shown(value)}")
+    return value
+
+
+def _one_of(value: object, words: tuple[str, ...]) -> str:
+    if value not in words:
+        allowed = " or ".join(f'"{word}"' for word in words)
+        raise BadInput(f"expected {allowed}, got {shown(value)}")
+    return str(value)
+
+
+def shown(value: object) -> str:
+    """A value as a message has it: ASCII, and not long."""
+    try:
+        text = ascii(value)
+    except ValueError:  # an integer of thousands of digits
+        text = type(value).__name__
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+_READERS: Final[dict[str, Callable[[Any], object]]] = {
+    "worker": _worker,
+    "retries": _retries,
+    "backoff": _backoff,
+    "timeout": _timeout,
+    "schedule": _schedule,
+    "timezone": _timezone,
+    "catch_up": _catch_up,
+    "priority": _priority,
+    "fallback": _fallback,
+    "limit": _limit,
+    "on_limit": _on_limit,
+    "limit_key": _limit_key,
+    "rate": _rate,
+}
+_DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None}
+OPTIONS: Final = tuple(_READERS)

@@ -388,6 +388,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.do(lambda: self.store.enqueue([run]), StoreError)
 
     def lift(self, hold: Hold) -> None:
+        self.commit()  # it comes in portions, and shares no moment with others
         self.model.lift(hold)
         self.do(lambda: self.store.lift(hold), None)
 

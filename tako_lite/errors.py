@@ -26,7 +26,6 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 Unwind (BaseException)        leaves a handler on purpose; never caught by `except Exception`
 ├── Parked                    every step call in flight is a wait
 ├── Drained                   the worker is stopping: stop at this step, go on later
-├── NotAwaited                the handler did not await a step: it fails
 ├── Superseded                the run belongs to somebody else by now: drop it
 ├── TimedOut                  the attempt took longer than the workflow's `timeout`
 ├── Cancelled                 somebody cancelled the run
@@ -245,10 +244,6 @@ class Parked(Unwind):
 
 class Drained(Unwind):
     """The worker is stopping: the run is given back and goes on elsewhere."""
-
-
-class NotAwaited(Unwind):
-    """A step was called without `await`, and so did nothing: the run ends `dead`, as no other attempt does better."""
 
 
 class Superseded(Unwind):

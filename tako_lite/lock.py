@@ -41,6 +41,18 @@ class FileLock:
                 self._descriptor = descriptor
                 return True
 
+    def keep(self) -> bool:
+        """Have the lock of the file that has the name by now, if that is another one; False where somebody else has it."""
+        if self._descriptor is None or not self.path.parent.exists() or _is_at(self._descriptor, self.path):
+            return True
+        anew, word = FileLock(self.path), os.pread(self._descriptor, 100, 0).decode()
+        if not anew.acquire():
+            return False
+        anew.write(word)
+        self.release()
+        self._descriptor = anew._descriptor
+        return True
+
     def release(self) -> None:
         """Give the lock up; twice is harmless."""
         if self._descriptor is not None:
@@ -60,6 +72,13 @@ class FileLock:
             return self.path.read_text(errors="replace").strip()
         except OSError:
             return ""
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def daemon_lock(state_dir: Path) -> FileLock:

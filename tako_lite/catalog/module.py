@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tako_lite.backoff import Backoff
+from tako_lite.catalog.awaits import unawaited
 from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function, parameter_problems
 from tako_lite.catalog.names import Names, imported_at_import, statements
 from tako_lite.catalog.payload import Records, payload_type, records_of
@@ -103,6 +104,9 @@ class _Reading:
             self.mistake(extra, f"a function is {twice if other is ours else 'a workflow or a trigger, not both'}")
         for where, problem in parameter_problems(node, ours, self.names):
             self.mistake(where, problem, ours.takes)
+        if ours is WORKFLOW and isinstance(node, ast.AsyncFunctionDef):
+            for call, words in unawaited(node):
+                self.mistake(call, f"{words} is not awaited, so it does nothing", f"write `await {words}`")
         if not isinstance(decorator, ast.Call):
             self.mistake(decorator, f"@{ours.word} needs a name", ours.example(node))
             return

@@ -267,7 +267,8 @@ class Commands:
 
     async def _resume(self, asked: OneGroup) -> dict[str, Any]:
         group = self._group(asked.group)
-        self._project.forget_work(asked.group)  # what is due is told with the commit: some of it may have been cancelled
+        if group.paused:  # what is due is told with the commit: some of it may have been cancelled
+            self._project.forget_work(asked.group)
         await self._project.store.pause_group(asked.group, False)
         group.pause(False)
         return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
 from tako_lite.errors import BadInput, TakoError
+from tako_lite.lock import FileLock
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
@@ -51,7 +53,9 @@ class Daemon:
 
     store: Store
 
-    def __init__(self, config: Config, catalog: Catalog, clock: Clock, events: Events) -> None:
+    def __init__(
+        self, config: Config, catalog: Catalog, clock: Clock, events: Events, locks: Collection[FileLock] = ()
+    ) -> None:
         self.config = config
         self.catalog = catalog
         self.clock = clock
@@ -87,7 +91,7 @@ class Daemon:
         self.dispatcher.on_push = self.health.wake
         self.spawner.on_change = self.fallbacks.look
         folders = {config.state_dir, config.queue.path.parent}
-        self.presence = Presence(folders, self.control, self.store, self.health, events)
+        self.presence = Presence(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
     @property
@@ -151,6 +155,16 @@ class Daemon:
         await self.zygotes.stop()
         self.logs.stop()
         self.events.stopped()
+
+    async def doom(self) -> TakoError:
+        """Why the daemon cannot go on, once that is so: its queue is damaged, or another daemon serves the project."""
+        causes: set[asyncio.Future[TakoError]] = {asyncio.ensure_future(self.store.damaged()), self.presence.replaced}
+        try:
+            done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for cause in causes:
+                cause.cancel()
 
     def kill(self) -> None:
         """End the workers now; their runs go back uncharged."""

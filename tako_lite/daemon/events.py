@@ -44,7 +44,7 @@ class Events:
     def stopping(self, reason: str) -> None:
         logger.info("%s: stopping; once more ends the workers at once", reason)
 
-    def damaged(self, error: TakoError) -> None:
+    def doomed(self, error: TakoError) -> None:
         logger.error("%s: stopping, so that nothing is made worse", printable(error.message))
 
     def stopped(self) -> None:

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections.abc import Collection
 from pathlib import Path
 
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.health import Health
-from tako_lite.linux import watch_names
+from tako_lite.errors import AlreadyServing, TakoError
+from tako_lite.linux import IN_IGNORED, watch_names
+from tako_lite.lock import FileLock
 from tako_lite.store.base import Store
 
 
 class Presence:
-    """Looks whenever a name in one of these folders goes away or gets another file, and each second while anything is wrong.
+    """Looks when a name in one of these folders went away or got another file, and each second while anything is wrong.
 
     Where the system does not tell of names, it looks while something runs.
     """
 
-    def __init__(self, folders: Collection[Path], control: Control, store: Store, health: Health, events: Events) -> None:
+    def __init__(
+        self,
+        folders: Collection[Path],
+        locks: Collection[FileLock],
+        control: Control,
+        store: Store,
+        health: Health,
+        events: Events,
+    ) -> None:
         self._folders = folders
+        self._locks = locks
         self._control = control
         self._store = store
         self._health = health
         self._events = events
         self._watches: dict[tuple[int, int], int] = {}
         self._loop = asyncio.get_running_loop()
+        self.replaced: asyncio.Future[TakoError] = self._loop.create_future()
+        """Done once another daemon serves the project: its lock files were taken away, and nothing kept that one off."""
         health.on_look = self._is_wrong
 
     def look(self) -> None:
@@ -42,10 +56,20 @@ class Presence:
 
     def _is_wrong(self) -> bool:
         self._watch()
+        for lock in self._locks:
+            if not lock.keep():
+                self._give_way(lock)
+                return True
         is_unheard = self._control.look()
         if (gone := self._store.look()) is not None:
             self._events.trouble(f"{gone.message}; {gone.hint}")
         return is_unheard or gone is not None
+
+    def _give_way(self, lock: FileLock) -> None:
+        """A client holds a lock for a moment, and leaves no word in it; another daemon leaves its pid."""
+        if (other := lock.read()) and not self.replaced.done():
+            what = f"another daemon (pid {other}) serves this project: {lock.path} was taken away and made anew"
+            self.replaced.set_result(AlreadyServing(what, hint="tako-lite status shows it"))
 
     def _watch(self) -> None:
         """Watch the folders that are there and are not watched yet: one may be back, or another one in its place."""
@@ -58,13 +82,25 @@ class Presence:
                 self._loop.add_reader(watch, self._heard, watch)
 
     def _heard(self, watch: int) -> None:
-        os.read(watch, 65536)  # which name it was does not matter: all are looked at
-        self.look()
+        if _is_over(os.read(watch, 65536)):  # which name it was does not matter: all are looked at
+            self._forget(next(identity for identity, known in self._watches.items() if known == watch))
+        self._health.wake()  # in a second: whoever takes a whole folder away is not to find new files in it meanwhile
 
     def _forget(self, identity: tuple[int, int]) -> None:
         watch = self._watches.pop(identity)
         self._loop.remove_reader(watch)
         os.close(watch)
+
+
+def _is_over(events: bytes) -> bool:
+    """Whether a folder that was watched is gone, though another one may have its number by now."""
+    at = 0
+    while at < len(events):
+        _, mask, _, length = struct.unpack_from("iIII", events, at)
+        if mask & IN_IGNORED:
+            return True
+        at += 16 + length
+    return False
 
 
 def _stat(folder: Path) -> os.stat_result | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.journal import Journal, open_missing_streams
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
-from tako_lite.lock import daemon_lock, write_lock
+from tako_lite.lock import FileLock, daemon_lock, write_lock
 from tako_lite.review import read_catalog
 
 PROBE: Final = 0.5
@@ -52,7 +52,7 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
             keep_memory_private()
         _log_to_stderr()
         options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, config, catalog), backend_options=options)
+        anyio.run(partial(_serve, config, catalog, (own, writing)), backend_options=options)
     finally:
         writing.release()
         own.release()
@@ -76,33 +76,33 @@ def _log_to_stderr() -> None:
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(config: Config, catalog: Catalog) -> None:
-    daemon = Daemon(config, catalog, SystemClock(), Events())
+async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock]) -> None:
+    daemon = Daemon(config, catalog, SystemClock(), Events(), locks)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
-            damage = await _until_told(signals, daemon)
-            if damage is not None:
+            doom = await _until_told(signals, daemon)
+            if doom is not None:
                 daemon.kill()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
-            if damage is not None:
-                raise damage
+            if doom is not None:
+                raise doom
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()
 
 
 async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
-    """Wait for a signal that ends the daemon, or for the queue to turn out damaged, and return what is wrong with it."""
-    damage: TakoError | None = None
+    """Wait for a signal that ends the daemon, or for what keeps it from going on, and return that."""
+    doom: TakoError | None = None
 
     async def watch() -> None:
-        nonlocal damage
-        damage = await daemon.store.damaged()
-        daemon.events.damaged(damage)
+        nonlocal doom
+        doom = await daemon.doom()
+        daemon.events.doomed(doom)
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
@@ -113,7 +113,7 @@ async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) ->
                 break
             await daemon.reload_and_say()
         tasks.cancel_scope.cancel()
-    return damage
+    return doom
 
 
 async def _kill_at_second(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> None:

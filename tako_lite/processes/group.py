@@ -178,6 +178,7 @@ class Group:
         """Other settings, or other files: every worker is replaced by a new one."""
         self.settings = settings
         self.failures, self.last_error, self.proven = 0, None, False
+        self.loaded = {}
         self._cancel_retry()
         for worker in list(self.workers):
             self.retire(worker)

@@ -18,7 +18,6 @@ from tako_lite.errors import (
     Cancelled,
     Drained,
     Failed,
-    NotAwaited,
     Parked,
     RetryLater,
     StepError,
@@ -124,8 +123,8 @@ class Executor:
                 value = await handler.function(*(payload, Step(run))[: handler.parameters])
             else:
                 value = await self._in_thread(run, handler, payload)
-            if (left := run.unwinding or run.not_awaited) is not None:
-                return _unwound(run, left)
+            if run.unwinding is not None:
+                return _unwound(run, run.unwinding)
             text = "null" if value is None else encode_value(value, "the result")
             return [handler.end, run.run_id, run.token, text], len(text)
         except BaseException as error:
@@ -179,9 +178,6 @@ def _unwound(run: ActiveRun, reason: Unwind) -> Report:
         case TimedOut():
             failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
             return ["fail", *head, failure, True], 0
-        case NotAwaited():
-            failure = {"type": "StepError", "message": sound(str(reason)), "reason": StepError.type}
-            return ["fail", *head, failure, False], 0
         case Bailed():
             return ["bail", *head, sound(str(reason.reason))[:MAX_MESSAGE]], 0
         case RetryLater():
@@ -204,8 +200,8 @@ def _failed(run: ActiveRun, error: BaseException) -> Report:
     elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
-        if error.hint:
-            failure["message"] += f" ({sound(error.hint)})"
+        if hint := getattr(error, "hint", None):  # a class of somebody else's may never have called our `__init__`
+            failure["message"] += f" ({sound(str(hint))})"
     return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
 
 

@@ -23,7 +23,6 @@ from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.output import tag_output
 from tako_lite.worker.stall import StallWatch
-from tako_lite.worker.unawaited import watch_for_unawaited_steps
 
 COLLECT_AFTER: Final = 5_000
 """Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
@@ -93,7 +92,6 @@ class _Worker:
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         self._executor = Executor(self._link, loader, self._task["slots"], output.finish)
-        watch_for_unawaited_steps(Path(self._task["root"]))
         self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
         self._link.say({"t": "ready", "pid": os.getpid(), "workflows": workflows, "files": loader.files()})

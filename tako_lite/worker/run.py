@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.client.requests import OPTIONS, read_options
 from tako_lite.engine import MAX_NAME
-from tako_lite.errors import Cancelled, Drained, NotAwaited, Parked, StepError, Superseded, TimedOut, Unwind
+from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
 from tako_lite.secrets import masked
 from tako_lite.worker.link import Link
 
@@ -61,7 +61,6 @@ class ActiveRun:
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
-        self.not_awaited: NotAwaited | None = None
         self.waits: dict[str, list[asyncio.Future[StoredStep]]] = {}
         self._link = link
         self._stored = {step[0]: StoredStep(*step[1:]) for step in stored} if stored else {}
@@ -69,7 +68,6 @@ class ActiveRun:
         self._names: set[str] = set()
         self._active = 0
         self._draining = False
-        self._stops = False
         self._park: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -156,7 +154,7 @@ class ActiveRun:
 
     def drain(self) -> None:
         """Stop at the next step; steps in flight may finish and be stored."""
-        self._stops = self._draining = True
+        self._draining = True
         if self.waits and not self._active:
             self._leave(Drained(), nudge=False)
 
@@ -166,15 +164,9 @@ class ActiveRun:
         """Raise the reason to leave the handler, if there is one."""
         if self.unwinding is not None:
             raise self.unwinding
-        if self._stops:
-            self.unwinding = self.not_awaited or Drained()
+        if self._draining:
+            self.unwinding = Drained()
             raise self.unwinding
-
-    def forget_await(self, call: str, place: str | None) -> None:
-        """The handler called a step without `await`: leave it at its next step, or fail the run when it is back."""
-        where = f" at {place}" if place else ""
-        self.not_awaited = NotAwaited(f"{call}(…) was not awaited{where}, so it did nothing: write `await {call}(…)`")
-        self._stops = True
 
     def _take(self, name: str, answer: Any) -> StoredStep:
         if answer is None:

@@ -185,7 +185,7 @@ def test_a_group_that_cannot_fork_backs_off_and_says_so_and_starts_once_it_can(p
 # The socket
 
 
-def test_a_socket_that_was_removed_is_made_anew_at_once(project: Project) -> None:
+def test_a_socket_that_was_removed_is_made_anew(project: Project) -> None:
     project.workflow("a.py", STEPS)
     project.serve()
     run_id = project.enqueue("two-steps", 1)
@@ -201,6 +201,36 @@ def test_a_socket_that_was_removed_is_made_anew_at_once(project: Project) -> Non
     assert project.run("two-steps", 1)["state"] == "succeeded"
     assert project.stop() == 0
     assert not path.exists()
+
+
+def test_a_daemon_whose_folder_was_taken_away_gives_way_to_the_next(project: Project) -> None:
+    project.spoilt = "the queue is deleted"
+    project.workflow("a.py", ECHO)
+    first = project.serve()
+    assert project.run("echo", 1)["result"] == 1
+    shutil.rmtree(project.root / ".tako")
+    old, project.process = project.process, None
+    assert old is not None
+    second = project.serve()
+    assert old.wait(10) == 6
+    log = project.daemon_log()
+    assert f"another daemon (pid {second}) serves this project" in log
+    assert log.count("it is made anew") <= 2
+    wait_until(lambda: project.run("echo", 2)["result"] == 2, "the second one serves")
+    assert is_gone(first)
+
+
+def test_a_daemon_whose_lock_was_taken_away_takes_it_again(project: Project) -> None:
+    project.workflow("a.py", ECHO)
+    pid = project.serve()
+    lock = project.root / ".tako/daemon.lock"
+    for take in (lock.unlink, lambda: (project.root / "other").replace(lock)):
+        (project.root / "other").write_text("")
+        take()
+        wait_until(lambda: lock.exists() and lock.read_text() == f"{pid}\n", "it is there again", 5)
+        refused = project.cli("serve")
+        assert (refused.returncode, f"pid {pid}" in refused.stderr) == (6, True)
+    assert project.run("echo", 1)["result"] == 1
 
 
 def test_where_nobody_tells_that_the_socket_was_removed_it_is_missed_with_the_pid_and_the_command_that_mends_it(

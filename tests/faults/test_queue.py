@@ -143,6 +143,21 @@ def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_n
     assert project.call("ids")["ids"] == [held]
 
 
+def test_a_resume_that_cannot_be_stored_forgets_no_work(project: Project) -> None:
+    project.configure("[workflows]\nconcurrency = 1\n")
+    project.workflow("hold.py", HOLD)
+    project.serve()
+    runs = [project.enqueue("hold") for _ in range(3)]
+    project.wait_for_fact("hold")
+    with closing(sqlite3.connect(project.root / ".tako/queue.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy):
+            project.call("resume", group="default")
+        other.execute("ROLLBACK")
+    (project.root / "go").touch()
+    assert [project.wait(run_id)["state"] for run_id in runs] == ["succeeded"] * 3
+
+
 CLIENTS, EACH = 128, scaled(40, 782)
 
 

@@ -483,3 +483,22 @@ def test_a_run_whose_workflow_is_gone_is_kept_until_a_file_defines_it_again(live
     assert live.get(run_id)["state"] == "pending"
     live.add("gone.py", source)
     assert live.wait(run_id)["result"] == "back"
+
+
+def test_an_error_of_ours_that_somebody_else_made_a_class_of_is_a_failed_attempt(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        from tako_lite.errors import TakoError
+
+        class Mine(TakoError):
+            def __init__(self):
+                pass
+
+        @workflow("mine", retries=0)
+        async def mine(payload):
+            raise Mine
+        """,
+    )
+    project.serve()
+    assert (project.run("mine")["state"], project.get(project.enqueue("mine"))["max_attempts"]) == ("dead", 1)

@@ -265,6 +265,24 @@ def test_a_queue_file_that_is_lost_while_nothing_runs_is_told_by_itself_and_work
     assert project.daemon_log().count(words) == 1
 
 
+def test_a_log_that_was_left_without_its_queue_is_not_thrown_away(project: Project) -> None:
+    project.workflow("a.py", QUICK)
+    project.serve()
+    project.enqueue("quick", delay=3600)
+    file, away = queue_file(project), project.root / "away.db"
+    project.stop(signal.SIGKILL)
+    file.rename(away)
+    log = wal(project).read_bytes()
+    for command in (("serve",), ("enqueue", "quick"), ("doctor",)):
+        refused = project.cli(*command)
+        said = refused.stdout + refused.stderr
+        assert (refused.returncode, "its log queue.db-wal was left" in said.replace("\n", " ")) == (1, True), said
+    assert wal(project).read_bytes() == log
+    assert not file.exists()
+    away.rename(file)
+    assert project.cli("doctor").returncode == 0
+
+
 def test_whoever_asks_is_told_that_the_queue_file_is_lost(project: Project) -> None:
     project.workflow("a.py", QUICK)
     project.serve()
@@ -272,6 +290,7 @@ def test_whoever_asks_is_told_that_the_queue_file_is_lost(project: Project) -> N
     file.rename(project.root / "away.db")
     with project.client() as client:
         assert [warning.partition(" was moved")[0] for warning in client.status()["warnings"]] == [str(file)]
+    assert "was moved or deleted" in project.cli("doctor").stdout.replace("\n", " ")
     shown = project.cli("status")
     assert (shown.returncode, "was moved or deleted" in shown.stdout.replace("\n", " ")) == (0, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 
 from tako_lite.backoff import Backoff
 from tako_lite.catalog import Catalog, cron_of, scan, stamps
+from tako_lite.catalog.awaits import AWAITED
 from tako_lite.errors import CatalogError, Mistake, NotFound
 from tako_lite.options import WorkflowOptions
+from tako_lite.step import Step
 
 ROOT = Path(__file__).parents[2]
 
@@ -513,3 +516,45 @@ def test_threads_that_scan_at_the_same_time_do_not_disturb_each_other() -> None:
         sys.setswitchinterval(interval)
         gc.set_threshold(*thresholds)
     assert found == [len(scan(shop / "workflows", shop).workflows)] * 40
+
+
+UNAWAITED = """
+import asyncio
+from tako_lite import BlockingStep, Step, workflow
+
+@workflow("a")
+async def a(payload, step: Step):
+    step.sleep("nap", 5)
+    if payload:
+        step.run("one", print)
+    await step.run("two", print)
+    later = step.run("three", print)
+    await asyncio.gather(later, step.invoke("four", "b", None))
+    step.bail("enough")
+    step.log("done")
+
+    async def inner():
+        step.signal("go")
+
+    def apart(step):
+        step.run("mine", print)
+
+@workflow("b")
+def b(payload, step: BlockingStep):
+    step.run("fine", print)
+"""
+
+
+def test_a_step_without_await_is_a_mistake_with_its_line(project: Project) -> None:
+    project.write("a.py", UNAWAITED)
+    said = [(mistake.line, mistake.column, mistake.message, mistake.hint) for mistake in project.mistakes()]
+    assert said == [
+        (7, 5, "step.sleep(…) is not awaited, so it does nothing", "write `await step.sleep(…)`"),
+        (9, 9, "step.run(…) is not awaited, so it does nothing", "write `await step.run(…)`"),
+        (17, 9, "step.signal(…) is not awaited, so it does nothing", "write `await step.signal(…)`"),
+    ]
+
+
+def test_the_steps_that_are_to_be_awaited_are_the_coroutines_of_step() -> None:
+    public = {name: method for name, method in vars(Step).items() if not name.startswith("_") and name != "run_with"}
+    assert {name for name, method in public.items() if inspect.iscoroutinefunction(method)} == AWAITED

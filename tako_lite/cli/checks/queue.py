@@ -15,7 +15,18 @@ from tako_lite.errors import StoreError
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations, refuse_newer
 from tako_lite.store.sqlite import reading
-from tako_lite.store.sqlite.file import APPLICATION_ID, BUSY_TIMEOUT, OLDEST_SQLITE, PACKAGE, damaged, not_ours, translate
+from tako_lite.store.sqlite.file import (
+    APPLICATION_ID,
+    BUSY_TIMEOUT,
+    OLDEST_SQLITE,
+    PACKAGE,
+    PROVEN_AT_START,
+    damaged,
+    gone,
+    not_ours,
+    refuse_bereft,
+    translate,
+)
 from tako_lite.units import duration_text, size_text
 
 FIXED_SQLITE: Final = (3, 51, 3)
@@ -55,7 +66,10 @@ def judge_sqlite(release: tuple[int, ...]) -> Finding:
 
 def queue(subject: Subject) -> Iterator[Finding]:
     """Whether the queue file is sound and ours, and whether its newest run is of the past. Raises TakoError where it is not."""
+    refuse_bereft(subject.queue)
     if not subject.queue.exists():
+        if subject.has_daemon:
+            raise gone(subject.queue)
         yield Finding("queue", "info", f"there is no {subject.queue} yet: the first enqueue, or serve, makes it")
         return
     way = _way(subject)
@@ -127,7 +141,10 @@ def _look(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]
     if tables and owner != APPLICATION_ID:
         raise not_ours(subject.queue)
     refuse_newer(connection, PACKAGE)
-    yield _quick_check(subject, connection) if subject.deep else Finding("queue", "ok", "it opens; --deep reads all of it")
+    if subject.deep or subject.queue.stat().st_size <= PROVEN_AT_START:
+        yield _quick_check(subject, connection)
+    else:
+        yield Finding("queue", "ok", "it opens; --deep reads all of it")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == migrations(PACKAGE)[-1].number:
         yield from _judge_newest(subject, connection)

@@ -16,7 +16,7 @@ import aiosqlite
 from tako_lite.clock import Clock
 from tako_lite.errors import StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.store.base import Effects
-from tako_lite.store.sqlite.file import translate
+from tako_lite.store.sqlite.file import gone, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
 
 T = TypeVar("T")
@@ -101,10 +101,10 @@ class GroupCommit:
 
     def look(self) -> StoreGone | None:
         """See whether the file is still where it was, also where nobody writes; what is to be said if not."""
-        gone = None if _identity(self._path) == self._file else _gone(self._path)
-        if gone is not None or isinstance(self.trouble, StoreGone):
-            self.trouble = gone
-        return gone
+        lost = None if _identity(self._path) == self._file else gone(self._path)
+        if lost is not None or isinstance(self.trouble, StoreGone):
+            self.trouble = lost
+        return lost
 
     async def stop(self) -> None:
         """Commit what is left, then take no more."""
@@ -136,7 +136,7 @@ class GroupCommit:
         """On the connection's thread: one transaction, whose outcome goes back to the loop in one hop."""
         try:
             if _identity(self._path) != self._file:  # SQLite goes on writing a file that has no name any more
-                raise _gone(self._path)
+                raise gone(self._path)
             results, effects = commit(connection, now, [entry.operation for entry in entries])
         except Exception as error:
             self._loop.call_soon_threadsafe(self._failed, entries, error)
@@ -185,19 +185,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return about.st_dev, about.st_ino
 
 
-def _gone(path: Path) -> StoreGone:
-    if _identity(path) is not None:
-        return StoreGone(
-            f"{path} was replaced by another file while the daemon had it open; nothing is accepted",
-            hint="put the first file back, and work goes on by itself; or stop tako-lite serve, take away "
-            f"{path.name}-wal and {path.name}-shm, which belong to the first file, and start it again",
-        )
-    return StoreGone(
-        f"{path} was moved or deleted while the daemon had it open; nothing is accepted",
-        hint="put it back, and work goes on by itself; or start tako-lite serve again",
-    )
-
-
 def _is_of_the_file(error: Exception) -> bool:
     """Whether any operation would have met the error: a full disk, a lock, a file that is damaged or gone."""
     if isinstance(error, StoreGone):
@@ -228,7 +215,7 @@ class ReadingConnection:
             async with self._opening:
                 if self._connection is None:
                     if _identity(self._path) != self._file:  # what is there by now is not what the writer has
-                        raise _gone(self._path)
+                        raise gone(self._path)
                     self._connection = await open_thread(self._connector)
             return await on_thread(self._connection, function)
         except sqlite3.Error as error:

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
 
-from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, TakoError
+from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.store.migrate import migrate, refuse_newer
 from tako_lite.store.sqlite.place import refuse_shared
 
@@ -33,6 +33,7 @@ def connect(path: Path, durability: Durability, *, proven: bool = False) -> sqli
     """
     _check_release()
     refuse_shared(path)
+    refuse_bereft(path)
     try:
         if proven:
             _prove(path)
@@ -62,6 +63,16 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise translate(error, path) from error
     return connection
+
+
+def refuse_bereft(path: Path) -> None:
+    """Raise StoreGone where the log of a queue is left without its file: SQLite would throw it away."""
+    log = path.with_name(f"{path.name}-wal")
+    if not path.exists() and log.exists() and log.stat().st_size:
+        raise StoreGone(
+            f"{path} was moved or deleted, and its log {log.name} was left",
+            hint=f"put the file back; or to begin with an empty queue, take the log away: rm {log} {path}-shm",
+        )
 
 
 def create(path: Path) -> None:
@@ -105,6 +116,20 @@ def damaged(path: Path, what: str) -> StoreDamaged:
     """What is said of a damaged file wherever it is met."""
     hint = "keep a copy of it, then rescue what can be read, with the daemon stopped: tako-lite doctor --rescue rescued.db"
     return StoreDamaged(f"{path} is damaged: {what}", hint=hint)
+
+
+def gone(path: Path) -> StoreGone:
+    """What is said of a file that is not the one that was opened."""
+    if path.exists():
+        return StoreGone(
+            f"{path} was replaced by another file while the daemon had it open; nothing is accepted",
+            hint="put the first file back, and work goes on by itself; or stop tako-lite serve, take away "
+            f"{path.name}-wal and {path.name}-shm, which belong to the first file, and start it again",
+        )
+    return StoreGone(
+        f"{path} was moved or deleted while the daemon had it open; nothing is accepted",
+        hint="put it back, and work goes on by itself; if it is lost, tako-lite backup FILE saves what the daemon has of it",
+    )
 
 
 def not_ours(path: Path) -> StoreDamaged:

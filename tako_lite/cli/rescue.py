@@ -19,7 +19,7 @@ from tako_lite.config import load
 from tako_lite.errors import AlreadyServing, StoreBusy, StoreError, TakoError
 from tako_lite.lock import write_lock
 from tako_lite.store.sqlite import rescue as store
-from tako_lite.store.sqlite.rescue import Rescued, Tally
+from tako_lite.store.sqlite.rescued import Rescued, Tally
 from tako_lite.units import counted, size_text
 
 SHOWN: Final = 20
@@ -36,15 +36,27 @@ def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
         done = store.rescue(queue, target, SystemClock().now())
     commands = _commands(project, queue, target)
     if as_json:
-        tables = {
-            name: {"rescued": tally.rescued, "lost": tally.lost, "complete": tally.is_complete}
-            for name, tally in done.tables.items()
-        }
-        about = {"queue": str(queue), "file": str(target), "bytes": done.size, "tables": tables}
-        write_json({**about, "lost_runs": sorted(done.runs), "log_is_whole": done.log_is_whole, "commands": commands})
+        write_json(_as_json(done, queue, commands))
     else:
         _print(done, queue, commands)
     return 0 if done.is_all else TakoError.exit_code
+
+
+def _as_json(done: Rescued, queue: Path, commands: list[str]) -> dict[str, object]:
+    return {
+        "queue": str(queue),
+        "file": str(done.file),
+        "bytes": done.size,
+        "tables": {
+            name: {"rescued": tally.rescued, "lost": tally.lost, "complete": tally.is_complete, "unlisted": tally.unlisted}
+            for name, tally in done.tables.items()
+        },
+        "lost_runs": sorted(done.runs),
+        "unlisted_runs": sorted(done.unlisted),
+        "repeated_runs": sorted(done.repeated),
+        "log_is_whole": done.log_is_whole,
+        "commands": commands,
+    }
 
 
 @contextmanager
@@ -73,12 +85,13 @@ def _commands(project: Project, queue: Path, file: Path) -> list[str]:
     root = project.state_dir.parent
     names = chain(["aside"], (f"aside-{number}" for number in count(2)))
     aside = next(name for name in names if not (root / name).exists())
-    old, new = (path.relative_to(root) if path.is_relative_to(root) else path for path in (queue, file))
+    there = (path for path in (Path(f"{queue}{suffix}") for suffix in ("", "-wal", "-shm")) if path.exists())
+    new, old, *beside = (path.relative_to(root) if path.is_relative_to(root) else path for path in (file, *there))
     config = f" -c {shlex.quote(os.path.abspath(chosen))}" if (chosen := chosen_config()) else ""  # noqa: PTH100
     return [
         f"cd {quoted(root)}",
         f"mkdir {aside}",
-        f"mv {quoted(old)}* {aside}/",
+        f"mv {quoted(old, *beside)} {aside}/",
         f"install -m 600 {quoted(new, old)}",
         *(f"tako-lite{config} {words}" for words in ("doctor --deep", "status", "serve")),
     ]
@@ -87,23 +100,30 @@ def _commands(project: Project, queue: Path, file: Path) -> list[str]:
 def _print(done: Rescued, queue: Path, commands: list[str]) -> None:
     for name, tally in done.tables.items():
         write(f"{name:<14} {_outcome(tally)}")
-    if done.runs:
-        write(f"{counted(len(done.runs), 'run')} known to be lost:")
-        for id in sorted(done.runs)[:SHOWN]:
-            write(f"  {id}")
-        if len(done.runs) > SHOWN:
-            write(f"  and {len(done.runs) - SHOWN:,} more, which --json lists")
+    _print_runs(done.runs, "known to be lost")
+    _print_runs(done.unlisted, "that the index does not know, perhaps deleted before: look at them before `serve`")
+    _print_runs(done.repeated, "that may be done twice: their parents no longer know that they wait for them")
     if not done.log_is_whole:
         write(f"{queue}-wal is damaged: the newest changes may be lost")
     if done.is_all:
         write(f"every row of {queue} was read: nothing is lost")
     write(f"the new queue is {done.file} ({size_text(done.size)}); these commands put it in the place of the old one:")
-    for line in commands:
-        write(f"  {line}")
+    write("  " + " &&\n  ".join(commands))
+
+
+def _print_runs(ids: set[str], what: str) -> None:
+    if ids:
+        write(f"{counted(len(ids), 'run')} {what}:")
+        for id in sorted(ids)[:SHOWN]:
+            write(f"  {id}")
+        if len(ids) > SHOWN:
+            write(f"  and {len(ids) - SHOWN:,} more, which --json lists")
 
 
 def _outcome(tally: Tally) -> str:
     words = f"{tally.rescued:>10,} rescued"
     if tally.lost:
         words += f", {tally.lost:,} lost"
+    if tally.unlisted:
+        words += f", {tally.unlisted:,} of them not known to the index: perhaps deleted"
     return words if tally.is_complete else f"{words}, and there may have been more"

@@ -53,7 +53,7 @@ def documented() -> list[str]:
     """The commands below `**Restore.**`."""
     block = re.search(r"^\*\*Restore\.\*\*.*?^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert block is not None
-    return block[1].splitlines()
+    return block[1].rstrip().split(" &&\n")
 
 
 def give(project: Project, commands: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -16,10 +18,11 @@ from typing import Any, Final
 
 import pytest
 
-from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreTooNew
+from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone, StoreTooNew
 from tako_lite.records import new_id
 from tako_lite.store.sqlite.file import connect
-from tako_lite.store.sqlite.rescue import Rescued, rescue
+from tako_lite.store.sqlite.rescue import rescue
+from tako_lite.store.sqlite.rescued import Rescued
 from tests.integration.project import wait_until
 from tests.store.test_sqlite_older import make_older
 
@@ -394,6 +397,74 @@ def test_who_waited_for_what_was_lost_is_due(queue: Path) -> None:
     assert {row[0] for row in rows["waits"]} == {sleeper}
 
 
+FAMILY: Final = ("known", "unbegun", "begun", "enqueued", "retried")
+
+
+def make_family(queue: Path) -> dict[str, str]:
+    """A queue with a parent that waits for one child and knows of two others, and the waits for two are lost already."""
+    make(queue, runs=1)
+    ids = {name: new_id() for name in ("parent", *FAMILY)}
+    parent = ids["parent"]
+    with closing(connect(queue, "process")) as connection:
+        connection.execute(RUN, (parent, "waiting", "{}", None))
+        for name in FAMILY:
+            connection.execute(RUN, (ids[name], "pending", "{}", parent))
+        connection.execute("UPDATE runs SET claim_token = 1 WHERE id = ?", (ids["begun"],))
+        connection.execute("INSERT INTO waits VALUES (?, 'c', 'child', ?, NULL, 0)", (parent, ids["known"]))
+        enqueued, failed = json.dumps(ids["enqueued"]), json.dumps({"child_id": ids["retried"]})
+        for kind, state, result, error in (("enqueue", "succeeded", enqueued, None), ("child", "failed", None, failed)):
+            connection.execute(
+                "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, 1, 0, 0)", (parent, kind, kind, state, result, error)
+            )
+    return ids
+
+
+def test_a_wait_for_a_child_that_only_its_index_has_is_there_again(queue: Path) -> None:
+    ids = make_family(queue)
+    smash(queue, root(queue, "waits"))
+    _, rows = rescued(queue)
+    assert {row[:4] for row in rows["waits"]} == {(ids["parent"], "c", "child", ids["known"])}
+    assert ids["known"] in {row[0] for row in rows["runs"]}
+
+
+def test_of_children_that_their_parent_forgot_those_that_never_began_go_and_the_others_are_named(queue: Path) -> None:
+    ids = make_family(queue)
+    smash(queue, root(queue, "waits"), root(queue, "waits_key"))
+    done, rows = rescued(queue)
+    assert done.runs == {ids["known"], ids["unbegun"]}
+    assert done.repeated == {ids["begun"]}
+    assert done.tables["runs"].lost == 2
+    assert {row[0] for row in rows["runs"]} >= {ids[name] for name in ("parent", "begun", "enqueued", "retried")}
+
+
+def test_where_steps_are_lost_too_no_child_goes_and_all_that_may_be_done_twice_are_named(queue: Path) -> None:
+    ids = make_family(queue)
+    smash(queue, root(queue, "waits"), root(queue, "waits_key"), root(queue, "steps"))
+    done, rows = rescued(queue)
+    assert done.repeated == {ids[name] for name in FAMILY}
+    assert done.repeated <= {row[0] for row in rows["runs"]}
+
+
+def test_runs_that_an_old_page_brings_back_are_kept_and_named(queue: Path) -> None:
+    ids = make(queue)
+    page = Book(queue).of_run(ids[100])
+    stale = Book(queue).pages[page]
+    gone = [id for id in ids if Book(queue).of_run(id) == page][1:9]
+    with closing(sqlite3.connect(queue)) as connection:
+        for table, key in (("runs", "id"), ("steps", "run_id"), ("large_values", "run_id")):
+            connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", [(id,) for id in gone])
+        connection.commit()
+    kept = [id for id in ids if id not in gone]
+    assert rescued(queue)[0].is_all
+    queue.with_name("rescued.db").unlink()
+    smash(queue, page, by=stale)
+    done, rows = rescued(queue)
+    without_payload = {id for id in gone if is_large(ids.index(id))}
+    assert (done.unlisted, done.runs) == (set(gone) - without_payload, without_payload)
+    assert {row[0] for row in rows["runs"]} == {*kept, *done.unlisted}
+    assert (done.is_all, done.tables["runs"].unlisted) == (False, len(done.unlisted))
+
+
 def test_runs_whose_waits_cannot_be_read_go_through_their_steps_again(queue: Path) -> None:
     make(queue, runs=1)
     sleeper = new_id()
@@ -436,6 +507,7 @@ def test_whatever_pages_are_smashed_the_rows_of_the_others_are_there_as_they_wer
     assert kept <= {row[:2] for row in rows["steps"]}
     lost = set(ids) - {row[0] for row in rows["runs"]}
     assert done.runs <= lost
+    assert not done.unlisted
     assert done.runs == lost or not done.tables["runs"].is_complete
 
 
@@ -449,6 +521,35 @@ def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(queue: 
     with pytest.raises(BadInput, match="cannot make"):
         rescue(queue, queue.parent / "no/new.db", NOW)
     assert queue.read_bytes() == before
+
+
+def test_a_queue_that_may_not_be_read_is_told_as_such_and_so_is_one_whose_log_alone_is_there(queue: Path) -> None:
+    queue.parent.joinpath("file").touch()
+    for place in (queue.parent / "file/queue.db", queue.parent):  # neither depends on who runs this
+        with pytest.raises(StoreError, match=f"{place} cannot be read: "):
+            rescue(place, queue.with_name("new.db"), NOW)
+    queue.with_name("queue.db-wal").touch()
+    with pytest.raises(StoreGone, match="moved or deleted"):
+        rescue(queue, queue.with_name("new.db"), NOW)
+    assert sorted(path.name for path in queue.parent.iterdir()) == ["file", "queue.db-wal"]
+
+
+def test_a_file_system_without_hard_links_gets_the_new_file_too(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(made: Path, file: Path) -> None:
+        if taken:
+            file.touch()
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)  # no such file system can be mounted here
+    make(queue)
+    file, taken = queue.with_name("new.db"), False
+    assert rescue(queue, file, NOW).is_all
+    assert content(file) == content(queue)
+    file.unlink()
+    taken = True
+    with pytest.raises(BadInput, match="File exists"):
+        rescue(queue, file, NOW)
+    assert file.read_bytes() == b""
 
 
 def test_a_rescue_that_is_killed_leaves_no_file_of_that_name_and_the_next_one_makes_it(queue: Path) -> None:

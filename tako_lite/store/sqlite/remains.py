@@ -7,9 +7,11 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tako_lite.errors import StoreError
 from tako_lite.store.migrate import migrations, refuse_newer
 from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE, not_ours
 from tako_lite.store.sqlite.pages import Pages
@@ -73,8 +75,8 @@ def remains(queue: Path, scratch: Path, empty: Path) -> Iterator[Remains]:
 
 
 def copy_what_can_be_read(source: Path, target: Path) -> None:
-    """Copy a file; where the disk gives an error the copy has zeros."""
-    with source.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
+    """Copy a file; where the disk gives an error the copy has zeros. Raises StoreError where it may not be read."""
+    with _opened(source) as old, target.open("xb", buffering=0) as new:
         length = os.fstat(old.fileno()).st_size
         new.truncate(length)
         at, step = 0, _LARGE
@@ -90,6 +92,18 @@ def copy_what_can_be_read(source: Path, target: Path) -> None:
                 step = _LARGE if at % _LARGE == 0 else _SMALL
                 if not content:
                     return  # it became shorter meanwhile
+
+
+def unreadable(file: Path, error: OSError) -> StoreError:
+    """What is said of a file that the system does not let us read."""
+    return StoreError(f"{file} cannot be read: {error.strerror}", hint="tako-lite doctor says which files are not yours")
+
+
+def _opened(source: Path) -> FileIO:
+    try:
+        return source.open("rb", buffering=0)
+    except OSError as error:
+        raise unreadable(source, error) from error
 
 
 def _open(file: Path) -> sqlite3.Connection:

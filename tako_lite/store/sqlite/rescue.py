@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError
+from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone
 from tako_lite.store.sqlite.file import connect, translate
+from tako_lite.store.sqlite.mending import mend
 from tako_lite.store.sqlite.pages import INDEX, TABLE, Key
 from tako_lite.store.sqlite.queries import rescue as sql
-from tako_lite.store.sqlite.remains import Remains, remains
+from tako_lite.store.sqlite.remains import Remains, remains, unreadable
+from tako_lite.store.sqlite.rescued import Rescued, Tally
 from tako_lite.store.sqlite.salvage import Found, Row, Salvage, Tree
 
 _TYPES: Final = {"TEXT": str, "INTEGER": int}
@@ -32,48 +34,13 @@ _OF_RUNS: Final = ("runs", "large_values", "steps", "waits")
 _ROWID: Final = ("rowid",)
 
 
-@dataclass
-class Tally:
-    """What became of the rows of a table."""
-
-    rescued: int = 0
-    lost: int = 0
-    """Rows of which it is known that they are lost."""
-    is_complete: bool = True
-    """Whether there can be no others that were lost."""
-    was_read: bool = False
-    """Whether there was such a table, and no page of it was damaged."""
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is lost."""
-        return self.is_complete and not self.lost
-
-
-@dataclass
-class Rescued:
-    """A new file, what became of the rows by table, and the ids of the runs that are lost, as far as they are known."""
-
-    file: Path
-    size: int = 0
-    tables: dict[str, Tally] = field(default_factory=dict)
-    runs: set[str] = field(default_factory=set)
-    log_is_whole: bool = True
-    """Whether no change is lost that was in the log only."""
-
-    @property
-    def is_all(self) -> bool:
-        """Whether nothing is lost."""
-        return self.log_is_whole and all(tally.is_sound for tally in self.tables.values())
-
-
 def rescue(queue: Path, file: Path, now: int) -> Rescued:
     """Make a queue file of the rows of another that can be read, whole or not at all; the caller keeps writers away.
 
-    Raises NotFound where there is no queue, BadInput where the file cannot be made, StoreDamaged where nothing can be read.
+    Raises NotFound where there is no queue, StoreGone where only its log is there, BadInput where the file cannot be made,
+    StoreDamaged where nothing can be read, StoreError where the queue may not be read.
     """
-    if not queue.exists():
-        raise NotFound(f"there is no {queue}: nothing was ever enqueued here")
+    _refuse_missing(queue)
     if os.path.lexists(file):
         raise BadInput(f"{file} is there already", hint="name a file that is not")
     done = Rescued(file)
@@ -91,7 +58,7 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
                 if not any(tally.rescued or tally.was_read for tally in done.tables.values()):
                     raise _nothing_left(queue)
                 if not done.is_all:
-                    _mend(new, done, now)
+                    mend(new, done, now)
                 new.execute("COMMIT")
                 _prove(new)
             _publish(made, file)
@@ -103,6 +70,21 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
         raise translate(error, file) from error
     done.size = file.stat().st_size
     return done
+
+
+def _refuse_missing(queue: Path) -> None:
+    try:
+        queue.stat()
+    except FileNotFoundError as error:
+        log = Path(f"{queue}-wal")
+        if not os.path.lexists(log):
+            raise NotFound(f"there is no {queue}: nothing was ever enqueued here") from error
+        raise StoreGone(
+            f"{queue} was moved or deleted, and its log {log.name}, which is still there, is not enough without it",
+            hint="put the file back beside its log and try again, or move the log away and bring a backup back",
+        ) from error
+    except OSError as error:
+        raise unreadable(queue, error) from error
 
 
 def _bring_over(new: sqlite3.Connection, left: Remains, table: str, done: Rescued) -> None:
@@ -121,8 +103,15 @@ def _bring_over(new: sqlite3.Connection, left: Remains, table: str, done: Rescue
     index = _index(new, left, table) if tree.key == _ROWID else None
     listed = Found()
     missing = {} if index is None else _missing(new, salvage, index, listed)
+    if index is not None and listed.is_whole:
+        unlisted = _unlisted(new, left, index)
+        tally.unlisted = len(unlisted)
+        if table == "runs":
+            done.unlisted.update(str(key[0]) for key in unlisted)
     if not found.is_whole and table in _OF_RUNS:
         tally.rescued += _adopt(new, left, tree, missing)
+    if not found.is_whole and table == "waits":
+        tally.rescued += _restore_waits(new, left, salvage)
     tally.was_read = found.is_whole
     tally.lost, tally.is_complete = len(found.lost), found.is_whole
     if index is not None and (listed.is_whole or not found.is_whole):
@@ -161,8 +150,19 @@ def _root(left: Remains, name: str) -> int:
 
 def _missing(new: sqlite3.Connection, salvage: Salvage, index: Tree, listed: Found) -> dict[int, Key]:
     """The rows, by rowid, that an index has and the new file has not."""
-    present = set(new.execute(sql.present.format(key=", ".join(index.key), table=index.table)))
-    return {row[-1]: row[:-1] for row in salvage.rows(index, listed) if row[:-1] not in present}
+    return {row[-1]: row[:-1] for row in salvage.rows(index, listed) if not _has(new, index._replace(way=""), row[:-1])}
+
+
+def _unlisted(new: sqlite3.Connection, left: Remains, index: Tree) -> list[Key]:
+    """The keys of the rows of the new file that a sound index has not."""
+    keys = new.execute(sql.keys.format(key=", ".join(index.key), table=index.table))
+    return [key for key in keys if not _has(left.connection, index, key)]
+
+
+def _has(connection: sqlite3.Connection, tree: Tree, key: Key) -> bool:
+    """Whether there is a row of a key."""
+    statement = sql.has.format(table=tree.table, way=tree.way, key=", ".join(tree.key), marks=", ".join("?" * len(key)))
+    return connection.execute(statement, key).fetchone() is not None
 
 
 def _adopt(new: sqlite3.Connection, left: Remains, tree: Tree, missing: dict[int, Key]) -> int:
@@ -184,6 +184,17 @@ def _adopt(new: sqlite3.Connection, left: Remains, tree: Tree, missing: dict[int
     return adopted
 
 
+def _restore_waits(new: sqlite3.Connection, left: Remains, salvage: Salvage) -> int:
+    """Put waits for children into the new file that their index has, and return how many these were."""
+    key = ("kind", "key", "run_id", "name")
+    index = Tree("waits", "INDEXED BY waits_key", _root(left, "waits_key"), key, (str,) * len(key), (), "key IS NOT NULL")
+    children = (row for row in salvage.rows(index, Found()) if row[0] == "child")
+    return sum(
+        new.execute(sql.restore_wait, {"child": child, "parent": parent, "name": name}).rowcount
+        for _, child, parent, name in children
+    )
+
+
 def _put(new: sqlite3.Connection, tree: Tree, row: Row) -> bool:
     """Whether a row, with its key in front, is one that the new file takes."""
     columns, values = tree.columns, row[len(tree.key) :]
@@ -198,35 +209,6 @@ def _put(new: sqlite3.Connection, tree: Tree, row: Row) -> bool:
     return True
 
 
-def _mend(new: sqlite3.Connection, done: Rescued, now: int) -> None:
-    """What hung on a lost row goes, and who waited for it is due, so that nothing of the new file waits for ever."""
-    tables = done.tables
-    all_of_them = not tables["waits"].is_sound
-    for statement in (sql.drop_without_payload, sql.drop_without_result):
-        done.runs.update(_drop(new, tables["runs"], statement))
-    new.execute(sql.forget_error)
-    _drop(new, tables["steps"], sql.drop_step_without_value)
-    if not tables["runs"].is_sound:
-        for table, statement in (("steps", sql.drop_steps), ("waits", sql.drop_waits), ("large_values", sql.drop_values)):
-            done.runs.update(_drop(new, tables[table], statement))
-        tables["runs"].lost = max(tables["runs"].lost, len(done.runs))
-        _drop(new, tables["waits"], sql.drop_waits_for_lost)
-        new.execute(sql.end_evaluations)
-    if not tables["steps"].is_sound:
-        _drop(new, tables["large_values"], sql.drop_values_of_steps)
-    if not tables["triggers"].is_sound:
-        _drop(new, tables["runs"], sql.drop_evaluations)
-    new.execute(sql.wake, {"now": now, "all": all_of_them})
-
-
-def _drop(new: sqlite3.Connection, tally: Tally, statement: str) -> set[str]:
-    """Take rows away that are of no use; the runs that they were of."""
-    dropped = [id for (id,) in new.execute(statement).fetchall()]
-    tally.rescued -= len(dropped)
-    tally.lost += len(dropped)
-    return set(dropped)
-
-
 def _prove(new: sqlite3.Connection) -> None:
     (found,) = new.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok" or new.execute("PRAGMA foreign_key_check").fetchall():
@@ -236,7 +218,14 @@ def _prove(new: sqlite3.Connection) -> None:
 def _publish(made: Path, file: Path) -> None:
     """Give the finished file its name, unless somebody has taken that meanwhile."""
     _sync(made)
-    os.link(made, file)
+    try:
+        os.link(made, file)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(file):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file)) from None
+        made.rename(file)
     _sync(file.parent)
 
 

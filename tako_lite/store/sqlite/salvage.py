@@ -27,6 +27,8 @@ class Tree(NamedTuple):
     key: tuple[str, ...]
     kinds: tuple[type, ...]
     columns: tuple[str, ...]
+    where: str = "true"
+    """What rows have to fulfil that an index is to have at all."""
 
 
 @dataclass
@@ -110,7 +112,7 @@ class Salvage:
         backwards: bool = False,
         limit: int = -1,
     ) -> sqlite3.Cursor:
-        name, bounds, values = f"({', '.join(tree.key)})", ["true"], list[int | str]()
+        name, bounds, values = f"({', '.join(tree.key)})", [tree.where], list[int | str]()
         for bound, relation in ((first, ">="), (last, "<=")):
             if bound is not None:
                 bounds.append(f"{name} {relation} ({', '.join('?' * len(bound))})")

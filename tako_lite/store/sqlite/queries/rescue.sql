@@ -30,9 +30,20 @@ SELECT {wanted} FROM {table} {way} WHERE {bounds} ORDER BY {order} LIMIT {limit}
 -- A row as it was.
 INSERT INTO {table} ({columns}) VALUES ({marks});
 
--- name: present
+-- name: keys
 -- The keys of the rows that are there.
 SELECT {key} FROM {table};
+
+-- name: has
+-- Whether there is a row of a key.
+SELECT 1 FROM {table} {way} WHERE ({key}) = ({marks});
+
+-- name: restore_wait
+-- A parent waits for its child again.
+INSERT INTO waits (run_id, name, kind, key, started_at)
+SELECT parent.id, :name, 'child', child.id, child.created_at FROM runs AS parent JOIN runs AS child
+WHERE parent.id = :parent AND parent.finished_at IS NULL AND child.id = :child
+ON CONFLICT DO NOTHING;
 
 -- name: drop_without_payload
 -- A run whose long payload was lost cannot be executed.
@@ -76,6 +87,25 @@ RETURNING run_id;
 -- name: drop_waits_for_lost
 -- A child that was lost is not waited for.
 DELETE FROM waits WHERE kind = 'child' AND key NOT IN (SELECT id FROM runs) RETURNING run_id;
+
+-- name: drop_unbegun_children
+-- A child that had not begun and that its parent does not know of goes: the parent starts it anew.
+DELETE FROM runs
+WHERE state = 'pending' AND claim_token = 0 AND finished_at IS NULL AND parent IN (SELECT id FROM runs WHERE finished_at IS NULL)
+    AND (parent, id) NOT IN (SELECT run_id, key FROM waits WHERE kind = 'child' AND key IS NOT NULL)
+    AND (parent, id) NOT IN (SELECT run_id, trim(result, '"') FROM steps WHERE kind = 'enqueue' AND result IS NOT NULL)
+    AND (parent, id) NOT IN (SELECT run_id, ifnull(json_extract(error, '$.child_id'), '') FROM steps
+        WHERE kind = 'child' AND state = 'failed')
+RETURNING id;
+
+-- name: unknown_children
+-- Children that their parents do not know of.
+SELECT id FROM runs
+WHERE finished_at IS NULL AND parent IN (SELECT id FROM runs WHERE finished_at IS NULL)
+    AND (parent, id) NOT IN (SELECT run_id, key FROM waits WHERE kind = 'child' AND key IS NOT NULL)
+    AND (parent, id) NOT IN (SELECT run_id, trim(result, '"') FROM steps WHERE kind = 'enqueue' AND result IS NOT NULL)
+    AND (parent, id) NOT IN (SELECT run_id, ifnull(json_extract(error, '$.child_id'), '') FROM steps
+        WHERE kind = 'child' AND state = 'failed');
 
 -- name: wake
 -- Runs that wait for nothing that is known are due: they go through their steps, and come upon what they wait for.

@@ -62,6 +62,11 @@ def _parsed(text: str) -> datetime:
         raise BadInput(f"{text[:60]!a} is not a time", hint="write it as 2030-01-31T08:00:00Z") from None
 
 
+def local(moment: int) -> str:
+    """Milliseconds since 1970 in this machine's time zone, such as `2026-11-21 08:30:00.125`: for people, not for programs."""
+    return f"{datetime.fromtimestamp(moment // 1000):%Y-%m-%d %H:%M:%S}.{moment % 1000:03d}"
+
+
 def iso(moment: int | None) -> str | None:
     """Milliseconds since 1970 as ISO-8601 in UTC, such as `2026-11-21T08:30:00.125Z`."""
     if moment is None:

@@ -11,6 +11,7 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 ├── NotFound                  no such run, workflow, group or schedule                     exit 5
 ├── AlreadyServing            another daemon holds the lock                                exit 6
 ├── WaitTimeout               the run did not end in time                                  exit 124
+├── Interrupted               a person pressed Ctrl-C                                      exit 130
 ├── StoreError                the queue file could not do it                               exit 1
 │   ├── StorageFull           the disk, or the file's limit, is full
 │   ├── StoreBusy             somebody else holds the file
@@ -81,7 +82,7 @@ class TooLarge(BadInput):
 
 
 class Mistake(NamedTuple):
-    """One thing that is wrong in a file that the user wrote. Lines and columns count from 1."""
+    """One thing that is wrong in a file that the user wrote. Lines and columns count from 1; 0 is the file as a whole."""
 
     file: str
     line: int
@@ -90,8 +91,13 @@ class Mistake(NamedTuple):
     source: str = ""
     hint: str | None = None
 
+    @property
+    def place(self) -> str:
+        """The file, and where in it."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
     def __str__(self) -> str:
-        text = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        text = f"{self.place}: {self.message}"
         if self.source:
             text += f"\n    {self.source}\n    {' ' * (self.column - 1)}^"
         if self.hint:
@@ -109,7 +115,8 @@ class _FileErrors(TakoError):
         self.mistakes = tuple(mistakes)
         count = f"{len(self.mistakes)} mistake{'s' if len(self.mistakes) != 1 else ''}"
         body = "\n".join(str(mistake) for mistake in self.mistakes)
-        super().__init__(f"{count} in {self.noun}\n{body}", hint=hint)
+        about_contents = any(mistake.line for mistake in self.mistakes)
+        super().__init__(f"{count} in {self.noun}\n{body}" if about_contents else body, hint=hint)
 
     @classmethod
     def told(cls, message: str, hint: str | None) -> Self:
@@ -160,6 +167,13 @@ class WaitTimeout(TakoError):
 
     type = "wait_timeout"
     exit_code = 124
+
+
+class Interrupted(TakoError):
+    """A person pressed Ctrl-C."""
+
+    type = "interrupted"
+    exit_code = 130
 
 
 class StoreError(TakoError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, Final
 
 from tako_lite.errors import BadInput, NotJson, ProtocolError, TooLarge
@@ -208,6 +209,8 @@ def _not_json(value: Any, what: str, error: Exception) -> NotJson:
     hint = "values are JSON: text, numbers, booleans, null, lists and objects"
     if isinstance(culprit, bytes | bytearray | memoryview):
         hint = "write the bytes to a file and return its path"
+    elif isinstance(culprit, CoroutineType):
+        hint = f"write `await` before the call of {culprit.__qualname__} that made it"
     return NotJson(f"{place} is {_kind(culprit)}, which JSON cannot carry", hint=hint)
 
 

@@ -17,7 +17,7 @@ IMAGES = 60
 MAILS = 20
 INTERVAL = 0.1
 PATIENCE = 21.0
-"""Seconds after which the images that are left are cancelled, so that the demo stays under a minute anywhere."""
+"""Seconds after which the images that are left are cancelled, so that the demo takes about a minute anywhere."""
 
 
 @dataclass(frozen=True)

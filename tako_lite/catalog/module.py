@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from tako_lite.backoff import Backoff
 from tako_lite.catalog.awaits import unawaited
 from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function, parameter_problems
-from tako_lite.catalog.names import Names, imported_at_import, statements
+from tako_lite.catalog.names import PUBLIC, Names, imported_at_import, statements, unknown_imports
 from tako_lite.catalog.payload import Records, payload_type, records_of
 from tako_lite.catalog.schedule import schedule_problem, timezone_problem
 from tako_lite.catalog.source import Node, Source
@@ -58,6 +58,9 @@ def read_module(tree: ast.Module, source: Source, file: Path, name: str, namespa
     """Everything that a file says about workflows; a file without any is empty."""
     nodes = statements(tree)
     reading = _Reading(source, Names(nodes), routes, records_of(tree))
+    for alias in unknown_imports(tree):
+        hint = did_you_mean(alias.name, PUBLIC) or "its names are " + ", ".join(PUBLIC)
+        reading.mistake(alias, f"tako_lite has no {alias.name}", hint)
     for node in tree.body:
         if isinstance(node, Function):
             reading.function(node, file, name, namespace)

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Final
+
+PUBLIC: Final = (
+    "AsyncClient",
+    "Backoff",
+    "BlockingStep",
+    "ChildFailed",
+    "Client",
+    "Step",
+    "TakoError",
+    "Trigger",
+    "Workflow",
+    "poll",
+    "secret",
+    "workflow",
+)
+"""`tako_lite.__all__`, which cannot be imported from here: it leads to everything."""
 
 _MEANINGS: Final = {
     "tako_lite.workflow": "workflow",
@@ -60,6 +77,15 @@ class Names:
         if not isinstance(expression, ast.Name) or expression.id not in self._origins:
             return None
         return _MEANINGS.get(".".join([self._origins[expression.id], *reversed(parts)]))
+
+
+def unknown_imports(tree: ast.Module) -> Iterator[ast.alias]:
+    """What a file imports from tako_lite that it does not have; what stands in a block may be meant to fail."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == "tako_lite":
+            for alias in node.names:
+                if alias.name not in (*PUBLIC, "*", "__version__") and find_spec(f"tako_lite.{alias.name}") is None:
+                    yield alias
 
 
 def imported_at_import(tree: ast.Module, package: str) -> Iterator[tuple[str, ast.stmt]]:

@@ -48,7 +48,7 @@ class _Scanner:
 
     def scan(self) -> tuple[Catalog, Sequence[Mistake]]:
         if not self.folder.exists():
-            missing = Mistake(self.shown(self.folder), 1, 1, "there is no such folder, so there are no workflows")
+            missing = Mistake(self.shown(self.folder), 0, 0, "there is no such folder, so there are no workflows")
             return Catalog(self.root, {}, (missing,)), ()
         self.files.update(python_files(self.folder, self.unreadable))
         for file in self.files:
@@ -65,7 +65,7 @@ class _Scanner:
 
     def unreadable(self, error: OSError) -> None:
         file = self.shown(Path(error.filename or self.folder))
-        self.mistakes.append(Mistake(file, 1, 1, f"cannot be read: {error.strerror}"))
+        self.mistakes.append(Mistake(file, 0, 0, f"cannot be read: {error.strerror}"))
 
     def read(self, file: Path) -> None:
         try:
@@ -111,10 +111,10 @@ class _Scanner:
             return
         if not name.isidentifier():
             message = f"the folder {name!r} cannot be imported: its name is not an identifier"
-            self.mistakes.append(Mistake(self.shown(self.folder), 1, 1, message, hint=f"rename it to {_as_identifier(name)}"))
+            self.mistakes.append(Mistake(self.shown(self.folder), 0, 0, message, hint=f"rename it to {_as_identifier(name)}"))
         elif name in sys.stdlib_module_names or name == "tako_lite":
             message = f"the folder has the name of the module {name}, and would hide it or be hidden by it"
-            self.mistakes.append(Mistake(self.shown(self.folder), 1, 1, message, hint="rename it, to workflows for one"))
+            self.mistakes.append(Mistake(self.shown(self.folder), 0, 0, message, hint="rename it, to workflows for one"))
 
     def by_name(self) -> dict[str, WorkflowSpec]:
         workflows: dict[str, WorkflowSpec] = {}

@@ -79,11 +79,13 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
 
     value = True if payload is None else read_payload(payload)
     with Client(chosen_config()) as client:
-        woken = client.signal(event, value)
+        answer = client.call("signal", event=event, payload=value)
     if as_json:
-        write_json({"event": event, "woken": woken})
+        write_json(answer)
+    elif answer["stored"]:
+        write(f"{event} is stored; it woke {counted(answer['woken'], 'run')}")
     else:
-        write(f"{event} is stored; it woke {counted(woken, 'run')}")
+        write(f"{event} was stored before; its first payload counts")
 
 
 def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:

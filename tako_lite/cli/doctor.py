@@ -65,7 +65,8 @@ def doctor(server: str | None, deep: bool, rescued: Path | None, as_json: bool) 
 def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
     project, files = Project(chosen_config()), read_files(server)
     yield from _of_remarks("config", files.of_config)
-    yield from _of_remarks("catalog", files.of_catalog)
+    about_lines = [warning for warning in files.of_catalog.warnings if warning.line]  # of a missing folder comes more below
+    yield from _of_remarks("catalog", files.of_catalog._replace(warnings=about_lines))
     queue = files.settings.queue.path if files.settings else project.state_dir / "queue.db"
     if files.settings:
         yield from _of_settings(files.settings, files)
@@ -85,15 +86,15 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
 
 def _of_remarks(check: str, remarks: Remarks) -> Iterator[Finding]:
     for mistake in remarks.mistakes:
-        yield Finding(check, "problem", _place(mistake), _edit(mistake))
+        yield Finding(check, "problem", f"{mistake.place}: {mistake.message}", _edit(mistake))
     for warning in remarks.warnings:
-        yield Finding(check, "warning", _place(warning), _edit(warning))
+        yield Finding(check, "warning", f"{warning.place}: {warning.message}", _edit(warning))
 
 
 def _of_settings(settings: Config, files: ProjectFiles) -> Iterator[Finding]:
     """What is right about the files, and what else a tako.toml that can be read leads to."""
     folder = settings.workflows_path
-    if not folder.is_dir():
+    if not folder.exists():
         mend = f"mkdir {quoted(folder)}, or name another as `path` in [workflows] of tako.toml"
         yield Finding("catalog", "warning", f"there is no {folder}, so there are no workflows", mend)
     elif files.catalog is not None:
@@ -105,11 +106,9 @@ def _of_settings(settings: Config, files: ProjectFiles) -> Iterator[Finding]:
     yield from secrets(settings)
 
 
-def _place(mistake: Mistake) -> str:
-    return f"{mistake.file}:{mistake.line}:{mistake.column}: {mistake.message}"
-
-
 def _edit(mistake: Mistake) -> str:
+    if not mistake.line:
+        return mistake.hint or f"put {mistake.file} right"
     return f"edit line {mistake.line} of {mistake.file}" + (f": {mistake.hint}" if mistake.hint else "")
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Final
 
 import click
 
-from tako_lite.errors import BadInput, TakoError
+from tako_lite.errors import BadInput, Interrupted, TakoError
 from tako_lite.records import SCHEMA
 from tako_lite.wire import printable
-
-INTERRUPTED: Final = 130
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
@@ -35,16 +32,26 @@ def _as_failure(error: BaseException) -> tuple[TakoError, int]:
     if isinstance(error, TakoError):
         return error, error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return TakoError("interrupted", type="interrupted"), INTERRUPTED
+        return Interrupted("interrupted"), Interrupted.exit_code
     if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "tako-lite"
-        return BadInput(error.format_message(), hint=f"`{command} --help` shows what can be given"), BadInput.exit_code
+        return BadInput(error.format_message(), hint=_way_out(error)), BadInput.exit_code
     if isinstance(error, click.ClickException):
         return TakoError(error.format_message()), error.exit_code
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         return TakoError(f"{name}{error.strerror}", type="os_error"), TakoError.exit_code
     return _as_bug(error), TakoError.exit_code
+
+
+def _way_out(error: click.UsageError) -> str:
+    """What to type instead of words that click refused."""
+    if error.ctx is None:
+        return "`tako-lite --help` shows what can be given"
+    command = error.ctx.command_path
+    takes_payload = any(parameter.name == "payload" for parameter in error.ctx.command.params)
+    if takes_payload and isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdecimal():
+        return f"write -- before a payload that begins with a minus: `{command} … -- -5`"
+    return f"`{command} --help` shows what can be given"
 
 
 def _as_bug(error: BaseException) -> TakoError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -85,8 +85,9 @@ def add(name: str, settings: tuple[str, ...], dry_run: bool, as_json: bool, **op
     """
     from tako_lite.cli import group_edits
 
-    words = [f"{key}={value}" for key, value in options.items() if value is not None]
-    _carry_out(group_edits.add(chosen_config(), name, [*words, *settings]), dry_run=dry_run, as_json=as_json)
+    words = [*(f"{key}={value}" for key, value in options.items() if value is not None), *settings]
+    _check_once(words)
+    _carry_out(group_edits.add(chosen_config(), name, words), dry_run=dry_run, as_json=as_json)
 
 
 @command
@@ -105,6 +106,7 @@ def set_(name: str, settings: tuple[str, ...], unset: tuple[str, ...], dry_run: 
     words = [*settings, *(f"{key}=" for key in unset)]
     if not words:
         raise click.UsageError("say what to change: KEY=VALUE, or --unset KEY")
+    _check_once(words)
     _carry_out(group_edits.change(chosen_config(), name, words), dry_run=dry_run, as_json=as_json)
 
 
@@ -121,6 +123,16 @@ def rm(name: str, to: str | None, dry_run: bool, as_json: bool) -> None:
     from tako_lite.cli import group_edits
 
     _carry_out(group_edits.remove(chosen_config(), name, to), dry_run=dry_run, as_json=as_json)
+
+
+def _check_once(words: Sequence[str]) -> None:
+    """Refuse a setting with two values: which of them is meant, only who typed them knows."""
+    given: dict[str, list[str]] = {}
+    for word in words:
+        given.setdefault(word.partition("=")[0], []).append(word)
+    for key, of_key in given.items():
+        if len(of_key) > 1:
+            raise click.UsageError(f"{key} is given more than once: {', '.join(of_key)}")
 
 
 def _carry_out(edit: Any, *, dry_run: bool, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from tako_lite.cli.names import check_names
 from tako_lite.cli.options import command, json_option, run_ending
 from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import Queue
-from tako_lite.clock import iso
+from tako_lite.clock import iso, local
 from tako_lite.records import SCHEMA
 from tako_lite.wire import printable
 
@@ -67,7 +67,6 @@ def _print_json(lines: Iterable[Line]) -> None:
 
 def _print_plain(lines: Iterable[Line]) -> None:
     for line in lines:
-        moment = (iso(line.at) or "")[:23].replace("T", " ")
         who = f"{line.group} {(line.run or str(line.pid))[-SHOWN_ID:]}"
-        prefix = click.style(printable(f"{moment} {who} |"), dim=True)
+        prefix = click.style(printable(f"{local(line.at)} {who} |"), dim=True)
         click.echo(f"{prefix} {printable(line.text)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.payload import read_payload
+from tako_lite.errors import Interrupted
 
 if TYPE_CHECKING:
     from tako_lite.client import Client
@@ -29,7 +30,7 @@ def enqueue_one(
     enqueued = client.enqueue(workflow, value, **options)
     if wait:
         warn(enqueued.warning)
-        return _print_ended(client.wait(enqueued.id, timeout), as_json=as_json)
+        return _print_ended(_wait(client, enqueued.id, timeout), as_json=as_json)
     if as_json:
         write_json(enqueued.as_json())
         return 0
@@ -37,6 +38,14 @@ def enqueue_one(
     write(f"{enqueued.id} {enqueued.state} in {enqueued.group}{known}")
     warn(enqueued.warning)
     return 0
+
+
+def _wait(client: Client, id: str, timeout: float | None) -> dict[str, Any]:
+    try:
+        return client.wait(id, timeout)
+    except KeyboardInterrupt:
+        hint = f"`tako-lite show {id}` shows how it goes, `tako-lite cancel {id}` ends it"
+        raise Interrupted(f"interrupted; the run {id} goes on", hint=hint) from None
 
 
 def _print_ended(run: dict[str, Any], *, as_json: bool) -> int:

@@ -40,7 +40,7 @@ def check(server: str | None, as_json: bool) -> int:
 
     Warnings alone leave the exit code at 0. Nothing is imported or started.
     """
-    mistakes, warnings = _findings(server)
+    mistakes, warnings, catalog = _findings(server)
     if as_json:
         found = {"mistakes": mistakes, "warnings": warnings}
         write_json({kind: [mistake._asdict() for mistake in list] for kind, list in found.items()})
@@ -49,17 +49,25 @@ def check(server: str | None, as_json: bool) -> int:
             write(str(mistake))
         for warning in warnings:
             write(f"warning: {warning}")
-        write(f"{counted(len(mistakes), 'mistake')}, {counted(len(warnings), 'warning')}")
+        size = f" in {_size(catalog)}" if catalog is not None else ""
+        write(f"{counted(len(mistakes), 'mistake')}, {counted(len(warnings), 'warning')}{size}")
     return ConfigError.exit_code if mistakes else 0
 
 
-def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
+def _size(catalog: Catalog) -> str:
+    """How much was found, so that a workflow which is missing shows."""
+    files = {spec.file for spec in catalog.workflows.values()}
+    return f"{counted(len(catalog.workflows), 'workflow')} of {counted(len(files), 'file')}"
+
+
+def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake], Catalog | None]:
+    """The mistakes, the warnings, and the catalog where the files are sound."""
     from tako_lite.config import unreadable_secrets
 
     files = read_files(server)
     secrets = unreadable_secrets(files.settings) if files.settings else ()
     mistakes = (*files.of_config.mistakes, *files.of_catalog.mistakes)
-    return mistakes, (*files.of_config.warnings, *secrets, *files.of_catalog.warnings)
+    return mistakes, (*files.of_config.warnings, *secrets, *files.of_catalog.warnings), files.catalog
 
 
 @command

@@ -109,7 +109,7 @@ class StandIn:
             case MoveGroup():
                 return {"moved": self._move(asked)}
             case _:
-                return {"event": asked.event, "woken": self._queue.signal(asked.event, texts[0])}
+                return {"event": asked.event, **self._queue.signal(asked.event, texts[0])._asdict()}
 
     def _move(self, asked: MoveGroup) -> int:
         groups = self._router().groups

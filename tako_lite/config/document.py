@@ -54,9 +54,9 @@ def read_document(file: Path) -> Document:
         with file.open("rb") as stream:
             data = stream.read(MAX_FILE_SIZE + 1)
     except OSError as error:
-        raise ConfigError([Mistake(name, 1, 1, f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError([Mistake(name, 0, 0, f"cannot be read: {error.strerror}")]) from error
     if len(data) > MAX_FILE_SIZE:
-        raise ConfigError([Mistake(name, 1, 1, "the file is larger than 1 MiB")])
+        raise ConfigError([Mistake(name, 0, 0, "the file is larger than 1 MiB")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -46,19 +46,19 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        raise ConfigError([Mistake(".", 1, 1, "the current folder does not exist any more")]) from error
+        raise ConfigError([Mistake(".", 0, 0, "the current folder does not exist any more")]) from error
 
 
 def _existing(config: str | Path, origin: str) -> Path:
     if "\0" in str(config):
-        raise ConfigError([Mistake(FILE_NAME, 1, 1, f"a path cannot hold a NUL character{origin}")])
+        raise ConfigError([Mistake(FILE_NAME, 0, 0, f"a path cannot hold a NUL character{origin}")])
     path = absolute(Path(config))
     file = path / FILE_NAME if path.is_dir() else path
     if not _is_file(file):
         from tako_lite.config.document import shown  # with tomllib, which a client that finds its file does without
 
         hint = "give the path of a tako.toml or of the folder that it is in"
-        raise ConfigError([Mistake(shown(file), 1, 1, f"there is no such file{origin}", hint=hint)])
+        raise ConfigError([Mistake(shown(file), 0, 0, f"there is no such file{origin}", hint=hint)])
     return file
 
 

@@ -178,8 +178,8 @@ class Commands:
         return await project.proven(run.group, UNPROVEN_WAIT)
 
     async def _signal(self, asked: Signal) -> dict[str, Any]:
-        woken = await self._project.store.signal(check_event(asked.event), _value(asked.payload))
-        return {"event": asked.event, "woken": woken}
+        done = await self._project.store.signal(check_event(asked.event), _value(asked.payload))
+        return {"event": asked.event, **done._asdict()}
 
     async def _cancel(self, asked: Cancel) -> dict[str, Any]:
         return {"outcomes": await self._project.store.cancel(asked.run_ids)}

@@ -80,6 +80,13 @@ class NewWait(NamedTuple):
     wake_at: int | None
 
 
+class Signalled(NamedTuple):
+    """What a signal did: whether its payload was stored, as the first of its name is, and how many waits it ended."""
+
+    stored: bool
+    woken: int
+
+
 class Claims(NamedTuple):
     """What a claim got, in the order in which it is to start, and whether more is due."""
 
@@ -227,7 +234,7 @@ class Store(Protocol):
     ) -> Awaitable[StoredStep | Literal["waiting"] | None]: ...
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Awaitable[StoredStep | None]: ...
     def park(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Awaitable[RunState | None]: ...
-    def signal(self, event: str, payload: str) -> Awaitable[int]: ...
+    def signal(self, event: str, payload: str) -> Awaitable[Signalled]: ...
 
     # time
     def wake_due(self) -> Awaitable[None]: ...

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tako_lite.tui.text import as_json, begun, block, cell, span, state, when
+from tako_lite.tui.text import as_json, begun, block, cell, span, state, told, when
 
 Shape = dict[str, Any]
 
@@ -103,7 +103,7 @@ def _steps(steps: list[Shape], now: int) -> Table:
     for title in ("step", "state", "tries", "started", "took", "value"):
         table.add_column(title)
     for step in steps:
-        value = step["error"]["message"] if step.get("error") else _short(step["result"])
+        value = told(step["error"]) if step.get("error") else _short(step["result"])
         table.add_row(
             cell(step["name"]),
             state(step["state"]),

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.tui.listing import Cell, Listing
-from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, state, when
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, state, told, when
 from tako_lite.units import duration_text, size_text
 
 Shape = dict[str, Any]
@@ -36,15 +36,8 @@ def _run_cells(run: Shape, now: int) -> list[Cell]:
         (f"{begun(run)}/{run['max_attempts']}", ""),
         (when(run["created_at"], now), ""),
         (when(run["finished_at"], now), ""),
-        (line(_told(run["error"])), "red"),
+        (line(told(run["error"])), "red"),
     ]
-
-
-def _told(error: Shape | None) -> str:
-    """What an error says, after its reason where it has one."""
-    if error is None:
-        return ""
-    return ": ".join(filter(None, (error.get("reason"), error.get("message"))))
 
 
 def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:
@@ -80,7 +73,7 @@ def triggers_table(triggers: Sequence[Shape], now: int) -> RenderableType:
             cell(when(trigger["next_at"], now)),
             cell(_cut(json.dumps(trigger["cursor"], ensure_ascii=False))),
             _trigger_state(trigger),
-            cell(line((trigger["last_error"] or {}).get("message")), "red"),
+            cell(told(trigger["last_error"]), "red"),
         )
     waiting = [f"{trigger['name']} waits: {line(trigger['trouble'])}" for trigger in triggers if trigger["trouble"]]
     return Group(table, *(block(text, "yellow") for text in waiting))

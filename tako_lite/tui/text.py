@@ -44,6 +44,15 @@ def cell(value: object, style: str = "") -> Text:
     return Text(line(value), style, no_wrap=True, overflow="ellipsis")
 
 
+def told(error: dict[str, Any] | None) -> str:
+    """What an error says, after its reason. One that was raised has its type too: a KeyError alone says no more than `'id'`."""
+    if error is None:
+        return ""
+    reason, type = error.get("reason"), error.get("type")
+    raised = type if reason in (None, "failed") and type != "Failed" else None
+    return ": ".join(filter(None, (reason, raised, error.get("message"))))
+
+
 def block(value: str, style: str = "") -> Text:
     """Text of several lines from a user, folded where the terminal ends."""
     text = printable(value)

@@ -76,12 +76,26 @@ class Loader:
             self._make_package(name.partition(".")[0])
             module = importlib.import_module(name)
             for value in list(vars(module).values()):
-                if isinstance(value, Workflow) and value.__module__ == name:
-                    self._handlers[value.name] = _prepare(value, "payload")
-                elif isinstance(value, Trigger) and value.__module__ == name:
-                    self._handlers[f"{EVALUATION}{value.name}"] = _evaluation(value)
+                if isinstance(value, Workflow | Trigger) and value.__module__ == name:
+                    self._take(value, module.__file__ or name)
+        except CannotImport:
+            raise
         except (Exception, SystemExit) as error:
             raise CannotImport(self._describe(error)) from error
+
+    def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], file: str) -> None:
+        """Make a handler of a decorated function. Raises CannotImport with the line and name of one that cannot be."""
+        try:
+            if isinstance(found, Workflow):
+                self._handlers[found.name] = _prepare(found, "payload")
+            else:
+                self._handlers[f"{EVALUATION}{found.name}"] = _evaluation(found)
+        except Exception as error:
+            code = getattr(inspect.unwrap(found.function), "__code__", None)
+            place = f"{code.co_filename}:{code.co_firstlineno}" if code else file
+            hint = f" ({error.hint})" if isinstance(error, TakoError) and error.hint else ""
+            text = f"{type(error).__name__}: {message_of(error)}{hint}"
+            raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
 
     def _make_package(self, package: str) -> None:
         """Make the workflows folder importable under its own name, wherever it is and whoever else has that name."""
@@ -131,7 +145,14 @@ def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str) -> Han
         raise BadInput(f"workflow {workflow.name} takes more than a payload and a step")
     read_payload = None
     if parameters and parameters[0].annotation is not inspect.Parameter.empty:
-        annotation = typing.get_type_hints(function, include_extras=True).get(parameters[0].name, Any)
+        annotation = _annotations(function).get(parameters[0].name, Any)
         if annotation is not Any:
             read_payload = converter(annotation, what)
     return Handler(function, min(len(parameters), 2), inspect.iscoroutinefunction(function), read_payload)
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise BadInput(f"an annotation means nothing: {error}", hint="import what it names at run time") from None

@@ -16,7 +16,6 @@ import pytest
 
 import tako_lite
 from tako_lite.cli.app import COMMANDS
-from tako_lite.cli.failures import INTERRUPTED
 from tako_lite.cli.main import BROKEN_PIPE
 from tako_lite.errors import TakoError
 from tako_lite.options import WorkflowOptions
@@ -86,7 +85,7 @@ def test_every_error_type_is_documented_with_its_exit_code() -> None:
     expected = {error.type: error.exit_code for error in classes.values()}
     for call in calls():
         if called(call) in classes and (word := keyword(call, "type")):
-            expected[word] = INTERRUPTED if word == "interrupted" else classes[called(call)].exit_code
+            expected[word] = classes[called(call)].exit_code
 
     documented = {word: int(row[1]) for row in rows(section(OPERATIONS, "Errors")) for word in words(row[0])}
 
@@ -114,7 +113,7 @@ def test_every_exit_code_is_documented() -> None:
     page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
     documented = {int(row[0]) for row in rows(section(page, "Exit codes"))}
 
-    assert documented == {0, INTERRUPTED, BROKEN_PIPE, *(error.exit_code for error in error_classes())}
+    assert documented == {0, BROKEN_PIPE, *(error.exit_code for error in error_classes())}
 
 
 @pytest.mark.parametrize("state", sorted({*get_args(RunState), *get_args(GroupState), *get_args(WorkerState)}))

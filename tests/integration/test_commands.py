@@ -277,9 +277,11 @@ def test_a_group_is_paused_resumed_and_scaled(shop: Project) -> None:
 def test_signal_says_how_many_it_woke(shop: Project) -> None:
     run_id = shop.enqueue("steps", "woken")
     shop.wait_for_state(run_id, "waiting")
-    assert document(shop.cli("signal", "woken", "5", "--json"))["woken"] == 1
+    told = document(shop.cli("signal", "woken", "5", "--json"))
+    assert (told["stored"], told["woken"]) == (True, 1)
     assert shop.wait(run_id)["result"] == 5
-    assert "0" in shop.cli("signal", "woken", "6").stdout
+    assert shop.cli("signal", "woken", "6").stdout == "woken was stored before; its first payload counts\n"
+    assert document(shop.cli("signal", "woken", "6", "--json"))["stored"] is False
 
 
 def test_logs_are_printed_for_a_run_and_for_a_group(shop: Project) -> None:

@@ -31,6 +31,49 @@ def test_a_run_that_fails_is_tried_again_until_its_retries_are_used_up(live: Pro
     assert live.run("fails-blocking")["error"]["message"] == "no luck either"
 
 
+def test_what_was_refused_is_not_tried_again_and_a_wrong_call_is_a_failure_like_any_other(live: Project) -> None:
+    live.add(
+        "wrong.py",
+        """
+        @workflow("no-duration", retries=1, backoff=Backoff(base=0.05))
+        async def no_duration(payload, step: Step):
+            await step.sleep("a while", "5 parsecs")
+
+        @workflow("no-function", retries=1, backoff=Backoff(base=0.05))
+        async def no_function(payload, step: Step):
+            await step.run("nothing")
+        """,
+    )
+    refused, failed = live.run("no-duration"), live.run("no-function")
+    assert (refused["state"], refused["attempts"], refused["error"]["reason"]) == ("dead", 1, "bad_input")
+    assert (failed["state"], failed["attempts"], failed["error"]["type"]) == ("dead", 2, "TypeError")
+    shown = {line.split()[1]: line for line in live.cli("runs").stdout.splitlines()}
+    assert "  TypeError:" in shown["no-function"]
+    assert "  bad_input:" in shown["no-duration"]
+
+
+def test_a_coroutine_that_blocks_beyond_its_timeout_times_out_at_its_next_await_if_there_is_one(live: Project) -> None:
+    live.add(
+        "late.py",
+        """
+        import asyncio, time
+
+        @workflow("late", timeout="100ms", retries=0)
+        async def late(payload, step: Step):
+            time.sleep(0.4)
+            return "late"
+
+        @workflow("late-and-waits", timeout="100ms", retries=0)
+        async def late_and_waits(payload, step: Step):
+            time.sleep(0.4)
+            await asyncio.sleep(5)
+        """,
+    )
+    done, over = live.run("late"), live.run("late-and-waits")
+    assert (done["state"], done["result"]) == ("succeeded", "late")
+    assert (over["state"], over["error"]["reason"]) == ("dead", "timeout")
+
+
 def test_the_wait_between_attempts_doubles(live: Project) -> None:
     live.add(
         "backoff.py",

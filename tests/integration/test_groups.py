@@ -9,6 +9,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from tests.integration.project import Project, is_gone, wait_until
 
 PID = """
@@ -239,6 +241,32 @@ def test_a_run_whose_file_does_not_import_is_accepted_with_the_file_and_line_and
     assert (run["result"], run["attempts"]) == ("mended", 1)
     assert time.monotonic() - started < 4
     assert project.group("broken")["last_error"] is None
+
+
+WRONG_PARAMETERS = [
+    ("step: Step, payload: int", "BadInput: payload: Step cannot be made from JSON (annotate with"),
+    ("payload: bytes", "BadInput: payload: bytes cannot be made from JSON (annotate with"),
+    (
+        'payload: "Photo"',
+        "BadInput: an annotation means nothing: name 'Photo' is not defined (import what it names at run time)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("parameters", "said"), WRONG_PARAMETERS, ids=[row[0] for row in WRONG_PARAMETERS])
+def test_a_handler_whose_annotations_cannot_be_is_named_with_its_file_and_line(
+    parameters: str, said: str, project: Project
+) -> None:
+    sound = "@workflow('sound', worker='broken')\nasync def sound(payload: int): ...\n"
+    wrong = f"@workflow('wrong', worker='broken')\nasync def wrong({parameters}): ...\n"
+    file = project.workflow("broken.py", sound + wrong)
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if "'wrong'" in text)
+    project.serve()
+    with project.client() as client:
+        warning = client.enqueue("wrong", 1).warning or ""
+    assert f"workflows/broken.py:{line} (wrong): {said}" in warning
+    assert f"workflows/broken.py:{line} (wrong): {said}" in project.group("broken")["last_error"]
+    assert f"broken.py:{line} (wrong)" in project.cli("doctor").stdout
 
 
 def test_a_group_that_cannot_start_becomes_unhealthy_and_is_tried_again_as_soon_as_its_file_changes(project: Project) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.project import Project
+from tests.integration.project import Project, wait_until
 
 
 def test_handlers_take_nothing_a_payload_or_a_payload_and_a_step(live: Project) -> None:
@@ -257,6 +257,23 @@ def test_the_same_step_name_twice_is_an_error_that_says_what_to_do(live: Project
     run = live.run("twice")
     assert (run["state"], run["attempts"], run["error"]["reason"]) == ("dead", 1, "step_error")
     assert "'page'" in run["error"]["message"] and "name" in run["error"]["message"]
+
+
+def test_a_step_that_is_returned_without_await_is_refused_with_what_to_write(live: Project) -> None:
+    live.add(
+        "returned.py",
+        """
+        @workflow("returned")
+        async def returned(payload, step: Step):
+            return step.run("later", print)
+        """,
+    )
+    run = live.run("returned")
+    assert (run["state"], run["attempts"], run["error"]["reason"]) == ("dead", 1, "not_json")
+    assert run["error"]["message"] == (
+        "the result is of type coroutine, which JSON cannot carry (write `await` before the call of Step.run that made it)"
+    )
+    wait_until(lambda: "coroutine 'Step.run' was never awaited" in live.cli("logs", run["id"]).stdout, "it is in the log")
 
 
 @pytest.mark.parametrize("name", ["''", "'x' * 300", "None", "'nul\\x00'", "'\\ud800'"])

@@ -155,7 +155,7 @@ def test_an_error_is_shown_and_cleared_and_the_cursor_stays_meanwhile(
     assert (failed["last_error"]["type"], failed["last_error"]["message"]) == ("ValueError", "the shop is closed")
     assert "files.py" in failed["last_error"]["traceback"]
     assert cli(live, "triggers") == 0
-    assert "the shop" in capsys.readouterr().out
+    assert "ValueError:" in capsys.readouterr().out
     (live.root / "broken").unlink()
     well = wait_until(lambda: (found := trigger(live))["last_error"] is None and found, "it is well again")
     assert well["evaluated_at"] > failed["evaluated_at"]

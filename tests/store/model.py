@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tako_lite.records import Enqueued, Failure, NewRun
 from tako_lite.states import TERMINAL, RunState
-from tako_lite.store.base import SIGNALS_KEPT, Completed, Effects, Hold, NewWait, Resolved, SavedStep, StoredStep
+from tako_lite.store.base import SIGNALS_KEPT, Completed, Effects, Hold, NewWait, Resolved, SavedStep, Signalled, StoredStep
 
 Outcome = StoredStep | Literal["waiting"] | None
 
@@ -274,9 +274,10 @@ class Model:
             self._back(row, self.now)
         return row.state
 
-    def signal(self, event: str, payload: str) -> int:
+    def signal(self, event: str, payload: str) -> Signalled:
+        is_first = event not in self.signals
         self.signals.setdefault(event, (payload, self.now))
-        return self._settle_all("signal", event)
+        return Signalled(is_first, self._settle_all("signal", event))
 
     # Time
 

@@ -6,7 +6,7 @@ import pytest
 
 from tako_lite.records import Wait
 from tako_lite.states import TERMINAL, RunState
-from tako_lite.store.base import Resolved, StoredStep
+from tako_lite.store.base import Resolved, Signalled, StoredStep
 from tests.store.bench import DAY, LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +83,7 @@ async def test_a_sleep_that_passes_while_its_run_is_pending_is_over_at_its_next_
 @pytest.mark.parametrize("payload", [SMALL, LARGE, LARGEST], ids=["small", "large", "largest"])
 async def test_a_signal_wakes_the_run_that_waits_for_it(bench: Bench, payload: str) -> None:
     run = await bench.waiting("approval:17", group="g")
-    assert await bench.store.signal("approval:17", payload) == 1
+    assert await bench.store.signal("approval:17", payload) == Signalled(stored=True, woken=1)
     assert bench.effects.ready == {"g"}
     assert (await bench.claim_one("g")).stored == (("wait", "succeeded", payload, 1),)
     assert (await bench.show(run.id)).waits == ()
@@ -91,7 +91,7 @@ async def test_a_signal_wakes_the_run_that_waits_for_it(bench: Bench, payload: s
 
 @pytest.mark.parametrize("payload", [SMALL, LARGE, LARGEST], ids=["small", "large", "largest"])
 async def test_a_signal_that_came_before_the_wait_is_delivered(bench: Bench, payload: str) -> None:
-    assert await bench.store.signal("early", payload) == 0
+    assert await bench.store.signal("early", payload) == Signalled(stored=True, woken=0)
     run = await bench.running(group="g")
     assert await bench.store.add_wait(bench.wait(run, "w", "signal", "early")) == StoredStep("succeeded", payload, 1)
     await bench.store.give_back([(run.id, run.token)])
@@ -101,7 +101,7 @@ async def test_a_signal_that_came_before_the_wait_is_delivered(bench: Bench, pay
 async def test_the_first_signal_of_a_name_wins_for_every_wait(bench: Bench) -> None:
     before = await bench.waiting("go", group="g")
     await bench.store.signal("go", '"first"')
-    assert await bench.store.signal("go", '"second"') == 0
+    assert await bench.store.signal("go", '"second"') == Signalled(stored=False, woken=0)
     assert (await bench.claim_one("g")).stored == (("wait", "succeeded", '"first"', 1),)
     after = await bench.running()
     stored = await bench.store.add_wait(bench.wait(after, "w", "signal", "go"))
@@ -112,7 +112,7 @@ async def test_the_first_signal_of_a_name_wins_for_every_wait(bench: Bench) -> N
 async def test_a_signal_wakes_every_run_that_waits_for_it_and_no_other(bench: Bench) -> None:
     runs = [await bench.waiting("go", group=group) for group in ("g", "h")]
     other = await bench.waiting("stop")
-    assert await bench.store.signal("go", "null") == 2
+    assert (await bench.store.signal("go", "null")).woken == 2
     assert bench.effects.ready == {"g", "h"}
     assert [await bench.state(run.id) for run in [*runs, other]] == ["pending", "pending", "waiting"]
 
@@ -120,7 +120,7 @@ async def test_a_signal_wakes_every_run_that_waits_for_it_and_no_other(bench: Be
 async def test_a_signal_to_a_run_that_waits_in_its_slot_is_told_to_its_worker(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.add_wait(bench.wait(run, "w", "signal", "go"))
-    assert await bench.store.signal("go", SMALL) == 1
+    assert (await bench.store.signal("go", SMALL)).woken == 1
     assert bench.effects.resolved == [Resolved(run.id, "w", "succeeded", SMALL)]
 
 
@@ -131,7 +131,7 @@ async def test_a_wait_for_a_signal_that_does_not_come_ends_with_null(bench: Benc
     bench.clock.move(50)
     await bench.store.wake_due()
     assert (await bench.claim_one("g")).stored == (("w", "succeeded", "null", 1),)
-    assert await bench.store.signal("never", SMALL) == 0
+    assert (await bench.store.signal("never", SMALL)).woken == 0
 
 
 async def test_a_signal_that_came_in_time_wins_over_the_deadline(bench: Bench) -> None:
@@ -254,7 +254,7 @@ async def test_a_run_that_ends_waits_for_nothing_any_more(bench: Bench, state: R
         await bench.store.finish(run.id, run.token, state, boom(), WORKER, charged=True)
     assert (await bench.show(run.id)).waits == ()
     assert await bench.store.next_due() is None
-    assert await bench.store.signal("go", SMALL) == 0
+    assert (await bench.store.signal("go", SMALL)).woken == 0
 
 
 async def test_the_time_that_an_attempt_executed_is_kept_while_it_waits_and_forgotten_with_it(bench: Bench) -> None:

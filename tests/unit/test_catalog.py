@@ -13,9 +13,11 @@ from textwrap import dedent
 
 import pytest
 
+import tako_lite
 from tako_lite.backoff import Backoff
 from tako_lite.catalog import Catalog, cron_of, scan, stamps
 from tako_lite.catalog.awaits import AWAITED
+from tako_lite.catalog.names import PUBLIC
 from tako_lite.errors import CatalogError, Mistake, NotFound
 from tako_lite.options import WorkflowOptions
 from tako_lite.step import Step
@@ -154,9 +156,7 @@ def test_an_unknown_workflow_is_not_found_with_a_guess(project: Project) -> None
 def test_a_missing_folder_is_an_empty_catalog_with_a_warning(tmp_path: Path) -> None:
     catalog = scan(tmp_path / "workflows", tmp_path)
     assert catalog.workflows == {}
-    assert [str(warning) for warning in catalog.warnings] == [
-        "workflows:1:1: there is no such folder, so there are no workflows"
-    ]
+    assert [str(warning) for warning in catalog.warnings] == ["workflows: there is no such folder, so there are no workflows"]
 
 
 def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
@@ -516,6 +516,28 @@ def test_threads_that_scan_at_the_same_time_do_not_disturb_each_other() -> None:
         sys.setswitchinterval(interval)
         gc.set_threshold(*thresholds)
     assert found == [len(scan(shop / "workflows", shop).workflows)] * 40
+
+
+def test_the_names_that_are_known_are_those_that_tako_lite_has() -> None:
+    assert list(PUBLIC) == tako_lite.__all__
+
+
+def test_an_unknown_name_that_is_imported_from_tako_lite_is_a_mistake_since_its_workflow_would_be_missed(
+    project: Project,
+) -> None:
+    project.write("a.py", "from tako_lite import Step, workflows\n\n@workflows('a')\ndef a(payload): ...\n")
+    found = project.only_mistake()
+    assert (found.file, found.line, found.column) == ("workflows/a.py", 1, 29)
+    assert (found.message, found.hint) == ("tako_lite has no workflows", "did you mean `workflow`?")
+
+
+def test_every_name_and_module_of_tako_lite_can_be_imported_and_what_stands_in_a_block_is_left_to_python(
+    project: Project,
+) -> None:
+    names = ", ".join([*tako_lite.__all__, "__version__", "errors", "client as c"])
+    block = "try:\n    from tako_lite import new\nexcept ImportError:\n    new = None\n"
+    project.write("a.py", f"from tako_lite import {names}\nfrom tako_lite import *\n{block}")
+    assert not project.scan().workflows
 
 
 UNAWAITED = """

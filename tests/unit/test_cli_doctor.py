@@ -22,12 +22,14 @@ from tako_lite.cli.checks.disk import judge_mount, judge_space
 from tako_lite.cli.checks.finding import Subject
 from tako_lite.cli.checks.queue import judge_sqlite, wal
 from tako_lite.cli.main import main
+from tako_lite.cli.rescue import _print
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
 from tako_lite.linux import ON_LINUX, boot_id, read_process
 from tako_lite.lock import write_lock
 from tako_lite.store.sqlite.file import connect_reading
 from tako_lite.store.sqlite.place import Mount, mount_of
+from tako_lite.store.sqlite.rescued import Rescued, Tally
 
 Report = dict[str, dict[str, Any]]
 Doctor = Callable[..., Report]
@@ -208,6 +210,21 @@ def test_a_project_without_a_workflow_folder_is_told_which_one_to_make(doctor: D
     assert (found["level"], found["mend"].split(", or")[0]) == ("warning", f"mkdir {project / 'workflows'}")
 
 
+def test_a_workflow_folder_that_is_missing_is_told_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(project / "workflows")
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told if " catalog " in line] == ["warning"]
+
+
+def test_a_file_as_the_workflow_folder_is_told_without_a_line_to_edit(doctor: Doctor, project: Path) -> None:
+    shutil.rmtree(project / "workflows")
+    (project / "workflows").touch()
+    found = doctor(code=3)["catalog"]
+    assert found["message"] == "workflows: cannot be read: Not a directory"
+    assert found["mend"] == "put workflows right"
+
+
 def test_a_stale_socket_and_lock_are_harmless_and_said_to_be(doctor: Doctor, project: Path) -> None:
     (project / ".tako").mkdir(mode=0o700)
     with closing(socket.socket(socket.AF_UNIX)) as left:
@@ -341,12 +358,12 @@ def test_a_rescue_prints_what_became_of_the_rows_and_what_to_do_with_them(
     assert "1 rescued" in told
     assert "nothing is lost" in told
     assert told.splitlines()[-7:] == [
-        f"  cd {project}",
-        "  mkdir aside-2",
-        "  mv .tako/queue.db* aside-2/",
-        "  install -m 600 new.db .tako/queue.db",
-        "  tako-lite doctor --deep",
-        "  tako-lite status",
+        f"  cd {project} &&",
+        "  mkdir aside-2 &&",
+        "  mv .tako/queue.db aside-2/ &&",
+        "  install -m 600 new.db .tako/queue.db &&",
+        "  tako-lite doctor --deep &&",
+        "  tako-lite status &&",
         "  tako-lite serve",
     ]
     assert main(["doctor", "--rescue", "new.db", "--deep"]) == 2
@@ -357,6 +374,32 @@ def test_a_rescue_prints_what_became_of_the_rows_and_what_to_do_with_them(
     told = capsys.readouterr().out
     assert "1 run known to be lost:" in told
     assert told.splitlines()[-1] == f"  tako-lite -c {project}/tako.toml serve"
+
+
+def test_the_printed_commands_also_work_for_a_new_file_that_lies_beside_the_queue_under_a_longer_name(
+    project: Path, queue: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = queue.with_name("queue.db-wal")
+    log.touch()
+    assert main(["doctor", "--rescue", ".tako/queue.db.rescued"]) == 0
+    moving = capsys.readouterr().out.splitlines()[-7:-3]
+    assert "mv .tako/queue.db .tako/queue.db-wal aside/ &&" in moving[2]
+    new = queue.with_name("queue.db.rescued").read_bytes()
+    subprocess.run(["sh", "-c", "\n".join([*moving, "true"])], check=True, timeout=30)
+    assert (queue.read_bytes(), log.exists()) == (new, False)
+    assert sorted(path.name for path in (project / "aside").iterdir()) == ["queue.db", "queue.db-wal"]
+
+
+def test_a_rescue_tells_what_may_have_been_deleted_and_what_may_be_done_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    queue, tallies = Path("queue.db"), {"runs": Tally(9, unlisted=1)}
+    _print(Rescued(queue, 1, tallies, unlisted={"deleted"}, repeated={"child"}), queue, ["true"])
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "runs                    9 rescued, 1 of them not known to the index: perhaps deleted",
+        "1 run that the index does not know, perhaps deleted before: look at them before `serve`:",
+        "  deleted",
+        "1 run that may be done twice: their parents no longer know that they wait for them:",
+        "  child",
+    ]
 
 
 def test_a_rescue_waits_for_nobody_who_goes_on_writing(

@@ -186,6 +186,8 @@ REFUSED = [
     (("add", "gpu", "--allowed-tenants", "acem"), 3, "no table is about the tenant `acem`", "`acme`"),
     (("add", "gpu", "workers=4", "max_workers=2"), 3, "`max_workers` is below `workers`", ""),
     (("set", "meida", "workers=1"), 5, "no worker group 'meida'", "`media`"),
+    (("add", "gpu", "workers=1", "--workers", "2"), 2, "workers is given more than once: workers=2, workers=1", ""),
+    (("set", "media", "workers=1", "--unset", "workers"), 2, "workers is given more than once", ""),
     (("set", "media"), 2, "say what to change", ""),
     (("set", "media", "--unset", "wrokers"), 2, "no setting `wrokers`", "`workers`"),
     (("rm", "default"), 2, "always exists", ""),

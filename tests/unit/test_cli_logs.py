@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -107,6 +112,17 @@ def test_what_a_tail_begins_behind_is_what_is_stored(logs: Path) -> None:
         assert next(tail.follow()).text == "finished later"
 
 
+@pytest.fixture
+def at_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine is in UTC meanwhile."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("at_utc")
 def test_the_newest_lines_are_printed_without_anything_a_terminal_obeys(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     append(logs / "email.jsonl", 1, "first")
     append(logs / "email.jsonl", 1_900_000_000_000, "\x1b[2Jhidden\x9b0m", FIRST)
@@ -114,6 +130,14 @@ def test_the_newest_lines_are_printed_without_anything_a_terminal_obeys(logs: Pa
     assert main(["logs", "-n", "1"]) == 0
     out = capsys.readouterr().out
     assert out == f"2030-03-17 17:46:40.000 email {FIRST[-8:]} | \\x1b[2Jhidden\\x9b0m\n"
+
+
+def test_lines_have_the_time_of_this_machines_zone(logs: Path) -> None:
+    append(logs / "email.jsonl", 1_900_000_000_125, "here")
+    words = [sys.executable, "-m", "tako_lite", "logs"]
+    environment = {**os.environ, "TZ": "America/Chicago"}
+    told = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "2030-03-17 12:46:40.125 email 7 | here\n"
 
 
 def test_as_json_every_line_is_a_document(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

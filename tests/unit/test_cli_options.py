@@ -277,6 +277,23 @@ def test_what_cannot_be_meant_exits_2_with_an_error_and_does_nothing(
     assert not (project / ".tako").exists()
 
 
+@pytest.mark.parametrize("words", [("enqueue", "send-mail", "-5"), ("signal", "go", "-42.5")], ids=" ".join)
+def test_a_payload_that_begins_with_a_minus_is_told_where_to_put_the_two(
+    words: tuple[str, ...], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    hint = f"hint: write -- before a payload that begins with a minus: `tako-lite {words[0]} … -- -5`"
+    assert hint in capsys.readouterr().err
+
+    assert main(["enqueue", "send-mail", "--nope"]) == 2
+    assert "--help` shows" in capsys.readouterr().err
+
+
+def test_a_path_of_no_file_is_said_to_be_none_without_a_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-c", "/nowhere/tako.toml", "status"]) == 3
+    assert capsys.readouterr().err.startswith("error: /nowhere/tako.toml: there is no such file\n")
+
+
 def test_with_json_an_error_is_json_on_stderr(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["enqueue", "send-mail", "hello", "--json"]) == 2
     printed = capsys.readouterr()
@@ -459,9 +476,13 @@ def test_ctrl_c_ends_a_watch_with_0(project: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_ctrl_c_ends_anything_else_with_130(daemon: Daemon) -> None:
+def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_goes_on(daemon: Daemon) -> None:
     daemon.state = NEVER
     code, err = ctrl_c_after(["enqueue", "send-mail", "--wait"], lambda _: daemon.waited_for.wait(SHELL_LIMIT))
 
     assert code == 130
-    assert err == "warning: slow\nerror: interrupted\n"
+    warning, error, hint = err.splitlines()
+    assert warning == "warning: slow"
+    found = re.fullmatch("error: interrupted; the run ([0-9a-f-]{36}) goes on", error)
+    assert found is not None
+    assert hint == f"hint: `tako-lite show {found[1]}` shows how it goes, `tako-lite cancel {found[1]}` ends it"

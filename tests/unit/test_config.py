@@ -477,6 +477,12 @@ def test_a_missing_file_from_the_environment_says_so(monkeypatch: pytest.MonkeyP
         load()
 
 
+def test_a_file_that_is_not_there_has_no_lines_to_point_at() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("nowhere.toml")
+    assert str(caught.value).startswith("nowhere.toml: there is no such file\n")
+
+
 def test_a_link_to_the_project_is_not_followed(project: Path) -> None:
     (project / "release-1").mkdir()
     (project / "release-1/tako.toml").touch()

@@ -162,12 +162,12 @@ def test_check_warns_of_what_has_no_tenant_in_a_group_for_some_tenants(
 ) -> None:
     (project / "tako.toml").write_text(CLOSED)
     (project / "workflows/closed.py").write_text(HEAD + '@workflow("closed", worker="media")\ndef closed(): ...\n')
-    assert checked(capsys) == "0 mistakes, 0 warnings\n"
+    assert checked(capsys).startswith("0 mistakes, 0 warnings in ")
     (project / "workflows/x.py").write_text(f"from tako_lite import poll, workflow\n{decorator}\ndef files(cursor): ...\n")
 
-    assert checked(capsys) == (
+    assert checked(capsys).startswith(
         f"warning: workflows/x.py:3:1: {said}: it has no tenant, and the group media is for acme (allowed_tenants)\n"
-        "    name another group for it\n0 mistakes, 1 warning\n"
+        "    name another group for it\n0 mistakes, 1 warning in "
     )
 
 
@@ -199,7 +199,7 @@ def test_check_says_nothing_of_tables_that_some_run_may_need(
     toml: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "tako.toml").write_text(toml)
-    assert checked(capsys) == "0 mistakes, 0 warnings\n"
+    assert checked(capsys).startswith("0 mistakes, 0 warnings in ")
 
 
 DECORATORS = [
@@ -240,7 +240,7 @@ def test_a_payload_type_whose_fields_are_not_all_to_be_seen_is_not_judged(
 ) -> None:
     source = f'{HEAD}{record}\n\n@workflow("x", worker="{{tier}}")\ndef x(payload: {annotation}): ...\n'
     (project / "workflows/x.py").write_text(source)
-    assert checked(capsys) == "0 mistakes, 0 warnings\n"
+    assert checked(capsys).startswith("0 mistakes, 0 warnings in ")
 
 
 @pytest.mark.parametrize("base", ["BaseModel", "pydantic.BaseModel", "msgspec.Struct", "Struct, frozen=True"])
@@ -275,3 +275,13 @@ def test_a_group_that_a_decorator_mistypes_is_told_where_others_use_the_one_with
     said = checked(capsys)
     assert "more makes a group of its own: no table is about `emial`" in said
     assert "did you mean `email`?" in said
+
+
+def test_the_last_line_of_check_counts_the_workflows_and_their_files_so_that_a_missing_one_shows(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "workflows/x.py").write_text(f'{HEAD}@workflow("x")\ndef x(): ...\n@workflow("y")\ndef y(): ...\n')
+    assert checked(capsys) == "0 mistakes, 0 warnings in 4 workflows of 3 files\n"
+
+    (project / "workflows/x.py").write_text(f'{HEAD}@workflow("x")\ndef x(): ...\ndef y(): ...\n')
+    assert checked(capsys) == "0 mistakes, 0 warnings in 3 workflows of 3 files\n"

@@ -240,9 +240,27 @@ def test_runs_show_the_last_eight_characters_of_their_ids() -> None:
     assert ID not in text
 
 
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ({"type": "KeyError", "message": "'id'", "reason": None}, "KeyError: 'id'"),
+        ({"type": "AssertionError", "message": "", "reason": None}, "AssertionError"),
+        ({"type": "ValueError", "message": "boom", "reason": "failed"}, "failed: ValueError: boom"),
+        ({"type": "Failed", "message": "no such order", "reason": "failed"}, "failed: no such order"),
+        ({"type": "WorkerCrashed", "message": "killed by SIGSEGV", "reason": "crashed"}, "crashed: killed by SIGSEGV"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_error_in_a_table_has_the_type_of_what_a_handler_raised(error: dict[str, Any], shown: str) -> None:
+    of_run = rendered(runs_table([run(state="dead", error=error)], NOW), 200).splitlines()[1]
+    assert of_run.split("  ")[-1].strip() == shown
+    failed = {**run()["steps"][0], "state": "failed", "error": error}
+    assert rendered(run_view(run(steps=[failed]), NOW), 200).splitlines()[-1].endswith(f"  {shown}")
+
+
 @pytest.mark.parametrize("width", [64, 80, 200])
 def test_the_columns_of_runs_stand_in_line_and_the_widest_give_way(width: int) -> None:
-    failed = {"type": "ValueError", "message": "名" * 500}
+    failed = {"type": "名" * 500, "message": "名" * 500}
     text = rendered(runs_table([run(), run(workflow="名" * 50, state="dead", error=failed)], NOW), width)
     titles, first, second = text.splitlines()
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tako_lite.clock import Clock
 from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule
 from tako_lite.routing import Route
-from tako_lite.store.base import GroupCounts, GroupWish, RunFilter
+from tako_lite.store.base import GroupCounts, GroupWish, RunFilter, Signalled
 from tako_lite.store.migrate import refuse_newer, refuse_older
 from tako_lite.store.sqlite import arrivals, groups, reading, runs, schedules, triggers, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
@@ -63,8 +63,8 @@ class OfflineQueue:
         """What became of each."""
         return self._write(partial(arrivals.retry, routes=routes, fresh=fresh))
 
-    def signal(self, event: str, payload: str) -> int:
-        """Store a signal; returns how many waits it ended."""
+    def signal(self, event: str, payload: str) -> Signalled:
+        """Store a signal, unless one of that name is there, and end the waits for it."""
         return self._write(partial(waits.signal, event=event, payload=payload))
 
     def move(self, group: str, to: str) -> int:

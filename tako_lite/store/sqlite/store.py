@@ -29,6 +29,7 @@ from tako_lite.store.base import (
     NewWait,
     RunFilter,
     SavedStep,
+    Signalled,
     StoredStep,
 )
 from tako_lite.store.sqlite import (
@@ -173,7 +174,7 @@ class SqliteStore:
     def park(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms), keep=True)
 
-    def signal(self, event: str, payload: str) -> Future[int]:
+    def signal(self, event: str, payload: str) -> Future[Signalled]:
         return self._submit(lambda transaction: waits.signal(transaction, event, payload))
 
     # Time

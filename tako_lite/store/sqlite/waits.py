@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal, NamedTuple
 
-from tako_lite.store.base import NewWait, Resolved, StoredStep
+from tako_lite.store.base import NewWait, Resolved, Signalled, StoredStep
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import signals as signals_sql
 from tako_lite.store.sqlite.queries import steps as sql
@@ -43,13 +43,13 @@ def add_wait(transaction: Transaction, wait: NewWait) -> Outcome:
     return settle_if_over(transaction, wait.run_id, wait.name)
 
 
-def signal(transaction: Transaction, event: str, payload: str) -> int:
-    """Store a signal, unless one of that name is there; the waits for it are over. Returns how many that were."""
-    transaction.execute(signals_sql.send, (event, payload, transaction.now))
+def signal(transaction: Transaction, event: str, payload: str) -> Signalled:
+    """Store a signal, unless one of that name is there; the waits for it are over."""
+    is_first = transaction.changed(signals_sql.send, (event, payload, transaction.now))
     waits = transaction.execute(sql.waits_for, ("signal", event)).fetchall()
     for run_id, name, *_ in waits:
         settle_if_over(transaction, run_id, name)
-    return len(waits)
+    return Signalled(is_first, len(waits))
 
 
 def resolve_children(transaction: Transaction, child_id: str) -> None:

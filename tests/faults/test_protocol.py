@@ -24,6 +24,7 @@ from tako_lite.cli.main import main
 from tako_lite.errors import BadInput
 from tako_lite.linux import resident_bytes
 from tests.faults import clockwork
+from tests.faults.ending import end
 from tests.faults.scale import scaled
 from tests.integration.project import Project, wait_until
 from tests.integration.test_hostile_clients import SLOW_CLIENTS, connect, descriptors, read_line
@@ -368,5 +369,5 @@ def test_another_user_is_kept_out_by_the_folder_and_where_that_is_open_by_the_da
         assert project.run("quick", 1)["result"] == 1
         assert "Traceback" not in project.daemon_log()
     finally:
-        project.close()
+        end(project)
         shutil.rmtree(root)

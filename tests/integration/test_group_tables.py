@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.main import main
+from tests.faults.ending import end
 from tests.integration.project import Project, wait_until
 
 TOML = """
@@ -46,7 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made.workflow("jobs.py", SOURCE)
     made.serve()
     yield made
-    made.close()
+    end(made)
 
 
 class Tako:

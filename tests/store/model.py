@@ -285,9 +285,13 @@ class Model:
         for row in self.rows.values():
             if row.state == "pending" and row.run_at <= self.now:
                 row.ready = True
-            for name, wait in list(row.waits.items()):
-                if wait.wake_at is not None and wait.wake_at <= self.now:
-                    self._settle(row, name)
+            due = [
+                (wait.wake_at, name)
+                for name, wait in row.waits.items()
+                if wait.wake_at is not None and wait.wake_at <= self.now
+            ]
+            for _, name in sorted(due):  # the first that ends wakes the run, the others are told to it
+                self._settle(row, name)
 
     def next_due(self) -> int | None:
         """The earliest moment that a timer must not miss."""
@@ -346,7 +350,7 @@ class Model:
 
     def _settle_all(self, kind: str, key: str) -> int:
         """End the waits for this; how many there were."""
-        waits = [(row, name, wait) for row in self.rows.values() for name, wait in row.waits.items()]
+        waits = [(row, name, wait) for row in self.rows.values() for name, wait in sorted(row.waits.items())]
         found = [(row, name) for row, name, wait in waits if (wait.kind, wait.key) == (kind, key)]
         for row, name in found:
             self._settle(row, name)

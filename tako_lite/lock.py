@@ -42,11 +42,14 @@ class FileLock:
                 return True
 
     def keep(self) -> bool:
-        """Have the lock of the file that has the name by now, if that is another one; False where somebody else has it."""
+        """Have the lock of the file that has the name by now, if that is another one; False where it cannot be had."""
         if self._descriptor is None or not self.path.parent.exists() or _is_at(self._descriptor, self.path):
             return True
         anew, word = FileLock(self.path), os.pread(self._descriptor, 100, 0).decode()
-        if not anew.acquire():
+        try:
+            if not anew.acquire():
+                return False
+        except OSError:  # something else has the name, such as a folder
             return False
         anew.write(word)
         self.release()

@@ -16,6 +16,7 @@ from tako_lite.config.document import shown
 from tako_lite.errors import BadInput, TakoError
 from tako_lite.review import read_catalog
 from tako_lite.routing import unknown_group
+from tako_lite.store.sqlite.file import sync
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -48,11 +49,11 @@ class Draft(NamedTuple):
             draft.chmod(found.st_mode & 0o7777)
             if (found.st_uid, found.st_gid) != (draft.stat().st_uid, draft.stat().st_gid):
                 os.chown(draft, found.st_uid, found.st_gid)
-            _sync(draft)
+            sync(draft)
             if _read(file) != self.before:
                 raise TakoError(f"{shown(self.file)} was changed by somebody else just now", hint="try again")
             draft.replace(file)
-        _sync(file.parent)
+        sync(file.parent)
 
 
 def draft(config: Config, edit: Edit) -> Draft:
@@ -107,11 +108,3 @@ def _beside(file: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             Path(name).unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -229,6 +229,7 @@ def seen_by(pid: int, path: Path) -> Path:
 
 
 def test_a_file_system_of_two_megabytes_that_fills_up_refuses_and_takes_again_once_there_is_room(project: Project) -> None:
+    project.spoilt = "only the daemon sees the file system that its queue is on"
     project.configure('[queue]\nurl = "sqlite:///disk/queue.db"\n')
     mounted(project, ("disk", "2048k"))
     project.workflow("a.py", HOLD)

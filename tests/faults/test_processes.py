@@ -233,6 +233,23 @@ def test_a_daemon_whose_lock_was_taken_away_takes_it_again(project: Project) -> 
     assert project.run("echo", 1)["result"] == 1
 
 
+def test_a_folder_in_the_place_of_the_lock_keeps_nobody_from_looking_after_the_workers(project: Project) -> None:
+    project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
+    project.workflow("a.py", STEPS)
+    project.serve()
+    run_id = project.enqueue("two-steps", 1)
+    (fact,) = project.wait_for_fact("second")
+    lock = project.root / ".tako/daemon.lock"
+    lock.unlink()
+    lock.mkdir()
+    os.kill(fact["pid"], signal.SIGSTOP)
+    let(project)
+    assert project.wait(run_id)["crashes"] == 1
+    assert is_gone(fact["pid"])
+    assert "Traceback" not in project.daemon_log()
+    lock.rmdir()
+
+
 def test_where_nobody_tells_that_the_socket_was_removed_it_is_missed_with_the_pid_and_the_command_that_mends_it(
     project: Project,
 ) -> None:

@@ -85,11 +85,16 @@ def create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return  # never opened here again: a stray close of the file would drop SQLite's locks on it
-    above = os.open(path.parent.parent, os.O_RDONLY)
+    sync(path.parent.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file or folder, with the names in it, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(above)
+        os.fsync(descriptor)
     finally:
-        os.close(above)
+        os.close(descriptor)
 
 
 def translate(error: Exception, path: Path) -> TakoError:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone
-from tako_lite.store.sqlite.file import connect, translate
+from tako_lite.store.sqlite.file import connect, sync, translate
 from tako_lite.store.sqlite.mending import mend
 from tako_lite.store.sqlite.pages import INDEX, TABLE, Key
 from tako_lite.store.sqlite.queries import rescue as sql
@@ -217,7 +217,7 @@ def _prove(new: sqlite3.Connection) -> None:
 
 def _publish(made: Path, file: Path) -> None:
     """Give the finished file its name, unless somebody has taken that meanwhile."""
-    _sync(made)
+    sync(made)
     try:
         os.link(made, file)
     except FileExistsError:
@@ -226,15 +226,7 @@ def _publish(made: Path, file: Path) -> None:
         if os.path.lexists(file):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file)) from None
         made.rename(file)
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(file.parent)
 
 
 def _nothing_left(queue: Path) -> StoreDamaged:

@@ -7,6 +7,8 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 │   └── TooLarge              a value or a frame over its limit
 ├── ConfigError               tako.toml is wrong; all mistakes at once                     exit 3
 ├── CatalogError              the workflow files are wrong; all mistakes at once           exit 3
+├── NoProject                 the folder has neither tako.toml nor workflow files          exit 3
+├── WrongProject              the daemon serves another project or queue                   exit 3
 ├── DaemonUnreachable         nobody answers on the socket                                 exit 4
 ├── NotFound                  no such run, workflow, group or schedule                     exit 5
 ├── AlreadyServing            another daemon holds the lock                                exit 6
@@ -139,6 +141,20 @@ class CatalogError(_FileErrors):
 
     type = "catalog_invalid"
     noun = "the workflow files"
+
+
+class NoProject(TakoError):
+    """No project was named, and the current folder is none: it has no tako.toml (here or above), `workflows/` or `.tako`."""
+
+    type = "no_project"
+    exit_code = 3
+
+
+class WrongProject(TakoError):
+    """The daemon that answers serves another configuration or another queue than the client's."""
+
+    type = "wrong_project"
+    exit_code = 3
 
 
 class DaemonUnreachable(TakoError):
@@ -313,6 +329,8 @@ _BY_TYPE: dict[str, type[TakoError]] = {
         BadInput,
         NotJson,
         TooLarge,
+        NoProject,
+        WrongProject,
         DaemonUnreachable,
         NotFound,
         AlreadyServing,

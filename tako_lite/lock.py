@@ -1,20 +1,26 @@
-"""The two locks of a project.
+"""The locks of a project and of its queue.
 
-`daemon.lock` is held for a daemon's life. `write.lock` is held by whoever writes the queue file: the daemon for its life, a
-client without a daemon for the length of one transaction. With two, neither has to guess who the other is. The files are
-never removed: a lock on a file without a name would exclude nobody.
+`daemon.lock`, in the state folder, is held by the daemon of a project for its life. Two folders may name one queue file, such
+as two releases of an application, so the daemon also holds `<queue file>.lock`, beside the queue; what stands in it says how
+clients of other folders find the daemon. `<queue file>.write.lock` is held by the program that writes the queue file: the
+daemon for its life, a client without a daemon for one transaction. So no program has to guess what the holder of a lock is.
+
+The files are never removed: a lock on a file without a name would exclude nobody.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 PAUSE: Final = 0.02
-"""Seconds between two looks at a lock that another process holds."""
+"""Seconds between two tries of a lock that another process holds."""
+LONGEST_TEXT: Final = 65536
+"""Bytes of a lock file that are read."""
 
 
 class FileLock:
@@ -25,7 +31,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Take the lock, waiting up to `timeout` seconds; False where somebody else keeps it."""
+        """Take the lock, waiting up to `timeout` seconds; False where another process keeps it."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         give_up = time.monotonic() + timeout
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,16 +48,16 @@ class FileLock:
                 return True
 
     def keep(self) -> bool:
-        """Have the lock of the file that has the name by now, if that is another one; False where it cannot be had."""
+        """Lock the file that has the name by now, if that is another one; False where that is not possible."""
         if self._descriptor is None or not self.path.parent.exists() or _is_at(self._descriptor, self.path):
             return True
-        anew, word = FileLock(self.path), os.pread(self._descriptor, 100, 0).decode()
+        anew, text = FileLock(self.path), os.pread(self._descriptor, LONGEST_TEXT, 0).decode()
         try:
             if not anew.acquire():
                 return False
         except OSError:  # something else has the name, such as a folder
             return False
-        anew.write(word)
+        anew.write(text)
         self.release()
         self._descriptor = anew._descriptor
         return True
@@ -64,17 +70,78 @@ class FileLock:
             self._descriptor = None
 
     def write(self, text: str) -> None:
-        """Leave a word in the file for whoever finds it locked."""
+        """Leave a text in the file for the programs that find it locked."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, text.encode(), 0)
 
     def read(self) -> str:
-        """The holder's word."""
+        """The text that the holder, or the last one, left."""
         try:
-            return self.path.read_text(errors="replace").strip()
+            with self.path.open("rb") as file:
+                return file.read(LONGEST_TEXT).decode(errors="replace").strip()
         except OSError:
             return ""
+
+    def is_held(self) -> bool:
+        """Whether another process holds the lock.
+
+        The probe takes a shared lock for a moment, which only delays a daemon that starts in that moment.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do if another thread forks now
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @property
+    def pid(self) -> int | None:
+        """The pid in the text, or None."""
+        text = self.read()
+        if (holder := Holder.parse(text)) is not None:
+            return holder.pid
+        return int(text) if text.isascii() and text.isdecimal() else None
+
+    def killable_pid(self) -> int | None:
+        """The pid of the holder if it is a process of our pid namespace, so that a command with it reaches the right one."""
+        if (pid := self.pid) is None:
+            return None
+        try:
+            locks, inode = Path("/proc/locks").read_text(), self.path.stat().st_ino
+        except OSError:  # not Linux: there are no pid namespaces
+            return pid
+        return pid if any(_is_flock(line.split(), pid, inode) for line in locks.splitlines()) else None
+
+
+class Holder(NamedTuple):
+    """Who serves a queue: the text of `<queue file>.lock`, as JSON. Paths are real ones, without links."""
+
+    pid: int
+    server: str
+    project: str
+    config: str | None
+    root: str
+    state_dir: str
+    socket: str
+
+    def __str__(self) -> str:
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def parse(cls, text: str) -> Holder | None:
+        """What a lock file says; None for an empty or foreign text."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            return cls(**{name: fields[name] for name in cls._fields})
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -84,11 +151,26 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
+def _is_flock(fields: list[str], pid: int, inode: int) -> bool:
+    """Whether a line of /proc/locks is the lock of a process on an inode: `1: FLOCK ADVISORY WRITE 708 fe:00:1314 0 EOF`."""
+    return len(fields) > 5 and fields[1] == "FLOCK" and fields[4] == str(pid) and fields[5].endswith(f":{inode}")
+
+
 def daemon_lock(state_dir: Path) -> FileLock:
     """The lock of the project's one daemon, whose pid stands in it."""
     return FileLock(state_dir / "daemon.lock")
 
 
-def write_lock(state_dir: Path) -> FileLock:
-    """The lock of whoever writes the queue file."""
-    return FileLock(state_dir / "write.lock")
+def queue_lock(queue: Path) -> FileLock:
+    """The lock of the one daemon that serves a queue file; a `Holder` stands in it."""
+    return FileLock(_beside(queue, ".lock"))
+
+
+def write_lock(queue: Path) -> FileLock:
+    """The lock of the program that writes a queue file."""
+    return FileLock(_beside(queue, ".write.lock"))
+
+
+def _beside(queue: Path, suffix: str) -> Path:
+    """A file beside the queue itself, whatever links lead there."""
+    return Path(f"{os.path.realpath(queue)}{suffix}")

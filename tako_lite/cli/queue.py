@@ -20,12 +20,12 @@ Answer = dict[str, Any]
 
 
 class Queue:
-    """A client for reading commands, which says so where the answer comes from the files."""
+    """A client for reading commands, which says so where the answer comes from the files or from another folder's daemon."""
 
     def __init__(self) -> None:
         self.client = Client(chosen_config())
         self._project = Project(chosen_config())
-        self._told = False
+        self._noted: str | None = None
 
     @cached_property
     def config(self) -> Config:
@@ -34,14 +34,19 @@ class Queue:
 
     @property
     def state_dir(self) -> Path:
-        """The project's own folder, whatever its tako.toml says."""
-        return self._project.state_dir
+        """The state folder of the daemon that serves the queue: the project's own, or that of another folder."""
+        return self._project.serving_dir()
 
     def ask(self, command: str, **arguments: Any) -> Answer:
-        """The answer to one command; where it comes from the files, stderr says so once."""
-        if self._project.has_daemon():
-            self._told = False
-        elif not self._told:
-            note(DOWN)
-            self._told = True
+        """The answer to one command; what is unusual about its source is said on stderr once."""
+        if (state := self._state()) != self._noted and state is not None:
+            note(state)
+        self._noted = state
         return self.client.call(command, **arguments)
+
+    def _state(self) -> str | None:
+        """What is unusual about who answers."""
+        if not self._project.has_daemon():
+            return DOWN
+        other = self._project.other_holder()
+        return other and f"the daemon of another folder serves this queue: {other.root} (pid {other.pid})"

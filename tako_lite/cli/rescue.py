@@ -32,7 +32,7 @@ def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
     queue = load(chosen_config(), server=server).queue.path.resolve()
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     project = Project(chosen_config())
-    with _left_alone(project):
+    with _left_alone(project, queue):
         done = store.rescue(queue, target, SystemClock().now())
     commands = _commands(project, queue, target)
     if as_json:
@@ -60,15 +60,15 @@ def _as_json(done: Rescued, queue: Path, commands: list[str]) -> dict[str, objec
 
 
 @contextmanager
-def _left_alone(project: Project) -> Iterator[None]:
+def _left_alone(project: Project, queue: Path) -> Iterator[None]:
     """Nobody writes the queue meanwhile."""
-    if project.has_daemon():
-        pid = project.daemon_pid()
+    if (held := project.lock()) is not None:
+        pid = held.killable_pid()
         raise AlreadyServing(
-            f"a daemon serves this project (pid {pid}), and a queue is rescued while nobody writes it",
-            hint=f"stop it first: kill {pid}",
+            f"a daemon serves this queue (pid {held.pid}), and a queue is rescued while no program writes it",
+            hint=f"stop it first: kill {pid}" if pid else "stop it first, in the container that it runs in",
         )
-    lock = write_lock(project.state_dir)
+    lock = write_lock(queue)
     try:
         if not lock.acquire(PATIENCE):
             raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} names it")

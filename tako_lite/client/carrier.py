@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tako_lite.client import link
-from tako_lite.client.connection import Connection, Pool, answer_of, connect
+from tako_lite.client.connection import Connection, Pool, answer_of
 from tako_lite.client.link import Link
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
@@ -74,7 +74,7 @@ class Carrier:
 
     def connect(self) -> Connection | None:
         """A connection to the daemon, or None where nobody answers."""
-        return self._pool.take() or connect(self._project().state_dir)
+        return self._pool.take() or self._project().connect()
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for other requests."""
@@ -126,10 +126,22 @@ class Carrier:
             raise unreachable(f"the daemon did not answer for {duration_text(limit or 0)}", request) from error
         return frame
 
+    async def greet(self, connection: Connection, request: Request) -> None:
+        """Wait for the daemon's hello before anything is sent. Raises WrongProject, and OSError if the connection breaks."""
+        if connection.is_greeted:
+            return
+        try:
+            while (hello := connection.hello()) is None:
+                connection.feed(await self.io.receive(connection, REPLY_LIMIT))
+        except TimeoutError as error:
+            raise unreachable(f"the daemon did not answer for {duration_text(REPLY_LIMIT)}", None) from error
+        self._project().check(hello, request.command)
+
     async def _exchange(self, connection: Connection, request: Request, limit: float | None) -> dict[str, Any] | None:
         """The reply to a request, or None if the connection broke. It is kept only after a whole exchange."""
         frame = None
         try:
+            await self.greet(connection, request)
             await self.io.send(connection, connection.frame(request), limit)
             frame = await self.reply(connection, request, limit)
         except TimeoutError as error:
@@ -153,10 +165,10 @@ class Carrier:
         raise DaemonUnreachable("no daemon is running", hint="`tako-lite serve` starts one")
 
     def _given_up(self, sent: Request | None) -> TakoError:
-        if self._project().has_daemon():
-            waited, pid, socket = duration_text(self._patience), self._project().daemon_pid(), self._project().socket
-            error = unreachable(f"a daemon (pid {pid}) holds the lock, but it did not answer within {waited}", sent)
-            if sent is None and not socket.exists():
+        if (lock := self._project().lock()) is not None:
+            waited, socket = duration_text(self._patience), self._project().socket
+            error = unreachable(f"a daemon (pid {lock.pid}) holds the lock, but it did not answer within {waited}", sent)
+            if sent is None and not socket.exists() and (pid := lock.killable_pid()) is not None:
                 error.hint = f"its socket {socket} is not there; if it was removed: kill -HUP {pid} makes it anew"
             return error
         if sent is not None:

@@ -14,7 +14,6 @@ from tako_lite.client.requests import Request
 from tako_lite.errors import DaemonUnreachable, ProtocolError, from_json
 from tako_lite.wire import PROTOCOL, LineReader
 
-SOCKET_NAME: Final = "tako.sock"
 LONGEST_PATH: Final = 107 if os.uname().sysname == "Linux" else 103
 MOST_IDLE: Final = 16
 MAX_REPLY: Final = 256 * 1024 * 1024
@@ -32,7 +31,7 @@ class Connection:
         self._arrivals.register(connected, select.POLLIN)
         self._reader = LineReader(MAX_REPLY)
         self._frames: deque[dict[str, Any]] = deque()
-        self._greeted = False
+        self._hello: dict[str, Any] | None = None
         self._asked = 0
         self._answered = 0
 
@@ -47,12 +46,22 @@ class Connection:
             raise ConnectionResetError("the daemon closed the connection")
         self._frames.extend(_decoded(line) for line in self._reader.feed(data))
 
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the daemon's hello was taken in."""
+        return self._hello is not None
+
+    def hello(self) -> dict[str, Any] | None:
+        """What the daemon says of itself and of what it serves, or None where that is not here yet. Raises ProtocolError."""
+        if self._hello is None and self._frames:
+            hello = self._frames.popleft()
+            _check_hello(hello)
+            self._hello = hello
+        return self._hello
+
     def reply(self) -> dict[str, Any] | None:
         """The frame that answers the oldest request without one, or None where it is not here yet. Raises ProtocolError."""
-        if self._frames and not self._greeted:
-            _check_hello(self._frames.popleft())
-            self._greeted = True
-        if not self._frames:
+        if self.hello() is None or not self._frames:
             return None
         frame = self._frames.popleft()
         self._answered += 1
@@ -92,9 +101,8 @@ def answer_of(frame: dict[str, Any]) -> dict[str, Any]:
     raise ProtocolError("the daemon's reply has neither an answer nor an error")
 
 
-def connect(state_dir: Path) -> Connection | None:
-    """A new connection, or None where nobody answers. Raises DaemonUnreachable where that is not a matter of time."""
-    path = state_dir / SOCKET_NAME
+def connect(path: Path) -> Connection | None:
+    """A new connection to a socket, or None where no daemon answers. Raises DaemonUnreachable where waiting does not help."""
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connected.setblocking(False)

@@ -8,6 +8,7 @@ from typing import Final
 from tako_lite.client.carrier import REPLY_LIMIT, Carrier, unreachable
 from tako_lite.client.connection import answer_of
 from tako_lite.client.requests import Ids, Request
+from tako_lite.errors import TakoError
 
 WINDOW: Final = 2
 """Requests under way: one is encoded while the one before is committed."""
@@ -27,12 +28,17 @@ class Lane:
         self._owed.append(request)
         if self._connection is not None:
             try:
+                await self._carrier.greet(self._connection, request)
                 await self._carrier.io.send(self._connection, self._connection.frame(request), REPLY_LIMIT)
             except TimeoutError as error:
                 self._drop()
                 raise unreachable("the daemon does not read what it is sent", request) from error
             except OSError:
                 self._drop()
+            except TakoError:  # the daemon serves another project: nothing was sent
+                self._owed.pop()
+                self._drop()
+                raise
         while len(self._owed) >= WINDOW or (self._owed and self._connection is None):
             await self._take_answer()
 

@@ -1,18 +1,18 @@
-"""The project that a client belongs to: where it is, whether a daemon lives there, and what its files say.
+"""The project that a client belongs to: where it is, which daemon serves its queue, and what its files say.
 
-While a daemon answers nobody asks for the last: what reads the files is imported when it is needed.
+While the daemon of the project's own folder answers, the files are not read: the modules that do are imported when needed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tako_lite.client.connection import SOCKET_NAME
-from tako_lite.config.files import locate
-from tako_lite.lock import daemon_lock
+from tako_lite.client.connection import Connection, connect
+from tako_lite.config.files import SOCKET_NAME, STATE_DIR, locate, stamp
+from tako_lite.errors import ConfigError, WrongProject
+from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -20,52 +20,96 @@ if TYPE_CHECKING:
 
 
 class Project:
-    """A project by its tako.toml or that file's folder, else the one that is found. Raises ConfigError as `locate` does."""
+    """A project by its tako.toml or that file's folder, else the one that is found. Raises what `locate` raises."""
 
     def __init__(self, path: str | Path | None) -> None:
         self._file = locate(path)
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: list[int] | None = None
         self._config: Config | None = None
         self._catalog: Catalog | None = None
         # Without a file the current folder is the project; it is asked for now, for it may be another one later.
-        self.state_dir = (self.config().root if self._file is None else self._file.parent) / ".tako"
+        self.root = self.config().root if self._file is None else self._file.parent
+        self.state_dir = self.root / STATE_DIR
+
+    def connect(self) -> Connection | None:
+        """A new connection to the daemon that serves the queue, or None where none answers. Raises DaemonUnreachable."""
+        connection = connect(self.state_dir / SOCKET_NAME)
+        if connection is None and (holder := self.other_holder()) is not None:
+            return connect(Path(holder.socket))
+        return connection
+
+    def lock(self) -> FileLock | None:
+        """The lock that a living daemon holds, also one that is starting or stopping and does not answer; else None."""
+        own = daemon_lock(self.state_dir)
+        if own.is_held():
+            return own
+        try:
+            beside = queue_lock(self.config().queue.path)
+        except ConfigError:  # a file with a mistake names no queue
+            return None
+        return beside if beside.is_held() else None
 
     def has_daemon(self) -> bool:
-        """Whether a daemon lives, also one that is starting or stopping and does not answer.
+        """Whether a living daemon has this folder or serves its queue."""
+        return self.lock() is not None
 
-        The look takes a shared lock for a moment: it is in nobody's way but that of a daemon which starts in that moment.
-        """
-        try:
-            descriptor = os.open(self.state_dir / "daemon.lock", os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do if another thread forks now
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+    def other_holder(self) -> Holder | None:
+        """The daemon of another folder that serves the queue of this project, as such a folder can name the same file."""
+        lock = self.lock()
+        holder = None if lock is None else Holder.parse(lock.read())
+        return None if holder is None or holder.state_dir == os.path.realpath(self.state_dir) else holder
 
-    def daemon_pid(self) -> str:
-        """The pid that the daemon left in its lock."""
-        return daemon_lock(self.state_dir).read()
+    def serving_dir(self) -> Path:
+        """The state folder of the daemon that serves the queue: that of the project itself, or of another folder."""
+        holder = self.other_holder()
+        return self.state_dir if holder is None else Path(holder.state_dir)
 
     @property
     def socket(self) -> Path:
-        """Where the daemon listens."""
+        """Where a daemon of this folder listens."""
         return self.state_dir / SOCKET_NAME
+
+    def check(self, hello: dict[str, Any], command: str) -> None:
+        """Raise WrongProject where a daemon serves another queue or configuration than the one of this project.
+
+        A daemon of another folder may serve the same queue, as that of the release before. It reloads its own files, not ours.
+        """
+        if "queue" not in hello or self._is_served_as_it_is(hello):
+            return
+        try:
+            own = self.config()
+        except ConfigError:
+            if self._is_file_of(hello):
+                return  # the daemon goes on with the file as it was
+            raise
+        queue = os.path.realpath(own.queue.path)
+        if queue != hello["queue"]:
+            raise _wrong(hello, f"{_named(own)} names the queue {queue}")
+        if self._is_file_of(hello):
+            return
+        if command == "reload" or hello["root"] == os.path.realpath(own.root):
+            raise _wrong(hello, f"this is {_named(own)}")
+        name = own.document.tables.get("name") if own.document else None
+        if name is not None and hello["project"] is not None and name != hello["project"]:
+            raise _wrong(hello, f"{_named(own)} is the project {name}")
+
+    def _is_file_of(self, hello: dict[str, Any]) -> bool:
+        """Whether a daemon serves our tako.toml, or our folder where there is no such file."""
+        ours = self.root if self._file is None else self._file
+        theirs: str = hello["root"] if hello["config"] is None else hello["config"]
+        if (self._file is None) != (hello["config"] is None):
+            return False
+        return str(ours) == theirs or os.path.realpath(ours) == os.path.realpath(theirs)
+
+    def _is_served_as_it_is(self, hello: dict[str, Any]) -> bool:
+        """The same, and the file has not changed since the daemon read it."""
+        return self._is_file_of(hello) and (self._file is None or bool(stamp(self._file) == hello["stamp"]))
 
     def config(self) -> Config:
         """The configuration, read again if the file has changed since."""
-        if self._file is not None and self._file.exists():
-            found = self._file.stat()
-            stamp = (found.st_mtime_ns, found.st_size)
-            if self._config is None or stamp != self._stamp:
-                self._config, self._stamp = _load(self._file), stamp
-        if self._config is None:
-            self._config = _load(self._file)
+        found = None if self._file is None else stamp(self._file)
+        if self._config is None or (found is not None and found != self._stamp):
+            self._config, self._stamp = _load(self._file), found
         return self._config
 
     def catalog(self) -> Catalog:
@@ -76,6 +120,18 @@ class Project:
         if self._catalog is None or stamps(config.workflows_path) != self._catalog.files:
             self._catalog = scan(config.workflows_path, config.root, config.routes)
         return self._catalog
+
+
+def _named(config: Config) -> str:
+    return str(config.file or config.root)
+
+
+def _wrong(hello: dict[str, Any], difference: str) -> WrongProject:
+    served = hello["config"] or hello["root"]
+    return WrongProject(
+        f"the daemon (pid {hello['pid']}) serves {served} with the queue {hello['queue']}, but {difference}",
+        hint=f"name what it serves (-c {served}), or serve the other from a folder of its own",
+    )
 
 
 def _load(file: Path | None) -> Config:

@@ -43,7 +43,7 @@ class StandIn:
         if isinstance(asked, Signal):
             check_event(asked.event)
         new = self._new(asked, texts) if isinstance(asked, Enqueue | EnqueueMany) else []
-        lock = write_lock(self._project.state_dir)
+        lock = write_lock(self._project.config().queue.path)
         try:
             if not lock.acquire(patience):
                 return None

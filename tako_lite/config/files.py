@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tako_lite.errors import ConfigError, Mistake
+from tako_lite.errors import ConfigError, Mistake, NoProject
 
 FILE_NAME: Final = "tako.toml"
 DEFAULT_PATH: Final = "workflows"
 """The folder of the workflow files, where no tako.toml names another."""
+STATE_DIR: Final = ".tako"
+"""The folder of the queue, the socket and the logs, in that of tako.toml."""
+SOCKET_NAME: Final = "tako.sock"
 
 
 def find_file(start: Path | None = None) -> Path | None:
@@ -26,11 +29,30 @@ def find_file(start: Path | None = None) -> Path | None:
 
 
 def locate(config: str | Path | None = None) -> Path | None:
-    """The file that is meant by a path to tako.toml or its folder; by None whatever `find_file` finds.
+    """The file that is meant by a path to tako.toml or its folder; by None the one that `find_file` finds.
 
-    ConfigError where a path is given, here or in `TAKO_CONFIG`, and there is no such file.
+    None where the current folder is a project without a file: one with `workflows` or `.tako` in it. Raises NoProject where it
+    has neither, and ConfigError where a path is given, here or in `TAKO_CONFIG`, and there is no such file.
     """
-    return find_file() if config is None else _existing(config, "")
+    if config is not None:
+        return _existing(config, "")
+    if (file := find_file()) is None and not _is_project(folder := current_folder()):
+        what = f"{folder} is not a project: no {FILE_NAME} here or above, no {DEFAULT_PATH}/ and no {STATE_DIR}/"
+        raise NoProject(what, hint="go to the project's folder, or name it: -c PATH, TAKO_CONFIG, or Client(PATH) in Python")
+    return file
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in (DEFAULT_PATH, STATE_DIR))
+
+
+def stamp(file: Path) -> list[int] | None:
+    """What changes with a file's contents: its time in nanoseconds and its size; None where there is no file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return [found.st_mtime_ns, found.st_size]
 
 
 def absolute(path: Path) -> Path:

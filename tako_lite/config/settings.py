@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from tako_lite.config.document import Document
+from tako_lite.config.files import STATE_DIR
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.options import Fallback
@@ -92,7 +93,7 @@ class Config:
     @property
     def state_dir(self) -> Path:
         """The folder with the queue, the sockets and the logs of this project."""
-        return self.root / ".tako"
+        return self.root / STATE_DIR
 
     def group(self, name: str) -> GroupSettings:
         """The settings of a group; one without a table of its own inherits them all."""

@@ -36,10 +36,11 @@ Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
 class Control:
     """The listening socket and its connections."""
 
-    def __init__(self, path: Path, execute: Execute, hello: dict[str, Any], events: Events) -> None:
+    def __init__(self, path: Path, execute: Execute, events: Events) -> None:
+        self.hello: dict[str, Any] = {}
+        """What each client is greeted with."""
         self._path = path
         self._execute = execute
-        self._hello = encode_frame(hello)
         self._events = events
         self._server: asyncio.Server | None = None
         self._file: tuple[int, int] | None = None
@@ -56,7 +57,7 @@ class Control:
         listening.listen(BACKLOG)
 
     def _connect(self) -> _Connection:
-        return _Connection(self._execute, self._hello, self._clients)
+        return _Connection(self._execute, encode_frame(self.hello), self._clients)
 
     def look(self) -> bool:
         """Listen anew where the socket's file was removed or replaced: new clients could not find us. Whether it was."""

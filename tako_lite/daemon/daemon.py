@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -16,6 +16,7 @@ from tako_lite import __version__
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
 from tako_lite.config import Config, GroupSettings, load
+from tako_lite.config.files import SOCKET_NAME, stamp
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
@@ -33,7 +34,7 @@ from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
 from tako_lite.errors import BadInput, TakoError
-from tako_lite.lock import FileLock
+from tako_lite.lock import FileLock, Holder
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
@@ -47,6 +48,9 @@ from tako_lite.unpack import package_dir
 from tako_lite.why import sentence
 from tako_lite.wire import PROTOCOL
 
+WORKERS: Final = "workers"
+"""The folder below the state folder with a record of each worker."""
+
 
 class Daemon:
     """One project being served."""
@@ -54,7 +58,13 @@ class Daemon:
     store: Store
 
     def __init__(
-        self, config: Config, catalog: Catalog, clock: Clock, events: Events, locks: Collection[FileLock] = ()
+        self,
+        config: Config,
+        catalog: Catalog,
+        clock: Clock,
+        events: Events,
+        locks: Collection[FileLock] = (),
+        last: Holder | None = None,
     ) -> None:
         self.config = config
         self.catalog = catalog
@@ -69,7 +79,8 @@ class Daemon:
             config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
         )
         self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
-        self.records = Records(config.state_dir / "workers")
+        self.records = Records(config.state_dir / WORKERS)
+        self._last = last
         self.logs = Logs(config.state_dir / "logs", clock)
         self.triggers = Triggers(self.store, clock, catalog, self.trouble_of)
         self.commands = Commands(self)
@@ -80,17 +91,10 @@ class Daemon:
         self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router, self.triggers)
         self.fallbacks = Fallbacks(self.store, clock, events)
         self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
-        hello = {
-            "hello": "tako-lite",
-            "version": __version__,
-            "protocol": PROTOCOL,
-            "pid": os.getpid(),
-            "server": config.server,
-        }
-        self.control = Control(config.state_dir / "tako.sock", self.commands.execute, hello, events)
+        self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake
         self.spawner.on_change = self.fallbacks.look
-        folders = {config.state_dir, config.queue.path.parent}
+        folders = {config.state_dir, Path(os.path.realpath(config.queue.path)).parent}
         self.presence = Presence(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
@@ -100,7 +104,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Open the queue, put right what the last daemon left, bring the groups up, and listen."""
-        survivors = await asyncio.to_thread(self.records.sweep)
+        survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
         self.events.recovered(await self.store.recover(), survivors)
         await self.store.set_limits(limits_of(self.catalog))
@@ -109,6 +113,13 @@ class Daemon:
         await self.control.start()
         self.presence.look()
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
+
+    def _sweep(self) -> list[int]:
+        """End the workers that outlived the last daemon, which may have served the queue from another folder."""
+        survivors = self.records.sweep()
+        if self._last is not None and self._last.state_dir != os.path.realpath(self.config.state_dir):
+            survivors += Records(Path(self._last.state_dir) / WORKERS).sweep()
+        return survivors
 
     async def _start_groups(self) -> None:
         await self._warm_up()
@@ -173,6 +184,7 @@ class Daemon:
 
     def _use(self, config: Config, catalog: Catalog) -> None:
         self.config, self.catalog = config, catalog
+        self.control.hello = hello(config)
         self._warnings = [str(warning) for warning in warnings(config, catalog)]
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
@@ -279,6 +291,9 @@ class Daemon:
             "server": self.config.server,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
+            "config": str(self.config.file) if self.config.file else None,
+            "root": self.control.hello["root"],
+            "queue": self.control.hello["queue"],
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.look()
@@ -357,6 +372,25 @@ class Daemon:
         if self._settings(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
             return True
         return bool(group.failures) or any(file_stamp(file) != stamp for file, stamp in group.loaded.items())
+
+
+def hello(config: Config) -> dict[str, Any]:
+    """How the daemon greets a client: who it is and what it serves, so that one of another project goes away.
+
+    `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it.
+    """
+    return {
+        "hello": "tako-lite",
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "pid": os.getpid(),
+        "server": config.server,
+        "project": config.document.tables.get("name") if config.document else None,
+        "config": str(config.file) if config.file else None,
+        "stamp": stamp(config.file) if config.file else None,
+        "root": os.path.realpath(config.root),
+        "queue": os.path.realpath(config.queue.path),
+    }
 
 
 def _keep(config: Config) -> dict[RunState, int | None]:

@@ -66,8 +66,8 @@ class Presence:
         return is_unheard or gone is not None
 
     def _give_way(self, lock: FileLock) -> None:
-        """A client holds a lock for a moment, and leaves no word in it; another daemon leaves its pid."""
-        if (other := lock.read()) not in ("", str(os.getpid())) and not self.replaced.done():
+        """A client holds a lock for a moment, and leaves no text in it; another daemon leaves its pid."""
+        if (other := lock.pid) not in (None, os.getpid()) and not self.replaced.done():
             what = f"another daemon (pid {other}) serves this project: {lock.path} was taken away and made anew"
             self.replaced.set_result(AlreadyServing(what, hint="tako-lite status shows it"))
 

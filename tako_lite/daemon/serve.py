@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +17,13 @@ import anyio
 from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
+from tako_lite.config.files import SOCKET_NAME
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.journal import Journal, open_missing_streams
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
-from tako_lite.lock import FileLock, daemon_lock, write_lock
+from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock, write_lock
 from tako_lite.review import read_catalog
 
 PROBE: Final = 0.5
@@ -36,27 +37,57 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
     open_missing_streams()
     config = load(config_path, server=server)
     catalog = read_catalog(config)
-    own, writing = daemon_lock(config.state_dir), write_lock(config.state_dir)
-    if not own.acquire(PROBE):
-        pid = own.read()
-        raise AlreadyServing(
-            f"another daemon serves this project (pid {pid})", hint=f"tako-lite status shows it; kill {pid} ends it"
-        )
-    try:
-        own.write(f"{os.getpid()}\n")
-        if not writing.acquire(SHORT_WRITER):
-            raise StoreBusy(f"another program holds {writing.path}", hint=f"fuser {writing.path} names it")
+    with _locks(config) as (locks, last):
         _keep_out_of_git(config.state_dir)
         become_subreaper()
         if config.secrets:
             keep_memory_private()
         _log_to_stderr()
         options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, config, catalog, (own, writing)), backend_options=options)
-    finally:
-        writing.release()
-        own.release()
+        anyio.run(partial(_serve, config, catalog, locks, last), backend_options=options)
     return 0
+
+
+@contextmanager
+def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
+    """Hold the locks of the folder, of the queue and of its writer; also tells which daemon served the queue before."""
+    own, queue, writing = daemon_lock(config.state_dir), queue_lock(config.queue.path), write_lock(config.queue.path)
+    try:
+        if not own.acquire(PROBE):
+            raise _already_serving(own, f"another daemon serves this project (pid {own.pid})")
+        own.write(f"{os.getpid()}\n")
+        if not queue.acquire(PROBE):
+            holder = Holder.parse(queue.read())
+            where = f" from {holder.root}" if holder else ""
+            raise _already_serving(queue, f"another daemon serves the queue {config.queue.path}{where} (pid {queue.pid})")
+        last = Holder.parse(queue.read())
+        queue.write(str(_holder(config)))
+        if not writing.acquire(SHORT_WRITER):
+            raise StoreBusy(f"another program holds {writing.path}", hint=f"fuser {writing.path} names it")
+        yield (own, queue, writing), last
+    finally:
+        for lock in (writing, queue, own):
+            lock.release()
+
+
+def _holder(config: Config) -> Holder:
+    """What stands in the lock of the queue, for clients of other folders. A link that led here may lead elsewhere later."""
+    state_dir = os.path.realpath(config.state_dir)
+    return Holder(
+        pid=os.getpid(),
+        server=config.server,
+        project=config.name,
+        config=str(config.file) if config.file else None,
+        root=os.path.realpath(config.root),
+        state_dir=state_dir,
+        socket=os.path.join(state_dir, SOCKET_NAME),  # noqa: PTH118
+    )
+
+
+def _already_serving(lock: FileLock, what: str) -> AlreadyServing:
+    pid = lock.killable_pid()
+    kill = f"; kill {pid} ends it" if pid is not None else ", and it runs in another container or pid namespace: stop it there"
+    return AlreadyServing(what, hint=f"tako-lite status shows it{kill}")
 
 
 def _keep_out_of_git(state_dir: Path) -> None:
@@ -76,8 +107,8 @@ def _log_to_stderr() -> None:
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock]) -> None:
-    daemon = Daemon(config, catalog, SystemClock(), Events(), locks)
+async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], last: Holder | None) -> None:
+    daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()

@@ -130,7 +130,7 @@ def test_a_new_project_has_no_problem_and_nothing_is_made(doctor: Doctor, projec
 
 def test_a_queue_without_a_daemon_is_read_and_left_as_it_was(doctor: Doctor, queue: Path) -> None:
     assert without_machine(doctor("--deep"))["queue"] == "ok"
-    assert {path.name for path in queue.parent.iterdir()} == {"queue.db", "write.lock"}
+    assert {path.name for path in queue.parent.iterdir()} == {"queue.db", "queue.db.write.lock"}
 
 
 def test_text_has_a_line_a_finding_its_mend_below_and_the_counts_last(queue: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -406,7 +406,7 @@ def test_a_rescue_waits_for_nobody_who_goes_on_writing(
     project: Path, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tako_lite.cli.rescue.PATIENCE", 0.1)
-    lock = write_lock(project / ".tako")
+    lock = write_lock(project / ".tako/queue.db")
     assert lock.acquire()
     try:
         assert main(["doctor", "--rescue", "new.db"]) == 1

@@ -183,21 +183,42 @@ def test_a_name_in_a_filter_may_be_one_that_only_old_runs_have(tako: Tako, proje
     assert tako("runs", "--group", "nobody-can-say") == "no runs\n"
 
 
-def test_a_folder_that_nothing_makes_a_project_is_named_once(
+def test_in_a_folder_that_is_no_project_every_command_says_which_folder_it_looked_at_and_does_nothing(
     tako: Tako, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.chdir(folder)
+    said = f"error: {folder} is not a project: no tako.toml here or above, no workflows/ and no .tako/\n"
+    commands = "status|runs|schedules|schedules pause x|groups|groups add x|enqueue x|enqueue x --delay 1s|check|config|doctor"
+    commands += (
+        "|signal x|cancel --all|retry --all|why 12345|logs|pause x|scale x 1|reload|backup x|prune|workflows|triggers|serve"
+    )
+    for command in commands.split("|"):
+        tako(*command.split(), code=3)
+        assert tako.err.startswith(said), command
+        assert not list(folder.iterdir()), command
+    (folder / "workflows").mkdir()
+    tako("status")
+    assert "project" not in tako.err
+
+
+def test_without_a_file_the_folder_of_a_queue_is_taken_for_the_project_and_named_once(
+    tako: Tako, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / ".tako").mkdir()
+    monkeypatch.chdir(folder)
     said = f"no tako.toml here or above, so {folder} is the project; -c PATH or TAKO_CONFIG names another\n"
-    commands = [(("status",), 0), (("runs",), 0), (("schedules",), 0), (("schedules", "pause", "x"), 4), (("groups",), 0)]
-    commands += [(("enqueue", "x"), 5), (("enqueue", "x", "--delay", "1s"), 5), (("check",), 0)]
-    for words, code in commands:
+    for words, code in [
+        (("status",), 0),
+        (("runs",), 0),
+        (("schedules", "pause", "x"), 4),
+        (("enqueue", "x"), 5),
+        (("check",), 0),
+    ]:
         tako(*words, code=code)
         assert tako.err.startswith(said), words
         assert tako.err.count("tako.toml here") == 1, words
-    (folder / "workflows").mkdir()
-    tako("status")
-    assert "tako.toml" not in tako.err
 
 
 def test_cancel_and_retry_take_filters_and_a_dry_run_only_counts(tako: Tako) -> None:

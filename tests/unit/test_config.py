@@ -53,6 +53,7 @@ def mistake(text: str) -> Mistake:
 
 
 def test_without_a_file_everything_is_built_in_and_the_root_is_the_current_folder(project: Path) -> None:
+    (project / "workflows").mkdir()
     config = load()
     assert config.file is None
     assert config.root == project
@@ -200,7 +201,8 @@ def test_max_workers_is_never_below_workers_and_says_where_that_came_from() -> N
     assert config.sources("default")["max_workers"] == "[workflows]"
 
 
-def test_the_server_is_the_argument_else_the_environment_else_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_is_the_argument_else_the_environment_else_the_host(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "workflows").mkdir()
     assert load().server == os.uname().nodename
     monkeypatch.setenv("TAKO_SERVER", "cdg")
     assert load().server == "cdg"

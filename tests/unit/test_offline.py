@@ -34,7 +34,7 @@ from tako_lite.errors import (
     StoreTooNew,
     WaitTimeout,
 )
-from tako_lite.lock import daemon_lock, write_lock
+from tako_lite.lock import daemon_lock, queue_lock, write_lock
 from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
@@ -88,8 +88,8 @@ def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]])
 
 
 @contextmanager
-def held_by_another(state_dir: Path, lock: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLD.format(lock), str(state_dir)]
+def held_by_another(path: Path, lock: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLD.format(lock), str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
@@ -520,7 +520,7 @@ def test_once_the_daemon_is_gone_the_run_is_written_to_the_file(project: Path) -
 
 def test_another_writer_is_waited_for(project: Path) -> None:
     impatient, patient = Client(project, patience="100ms"), Client(project, patience=30)
-    with held_by_another(project / ".tako", "write_lock") as writer, ThreadPoolExecutor(1) as threads:
+    with held_by_another(project / ".tako/queue.db", "write_lock") as writer, ThreadPoolExecutor(1) as threads:
         with pytest.raises(StoreBusy):
             impatient.enqueue("plain")
         assert impatient.status()["daemon"] is None
@@ -533,8 +533,11 @@ def test_no_lock_is_left_behind(client: Client, project: Path) -> None:
     client.enqueue("plain")
     with pytest.raises(NotFound):
         client.enqueue("nothing")
-    for make in (daemon_lock, write_lock):
-        lock = make(project / ".tako")
+    for lock in (
+        daemon_lock(project / ".tako"),
+        queue_lock(project / ".tako/queue.db"),
+        write_lock(project / ".tako/queue.db"),
+    ):
         assert lock.acquire()
         lock.release()
 

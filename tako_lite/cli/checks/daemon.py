@@ -7,12 +7,14 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import __version__
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
-from tako_lite.client.connection import SOCKET_NAME, Connection, answer_of, connect
+from tako_lite.client.connection import Connection, answer_of
 from tako_lite.client.requests import Request
+from tako_lite.config.files import SOCKET_NAME
 from tako_lite.lock import daemon_lock
 from tako_lite.units import duration_text
 from tako_lite.wire import printable
@@ -40,10 +42,19 @@ def lock(subject: Subject) -> Iterator[Finding]:
 
 
 def _judge_lock(subject: Subject, pid: str | None, answers: bool) -> Finding:
-    if subject.has_daemon or (answers and subject.project.has_daemon()):
+    if (other := subject.project.other_holder()) is not None:
+        who = f"pid {other.pid} on {other.server}, from {other.root}"
+        mend = f"cd {quoted(Path(other.root))}; serve does not start here before that daemon ends"
+        return Finding("lock", "info", f"a daemon of another folder serves the queue {subject.queue}: {who}", mend)
+    if daemon_lock(subject.state_dir).is_held():
         return Finding("lock", "ok", "a daemon holds daemon.lock" + (f", pid {pid}" if pid else ""))
     if answers:
-        what = "a daemon answers but does not hold daemon.lock, as if the file had been removed: a second one could start"
+        keeps_out = (
+            ", and only the lock of the queue keeps a second one out"
+            if subject.project.has_daemon()
+            else ": a second one could start"
+        )
+        what = f"a daemon answers but does not hold daemon.lock, as if the file had been removed{keeps_out}"
         return Finding("lock", "problem", what, "stop the daemon, then tako-lite serve")
     if pid:
         what = f"daemon.lock has the pid {pid} of a daemon that is gone, and nobody holds the lock: harmless"
@@ -53,13 +64,14 @@ def _judge_lock(subject: Subject, pid: str | None, answers: bool) -> Finding:
 
 def daemon(subject: Subject) -> Iterator[Finding]:
     """Whether the daemon answers, is of our release, and how long its loop lets a question wait."""
-    connection = connect(subject.state_dir)
+    connection = subject.project.connect()
     if connection is None:
         yield _silent(subject)
         return
     with closing(connection):
         connection.socket.settimeout(PATIENCE)
         try:
+            subject.project.check(_greeting(connection), "status")
             status = _ask(connection, "status")
             about = status["daemon"]
             waits = [_round(connection) for _ in range(ROUNDS)]
@@ -118,12 +130,12 @@ def _stuck(subject: Subject) -> Finding:
 
 def _pid(subject: Subject) -> str | None:
     """The pid in the daemon's lock, if there is one."""
-    word = daemon_lock(subject.state_dir).read()
-    return word if word.isascii() and word.isdecimal() else None
+    pid = (subject.project.lock() or daemon_lock(subject.state_dir)).pid
+    return None if pid is None else str(pid)
 
 
 def _answers(subject: Subject) -> bool:
-    connection = connect(subject.state_dir)
+    connection = subject.project.connect()
     if connection is not None:
         connection.close()
     return connection is not None
@@ -135,6 +147,12 @@ def _round(connection: Connection) -> float:
     start = time.perf_counter()
     _ask(connection, "schedules")
     return time.perf_counter() - start
+
+
+def _greeting(connection: Connection) -> dict[str, Any]:
+    while (hello := connection.hello()) is None:
+        connection.feed(connection.socket.recv(65536))
+    return hello
 
 
 def _ask(connection: Connection, command: str) -> dict[str, Any]:

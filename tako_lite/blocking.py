@@ -46,9 +46,9 @@ class BlockingStep(Facts):
         """As `Step.sleep_until`."""
         self._wait(lambda _: self._step.sleep_until(name, when))
 
-    def wait_for(self, event: str, timeout: Duration | None = None) -> Any:
+    def wait_for(self, event: str, timeout: Duration | None = None, name: str | None = None) -> Any:
         """As `Step.wait_for`."""
-        return self._wait(lambda _: self._step.wait_for(event, timeout))
+        return self._wait(lambda _: self._step.wait_for(event, timeout, name))
 
     def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
         """As `Step.invoke`."""

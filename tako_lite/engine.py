@@ -38,6 +38,9 @@ class Engine(Protocol):
     def begin(self, name: str, *, again: bool = False) -> Stored | None:
         """Enter a step. Raises StepError for a name used twice, and the Unwind that is under way."""
 
+    def name_wait(self, event: str) -> str:
+        """The step's name of the next wait for an event in this attempt."""
+
     def enter(self) -> None:
         """A step call that is not a wait is in flight."""
 

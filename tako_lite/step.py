@@ -197,13 +197,21 @@ class Step(Facts):
         finally:
             self._engine.leave()
 
-    async def wait_for(self, event: str, timeout: Duration | None = None) -> Any:
-        """The payload of a signal, whether it was sent before or comes later; None after `timeout`."""
-        name = f"wait_for:{event}"
-        stored = self._engine.begin(name, again=True)
+    async def wait_for(self, event: str, timeout: Duration | None = None, name: str | None = None) -> Any:
+        """The payload of a signal, whether it was sent before or comes later; None after `timeout`.
+
+        Every call waits anew: the first one for an event in an attempt is the step `wait_for:EVENT`, the n-th one
+        `wait_for:EVENT#n`, unless `name` names it. A signal never changes, so that each of them gets the same payload.
+        """
+        return await self.wait_as(self._engine.name_wait(event) if name is None else name, event, timeout)
+
+    async def wait_as(self, name: str, event: str, timeout: Duration | None) -> Any:
+        """The core of `wait_for`, as the step `name`."""
+        stored = self._engine.begin(name)
         if stored is None or stored.state != "succeeded":
             wake_at = None if timeout is None else _now() + round(duration(timeout) * 1000)
-            stored = await self._engine.wait(name, "signal", event, wake_at)
+            return _value(await self._engine.wait(name, "signal", event, wake_at))
+        await asyncio.sleep(0)  # a loop of waits that are over must not keep the neighbours from their turn
         return _value(stored)
 
     async def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
@@ -242,6 +250,7 @@ class Step(Facts):
         name = f"signal:{event}"
         stored = self._engine.begin(name, again=True)
         if stored is not None and stored.state == "succeeded":
+            await asyncio.sleep(0)  # as in `wait_as`
             return
         self._engine.enter()
         try:

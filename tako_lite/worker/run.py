@@ -61,11 +61,12 @@ class ActiveRun:
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
-        self.waits: dict[str, list[asyncio.Future[StoredStep]]] = {}
+        self.waits: dict[str, asyncio.Future[StoredStep]] = {}
         self._link = link
         self._stored = {step[0]: StoredStep(*step[1:]) for step in stored} if stored else {}
         self._early: dict[str, StoredStep] = {}
         self._names: set[str] = set()
+        self._waited: dict[str, int] = {}
         self._active = 0
         self._draining = False
         self._park: asyncio.TimerHandle | None = None
@@ -83,6 +84,10 @@ class ActiveRun:
             )
         self._names.add(name)
         return self._stored.get(name)
+
+    def name_wait(self, event: str) -> str:
+        count = self._waited[event] = self._waited.get(event, 0) + 1
+        return f"wait_for:{event}" if count == 1 else f"wait_for:{event}#{count}"
 
     def enter(self) -> None:
         self._active += 1
@@ -138,11 +143,11 @@ class ActiveRun:
 
     def resolved(self, name: str, stored: StoredStep) -> None:
         """A wait is over."""
-        if name not in self.waits:
+        future = self.waits.get(name)
+        if future is None:
             self._early[name] = stored  # its registration is still being answered
-        for future in self.waits.get(name, ()):
-            if not future.done():
-                future.set_result(stored)
+        elif not future.done():
+            future.set_result(stored)
 
     def cancel(self) -> None:
         """Somebody cancelled the run: leave the handler where it is."""
@@ -190,15 +195,12 @@ class ActiveRun:
             self._maybe_park()
             return self._early.pop(name)
         future: asyncio.Future[StoredStep] = self._loop.create_future()
-        futures = self.waits.setdefault(name, [])  # several, where tasks wait for the same signal
-        futures.append(future)
+        self.waits[name] = future
         self._maybe_park()
         try:
             stored = await future
         finally:
-            futures.remove(future)
-            if not futures:
-                del self.waits[name]
+            del self.waits[name]
         if stored.state != "gone":
             self._stored[name] = stored
         self._maybe_park()
@@ -214,7 +216,7 @@ class ActiveRun:
 
     def _park_now(self) -> None:
         self._park = None
-        if not self._active and self.waits and not any(future.done() for future in self._futures()):
+        if not self._active and self.waits and not any(future.done() for future in self.waits.values()):
             self.parked_on = list(self.waits)
             self._leave(Parked())
         else:
@@ -226,16 +228,13 @@ class ActiveRun:
         if self.unwinding is not None:
             return
         self.unwinding = reason
-        for future in self._futures():
+        for future in self.waits.values():
             if not future.done():
                 future.set_exception(reason)
                 future.exception()  # whoever waited may be gone
         if nudge and self.task is not None:
             self._loop.call_later(NUDGE_AFTER, self._nudge, _place(self.task))
             self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, None)
-
-    def _futures(self) -> list[asyncio.Future[StoredStep]]:
-        return [future for futures in self.waits.values() for future in futures]
 
     def _nudge(self, place: object) -> None:
         """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
@@ -259,7 +258,7 @@ class ActiveRun:
         for task in self.tasks:
             if not task.done():
                 task.cancel()
-        for future in self._futures():
+        for future in self.waits.values():
             future.cancel()
         while self._active and (left := [task for task in self.tasks if not task.done()]):
             await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)

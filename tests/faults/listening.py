@@ -119,7 +119,7 @@ def _attempt(workflow: Workflow[..., Any], witness: Witness, arguments: tuple[An
 
 
 def _listen_to_steps(witness: Witness) -> None:
-    run_with, invoke, enqueue, wait_for = Step.run_with, Step.invoke, Step.enqueue, Step.wait_for
+    run_with, invoke, enqueue, wait_as = Step.run_with, Step.invoke, Step.enqueue, Step.wait_as
 
     def tell(kind: str, step: Step, name: str, **facts: Any) -> None:
         witness.write(kind, run=step.run_id, step=name, token=cast("ActiveRun", step._engine).token, **facts)
@@ -141,9 +141,9 @@ def _listen_to_steps(witness: Witness) -> None:
     async def enqueueing(self: Step, name: str, *rest: Any, **options: Any) -> Any:
         return saved(self, name, await enqueue(self, name, *rest, **options))
 
-    async def waiting(self: Step, event: str, *rest: Any, **options: Any) -> Any:
-        return saved(self, f"wait_for:{event}", await wait_for(self, event, *rest, **options))
+    async def waiting(self: Step, name: str, *rest: Any) -> Any:
+        return saved(self, name, await wait_as(self, name, *rest))
 
     running.listened_to = True  # type: ignore[attr-defined]
-    for name, listened in {"run_with": running, "invoke": invoking, "enqueue": enqueueing, "wait_for": waiting}.items():
+    for name, listened in {"run_with": running, "invoke": invoking, "enqueue": enqueueing, "wait_as": waiting}.items():
         setattr(Step, name, listened)

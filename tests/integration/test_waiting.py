@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tako_lite.clock import SystemClock, iso
+from tako_lite.clock import SystemClock, iso, milliseconds
 from tests.integration.project import Project, wait_until
 
 
@@ -141,7 +141,7 @@ def test_a_signal_comes_from_a_step_a_client_and_the_command_line(live: Project)
     assert live.wait(run_id)["result"] == [["from", "step"], "from client", {"from": "cli"}]
 
 
-def test_a_wait_that_times_out_returns_none_and_stays_so(live: Project) -> None:
+def test_a_wait_that_times_out_ends_only_itself_and_the_next_one_gets_the_signal(live: Project) -> None:
     live.add(
         "timeouts.py",
         """
@@ -154,7 +154,121 @@ def test_a_wait_that_times_out_returns_none_and_stays_so(live: Project) -> None:
         """,
     )
     run = live.run("times-out", 0.01)
-    assert (run["result"], run["attempts"]) == ([None, None], 1)
+    assert (run["result"], run["attempts"]) == ([None, "too late"], 1)
+    assert [step["name"] for step in run["steps"] if step["name"].startswith("wait_for")] == [
+        "wait_for:times-out:never",
+        "wait_for:times-out:never#2",
+    ]
+
+
+def test_a_second_wait_for_one_event_waits_anew_and_parks_again(live: Project) -> None:
+    live.add(
+        "reminders.py",
+        """
+        @workflow("approval")
+        async def approval(number, step: Step):
+            for attempt in range(3):
+                answer = await step.wait_for(f"approve:{number}", timeout=1.2)
+                if answer is not None:
+                    return [attempt, answer]
+                await step.run(f"remind-{attempt}", lambda: witness("reminded", number=number))
+            step.bail("nobody approved it")
+
+        @workflow("approval-blocking")
+        def approval_blocking(number, step: BlockingStep):
+            return [step.wait_for(f"approve:{number}", timeout=0.2), step.wait_for(f"approve:{number}", timeout=1.2)]
+        """,
+    )
+    silent = live.enqueue("approval", 1)
+    blocking = live.enqueue("approval-blocking", 2)
+    approved = live.enqueue("approval", 3)
+    wait_until(lambda: [f for f in live.facts("reminded") if f["number"] == 3], "it is reminded")
+    waiting = wait_until(lambda: (run := live.get(approved))["state"] == "waiting" and run, "it is parked again")
+    assert [wait["name"] for wait in waiting["waits"]] == ["wait_for:approve:3#2"]
+    with live.client() as client:
+        assert client.signal("approve:3", "ann") == 1
+    assert live.wait(approved)["result"] == [1, "ann"]
+    run = live.wait(silent)
+    assert (run["state"], run["error"]["message"]) == ("cancelled", "nobody approved it")
+    created = milliseconds(run["created_at"])
+    assert milliseconds(run["finished_at"]) - created > 3 * 1200
+    assert len([fact for fact in live.facts("reminded") if fact["number"] == 1]) == 3
+    assert live.wait(blocking)["result"] == [None, None]
+
+
+def test_waits_side_by_side_for_one_event_have_a_time_out_each(live: Project) -> None:
+    live.add(
+        "races.py",
+        """
+        @workflow("two-timeouts")
+        async def two(payload, step: Step):
+            short = asyncio.create_task(step.wait_for("two:never", timeout=0.2))
+            long = asyncio.create_task(step.wait_for("two:never", timeout="1h"))
+            await short
+            await step.signal("two:never", 5)
+            return [await short, await long]
+        """,
+    )
+    assert live.run("two-timeouts")["result"] == [None, 5]
+
+
+def test_a_name_of_its_own_tells_one_wait_from_another(live: Project) -> None:
+    live.add(
+        "named.py",
+        """
+        @workflow("named")
+        async def named(payload, step: Step):
+            first = await step.wait_for("named:x", timeout=0.01, name="first reply")
+            second = await step.wait_for("named:x", 0.01, "second reply")
+            third = await step.wait_for("named:x", timeout=0.01)
+            return [first, second, third]
+
+        @workflow("named-twice")
+        async def twice(payload, step: Step):
+            await step.wait_for("named:x", timeout=0.01, name="reply")
+            await step.wait_for("named:x", timeout=0.01, name="reply")
+
+        @workflow("named-alike")
+        async def alike(payload, step: Step):
+            await step.wait_for("alike#2", timeout=0.01)
+            await step.wait_for("alike", timeout=0.01)
+            await step.wait_for("alike", timeout=0.01)
+        """,
+    )
+    steps = [step["name"] for step in live.run("named")["steps"]]
+    assert steps == ["first reply", "second reply", "wait_for:named:x"]
+    for workflow in ("named-twice", "named-alike"):
+        run = live.run(workflow)
+        assert (run["state"], run["error"]["type"]) == ("dead", "StepError"), workflow
+        assert "ran before in this attempt" in run["error"]["message"]
+
+
+def test_a_loop_of_waits_and_signals_that_are_stored_gives_its_neighbours_their_turn(live: Project) -> None:
+    live.add(
+        "inbox.py",
+        """
+        @workflow("inbox")
+        async def inbox(payload, step: Step):
+            turns = 0
+            async def neighbour():
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+            task = asyncio.create_task(neighbour())
+            got = [await step.wait_for("inbox:1") for _ in range(50)]
+            for _ in range(50):
+                await step.signal("inbox:sent")
+            if payload["file"] not in os.listdir():
+                open(payload["file"], "w").close()
+                step.retry()
+            task.cancel()
+            return [set(got) == {"mail"}, turns >= 100]
+        """,
+    )
+    with live.client() as client:
+        client.signal("inbox:1", "mail")
+    assert live.run("inbox", {"file": "inbox-was-here"})["result"] == [True, True]
 
 
 def test_tasks_that_wait_for_the_same_signal_all_get_it(live: Project) -> None:

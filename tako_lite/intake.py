@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.errors import BadInput, NotFound
 from tako_lite.hints import did_you_mean
-from tako_lite.options import FALLBACKS, Fallback, WorkflowOptions
+from tako_lite.options import FALLBACKS, OF_TENANT, Fallback, WorkflowOptions
 from tako_lite.records import Batch, NewRun, Run, new_id
 from tako_lite.routing import Plan, Route, Router, Wish, unknown_group, unknown_tenant
 from tako_lite.templates import pick
@@ -74,7 +74,8 @@ def make_run(
         tenant=asked.tenant,
         fallback=route.fallback,
         fallback_source=route.fallback_source,
-        limit_key=limit_key(options, payload),
+        limit_key=limit_key(options, payload, asked.tenant),
+        rate_key=rate_key(options, payload, asked.tenant),
         refusal=route.refusal,
     )
 
@@ -82,7 +83,7 @@ def make_run(
 def make_many(target: Target, runs: Sequence[tuple[str, str]], asked: Asked, router: Router, now: int) -> list[Batch]:
     """The rows of new runs by their ids and payloads, put together where they differ in nothing else."""
     options = target.options
-    if options.limit_key is None and not router.reads_payload(target.plan, asked.tenant):
+    if options.limit_key is None and options.rate_key is None and not router.reads_payload(target.plan, asked.tenant):
         return [(make_run(target, "null", asked, router, now), runs)]
     batches: dict[NewRun, list[tuple[str, str]]] = {}
     for id, payload in runs:
@@ -110,16 +111,21 @@ def wish(asked: Asked, router: Router) -> Wish:
     return Wish(asked.worker, _check_fallback(asked.fallback), asked.tenant)
 
 
-def limit_key(options: WorkflowOptions, payload: str) -> str | None:
+def limit_key(options: WorkflowOptions, payload: str, tenant: str | None) -> str | None:
     """What the runs of a workflow with a limit or a rate are counted by; None where there is neither."""
-    if options.limit_key is None:
-        return None if options.limit is None and options.rate is None else ""
-    return key_of(options.limit_key, payload)
+    if options.limit is None and options.rate is None:
+        return None
+    return key_of(options.limit_key, payload, tenant)
 
 
-def key_of(field: str | None, payload: str) -> str:
-    """The value of a field of a payload as text, cut where it is long; empty where there is none."""
-    value = None if field is None else pick(json.loads(payload), field)
+def rate_key(options: WorkflowOptions, payload: str, tenant: str | None) -> str | None:
+    """What the runs of a workflow with a rate are counted by for it; None where there is no rate."""
+    return None if options.rate is None else key_of(options.rate_key, payload, tenant)
+
+
+def key_of(field: str | None, payload: str, tenant: str | None) -> str:
+    """The value of a field of a payload as text, cut where it is long, or of `@tenant`; empty where there is none."""
+    value = None if field is None else tenant if field == OF_TENANT else pick(json.loads(payload), field)
     return "" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)[:MAX_KEY]
 
 

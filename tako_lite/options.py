@@ -21,13 +21,16 @@ DEFAULT_BACKOFF: Final = Backoff()
 MAX_RETRIES: Final = 1_000_000
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_LIMIT: Final = 1_000_000
-_FIELD_HINT: Final = 'such as "customer_id" or "customer.id"'
+OF_TENANT: Final = "@tenant"
+"""In the place of a field of the payload: the tenant that a run is for."""
+_FIELD_HINT: Final = f'such as "customer_id" or "customer.id", or "{OF_TENANT}"'
 
 
 class WorkflowOptions(NamedTuple):
     """What the decorator says about a workflow. `timeout` and `priority` are seconds.
 
-    `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart.
+    `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart. `rate` is how
+    many attempts begin in any stretch of time, with `rate_key` likewise.
     """
 
     worker: str = "default"
@@ -43,6 +46,7 @@ class WorkflowOptions(NamedTuple):
     on_limit: OnLimit = "queue"
     limit_key: str | None = None
     rate: Rate | None = None
+    rate_key: str | None = None
 
 
 class Problem(NamedTuple):
@@ -77,9 +81,9 @@ def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str
             values[option] = read(value)
         except BadInput as error:
             problems[option] = Problem(f"{option}: {error.message}", error.hint)
-    for option in ("on_limit", "limit_key"):
-        if option in values and values[option] != _DEFAULTS[option] and values.get("limit") is None and "limit" not in problems:
-            problems[option] = Problem(f"{option}: says what to do at a limit, and there is none", "add limit=1, say")
+    for option, needed, example in _NEED:
+        if option in values and values[option] != _DEFAULTS[option] and values.get(needed) is None and needed not in problems:
+            problems[option] = Problem(f"{option}: says what to do at a {needed}, and there is none", f"add {example}, say")
             del values[option]
     return WorkflowOptions(**values), problems
 
@@ -140,10 +144,12 @@ def _on_limit(value: object) -> str:
     return _one_of(value, ("queue", "cancel", "fail"))
 
 
-def _limit_key(value: object) -> str | None:
+def _key(value: object) -> str | None:
     if value is None:
         return None
     field = _text(value, _FIELD_HINT)
+    if field == OF_TENANT:
+        return field
     try:
         check_template(f"{{{field}}}")
     except BadInput:
@@ -195,8 +201,11 @@ _READERS: Final[dict[str, Callable[[Any], object]]] = {
     "fallback": _fallback,
     "limit": _limit,
     "on_limit": _on_limit,
-    "limit_key": _limit_key,
+    "limit_key": _key,
     "rate": _rate,
+    "rate_key": _key,
 }
-_DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None}
+_DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None, "rate_key": None}
+_NEED: Final = (("on_limit", "limit", "limit=1"), ("limit_key", "limit", "limit=1"), ("rate_key", "rate", 'rate="10/s"'))
+"""Options that say more of another one, which has to be there."""
 OPTIONS: Final = tuple(_READERS)

@@ -34,6 +34,7 @@ class NewRun(NamedTuple):
     fallback: str | None = None
     fallback_source: str | None = None
     limit_key: str | None = None
+    rate_key: str | None = None
     refusal: Refusal | None = None
 
 
@@ -157,6 +158,7 @@ class Run(NamedTuple):
     fallback: str | None = None
     fallback_source: str | None = None
     limit_key: str | None = None
+    rate_key: str | None = None
     steps: tuple[Step, ...] | None = None
     waits: tuple[Wait, ...] = ()
 

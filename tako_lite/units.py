@@ -28,6 +28,8 @@ _SIZE: Final = re.compile(rf"({_NUMBER}) ?([KMGT]i?B|B)", re.IGNORECASE)
 _SIZE_HINT: Final = 'write a number with a unit (KB, MB, GB, KiB, MiB, GiB), such as "512MB"'
 
 MOST_IN_A_RATE: Final = 10_000
+BURST: Final = 10
+"""The part of a rate that may come at once: a tenth."""
 """Each start within its time is counted at each claim."""
 RATE_HINT: Final = f'write a count from 1 to {MOST_IN_A_RATE:,} and a time, such as "10/s", "100/h" or "5/30s"'
 
@@ -74,10 +76,21 @@ def duration_text(seconds: float) -> str:
 
 
 class Rate(NamedTuple):
-    """At most `most` of something within any `seconds`."""
+    """At most `most` of something within any `seconds`, spaced evenly but for `burst` of them, or for all of them (None)."""
 
     most: int
     seconds: float
+    burst: int | None = None
+
+    @property
+    def pause(self) -> float:
+        """Milliseconds from one to the next, where they are spaced evenly."""
+        return self.seconds * 1000 / self.most
+
+    @property
+    def at_once(self) -> int:
+        """How many may come at a time."""
+        return self.most if self.burst is None else self.burst
 
 
 def parse_rate(text: str) -> Rate:
@@ -92,7 +105,7 @@ def parse_rate(text: str) -> Rate:
     seconds = parse_duration(f"1{period}" if period in _SECONDS else period)
     if seconds == 0:
         raise BadInput(f"{_quoted(text)} is not a rate: its time is zero", hint=RATE_HINT)
-    return Rate(int(count), seconds)
+    return Rate(int(count), seconds, max(int(count) // BURST, 1))
 
 
 def counted(number: int, noun: str) -> str:

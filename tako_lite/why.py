@@ -69,7 +69,8 @@ def crowd_of(run: Run, count: int, seconds: float | None, most: int | None = Non
     """The runs for which a limit holds a run; with a time, those for which the rate of so many seconds does."""
     if seconds is not None:
         span = _SPANS.get(seconds) or duration_text(seconds)
-        return f"{counted(count, 'run')} of {run.workflow} began in the last {span} (rate)"
+        whose = f" for {run.rate_key}" if run.rate_key else ""
+        return f"{counted(count, 'run')} of {run.workflow}{whose} began in the last {span} (rate)"
     whose = f" for {run.limit_key}" if run.limit_key else ""
     if most is not None and count < most:
         return f"runs of {run.workflow}{whose} that were due before it come first (limit)"

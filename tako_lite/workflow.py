@@ -116,6 +116,7 @@ def workflow(
     on_limit: OnLimit = "queue",
     limit_key: str | None = None,
     rate: str | None = None,
+    rate_key: str | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]:
     """Make a workflow of the function below; it runs in the group `worker`, which may be a template such as `"{tier}"`.
 
@@ -139,6 +140,7 @@ def workflow(
             "on_limit": on_limit,
             "limit_key": limit_key,
             "rate": rate,
+            "rate_key": rate_key,
         }
     )
     for problem in problems.values():

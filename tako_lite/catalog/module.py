@@ -18,7 +18,7 @@ from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import TriggerSpec, WorkflowSpec
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
-from tako_lite.options import WorkflowOptions, name_problem, read_options
+from tako_lite.options import OF_TENANT, WorkflowOptions, name_problem, read_options
 from tako_lite.routing import Routes
 from tako_lite.templates import fields
 from tako_lite.trigger import EVALUATION, read_trigger_options
@@ -154,7 +154,9 @@ class _Reading:
     def _fields(self, spec: WorkflowSpec, places: Mapping[str, Node]) -> None:
         """Warn of options that name a field which the payload cannot have."""
         options = spec.options
-        named = {"worker": fields(options.worker), "limit_key": [options.limit_key] if options.limit_key else []}
+        keys = {"limit_key": options.limit_key, "rate_key": options.rate_key}
+        named = {option: [key] for option, key in keys.items() if key is not None and key != OF_TENANT}
+        named["worker"] = list(fields(options.worker))
         for option, place in places.items():
             for path in named.get(option, ()):
                 if spec.payload is not None and (lacks := spec.payload.lacks(path)):

@@ -185,9 +185,10 @@ class Dispatcher:
                 timeout = _time_left(spec.options.timeout, run)
                 self._take(post, run, timeout, now)
                 row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, run.stored]
-                if run.tenant is not None:
-                    table = self.routes.tenants.get(run.tenant)
-                    row += [run.tenant, {} if table is None else dict(table.env)]
+                is_rated = spec.options.rate is not None and run.executed_ms == 0
+                if run.tenant is not None or is_rated:
+                    table = self.routes.tenants.get(run.tenant) if run.tenant is not None else None
+                    row += [run.tenant, {} if table is None else dict(table.env), is_rated]
                 rows[post].append(row)
         for post, pushed in rows.items():
             if not pushed:

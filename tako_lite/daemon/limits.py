@@ -12,7 +12,7 @@ def limits_of(catalog: Catalog) -> dict[str, Limit]:
     """The workflows that have a limit or a rate."""
     every = ((spec.name, spec.options) for spec in catalog.workflows.values())
     return {
-        name: Limit(options.limit, options.on_limit, options.limit_key, options.rate)
+        name: Limit(options.limit, options.on_limit, options.limit_key, options.rate, options.rate_key)
         for name, options in every
         if options.limit is not None or options.rate is not None
     }

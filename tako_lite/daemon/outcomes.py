@@ -69,6 +69,8 @@ class Outcomes:
                     done.append(Completed(run_id, running.claimed.token, result, pid))
             elif kind in self._requests:
                 self._request(post, item)
+            elif kind == "begun":
+                dispatcher.watch(self._store.begin(item[1], item[2]), "store the start of a run")
             elif kind == "progress":
                 dispatcher.watch(self._store.set_progress(*item[1:]), "store progress")
             elif kind in self._ends:

@@ -29,12 +29,16 @@ it may have. A suspect beyond a limit stays a suspect."""
 
 
 class Limit(NamedTuple):
-    """How many runs of a workflow may be running, those with one value of `key` (a field of the payload) counted apart."""
+    """How many runs of a workflow may be running, those with one value of `key` counted apart, and how many may begin.
+
+    Keys are fields of the payload, or `@tenant`.
+    """
 
     most: int | None = None
     on_limit: OnLimit = "queue"
     key: str | None = None
     rate: Rate | None = None
+    rate_key: str | None = None
 
 
 class Completed(NamedTuple):
@@ -208,6 +212,9 @@ class Store(Protocol):
     def claim(
         self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
     ) -> Awaitable[Claims]: ...
+    def begin(self, id: str, token: int) -> Awaitable[None]:
+        """The handler of a claimed run was called: for a rate it counts from now on. A stale claim changes nothing."""
+
     def complete(self, done: Sequence[Completed]) -> Awaitable[None]: ...
     def try_again(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool

@@ -7,7 +7,6 @@ import contextvars
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final, cast
 
 from tako_lite.blocking import BlockingStep
@@ -65,7 +64,8 @@ class Executor:
     def start(self, pushed: list[Any]) -> None:
         """Take a run on: id, workflow, module, token, attempt, timeout in seconds or null, payload text, stored steps.
 
-        One for a tenant has its name and environment besides.
+        One for a tenant, or of a workflow with a rate, has besides: the tenant's name or null, its environment, and whether the
+        start is to be reported.
         """
         run_id, workflow, module, token, attempt, timeout, payload, steps, *tenant = pushed
         stored = self._steps.pop(run_id, []) + steps if self._steps else steps
@@ -120,6 +120,7 @@ class Executor:
             if handler.read_payload is not None:
                 payload = _checked(handler.read_payload, payload)
             if handler.is_async:
+                run.begin_handler()
                 value = await handler.function(*(payload, Step(run))[: handler.parameters])
             else:
                 value = await self._in_thread(run, handler, payload)
@@ -136,7 +137,12 @@ class Executor:
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         run.task = None  # its thread cannot be cancelled, and must not be left behind
         arguments = (payload, BlockingStep(run, self._loop))[: handler.parameters]
-        call = partial(handler.function, *arguments)
+
+        def call() -> Any:
+            if run.is_rated:
+                self._loop.call_soon_threadsafe(run.begin_handler)
+            return handler.function(*arguments)
+
         return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, carried, call)
 
 

@@ -50,6 +50,7 @@ class ActiveRun:
         stored: list[tuple[str, str, str | None, int]],
         tenant: str | None = None,
         tenant_env: Mapping[str, str] = NO_ENV,
+        is_rated: bool = False,
     ) -> None:
         self.run_id = run_id
         self.workflow_name = workflow_name
@@ -58,6 +59,7 @@ class ActiveRun:
         self.payload = payload
         self.tenant = tenant
         self.tenant_env = tenant_env
+        self.is_rated = is_rated
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
@@ -138,6 +140,12 @@ class ActiveRun:
     def unwind(self, reason: Unwind) -> None:
         if self.unwinding is None:
             self.unwinding = reason
+
+    def begin_handler(self) -> None:
+        """The handler's first line comes next; a rate waits for this report, so it does not wait for the end of the turn."""
+        if self.is_rated:
+            self._link.send(["begun", self.run_id, self.token])
+            self._link.flush()
 
     # What the daemon says
 

@@ -17,6 +17,7 @@ from tako_lite.store.sqlite.transaction import Transaction
 
 BY_ID = "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)"
 OF_KEY = "workflow=? AND limit_key=? AND state=? AND ready=? AND hold=?"
+OF_RATE = "workflow=? AND rate_key=? AND hold=?"
 BY_ROW = "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"
 
 STATEMENTS = {
@@ -62,7 +63,12 @@ PLANS = {
     ],
     "limits.put_back": [BY_ID],
     "limits.hold_key": [BY_ROW, f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group=?)"],
-    "limits.hold_all": [BY_ROW, "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group=?)"],
+    "limits.hold_rate": [BY_ROW, f"SEARCH runs USING INDEX runs_rated ({OF_RATE} AND worker_group=?)"],
+    "limits.groups_of_rate": [
+        f"SEARCH runs USING INDEX runs_rated ({OF_RATE})",
+        f"SEARCH runs USING INDEX runs_rated ({OF_RATE} AND worker_group>?)",
+    ],
+    "limits.keys_paced": ["SEARCH runs USING INDEX runs_rated (workflow=? AND rate_key>?)"],
     "limits.groups_of_key": [
         f"SEARCH runs USING INDEX runs_limited ({OF_KEY})",
         f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group>?)",
@@ -72,7 +78,7 @@ PLANS = {
         "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group>?)",
     ],
     "limits.release_key": [BY_ROW, f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group=?)"],
-    "limits.release_all": [BY_ROW, "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group=?)"],
+    "limits.release_rate": [BY_ROW, f"SEARCH runs USING INDEX runs_rated ({OF_RATE} AND worker_group=?)"],
     "limits.of_run": [BY_ID],
     "limits.of_runs": [BY_ID],
     "limits.release_held": [BY_ROW, "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group=?)"],
@@ -80,11 +86,17 @@ PLANS = {
     "limits.keys_held": ["SEARCH runs USING INDEX runs_held (workflow=?)", f"SEARCH runs USING INDEX runs_limited ({OF_KEY})"],
     "limits.any_held": ["runs_held"],
     "limits.all_running": ["runs_running"],
-    "limits.began": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at>?)"],
-    "limits.began_at": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at>?)"],
-    "limits.forget": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at<?)"],
-    "limits.turn_back": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at>?)"],
-    "limits.unbegin": ["SEARCH starts USING PRIMARY KEY (workflow=? AND at=? AND run_id=?)"],
+    "limits.began": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>?)"],
+    "limits.began_at": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>?)"],
+    "limits.forget": ["SEARCH starts USING INDEX starts_at (workflow=? AND at<?)"],
+    "limits.turn_back": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>? AND at<?)"],
+    "limits.begin": ["SEARCH starts USING INDEX starts_"],
+    "limits.unbegin": ["SEARCH starts USING INDEX starts_"],
+    "limits.any_expected": ["starts_expected"],
+    "limits.pace": ["SEARCH paces USING PRIMARY KEY (workflow=? AND key=?)"],
+    "limits.forget_paces": ["SEARCH paces USING INDEX paces_even (workflow=? AND even_at<?)"],
+    "limits.paces_due": ["SEARCH paces USING INDEX paces_free (free_at<?)"],
+    "limits.next_pace": ["SEARCH paces USING INDEX paces_free"],
     "steps.save": [BY_ID],
     "steps.get": ["SEARCH steps USING PRIMARY KEY (run_id=? AND name=?)"],
     "steps.of_run": ["SEARCH steps USING PRIMARY KEY (run_id=?)"],
@@ -120,7 +132,8 @@ COVERED = {
 
 SORTED_BY_THEIR_INDEX = (
     "limits.hold_key",
-    "limits.hold_all",
+    "limits.hold_rate",
+    "limits.paces_due",
     "limits.release_held",
     "limits.began_at",
     "runs.claim",

@@ -30,7 +30,7 @@ PAGE: Final = 4096
 NOW: Final = 1_800_000_000_000
 TABLE_LEAF, INDEX_LEAF, INDEX_INNER = 0x0D, 0x0A, 0x02
 TABLES: Final = (
-    "runs", "large_values", "steps", "waits", "signals", "schedules", "groups", "ledger", "starts", "triggers",
+    "runs", "large_values", "steps", "waits", "signals", "schedules", "groups", "ledger", "starts", "paces", "triggers",
 )  # fmt: skip
 RUN: Final = (
     "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, priority, run_at, due_order, max_attempts,"
@@ -42,7 +42,8 @@ OTHERS: Final = """
     INSERT INTO schedules VALUES ('nightly', '0 0 * * *', 'UTC', 'latest', 9, NULL, 1, 1);
     INSERT INTO groups VALUES ('gpu', 1, 3, NULL);
     INSERT INTO ledger VALUES ('succeeded', 41);
-    INSERT INTO starts VALUES ('greet', 3, 'a');
+    INSERT INTO starts VALUES ('greet', '', 3, 'a');
+    INSERT INTO paces VALUES ('greet', '', 4.5, 5);
     INSERT INTO triggers (name, worker_group, starts, every_ms, next_at) VALUES ('inbox', 'default', 'greet', 60, 1);
 """
 RESCUE: Final = "import sys; from pathlib import Path; from tako_lite.store.sqlite.rescue import rescue; " + (

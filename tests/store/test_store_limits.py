@@ -42,14 +42,25 @@ async def add(bench: Bench, **changes: Any) -> str:
 
 
 async def claim(bench: Bench, most: int = 9, group: str = "default", hold: Any = None) -> list[str]:
-    """The ids of the runs that a claim gets."""
-    return [run.id for run in (await bench.store.claim(group, most, hold)).runs]
+    """The ids of the runs that a claim gets; those of a workflow with a rate begin at once."""
+    runs = (await bench.store.claim(group, most, hold)).runs
+    for run in runs:
+        await begin(bench, run)
+    return [run.id for run in runs]
+
+
+async def begin(bench: Bench, run: Claimed) -> None:
+    """The worker of a run says that its handler was called, where a rate waits for that."""
+    if (await bench.show(run.id)).rate_key is not None:
+        await bench.store.begin(run.id, run.token)
 
 
 async def claimed(bench: Bench, **changes: Any) -> Claimed:
     """A run that is running, in the group of the others."""
     await add(bench, **changes)
-    return await bench.claim_one(changes.get("group", "default"))
+    run = await bench.claim_one(changes.get("group", "default"))
+    await begin(bench, run)
+    return run
 
 
 async def held(bench: Bench, count: int = 1, **changes: Any) -> list[str]:
@@ -567,26 +578,134 @@ async def test_without_a_daemon_runs_with_no_limit_are_due_as_ever(bench: Bench)
 # Rates
 
 
-async def test_no_more_runs_begin_in_any_stretch_than_the_rate_says(bench: Bench) -> None:
-    await bench.store.set_limits({"greet": Limit(rate=Rate(3, 1.0))})
+@pytest.mark.parametrize("burst", [None, 1, 2])
+@pytest.mark.parametrize("latest", [0, 700, 3000])
+async def test_no_more_runs_begin_in_any_stretch_than_the_rate_says_however_long_they_are_on_their_way(
+    bench: Bench, burst: int | None, latest: int
+) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(3, 1.0, burst))})
     dice = random.Random(7)
     starts: list[int] = []
-    seen: set[str] = set()
+    on_the_way: dict[Claimed, int] = {}
     pending = [await add(bench, group=f"g{number % 2}") for number in range(40)]
-    while len(seen) < 40:
-        for group in ("g0", "g1"):
-            for run in (await bench.store.claim(group, dice.randint(1, 4))).runs:
-                seen.add(run.id)
+    for _ in range(10_000):
+        for run, moment in list(on_the_way.items()):
+            if moment <= bench.clock.now():
+                del on_the_way[run]
                 starts.append(bench.clock.now())
+                await bench.store.begin(run.id, run.token)
                 if dice.random() < 0.5:
                     await bench.complete(run)
-        due = min((effects.due for effects in bench.told[-4:] if effects.due), default=bench.clock.now())
-        bench.clock.move(max(dice.choice([50, 120, due - bench.clock.now()]), 1))
+        if len(starts) == len(pending):
+            break
+        for group in ("g0", "g1"):
+            for run in (await bench.store.claim(group, dice.randint(1, 4))).runs:
+                on_the_way[run] = bench.clock.now() + dice.randint(0, latest)
+        bench.clock.move(dice.choice([1, 20, 120]))
         await bench.store.wake_due()
-        assert len(starts) < 100
-    assert seen == set(pending)
+    assert len(starts) == len(pending)
     assert all(later - earlier > SECOND for earlier, later in zip(starts, starts[3:], strict=False))
-    assert starts[-1] - starts[0] < 40 * SECOND
+    assert starts[-1] - starts[0] < 40 * (SECOND // 3 + 120 + latest)
+
+
+async def test_runs_are_spaced_evenly_after_a_small_burst(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(20, 10.0, 2))})
+    began = bench.clock.now()
+    ids = [await add(bench) for _ in range(22)]
+    starts: dict[str, int] = {}
+    while len(starts) < 22:
+        starts |= dict.fromkeys(await claim(bench), bench.clock.now() - began)
+        bench.clock.move(50)
+        await bench.store.wake_due()
+    assert list(starts) == ids
+    # Two at once, then one each half second; the twenty-first and the next wait until the first two are ten seconds old.
+    assert [starts[id] for id in ids] == [0, 0, *(500 * number for number in range(1, 19)), 10_050, 10_050]
+
+
+async def test_a_rate_counts_the_values_of_its_key_apart(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0), rate_key="who")})
+
+    async def of(who: str) -> str:
+        return await bench.add(limit_key="", rate_key=f'"{who}"', payload=f'{{"who": "{who}"}}')
+
+    ann, again, bob, bobs, more = [await of(who) for who in ("ann", "ann", "bob", "bob", "ann")]
+    assert await claim(bench) == [ann, bob]
+    assert [(await bench.show(id)).hold for id in (again, bobs, more)] == ["rate"] * 3
+    bench.clock.move(5 * SECOND)
+    cid = await of("cid")
+    assert await claim(bench) == [cid]
+    bench.clock.move(5 * SECOND + 1)
+    await bench.store.wake_due()
+    assert await claim(bench) == [again, bobs]
+    assert (await bench.show(more)).hold == "rate"
+
+
+async def test_a_key_may_be_the_tenant(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(1, key="@tenant", rate=Rate(2, 10.0), rate_key="@tenant")})
+
+    async def of(tenant: str | None) -> str:
+        key = "" if tenant is None else f'"{tenant}"'
+        return await bench.add(limit_key=key, rate_key=key, tenant=tenant)
+
+    acme, again, other, nobody = [await of(tenant) for tenant in ("acme", "acme", "globex", None)]
+    assert await claim(bench) == [acme, other, nobody]
+    assert (await bench.show(again)).hold == "limit"
+
+
+async def test_the_runs_of_many_keys_wait_for_one_timer_each_and_none_is_forgotten(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0), rate_key="who")})
+    ids = [
+        await bench.add(limit_key="", rate_key=f'"{number % 500}"', payload=f'{{"who": "{number % 500}"}}')
+        for number in range(1500)
+    ]
+    got: list[str] = []
+    for _ in range(3):
+        while more := await claim(bench, 400):
+            got += more
+        for _ in range(4):
+            bench.clock.move(2_501)
+            await bench.store.wake_due()
+        for _ in range(5):  # in portions
+            await bench.store.wake_due()
+    assert sorted(got) == sorted(ids)
+
+
+async def test_another_key_of_a_rate_holds_for_what_waits_already(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
+    ids = [await bench.add(limit_key="", rate_key="", payload=f'{{"who": "{who}"}}') for who in ("ann", "bob", "ann")]
+    assert await claim(bench) == ids[:1]
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0), rate_key="who")})
+    bench.clock.move(10 * SECOND + 1)
+    await bench.store.wake_due()
+    got = [id for _ in range(4) for id in await claim(bench)]
+    assert got == ids[1:]
+
+
+async def test_what_was_on_its_way_when_the_daemon_ended_counts_as_begun(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
+    await add(bench)
+    run = await bench.claim_one()
+    assert await claim(bench) == []
+    await bench.store.recover()
+    assert await claim(bench) == []
+    bench.clock.move(10 * SECOND + 1)
+    await bench.store.wake_due()
+    assert await claim(bench) == [run.id]
+
+
+async def test_a_run_that_ends_before_its_start_was_told_makes_room_for_the_next(bench: Bench) -> None:
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
+    await add(bench)
+    run = await bench.claim_one()
+    behind = await add(bench)
+    assert await claim(bench) == []
+    bench.clock.move(60 * SECOND)
+    await bench.store.wake_due()
+    assert await claim(bench) == []  # it may begin at any moment
+    await bench.complete(run)
+    bench.clock.move(10 * SECOND + 1)
+    await bench.store.wake_due()
+    assert await claim(bench) == [behind]
 
 
 async def test_the_timer_is_told_when_the_next_may_begin(bench: Bench) -> None:
@@ -649,8 +768,9 @@ async def test_those_that_go_on_are_not_held_with_those_that_may_not_begin(bench
 
 
 async def test_a_run_that_reached_no_worker_has_not_begun(bench: Bench) -> None:
-    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
-    run = await claimed(bench)
+    await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0, 1))})
+    await add(bench)
+    run = await bench.claim_one()
     await bench.store.give_back([(run.id, run.token)], begun=False)
     assert await claim(bench) == [run.id]
 
@@ -786,6 +906,8 @@ async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(
         for group, hold in itertools.product("xy", (None, "suspect")):
             for run in (await bench.store.claim(group, dice.randint(1, 3), hold)).runs:  # type: ignore[arg-type]
                 running[run.id] = (run, keys[run.id])
+                if dice.random() < 0.7:  # of the others, the outcome is the first word
+                    await begin(bench, run)
         if limit is not None and limit.most is not None:
             after = Counter(key for _, key in running.values())
             assert all(after[who] <= max(before[who], limit.most) for who in "abc")

@@ -1,16 +1,23 @@
 """Limits and rates of workflows, counted from rows inside a transaction, so that whatever crashes leaks no place.
 
 A claimed run for which there is no place is put back with a hold, and so are those behind it: no claim comes upon them again.
-Where a workflow and key has places free, the first runs in each group are not held. Whoever takes a run away from `running` or
-from the due ones notes that in `freed`, and `release` puts this right again after the operation; for a rate the timer does.
-Where a workflow has lost its limit, all that it held is let go in portions, the rest by the timer.
+Where a workflow and key has places free, the first runs in each group are not held. A transition that takes a run away from
+`running` or from the due ones notes that in `freed` and `paced`, and `release` puts this right again after the operation; for a
+rate the timer does. Where a workflow has lost its limit, all that it held is let go in portions, the rest by the timer.
+
+A rate holds at the first line of the handlers. A run that was given to a worker is expected to begin at any moment, and counts
+in every stretch of time until its worker says that it has begun; from then on the moment of that report counts, which is never
+earlier than the first line. So however long a run is on its way, no stretch has more starts than the rate allows. Besides, the
+runs of a workflow and key are spaced evenly, with a small burst: this is the generic cell rate algorithm (ITU-T I.371) over
+`even_at`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.intake import key_of
 from tako_lite.records import Failure, Refusal
@@ -23,6 +30,11 @@ HELD_AT_ONCE: Final = 200
 """How many runs behind one that has no place are held with it."""
 RELEASED_AT_ONCE: Final = 2_000
 """How many runs of a group one transaction lets go of a limit that is gone, or of a rate; the rest follow in others."""
+PACES_AT_ONCE: Final = 200
+"""How many workflows and keys with a rate one transaction looks at; the timer asks for the next."""
+_EXPECTED: Final = 1 << 62
+"""In the place of the moment at which a run begins: a worker was given it, and has not said so yet."""
+_ROUNDING: Final = 1e-6
 _NO_LIMIT: Final = Limit()
 _NEVER: Final = -1
 
@@ -34,31 +46,52 @@ def admit(transaction: Transaction, group: str, hold: Hold | None, rows: list[Ro
     """The claimed runs of a group for which there is a place; the others are put back."""
     limits = transaction.limits or {}
     by_key: dict[tuple[str, str], list[Row]] = {}
+    rate_keys: dict[str, str | None] = {}
     for row in rows:
         if (limit := limits.get(row[2])) is not None:
-            key = adopt(transaction, limit, row[1], row[2], row[12], row[10])
+            keys = Keys(row[12], row[13])
+            key, rate_keys[row[1]] = adopt(transaction, limit, row[1], row[2], keys, row[10], row[9])
             by_key.setdefault((row[2], key), []).append(row)
     late: set[str] = set()
-    by_workflow: dict[str, list[Row]] = {}
+    by_rate_key: dict[tuple[str, str], list[Row]] = {}
     for (workflow, key), claimed in by_key.items():
         admitted = _within_limit(transaction, group, hold, workflow, key, claimed)
         late.update(row[1] for row in claimed[admitted:])
-        by_workflow.setdefault(workflow, []).extend(claimed[:admitted])
-    for workflow, claimed in by_workflow.items():
-        if (rate := limits[workflow].rate) is not None:
-            late.update(_beyond_rate(transaction, group, hold, workflow, rate, sorted(claimed)))
-            transaction.freed.update(pair for pair in by_key if pair[0] == workflow)
+        for row in claimed[:admitted]:
+            if (rate_key := rate_keys[row[1]]) is not None:
+                by_rate_key.setdefault((workflow, rate_key), []).append(row)
+    for (workflow, rate_key), claimed in by_rate_key.items():
+        late.update(_beyond_rate(transaction, group, hold, workflow, rate_key, sorted(claimed)))
+        transaction.paced.add((workflow, rate_key))
+        transaction.freed.update(pair for pair in by_key if pair[0] == workflow)
     return [row for row in rows if row[1] not in late] if late else rows
 
 
-def adopt(transaction: Transaction, limit: Limit, id: str, workflow: str, key: str | None, payload: str) -> str:
+class Keys(NamedTuple):
+    """What a run is counted by: for the limit of its workflow, and for its rate."""
+
+    limit: str | None
+    rate: str | None
+
+
+def adopt(
+    transaction: Transaction, limit: Limit, id: str, workflow: str, keys: Keys, payload: str, tenant: str | None
+) -> tuple[str, str | None]:
     """What a run is counted by from now on: its workflow may have got another limit since it was stored."""
-    now = key_of(limit.key, payload)
-    if now != key:
-        transaction.execute(sql.set_key, (now, id))
-        if key is not None:
-            transaction.freed.add((workflow, key))
-    return now
+    key = key_of(limit.key, payload, tenant)
+    rate_key = None if limit.rate is None else key_of(limit.rate_key, payload, tenant)
+    if (key, rate_key) != keys:
+        transaction.execute(sql.set_keys, (key, rate_key, id))
+        _leave(transaction, workflow, *keys)
+    return key, rate_key
+
+
+def _leave(transaction: Transaction, workflow: str, key: str | None, rate_key: str | None) -> None:
+    """A run of these keys is counted by them no more, or by another of its states."""
+    if key is not None:
+        transaction.freed.add((workflow, key))
+    if rate_key is not None:
+        transaction.paced.add((workflow, rate_key))
 
 
 def _within_limit(transaction: Transaction, group: str, hold: Hold | None, workflow: str, key: str, claimed: list[Row]) -> int:
@@ -76,20 +109,52 @@ def _within_limit(transaction: Transaction, group: str, hold: Hold | None, workf
 
 
 def _beyond_rate(
-    transaction: Transaction, group: str, hold: Hold | None, workflow: str, rate: Rate, claimed: list[Row]
+    transaction: Transaction, group: str, hold: Hold | None, workflow: str, key: str, claimed: list[Row]
 ) -> list[str]:
     """The ids of the claimed runs that may not begin yet; those that go on after a wait have begun."""
-    now, since = transaction.now, _since(transaction, rate)
-    transaction.execute(sql.turn_back, {"workflow": workflow, "now": now})
+    rate = (transaction.limits or {})[workflow].rate
+    assert rate is not None  # noqa: S101
+    since = _since(transaction, rate)
     transaction.execute(sql.forget, (workflow, since))
+    transaction.execute(sql.forget_paces, (workflow, transaction.now))
     new = [row[1] for row in claimed if row[7] == 0]
-    room = max(rate.most - _number(transaction, sql.began, (workflow, since)), 0)
-    transaction.executemany(sql.begin, [(workflow, now, id) for id in new[:room]])
+    room = _room(transaction, workflow, key, rate)
+    if begin := new[:room]:
+        transaction.executemany(sql.expect, [(workflow, key, id) for id in begin])
+        even_at = max(_even_at(transaction, workflow, key, rate), transaction.now) + len(begin) * rate.pause
+        transaction.execute(sql.keep_pace, {"workflow": workflow, "key": key, "even_at": even_at})
     if late := new[room:]:
-        names = {"workflow": workflow, "group": group, "hold": hold, "held": _held("rate", hold)}
+        names = {"workflow": workflow, "key": key, "group": group, "hold": hold, "held": _held("rate", hold)}
         _put_back(transaction, late, names["held"])
-        transaction.execute(sql.hold_all, {**names, "limit": HELD_AT_ONCE})
+        transaction.execute(sql.hold_rate, {**names, "limit": HELD_AT_ONCE})
     return late
+
+
+def _room(transaction: Transaction, workflow: str, key: str, rate: Rate) -> int:
+    """How many runs of a workflow and key may begin now."""
+    names = {"workflow": workflow, "key": key, "now": transaction.now}
+    transaction.execute(sql.turn_back, names)
+    began = _number(transaction, sql.began, (workflow, key, _since(transaction, rate)))
+    ahead = max(_even_at(transaction, workflow, key, rate) - transaction.now, 0.0)
+    return max(min(rate.most - began, int(rate.at_once - ahead / rate.pause + _ROUNDING)), 0)
+
+
+def _even_at(transaction: Transaction, workflow: str, key: str, rate: Rate) -> float:
+    """When the next run would begin if all were spaced evenly, which is not far off, even where the clock went back."""
+    row, most = transaction.one(sql.pace, (workflow, key)), transaction.now + rate.at_once * rate.pause
+    if row is None or row[0] <= most:
+        return row[0] if row else 0.0
+    transaction.execute(sql.keep_pace, {"workflow": workflow, "key": key, "even_at": most})
+    return most
+
+
+def _free_at(transaction: Transaction, workflow: str, key: str, rate: Rate) -> int | None:
+    """When the next run may begin; None where that depends on one which is expected to begin itself."""
+    since = _since(transaction, rate)
+    over = _number(transaction, sql.began, (workflow, key, since)) - rate.most
+    oldest = 0 if over < 0 else _number(transaction, sql.began_at, (workflow, key, since, over)) + transaction.now - since + 1
+    even_at = _even_at(transaction, workflow, key, rate) - (rate.at_once - 1) * rate.pause
+    return None if oldest > _EXPECTED else max(oldest, math.ceil(even_at), transaction.now + 1)
 
 
 def _put_back(transaction: Transaction, ids: Iterable[str], held: str | None) -> None:
@@ -104,21 +169,53 @@ def _held(word: Literal["limit", "rate"], hold: Hold | None) -> str:
 
 
 def left(transaction: Transaction, id: str) -> None:
-    """A run left `running`, or the due ones: its place may be another's."""
-    if transaction.limits and (pair := transaction.one(sql.of_run, (id,))):
-        transaction.freed.add((pair[0], pair[1]))
+    """A run left `running`, or the due ones: its place may be another's. One that was expected to begin has had its chance."""
+    if transaction.limits and (row := transaction.one(sql.of_run, (id,))):
+        _began(transaction, id, row[0])
+        _leave(transaction, *row)
 
 
 def left_many(transaction: Transaction, ids: list[str]) -> None:
     """Runs left `running`: their places may be others'."""
-    if transaction.limits and transaction.one(sql.any_held):
-        transaction.freed.update(transaction.execute(sql.of_runs, (json.dumps(ids),)).fetchall())
+    if not transaction.limits:
+        return
+    is_rated = any(limit.rate is not None for limit in transaction.limits.values())
+    expected = transaction.one(sql.any_expected) if is_rated else None
+    if expected or transaction.one(sql.any_held):
+        for id, *row in transaction.execute(sql.of_runs, (json.dumps(ids),)).fetchall():
+            if expected:
+                _began(transaction, id, row[0])
+            _leave(transaction, *row)
+
+
+def begin(transaction: Transaction, id: str) -> None:
+    """A run that was expected to begin did so."""
+    if row := transaction.one(sql.of_run, (id,)):
+        _began(transaction, id, row[0])
+
+
+def _began(transaction: Transaction, id: str, workflow: str) -> None:
+    if (row := transaction.one(sql.begin, {"workflow": workflow, "id": id, "now": transaction.now})) is not None:
+        transaction.paced.add((workflow, row[0]))
+
+
+def begin_all(transaction: Transaction) -> None:
+    """What was expected to begin when the last daemon ended has begun, for all that is known."""
+    transaction.execute(sql.begin_all, (transaction.now,))
 
 
 def never_began(transaction: Transaction, id: str) -> None:
     """A run was claimed, and no worker got it: it does not count for a rate."""
-    if transaction.limits:
-        transaction.execute(sql.unbegin, {"id": id})
+    limits = transaction.limits or {}
+    if not limits or (known := transaction.one(sql.of_run, (id,))) is None:
+        return
+    workflow = known[0]
+    rate = limits.get(workflow, _NO_LIMIT).rate
+    row = transaction.one(sql.unbegin, {"workflow": workflow, "id": id})
+    if rate is not None and row is not None:
+        even_at = _even_at(transaction, workflow, row[0], rate) - rate.pause
+        transaction.execute(sql.keep_pace, {"workflow": workflow, "key": row[0], "even_at": even_at})
+        transaction.paced.add((workflow, row[0]))
 
 
 def release(transaction: Transaction) -> None:
@@ -126,15 +223,18 @@ def release(transaction: Transaction) -> None:
     freed, transaction.freed = transaction.freed, set()
     for workflow, key in freed:
         _release_key(transaction, workflow, key)
-    for workflow in {workflow for workflow, _ in freed}:
-        _release_rate(transaction, workflow)
+    paced, transaction.paced = transaction.paced, set()
+    for workflow, key in paced:
+        _release_rate(transaction, workflow, key)
 
 
 def wake_due(transaction: Transaction) -> None:
     """Runs of workflows with a rate may begin, as time has passed, and those that are held for what is gone."""
-    for workflow, limit in (transaction.limits or {}).items():
-        if limit.rate is not None:
-            _release_rate(transaction, workflow)
+    due = transaction.execute(sql.paces_due, (transaction.now, PACES_AT_ONCE)).fetchall()
+    for workflow, key in due:
+        _release_rate(transaction, workflow, key)
+    if (soonest := transaction.one(sql.next_pace)) and soonest[0] is not None:
+        transaction.effects.wake_by(soonest[0])
     if transaction.limits is not None:
         _release_unlimited(transaction, transaction.limits)
 
@@ -148,20 +248,19 @@ def _release_key(transaction: Transaction, workflow: str, key: str) -> None:
         _let_go(transaction, sql.groups_of_key, sql.release_key, "limit", {"workflow": workflow, "key": key, "free": free})
 
 
-def _release_rate(transaction: Transaction, workflow: str) -> None:
+def _release_rate(transaction: Transaction, workflow: str, key: str) -> None:
     rate = (transaction.limits or {}).get(workflow, _NO_LIMIT).rate
     if rate is None:
         return
-    since = _since(transaction, rate)
-    transaction.execute(sql.turn_back, {"workflow": workflow, "now": transaction.now})
-    began = _number(transaction, sql.began, (workflow, since))
-    free = rate.most - began
+    free, free_at = _room(transaction, workflow, key, rate), None
+    names = {"workflow": workflow, "key": key, "free": min(free, RELEASED_AT_ONCE)}  # claims let others go in place of these
     if free > 0:
-        names = {"workflow": workflow, "free": min(free, RELEASED_AT_ONCE)}  # claims let others go in place of these
-        _let_go(transaction, sql.groups_of_all, sql.release_all, "rate", names)
-    elif any(_groups(transaction, sql.groups_of_all, held, {"workflow": workflow}) for held in ("rate", "suspect_rate")):
-        oldest = _number(transaction, sql.began_at, (workflow, since, -free))
-        transaction.effects.wake_by(oldest + transaction.now - since + 1)
+        _let_go(transaction, sql.groups_of_rate, sql.release_rate, "rate", names)
+    elif any(_groups(transaction, sql.groups_of_rate, held, names) for held in ("rate", "suspect_rate")):
+        free_at = _free_at(transaction, workflow, key, rate)
+    transaction.execute(sql.wait_for_pace, {**names, "free_at": free_at})
+    if free_at is not None:
+        transaction.effects.wake_by(free_at)
 
 
 def _release_unlimited(transaction: Transaction, limits: Mapping[str, Limit]) -> None:
@@ -201,14 +300,17 @@ def _groups(transaction: Transaction, statement: str, held: str, names: dict[str
 def replace(transaction: Transaction, limits: Mapping[str, Limit]) -> None:
     """These are the limits from now on; what was held by others is let go as far as these allow."""
     transaction.limits = transaction.effects.limits = limits
-    for id, workflow, key, payload in transaction.execute(sql.all_running).fetchall():
+    for id, workflow, key, rate_key, tenant, payload in transaction.execute(sql.all_running).fetchall():
         if workflow in limits:
-            adopt(transaction, limits[workflow], id, workflow, key, payload)
+            adopt(transaction, limits[workflow], id, workflow, Keys(key, rate_key), payload, tenant)
+    rated = json.dumps([workflow for workflow, limit in limits.items() if limit.rate is not None])
+    transaction.execute(sql.forget_all, (rated,))
+    transaction.execute(sql.forget_all_paces, (rated,))
     for workflow, limit in limits.items():
         if limit.most is not None:
             transaction.freed.update(transaction.execute(sql.keys_held, {"workflow": workflow}).fetchall())
-    rated = [workflow for workflow, limit in limits.items() if limit.rate is not None]
-    transaction.execute(sql.forget_all, (json.dumps(rated),))
+        if limit.rate is not None:
+            transaction.paced.update(transaction.execute(sql.keys_paced, {"workflow": workflow}).fetchall())
     wake_due(transaction)
 
 
@@ -225,8 +327,8 @@ def never_begun(transaction: Transaction, rows: Iterable[Row]) -> dict[tuple[str
     for _, _, id, workflow, key, token in sorted(rows, key=lambda row: row[1:3]):
         if token == 0 and workflow in limits:
             if key is None:
-                (payload,) = transaction.one(sql.payload, (id,)) or ("null",)
-                key = adopt(transaction, limits[workflow], id, workflow, None, payload)
+                payload, tenant, rate_key = transaction.one(sql.counted_by, (id,)) or ("null", None, None)
+                key, _ = adopt(transaction, limits[workflow], id, workflow, Keys(None, rate_key), payload, tenant)
             found.setdefault((workflow, key), []).append(id)
     return found
 

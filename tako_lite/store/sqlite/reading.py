@@ -107,7 +107,7 @@ def beside(connection: sqlite3.Connection, run: Run, since: int | None) -> int:
     """How many runs are running that a run's limit counts; with a time, how many of its workflow began since then."""
     if since is None:
         return int(connection.execute(limits_sql.running, (run.workflow, run.limit_key)).fetchone()[0])
-    return int(connection.execute(limits_sql.began, (run.workflow, since)).fetchone()[0])
+    return int(connection.execute(limits_sql.began, (run.workflow, run.rate_key or "", since)).fetchone()[0])
 
 
 def backup(connection: sqlite3.Connection, file: Path) -> int:
@@ -166,7 +166,7 @@ def _where(chosen: RunFilter) -> tuple[str, list[Any]]:
 
 def _run(row: tuple[Any, ...], steps: tuple[Step, ...] | None, waits: tuple[Wait, ...]) -> Run:
     values = (None if text is None else json.loads(text) for text in row[9:12])
-    fields: list[Any] = [*row[:9], *values, *row[12:23], bool(row[23]), *row[24:29], steps, waits]
+    fields: list[Any] = [*row[:9], *values, *row[12:23], bool(row[23]), *row[24:], steps, waits]
     return Run(*fields)
 
 

@@ -35,6 +35,12 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
                 resolve_children(transaction, run.id)
 
 
+def begin(transaction: Transaction, id: str, token: int) -> None:
+    """The handler of a claimed run was called, which a rate waits for."""
+    if transaction.one(sql.claimed, (id, token)):
+        limits.begin(transaction, id)
+
+
 def try_again(
     transaction: Transaction, id: str, token: int, failure: Failure | None, run_at: int, pid: int, charged: bool
 ) -> bool:
@@ -135,6 +141,7 @@ def recover(transaction: Transaction) -> int:
     """Whatever was running when the last daemon ended is due again, uncharged; returns how many runs that were."""
     transaction.execute(sql.forget_losses)
     triggers.recover(transaction)
+    limits.begin_all(transaction)
     orphans = transaction.execute(sql.orphans).fetchall()
     give_back(transaction, orphans, None, 0)
     return len(orphans)

@@ -118,6 +118,9 @@ class SqliteStore:
         server, boot_id = self._server, self._boot_id
         return self._submit(lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id))
 
+    def begin(self, id: str, token: int) -> Future[None]:
+        return self._submit(lambda transaction: runs.begin(transaction, id, token), keep=True)
+
     def complete(self, done: Sequence[Completed]) -> Future[None]:
         return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
 
@@ -322,7 +325,7 @@ class SqliteStore:
             if transaction.limits is None:
                 transaction.limits = self._limits
             result = operation(transaction)
-            if transaction.freed:
+            if transaction.freed or transaction.paced:
                 limits.release(transaction)
             return result
 

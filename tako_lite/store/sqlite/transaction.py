@@ -13,10 +13,10 @@ class Transaction:
     """One `BEGIN IMMEDIATE … COMMIT`. `now` is its time in milliseconds; `effects` are told once it is committed.
 
     `limits` are those of workflows; None where nobody knows them, and a daemon will judge. `freed` are the workflows and keys
-    of which a run left its place.
+    of which a run left its place, `paced` those of which a rate may let another one begin, or not yet.
     """
 
-    __slots__ = ("connection", "effects", "execute", "executemany", "freed", "limits", "now")
+    __slots__ = ("connection", "effects", "execute", "executemany", "freed", "limits", "now", "paced")
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self.connection = connection
@@ -24,6 +24,7 @@ class Transaction:
         self.effects = Effects()
         self.limits: Mapping[str, Limit] | None = None
         self.freed: set[tuple[str, str]] = set()
+        self.paced: set[tuple[str, str]] = set()
         self.execute = connection.execute
         self.executemany = connection.executemany
 

@@ -29,12 +29,12 @@ WHERE rowid IN (
     LIMIT :limit
 );
 
--- name: hold_all
--- The first due runs of a group, of one workflow, are held before a claim comes upon them; those that have begun may go on.
+-- name: hold_rate
+-- The first due runs of a group, of one workflow and rate key, are held before a claim comes upon them; those that have begun go on.
 UPDATE runs SET hold = :held
 WHERE rowid IN (
     SELECT rowid FROM runs
-    WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold IS :hold
+    WHERE rate_key = :key AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold IS :hold
         AND worker_group = :group AND executed_ms = 0
     ORDER BY due_order, id
     LIMIT :limit
@@ -90,21 +90,35 @@ WHERE rowid IN (
     ) WHERE is_held
 );
 
--- name: release_all
--- Of the first due runs of a group, of one workflow, those that are held for a reason may be claimed again.
+-- name: groups_of_rate
+-- The groups in which runs of a workflow and rate key are held for a reason; each is looked up from the one before it.
+WITH RECURSIVE found (name) AS (
+    SELECT min(worker_group) FROM runs
+    WHERE rate_key = :key AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+    UNION ALL
+    SELECT (
+        SELECT min(worker_group) FROM runs
+        WHERE rate_key = :key AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+            AND worker_group > found.name
+    ) FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: release_rate
+-- Of the first due runs of a group, of one workflow and rate key, those that are held for a reason may be claimed again.
 UPDATE runs SET hold = :hold
 WHERE rowid IN (
     SELECT place FROM (
         SELECT * FROM (
             SELECT rowid AS place, 1 AS is_held, due_order, id FROM runs
-            WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
+            WHERE rate_key = :key AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold = :held
                 AND worker_group = :group
             ORDER BY due_order, id LIMIT :free
         )
         UNION ALL
         SELECT * FROM (
             SELECT rowid AS place, 0 AS is_held, due_order, id FROM runs
-            WHERE limit_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold IS :hold
+            WHERE rate_key = :key AND state = 'pending' AND ready = 1 AND workflow = :workflow AND hold IS :hold
                 AND worker_group = :group
             ORDER BY due_order, id LIMIT :free
         )
@@ -125,11 +139,11 @@ WHERE rowid IN (
 
 -- name: of_run
 -- What a run is counted by, if it is.
-SELECT workflow, limit_key FROM runs WHERE id = ? AND limit_key IS NOT NULL;
+SELECT workflow, limit_key, rate_key FROM runs WHERE id = ? AND limit_key IS NOT NULL;
 
 -- name: of_runs
 -- What these runs are counted by, if they are.
-SELECT workflow, limit_key FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND limit_key IS NOT NULL;
+SELECT id, workflow, limit_key, rate_key FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND limit_key IS NOT NULL;
 
 -- name: workflows_held
 -- The workflows of which runs are held; each is looked up from the one before it.
@@ -164,38 +178,47 @@ SELECT 1 FROM runs WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_lim
 
 -- name: all_running
 -- The running runs with what they are counted by; read where limits change.
-SELECT id, workflow, limit_key,
+SELECT id, workflow, limit_key, rate_key, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
 FROM runs WHERE state = 'running';
 
--- name: payload
--- The payload of a run.
-SELECT CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+-- name: counted_by
+-- What the keys of a run are made of, and what its rate counts it by.
+SELECT CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
+    tenant, rate_key
 FROM runs WHERE id = ?;
 
--- name: set_key
+-- name: set_keys
 -- What a run is counted by has changed with its workflow.
-UPDATE runs SET limit_key = ? WHERE id = ?;
+UPDATE runs SET limit_key = ?, rate_key = ? WHERE id = ?;
+
+-- name: expect
+-- A run of a workflow with a rate was given to a worker, which is to say when it begins.
+INSERT OR REPLACE INTO starts (workflow, key, at, run_id) VALUES (?, ?, 4611686018427387904, ?);
+
+-- name: any_expected
+-- Whether any run is expected to begin.
+SELECT 1 FROM starts WHERE at = 4611686018427387904 LIMIT 1;
 
 -- name: begin
--- A run of a workflow with a rate begins.
-INSERT OR IGNORE INTO starts (workflow, at, run_id) VALUES (?, ?, ?);
+-- A run that was expected to begin has begun, or has had its chance.
+UPDATE OR REPLACE starts SET at = :now WHERE workflow = :workflow AND at = 4611686018427387904 AND run_id = :id RETURNING key;
+
+-- name: begin_all
+-- What was expected to begin when the last daemon ended has begun, for all that is known.
+UPDATE OR REPLACE starts SET at = ? WHERE at = 4611686018427387904;
 
 -- name: unbegin
--- A run that was to begin anew never reached a worker.
-DELETE FROM starts
-WHERE run_id = :id AND workflow = (SELECT workflow FROM runs WHERE id = :id AND executed_ms = 0)
-    AND at = (
-        SELECT max(at) FROM starts WHERE run_id = :id AND workflow = (SELECT workflow FROM runs WHERE id = :id)
-    );
+-- A run that was expected to begin never reached a worker.
+DELETE FROM starts WHERE workflow = :workflow AND at = 4611686018427387904 AND run_id = :id RETURNING key;
 
 -- name: began
--- How many runs of a workflow began since then.
-SELECT count(*) FROM starts WHERE workflow = ? AND at >= ?;
+-- How many runs of a workflow and key began since then, or are expected to.
+SELECT count(*) FROM starts WHERE workflow = ? AND key = ? AND at >= ?;
 
 -- name: began_at
--- When runs of a workflow began since then, from the n-th on.
-SELECT at FROM starts WHERE workflow = ? AND at >= ? ORDER BY at LIMIT 1 OFFSET ?;
+-- When runs of a workflow and key began since then, from the n-th on.
+SELECT at FROM starts WHERE workflow = ? AND key = ? AND at >= ? ORDER BY at LIMIT 1 OFFSET ?;
 
 -- name: forget
 -- Starts before the time of a rate count no more.
@@ -207,4 +230,40 @@ DELETE FROM starts WHERE workflow NOT IN (SELECT value FROM json_each(?));
 
 -- name: turn_back
 -- The clock went back: what began after now began now.
-UPDATE OR REPLACE starts SET at = :now WHERE workflow = :workflow AND at > :now;
+UPDATE OR REPLACE starts SET at = :now
+WHERE workflow = :workflow AND key = :key AND at > :now AND at < 4611686018427387904;
+
+-- name: pace
+-- When the next run of a workflow and key would begin if all were spaced evenly.
+SELECT even_at FROM paces WHERE workflow = ? AND key = ?;
+
+-- name: keep_pace
+-- Runs of a workflow and key begin.
+INSERT INTO paces (workflow, key, even_at) VALUES (:workflow, :key, :even_at)
+ON CONFLICT (workflow, key) DO UPDATE SET even_at = excluded.even_at;
+
+-- name: wait_for_pace
+-- Runs of a workflow and key are held until then; null where none is, or where that is not known yet.
+INSERT INTO paces (workflow, key, even_at, free_at) VALUES (:workflow, :key, 0, :free_at)
+ON CONFLICT (workflow, key) DO UPDATE SET free_at = excluded.free_at;
+
+-- name: forget_paces
+-- A workflow and key of which no run began for long may begin at once; nothing has to be known of it.
+DELETE FROM paces WHERE workflow = ? AND even_at < ? AND free_at IS NULL;
+
+-- name: forget_all_paces
+-- Where limits change, what is held is looked up anew.
+DELETE FROM paces WHERE workflow NOT IN (SELECT value FROM json_each(?));
+
+-- name: paces_due
+-- The workflows and keys of which a run that is held may begin by now.
+SELECT workflow, key FROM paces WHERE free_at <= ? ORDER BY free_at LIMIT ?;
+
+-- name: next_pace
+-- When the next run that is held for a rate may begin.
+SELECT min(free_at) FROM paces WHERE free_at IS NOT NULL;
+
+-- name: keys_paced
+-- A workflow and its rate keys of which due runs are held; read where limits change.
+SELECT DISTINCT workflow, rate_key FROM runs
+WHERE rate_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND (hold = 'rate' OR hold = 'suspect_rate');

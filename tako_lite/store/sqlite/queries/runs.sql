@@ -1,16 +1,16 @@
 -- name: insert
 -- A new run; one whose id or live unique key is there already changes nothing.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
-                  tenant, fallback, fallback_source, limit_key, state, ready, due_order, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'pending', ?6 <= ?16, ?6 - ?7 * 1000, ?15)
+                  tenant, fallback, fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 'pending', ?6 <= ?17, ?6 - ?7 * 1000, ?16)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_many
 -- New runs that differ in id and payload only; one whose id is there already changes nothing.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, fallback,
-                  fallback_source, limit_key, state, ready, due_order, created_at)
+                  fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
 SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, :fallback,
-       :fallback_source, :limit_key, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now
+       :fallback_source, :limit_key, :rate_key, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now
 FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS payload FROM json_each(:rows))
 WHERE true
 ON CONFLICT DO NOTHING;
@@ -55,7 +55,7 @@ WHERE rowid IN (
 )
 RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
-    state, limit_key;
+    state, limit_key, rate_key;
 
 -- name: bury_denied
 -- A run whose tenant may not use its group ended when it was to be claimed; no worker had it.
@@ -298,7 +298,7 @@ SELECT id, workflow, worker_group, group_source, state, attempts, max_attempts, 
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END,
     CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
-    cancel_requested, progress, progress_note, fallback, fallback_source, limit_key
+    cancel_requested, progress, progress_note, fallback, fallback_source, limit_key, rate_key
 FROM runs;
 
 -- name: ending

@@ -26,6 +26,8 @@ _decode = json.JSONDecoder().raw_decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_KEY_OF_A_NUMBER = re.compile(r'"(?:-?[0-9][0-9.e+-]{0,30}|true|false|null)":')
+"""A key that may have been no text: all that may be the same as another key in JSON and was different before."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -59,23 +61,14 @@ def encode_value(value: Any, what: str = "value") -> str:
         )
     if _too_deep(text):
         raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
+    if _KEY_OF_A_NUMBER.search(text) and (found := _find(value, what, _has_equal_keys)):
+        raise NotJson(f"two keys of {found[0]} are the same in JSON, where keys are text", hint="make all keys text")
     return text
 
 
 def decode_value(text: str) -> Any:
     """The value of text that `encode_value` made."""
     return _decode(text)[0]
-
-
-def round_trip(value: Any, what: str = "value") -> tuple[str, Any]:
-    """The JSON text of a value and what a later attempt will read from it: a tuple comes back as a list."""
-    text = encode_value(value, what)
-    if value is None or value.__class__ in _PLAIN:
-        return text, value
-    return text, decode_value(text)
-
-
-_PLAIN = frozenset({str, int, float, bool})
 
 
 def parse_value(text: str | bytes, what: str = "payload") -> Any:
@@ -220,6 +213,10 @@ def _is_culprit(value: Any) -> bool:
     if isinstance(value, str):
         return any("\ud800" <= letter <= "\udfff" for letter in value)
     return not (value is None or isinstance(value, bool | int | dict | list | tuple))
+
+
+def _has_equal_keys(value: Any) -> bool:
+    return isinstance(value, dict) and len({key if isinstance(key, str) else _encode(key) for key in value}) < len(value)
 
 
 def _find(value: Any, place: str, wanted: Callable[[Any], bool]) -> tuple[str, Any] | None:

@@ -26,8 +26,8 @@ _decode = json.JSONDecoder().raw_decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
-_KEY_OF_A_NUMBER = re.compile(r'"(?:-?[0-9][0-9.e+-]{0,30}|true|false|null)":')
-"""A key that may have been no text: all that may be the same as another key in JSON and was different before."""
+_TEXT = frozenset({str})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -59,11 +59,31 @@ def encode_value(value: Any, what: str = "value") -> str:
             f"{what} is {size:,} bytes of JSON; the limit is {MAX_VALUE:,}",
             hint="store the data elsewhere and pass a path or a key",
         )
-    if _too_deep(text):
+    if "{" in text and value.__class__ is not str:
+        _check_objects(value, what, MAX_DEPTH)
+    elif _too_deep(text):
         raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
-    if _KEY_OF_A_NUMBER.search(text) and (found := _find(value, what, _has_equal_keys)):
-        raise NotJson(f"two keys of {found[0]} are the same in JSON, where keys are text", hint="make all keys text")
     return text
+
+
+def _check_objects(value: Any, what: str, levels: int) -> None:
+    """Raise NotJson for more levels than these, and for keys of an object that are equal once they are text."""
+    if levels == 0:
+        raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
+    items = value
+    if isinstance(value, dict):
+        if not _TEXT.issuperset(map(type, value)) and len({_key_text(key) for key in value}) < len(value):
+            message = f"two keys of an object in {what} are the same in JSON, where keys are text"
+            raise NotJson(message, hint="make all keys text")
+        items = value.values()
+    if not _SCALARS.issuperset(map(type, items)):
+        for item in items:
+            if isinstance(item, dict | list | tuple):
+                _check_objects(item, what, levels - 1)
+
+
+def _key_text(key: Any) -> str:
+    return key if isinstance(key, str) else _encode(key)
 
 
 def decode_value(text: str) -> Any:
@@ -213,10 +233,6 @@ def _is_culprit(value: Any) -> bool:
     if isinstance(value, str):
         return any("\ud800" <= letter <= "\udfff" for letter in value)
     return not (value is None or isinstance(value, bool | int | dict | list | tuple))
-
-
-def _has_equal_keys(value: Any) -> bool:
-    return isinstance(value, dict) and len({key if isinstance(key, str) else _encode(key) for key in value}) < len(value)
 
 
 def _find(value: Any, place: str, wanted: Callable[[Any], bool]) -> tuple[str, Any] | None:

@@ -35,6 +35,8 @@ def result_reader(function: Any) -> Reader | None:
     None where JSON is to stay as it is: no annotation, plain JSON, or one that JSON cannot mean.
     """
     try:
+        if isinstance(function, types.BuiltinFunctionType):
+            return None
         if isinstance(function, types.FunctionType) and _returned(function) in _PLAIN:
             return None
         function = _undressed(function)

@@ -353,7 +353,7 @@ class Twins:
         (Bytes, Bytes(data=b"\xff"), "cannot be made JSON by pydantic"),
         (Merging, Merging(numbers={1: 1, "1": 2}), "two keys of payload.numbers are the same in JSON"),
         (MergingStruct, MergingStruct({1: 1, "1": 2}), "two keys of an object are '1' in JSON"),
-        (dict[str, int], {1: 1, "1": 2}, "two keys of payload are the same in JSON"),
+        (dict[str, int], {1: 1, "1": 2}, "two keys of an object in payload are the same in JSON"),
         (Any, {NOON.date(): 1, "2030-01-01": 2}, 'two keys of payload are "2030-01-01" in JSON'),
         (Any, {(1, 2): 3}, "a key of payload is of type tuple"),
         (Anything, Anything(object()), "cannot be made JSON by msgspec"),

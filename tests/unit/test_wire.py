@@ -60,7 +60,7 @@ def test_every_json_value_comes_back_as_it_was(value: Any) -> None:
     [{1: "a", "1": "b"}, {"deep": [{True: 1, "true": 2}]}, {None: 1, "null": 2}, {1.5: 1, "1.5": 2}, ({1e30: 1, "1e+30": 2},)],
 )
 def test_keys_that_are_the_same_in_json_are_refused(value: Any) -> None:
-    with pytest.raises(NotJson, match=r"two keys of value.* are the same in JSON"):
+    with pytest.raises(NotJson, match="two keys of an object in value are the same in JSON"):
         encode_value(value)
 
 

@@ -18,6 +18,8 @@ from tako_lite.workflow import Workflow
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from tako_lite.workflow import EnqueueOptions
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -72,18 +74,32 @@ class BlockingStep(Facts):
 
     @overload
     def invoke(
-        self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, *, returns: type[T], **options: Any
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: type[T],
+        **options: Unpack[EnqueueOptions],
     ) -> T: ...
     @overload
     def invoke(
-        self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, *, returns: Any, **options: Any
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: Any,
+        **options: Unpack[EnqueueOptions],
     ) -> Any: ...
     @overload
-    def invoke(self, name: str, workflow: str, payload: Any = None, **options: Any) -> Any: ...
+    def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
     @overload
-    def invoke(self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Any) -> T: ...
+    def invoke(
+        self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
     @overload
-    def invoke(self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Any) -> T: ...
+    def invoke(self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]) -> T: ...
     def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
         """As `Step.invoke`."""
         return self._wait(lambda _: self._step.invoke(name, workflow, payload, **options))

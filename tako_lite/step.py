@@ -28,6 +28,8 @@ from tako_lite.workflow import Workflow
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from tako_lite.workflow import EnqueueOptions
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Duration = float | timedelta | str
@@ -253,18 +255,34 @@ class Step(Facts):
 
     @overload
     async def invoke(
-        self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, *, returns: type[T], **options: Any
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: type[T],
+        **options: Unpack[EnqueueOptions],
     ) -> T: ...
     @overload
     async def invoke(
-        self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, *, returns: Any, **options: Any
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: Any,
+        **options: Unpack[EnqueueOptions],
     ) -> Any: ...
     @overload
-    async def invoke(self, name: str, workflow: str, payload: Any = None, **options: Any) -> Any: ...
+    async def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
     @overload
-    async def invoke(self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Any) -> T: ...
+    async def invoke(
+        self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
     @overload
-    async def invoke(self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Any) -> T: ...
+    async def invoke(
+        self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
     async def invoke(
         self,
         name: str,

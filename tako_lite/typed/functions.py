@@ -10,6 +10,7 @@ import types
 import typing
 import weakref
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 from tako_lite.errors import BadInput
@@ -50,7 +51,7 @@ def result_reader(function: Any) -> Reader | None:
 def payload_annotation(function: Callable[..., Any]) -> Any:
     """What the first parameter of a handler is annotated with, or NOTHING."""
     try:
-        for parameter in inspect.signature(function).parameters.values():
+        for parameter in _signature(function).parameters.values():
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 found = parameter.annotation
                 return NOTHING if found is parameter.empty else _resolved(function, found)
@@ -79,11 +80,18 @@ def _undressed(function: Any) -> Any:
 def _returned(function: Any) -> Any:
     """The return annotation as it is written; None where there is none."""
     try:
-        annotations = function.__annotations__
+        return function.__annotations__.get("return")
     except NameError:  # Python 3.14 evaluates all of them here, also those that are only for type checkers
-        library = __import__("annotationlib")
-        annotations = library.get_annotations(function, format=library.Format.FORWARDREF)
-    return annotations.get("return")
+        library = import_module("annotationlib")
+        return library.get_annotations(function, format=library.Format.FORWARDREF).get("return")
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except NameError:  # as above
+        only_3_14: dict[str, Any] = {"annotation_format": import_module("annotationlib").Format.FORWARDREF}
+        return inspect.signature(function, **only_3_14)
 
 
 def _result_annotation(function: Any) -> Any:

@@ -146,6 +146,9 @@ class Executor:
         if not handler.hides_async:
             value.close()
             raise _hidden_coroutine(run.workflow_name, value)
+        if run.unwinding is not None:  # a cancel or a time-out came meanwhile
+            value.close()
+            return None
         run.task = task
         return await value
 

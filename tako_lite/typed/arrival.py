@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tako_lite.typed.models import is_model
+from tako_lite.typed.models import fields_of, is_model
 from tako_lite.typed.reader import place
 from tako_lite.typed.structs import is_struct
 
@@ -42,7 +42,7 @@ def changed(sent: Any, read: Any, where: str) -> str | None:
 def _fields(kind: Any) -> list[str] | None:
     """The names of the fields of a record, None for what is none."""
     if is_model(kind):
-        return list(kind.__pydantic_fields__)
+        return list(fields_of(kind))
     if is_struct(kind):
         return list(kind.__struct_fields__)
     return [field.name for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else None

@@ -31,7 +31,14 @@ def is_model(kind: type) -> bool:
 def is_secret(kind: type) -> bool:
     """Whether this is a type of pydantic's that hides its value: JSON would have asterisks."""
     types = sys.modules.get("pydantic.types")
-    return types is not None and issubclass(kind, (types.SecretStr, types.SecretBytes, types.Secret))
+    secrets = (getattr(types, name, None) for name in ("SecretStr", "SecretBytes", "Secret"))
+    return any(secret is not None and issubclass(kind, secret) for secret in secrets)
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """The fields of a model or of a dataclass of pydantic's, by name; of anything else none."""
+    found: dict[str, Any] = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", None) or {}
+    return found
 
 
 def refused_secret(kind: type, where: str) -> NotJson:
@@ -112,10 +119,10 @@ def _object_as_read(value: Any, made: dict[str, Any], where: str) -> Any:
 
 
 def _namer(kind: Any) -> Callable[[str], str]:
-    """Says by which name a field of a model is read."""
-    fields = getattr(kind, "__pydantic_fields__", {})
+    """Says by which name a field of a model is read: its own, where the model takes that, else its alias."""
+    fields = fields_of(kind)
     config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
-    if not fields or config.get("validate_by_alias") is False:
+    if not fields or config.get("populate_by_name") or config.get("validate_by_name"):
         return lambda name: name
 
     def named(name: str) -> str:

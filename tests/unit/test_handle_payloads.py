@@ -80,6 +80,12 @@ class ByNameOnly(BaseModel):
     number: int = Field(alias="Number")
 
 
+class ByEither(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    number: int = Field(alias="Number")
+    deep: int = Field(0, validation_alias=AliasPath("deeper", 0))
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
     at: dt.datetime
@@ -252,6 +258,7 @@ EVERYTHING = Everything(
             {"WRITTEN": {"number": 1}, "TWO": [{"read": 2}], "READ": {"k": {"read": 3}}, "CHOICES": {"first": 4}},
         ),
         (ByNameOnly, ByNameOnly(number=1), {"number": 1}),
+        (ByEither, ByEither(number=1, deep=2), {"number": 1, "deep": 2}),
         (
             Strict,
             Strict(

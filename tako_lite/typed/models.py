@@ -84,9 +84,11 @@ def plain_model(value: Any, where: str) -> Any:
     serializer = type(value).__pydantic_serializer__
     try:
         made = serializer.to_python(value, mode="json", by_alias=False, round_trip=True, warnings=False)
-    except Exception as error:  # PydanticSerializationError, or what a serializer of the user's raises
+        return _as_read(value, made, where)
+    except (NotJson, RecursionError):
+        raise
+    except Exception as error:  # PydanticSerializationError, or what a serializer or a computed field of the user's raises
         raise NotJson(f"{where} ({type(value).__name__}) cannot be made JSON by pydantic: {error}") from None
-    return _as_read(value, made, where)
 
 
 def _as_read(value: Any, made: Any, where: str) -> Any:
@@ -115,13 +117,30 @@ def _object_as_read(value: Any, made: dict[str, Any], where: str) -> Any:
         pairs = zip(made.items(), value.values(), strict=False)
         return {name: _as_read(inner, item, where + place(name)) for (name, item), inner in pairs}
     named = _namer(kind)
-    return {named(name): _as_read(getattr(value, name, None), item, where + place(name)) for name, item in made.items()}
+    fields = {named(name): _as_read(getattr(value, name, None), item, where + place(name)) for name, item in made.items()}
+    return fields | {name: item for name, item in _computed(value, where).items() if name not in fields}
+
+
+def _computed(value: Any, where: str) -> dict[str, Any]:
+    """The computed fields of a model that passes over them when it is read."""
+    kind = type(value)
+    decorators: Any = getattr(kind, "__pydantic_decorators__", None)
+    names = set(getattr(decorators, "computed_fields", ()))
+    if not names or decorators.model_serializers or _config(kind).get("extra", "ignore") != "ignore":
+        return {}
+    made = kind.__pydantic_serializer__.to_python(value, mode="json", by_alias=False, include=names, warnings=False)
+    return {name: _as_read(getattr(value, name), item, where + place(name)) for name, item in made.items()}
+
+
+def _config(kind: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
+    return found
 
 
 def _namer(kind: Any) -> Callable[[str], str]:
     """Says by which name a field of a model is read: its own, where the model takes that, else its alias."""
     fields = fields_of(kind)
-    config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
+    config = _config(kind)
     if not fields or config.get("populate_by_name") or config.get("validate_by_name"):
         return lambda name: name
 

@@ -107,6 +107,14 @@ class Square(BaseModel):
         return self.width**2
 
 
+class Circle(BaseModel):
+    radius: int
+
+    @pydantic.computed_field
+    def made_of(self) -> list[Two]:
+        return [Two(read=self.radius)]
+
+
 class JsonText(BaseModel):
     numbers: pydantic.Json[list[int]]
 
@@ -274,6 +282,7 @@ EVERYTHING = Everything(
             None,
         ),
         (Square, Square(width=2), {"width": 2}),
+        (list[Circle], [Circle(radius=1)], [{"radius": 1, "made_of": [{"read": 1}]}]),
         (JsonText, JsonText(numbers="[1, 2]"), {"numbers": "[1,2]"}),
         (Roots, Roots([Two(read=1)]), [{"read": 1}]),
         (Pet, Pet(animal=Cat(Lives=3)), {"animal": {"kind": "cat", "Lives": 3}}),

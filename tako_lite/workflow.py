@@ -24,7 +24,7 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 _UNKNOWN: Final = object()
-"""The annotation of a payload that nobody has asked for yet."""
+"""An annotation that was not resolved yet."""
 
 
 class EnqueueOptions(TypedDict, total=False):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import queue
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from tako_lite.backoff import Backoff
+from tako_lite.body import AS_ANNOTATED, check_call, reader_of
 from tako_lite.engine import Engine, carried
-from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step
+from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step, StepOptions, on_loop
 from tako_lite.workflow import Workflow
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from tako_lite.workflow import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,18 +32,33 @@ class BlockingStep(Facts):
         self._loop = loop
         self._step = Step(engine)
 
+    @overload
+    def run(self, name: str, fn: Callable[P, Awaitable[T]], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    @overload
+    def run(self, name: str, fn: Callable[P, T], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    @overload
+    def run(self, name: str, fn: Callable[..., Any], *args: Any, returns: type[T], **options: Unpack[StepOptions]) -> T: ...
+    @overload
+    def run(self, name: str, fn: Callable[..., Any], *args: Any, returns: Any, **options: Unpack[StepOptions]) -> Any: ...
     def run(
         self,
         name: str,
-        fn: Callable[P, T],
+        fn: Any,
         *args: Any,
         retries: int = 0,
         backoff: Backoff = STEP_BACKOFF,
         timeout: Duration | None = None,
-    ) -> T:
-        """As `Step.run`; `fn` is called in the handler's own thread."""
-        body: Callable[[], Any] = lambda: fn(*args)  # type: ignore[call-arg]  # noqa: E731
-        return cast("T", self._wait(lambda here: self._step.run_with(here, name, body, retries, backoff, timeout)))
+        returns: Any = AS_ANNOTATED,
+        **unknown: Any,
+    ) -> Any:
+        """As `Step.run`; `fn` is called in the handler's own thread, and a coroutine function on the worker's loop."""
+        check_call(name, fn, unknown)
+        reader = reader_of(fn, returns, name)
+        body: Callable[[], Any] = lambda: fn(*args)  # noqa: E731
+        is_async = inspect.iscoroutinefunction(fn)
+        return self._wait(
+            lambda here: self._step.run_with(on_loop if is_async else here, name, body, retries, backoff, timeout, reader)
+        )
 
     def sleep(self, name: str, duration_: Duration, /) -> None:
         """As `Step.sleep`."""
@@ -46,10 +68,44 @@ class BlockingStep(Facts):
         """As `Step.sleep_until`."""
         self._wait(lambda _: self._step.sleep_until(name, when))
 
-    def wait_for(self, event: str, timeout: Duration | None = None, name: str | None = None) -> Any:
+    @overload
+    def wait_for(
+        self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: type[T]
+    ) -> T | None: ...
+    @overload
+    def wait_for(self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: Any = None) -> Any: ...
+    def wait_for(self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: Any = None) -> Any:
         """As `Step.wait_for`."""
-        return self._wait(lambda _: self._step.wait_for(event, timeout, name))
+        return self._wait(lambda _: self._step.wait_for(event, timeout, name, returns=returns))
 
+    @overload
+    def invoke(
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: type[T],
+        **options: Unpack[EnqueueOptions],
+    ) -> T: ...
+    @overload
+    def invoke(
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: Any,
+        **options: Unpack[EnqueueOptions],
+    ) -> Any: ...
+    @overload
+    def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
+    @overload
+    def invoke(
+        self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    @overload
+    def invoke(self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]) -> T: ...
     def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
         """As `Step.invoke`."""
         return self._wait(lambda _: self._step.invoke(name, workflow, payload, **options))
@@ -69,7 +125,8 @@ class BlockingStep(Facts):
         async def here(body: Callable[[], Any]) -> Any:
             future = self._loop.create_future()
             handed.put((body, future))
-            return await future
+            value = await future
+            return await value if inspect.isawaitable(value) else value
 
         outcome = asyncio.run_coroutine_threadsafe(start(here), self._loop)
         outcome.add_done_callback(lambda _: handed.put(None))

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.errors import BadInput, NotFound
@@ -23,6 +23,7 @@ from tako_lite.wire import printable
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_RETRIES: Final = 1_000_000
 MAX_KEY: Final = 1_000
+MOST_AGAIN: Final = 1_000
 _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -100,6 +101,27 @@ def route_again(run: Run, plan: Plan | None, router: Router) -> Route:
         run.tenant,
     )
     return router.route(plan or Plan(), asked_for, json.dumps(run.payload), due=True)
+
+
+class Again:
+    """The reply to a `retry`: what became of each run, and which steps run again although they ran before.
+
+    Those are the steps whose value could not be stored; up to `MOST_AGAIN` are named, and with `fresh` none.
+    """
+
+    def __init__(self, *, fresh: bool) -> None:
+        self._left = 0 if fresh else MOST_AGAIN
+        self._steps: dict[str, list[str]] = {}
+
+    def add(self, run: Run | None) -> None:
+        """Note the steps of a run before it starts over."""
+        if run is not None and (names := run.unstored_steps()[: self._left]):
+            self._steps[run.id] = names
+            self._left -= len(names)
+
+    def reply(self, outcomes: dict[str, str]) -> dict[str, Any]:
+        """The answer of the command."""
+        return {"outcomes": outcomes, "again": {id: names for id, names in self._steps.items() if outcomes[id] == "pending"}}
 
 
 def wish(asked: Asked, router: Router) -> Wish:

@@ -103,6 +103,10 @@ class Refusal(NamedTuple):
     failure: Failure
 
 
+UNSTORED: Final = "unstored"
+"""In the error of a step: its body ran, and its value could not be stored."""
+
+
 class Step(NamedTuple):
     """A stored step of a run."""
 
@@ -161,6 +165,10 @@ class Run(NamedTuple):
     rate_key: str | None = None
     steps: tuple[Step, ...] | None = None
     waits: tuple[Wait, ...] = ()
+
+    def unstored_steps(self) -> list[str]:
+        """The steps that ran and whose value could not be stored: another attempt runs them again."""
+        return [step.name for step in self.steps or () if step.error and step.error.get(UNSTORED)]
 
     def as_json(self) -> dict[str, Any]:
         """The shape of `show`, and without `steps` that of `runs`."""

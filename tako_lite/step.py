@@ -13,16 +13,22 @@ import random
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime, timedelta
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from tako_lite.backoff import Backoff
+from tako_lite.body import AS_ANNOTATED, check_call, failure_text, ran_before, reader_of
 from tako_lite.clock import milliseconds
 from tako_lite.engine import Engine, Stored, carried, message_of
-from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, RetryLater, StepError, Unwind
-from tako_lite.typed import plain
+from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, NotJson, RetryLater, StepError, TooLarge, Unwind
+from tako_lite.typed import Reader
 from tako_lite.units import duration
-from tako_lite.wire import encode_value, round_trip
+from tako_lite.values import read_stored, stored_form, value_text
 from tako_lite.workflow import Workflow
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from tako_lite.workflow import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +39,14 @@ Caller = Callable[[Callable[[], Any]], Awaitable[Any]]
 INLINE_SLEEP: Final = 1.0
 """Sleeps up to so many seconds keep their slot."""
 STEP_BACKOFF: Final = Backoff()
+
+
+class StepOptions(TypedDict, total=False):
+    """The options of `Step.run`, beside `returns`."""
+
+    retries: int
+    backoff: Backoff
+    timeout: Duration | None
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
@@ -107,54 +121,87 @@ class Facts:
 class Step(Facts):
     """The durable parts of an `async def` handler."""
 
+    @overload
+    async def run(self, name: str, fn: Callable[P, Awaitable[T]], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    @overload
+    async def run(self, name: str, fn: Callable[P, T], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    @overload
+    async def run(
+        self, name: str, fn: Callable[..., Any], *args: Any, returns: type[T], **options: Unpack[StepOptions]
+    ) -> T: ...
+    @overload
+    async def run(self, name: str, fn: Callable[..., Any], *args: Any, returns: Any, **options: Unpack[StepOptions]) -> Any: ...
     async def run(
         self,
         name: str,
-        fn: Callable[P, Awaitable[T] | T],
+        fn: Any,
         *args: Any,
         retries: int = 0,
         backoff: Backoff = STEP_BACKOFF,
         timeout: Duration | None = None,
-    ) -> T:
+        returns: Any = AS_ANNOTATED,
+        **unknown: Any,
+    ) -> Any:
         """Call `fn(*args)` once and for all: its value is stored, and later attempts get it without a call.
 
-        The value is JSON; what comes back is what JSON makes of it (a tuple is a list), also the first time. A plain function
-        runs in a thread; nothing can stop it, so its `timeout` shows when it is back. With `retries` a failing body is tried
-        again after `backoff`. Raises StepError for a name that was used before in this attempt, NotJson and TooLarge for a
-        value that cannot be stored.
+        The value is made JSON, as a payload is. What comes back is that JSON (a tuple is a list), also the first time; or the
+        type that `returns` or the return annotation of `fn` names, also later. A plain function runs in a thread; nothing can
+        stop it, so its `timeout` shows when it is back. With `retries` a failing body is tried again after `backoff`. Raises
+        StepError for a name that was used before in this attempt, for what is no function, and for a stored value that does
+        not fit its type; NotJson and TooLarge for a value that cannot be stored.
         """
-        caller = _on_loop if inspect.iscoroutinefunction(fn) else _in_thread
-        body: Callable[[], Any] = fn if not args else (lambda: fn(*args))  # type: ignore[call-arg]
-        return cast("T", await self.run_with(caller, name, body, retries, backoff, timeout))
+        check_call(name, fn, unknown)
+        reader = reader_of(fn, returns, name)
+        caller = on_loop if inspect.iscoroutinefunction(fn) else _in_thread
+        body: Callable[[], Any] = fn if not args else (lambda: fn(*args))
+        return await self.run_with(caller, name, body, retries, backoff, timeout, reader)
 
     async def run_with(
-        self, caller: Caller, name: str, body: Callable[[], Any], retries: int, backoff: Backoff, timeout: Duration | None
+        self,
+        caller: Caller,
+        name: str,
+        body: Callable[[], Any],
+        retries: int,
+        backoff: Backoff,
+        timeout: Duration | None,
+        reader: Reader | None = None,
     ) -> Any:
-        """The core of `run`; `caller` says in which thread the body is called."""
+        """The core of `run`; `caller` says in which thread the body is called, `reader` what its stored value becomes."""
         engine = self._engine
         stored = engine.begin(name)
         tries = 0
         if stored is not None:
             if stored.state == "succeeded":
-                return _value(stored)
+                return read_stored(reader, _value(stored), name)
+            if ran_before(stored.text):
+                self.log.warning("step %r ran before, but its value could not be stored: it runs again now", name)
             tries = stored.tries
         limit = None if timeout is None else duration(timeout)
         while True:
             tries += 1
             started_at = _now()
             engine.enter()
+            has_run = False
             try:
                 value = await (caller(body) if limit is None else _limited(caller, body, limit, name))
-                text, kept = round_trip(value, f"the value of step {name!r}")
+                has_run = True
+                text, kept = stored_form(value, f"the value of step {name!r}")
                 saved = await engine.save(name, "run", "succeeded", text, None, tries, started_at)
-                return kept if saved.text == text else _value(saved)
+                if saved.text != text:
+                    kept = _value(saved)
             except (Exception, SystemExit, KeyboardInterrupt) as error:
-                engine.note_failure(name, _describe(error), tries, started_at)
+                if has_run and isinstance(error, NotJson | TooLarge):
+                    message = f"step {name!r} ran, but its value cannot be stored: {error.message}"
+                    error = type(error)(message, hint=error.hint)
+                described = failure_text(type(error).__name__, message_of(error)[:2000], has_run=has_run)
+                engine.note_failure(name, described, tries, started_at)
                 used = (tries - 1) % (retries + 1) + 1
                 if not isinstance(error, Exception):  # out of a task it would end the worker
                     error = RuntimeError(f"step {name!r} raised {error!r}")
                 if used > retries or isinstance(error, BadInput | StepError):
                     raise error
+            else:
+                return read_stored(reader, kept, name)
             finally:
                 engine.leave()
             await self._pause(name, backoff.delay(used, random.random))
@@ -197,13 +244,27 @@ class Step(Facts):
         finally:
             self._engine.leave()
 
-    async def wait_for(self, event: str, timeout: Duration | None = None, name: str | None = None) -> Any:
+    @overload
+    async def wait_for(
+        self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: type[T]
+    ) -> T | None: ...
+    @overload
+    async def wait_for(
+        self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: Any = None
+    ) -> Any: ...
+    async def wait_for(
+        self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: Any = None
+    ) -> Any:
         """The payload of a signal, whether it was sent before or comes later; None after `timeout`.
 
         Every call waits anew: the first one for an event in an attempt is the step `wait_for:EVENT`, the n-th one
-        `wait_for:EVENT#n`, unless `name` names it. A signal never changes, so that each of them gets the same payload.
+        `wait_for:EVENT#n`, unless `name` names it. A signal never changes, so that each of them gets the same payload. It comes
+        back as `returns` says, else as JSON.
         """
-        return await self.wait_as(self._engine.name_wait(event) if name is None else name, event, timeout)
+        name = self._engine.name_wait(event) if name is None else name
+        reader = None if returns is None else reader_of(None, returns, name)
+        value = await self.wait_as(name, event, timeout)
+        return None if value is None else read_stored(reader, value, name)
 
     async def wait_as(self, name: str, event: str, timeout: Duration | None) -> Any:
         """The core of `wait_for`, as the step `name`."""
@@ -214,17 +275,57 @@ class Step(Facts):
         await asyncio.sleep(0)  # a loop of waits that are over must not keep the neighbours from their turn
         return _value(stored)
 
-    async def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: type[T],
+        **options: Unpack[EnqueueOptions],
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: Any,
+        **options: Unpack[EnqueueOptions],
+    ) -> Any: ...
+    @overload
+    async def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
+    @overload
+    async def invoke(
+        self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    async def invoke(
+        self,
+        name: str,
+        workflow: str | Workflow[Any, Any],
+        payload: Any = None,
+        *,
+        returns: Any = AS_ANNOTATED,
+        **options: Any,
+    ) -> Any:
         """Run another workflow in its own group and return its result; this run holds no slot meanwhile.
 
-        Raises ChildFailed where the child ends `dead` or `cancelled`. Options are those of `enqueue`.
+        The result comes back as `returns` says, or as the handler of a handle is annotated, else as JSON. Raises ChildFailed
+        where the child ends `dead` or `cancelled`. Options are those of `enqueue`.
         """
+        reader = reader_of(workflow, returns, name)
         stored = self._engine.begin(name)
         if stored is None:
-            text = encode_value(plain(payload), "payload")
+            text = _payload_text(workflow, payload)
             stored = await self._engine.invoke(name, _name_of(workflow), text, options)
         if stored.state == "succeeded":
-            return _value(stored)
+            return read_stored(reader, _value(stored), name)
         error = json.loads(stored.text or "{}")
         raise ChildFailed(
             f"{_name_of(workflow)} ended {error.get('state')}: {error.get('message')}",
@@ -239,7 +340,7 @@ class Step(Facts):
         if stored is None:
             self._engine.enter()
             try:
-                text = encode_value(plain(payload), "payload")
+                text = _payload_text(workflow, payload)
                 stored = await self._engine.enqueue(name, _name_of(workflow), text, options)
             finally:
                 self._engine.leave()
@@ -255,13 +356,14 @@ class Step(Facts):
         self._engine.enter()
         try:
             started_at = _now()
-            await self._engine.send_signal(event, encode_value(plain(payload), "payload"))
+            await self._engine.send_signal(event, value_text(payload, "payload"))
             await self._engine.save(name, "run", "succeeded", "null", None, 1, started_at)
         finally:
             self._engine.leave()
 
 
-def _on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
+def on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
+    """Call a coroutine function on the loop of the worker."""
     return cast("Awaitable[Any]", body())
 
 
@@ -294,8 +396,8 @@ def _value(stored: Stored) -> Any:
     return None if stored.text is None else json.loads(stored.text)
 
 
-def _describe(error: BaseException) -> str:
-    return json.dumps({"type": type(error).__name__, "message": message_of(error)[:2000]})
+def _payload_text(workflow: str | Workflow[Any, Any], payload: Any) -> str:
+    return value_text(payload, "payload") if isinstance(workflow, str) else workflow.payload_text(payload)
 
 
 def _name_of(workflow: str | Workflow[Any, Any]) -> str:

@@ -173,7 +173,7 @@ def _json(value: list[Any]) -> list[Any]:
     except NotJson:
         from tako_lite.typed import plain  # most payloads are plain already
 
-        made: list[Any] = plain(value)
+        made: list[Any] = plain(value, "what it returned")
         encode_value(made, "what it returned")
         return made
 

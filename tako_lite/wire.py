@@ -26,6 +26,8 @@ _decode = json.JSONDecoder().raw_decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_TEXT = frozenset({str})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -57,25 +59,36 @@ def encode_value(value: Any, what: str = "value") -> str:
             f"{what} is {size:,} bytes of JSON; the limit is {MAX_VALUE:,}",
             hint="store the data elsewhere and pass a path or a key",
         )
-    if _too_deep(text):
+    if "{" in text and value.__class__ is not str:
+        _check_objects(value, what, MAX_DEPTH)
+    elif _too_deep(text):
         raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
     return text
+
+
+def _check_objects(value: Any, what: str, levels: int) -> None:
+    """Raise NotJson for more levels than these, and for keys of an object that are equal once they are text."""
+    if levels == 0:
+        raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
+    items = value
+    if isinstance(value, dict):
+        if not _TEXT.issuperset(map(type, value)) and len({_key_text(key) for key in value}) < len(value):
+            message = f"two keys of an object in {what} are the same in JSON, where keys are text"
+            raise NotJson(message, hint="make all keys text")
+        items = value.values()
+    if not _SCALARS.issuperset(map(type, items)):
+        for item in items:
+            if isinstance(item, dict | list | tuple):
+                _check_objects(item, what, levels - 1)
+
+
+def _key_text(key: Any) -> str:
+    return key if isinstance(key, str) else _encode(key)
 
 
 def decode_value(text: str) -> Any:
     """The value of text that `encode_value` made."""
     return _decode(text)[0]
-
-
-def round_trip(value: Any, what: str = "value") -> tuple[str, Any]:
-    """The JSON text of a value and what a later attempt will read from it: a tuple comes back as a list."""
-    text = encode_value(value, what)
-    if value is None or value.__class__ in _PLAIN:
-        return text, value
-    return text, decode_value(text)
-
-
-_PLAIN = frozenset({str, int, float, bool})
 
 
 def parse_value(text: str | bytes, what: str = "payload") -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput
@@ -23,6 +23,8 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
+_UNKNOWN: Final = object()
+"""An annotation that was not resolved yet."""
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -63,12 +65,28 @@ class Workflow(Generic[P, R_co]):
         self.name = name
         self.options = options
         self.function = function
+        self._annotation: Any = _UNKNOWN
 
     def __repr__(self) -> str:
         return f"<workflow {self.name} (group {self.options.worker})>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
+
+    def payload_text(self, payload: object, what: str = "payload") -> str:
+        """The JSON text of a payload. Raises BadInput, which names the field, for what the handler could not read again.
+
+        A payload is not checked where the handler's annotation cannot be resolved, or means nothing in JSON.
+        """
+        # Imported here because what only defines workflows needs none of it.
+        from tako_lite.typed.functions import NOTHING, payload_annotation
+        from tako_lite.values import payload_text, value_text
+
+        if self._annotation is _UNKNOWN:
+            self._annotation = payload_annotation(self.function)
+        if self._annotation in (NOTHING, Any):
+            return value_text(payload, what)
+        return payload_text(payload, self._annotation, what)
 
     # The payload's type is read off the handler by matching `self` with what it takes; both mypy and pyright do it.
     @overload
@@ -78,12 +96,14 @@ class Workflow(Generic[P, R_co]):
     @overload
     def enqueue(self: _TakesPayloadAndStep[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     def enqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
-        """Store a run of this workflow and return once it is safe; options are those of `Client.enqueue`."""
+        """Store a run of this workflow and return once it is safe; options are those of `Client.enqueue`.
+
+        Raises BadInput for a payload that the handler could not read.
+        """
         # Imported here because a worker that enqueues nothing should not pay for the client at its start.
         from tako_lite.client import default_client
-        from tako_lite.typed import plain
 
-        return default_client().enqueue(self.name, plain(payload), **options)
+        return default_client().enqueue(self, payload, **options)
 
     @overload
     async def aenqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
@@ -95,9 +115,8 @@ class Workflow(Generic[P, R_co]):
         """The same from asyncio code."""
         # Imported here for the same reason as in `enqueue`.
         from tako_lite.client import default_async_client
-        from tako_lite.typed import plain
 
-        return await default_async_client().enqueue(self.name, plain(payload), **options)
+        return await default_async_client().enqueue(self, payload, **options)
 
 
 def workflow(

@@ -24,6 +24,8 @@ REFUSED: Final = {
     "unknown": "there is no such run any more",
 }
 
+SHOWN_STEPS: Final = 20
+
 all_option = click.option("--all", "everything", is_flag=True, help="All runs: needed where no other filter is given.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only print how many runs it would be.")
 
@@ -56,13 +58,18 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
 def retry(runs: tuple[str, ...], fresh: bool, dry_run: bool, as_json: bool, **chosen: Any) -> int:
     """Take dead and cancelled runs back into the queue: those named, or those that the filters choose.
 
-    Their attempts begin anew; steps that are stored are not done again.
+    Their attempts begin anew; steps that are stored are not done again. A step that ran, but whose value could not be
+    stored, is named: it runs again.
     """
     queue = Queue()
     ids = _ids(queue, runs, chosen, RETRYABLE)
     if dry_run:
         return _print_count(len(ids), as_json=as_json)
-    return _print_outcomes(queue.client.retry(*ids, fresh=fresh), named=bool(runs), as_json=as_json)
+    outcomes = queue.client.retry(*ids, fresh=fresh)
+    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, again=outcomes.again)
+    if not as_json:
+        _warn_of_steps(outcomes.again)
+    return code
 
 
 @command
@@ -113,10 +120,19 @@ def _print_count(count: int, *, as_json: bool) -> int:
     return 0
 
 
-def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool) -> int:
+def _warn_of_steps(again: dict[str, list[str]]) -> None:
+    """Say which steps ran before and run again, since their values could not be stored."""
+    steps = [(id, name) for id, names in again.items() for name in names]
+    for id, name in steps[:SHOWN_STEPS]:
+        warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
+    if len(steps) > SHOWN_STEPS:
+        warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json names them")
+
+
+def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool, **more: Any) -> int:
     """Say what became of each run that was named, or how many had which outcome; 1 if a named one was refused."""
     if as_json:
-        write_json({"outcomes": outcomes})
+        write_json({"outcomes": outcomes, **more})
     elif named:
         for id, outcome in outcomes.items():
             if outcome in REFUSED:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Protocol
 import click
 
 from tako_lite.cli.output import console, json_text, warn, write
-from tako_lite.cli.payload import open_file, stdin
+from tako_lite.cli.payload import open_file, stdin, without_mark
 from tako_lite.client import Client
 from tako_lite.errors import BadInput
 from tako_lite.records import SCHEMA
@@ -22,6 +22,8 @@ from tako_lite.wire import MAX_VALUE, parse_value
 BATCH: Final = 5_000
 """Runs whose ids are held at a time."""
 SHOWN_MISTAKES: Final = 20
+_LONGEST: Final = MAX_VALUE + 5
+"""Bytes of a line: a value between a byte order mark and the end of the line."""
 
 Options = dict[str, Any]
 
@@ -41,8 +43,9 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
     """
     opened: AbstractContextManager[BinaryIO] = nullcontext(stdin()) if source == "-" else open_file(source)
     with opened as stream:
-        total = _checked(stream) if stream.seekable() else None
-        lines = Lines(stream)
+        name = "stdin" if source == "-" else source
+        total = _checked(stream, name) if stream.seekable() else None
+        lines = Lines(stream, name)
         with _ids_out(as_json) as ids_out, _progress(total) as bar:
             stored, warning = 0, None
             while ids := client.enqueue_many(workflow, islice(lines, BATCH), **options):
@@ -67,6 +70,7 @@ class Lines:
     """
 
     stream: BinaryIO
+    name: str
     keep_going: bool = False
     number: int = 0
     mistakes: list[str] = field(default_factory=list)
@@ -89,17 +93,17 @@ class Lines:
     def _read(self) -> bytes:
         """The next line; of one that is too long, enough to see that, and the rest is passed over."""
         self.number += 1
-        line = self.stream.readline(MAX_VALUE + 2)
+        line = self.stream.readline(_LONGEST)
         rest = line
-        while len(rest) == MAX_VALUE + 2 and not rest.endswith(b"\n"):
-            rest = self.stream.readline(MAX_VALUE + 2)
-        return line
+        while len(rest) == _LONGEST and not rest.endswith(b"\n"):
+            rest = self.stream.readline(_LONGEST)
+        return without_mark(line, self.name) if self.number == 1 else line
 
 
-def _checked(stream: BinaryIO) -> int:
+def _checked(stream: BinaryIO, name: str) -> int:
     """How many values a stream holds, which is back where it was; BadInput names the lines that are wrong."""
     start = stream.tell()
-    lines = Lines(stream, keep_going=True)
+    lines = Lines(stream, name, keep_going=True)
     count = sum(1 for _ in lines)
     if lines.mistakes:
         more = "\nand so on" if len(lines.mistakes) == SHOWN_MISTAKES else ""

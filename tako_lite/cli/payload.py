@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -9,17 +10,23 @@ from typing import Any, BinaryIO, Final
 from tako_lite.errors import BadInput, TooLarge
 from tako_lite.wire import MAX_VALUE, parse_value
 
+_OTHER_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before that of UTF-16, which is its beginning
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 _QUOTES_HINT: Final = "a payload is JSON: text needs quotes of its own inside those of the shell: '\"text\"'"
 
 
 def read_payload(argument: str) -> Any:
     """The value of `JSON`, `@FILE` or `-`. BadInput where that is not strict JSON or cannot be read."""
-    text: str | bytes = argument
+    text: str | bytes = argument.removeprefix("\ufeff")
     if argument == "-":
-        text = _all_of(stdin())
+        text = _all_of(stdin(), "stdin")
     elif argument.startswith("@"):
         with open_file(argument[1:]) as stream:
-            text = _all_of(stream)
+            text = _all_of(stream, argument[1:])
     try:
         return parse_value(text)
     except TooLarge:
@@ -47,6 +54,14 @@ def open_file(name: str) -> BinaryIO:
         raise BadInput(f"cannot read {name!r}: {reason}") from None
 
 
-def _all_of(stream: BinaryIO) -> bytes:
+def without_mark(start: bytes, name: str) -> bytes:
+    """The start of a file without the byte order mark of UTF-8. Raises BadInput for that of another encoding."""
+    for mark, encoding in _OTHER_MARKS:
+        if start.startswith(mark):
+            raise BadInput(f"{name} begins with the byte order mark of {encoding}", hint="save it as UTF-8")
+    return start.removeprefix(codecs.BOM_UTF8)
+
+
+def _all_of(stream: BinaryIO, name: str) -> bytes:
     """All bytes, or one more than a payload may have: what is behind them is not worth its memory."""
-    return stream.read(MAX_VALUE + 1)
+    return without_mark(stream.read(MAX_VALUE + len(codecs.BOM_UTF8) + 1), name)

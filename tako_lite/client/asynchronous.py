@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from tako_lite.client.carrier import Carrier
 from tako_lite.client.connection import Connection
 from tako_lite.client.link import Link
-from tako_lite.client.requests import Ids
+from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.client.session import Session
 from tako_lite.clock import SystemClock
 from tako_lite.records import Enqueued
@@ -56,7 +56,7 @@ class AsyncClient:
         """See `Client.cancel`."""
         return await self._session.outcomes("cancel", ids)
 
-    async def retry(self, *ids: str, fresh: bool = False) -> dict[str, str]:
+    async def retry(self, *ids: str, fresh: bool = False) -> Outcomes:
         """See `Client.retry`."""
         return await self._session.outcomes("retry", ids, fresh=fresh)
 

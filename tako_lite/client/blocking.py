@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tako_lite.client.carrier import Carrier
 from tako_lite.client.connection import Connection
 from tako_lite.client.link import Link
-from tako_lite.client.requests import Ids
+from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.client.session import Session
 from tako_lite.clock import SystemClock
 from tako_lite.records import Enqueued
@@ -62,10 +62,10 @@ class Client:
         """By full id: `cancelled`, `cancelling` (its worker is asked), `ended` before, or `unknown`."""
         return _run(self._session.outcomes("cancel", ids))
 
-    def retry(self, *ids: str, fresh: bool = False) -> dict[str, str]:
+    def retry(self, *ids: str, fresh: bool = False) -> Outcomes:
         """By full id: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`.
 
-        `fresh` forgets the stored steps.
+        `fresh` forgets the stored steps. `again` of what is returned names steps that ran, but have no stored value.
         """
         return _run(self._session.outcomes("retry", ids, fresh=fresh))
 

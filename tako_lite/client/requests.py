@@ -22,6 +22,22 @@ class Ids(list[str]):
     warning: str | None = None
 
 
+class Outcomes(dict[str, str]):
+    """What became of each run, by its id.
+
+    Of runs that a `retry` starts again, `again` names the steps that ran and whose value could not be stored.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again: dict[str, list[str]] = {}
+
+    def add(self, answer: Mapping[str, Any]) -> None:
+        """Take up the answer for a part of the runs."""
+        self.update(answer["outcomes"])
+        self.again.update(answer.get("again") or {})
+
+
 class Request:
     """A command with its arguments, payloads apart as JSON text. Raises BadInput for what JSON cannot carry.
 
@@ -68,7 +84,7 @@ def any_request(command: str, arguments: Mapping[str, Any]) -> Request:
     """A request by the names of the protocol; runs without ids get some, and None is left out."""
     rest = dict(arguments)
     if command == "enqueue":
-        return _one_run(rest, rest.pop("payload", None))
+        return _one_run(rest, payload_text(rest.pop("payload", None), "payload"))
     if command == "enqueue_many":
         texts = [payload_text(payload, f"payloads[{index}]") for index, payload in enumerate(rest.pop("payloads"))]
         rest["run_ids"] = rest.get("run_ids") or new_ids(len(texts))
@@ -78,17 +94,17 @@ def any_request(command: str, arguments: Mapping[str, Any]) -> Request:
     return Request(command, rest)
 
 
-def _one_run(arguments: dict[str, Any], payload: object) -> Request:
+def _one_run(arguments: dict[str, Any], text: str) -> Request:
     made_id = arguments.get("run_id") is None
     if made_id:
         arguments["run_id"] = new_id()
-    return Request("enqueue", arguments, [payload_text(payload, "payload")], made_id=made_id)
+    return Request("enqueue", arguments, [text], made_id=made_id)
 
 
 def enqueue(workflow: object, payload: object, options: Mapping[str, Any]) -> Request:
-    """One run of a workflow, given by its name or its handle."""
+    """One run of a workflow, given by its name or its handle, which checks the payload."""
     arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS)}
-    return _one_run(arguments, payload)
+    return _one_run(arguments, _writer(workflow)(payload, "payload"))
 
 
 def enqueue_many(workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Request]:
@@ -96,14 +112,15 @@ def enqueue_many(workflow: object, payloads: Iterable[Any], options: Mapping[str
     if isinstance(payloads, str | bytes | Mapping):
         raise BadInput(f"payloads are a list or another iterable, not {type(payloads).__name__}")
     arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS_OF_MANY)}
-    return (Request("enqueue_many", {**arguments, "run_ids": new_ids(len(texts))}, texts) for texts in _chunks(payloads))
+    chunks = _chunks(payloads, _writer(workflow))
+    return (Request("enqueue_many", {**arguments, "run_ids": new_ids(len(texts))}, texts) for texts in chunks)
 
 
-def _chunks(payloads: Iterable[Any]) -> Iterator[list[str]]:
+def _chunks(payloads: Iterable[Any], write: Callable[[object, str], str]) -> Iterator[list[str]]:
     texts: list[str] = []
     size = 0
     for index, payload in enumerate(payloads):
-        text = payload_text(payload, f"payloads[{index}]")
+        text = write(payload, f"payloads[{index}]")
         length = len(text) if text.isascii() else len(text.encode())
         if texts and (len(texts) == MOST_AT_ONCE or size + length > CHUNK_BYTES):
             yield texts
@@ -126,9 +143,14 @@ def payload_text(payload: object, what: str) -> str:
     try:
         return encode_value(payload, what)
     except NotJson:
-        from tako_lite.typed import plain  # most payloads are plain already
+        from tako_lite.values import value_text  # most payloads are plain already
 
-        return encode_value(plain(payload), what)
+        return value_text(payload, what)
+
+
+def _writer(workflow: object) -> Callable[[object, str], str]:
+    """What makes JSON of a payload: a handle knows what its handler can read."""
+    return payload_text if isinstance(workflow, str) else getattr(workflow, "payload_text", payload_text)
 
 
 def workflow_name(workflow: object) -> str:

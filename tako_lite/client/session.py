@@ -9,7 +9,7 @@ from typing import Any, Final
 from tako_lite.client import requests
 from tako_lite.client.carrier import FIRST_PAUSE, LONGEST_PAUSE, Carrier
 from tako_lite.client.lane import Lane
-from tako_lite.client.requests import Ids
+from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.clock import Clock
 from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
 from tako_lite.records import Enqueued
@@ -52,13 +52,13 @@ class Session:
         answer = await self.call("signal", {"event": requests.text("event", event), "payload": payload})
         return int(answer["woken"])
 
-    async def outcomes(self, command: str, ids: Iterable[str], **arguments: Any) -> dict[str, str]:
+    async def outcomes(self, command: str, ids: Iterable[str], **arguments: Any) -> Outcomes:
         """What became of each run; asked for in parts that a frame can carry."""
         full = [await self.full_id(id) for id in ids]
-        outcomes: dict[str, str] = {}
+        outcomes = Outcomes()
         for start in range(0, len(full), requests.MOST_AT_ONCE):
             part = full[start : start + requests.MOST_AT_ONCE]
-            outcomes |= (await self.call(command, {"run_ids": part, **arguments}))["outcomes"]
+            outcomes.add(await self.call(command, {"run_ids": part, **arguments}))
         return outcomes
 
     async def get(self, id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tako_lite.clock import Clock
 from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreError
-from tako_lite.intake import Asked, check_event, make_many, make_run, pair, route_again, unknown_run
+from tako_lite.intake import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.lock import write_lock
 from tako_lite.records import Batch, Run
 from tako_lite.routing import DEFAULT, Route, Router, unknown_group
@@ -105,7 +105,7 @@ class StandIn:
             case Cancel():
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
             case Retry():
-                return {"outcomes": self._queue.retry({id: self._route_again(id) for id in asked.run_ids}, asked.fresh)}
+                return self._retry(asked)
             case MoveGroup():
                 return {"moved": self._move(asked)}
             case _:
@@ -120,8 +120,16 @@ class StandIn:
             self._queue.forget_group(asked.group)
         return moved
 
-    def _route_again(self, id: str) -> Route:
-        run, catalog = self._queue.get(id), self._project.catalog()
+    def _retry(self, asked: Retry) -> dict[str, Any]:
+        routes, again = {}, Again(fresh=asked.fresh)
+        for id in asked.run_ids:
+            run = self._queue.get(id)
+            routes[id] = self._route_again(run)
+            again.add(run)
+        return again.reply(self._queue.retry(routes, asked.fresh))
+
+    def _route_again(self, run: Run | None) -> Route:
+        catalog = self._project.catalog()
         if run is None:
             return Route(DEFAULT, "default")
         spec = catalog.workflows.get(run.workflow)

@@ -32,7 +32,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import BadInput, NotFound, WaitTimeout
 from tako_lite.hints import did_you_mean
-from tako_lite.intake import Asked, check_event, make_many, make_run, pair, route_again, unknown_run
+from tako_lite.intake import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.processes.group import Group
 from tako_lite.records import Claimed, NewRun, Run
 from tako_lite.routing import Route, Router, unknown_group
@@ -185,11 +185,14 @@ class Commands:
         return {"outcomes": await self._project.store.cancel(asked.run_ids)}
 
     async def _retry(self, asked: Retry) -> dict[str, Any]:
-        routes = {id: await self._route_again(id) for id in asked.run_ids}
-        return {"outcomes": await self._project.store.retry(routes, fresh=asked.fresh)}
+        routes, again = {}, Again(fresh=asked.fresh)
+        for id in asked.run_ids:  # one at a time: a run may have a large payload
+            run = await self._project.store.get(id)
+            routes[id] = self._route_again(run)
+            again.add(run)
+        return again.reply(await self._project.store.retry(routes, fresh=asked.fresh))
 
-    async def _route_again(self, id: str) -> Route:
-        run = await self._project.store.get(id)
+    def _route_again(self, run: Run | None) -> Route:
         if run is None:
             return NOWHERE
         spec = self._project.catalog.workflows.get(run.workflow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Mapping
@@ -47,12 +48,12 @@ def _variable(variable: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _file(path: str) -> bytes:
-    """The content without one newline at its end. A pipe or a device is refused, and never waited for."""
+    """The content without a byte order mark and one newline at its end. A pipe or a device is refused, never waited for."""
     try:
         with open(path, "rb", opener=_open) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SecretError(f"{path} is not a file")
-            data = file.read(MAX_SECRET + _MAX_NEWLINE + 1)
+            data = file.read(MAX_SECRET + len(codecs.BOM_UTF8) + _MAX_NEWLINE + 1).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise SecretError(f"{path}: {error.strerror}") from None
     return data[:-1].removesuffix(b"\r") if data.endswith(b"\n") else data

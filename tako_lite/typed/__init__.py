@@ -6,7 +6,8 @@ never an int, `True` is never a number, and a key that a record does not have is
 the user's module has imported them.
 """
 
-from tako_lite.typed.annotations import convert, converter
+from tako_lite.typed.annotations import convert, converter, read_by
 from tako_lite.typed.plain import plain
+from tako_lite.typed.reader import Reader
 
-__all__ = ["convert", "converter", "plain"]
+__all__ = ["Reader", "convert", "converter", "plain", "read_by"]

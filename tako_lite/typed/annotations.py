@@ -12,17 +12,17 @@ from typing import Any, Final
 
 from tako_lite.errors import BadInput
 from tako_lite.typed.containers import list_of, object_of, tuple_of
+from tako_lite.typed.models import is_model, model_reader
 from tako_lite.typed.reader import Problems, Reader, worded
 from tako_lite.typed.records import (
     dataclass_reader,
-    is_model,
-    is_struct,
+    is_named_tuple,
     is_typed_dict,
-    model_reader,
-    struct_reader,
+    named_tuple_reader,
     typed_dict_reader,
 )
-from tako_lite.typed.values import ANYTHING, SCALARS, choice, from_text, text_form, union
+from tako_lite.typed.structs import is_struct, struct_reader
+from tako_lite.typed.values import ANYTHING, NUMBER_KEYS, SCALARS, choice, from_text, text_form, union
 
 _WRAPPERS: Final = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final)
 _LISTS: Final = frozenset({"list", "Sequence", "MutableSequence", "Iterable", "Collection"})
@@ -33,7 +33,6 @@ _SETS: Final[dict[str, Callable[[list[Any]], Any]]] = {
     "frozenset": frozenset,
 }
 _DICTS: Final = frozenset({"dict", "Mapping", "MutableMapping"})
-_NEVER_KEYS: Final = (int, float, bool, None, type(None))
 
 _Building = dict[Any, Reader]
 """Readers of records that are being compiled, so that a record may contain itself."""
@@ -47,21 +46,23 @@ def convert(value: Any, annotation: Any, where: str = "payload") -> Any:
 def converter(annotation: Any, where: str = "payload") -> Callable[[Any], Any]:
     """A function that does `convert` for this annotation. BadInput at once if JSON cannot mean the annotation."""
     try:
-        reader = _compiled(annotation)
+        reader = compiled(annotation)
     except BadInput as error:
         raise BadInput(f"{where}: {error.message}", hint=error.hint) from None
-
-    def read(value: Any) -> Any:
-        problems: Problems = []
-        made = reader.read(value, problems)
-        if problems:
-            raise BadInput(worded(problems, where))
-        return made
-
-    return read
+    return functools.partial(read_by, reader, where=where)
 
 
-def _compiled(annotation: Any) -> Reader:
+def read_by(reader: Reader, value: Any, where: str) -> Any:
+    """The JSON value as what a compiled annotation says; BadInput names every field that does not fit."""
+    problems: Problems = []
+    made = reader.read(value, problems)
+    if problems:
+        raise BadInput(worded(problems, where))
+    return made
+
+
+def compiled(annotation: Any) -> Reader:
+    """The reader of an annotation. Raises BadInput if JSON cannot mean it."""
     try:
         hash(annotation)
     except TypeError:  # Annotated[int, []] has no hash to be remembered by
@@ -118,6 +119,8 @@ def _class(kind: type, building: _Building) -> Reader | None:
         return model_reader(kind)
     if is_struct(kind):
         return struct_reader(kind)
+    if is_named_tuple(kind):
+        return _recursive(kind, building, lambda: named_tuple_reader(kind, functools.partial(_compile, building=building)))
     if is_typed_dict(kind):
         return _recursive(kind, building, lambda: typed_dict_reader(kind, functools.partial(_compile, building=building)))
     if dataclasses.is_dataclass(kind):
@@ -152,10 +155,33 @@ def _container(kind: type, arguments: tuple[Any, ...], building: _Building) -> R
 
 def _object(arguments: tuple[Any, ...], building: _Building) -> Reader:
     key, value = arguments or (Any, Any)
-    if key in _NEVER_KEYS:
-        raise BadInput(f"the keys of a JSON object are text, not {getattr(key, '__name__', key)}", hint="write dict[str, …]")
-    # Keys are text in all JSON, so they are looked at only where they are to become something else.
-    return object_of(ANYTHING if key in (str, Any) else _compile(key, building), _compile(value, building))
+    return object_of(_key(key), _compile(value, building))
+
+
+def _key(annotation: Any) -> Reader:
+    """The reader of the keys of an object, which are text in all JSON: they are read only where they become something else."""
+    if annotation is str or annotation is Any or annotation is object:
+        return ANYTHING
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in _WRAPPERS:
+        return _key(arguments[0])
+    if origin is typing.Literal:
+        return choice(arguments, "the literal", of_keys=True)
+    if origin in (typing.Union, types.UnionType):
+        return union([SCALARS[str] if member is str else _key(member) for member in arguments])
+    if isinstance(annotation, type) and origin is None:
+        if annotation in NUMBER_KEYS:
+            return NUMBER_KEYS[annotation]
+        if issubclass(annotation, Enum):
+            return choice(tuple(annotation), annotation.__name__, of_keys=True)
+        if form := text_form(annotation):
+            return from_text(annotation, form)
+    if inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):
+        return _key(inner)
+    if isinstance(annotation, str):
+        return _refuse(annotation)
+    name = getattr(annotation, "__name__", annotation)
+    raise BadInput(f"the keys of a JSON object are text, which cannot be made {name}", hint="write dict[str, …]")
 
 
 def _refuse(annotation: Any) -> Reader:

@@ -32,7 +32,7 @@ def list_of(item: Reader, make: Callable[[list[Any]], Any] | None = None) -> Rea
                     break
         return made if make is None or len(problems) > start else _made(make, made, problems)
 
-    return Reader(expected, read)
+    return Reader(expected, read, make is None and item.keeps)
 
 
 def _made(make: Callable[[list[Any]], Any], items: list[Any], problems: Problems) -> Any:
@@ -43,24 +43,26 @@ def _made(make: Callable[[list[Any]], Any], items: list[Any], problems: Problems
         return items
 
 
-def tuple_of(items: list[Reader]) -> Reader:
-    """A JSON list of exactly these elements."""
-    expected = f"a list of {len(items)}"
+def tuple_of(items: list[Reader], make: Callable[[list[Any]], Any] = tuple, required: int | None = None) -> Reader:
+    """A JSON list of exactly these elements; of a named tuple those with defaults may be missing at its end."""
+    fewest = len(items) if required is None else required
+    expected = f"a list of {len(items)}" if fewest == len(items) else f"a list of {fewest} to {len(items)}"
 
     def read(value: Any, problems: Problems) -> Any:
         if value.__class__ is not list:
             misfit(problems, expected, value)
             return value
-        if len(value) != len(items):
+        if not fewest <= len(value) <= len(items):
             problems.append(("", f"expected {expected}, got {len(value)}"))
             return value
         made = []
-        for index, (item, element) in enumerate(zip(items, value, strict=True)):
+        start = len(problems)
+        for index, (item, element) in enumerate(zip(items, value, strict=False)):
             mark = len(problems)
             made.append(item.read(element, problems))
             if len(problems) > mark:
                 inside(problems, mark, f"[{index}]")
-        return tuple(made)
+        return made if len(problems) > start else make(made)
 
     return Reader(expected, read)
 
@@ -79,11 +81,13 @@ def object_of(key: Reader, item: Reader) -> Reader:
             mark = len(problems)
             made_key, made_item = key.read(name, problems), item.read(element, problems)
             if len(problems) == mark:
-                made[made_key] = made_item
-                continue
+                if made_key not in made:
+                    made[made_key] = made_item
+                    continue
+                problems.append(("", "another key means the same"))
             inside(problems, mark, place(name))
             if len(problems) >= MOST_PROBLEMS:
                 break
         return made
 
-    return Reader(OBJECT, read)
+    return Reader(OBJECT, read, key is ANYTHING and item.keeps)

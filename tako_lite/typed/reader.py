@@ -16,11 +16,13 @@ _LONGEST: Final = 60
 class Reader(NamedTuple):
     """A compiled annotation: what it expects, in words, and the function that reads a value and notes what is wrong.
 
-    After `read` has noted something, what it returned means nothing.
+    After `read` has noted something, what it returned means nothing. `keeps` says that it always returns the JSON value
+    itself.
     """
 
     expected: str
     read: Callable[[Any, Problems], Any]
+    keeps: bool = False
 
 
 def misfit(problems: Problems, expected: str, value: Any) -> None:

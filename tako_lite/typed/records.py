@@ -1,22 +1,18 @@
-"""Readers of records: dataclasses, TypedDicts, pydantic models and msgspec structs."""
+"""Readers of records: dataclasses, TypedDicts and named tuples."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import sys
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
-from tako_lite.typed.containers import OBJECT
+from tako_lite.typed.containers import OBJECT, tuple_of
 from tako_lite.typed.reader import MOST_PROBLEMS, Problems, Reader, inside, misfit, place
 
 Compile = Callable[[Any], Reader]
-
-_MSGSPEC_MESSAGE: Final = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
 
 
 class _Field(NamedTuple):
@@ -59,47 +55,16 @@ def typed_dict_reader(kind: Any, compile_annotation: Compile) -> Reader:
     return _record(kind.__name__, fields, None)
 
 
-def is_model(kind: type) -> bool:
-    """Whether this is a pydantic model."""
-    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
-    return base is not None and issubclass(kind, base) and hasattr(kind, "model_validate")
+def is_named_tuple(kind: type) -> bool:
+    """Whether this is a NamedTuple, or what `collections.namedtuple` makes."""
+    return issubclass(kind, tuple) and hasattr(kind, "_fields") and hasattr(kind, "_field_defaults")
 
 
-def model_reader(annotation: Any) -> Reader:
-    """Lets pydantic build its model, by the model's own configuration."""
-    invalid: type[Exception] = sys.modules["pydantic"].ValidationError
-
-    def read(value: Any, problems: Problems) -> Any:
-        try:
-            return annotation.model_validate(value)
-        except invalid as error:
-            for found in error.errors(include_url=False)[:MOST_PROBLEMS]:  # type: ignore[attr-defined]
-                path = "".join(f"[{step}]" if isinstance(step, int) else place(step) for step in found["loc"])
-                problems.append((path, found["msg"]))
-            return value
-
-    return Reader(annotation.__name__, read)
-
-
-def is_struct(kind: type) -> bool:
-    """Whether this is a `msgspec.Struct`."""
-    base = getattr(sys.modules.get("msgspec"), "Struct", None)
-    return base is not None and issubclass(kind, base)
-
-
-def struct_reader(annotation: Any) -> Reader:
-    """Lets msgspec build its struct, strictly."""
-    msgspec = sys.modules["msgspec"]
-
-    def read(value: Any, problems: Problems) -> Any:
-        try:
-            return msgspec.convert(value, annotation, strict=True)
-        except msgspec.ValidationError as error:
-            match = _MSGSPEC_MESSAGE.fullmatch(str(error))
-            problems.append((match["path"] or "", match["what"]) if match else ("", str(error)))
-            return value
-
-    return Reader(getattr(annotation, "__name__", str(annotation)), read)
+def named_tuple_reader(kind: Any, compile_annotation: Compile) -> Reader:
+    """Builds a named tuple of a list, as which JSON carries it."""
+    hints = _hints(kind, include_extras=True)
+    items = [_compile_field(kind, name, hints.get(name, Any), compile_annotation) for name in kind._fields]
+    return tuple_of(items, lambda made: kind(*made), len(items) - len(kind._field_defaults))
 
 
 def _hints(kind: Any, *, include_extras: bool = False) -> dict[str, Any]:
@@ -141,7 +106,7 @@ def _record(name: str, fields: list[_Field], make: Callable[..., Any] | None) ->
             _note_unknown(value, known, name, problems)
         return made if make is None or len(problems) > start else _build(make, made, problems)
 
-    return Reader(name, read)
+    return Reader(name, read, make is None and all(field.reader.keeps for field in fields))
 
 
 def _note_unknown(value: Mapping[str, Any], known: set[str], name: str, problems: Problems) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 from enum import Enum
 from typing import Any, Final
 
 from tako_lite.errors import BadInput
+from tako_lite.typed.periods import read_period
 from tako_lite.typed.reader import Problems, Reader, literal, misfit
 
 _MOST_WORDS: Final = 12
@@ -18,7 +20,7 @@ def _scalar(kind: type, name: str) -> Reader:
             misfit(problems, name, value)
         return value
 
-    return Reader(name, read)
+    return Reader(name, read, keeps=True)
 
 
 def _read_float(value: Any, problems: Problems) -> Any:
@@ -34,26 +36,28 @@ def _read_float(value: Any, problems: Problems) -> Any:
         return value
 
 
-ANYTHING: Final = Reader("anything", lambda value, problems: value)
+ANYTHING: Final = Reader("anything", lambda value, problems: value, keeps=True)
 NULL: Final = _scalar(type(None), "null")
 SCALARS: Final[dict[Any, Reader]] = {
     str: _scalar(str, "str"),
     int: _scalar(int, "int"),
-    float: Reader("float", _read_float),
+    float: Reader("float", _read_float, keeps=True),
     bool: _scalar(bool, "bool"),
     None: NULL,
     type(None): NULL,
 }
 
 
-def choice(members: tuple[Any, ...], name: str) -> Reader:
-    """One of the values of a Literal or an Enum. Types count: 1 is not True."""
+def choice(members: tuple[Any, ...], name: str, *, of_keys: bool = False) -> Reader:
+    """One of the values of a Literal or an Enum. Types count: 1 is not True, except as a key, which is always text."""
     table = {}
     for member in members:
         value = member.value if isinstance(member, Enum) else member
         if not isinstance(value, str | int | float | None):
             raise BadInput(f"{name} has the value {value!r}, which JSON cannot carry")
-        table[value.__class__, value] = member
+        if of_keys and not isinstance(value, str):
+            value = json.dumps(value)
+        table[_scalar_class(value), value] = member
     words = [literal(value) for _, value in table]
     expected = " or ".join([*words[:_MOST_WORDS], *(["…"] if len(words) > _MOST_WORDS else [])])
 
@@ -63,7 +67,12 @@ def choice(members: tuple[Any, ...], name: str) -> Reader:
         misfit(problems, expected, value)
         return value
 
-    return Reader(expected, read)
+    return Reader(expected, read, keeps=not of_keys and not any(isinstance(member, Enum) for member in members))
+
+
+def _scalar_class(value: object) -> type:
+    """The class that JSON gives a value, which the value of an Enum may have a subclass of."""
+    return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
 
 def union(members: list[Reader]) -> Reader:
@@ -86,17 +95,41 @@ def union(members: list[Reader]) -> Reader:
             misfit(problems, expected, value)
         return value
 
-    return Reader(expected, read)
+    return Reader(expected, read, all(member.keeps for member in members))
 
+
+def _number_key(kind: type, name: str) -> Reader:
+    """A number as the key of an object, where JSON has its text: `"7"`, and not `"07"`."""
+
+    def read(value: Any, problems: Problems) -> Any:
+        try:
+            made = json.loads(value)
+            if made.__class__ is kind and json.dumps(made) == value:
+                return made
+        except ValueError:
+            pass  # said below, like every other misfit
+        misfit(problems, f"{name} as text", value)
+        return value
+
+    return Reader(f"{name} as text", read)
+
+
+NUMBER_KEYS: Final[dict[Any, Reader]] = {
+    int: _number_key(int, "int"),
+    float: _number_key(float, "float"),
+    bool: _number_key(bool, "bool"),
+}
 
 _TEXT: Final = {
     ("datetime", "datetime"): "an ISO-8601 date and time",
     ("datetime", "date"): "an ISO-8601 date",
     ("datetime", "time"): "an ISO-8601 time of day",
+    ("datetime", "timedelta"): "a duration",
     ("uuid", "UUID"): "a UUID",
     ("decimal", "Decimal"): "a decimal number as text",
     ("pathlib", "PurePath"): "a path",
 }
+_DURATION: Final = _TEXT["datetime", "timedelta"]
 
 
 def text_form(kind: type) -> str | None:
@@ -112,8 +145,16 @@ def text_form(kind: type) -> str | None:
 
 
 def from_text(kind: type, form: str) -> Reader:
-    """Dates and times in ISO-8601, UUIDs, decimals (an integer will do) and paths."""
-    return Reader(form, functools.partial(_read_text, kind, form))
+    """Dates and times in ISO-8601, durations, UUIDs, decimals (an integer will do) and paths."""
+    return Reader(form, functools.partial(_read_duration if form == _DURATION else _read_text, kind, form))
+
+
+def _read_duration(kind: Any, form: str, value: Any, problems: Problems) -> Any:
+    try:
+        return read_period(kind, value)
+    except ValueError:
+        misfit(problems, form, value)
+        return value
 
 
 def _read_text(kind: Any, form: str, value: Any, problems: Problems) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from types import CoroutineType
 from typing import Any, Final, cast
 
 from tako_lite.blocking import BlockingStep
@@ -27,7 +29,8 @@ from tako_lite.errors import (
 )
 from tako_lite.secrets import masked
 from tako_lite.step import Step
-from tako_lite.wire import decode_value, encode_value
+from tako_lite.values import value_text
+from tako_lite.wire import decode_value
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.run import ActiveRun, StoredStep, current_run
@@ -126,7 +129,7 @@ class Executor:
                 value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
                 return _unwound(run, run.unwinding)
-            text = "null" if value is None else encode_value(value, "the result")
+            text = "null" if value is None else value_text(value, "the result")
             return [handler.end, run.run_id, run.token, text], len(text)
         except BaseException as error:
             unwinding = run.unwinding or _find_unwind(error)
@@ -135,15 +138,34 @@ class Executor:
             return _failed(run, error)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
-        run.task = None  # its thread cannot be cancelled, and must not be left behind
-        arguments = (payload, BlockingStep(run, self._loop))[: handler.parameters]
+        task, run.task = run.task, None  # its thread cannot be cancelled, and must not be left behind
+        step = Step(run) if handler.hides_async else BlockingStep(run, self._loop)
+        arguments = (payload, step)[: handler.parameters]
 
         def call() -> Any:
             if run.is_rated:
                 self._loop.call_soon_threadsafe(run.begin_handler)
             return handler.function(*arguments)
 
-        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, carried, call)
+        value = await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, carried, call)
+        if not inspect.iscoroutine(value):
+            return value
+        if not handler.hides_async:
+            value.close()
+            raise _hidden_coroutine(run.workflow_name, value)
+        if run.unwinding is not None:  # a cancel or a time-out came meanwhile
+            value.close()
+            return None
+        run.task = task
+        return await value
+
+
+def _hidden_coroutine(workflow: str, coroutine: CoroutineType[Any, Any, Any]) -> StepError:
+    """The error for a `def` handler that returned a coroutine: it got the blocking Step of a `def`."""
+    return StepError(
+        f"the handler of {workflow} is a plain function that returned a coroutine, of {coroutine.__qualname__}",
+        hint="write `async def`; a decorator above one needs functools.wraps, or to be `async def` itself",
+    )
 
 
 class _PayloadRefused(BadInput):

@@ -8,7 +8,7 @@ import inspect
 import sys
 import traceback
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -29,13 +29,17 @@ class CannotImport(TakoError):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes, `end` reports its result."""
+    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes, `end` reports its result.
+
+    `hides_async` says that a plain decorator is above an `async def`: a call returns its coroutine.
+    """
 
     function: Callable[..., Any]
     parameters: int
     is_async: bool
     read_payload: Callable[[Any], Any] | None
     end: str = "ok"
+    hides_async: bool = False
 
 
 class Loader:
@@ -127,11 +131,14 @@ def _evaluation(trigger: Trigger[Any, Any]) -> Handler:
     """A trigger takes its cursor as a payload, and what it returns is looked at before it is reported."""
     look = trigger.function
 
-    async def evaluate(cursor: Any) -> Any:
-        return found(await look(cursor))
+    async def evaluated(returned: Awaitable[Any]) -> Any:
+        return found(await returned)
 
-    handler = _prepare(trigger, "cursor")
-    return replace(handler, function=evaluate if handler.is_async else lambda cursor: found(look(cursor)), end="found")
+    def evaluate(cursor: Any) -> Any:
+        returned = look(cursor)
+        return evaluated(returned) if inspect.iscoroutine(returned) else found(returned)
+
+    return replace(_prepare(trigger, "cursor"), function=evaluate, end="found")
 
 
 def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str) -> Handler:
@@ -148,7 +155,9 @@ def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str) -> Han
         annotation = _annotations(function).get(parameters[0].name, Any)
         if annotation is not Any:
             read_payload = converter(annotation, what)
-    return Handler(function, min(len(parameters), 2), inspect.iscoroutinefunction(function), read_payload)
+    is_async = inspect.iscoroutinefunction(function)
+    hides_async = not is_async and inspect.iscoroutinefunction(inspect.unwrap(function))
+    return Handler(function, min(len(parameters), 2), is_async, read_payload, hides_async=hides_async)
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any, Final, cast
 
 from tako_lite.linux import read_process
 from tako_lite.step import Step
+from tako_lite.values import value_text
+from tako_lite.wire import decode_value
 from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.workflow import Workflow
 from tests.faults.witness import LOG, Witness, told
@@ -125,7 +127,7 @@ def _listen_to_steps(witness: Witness) -> None:
         witness.write(kind, run=step.run_id, step=name, token=cast("ActiveRun", step._engine).token, **facts)
 
     def saved(step: Step, name: str, value: Any) -> Any:
-        tell("saved", step, name, value=told(value))
+        tell("saved", step, name, value=told(decode_value(value_text(value, "value"))))  # as it is stored
         return value
 
     async def running(self: Step, caller: Any, name: str, body: Callable[[], Any], *rest: Any) -> Any:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
 
+from tako_lite.blocking import BlockingStep
 from tako_lite.records import Enqueued
+from tako_lite.step import Step as RealStep
 from tako_lite.trigger import Trigger, poll
 from tako_lite.workflow import Workflow, workflow
 
@@ -97,6 +99,44 @@ async def accepted_in_asyncio() -> None:
     await alone.aenqueue({"number": 1})
     await nothing.aenqueue()
     assert_type(await full(Job("a"), Step()), dict[str, int])
+
+
+def make(key: str) -> Job:
+    return Job(key)
+
+
+async def fetch(key: str) -> Job:
+    return Job(key)
+
+
+async def accepted_in_steps(step: RealStep) -> None:
+    assert_type(await step.run("make", make, "a"), Job)
+    assert_type(await step.run("fetch", fetch, "a", retries=2, timeout="5s"), Job)
+    assert_type(await step.run("now", datetime.now), datetime)
+    assert_type(await step.run("none", lambda: None), None)
+    assert_type(await step.run("as", print, returns=Job), Job)
+    assert_type(await step.run("as list", print, returns=list[Job]), list[Job])
+    assert_type(await step.run("as either", print, returns=Job | None), Any)
+    assert_type(await step.invoke("child", full, Job("a")), dict[str, int])
+    assert_type(await step.invoke("child", blocking, Job("a"), delay="5m"), int)
+    assert_type(await step.invoke("child", "full", {"key": "a"}), Any)
+    assert_type(await step.invoke("child", "full", {"key": "a"}, returns=Job), Job)
+
+
+def accepted_in_blocking_steps(step: BlockingStep) -> None:
+    assert_type(step.run("make", make, "a"), Job)
+    assert_type(step.run("fetch", fetch, "a", retries=2), Job)
+    assert_type(step.run("as", print, returns=Job), Job)
+    assert_type(step.invoke("child", full, Job("a")), dict[str, int])
+    assert_type(step.invoke("child", blocking, Job("a")), int)
+    assert_type(step.invoke("child", "full", None, returns=Job), Job)
+
+
+async def refused_in_steps(step: RealStep, other: BlockingStep) -> None:
+    await step.run("x", print, "hi", end="!")  # type: ignore[call-overload]
+    await step.run("x", print("hi"))  # type: ignore[call-overload]
+    await step.run("x", fetch("a"))  # type: ignore[call-overload]
+    other.run("x", print, "hi", end="!")  # type: ignore[call-overload]
 
 
 def refused() -> None:

@@ -145,11 +145,12 @@ def test_a_secret_that_was_written_into_the_file_by_mistake_is_not_shown(line: s
 # Sources
 
 
-def test_a_file_is_read_without_one_newline_at_its_end_and_a_variable_as_it_is(project: Path) -> None:
+def test_a_file_is_read_without_a_byte_order_mark_and_one_newline_and_a_variable_as_it_is(project: Path) -> None:
     for text, value in (
         ("a\n", "a"),
         ("a\r\n", "a"),
         ("a\n\n", "a\n"),
+        ("\ufeffa\n", "a"),
         (" ä ", " ä "),
         ("x" * MAX_SECRET + "\n", "x" * MAX_SECRET),
     ):

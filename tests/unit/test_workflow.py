@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import subprocess
 import sys
 import types
@@ -181,14 +182,14 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any, dict[str, Any]]] = []
 
-    def enqueue(self, name: str, payload: Any, **options: Any) -> str:
-        self.calls.append((name, payload, options))
+    def enqueue(self, handle: Workflow[..., Any], payload: Any, **options: Any) -> str:
+        self.calls.append((handle.name, json.loads(handle.payload_text(payload)), options))
         return "enqueued"
 
 
 class AsyncRecorder(Recorder):
-    async def enqueue(self, name: str, payload: Any, **options: Any) -> str:  # type: ignore[override]
-        return super().enqueue(name, payload, **options)
+    async def enqueue(self, handle: Workflow[..., Any], payload: Any, **options: Any) -> str:  # type: ignore[override]
+        return super().enqueue(handle, payload, **options)
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return client
 
 
-def test_enqueue_hands_name_plain_payload_and_options_to_the_client(recorder: Recorder) -> None:
+def test_enqueue_hands_the_handle_its_payload_and_options_to_the_client(recorder: Recorder) -> None:
     resize.enqueue(Job("a", (1, 2)), unique_key="a", delay="5m", priority=3)
     assert recorder.calls == [("resize", {"key": "a", "sizes": [1, 2]}, {"unique_key": "a", "delay": "5m", "priority": 3})]
 

@@ -1,0 +1,57 @@
+"""What a step is asked to call: checked before it is called, and the type that its value comes back as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import CoroutineType
+from typing import Any, Final
+
+from tako_lite.errors import StepError
+from tako_lite.records import UNSTORED
+from tako_lite.typed import Reader
+from tako_lite.typed.functions import result_reader
+from tako_lite.values import returned_as
+
+AS_ANNOTATED: Final[Any] = object()
+"""`returns` where none is given: the function's own annotation counts."""
+
+
+def check_call(name: str, function: Any, keywords: Mapping[str, Any]) -> None:
+    """Raise StepError for what is no function, or for keywords that a step does not have."""
+    if not callable(function):
+        raise _not_a_function(name, function)
+    if keywords:
+        called = getattr(function, "__name__", "function")
+        given = ", ".join(f"{key}=…" for key in keywords)
+        raise StepError(
+            f"step {name!r}: {next(iter(keywords))} is not an option of step.run",
+            hint=f"for keywords of the function: step.run({name!r}, functools.partial({called}, …, {given}))",
+        )
+
+
+def _not_a_function(name: str, given: Any) -> StepError:
+    if isinstance(given, CoroutineType):
+        given.close()  # else Python warns that it was never awaited
+        called, what = given.__name__, f"the coroutine of a call of {given.__name__}"
+    else:
+        called, what = "print", f"{given!r:.60}" if isinstance(given, str | int | float | None) else type(given).__name__
+    example = f'step.run("{name}", {called}, …)' if called != "print" else f'step.run("{name}", print, "hi")'
+    return StepError(
+        f"step {name!r} was given {what} instead of a function", hint=f"give the function and its arguments: {example}"
+    )
+
+
+def reader_of(function: Any, returns: Any, name: str) -> Reader | None:
+    """How the value of a step is read, None where it stays JSON. Raises StepError for a `returns` that JSON cannot mean."""
+    return result_reader(function) if returns is AS_ANNOTATED else returned_as(returns, name)
+
+
+def failure_text(type: str, message: str, *, has_run: bool) -> str:
+    """What is stored of a try that failed; `has_run` says that the body returned and only its value could not be stored."""
+    return json.dumps({"type": type, "message": message, **({UNSTORED: True} if has_run else {})})
+
+
+def ran_before(failure: str | None) -> bool:
+    """Whether the failure that is stored of a step says that its body had run."""
+    return failure is not None and bool(json.loads(failure).get(UNSTORED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 from collections.abc import Callable, Coroutine
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tako_lite.backoff import Backoff
 from tako_lite.engine import Engine, carried
+from tako_lite.errors import StepError
 from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step
 from tako_lite.workflow import Workflow
 
@@ -24,6 +26,7 @@ class BlockingStep(Facts):
         super().__init__(engine)
         self._loop = loop
         self._step = Step(engine)
+        self._process = os.getpid()
 
     def run(
         self,
@@ -64,6 +67,8 @@ class BlockingStep(Facts):
 
     def _wait(self, start: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop, and meanwhile in this thread the bodies that it hands over."""
+        if os.getpid() != self._process:
+            raise StepError("a step was called in a forked process", hint="the handler itself has to call its steps")
         handed: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
 
         async def here(body: Callable[[], Any]) -> Any:

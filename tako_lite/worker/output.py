@@ -68,8 +68,9 @@ class TaggedBuffer(io.BufferedIOBase):
             if len(rest) > self._room:
                 rest = self._mask.raw(rest)
             while len(rest) > self._room:
-                self._emit(key, rest[:PIECE])
-                rest = rest[PIECE:]
+                end = _end_of_piece(rest)
+                self._emit(key, rest[:end])
+                rest = rest[end:]
             if rest:
                 self._partial[key] = rest
         return len(data)
@@ -183,15 +184,20 @@ class Output:
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:
-    """A line in parts of a bounded length, none of which ends within a character; one part at the least."""
-    start = 0
-    while len(line) - start > PIECE:
-        end = start + PIECE
-        while line[end] & 0xC0 == 0x80 and end > start + PIECE - 4:
-            end -= 1
-        yield line[start:end]
-        start = end
-    yield line[start:]
+    """A line in parts of a bounded length; one part at the least."""
+    while len(line) > PIECE:
+        end = _end_of_piece(line)
+        yield line[:end]
+        line = line[end:]
+    yield line
+
+
+def _end_of_piece(line: bytes) -> int:
+    """Where to cut a long line: not within a character, if it is UTF-8."""
+    end = PIECE
+    while line[end] & 0xC0 == 0x80 and end > PIECE - 4:
+        end -= 1
+    return end
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:

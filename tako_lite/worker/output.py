@@ -67,12 +67,13 @@ class TaggedBuffer(io.BufferedIOBase):
                 self._emit(key, line)
             if len(rest) > self._room:
                 rest = self._mask.raw(rest)
-            while len(rest) > self._room:
-                end = _end_of_piece(rest)
-                self._emit(key, rest[:end])
-                rest = rest[end:]
+            start = 0
+            while len(rest) - start > self._room:
+                end = _end_of_piece(rest, start)
+                self._emit(key, rest[start:end])
+                start = end
             if rest:
-                self._partial[key] = rest
+                self._partial[key] = rest[start:]
         return len(data)
 
     def finish(self, run_id: str) -> None:
@@ -185,17 +186,18 @@ class Output:
 
 def _pieces(line: bytes) -> Iterator[bytes]:
     """A line in parts of a bounded length; one part at the least."""
-    while len(line) > PIECE:
-        end = _end_of_piece(line)
-        yield line[:end]
-        line = line[end:]
-    yield line
+    start = 0
+    while len(line) - start > PIECE:
+        end = _end_of_piece(line, start)
+        yield line[start:end]
+        start = end
+    yield line[start:]
 
 
-def _end_of_piece(line: bytes) -> int:
+def _end_of_piece(line: bytes, start: int) -> int:
     """Where to cut a long line: not within a character, if it is UTF-8."""
-    end = PIECE
-    while line[end] & 0xC0 == 0x80 and end > PIECE - 4:
+    end = start + PIECE
+    while line[end] & 0xC0 == 0x80 and end > start + PIECE - 4:
         end -= 1
     return end
 

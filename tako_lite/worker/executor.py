@@ -121,6 +121,8 @@ class Executor:
             _own_decimals()
         timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
         item, size = await self._outcome(run, module)
+        if is_fork():
+            end_fork()
         run.task = None  # its context holds the run: without the cycle both are free at once
         if not run.is_still():
             await run.close()

@@ -115,6 +115,10 @@ class Executor:
             end_fork()
         self._shares_decimals = _holds_decimals(self._base)
 
+    def end_threads(self) -> None:
+        """No run is left: threads end when they have nothing to do."""
+        self._threads.shutdown(wait=False)
+
     async def _execute(self, run: ActiveRun, module: str, timeout: float | None) -> None:
         current_run.set(run)
         if self._shares_decimals:

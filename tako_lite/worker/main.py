@@ -50,7 +50,7 @@ def main(task: dict[str, Any], link: int, guard: int, secrets: int | None = None
         output.finish_all()
         os._exit(1)
     client.use_link(None)  # nobody answers there any more: what exit handlers enqueue goes over the socket
-    wind_down(loop, task["drain"])
+    wind_down(loop, task["drain"], worker.end_threads)
     output.finish_all()
 
 
@@ -105,6 +105,11 @@ class _Worker:
         await self._over.wait()
         self._link.flush()
         await self._link.sent()
+
+    def end_threads(self) -> None:
+        """Take no more calls for threads."""
+        if self._executor is not None:
+            self._executor.end_threads()
 
     def _on_end(self, run_id: str) -> None:
         self._output.finish(run_id)

@@ -13,7 +13,6 @@ import json
 import os
 import py_compile
 import sys
-import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
@@ -62,7 +61,7 @@ def install_again() -> None:
 def _install_finders(root: Path, package: Path) -> None:
     sys.meta_path.insert(0, WorkflowsFinder(package))
     folders = {str(root), str(package), str(package.parent)}
-    standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    standard = os.path.dirname(os.__file__)  # noqa: PTH120 -- sysconfig would read a file of its own at each start
 
     def finder(entry: str) -> FileFinder:
         """A finder for a folder of the project. Raises ImportError for any other one."""
@@ -79,12 +78,12 @@ def _install_finders(root: Path, package: Path) -> None:
     sys.path_importer_cache.clear()
 
 
-def _is_of_project(folder: str, project: set[str], standard: set[str]) -> bool:
+def _is_of_project(folder: str, project: set[str], standard: str) -> bool:
     path = Path(folder)
     if not path.is_dir() or INSTALLED.intersection(path.parts):
         return False
     above = {folder, *map(str, path.parents)}
-    return bool(above & project) and not above & standard
+    return bool(above & project) and standard not in above
 
 
 class WorkflowsFinder:

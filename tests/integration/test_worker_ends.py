@@ -21,6 +21,8 @@ EXITING = """
     THING = Thing()
     weakref.finalize(THING, witness, "finalized")
 
+    atexit.register(lambda: witness("closed", value=asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, "by the loop"))))
+
     @atexit.register
     def flush():
         witness("flushed", states=[thread.name for thread in threading.enumerate() if not thread.daemon])
@@ -32,7 +34,7 @@ EXITING = """
         threading.Thread(target=lambda: (time.sleep(0.3), witness("threaded"))).start()
         return os.getpid()
 """
-ENDS = ["flushed", "finalized", "worked", "threaded"]
+ENDS = ["flushed", "finalized", "worked", "threaded", "closed"]
 
 
 @pytest.mark.parametrize("end", ["idle", "max_runs", "reload", "stop", "removed"])
@@ -55,7 +57,7 @@ def test_exit_handlers_run_at_every_orderly_end(project: Project, end: str) -> N
     found = wait_for_text(project, "flushed at the end")
     assert texts(found, None)[-1] == "flushed at the end"
     wait_until(lambda: not list((project.root / "scratch").iterdir()), "the temporary folder is gone")
-    assert [len(project.facts(kind)) for kind in ENDS] == [1, 1, 1, 1]
+    assert [len(project.facts(kind)) for kind in ENDS] == [1] * len(ENDS)
     (flushed,) = project.facts("flushed")
     assert flushed["states"] == ["MainThread"]
 

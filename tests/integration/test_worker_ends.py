@@ -21,7 +21,7 @@ EXITING = """
     THING = Thing()
     weakref.finalize(THING, witness, "finalized")
 
-    atexit.register(lambda: witness("closed", value=asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, "by the loop"))))
+    atexit.register(lambda: witness("closed", value=asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, 7))))
 
     @atexit.register
     def flush():

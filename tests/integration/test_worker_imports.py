@@ -245,7 +245,6 @@ def pool(method):
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools_of_every_start_method_can_import_what_the_worker_can(project: Project, bare: Path, method: str) -> None:
     project.configure(f'[workflows]\npath = "src/jobs"\n[workflows.bare]\npython = "{bare}"\n')
-    write(project.root / "src/jobs/deep/__init__.py", "")
     write(project.root / "src/jobs/deep/pools.py", POOL)
     write(project.root / "jobs/__init__.py", "raise RuntimeError('these are not the jobs that were meant')\n")
     write(project.root / "src/beside.py", "def times(n):\n    return n * n\n")
@@ -281,21 +280,21 @@ def test_a_module_that_is_not_found_is_reported_with_the_line_and_where_it_was_l
 PRICE = HEAD + "import helper\n@workflow('price', retries=0)\ndef price(payload):\n    return [1, helper.PRICE]\n"
 
 
-def set_time(file: Path, nanoseconds: int) -> None:
-    os.utime(file, ns=(nanoseconds, nanoseconds))
+def age(file: Path) -> None:
+    os.utime(file, ns=(1_700_000_000_000_000_000,) * 2)
 
 
 def test_an_edit_that_keeps_length_and_time_is_picked_up_by_the_next_worker(project: Project) -> None:
     files = [write(project.root / "workflows/a.py", PRICE), write(project.root / "helper.py", "PRICE = 1\n")]
     for file in files:
-        set_time(file, 1_700_000_000_000_000_000)
+        age(file)
         subprocess.run([sys.executable, "-m", "compileall", "-q", str(file)], check=True)
     project.serve(PYTHONDONTWRITEBYTECODE="")
     for number in range(1, 5):
         if number > 1:
             for file in files:
                 file.write_text(file.read_text().replace(f"{number - 1}", f"{number}"))
-                set_time(file, 1_700_000_000_000_000_000)
+                age(file)
             assert "default" in project.cli("reload").stdout
         assert project.run("price")["result"] == [number, number]
     assert "nothing" in project.cli("reload").stdout.lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import queue
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from tako_lite.backoff import Backoff
 from tako_lite.body import AS_ANNOTATED, check_call, reader_of
 from tako_lite.engine import Engine, carried
+from tako_lite.errors import StepError
 from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step, StepOptions, on_loop
 from tako_lite.workflow import Workflow
 
@@ -31,6 +33,7 @@ class BlockingStep(Facts):
         super().__init__(engine)
         self._loop = loop
         self._step = Step(engine)
+        self._process = os.getpid()
 
     @overload
     def run(self, name: str, fn: Callable[P, Awaitable[T]], *args: Any, **options: Unpack[StepOptions]) -> T: ...
@@ -120,6 +123,8 @@ class BlockingStep(Facts):
 
     def _wait(self, start: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop, and meanwhile in this thread the bodies that it hands over."""
+        if os.getpid() != self._process:
+            raise StepError("a step was called in a forked process", hint="the handler itself has to call its steps")
         handed: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
 
         async def here(body: Callable[[], Any]) -> Any:

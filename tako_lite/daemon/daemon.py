@@ -29,7 +29,7 @@ from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.presence import Presence
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
-from tako_lite.daemon.spawner import ENTRY, Spawner, file_stamp
+from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
@@ -41,6 +41,7 @@ from tako_lite.processes.group import Group
 from tako_lite.records import NewRun, Run, new_id
 from tako_lite.review import read_catalog, warnings
 from tako_lite.routing import Router
+from tako_lite.stamps import file_stamp
 from tako_lite.states import RunState
 from tako_lite.store.base import Effects, Hold, Store
 from tako_lite.store.sqlite.store import SqliteStore

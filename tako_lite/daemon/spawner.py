@@ -24,6 +24,7 @@ from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
 from tako_lite.secrets import Mask, read
+from tako_lite.stamps import FileStamp, file_stamp
 
 ENTRY: Final = "tako_lite.worker.main:main"
 SLOWEST_BEAT: Final = 2.0
@@ -77,6 +78,7 @@ class Spawner:
                 "modules": self._dispatcher.catalog.modules(settings.name),
                 "slots": worker.slots,
                 "beat": min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
+                "drain": settings.drain_timeout,
             },
         }
         server = self._zygotes.get(settings.python, environment)
@@ -160,13 +162,18 @@ class Spawner:
                 self._captures[post.worker].runs_ended(ended)
         elif kind == "ready":
             self._ready(post, frame["files"])
+        elif kind == "files" and post.worker.takes_work:
+            post.worker.group.loaded |= _stamps(frame["files"])
         elif kind == "broken":
-            post.worker.trouble = str(frame["error"])
+            post.worker.group.broken(post.worker, str(frame["error"]))
 
-    def _ready(self, post: Post, files: list[str]) -> None:
+    def _ready(self, post: Post, files: dict[str, list[int]]) -> None:
         group = post.worker.group
-        files += [source.place for source in group.settings.secrets.values() if source.kind == "file"]
-        group.loaded = {file: stamp for file in files if (stamp := file_stamp(file)) is not None}
+        secrets = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
+        loaded = _stamps(files) | {file: stamp for file in secrets if (stamp := file_stamp(file)) is not None}
+        if any(worker.takes_work for worker in group.workers):
+            loaded |= group.loaded  # an older worker runs what was read before an edit
+        group.loaded = loaded
         group.ready(post.worker)
         self.on_change(group)
         self._events.worker_ready(post.worker)
@@ -194,13 +201,9 @@ class Spawner:
         post.cpu_mark = None
 
 
-def file_stamp(file: str) -> tuple[int, int] | None:
-    """When a file changed and how long it is; None where it is gone."""
-    try:
-        found = Path(file).stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+def _stamps(files: dict[str, list[int]]) -> dict[str, FileStamp]:
+    """What a worker says of the files that it imported."""
+    return {file: FileStamp(*stamp) for file, stamp in files.items()}
 
 
 def _read_secrets(settings: GroupSettings) -> dict[str, str]:

@@ -2,27 +2,47 @@
 
 `tako_lite` is made importable by its folder alone, so that workers see nothing of what is installed beside it. Kept to a syntax
 that old interpreters can read, so that they say what is wrong with them.
+
+Workers are forks of that process, so this file is their main module too. multiprocessing has the children that it does not fork
+(`spawn`, `forkserver`) run their parent's main module under another name before anything else. Here that makes `tako_lite` and
+the project's modules importable in them.
 """
 
+import os.path
 import sys
 
 
 def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 -- a group may name any interpreter
         sys.exit("workers need Python 3.11 or newer; this is " + sys.version.split()[0])
+    sys.path.pop(0)  # the folder of this file
+    arguments = sys.argv[1:]
+    del sys.argv[1:]  # they mean nothing to modules that look for options of their own
+    make_importable(arguments[0])
+    from tako_lite.processes.zygote import main as serve
+
+    serve(arguments[1:])
+
+
+def prepare_child() -> None:
+    if "tako_lite" not in sys.modules:
+        make_importable(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 -- starts faster
+    from tako_lite.importing import install_again
+
+    install_again()
+
+
+def make_importable(folder: str) -> None:
     import importlib.util
 
-    sys.path.pop(0)  # the folder of this file
-    folder = sys.argv[1]
     spec = importlib.util.spec_from_file_location("tako_lite", folder + "/__init__.py", submodule_search_locations=[folder])
     assert spec is not None and spec.loader is not None  # noqa: S101
     package = importlib.util.module_from_spec(spec)
     sys.modules["tako_lite"] = package
     spec.loader.exec_module(package)
-    from tako_lite.processes.zygote import main as serve
-
-    serve(sys.argv[2:])
 
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":
+    prepare_child()

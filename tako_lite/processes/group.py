@@ -15,6 +15,7 @@ from tako_lite.backoff import Backoff
 from tako_lite.config import GroupSettings
 from tako_lite.processes.child import Exit
 from tako_lite.processes.worker import Owner, Worker
+from tako_lite.stamps import FileStamp
 from tako_lite.states import GroupState
 
 RESTART: Final = Backoff(base=0.2, max=30)
@@ -38,7 +39,7 @@ class Group:
         self.last_error: str | None = None
         self.proven = False
         """Whether a worker got ready since the settings or files changed."""
-        self.loaded: dict[str, tuple[int, int]] = {}
+        self.loaded: dict[str, FileStamp] = {}
         """The stamps of the files that the newest worker imported."""
         self._owner = owner
         self._wanted: set[bool] = set()
@@ -120,6 +121,15 @@ class Group:
             self.last_error = None
         self.idle(worker)
         self._fill()
+
+    def broken(self, worker: Worker, error: str) -> None:
+        """A worker could not import its modules: it ends by itself, and has as long for its exit handlers as any other."""
+        if worker.state != "starting" or worker.trouble is not None:
+            return
+        worker.trouble = error
+        if worker.deadline is not None:
+            worker.deadline.cancel()
+        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self._kill, worker)
 
     def busy(self, worker: Worker) -> None:
         """A worker with nothing to do got work."""

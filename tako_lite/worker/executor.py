@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from types import CoroutineType
 from typing import Any, Final, cast
 
@@ -31,14 +33,15 @@ from tako_lite.secrets import masked
 from tako_lite.step import Step
 from tako_lite.values import value_text
 from tako_lite.wire import decode_value
+from tako_lite.worker.forked import end_fork, is_fork
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
+from tako_lite.worker.loop import paused
 from tako_lite.worker.run import ActiveRun, StoredStep, current_run
+from tako_lite.worker.threads import RunThreads
 
 MAX_TRACEBACK: Final = 16_384
 MAX_MESSAGE: Final = 4_096
-STEP_THREADS: Final = 32
-"""Threads for plain functions in steps, at the least: one for each slot, and more where steps run side by side."""
 
 Report = tuple[list[Any], int]
 """An item for the daemon, and how many characters of values it carries."""
@@ -47,18 +50,23 @@ Report = tuple[list[Any], int]
 class Executor:
     """The runs of this worker. The daemon never pushes more than there are slots."""
 
-    def __init__(self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None], base: contextvars.Context
+    ) -> None:
+        """`base` is the context that the imports left: each run has a copy of it."""
         self.runs: dict[str, ActiveRun] = {}
         self._link = link
         self._loader = loader
         self._on_end = on_end
-        self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="handler")
+        self._base = base
+        self._shares_decimals = _holds_decimals(base)
+        self._threads = RunThreads(slots)
         self._loop = asyncio.get_running_loop()
         self._steps: dict[str, list[Any]] = {}
         self._draining = False
         self._on_empty: Callable[[], None] | None = None
         self._loop.set_task_factory(cast("Any", _adopt))
-        self._loop.set_default_executor(ThreadPoolExecutor(max(slots, STEP_THREADS), thread_name_prefix="step"))
+        self._loop.set_default_executor(self._threads)
 
     def add_steps(self, run_id: str, steps: list[Any]) -> None:
         """Stored steps of a run that is about to come: too much for its own frame."""
@@ -71,12 +79,15 @@ class Executor:
         start is to be reported.
         """
         run_id, workflow, module, token, attempt, timeout, payload, steps, *tenant = pushed
+        if not self._loader.knows(workflow):
+            self._import(workflow, module)
         stored = self._steps.pop(run_id, []) + steps if self._steps else steps
         run = ActiveRun(self._link, run_id, workflow, token, attempt, payload, stored, *tenant)
         self.runs[run_id] = run
         if self._draining:
             run.drain()
-        run.task = asyncio.Task(self._execute(run, module, timeout), loop=self._loop)  # not `_adopt`: it is nobody's child
+        # Not by `_adopt`: it is nobody's child.
+        run.task = asyncio.Task(self._execute(run, module, timeout), loop=self._loop, context=self._base.copy())
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
         """A wait of a run is over."""
@@ -97,10 +108,29 @@ class Executor:
         if not self.runs:
             on_empty()
 
+    def _import(self, workflow: str, module: str) -> None:
+        """Import the module of a run that routing sent here, as one at the start is: in the base context, and with no loop.
+
+        An error of it is met again, and reported, when the run asks for its handler.
+        """
+        with paused(self._loop), suppress(CannotImport):
+            self._base.run(self._loader.handler, workflow, module)
+        if is_fork():
+            end_fork()
+        self._shares_decimals = _holds_decimals(self._base)
+
+    def end_threads(self) -> None:
+        """No run is left: threads end when they have nothing to do."""
+        self._threads.shutdown(wait=False)
+
     async def _execute(self, run: ActiveRun, module: str, timeout: float | None) -> None:
         current_run.set(run)
+        if self._shares_decimals:
+            _own_decimals()
         timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
         item, size = await self._outcome(run, module)
+        if is_fork():
+            end_fork()
         run.task = None  # its context holds the run: without the cycle both are free at once
         if not run.is_still():
             await run.close()
@@ -132,6 +162,8 @@ class Executor:
             text = "null" if value is None else value_text(value, "the result")
             return [handler.end, run.run_id, run.token, text], len(text)
         except BaseException as error:
+            if is_fork():
+                end_fork(error)
             unwinding = run.unwinding or _find_unwind(error)
             if unwinding is not None:
                 return _unwound(run, unwinding)
@@ -147,7 +179,8 @@ class Executor:
                 self._loop.call_soon_threadsafe(run.begin_handler)
             return handler.function(*arguments)
 
-        value = await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, carried, call)
+        submitted = self._threads.submit_handler(partial(contextvars.copy_context().run, carried, call))
+        value = await asyncio.wrap_future(submitted, loop=self._loop)
         if not inspect.iscoroutine(value):
             return value
         if not handler.hides_async:
@@ -166,6 +199,18 @@ def _hidden_coroutine(workflow: str, coroutine: CoroutineType[Any, Any, Any]) ->
         f"the handler of {workflow} is a plain function that returned a coroutine, of {coroutine.__qualname__}",
         hint="write `async def`; a decorator above one needs functools.wraps, or to be `async def` itself",
     )
+
+
+def _holds_decimals(context: contextvars.Context) -> bool:
+    """Whether a file that was imported has used or set the context of decimal numbers."""
+    return any(variable.name == "decimal_context" for variable in context)
+
+
+def _own_decimals() -> None:
+    """Give a run a copy of that context: it is one object, which all runs would change."""
+    decimal = sys.modules.get("decimal")
+    if decimal is not None:
+        decimal.setcontext(decimal.getcontext().copy())
 
 
 class _PayloadRefused(BadInput):

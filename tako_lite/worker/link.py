@@ -93,6 +93,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(encode_frame(frame))
 
+    async def sent(self) -> None:
+        """Wait until the kernel has all that was to be sent."""
+        while self._transport is not None and self._transport.get_write_buffer_size():  # noqa: ASYNC110 -- at the end only
+            await asyncio.sleep(0.01)
+
     async def command(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A client's command, from a handler. Raises the error that the daemon answers with."""
         answer = await self.ask("call", command, arguments)

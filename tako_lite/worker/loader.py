@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import sys
 import traceback
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from tako_lite import importing
 from tako_lite.engine import message_of
 from tako_lite.errors import BadInput, TakoError
+from tako_lite.stamps import FileStamp, file_stamp
 from tako_lite.trigger import EVALUATION, Trigger, found
 from tako_lite.typed import converter
 from tako_lite.workflow import Workflow
@@ -49,8 +49,9 @@ class Loader:
         self._root = root
         self._package = package
         self._handlers: dict[str, Handler] = {}
-        sys.path.insert(0, str(root))
-        sys.path_importer_cache.clear()
+        self._seen = 0
+        self._noted: set[str] = set()
+        importing.install(root, package)
 
     def load(self, modules: list[str]) -> list[str]:
         """Import modules and return the names of the workflows in them. Raises CannotImport."""
@@ -69,22 +70,33 @@ class Loader:
             noun = "workflow" if name == workflow else "trigger"
             raise CannotImport(f"{module} no longer has a {noun} {name!r}", hint="tako-lite reload") from None
 
-    def files(self) -> list[str]:
-        """The files below the root that were imported, so that a change of them can be noticed."""
-        root = str(self._root) + "/"
+    def knows(self, workflow: str) -> bool:
+        """Whether the handler of a workflow is there without another import."""
+        return workflow in self._handlers
+
+    def new_files(self) -> dict[str, FileStamp]:
+        """The project's files that were imported since the last call, with their stamps, so that a change can be noticed."""
+        if len(sys.modules) == self._seen:
+            return {}
+        self._seen = len(sys.modules)
         paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-        return sorted({path for path in paths if path and path.startswith(root)})
+        found = {path for path in paths if isinstance(path, str) and self._is_ours(path)} - self._noted
+        self._noted |= found
+        stamped = ((path, importing.stamps.get(path) or file_stamp(path)) for path in sorted(found))
+        return {path: stamp for path, stamp in stamped if stamp is not None}
+
+    def _is_ours(self, path: str) -> bool:
+        return path.startswith((f"{self._root}/", f"{self._package}/")) or path in importing.stamps
 
     def _import(self, name: str) -> None:
         try:
-            self._make_package(name.partition(".")[0])
             module = importlib.import_module(name)
             for value in list(vars(module).values()):
                 if isinstance(value, Workflow | Trigger) and value.__module__ == name:
                     self._take(value, module.__file__ or name)
         except CannotImport:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order, and says why
             raise CannotImport(self._describe(error)) from error
 
     def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], file: str) -> None:
@@ -101,30 +113,35 @@ class Loader:
             text = f"{type(error).__name__}: {message_of(error)}{hint}"
             raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
 
-    def _make_package(self, package: str) -> None:
-        """Make the workflows folder importable under its own name, wherever it is and whoever else has that name."""
-        if package in sys.modules or package != self._package.name:
-            return
-        init = self._package / "__init__.py"
-        spec = importlib.util.spec_from_file_location(package, init) if init.exists() else ModuleSpec(package, None)
-        assert spec is not None  # noqa: S101
-        spec.submodule_search_locations = [str(self._package)]
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[package] = module
-        if spec.loader is not None and init.exists():
-            spec.loader.exec_module(module)
-
     def _describe(self, error: BaseException) -> str:
-        """What happened, with the file and line that the user can mend."""
-        root = str(self._root) + "/"
-        if isinstance(error, SyntaxError) and error.filename:
-            place = f"{error.filename.removeprefix(root)}:{error.lineno}"
-            return f"{place}: {type(error).__name__}: {error.msg}"
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(root)]
+        """What happened, with the file and line that the user can fix."""
         text = f"{type(error).__name__}: {message_of(error)}"
-        if not frames:
-            return text
-        return f"{frames[-1].filename.removeprefix(root)}:{frames[-1].lineno}: {text}"
+        if isinstance(error, SyntaxError) and error.filename:
+            return f"{self._short(error.filename)}:{error.lineno}: {type(error).__name__}: {error.msg}"
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            text = f"{text} ({self._where_it_looked(error.name)})"
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if self._is_ours(frame.filename)]
+        return f"{self._short(frames[-1].filename)}:{frames[-1].lineno}: {text}" if frames else text
+
+    def _short(self, file: str) -> str:
+        return file.removeprefix(f"{self._root}/")
+
+    def _where_it_looked(self, name: str) -> str:
+        """Where a module was looked for that was not found, and what to write."""
+        top = name.partition(".")[0]
+        if top in sys.modules:
+            return f"{top} was found at {_place_of(top)}"
+        beside = "" if self._package.parent == self._root else f" or {self._package.parent} (beside the workflows folder)"
+        return (
+            f"{top} is not in {self._root} (the folder of tako.toml){beside}, and is not installed for {sys.executable}; "
+            'set `env = { PYTHONPATH = "FOLDER" }` for the group, or install it there'
+        )
+
+
+def _place_of(module: str) -> str:
+    """The file or folder of a module that was imported."""
+    found = sys.modules[module]
+    return getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), "an unknown place")
 
 
 def _evaluation(trigger: Trigger[Any, Any]) -> Handler:

@@ -1,27 +1,28 @@
-"""The life of a worker process, from the fork to its last run."""
+"""The life of a worker process, from the fork to its end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import json
 import os
-import selectors
 import socket
-import sys
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import client
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
-from tako_lite.secrets import Mask, give
+from tako_lite.secrets import give
+from tako_lite.worker.ending import wind_down
 from tako_lite.worker.executor import Executor
+from tako_lite.worker.forked import Connections, end_fork, is_fork
 from tako_lite.worker.guard import Guard
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
-from tako_lite.worker.output import tag_output
+from tako_lite.worker.loop import choose_loop, offer_loop
+from tako_lite.worker.output import Output
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
@@ -29,31 +30,28 @@ COLLECT_AFTER: Final = 5_000
 
 
 def main(task: dict[str, Any], link: int, guard: int, secrets: int | None = None) -> None:
-    """Run until the daemon says stop. `task`: group, root, package, modules, slots, beat."""
-    mask = give(task["group"], {} if secrets is None else _receive(secrets))
-    worker, selector = os.getpid(), selectors.DefaultSelector()
-    os.register_at_fork(after_in_child=partial(_let_go, (link, guard), selector))
-    with asyncio.Runner(loop_factory=partial(asyncio.SelectorEventLoop, selector)) as runner:
-        try:
-            runner.run(_Worker(task, link, guard, mask).run())
-        except BaseException:
-            # sys.exit in a task of a handler. The loop's end would cancel its neighbours, and that would be charged to them.
-            if os.getpid() == worker:
-                traceback.print_exc()
-            else:
-                sys.stderr.write("a process that a handler forked went on with the handler, and was ended: let it end itself\n")
-            os._exit(1)
-
-
-def _let_go(sockets: tuple[int, ...], selector: selectors.BaseSelector) -> None:
-    """In a process that a handler forked: it can neither speak nor listen for the worker, and ends if it gets into its loop."""
-    if selector.get_map() is None:
-        return  # its parent had let go before: the numbers may be those of other files by now
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in sockets:
-        os.dup2(nothing, descriptor, inheritable=False)
-    os.close(nothing)
-    selector.close()
+    """Run until the daemon says stop. `task`: group, root, package, modules, slots, beat, drain."""
+    output = Output(give(task["group"], {} if secrets is None else _receive(secrets)))
+    output.install()
+    connections = Connections(link, guard)
+    worker = _Worker(task, link, guard, output)
+    connections.loop = offer_loop()
+    worker.load()
+    if is_fork():
+        end_fork(worker.failed_import)
+    loop = connections.loop = choose_loop(connections.loop)
+    try:
+        loop.run_until_complete(worker.run())
+    except BaseException as error:
+        if is_fork():
+            end_fork(error)
+        # sys.exit in a task of a handler. The loop's end would cancel its neighbours, and that would be charged to them.
+        traceback.print_exc()
+        output.finish_all()
+        os._exit(1)
+    client.use_link(None)  # nobody answers there any more: what exit handlers enqueue goes over the socket
+    wind_down(loop, task["drain"], worker.end_threads)
+    output.finish_all()
 
 
 def _receive(descriptor: int) -> dict[str, str]:
@@ -66,37 +64,57 @@ def _receive(descriptor: int) -> dict[str, str]:
 
 
 class _Worker:
-    def __init__(self, task: dict[str, Any], link: int, guard: int, mask: Mask) -> None:
+    def __init__(self, task: dict[str, Any], link: int, guard: int, output: Output) -> None:
+        self.failed_import: BaseException | None = None
         self._task = task
-        self._mask = mask
+        self._output = output
         self._link_descriptor = link
-        self._guard_descriptor = guard
         self._executor: Executor | None = None
         self._stalls: StallWatch | None = None
+        self._guard = Guard(guard, task["beat"], self._is_busy, self._on_beat)
+        self._guard.start()
+        self._loader = Loader(Path(task["root"]), Path(task["package"]))
+        self._workflows: list[str] = []
+        self._trouble: str | None = None
+
+    def load(self) -> None:
+        """Import the modules of the group, as the main thread of any program does: before there is a loop that runs."""
+        try:
+            self._workflows = self._loader.load(self._task["modules"])
+        except CannotImport as error:
+            self._trouble, self.failed_import = error.message, error.__cause__
 
     async def run(self) -> None:
+        """Connect to the daemon, and take runs until it says stop."""
         self._over = asyncio.Event()
-        self._guard = Guard(self._guard_descriptor, self._task["beat"], self._is_busy, self._on_beat)
-        self._guard.start()
-        output = tag_output(self._mask)
         self._link = Link(self._on_frame, self._on_lost)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._link, sock=socket.socket(fileno=self._link_descriptor))
-        loader = Loader(Path(self._task["root"]), Path(self._task["package"]))
-        try:
-            workflows = loader.load(self._task["modules"])
-        except CannotImport as error:
-            self._link.say({"t": "broken", "error": error.message})
+        if self._trouble is not None:
+            self._link.say({"t": "broken", "error": self._trouble})
+            await self._link.sent()
             return
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
-        self._executor = Executor(self._link, loader, self._task["slots"], output.finish)
+        base = contextvars.copy_context()
+        self._executor = Executor(self._link, self._loader, self._task["slots"], self._on_end, base)
         self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
-        self._link.say({"t": "ready", "pid": os.getpid(), "workflows": workflows, "files": loader.files()})
+        self._link.say({"t": "ready", "pid": os.getpid(), "workflows": self._workflows, "files": self._loader.new_files()})
         await self._over.wait()
         self._link.flush()
+        await self._link.sent()
+
+    def end_threads(self) -> None:
+        """Take no more calls for threads."""
+        if self._executor is not None:
+            self._executor.end_threads()
+
+    def _on_end(self, run_id: str) -> None:
+        self._output.finish(run_id)
+        if files := self._loader.new_files():  # a handler may import some, too
+            self._link.say({"t": "files", "files": files})
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)

@@ -1,7 +1,8 @@
 """What handlers print, tagged with their run.
 
 Descriptors 1 and 2 are one pipe to the daemon. A line that is printed inside a run starts with a mark and the run's id; what is
-written to the descriptors directly has none and belongs to the group.
+written to the descriptors directly has none and belongs to the group. A descriptor that the user's code has pointed elsewhere
+(`os.dup2`) gets what is printed as it is.
 """
 
 from __future__ import annotations
@@ -11,31 +12,40 @@ import logging
 import os
 import sys
 import threading
-from typing import Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from tako_lite.secrets import Mask
+from tako_lite.worker.forked import is_fork
 from tako_lite.worker.run import current_run
 
-MARK: Final = "\x1e"
-END: Final = "\x1f"
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+MARK: Final = b"\x1e"
+END: Final = b"\x1f"
 PIECE: Final = 3_500
 """Bytes of a line that go in one write: below PIPE_BUF with the mark, so that lines of threads do not mix."""
 
 
-class TaggedStream(io.TextIOBase):
-    """A text stream to a descriptor, line by line. What goes into its `buffer` is the group's, as are all direct writes."""
+class TaggedBuffer(io.BufferedIOBase):
+    """The bytes of one stream, line by line: each run's lines are put together apart, and go out with its tag."""
 
-    def __init__(self, descriptor: int, mask: Mask) -> None:
+    def __init__(self, descriptor: int, name: str, mask: Mask) -> None:
+        self.raw = io.FileIO(descriptor, "w", closefd=False)
+        self.name = self.raw.name = name
+        self.mode = "wb"
         self._descriptor = descriptor
+        self._pipe = _identity(descriptor)
         self._mask = mask
         self._room = PIECE + mask.longest  # what is cut off a line that has no end yet must not end within a secret
-        self.buffer = io.FileIO(descriptor, "w", closefd=False)
-        self._partial: dict[str, str] = {}
-        self._lock = threading.RLock()
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
+    def _forget(self) -> None:
+        """No line is begun, at the start and after a fork: those of the parent are the parent's, like its locks."""
+        self._partial: dict[str, bytes] = {}
+        self._lock = threading.RLock()
 
     def writable(self) -> bool:
         return True
@@ -46,54 +56,156 @@ class TaggedStream(io.TextIOBase):
     def isatty(self) -> bool:
         return False
 
-    def write(self, text: str) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take bytes in the order in which they come; whole lines go out at once."""
+        data = data if isinstance(data, bytes) else bytes(memoryview(data))
         run = current_run.get()
         key = run.run_id if run is not None else ""
         with self._lock:
-            *lines, rest = (self._partial.pop(key, "") + text).split("\n")
+            *lines, rest = (self._partial.pop(key, b"") + data).split(b"\n")
             for line in lines:
                 self._emit(key, line)
             if len(rest) > self._room:
-                rest = self._mask.text(rest)
-            while len(rest) > self._room:
-                self._emit(key, rest[:PIECE])
-                rest = rest[PIECE:]
+                rest = self._mask.raw(rest)
+            start = 0
+            while len(rest) - start > self._room:
+                end = _end_of_piece(rest, start)
+                self._emit(key, rest[start:end])
+                start = end
             if rest:
-                self._partial[key] = rest
-        return len(text)
+                self._partial[key] = rest[start:]
+        return len(data)
 
     def finish(self, run_id: str) -> None:
         """A run is over: its last line may have no end."""
         if run_id not in self._partial:
             return
         with self._lock:
-            rest = self._partial.pop(run_id, "")
+            rest = self._partial.pop(run_id, b"")
             if rest:
-                self._emit(run_id, rest)
+                self._emit(run_id, rest, b"")
+
+    def finish_all(self) -> None:
+        """Nothing is to come: the lines that have no end go out."""
+        for run_id in list(self._partial):
+            self.finish(run_id)
 
     def flush(self) -> None:
+        """A line without an end waits for it; but not where the descriptor is another file, nor in a fork, which may end so."""
+        if self._partial and (is_fork() or not self._is_ours()):
+            self.finish_all()
+
+    def _is_ours(self) -> bool:
+        return _identity(self._descriptor) == self._pipe
+
+    def detach(self) -> NoReturn:
+        raise io.UnsupportedOperation("detach")
+
+    def close(self) -> None:
+        """Only flush: the stream is the whole worker's, and one run that closes it must not silence the others."""
+        self.flush()
+
+    def _emit(self, run_id: str, line: bytes, end: bytes = b"\n") -> None:
+        body = self._mask.raw(line)
+        try:
+            if not self._is_ours():
+                self._put(body + end)
+                return
+            head = MARK + run_id.encode() + END if run_id else b""
+            for piece in _pieces(body):
+                self._put(head + piece + b"\n")
+        except OSError:
+            return  # nobody reads any more; the outcome of the run matters more
+
+    def _put(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+class TaggedStream(io.TextIOWrapper):
+    """`sys.stdout` or `sys.stderr` of a worker: a text stream as that of any program; it holds no text back from its buffer.
+
+    What arrives in a log is UTF-8, whatever `encoding` it was set to.
+    """
+
+    def __init__(self, buffer: TaggedBuffer, *, line_buffering: bool = False) -> None:
+        super().__init__(buffer, "utf-8", "backslashreplace", line_buffering=line_buffering)
+        vars(self)["mode"] = "w"
+        self._encoded_alike = True
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        data = text.encode(self.encoding, self.errors or "strict")
+        if not self._encoded_alike:
+            data = data.decode(self.encoding, "replace").encode("utf-8", "backslashreplace")
+        self.buffer.write(data)
+        return len(text)
+
+    def reconfigure(self, **options: Any) -> None:
+        """As that of every text stream; a line ends with a newline, whatever `newline` says."""
+        super().reconfigure(**options)
+        self._encoded_alike = self.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
+    def flush(self) -> None:
+        self.buffer.flush()
+
+    def close(self) -> None:
+        """Only flush, as the buffer does."""
+        self.flush()
+
+
+class Output:
+    """Both streams of a worker."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._buffers = [TaggedBuffer(1, "<stdout>", mask), TaggedBuffer(2, "<stderr>", mask)]
+
+    def install(self) -> None:
+        """Send `sys.stdout`, `sys.stderr` and the log of runs through streams that tag lines and hide secrets."""
+        out, err = self._buffers
+        sys.stdout = sys.__stdout__ = TaggedStream(out)  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = TaggedStream(err, line_buffering=True)  # type: ignore[misc]
+        handler = logging.StreamHandler(TaggedStream(out))  # its own one: a file may detach or replace the others
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        logger = logging.getLogger("tako_lite.run")
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+
+    def finish(self, run_id: str) -> None:
+        """A run is over: its last lines may have no end."""
+        for buffer in self._buffers:
+            buffer.finish(run_id)
+
+    def finish_all(self) -> None:
+        """Nothing is to come: the lines that have no end go out."""
+        for buffer in self._buffers:
+            buffer.finish_all()
+
+
+def _pieces(line: bytes) -> Iterator[bytes]:
+    """A line in parts of a bounded length; one part at the least."""
+    start = 0
+    while len(line) - start > PIECE:
+        end = _end_of_piece(line, start)
+        yield line[start:end]
+        start = end
+    yield line[start:]
+
+
+def _end_of_piece(line: bytes, start: int) -> int:
+    """Where to cut a long line: not within a character, if it is UTF-8."""
+    end = start + PIECE
+    while line[end] & 0xC0 == 0x80 and end > start + PIECE - 4:
+        end -= 1
+    return end
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """Which file a descriptor is; None where it is closed."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
         return None
-
-    def _emit(self, run_id: str, line: str) -> None:
-        head = f"{MARK}{run_id}{END}".encode() if run_id else b""
-        body = self._mask.text(line).encode("utf-8", "backslashreplace")
-        for start in range(0, max(len(body), 1), PIECE):
-            data = head + body[start : start + PIECE] + b"\n"
-            try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
-            except OSError:
-                return  # nobody reads any more; the outcome of the run matters more
-
-
-def tag_output(mask: Mask) -> TaggedStream:
-    """Send `sys.stdout`, `sys.stderr` and the log of runs through one tagged stream that hides secrets."""
-    stream = TaggedStream(1, mask)
-    sys.stdout = sys.stderr = stream
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger = logging.getLogger("tako_lite.run")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    return stream
+    return found.st_dev, found.st_ino

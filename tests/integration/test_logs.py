@@ -96,8 +96,8 @@ def test_subprocesses_and_direct_writes_belong_to_the_group(project: Project) ->
     run = project.run("a")
     assert run["state"] == "succeeded", run["error"]
     found = wait_for_text(project, "mine")
-    assert texts(found, None) == ["imported", "from a child", "to the descriptor", "to the buffer"]
-    assert texts(found, run["id"]) == ["mine"]
+    assert texts(found, None) == ["imported", "from a child", "to the descriptor"]
+    assert texts(found, run["id"]) == ["to the buffer", "mine"]
 
 
 def test_the_log_of_a_step_and_python_logging_arrive(project: Project) -> None:

@@ -1,0 +1,154 @@
+"""How a worker, and the Python processes that its handlers start through multiprocessing, import the project's modules.
+
+`sys.path` begins with tako.toml's folder. It ends with the folder that holds the workflows folder, where that is another one:
+what lies there can be imported, and hides nothing. The workflows folder itself is a package under its own name, whatever else
+has that name. Modules of the project are compiled anew whenever their cached bytecode could be that of another text: see
+`ProjectLoader`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import py_compile
+import sys
+from collections.abc import Sequence
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Final
+
+from tako_lite.stamps import FileStamp, file_stamp
+
+VARIABLE: Final = "TAKO_LITE_IMPORTS"
+"""The environment variable by which processes that a worker starts learn of `root` and `package`."""
+INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_SLOWEST_COMPILE: Final = 2_000_000_000
+"""Nanoseconds: a file that was changed so shortly before its bytecode was written may have changed in between."""
+_HEADER: Final = 16
+_CHECKED_HASH: Final = b"\x03\x00\x00\x00"
+
+stamps: dict[str, FileStamp] = {}
+"""The stamps that files of the project had when they were read, by path."""
+
+
+def install(root: Path, package: Path) -> None:
+    """Make the modules of a project importable in this process, and in those that it starts through multiprocessing."""
+    sys.path.insert(0, str(root))
+    if package.parent != root:
+        sys.path.append(str(package.parent))
+    os.putenv(VARIABLE, json.dumps([str(root), str(package)]))  # not in os.environ, which is what the group was given
+    _install_finders(root, package)
+
+
+def install_again() -> None:
+    """The same in a process that a worker started, whose `sys.path` has come along."""
+    if given := os.environ.get(VARIABLE):
+        root, package = json.loads(given)
+        _install_finders(Path(root), Path(package))
+
+
+def _install_finders(root: Path, package: Path) -> None:
+    sys.meta_path.insert(0, WorkflowsFinder(package))
+    folders = {str(root), str(package), str(package.parent)}
+    standard = os.path.dirname(os.__file__)  # noqa: PTH120 -- sysconfig would read a file of its own at each start
+
+    def finder(entry: str) -> FileFinder:
+        """A finder for a folder of the project. Raises ImportError for any other one."""
+        if _is_of_project(entry, folders, standard):
+            return FileFinder(
+                entry,
+                (ExtensionFileLoader, EXTENSION_SUFFIXES),
+                (ProjectLoader, SOURCE_SUFFIXES),
+                (SourcelessFileLoader, BYTECODE_SUFFIXES),
+            )
+        raise ImportError("not of the project", path=entry)
+
+    sys.path_hooks.insert(0, finder)
+    sys.path_importer_cache.clear()
+
+
+def _is_of_project(folder: str, project: set[str], standard: str) -> bool:
+    path = Path(folder)
+    if not path.is_dir() or INSTALLED.intersection(path.parts):
+        return False
+    above = {folder, *map(str, path.parents)}
+    return bool(above & project) and standard not in above
+
+
+class WorkflowsFinder:
+    """Finds the workflows folder under its own name, wherever it is."""
+
+    def __init__(self, package: Path) -> None:
+        self._package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._package.name:
+            return None
+        init = self._package / "__init__.py"
+        if not init.exists():
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(self._package)]
+            return spec
+        loader = ProjectLoader(fullname, str(init))
+        return importlib.util.spec_from_file_location(
+            fullname, init, loader=loader, submodule_search_locations=[str(self._package)]
+        )
+
+
+class ProjectLoader(SourceFileLoader):
+    """Loads a source file of the project, by cached bytecode only where that is sure to be of the text as it is.
+
+    Python's own bytecode knows the second and the length of its source, so that it hides an edit of the same length within a
+    second, or one whose time was set back. What is written here has the hash of its source instead, which every Python checks.
+    """
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        path = self.get_filename(fullname)
+        if stamp := file_stamp(path):
+            stamps[path] = stamp  # before it is read: what comes later is a change
+        try:
+            cache = importlib.util.cache_from_source(path)
+        except NotImplementedError:
+            return super().get_code(fullname)
+        if stamp is not None and (self._is_of_text(cache, path, stamp) or self._write(cache, path)):
+            return super().get_code(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+    def _is_of_text(self, cache: str, path: str, stamp: FileStamp) -> bool:
+        """Whether a file of bytecode is either of the source as it is, or one that Python itself finds out of date."""
+        try:
+            with Path(cache).open("rb") as file:
+                header = file.read(_HEADER)
+                written = os.fstat(file.fileno())
+        except OSError:
+            return False
+        if len(header) < _HEADER or header[:4] != importlib.util.MAGIC_NUMBER:
+            return False
+        if header[4:8] != bytes(4):
+            return header[8:] == importlib.util.source_hash(self.get_data(path))
+        one_clock = written.st_dev == os.stat(path).st_dev  # noqa: PTH116 -- at every import of a worker
+        return one_clock and stamp.changed + _SLOWEST_COMPILE < written.st_mtime_ns
+
+    def _write(self, cache: str, path: str) -> bool:
+        """Compile a file, and keep the bytecode for the next worker; False where that cannot be done, or is not wanted."""
+        if sys.dont_write_bytecode:
+            return False
+        try:
+            py_compile.compile(path, cache, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+        except (OSError, py_compile.PyCompileError):  # a folder that is only read, or a mistake in the file, which is met again
+            return False
+        return True

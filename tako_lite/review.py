@@ -12,7 +12,7 @@ from tako_lite.config import Config, misrouted, unreachable
 from tako_lite.config.document import Document
 from tako_lite.config.settings import label
 from tako_lite.errors import ConfigError, Mistake
-from tako_lite.hints import did_you_mean
+from tako_lite.hints import did_you_mean, slip_of
 from tako_lite.routing import DEFAULT, Routes
 from tako_lite.templates import fields, is_template
 
@@ -42,33 +42,46 @@ def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake,
     return misrouted(config, {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())})
 
 
-def warnings(config: Config, catalog: Catalog) -> tuple[Mistake, ...]:
-    """Everything that is sound and can hardly be meant."""
-    found = [*config.warnings, *catalog.warnings, *unreachable(config, catalog.named)]
+def warnings(config: Config, catalog: Catalog, *, whole: bool = True) -> tuple[Mistake, ...]:
+    """Everything that is valid and is probably not meant.
+
+    Where the files are not read as a `whole`, since they have mistakes, nothing is said that may only follow from those: that
+    nothing uses a table, for one.
+    """
+    found = [*config.warnings, *catalog.warnings]
+    if whole:
+        found += unreachable(config, catalog.named)
     specs = _handlers(catalog)
     if config.document is not None and specs:
         found += _mistyped(config, specs)
         found += _without_tenant(config, catalog)
-        takers = _takers(config.routes, specs)
-        tables = [
-            *_unmatched(config.document, config.routes, specs),
-            *_unheard(config.document, config.routes, specs, takers),
-            *_never_filled(config.document, config.routes, takers),
-            *_shut_out(config.document, config.routes, specs),
-        ]
-        found += sorted(tables, key=lambda warning: (warning.line, warning.column))
+        if whole:
+            found += _of_tables(config, config.document, specs)
     return tuple(found)
 
 
+def _of_tables(config: Config, document: Document, specs: Sequence[WorkflowSpec]) -> list[Mistake]:
+    """What no workflow of all those that there are gives a meaning to, in the order of the file."""
+    takers = _takers(config.routes, specs)
+    tables = [
+        *_unmatched(document, config.routes, specs),
+        *_unheard(document, config.routes, specs, takers),
+        *_never_filled(document, config.routes, takers),
+        *_shut_out(document, config.routes, specs),
+    ]
+    return sorted(tables, key=lambda warning: (warning.line, warning.column))
+
+
 def _mistyped(config: Config, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake]:
-    """Groups that only a decorator names, and that are nearly called like one with a table that others use."""
+    """Groups that only a decorator names, and whose names are a letter or two away from one with a table that others use."""
     used = [group for group in config.groups if any(spec.group == group for spec in specs)]
     for spec in specs:
         name = spec.options.worker
         if "worker" in spec.written and name not in config.groups and not is_template(name):
-            hint = did_you_mean(name, used)
-            if hint is not None:
-                yield _at(spec, config.root, f"{spec.name} makes a group of its own: no table is about `{name}`", hint)
+            meant = slip_of(name, used)
+            if meant is not None:
+                message = f"workflow {spec.name} uses group `{name}`, which has no {label(('workflows', name))} table"
+                yield _at(spec, config.root, message, f"did you mean `{meant}`?")
 
 
 def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
@@ -79,9 +92,10 @@ def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
         if spec.options.schedule is not None
     ]
     for trigger in catalog.triggers.values():
-        place, started = trigger.evaluation, catalog.workflows[trigger.options.starts]
+        place, started = trigger.evaluation, catalog.workflows.get(trigger.options.starts)
         made.append((place, place, f"the trigger {trigger.name} is never evaluated"))
-        made.append((place, started, f"no run that the trigger {trigger.name} starts is executed"))
+        if started is not None:  # where it is missing, that is a mistake
+            made.append((place, started, f"no run that the trigger {trigger.name} starts is executed"))
     for place, spec, what in made:
         group = next((name for name, _ in spec.plan.workers), DEFAULT)
         allowed = None if is_template(group) else config.routes.gate(group).allowed

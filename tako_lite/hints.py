@@ -22,16 +22,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def slip_of(word: str, known: Iterable[str]) -> str | None:
-    """The known name that a word is a slip of the keyboard for: one letter is wrong, missing, extra or swapped; two in long words.
+    """The known name that a word is a slip for: one letter is wrong, missing, extra or swapped, or two in a long word.
 
     Names that differ in their digits alone, such as `eu1` and `eu2`, are meant to.
     """
     letters = word.translate(_NO_DIGITS)
     for name in known:
         allowed = 0 if min(len(word), len(name)) < SHORTEST_SLIP else 1 if len(word) < LONG_WORD else 2
-        if word != name and letters != name.translate(_NO_DIGITS) and abs(len(word) - len(name)) <= allowed:
-            if _edits(word.lower(), name.lower()) <= allowed:
-                return name
+        is_meant = word == name or letters == name.translate(_NO_DIGITS)
+        if not is_meant and abs(len(word) - len(name)) <= allowed and _edits(word.lower(), name.lower()) <= allowed:
+            return name
     return None
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tako_lite.catalog import Catalog, WorkflowSpec, scan
+from tako_lite.catalog import Catalog, Pythons, WorkflowSpec, scan
 from tako_lite.config import Config, misrouted, unreachable
 from tako_lite.config.document import Document
 from tako_lite.config.settings import label
@@ -22,10 +22,16 @@ Path = tuple[str | int, ...]
 
 def read_catalog(config: Config) -> Catalog:
     """The workflow files of a project. Raises CatalogError, and ConfigError where a table names a group that does not exist."""
-    catalog = scan(config.workflows_path, config.root, config.routes)
+    catalog = scan(config.workflows_path, config.root, config.routes, pythons(config, all_files=True))
     if wrong := misrouted(config, catalog.groups):
         raise ConfigError(wrong)
     return catalog
+
+
+def pythons(config: Config, *, all_files: bool = False) -> Pythons:
+    """The interpreters of the groups; with `all_files` each of them is to read all files of its groups."""
+    named = dict.fromkeys(settings.python for settings in config.groups.values() if settings.python is not None)
+    return Pythons(tuple(named), lambda group: config.group(group).python, all_files)
 
 
 def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake, ...]:

@@ -45,7 +45,9 @@ def schedule_problem(schedule: str) -> Problem | None:
         CronSim(cron_of(schedule), datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         said = str(error).lower()
-        return Problem(f"schedule: {schedule!r} is not a schedule: {said}", _backward_range(fields) or _never(said, fields) or _HINT)
+        return Problem(
+            f"schedule: {schedule!r} is not a schedule: {said}", _backward_range(fields) or _never(said, fields) or _HINT
+        )
     for name, field in zip(_FIELDS[-len(fields) :], fields, strict=True):
         for term in field.split(","):
             if "/" in term and (problem := _step_problem(schedule, name, term)):
@@ -61,10 +63,14 @@ def _step_problem(schedule: str, name: str, term: str) -> Problem | None:
     numbers = sorted({value % 7 if name == _FIELDS[-1] else value for value in values if isinstance(value, int)})
     start, _, step = term.partition("/")
     if any(number < 0 for number in numbers):
-        return Problem(f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} in the place of {term}")
+        return Problem(
+            f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} in the place of {term}"
+        )
     if len(numbers) > 1:
         return None
-    message = f"schedule: in {schedule!r} the step of {term} reaches beyond its field: {name} {numbers[0]} is all that it selects"
+    message = (
+        f"schedule: in {schedule!r} the step of {term} reaches beyond its field: {name} {numbers[0]} is all that it selects"
+    )
     return Problem(message, f"write {numbers[0]} for that, or a step below {step}")
 
 

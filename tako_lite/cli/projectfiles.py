@@ -39,7 +39,9 @@ def read_files(server: str | None) -> ProjectFiles:
         settings, wrong = examine(chosen_config(), server=server)
     except ConfigError as error:
         return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
-    catalog, mistakes = survey(settings.workflows_path, settings.root, settings.routes)
+    catalog, mistakes = survey(
+        settings.workflows_path, settings.root, settings.routes, review.pythons(settings, all_files=True)
+    )
     astray = review.mistakes(settings, catalog, whole=not (wrong or mistakes))
     sound = not (wrong or mistakes)
     # With a mistake in tako.toml its tables are not known for certain, and what is said of them and the files neither.

@@ -273,7 +273,7 @@ def test_a_group_that_a_decorator_mistypes_is_told_where_others_use_the_one_with
     assert "no table" not in checked(capsys)
     (project / "workflows/more.py").write_text(HEAD + '@workflow("more", worker="emial")\ndef more(): ...\n')
     said = checked(capsys)
-    assert "more makes a group of its own: no table is about `emial`" in said
+    assert "workflow more uses group `emial`, which has no [workflows.emial] table" in said
     assert "did you mean `email`?" in said
 
 

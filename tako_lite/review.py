@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from tako_lite.catalog import Catalog, Pythons, WorkflowSpec, scan
 from tako_lite.config import Config, misrouted, unreachable
@@ -15,6 +16,8 @@ from tako_lite.errors import ConfigError, Mistake
 from tako_lite.hints import did_you_mean, slip_of
 from tako_lite.routing import DEFAULT, Routes
 from tako_lite.templates import fields, is_template
+from tako_lite.trigger import EVALUATION
+from tako_lite.units import counted
 
 Path = tuple[str | int, ...]
 """A table's place in tako.toml: `("defaults", 0)`, `("tenants", "acme")`."""
@@ -125,6 +128,33 @@ def _handlers(catalog: Catalog) -> list[WorkflowSpec]:
     """Workflows, and triggers as what they are to rules and namespaces: they have a name, a folder and a group."""
     triggers = [replace(trigger.evaluation, name=trigger.name) for trigger in catalog.triggers.values()]
     return [*catalog.workflows.values(), *triggers]
+
+
+class Undefined(NamedTuple):
+    """Runs in the queue whose workflow no file defines any more: how many runs, and the name of the workflow."""
+
+    runs: int
+    workflow: str
+
+    @property
+    def message(self) -> str:
+        """What is so."""
+        verb = "waits" if self.runs == 1 else "wait"
+        return f"{counted(self.runs, 'run')} of {self.workflow} {verb}, and no workflow file defines {self.workflow} any more"
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return f"define it again, or tako-lite cancel --workflow {self.workflow}"
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})"
+
+
+def undefined(catalog: Catalog, queued: Mapping[str, int]) -> list[Undefined]:
+    """The workflows that have runs in the queue, which are given by their number, and that no file defines."""
+    gone = queued.keys() - catalog.workflows.keys()
+    return [Undefined(queued[name], name) for name in sorted(gone) if not name.startswith(EVALUATION)]
 
 
 def naming(config: Config, catalog: Catalog, group: str) -> list[str]:

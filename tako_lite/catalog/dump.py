@@ -27,7 +27,7 @@ def encoded(value: object, numbers: "dict[int, int]") -> object:
 
 def dumped(tree: ast.AST) -> "list[object]":
     """The nodes of a tree."""
-    nodes = [node for node in ast.walk(tree) if node._fields and (node._attributes or node is tree or not is_mark(node))]
+    nodes = [node for node in ast.walk(tree) if not is_mark(node)]
     numbers = {id(node): number for number, node in enumerate(nodes)}
     found = []  # type: list[object]
     for node in nodes:

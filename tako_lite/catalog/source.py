@@ -81,9 +81,7 @@ def _unknown_encoding(raw: bytes, shown: str, error: SyntaxError) -> Mistake:
     except UnicodeDecodeError as wrong:
         line = raw.count(b"\n", 0, wrong.start) + 1
         return Mistake(shown, line, 1, "the file is not UTF-8", hint="save it as UTF-8")
-    return Mistake(
-        shown, 1, 1, f"the encoding that the first lines declare is none: {error.msg}", hint="take it out, for UTF-8"
-    )
+    return Mistake(shown, 1, 1, f"not valid Python: {error.msg}", hint="declare the encoding of the file, or none for UTF-8")
 
 
 def parse(source: Source) -> ast.Module | Fault:

@@ -156,7 +156,7 @@ class _Reading:
         )
         records, own = strict_records(self.tree, self.records), bound_names(self.tree)
         for problem in type_problems(node, ours, self.names, own, records, is_scheduled=is_scheduled):
-            self.mistake(*problem)
+            self.warnings.append(self.source.mistake(*problem))  # runs with another payload, or a stored cursor, are executed
         if ours is WORKFLOW and (step := misplaced_step(node, self.names)):
             message = f"the first parameter of {node.name} is called `step`, and gets the payload"
             self.warnings.append(self.source.mistake(step, message, "the step is the second parameter: (payload, step)"))

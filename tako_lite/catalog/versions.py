@@ -36,6 +36,8 @@ class Versions:
         for python in self._pythons.named if broken else ():
             left = [source for source, _ in broken if source not in found]
             reply = self._ask(python, left, trees=True)
+            if reply is not None and _number(reply.version) < OLDEST:
+                continue  # no worker runs on it
             for source, answer in zip(left, reply.files if reply else (), strict=False):
                 if isinstance(answer, ast.Module):
                     found[source] = answer

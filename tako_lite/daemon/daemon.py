@@ -116,8 +116,9 @@ class Daemon:
 
     async def _tell_of_undefined(self) -> None:
         """Log which runs in the queue wait for a workflow that no file defines."""
-        for about in await self.undefined.sentences(self.catalog):
-            self.events.trouble(about)
+        with suppress(TakoError):  # a queue that cannot be read is told elsewhere, and may be closed again by now
+            for about in await self.undefined.sentences(self.catalog):
+                self.events.trouble(about)
 
     async def unread_hint(self, name: str) -> str | None:
         """Where a workflow or trigger is defined that is newer than what was read, or None."""

@@ -200,3 +200,12 @@ def test_only_groups_that_name_an_interpreter_have_one(project: Path) -> None:
         None,
         None,
     )
+
+
+def test_an_interpreter_on_which_no_worker_runs_is_a_warning(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = next((python for python in interpreters() if (version_of(python) or (9,)) < (3, 11)), None)
+    if old is None:
+        pytest.skip("no interpreter before 3.11 was found")
+    configure(project, old, "email")
+    assert main(["check"]) == 0
+    assert f"group email uses {old}, and workers need Python 3.11 or newer; that is " in capsys.readouterr().out

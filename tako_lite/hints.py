@@ -7,6 +7,10 @@ from typing import Final
 
 LONGEST: Final = 128
 """Characters of a word that are compared: no name has more, and the time grows with them."""
+SHORTEST_SLIP: Final = 3
+LONG_WORD: Final = 6
+"""Letters from which on two of them may be wrong."""
+_NO_DIGITS: Final = str.maketrans("", "", "0123456789")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
@@ -15,3 +19,31 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
     close = get_close_matches(word[:LONGEST], list(known), n=1)
     return f"did you mean `{close[0]}`?" if close else None
+
+
+def slip_of(word: str, known: Iterable[str]) -> str | None:
+    """The known name that a word is a slip for: one letter is wrong, missing, extra or swapped, or two in a long word.
+
+    Names that differ in their digits alone, such as `eu1` and `eu2`, are meant to.
+    """
+    letters = word.translate(_NO_DIGITS)
+    for name in known:
+        allowed = 0 if min(len(word), len(name)) < SHORTEST_SLIP else 1 if len(word) < LONG_WORD else 2
+        is_meant = word == name or letters == name.translate(_NO_DIGITS)
+        if not is_meant and abs(len(word) - len(name)) <= allowed and _edits(word.lower(), name.lower()) <= allowed:
+            return name
+    return None
+
+
+def _edits(word: str, other: str) -> int:
+    """How many letters have to be changed, put in, taken out or swapped with their neighbour (optimal string alignment)."""
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(word, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            least = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and word[i - 2] == wanted:
+                least = min(least, rows[-2][j - 2] + 1)
+            row.append(least)
+        rows.append(row)
+    return rows[-1][-1]

@@ -6,15 +6,18 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from tako_lite.catalog import Catalog, WorkflowSpec, scan
+from tako_lite.catalog import Catalog, Pythons, WorkflowSpec, scan
 from tako_lite.config import Config, misrouted, unreachable
 from tako_lite.config.document import Document
 from tako_lite.config.settings import label
 from tako_lite.errors import ConfigError, Mistake
-from tako_lite.hints import did_you_mean
+from tako_lite.hints import did_you_mean, slip_of
 from tako_lite.routing import DEFAULT, Routes
 from tako_lite.templates import fields, is_template
+from tako_lite.trigger import EVALUATION
+from tako_lite.units import counted
 
 Path = tuple[str | int, ...]
 """A table's place in tako.toml: `("defaults", 0)`, `("tenants", "acme")`."""
@@ -22,10 +25,16 @@ Path = tuple[str | int, ...]
 
 def read_catalog(config: Config) -> Catalog:
     """The workflow files of a project. Raises CatalogError, and ConfigError where a table names a group that does not exist."""
-    catalog = scan(config.workflows_path, config.root, config.routes)
+    catalog = scan(config.workflows_path, config.root, config.routes, pythons(config, all_files=True))
     if wrong := misrouted(config, catalog.groups):
         raise ConfigError(wrong)
     return catalog
+
+
+def pythons(config: Config, *, all_files: bool = False) -> Pythons:
+    """The interpreters of the groups; with `all_files` each of them is to read all files of its groups."""
+    named = dict.fromkeys(settings.python for settings in config.groups.values() if settings.python is not None)
+    return Pythons(tuple(named), lambda group: config.group(group).python, all_files)
 
 
 def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake, ...]:
@@ -42,33 +51,46 @@ def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake,
     return misrouted(config, {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())})
 
 
-def warnings(config: Config, catalog: Catalog) -> tuple[Mistake, ...]:
-    """Everything that is sound and can hardly be meant."""
-    found = [*config.warnings, *catalog.warnings, *unreachable(config, catalog.named)]
+def warnings(config: Config, catalog: Catalog, *, whole: bool = True) -> tuple[Mistake, ...]:
+    """Everything that is valid and is probably not meant.
+
+    Where the files are not read as a `whole`, since they have mistakes, nothing is said that may only follow from those: that
+    nothing uses a table, for one.
+    """
+    found = [*config.warnings, *catalog.warnings]
+    if whole:
+        found += unreachable(config, catalog.named)
     specs = _handlers(catalog)
     if config.document is not None and specs:
         found += _mistyped(config, specs)
         found += _without_tenant(config, catalog)
-        takers = _takers(config.routes, specs)
-        tables = [
-            *_unmatched(config.document, config.routes, specs),
-            *_unheard(config.document, config.routes, specs, takers),
-            *_never_filled(config.document, config.routes, takers),
-            *_shut_out(config.document, config.routes, specs),
-        ]
-        found += sorted(tables, key=lambda warning: (warning.line, warning.column))
+        if whole:
+            found += _of_tables(config, config.document, specs)
     return tuple(found)
 
 
+def _of_tables(config: Config, document: Document, specs: Sequence[WorkflowSpec]) -> list[Mistake]:
+    """What no workflow of all those that there are gives a meaning to, in the order of the file."""
+    takers = _takers(config.routes, specs)
+    tables = [
+        *_unmatched(document, config.routes, specs),
+        *_unheard(document, config.routes, specs, takers),
+        *_never_filled(document, config.routes, takers),
+        *_shut_out(document, config.routes, specs),
+    ]
+    return sorted(tables, key=lambda warning: (warning.line, warning.column))
+
+
 def _mistyped(config: Config, specs: Sequence[WorkflowSpec]) -> Iterator[Mistake]:
-    """Groups that only a decorator names, and that are nearly called like one with a table that others use."""
+    """Groups that only a decorator names, and whose names are a letter or two away from one with a table that others use."""
     used = [group for group in config.groups if any(spec.group == group for spec in specs)]
     for spec in specs:
         name = spec.options.worker
         if "worker" in spec.written and name not in config.groups and not is_template(name):
-            hint = did_you_mean(name, used)
-            if hint is not None:
-                yield _at(spec, config.root, f"{spec.name} makes a group of its own: no table is about `{name}`", hint)
+            meant = slip_of(name, used)
+            if meant is not None:
+                message = f"workflow {spec.name} uses group `{name}`, which has no {label(('workflows', name))} table"
+                yield _at(spec, config.root, message, f"did you mean `{meant}`?")
 
 
 def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
@@ -79,9 +101,10 @@ def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
         if spec.options.schedule is not None
     ]
     for trigger in catalog.triggers.values():
-        place, started = trigger.evaluation, catalog.workflows[trigger.options.starts]
+        place, started = trigger.evaluation, catalog.workflows.get(trigger.options.starts)
         made.append((place, place, f"the trigger {trigger.name} is never evaluated"))
-        made.append((place, started, f"no run that the trigger {trigger.name} starts is executed"))
+        if started is not None:  # where it is missing, that is a mistake
+            made.append((place, started, f"no run that the trigger {trigger.name} starts is executed"))
     for place, spec, what in made:
         group = next((name for name, _ in spec.plan.workers), DEFAULT)
         allowed = None if is_template(group) else config.routes.gate(group).allowed
@@ -105,6 +128,33 @@ def _handlers(catalog: Catalog) -> list[WorkflowSpec]:
     """Workflows, and triggers as what they are to rules and namespaces: they have a name, a folder and a group."""
     triggers = [replace(trigger.evaluation, name=trigger.name) for trigger in catalog.triggers.values()]
     return [*catalog.workflows.values(), *triggers]
+
+
+class Undefined(NamedTuple):
+    """Runs in the queue whose workflow no file defines any more: how many runs, and the name of the workflow."""
+
+    runs: int
+    workflow: str
+
+    @property
+    def message(self) -> str:
+        """What is so."""
+        verb = "waits" if self.runs == 1 else "wait"
+        return f"{counted(self.runs, 'run')} of {self.workflow} {verb}, and no workflow file defines {self.workflow} any more"
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return f"define it again, or tako-lite cancel --workflow {self.workflow}"
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})"
+
+
+def undefined(catalog: Catalog, queued: Mapping[str, int]) -> list[Undefined]:
+    """The workflows that have runs in the queue, which are given by their number, and that no file defines."""
+    gone = queued.keys() - catalog.workflows.keys()
+    return [Undefined(queued[name], name) for name in sorted(gone) if not name.startswith(EVALUATION)]
 
 
 def naming(config: Config, catalog: Catalog, group: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -126,7 +127,9 @@ def poll(
     def decorate(function: Callable[P, F]) -> Trigger[P, F]:
         if isinstance(function, Trigger | Workflow) or not callable(function):
             raise BadInput(f"trigger {name}: @poll is for a function, not {ascii(function)[:80]}")
-        return Trigger(name, options, function)
+        made = Trigger(name, options, function)
+        made.__module__ = sys._getframe(1).f_globals.get("__name__", made.__module__)  # as in `workflow`
+        return made
 
     return decorate
 

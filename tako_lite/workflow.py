@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
@@ -168,6 +169,9 @@ def workflow(
     def decorate(function: Callable[P, R]) -> Workflow[P, R]:
         if isinstance(function, Workflow) or not callable(function):
             raise BadInput(f"workflow {name}: @workflow is for a function, not {shown(function)}")
-        return Workflow(name, options, function)
+        made = Workflow(name, options, function)
+        # A decorator without functools.wraps leaves the name of its own module, where no worker looks for the handle.
+        made.__module__ = sys._getframe(1).f_globals.get("__name__", made.__module__)
+        return made
 
     return decorate

@@ -6,25 +6,25 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-from tako_lite.backoff import Backoff
+from tako_lite.catalog.arguments import Arguments
 from tako_lite.catalog.awaits import unawaited
-from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function, parameter_problems
-from tako_lite.catalog.names import PUBLIC, Names, imported_at_import, statements, unknown_imports
-from tako_lite.catalog.payload import Records, payload_type, records_of
+from tako_lite.catalog.bindings import bound_names, replacement
+from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function
+from tako_lite.catalog.handlers import generator_problem, misplaced_step, parameter_problems, type_problems
+from tako_lite.catalog.names import PUBLIC, Exports, Names, imported_at_import, statements, unknown_imports
+from tako_lite.catalog.payload import Records, payload_type, records_of, strict_records
 from tako_lite.catalog.schedule import schedule_problem, timezone_problem
 from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import TriggerSpec, WorkflowSpec
-from tako_lite.errors import BadInput, Mistake
+from tako_lite.catalog.uses import returns_its_argument, stray_uses
+from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
-from tako_lite.options import OF_TENANT, WorkflowOptions, name_problem, read_options
+from tako_lite.options import OF_TENANT, WorkflowOptions, read_options
 from tako_lite.routing import Routes
 from tako_lite.templates import fields
 from tako_lite.trigger import EVALUATION, read_trigger_options
-
-_BACKOFF_PARTS: Final = ("base", "max")
-_WHY_LITERALS: Final = "options act before any worker exists, so they are read without running the file"
 
 
 class FoundTrigger(NamedTuple):
@@ -54,18 +54,19 @@ class Module:
         return {spec.group for spec in self.workflows} | {found.spec.group for found in self.triggers}
 
 
-def read_module(tree: ast.Module, source: Source, file: Path, name: str, namespace: str, routes: Routes) -> Module:
+def read_module(
+    tree: ast.Module, source: Source, file: Path, name: str, namespace: str, routes: Routes, exports: Exports
+) -> Module:
     """Everything that a file says about workflows; a file without any is empty."""
-    nodes = statements(tree)
-    reading = _Reading(source, Names(nodes), routes, records_of(tree))
+    nodes, package = statements(tree), package_of(file, name)
+    reading = _Reading(source, tree, Names(nodes, package, exports), routes, records_of(tree))
     for alias in unknown_imports(tree):
         hint = did_you_mean(alias.name, PUBLIC) or "its names are " + ", ".join(PUBLIC)
         reading.mistake(alias, f"tako_lite has no {alias.name}", hint)
     for node in tree.body:
         if isinstance(node, Function):
             reading.function(node, file, name, namespace)
-    reading.rest(tree, nodes)
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    reading.rest(nodes)
     return Module(
         name,
         source,
@@ -78,9 +79,15 @@ def read_module(tree: ast.Module, source: Source, file: Path, name: str, namespa
     )
 
 
+def package_of(file: Path, name: str) -> str:
+    """What relative imports of a module start from."""
+    return name if file.name == "__init__.py" else name.rpartition(".")[0]
+
+
 @dataclass(slots=True)
 class _Reading:
     source: Source
+    tree: ast.Module
     names: Names
     routes: Routes
     records: Records
@@ -89,8 +96,12 @@ class _Reading:
     places: list[Node] = field(default_factory=list)
     triggers: list[FoundTrigger] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
+    arguments: Arguments = field(init=False)
     seen: set[ast.expr] = field(default_factory=set)
     """Decorators that were judged where they stand."""
+
+    def __post_init__(self) -> None:
+        self.arguments = Arguments(self.names, self.mistake)
 
     def mistake(self, node: Node, message: str, hint: str | None = None) -> None:
         self.mistakes.append(self.source.mistake(node, message, hint))
@@ -105,22 +116,68 @@ class _Reading:
         for extra, other in found[1:]:
             twice = f"one {ours.noun}: it has two @{ours.word} decorators"
             self.mistake(extra, f"a function is {twice if other is ours else 'a workflow or a trigger, not both'}")
-        for where, problem in parameter_problems(node, ours, self.names):
-            self.mistake(where, problem, ours.takes)
+        self._decorators_above(node, decorator, ours)
+        for problem in parameter_problems(node, ours, self.names):
+            self.mistake(*problem)
+        self._handler(node, decorator, ours)
         if ours is WORKFLOW and isinstance(node, ast.AsyncFunctionDef):
             for call, words in unawaited(node):
                 self.mistake(call, f"{words} is not awaited, so it does nothing", f"write `await {words}`")
         if not isinstance(decorator, ast.Call):
             self.mistake(decorator, f"@{ours.word} needs a name", ours.example(node))
             return
-        name, place = self._name(decorator, node, ours)
-        values, places = self._values(decorator, ours)
+        name, place = self.arguments.name(decorator, node, ours)
+        self._replaced(node, ours, name)
+        values, places = self.arguments.options(decorator, ours)
         written = frozenset(values)
         spec = WorkflowSpec(name or "", WorkflowOptions(), module, namespace, node.name, file, node.lineno, written)
         if ours is WORKFLOW:
             self._workflow(replace(spec, payload=payload_type(node, self.records)), place, values, places)
         else:
             self._trigger(spec, place, values, places, decorator)
+
+    def _decorators_above(self, node: Function, decorator: ast.expr, ours: Decorator) -> None:
+        """Complain about decorators that get the handle in the place of the function, and return who knows what."""
+        for above in node.decorator_list[: node.decorator_list.index(decorator)]:
+            if self._ours(above) is None and not returns_its_argument(above, self.tree, self.names):
+                written = ast.unparse(above.func if isinstance(above, ast.Call) else above)
+                message = f"@{written} above @{ours.word} replaces the {ours.noun} {node.name}, so no worker would find it"
+                self.mistake(above, message, f"put it below @{ours.word}")
+
+    def _handler(self, node: Function, decorator: ast.expr, ours: Decorator) -> None:
+        """Complain about a function that could not be called; what another decorator makes of it is not known here."""
+        if node.decorator_list[-1] is not decorator:
+            return
+        if problem := generator_problem(node, ours):
+            self.mistake(*problem)
+        is_scheduled = isinstance(decorator, ast.Call) and any(
+            word.arg == "schedule" and not (isinstance(word.value, ast.Constant) and word.value.value is None)
+            for word in decorator.keywords
+        )
+        records, own = strict_records(self.tree, self.records), bound_names(self.tree)
+        for problem in type_problems(node, ours, self.names, own, records, is_scheduled=is_scheduled):
+            self.warnings.append(self.source.mistake(*problem))  # runs with another payload, or a stored cursor, are executed
+        if ours is WORKFLOW and (step := misplaced_step(node, self.names)):
+            message = f"the first parameter of {node.name} is called `step`, and gets the payload"
+            self.warnings.append(self.source.mistake(step, message, "the step is the second parameter: (payload, step)"))
+
+    def _replaced(self, node: Function, ours: Decorator, name: str | None) -> None:
+        """Complain about what takes the name of a handler, and the handler with it."""
+        later = self.tree.body[self.tree.body.index(node) + 1 :]
+        if found := replacement(node.name, later):
+            what = f'the {ours.noun} "{name or node.name}" of line {node.lineno}'
+            by = self._named(found.place) or found.by
+            message = f"{by} takes the name `{node.name}` away from {what}, so no worker would find it"
+            self.mistake(found.place, message, "give one of the two another name")
+
+    def _named(self, place: object) -> str | None:
+        """A workflow or trigger by its name, as messages have it."""
+        if isinstance(place, Function):
+            for decorator in place.decorator_list:
+                ours = self._ours(decorator)
+                if ours and isinstance(decorator, ast.Call) and decorator.args and isinstance(decorator.args[0], ast.Constant):
+                    return f'the {ours.noun} "{decorator.args[0].value!s}"'
+        return None
 
     def _workflow(self, spec: WorkflowSpec, place: Node, values: Mapping[str, object], places: Mapping[str, Node]) -> None:
         options, problems = read_options(values)
@@ -162,20 +219,14 @@ class _Reading:
                 if spec.payload is not None and (lacks := spec.payload.lacks(path)):
                     self.warnings.append(self.source.mistake(place, f"{option}: {lacks.message}", lacks.hint))
 
-    def rest(self, tree: ast.Module, nodes: list[ast.stmt]) -> None:
+    def rest(self, nodes: list[ast.stmt]) -> None:
         """Uses of ours anywhere else, where no worker would find them."""
         for node in nodes:
             if isinstance(node, Function | ast.ClassDef):
                 for decorator in node.decorator_list:
                     self._misplaced(node, decorator)
-        for node in tree.body:
-            if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr):
-                self._called(node)
-
-    def _called(self, statement: ast.stmt) -> None:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Call) and (meaning := self.names.meaning(node.func)) in DECORATORS:
-                self.mistake(node, f"{meaning}(…) is only for decorating a function at the top level of a module")
+        for use, meaning in stray_uses(self.tree, self.names):
+            self.mistake(use, f"{meaning}(…) is only for decorating a function at the top level of a module")
 
     def _misplaced(self, node: Function | ast.ClassDef, decorator: ast.expr) -> None:
         ours = self._ours(decorator)
@@ -194,71 +245,3 @@ class _Reading:
     def _ours(self, decorator: ast.expr) -> Decorator | None:
         meaning = self.names.meaning(decorator.func if isinstance(decorator, ast.Call) else decorator)
         return DECORATORS.get(meaning) if meaning is not None else None
-
-    def _name(self, call: ast.Call, node: Function, ours: Decorator) -> tuple[str | None, Node]:
-        given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
-        for extra in call.args[1:]:
-            self.mistake(extra, f"options of @{ours.word} are written with their names", 'such as worker="media"')
-        if not given:
-            self.mistake(call, f"@{ours.word} needs a name", ours.example(node))
-            return None, call
-        place = given[0]
-        known, name = self._literal("the name", place)
-        if not known:
-            return None, place
-        problem = name_problem(name, decorator=ours.word, noun=ours.noun)
-        if problem:
-            self.mistake(place, problem.message, problem.hint)
-        return None if problem else str(name), place
-
-    def _values(self, call: ast.Call, ours: Decorator) -> tuple[dict[str, object], dict[str, Node]]:
-        """The options that are written, and where each of them stands."""
-        values: dict[str, object] = {}
-        places: dict[str, Node] = {}
-        for keyword in call.keywords:
-            if keyword.arg is None:
-                self.mistake(keyword.value, f"options of @{ours.word} are written out, not given with **", _WHY_LITERALS)
-            elif keyword.arg not in ours.options:
-                self._unknown_option(keyword, keyword.arg, ours)
-            else:
-                places[keyword.arg] = keyword.value
-                known, value = self._value(keyword.arg, keyword.value)
-                if known:
-                    values[keyword.arg] = value
-        return values, places
-
-    def _unknown_option(self, keyword: ast.keyword, option: str, ours: Decorator) -> None:
-        if option != "name":
-            hint = did_you_mean(option, ours.options) or "the options are " + ", ".join(ours.options)
-            self.mistake(keyword, f"{option} is not an option of @{ours.word}", hint)
-
-    def _value(self, option: str, node: ast.expr) -> tuple[bool, object]:
-        if isinstance(node, ast.Call) and self.names.meaning(node.func) == "Backoff":
-            return self._backoff(option, node)
-        return self._literal(option, node)
-
-    def _literal(self, what: str, node: ast.expr) -> tuple[bool, Any]:
-        try:
-            return True, ast.literal_eval(node)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            self.mistake(node, f"{what} must be a literal", _WHY_LITERALS)
-            return False, None
-
-    def _backoff(self, option: str, call: ast.Call) -> tuple[bool, Backoff | None]:
-        before = len(self.mistakes)
-        parts: dict[str, Any] = {}
-        for extra in call.args[2:]:
-            self.mistake(extra, "Backoff takes base and max")
-        pairs = [*zip(_BACKOFF_PARTS, call.args, strict=False), *((word.arg, word.value) for word in call.keywords)]
-        for part, value in pairs:
-            if part in _BACKOFF_PARTS:
-                _, parts[part] = self._literal(f"{option}: {part}", value)
-            else:
-                self.mistake(value, f"{option}: Backoff has no {part or '**'}", "it takes base and max")
-        if len(self.mistakes) > before:
-            return False, None
-        try:
-            return True, Backoff(**parts)
-        except BadInput as error:
-            self.mistake(call, f"{option}: {error.message}", error.hint)
-            return False, None

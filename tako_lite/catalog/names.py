@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
 
@@ -23,6 +23,7 @@ PUBLIC: Final = (
 )
 """`tako_lite.__all__`, which cannot be imported from here: it leads to everything."""
 
+_OURS: Final = ("workflow", "poll", "Backoff", "Step", "BlockingStep")
 _MEANINGS: Final = {
     "tako_lite.workflow": "workflow",
     "tako_lite.workflow.workflow": "workflow",
@@ -32,7 +33,12 @@ _MEANINGS: Final = {
     "tako_lite.step.Step": "Step",
     "tako_lite.poll": "poll",
     "tako_lite.trigger.poll": "poll",
+    "tako_lite.BlockingStep": "BlockingStep",
+    "tako_lite.blocking.BlockingStep": "BlockingStep",
 }
+
+Exports = Mapping[str, Mapping[str, str]]
+"""By module of the folder, the names in it that are ours and what they stand for: others may import them from there."""
 
 
 def statements(tree: ast.Module) -> list[ast.stmt]:
@@ -49,34 +55,62 @@ def statements(tree: ast.Module) -> list[ast.stmt]:
 
 
 class Names:
-    """The imports of a file, so that `workflow`, `tako_lite.workflow`, `t.workflow` and `wf` are all understood."""
+    """The imports of a file, so that `workflow`, `tako_lite.workflow`, `t.workflow` and `wf` are all understood.
 
-    def __init__(self, nodes: Iterable[ast.stmt]) -> None:
+    `package` is what relative imports start from. What other modules of the folder `exports` is understood too.
+    """
+
+    def __init__(self, nodes: Sequence[ast.stmt], package: str = "", exports: Exports = {}) -> None:  # noqa: B006 -- never changed
         self._origins: dict[str, str] = {}
+        self._exports = exports
         for node in nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     name = alias.name if alias.asname else alias.name.partition(".")[0]
                     self._origins[alias.asname or name] = name
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                self._take(node.module, node.names)
+            elif isinstance(node, ast.ImportFrom):
+                self._take(_base(node, package), node.names)
+        for node in sorted(nodes, key=lambda node: node.lineno):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if meaning := self.meaning(value):
+                    self._origins[name] = f"tako_lite.{meaning}"
 
     def _take(self, module: str, aliases: list[ast.alias]) -> None:
         for alias in aliases:
             if alias.name != "*":
                 self._origins[alias.asname or alias.name] = f"{module}.{alias.name}"
             elif module == "tako_lite":
-                self._origins |= {name: f"tako_lite.{name}" for name in ("workflow", "poll", "Backoff", "Step")}
+                self._origins |= {name: f"tako_lite.{name}" for name in _OURS}
+            else:
+                self._origins |= self._exports.get(module, {})
 
-    def meaning(self, expression: ast.expr) -> str | None:
-        """`workflow`, `Backoff`, `Step` or `poll` if the expression is ours of that name."""
+    def origin(self, expression: ast.expr) -> str | None:
+        """The full name of what an imported name or an attribute of one stands for, such as `datetime.date`."""
         parts: list[str] = []
         while isinstance(expression, ast.Attribute):
             parts.append(expression.attr)
             expression = expression.value
         if not isinstance(expression, ast.Name) or expression.id not in self._origins:
             return None
-        return _MEANINGS.get(".".join([self._origins[expression.id], *reversed(parts)]))
+        return ".".join([self._origins[expression.id], *reversed(parts)])
+
+    def meaning(self, expression: ast.expr) -> str | None:
+        """`workflow`, `poll`, `Backoff`, `Step` or `BlockingStep` if the expression is ours of that name."""
+        origin = self.origin(expression)
+        if origin is None:
+            return None
+        module, _, name = origin.rpartition(".")
+        return _MEANINGS.get(self._exports.get(module, {}).get(name, origin))
+
+    def leads_to(self, modules: Iterable[str]) -> bool:
+        """Whether the file imports one of these modules, or a package that one is in."""
+        origins = set(self._origins.values())
+        return any(module == origin or module.startswith(f"{origin}.") for module in modules for origin in origins)
+
+    def ours(self) -> dict[str, str]:
+        """The names of the file that are ours, with what they stand for."""
+        found = ((name, self.meaning(ast.Name(name))) for name in self._origins)
+        return {name: f"tako_lite.{meaning}" for name, meaning in found if meaning is not None}
 
 
 def unknown_imports(tree: ast.Module) -> Iterator[ast.alias]:
@@ -102,13 +136,14 @@ def imported_at_import(tree: ast.Module, package: str) -> Iterator[tuple[str, as
             base = _base(node, package)
             yield base, node
             yield from ((f"{base}.{alias.name}", node) for alias in node.names)
-        elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            pending += node.orelse
+        elif isinstance(node, ast.If):
+            pending += taken_branches(node)
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
             pending += ast.iter_child_nodes(node)
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
+    """The full name of the module that is imported from."""
     if node.level == 0:
         return node.module or ""
     above = package.split(".")
@@ -116,6 +151,25 @@ def _base(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*parts, node.module] if node.module else parts)
 
 
+def taken_branches(node: ast.If) -> list[ast.stmt]:
+    """The statements of an `if` that may be executed while a worker imports the module."""
+    if _is_type_checking(node.test) or _is_main(node.test):
+        return node.orelse
+    if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not) and _is_type_checking(node.test.operand):
+        return node.body
+    return [*node.body, *node.orelse]
+
+
 def _is_type_checking(test: ast.expr) -> bool:
     name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
     return name == "TYPE_CHECKING"
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Whether this is `__name__ == "__main__"`, which no worker is."""
+    match test:
+        case ast.Compare(ast.Name(id="__name__"), [ast.Eq()], [ast.Constant(value="__main__")]):
+            return True
+        case ast.Compare(ast.Constant(value="__main__"), [ast.Eq()], [ast.Name(id="__name__")]):
+            return True
+    return False

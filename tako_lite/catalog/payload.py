@@ -70,6 +70,17 @@ def records_of(tree: ast.Module) -> dict[str, dict[str, str | None]]:
     return found
 
 
+def strict_records(tree: ast.Module, records: Records) -> set[str]:
+    """Those that are made of an object and of nothing else: a validator of a model may read another value too."""
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        and node.name in records
+        and not any(isinstance(statement, Function) and statement.decorator_list for statement in node.body)
+    }
+
+
 def _fields(node: ast.ClassDef, above: Records) -> dict[str, str | None] | None:
     bases = [_last_name(base) for base in node.bases]
     decorators = [_last_name(one.func if isinstance(one, ast.Call) else one) for one in node.decorator_list]

@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tako_lite.catalog.files import Stamp, python_files
-from tako_lite.catalog.module import Module, read_module
-from tako_lite.catalog.source import Node, Unparsable, parse
+from tako_lite.catalog.interpreters import Fault, Pythons
+from tako_lite.catalog.module import Module, package_of, read_module
+from tako_lite.catalog.names import Exports, Names, statements
+from tako_lite.catalog.source import Node, Source, Unreadable, parse, read_source
 from tako_lite.catalog.specs import Catalog, TriggerSpec, WorkflowSpec
+from tako_lite.catalog.versions import Versions
 from tako_lite.errors import CatalogError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.routing import Routes
 
 NO_ROUTES: Final = Routes()
+OWN_PYTHON: Final = Pythons()
 
 
-def scan(path: Path, root: Path, routes: Routes = NO_ROUTES) -> Catalog:
+def scan(path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = OWN_PYTHON) -> Catalog:
     """The catalog of the workflow files under `path`, read without importing them, routed as tako.toml says.
 
     `root` is the folder that file names in messages start from. A folder that is not there is an empty catalog with a
     warning. Raises CatalogError with all mistakes.
     """
-    catalog, mistakes = survey(path, root, routes)
+    catalog, mistakes = survey(path, root, routes, pythons)
     if mistakes:
         raise CatalogError(mistakes)
     return catalog
 
 
-def survey(path: Path, root: Path, routes: Routes = NO_ROUTES) -> tuple[Catalog, Sequence[Mistake]]:
+def survey(
+    path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = OWN_PYTHON
+) -> tuple[Catalog, Sequence[Mistake]]:
     """The catalog as far as it can be read, and all mistakes."""
     # Not Path.resolve: a link to a folder elsewhere keeps the name and the place that the link has.
-    return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root)), routes).scan()  # noqa: PTH100
+    return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root)), routes, Versions(pythons)).scan()  # noqa: PTH100
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that could be read: its place, the name of its module and that name in parts, and its tree once it is parsed."""
+
+    path: Path
+    source: Source
+    name: str
+    parts: Sequence[str]
+    tree: ast.Module | None = None
+    nodes: list[ast.stmt] = field(default_factory=list)
+
+    def take(self, tree: ast.Module) -> None:
+        """What the file turned out to be."""
+        self.tree, self.nodes = tree, statements(tree)
+
+    def names(self, exports: Exports) -> Names:
+        """What its names stand for."""
+        return Names(self.nodes, package_of(self.path, self.name), exports)
+
+    @property
+    def mentions_us(self) -> bool:
+        """Whether it can import anything from tako_lite itself."""
+        return "tako_lite" in self.source.text
 
 
 class _Scanner:
-    def __init__(self, folder: Path, root: Path, routes: Routes) -> None:
+    def __init__(self, folder: Path, root: Path, routes: Routes, versions: Versions) -> None:
         self.folder = folder
         self.root = root
         self.routes = routes
+        self.versions = versions
         self.files: dict[Path, Stamp] = {}
         self.modules: list[Module] = []
         self.mistakes: list[Mistake] = []
@@ -51,14 +86,63 @@ class _Scanner:
             missing = Mistake(self.shown(self.folder), 0, 0, "there is no such folder, so there are no workflows")
             return Catalog(self.root, {}, (missing,)), ()
         self.files.update(python_files(self.folder, self.unreadable))
-        for file in self.files:
-            self.read(file)
+        self.read(self.parsed())
         workflows = self.by_name()
         triggers = self.triggers(workflows)
         self.check_package()
         warnings = [warning for module in self.modules for warning in module.warnings]
-        warnings += _imports_of_other_groups(self.modules)
+        warnings += [*_imports_of_other_groups(self.modules), *self.versions.warnings]
+        self.mistakes.sort(key=lambda mistake: mistake.file)
         return Catalog(self.root, workflows, tuple(warnings), self.files, triggers), self.mistakes
+
+    def parsed(self) -> list[_File]:
+        """Every file with its tree; those that are not valid for any interpreter are mistakes."""
+        files = [found for path in self.files if (found := self.opened(path))]
+        broken: list[tuple[_File, Fault]] = []
+        for file in files:
+            tree = parse(file.source)
+            if isinstance(tree, ast.Module):
+                file.take(tree)
+            else:
+                broken.append((file, tree))
+        answers = self.versions.read([(file.source, fault) for file, fault in broken])
+        for (file, _), answer in zip(broken, answers, strict=True):
+            if isinstance(answer, ast.Module):
+                file.take(answer)
+            else:
+                self.mistakes.append(answer)
+        return [file for file in files if file.tree is not None]
+
+    def opened(self, path: Path) -> _File | None:
+        parts = path.relative_to(self.folder).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        try:
+            source = read_source(path.read_bytes(), self.shown(path))
+        except FileNotFoundError:  # gone since it was listed
+            return None
+        except OSError as error:
+            self.unreadable(error)
+            return None
+        except Unreadable as error:
+            self.mistakes.append(error.mistake)
+            return None
+        return _File(path, source, ".".join([self.folder.name, *parts]), parts)
+
+    def read(self, files: Sequence[_File]) -> None:
+        """Find what the files define; the group of each of it must be able to read its file."""
+        exports = _exports(files, self.root)
+        for file in files:
+            assert file.tree is not None  # noqa: S101
+            if not (file.mentions_us or file.name in exports or file.names(exports).leads_to(exports)):
+                continue
+            namespace = ".".join(file.path.relative_to(self.folder).parent.parts)
+            module = read_module(file.tree, file.source, file.path, file.name, namespace, self.routes, exports)
+            self.modules.append(module)
+            self.mistakes += module.mistakes
+            if module.groups:
+                self.check_importable(module, file.path, file.parts)
+        self.mistakes += self.versions.unfit([(module.source, module.groups) for module in self.modules])
 
     def shown(self, file: Path) -> str:
         return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
@@ -66,32 +150,6 @@ class _Scanner:
     def unreadable(self, error: OSError) -> None:
         file = self.shown(Path(error.filename or self.folder))
         self.mistakes.append(Mistake(file, 0, 0, f"cannot be read: {error.strerror}"))
-
-    def read(self, file: Path) -> None:
-        try:
-            raw = file.read_bytes()
-        except FileNotFoundError:  # gone since it was listed
-            return
-        except OSError as error:
-            self.unreadable(error)
-            return
-        if b"tako_lite" not in raw:  # whoever decorates a workflow has imported the decorator
-            return
-        parts = file.relative_to(self.folder).with_suffix("").parts
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        name = ".".join([self.folder.name, *parts])
-        namespace = ".".join(file.relative_to(self.folder).parent.parts)
-        try:
-            source, tree = parse(raw, self.shown(file))
-        except Unparsable as error:
-            self.mistakes.append(error.mistake)
-            return
-        module = read_module(tree, source, file, name, namespace, self.routes)
-        self.modules.append(module)
-        self.mistakes += module.mistakes
-        if module.groups:
-            self.check_importable(module, file, parts)
 
     def check_importable(self, module: Module, file: Path, parts: Sequence[str]) -> None:
         for part in parts:
@@ -143,6 +201,32 @@ class _Scanner:
     def two_of_one_name(self, module: Module, place: Node, message: str, other: WorkflowSpec) -> None:
         where = f"{self.shown(other.file)}:{other.line}"
         self.mistakes.append(module.source.mistake(place, f"{message}; the other is at {where}"))
+
+
+def _exports(files: Sequence[_File], root: Path) -> dict[str, dict[str, str]]:
+    """What modules have of ours that others may import from them, through several modules as well."""
+    found = dict(_exports_outside(files, root))
+    size = -1
+    while size != (size := sum(map(len, found.values()))):
+        for file in files:
+            if (file.mentions_us or found) and (names := file.names(found).ours()):
+                found[file.name] = names
+    return found
+
+
+def _exports_outside(files: Sequence[_File], root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The same of modules beside the workflow folder that its files import from."""
+    own = {file.name for file in files}
+    imported = {node.module for file in files for node in file.nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    for module in sorted(filter(None, imported - own)):
+        top, *_ = module.split(".")
+        path = root.joinpath(*module.split(".")).with_suffix(".py")
+        if top in sys.stdlib_module_names or top == "tako_lite" or not path.is_file():
+            continue
+        with suppress(OSError, Unreadable):
+            source = read_source(path.read_bytes(), str(path))
+            if "tako_lite" in source.text and isinstance(tree := parse(source), ast.Module):
+                yield module, Names(statements(tree)).ours()
 
 
 def _imports_of_other_groups(modules: Sequence[Module]) -> list[Mistake]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from tako_lite.hints import did_you_mean
@@ -18,6 +19,7 @@ SHORTHANDS: Final = {
 }
 
 _LONGEST: Final = 200
+_FIELDS: Final = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
 _HINT: Final = "a schedule has five fields (minute hour day month weekday), or six with the seconds first"
 
 
@@ -38,11 +40,66 @@ def schedule_problem(schedule: str) -> Problem | None:
 
     from cronsim import CronSim, CronSimError
 
+    fields = cron_of(schedule).upper().split()
     try:
         CronSim(cron_of(schedule), datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        return Problem(f"schedule: {schedule!r} is not a schedule: {str(error).lower()}", _HINT)
+        said = str(error).lower()
+        return Problem(
+            f"schedule: {schedule!r} is not a schedule: {said}", _backward_range(fields) or _never(said, fields) or _HINT
+        )
+    for name, field in zip(_FIELDS[-len(fields) :], fields, strict=True):
+        for term in field.split(","):
+            if "/" in term and (problem := _step_problem(schedule, name, term)):
+                return problem
     return None
+
+
+def _step_problem(schedule: str, name: str, term: str) -> Problem | None:
+    """Why a term with a step, such as `*/90`, selects something else than it seems to, or None."""
+    from cronsim.cronsim import Field
+
+    values: Collection[object] = Field(_FIELDS.index(name)).parse(term)
+    numbers = sorted({value % 7 if name == _FIELDS[-1] else value for value in values if isinstance(value, int)})
+    start, _, step = term.partition("/")
+    if any(number < 0 for number in numbers):
+        return Problem(
+            f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} in the place of {term}"
+        )
+    if len(numbers) > 1:
+        return None
+    message = (
+        f"schedule: in {schedule!r} the step of {term} reaches beyond its field: {name} {numbers[0]} is all that it selects"
+    )
+    return Problem(message, f"write {numbers[0]} for that, or a step below {step}")
+
+
+def _backward_range(fields: Collection[str]) -> str | None:
+    """A hint for ranges such as `50-10` and `FRI-SUN`, of which cronsim says no more than that they are bad."""
+    from cronsim.cronsim import CronSimError, Field
+
+    for name, field in zip(_FIELDS[-len(fields) :], fields, strict=False):
+        for term in field.split(","):
+            first, dash, last = term.partition("/")[0].partition("-")
+            kind = Field(_FIELDS.index(name))
+            try:
+                if dash and kind.int(first) > kind.int(last):
+                    hint = f"a range runs upwards: split {first}-{last} in two with a comma"
+                    return f"{hint}; Sunday is also 7" if last in ("SUN", "0") and kind is Field.DOW else hint
+            except CronSimError:
+                continue
+    return None
+
+
+def _never(said: str, fields: list[str]) -> str | None:
+    """A hint for a day that none of the months has."""
+    from cronsim.cronsim import CronSimError, Field
+
+    try:
+        Field.DAY.parse(fields[-3])
+    except (CronSimError, IndexError):
+        return None
+    return f"no month of {fields[-2]} has a day {fields[-3]}, so it would never fire" if said == "bad day-of-month" else None
 
 
 def timezone_problem(timezone: str) -> Problem | None:

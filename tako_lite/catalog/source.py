@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import io
 import threading
+import tokenize
 import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
+from tako_lite.catalog.interpreters import OWN_VERSION, Fault
 from tako_lite.errors import Mistake
 
 _LONGEST_LINE = 200
@@ -24,19 +27,20 @@ class Node(Protocol):
     def col_offset(self) -> int: ...
 
 
-class Unparsable(Exception):
-    """The file is not Python; `mistake` says why. It never leaves this package."""
+class Unreadable(Exception):
+    """The file is no text; `mistake` says why. It never leaves this package."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(mistake.message)
         self.mistake = mistake
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A file as it is shown to people (`shown`), and its lines."""
+    """A file as it is shown to people (`shown`), its text, and its lines; two files are never equal."""
 
     shown: str
+    text: str
     lines: list[str]
 
     def mistake(self, node: Node, message: str, hint: str | None = None) -> Mistake:
@@ -54,23 +58,42 @@ class Source:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
 
-def parse(raw: bytes, shown: str) -> tuple[Source, ast.Module]:
-    """The text and the tree of a file. Raises Unparsable."""
+def read_source(raw: bytes, shown: str) -> Source:
+    """The text of a file, in the encoding that its first lines declare, UTF-8 without. Raises Unreadable."""
     try:
-        text = raw.decode("utf-8-sig")
+        encoding = tokenize.detect_encoding(io.BytesIO(raw).readline)[0]
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Unparsable(Mistake(shown, line, 1, "the file is not UTF-8", hint="save it as UTF-8")) from None
+        is_utf8 = encoding.startswith("utf-8")
+        hint = "save it as UTF-8" if is_utf8 else f"save it as {encoding}, which its first lines declare"
+        raise Unreadable(Mistake(shown, line, 1, f"the file is not {'UTF-8' if is_utf8 else encoding}", hint=hint)) from None
+    except SyntaxError as error:
+        raise Unreadable(_unknown_encoding(raw, shown, error)) from None
+    text = text.removeprefix("\ufeff")
     # Lines end where Python ends them; str.splitlines knows more separators.
-    source = Source(shown, text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    return Source(shown, text, text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+def _unknown_encoding(raw: bytes, shown: str, error: SyntaxError) -> Mistake:
+    try:
+        raw.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        line = raw.count(b"\n", 0, wrong.start) + 1
+        return Mistake(shown, line, 1, "the file is not UTF-8", hint="save it as UTF-8")
+    return Mistake(shown, 1, 1, f"not valid Python: {error.msg}", hint="declare the encoding of the file, or none for UTF-8")
+
+
+def parse(source: Source) -> ast.Module | Fault:
+    """The tree of a source as our own interpreter reads it, or why it does not."""
     try:
         with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes are told by Python when a worker imports the file
-            tree = ast.parse(text)
-            compile(tree, shown, "exec", dont_inherit=True)  # a parser lets some pass, such as `return` outside of a function
-            return source, tree
+            tree = ast.parse(source.text)
+            # A parser lets some pass, such as `return` outside of a function.
+            compile(tree, source.shown, "exec", dont_inherit=True)
+            return tree
     except SyntaxError as error:
-        mistake = source.mistake_at(error.lineno or 1, max(error.offset or 1, 1), f"not valid Python: {error.msg}")
+        return Fault(OWN_VERSION, error.lineno or 1, max(error.offset or 1, 1), error.msg)
     except (ValueError, RecursionError, MemoryError) as error:
-        mistake = Mistake(shown, 1, 1, f"not valid Python: {error or 'it is nested too deeply'}")
-    raise Unparsable(mistake)
+        return Fault(OWN_VERSION, 1, 1, str(error) or "it is nested too deeply")

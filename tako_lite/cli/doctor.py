@@ -73,7 +73,7 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
     has_daemon = False
     with suppress(OSError):  # a lock that we may not read is a finding of `permissions`
         has_daemon = project.has_daemon()
-    subject = Subject(project, queue.resolve(), has_daemon, deep, SystemClock())
+    subject = Subject(project, queue.resolve(), has_daemon, deep, SystemClock(), files.catalog)
     for check in CHECKS:
         try:
             yield from check(subject)

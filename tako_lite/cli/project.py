@@ -128,9 +128,10 @@ def effective_groups(settings: Config, catalog: Catalog | None, others: Iterable
 def catalog_of(settings: Config) -> Catalog | None:
     """The workflow files, or None and a warning where they have mistakes."""
     from tako_lite.catalog import scan
+    from tako_lite.review import pythons
 
     try:
-        return scan(settings.workflows_path, settings.root, settings.routes)
+        return scan(settings.workflows_path, settings.root, settings.routes, pythons(settings))
     except CatalogError:
         warn("the workflow files have mistakes, so groups may be missing here; `tako-lite check` shows them")
         return None

@@ -39,10 +39,17 @@ def read_files(server: str | None) -> ProjectFiles:
         settings, wrong = examine(chosen_config(), server=server)
     except ConfigError as error:
         return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
-    catalog, mistakes = survey(settings.workflows_path, settings.root, settings.routes)
+    catalog, mistakes = survey(
+        settings.workflows_path, settings.root, settings.routes, review.pythons(settings, all_files=True)
+    )
     astray = review.mistakes(settings, catalog, whole=not (wrong or mistakes))
-    if wrong or mistakes:  # other warnings may follow from them
-        sound = None if wrong else settings
-        return ProjectFiles(sound, None, Remarks((*wrong, *astray), settings.warnings), Remarks(mistakes))
-    warnings = tuple(warning for warning in review.warnings(settings, catalog) if warning not in catalog.warnings)
-    return ProjectFiles(settings, catalog, Remarks(astray, warnings), Remarks(warnings=catalog.warnings))
+    sound = not (wrong or mistakes)
+    # With a mistake in tako.toml its tables are not known for certain, and what is said of them and the files neither.
+    found = settings.warnings if wrong else review.warnings(settings, catalog, whole=sound)
+    warnings = tuple(warning for warning in found if warning not in catalog.warnings)
+    return ProjectFiles(
+        None if wrong else settings,
+        catalog if sound else None,
+        Remarks((*wrong, *astray), warnings),
+        Remarks(mistakes, catalog.warnings),
+    )

@@ -115,10 +115,11 @@ class Project:
     def catalog(self) -> Catalog:
         """The catalog, scanned again if a file has changed since. Raises CatalogError."""
         from tako_lite.catalog import scan, stamps
+        from tako_lite.review import pythons
 
         config = self.config()
         if self._catalog is None or stamps(config.workflows_path) != self._catalog.files:
-            self._catalog = scan(config.workflows_path, config.root, config.routes)
+            self._catalog = scan(config.workflows_path, config.root, config.routes, pythons(config))
         return self._catalog
 
 

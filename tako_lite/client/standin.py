@@ -158,13 +158,14 @@ class StandIn:
         config = self._project.config()
         warnings = list(config.warnings)
         named: frozenset[str] = frozenset()
-        broken: list[str] = []
+        about_queue: list[str] = []
         try:
             catalog = self._project.catalog()
             named = catalog.groups
             warnings = [*review.warnings(config, catalog)]
+            about_queue = [*map(str, review.undefined(catalog, self._queue.queued_by_workflow()))]
         except CatalogError as error:
-            broken.append(error.message)
+            about_queue = [error.message]
         totals, now = self._queue.totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
         return {
@@ -172,7 +173,7 @@ class StandIn:
             "groups": [
                 _group(config, name, totals.counts.get(name, NO_COUNTS), totals.wishes.get(name), now) for name in names
             ],
-            "warnings": [*map(str, warnings), *broken],
+            "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
         }
 

@@ -53,6 +53,10 @@ TOLD_AFTERWARDS: Final = frozenset({"pause", "resume", "scale", "move_group", "p
 """Commands that store something and then act on it: a client that hangs up must not leave the one without the other."""
 
 
+NAMED_BY: Final = {"unknown_workflow": "workflow", "unknown_schedule": "workflow", "unknown_trigger": "name"}
+"""What may be defined in a file that was not read yet, with the argument that names it."""
+
+
 class Project(Protocol):
     """What commands need of the daemon."""
 
@@ -76,6 +80,7 @@ class Project(Protocol):
     async def schedules(self) -> list[dict[str, Any]]: ...
     async def pause_schedule(self, workflow: str, paused: bool) -> None: ...
     async def reload(self) -> dict[str, Any]: ...
+    async def unread_hint(self, name: str) -> str | None: ...
     async def prune(self) -> dict[str, int]: ...
     async def why(self, run: Run) -> str: ...
     async def backup(self, file: str) -> int: ...
@@ -124,8 +129,14 @@ class Commands:
             shown = str(command)[:60]
             raise BadInput(f"there is no command {shown!r}", hint=did_you_mean(shown, self._table))
         read, action = entry
-        work = action(read(arguments))
-        return await (asyncio.shield(_whole(work)) if command in TOLD_AFTERWARDS else work)
+        asked = read(arguments)
+        work = action(asked)
+        try:
+            return await (asyncio.shield(_whole(work)) if command in TOLD_AFTERWARDS else work)
+        except NotFound as error:
+            if error.type in NAMED_BY and (hint := await self._project.unread_hint(getattr(asked, NAMED_BY[error.type], ""))):
+                error.hint = hint
+            raise
 
     def child(self, parent: Claimed, workflow: str, payload: str, options: dict[str, Any]) -> NewRun:
         """The run that a step starts, for the tenant of its parent."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.explaining import circumstances
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.health import Health
+from tako_lite.daemon.leftovers import Undefined, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
@@ -79,6 +81,7 @@ class Daemon:
         self.store = SqliteStore(
             config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
         )
+        self.undefined, self.unread = Undefined(self.store), UnreadFiles()
         self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = Records(config.state_dir / WORKERS)
         self._last = last
@@ -114,6 +117,17 @@ class Daemon:
         await self.control.start()
         self.presence.look()
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
+        self.dispatcher.watch(self._tell_of_undefined(), "look for runs without a workflow")
+
+    async def _tell_of_undefined(self) -> None:
+        """Log which runs in the queue wait for a workflow that no file defines."""
+        with suppress(TakoError):  # a queue that cannot be read is told elsewhere, and may be closed again by now
+            for about in await self.undefined.sentences(self.catalog):
+                self.events.trouble(about)
+
+    async def unread_hint(self, name: str) -> str | None:
+        """Where a workflow or trigger is defined that is newer than what was read, or None."""
+        return await self.unread.hint(name, self.config, self.catalog)
 
     def _sweep(self) -> list[int]:
         """End the workers that outlived the last daemon, which may have served the queue from another folder."""
@@ -299,6 +313,7 @@ class Daemon:
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.look()
         warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
+        warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
     async def schedules(self) -> list[dict[str, Any]]:
@@ -363,7 +378,10 @@ class Daemon:
                 self.dispatcher.look_at(name)
             self._lift()
             self.events.reloaded(changed)
-            return {"changed": sorted(changed), "warnings": self._warnings}
+            about_queue: list[str] = []
+            with suppress(TakoError):  # the reload itself is done
+                about_queue = await self.undefined.sentences(catalog)
+            return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
 
     def _read_again(self) -> tuple[Config, Catalog]:
         config = load(self.config.file, server=self.config.server)

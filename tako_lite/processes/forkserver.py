@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import TakoError
+from tako_lite.processes.startup import acting_at_start
 
 READY_TIMEOUT: Final = 20.0
 
@@ -23,7 +24,7 @@ class CannotStart(TakoError):
 
 
 class Interpreter(NamedTuple):
-    """What a zygote is keyed by: a program, and the environment that acts at its start (`PYTHON*`, `LD_*`)."""
+    """What a zygote is keyed by: a program, and the environment that acts at its start (`PYTHON*`, `MALLOC_*`, `LD_*` …)."""
 
     python: str
     environment: tuple[tuple[str, str], ...]
@@ -183,8 +184,7 @@ class ForkServers:
 
     def get(self, python: str | None, environment: Mapping[str, str]) -> ForkServer:
         """The fork server for an interpreter (None: this one) and what of this environment acts at its start."""
-        acts = tuple(sorted((name, value) for name, value in environment.items() if name.startswith(_ACT_AT_START)))
-        interpreter = Interpreter(python or sys.executable, acts)
+        interpreter = Interpreter(python or sys.executable, acting_at_start(environment))
         if interpreter not in self._servers:
             self._servers[interpreter] = ForkServer(interpreter, self._package, self._folder, self._entry)
         return self._servers[interpreter]
@@ -198,9 +198,6 @@ class ForkServers:
         """End them all."""
         for server in self._servers.values():
             await server.stop()
-
-
-_ACT_AT_START = ("PYTHON", "LD_", "PATH", "HOME", "LANG", "LC_")
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:

@@ -68,7 +68,9 @@ class Loader:
         except KeyError:
             name = workflow.removeprefix(EVALUATION)
             noun = "workflow" if name == workflow else "trigger"
-            raise CannotImport(f"{module} no longer has a {noun} {name!r}", hint="tako-lite reload") from None
+            message = f"{module} defines no {noun} {name!r} at run time"
+            hint = "its name is bound to something else by then, or the file has changed since: tako-lite reload"
+            raise CannotImport(message, hint=hint) from None
 
     def knows(self, workflow: str) -> bool:
         """Whether the handler of a workflow is there without another import."""

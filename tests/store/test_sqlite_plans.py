@@ -54,6 +54,7 @@ PLANS = {
     "runs.orphans": ["runs_running"],
     "runs.groups_with_work": ["runs_ready"],
     "runs.suspects": ["runs_ready"],
+    "runs.queued_by_workflow": ["INDEX runs_ready", "INDEX runs_later", "INDEX runs_waiting"],
     "runs.expired": [BY_ROW, "runs_finished (state=? AND finished_at<?)"],
     "runs.oldest_finished": ["INDEX runs_finished (state=?"],
     "limits.running": ["SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=?)"],

@@ -178,3 +178,15 @@ async def test_a_backup_takes_no_file_that_is_there(bench: Bench, tmp_path: Path
     with pytest.raises(BadInput):
         await bench.store.backup(copy)
     assert copy.read_text() == "mine"
+
+
+async def test_runs_that_no_worker_has_are_counted_by_workflow(bench: Bench) -> None:
+    assert await bench.store.queued_by_workflow() == {}
+    first = await bench.add(workflow="a")
+    await bench.add(workflow="a", run_at=bench.clock.now() + 60_000)
+    await bench.add(workflow="b")
+    assert await bench.store.queued_by_workflow() == {"a": 2, "b": 1}
+    await bench.store.cancel([first])
+    assert await bench.store.queued_by_workflow() == {"a": 1, "b": 1}
+    await bench.claim_one()
+    assert await bench.store.queued_by_workflow() == {"a": 1}

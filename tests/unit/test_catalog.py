@@ -17,6 +17,7 @@ import tako_lite
 from tako_lite.backoff import Backoff
 from tako_lite.catalog import Catalog, cron_of, scan, stamps
 from tako_lite.catalog.awaits import AWAITED
+from tako_lite.catalog.interpreters import OWN_VERSION
 from tako_lite.catalog.names import PUBLIC
 from tako_lite.errors import CatalogError, Mistake, NotFound
 from tako_lite.options import WorkflowOptions
@@ -261,8 +262,8 @@ def test_a_decorator_that_is_not_called_needs_a_name(project: Project) -> None:
         ('@workflow("a")\nclass A: ...\n', "a class cannot be a workflow"),
         ('a = workflow("a")(print)\n', "only for decorating"),
         ('@workflow("a")\n@workflow("b")\ndef a(): ...\n', "two @workflow decorators"),
-        ('@workflow("a")\ndef a(payload, step, more): ...\n', "nobody fills the parameter more"),
-        ('@workflow("a")\ndef a(payload, *, more): ...\n', "nobody fills the parameter more"),
+        ('@workflow("a")\ndef a(payload, step, more): ...\n', "tako-lite does not pass a parameter more"),
+        ('@workflow("a")\ndef a(payload, *, more): ...\n', "tako-lite does not pass a parameter more"),
         ('@workflow("a")\ndef a(*payloads): ...\n', "cannot take * or **"),
         ('@workflow("a")\ndef a(step: Step): ...\n', "the first parameter is the payload"),
         ('@workflow("a")\ndef a(step: "Step"): ...\n', "the first parameter is the payload"),
@@ -302,7 +303,7 @@ def test_a_file_that_is_not_python_is_a_mistake_with_its_place(project: Project)
     project.write("a.py", 'from tako_lite import workflow\n@workflow("a")\ndef a(:\n    pass\n')
     mistake = project.only_mistake()
     assert (mistake.file, mistake.line, mistake.column) == ("workflows/a.py", 3, 7)
-    assert mistake.message.startswith("not valid Python: ")
+    assert mistake.message.startswith(f"not valid Python {OWN_VERSION}: ")
     assert mistake.source == "def a(:"
 
 
@@ -371,11 +372,12 @@ def test_hidden_files_and_caches_are_skipped(project: Project) -> None:
     assert catalog.files == {}
 
 
-def test_files_that_do_not_mention_us_are_not_parsed(project: Project) -> None:
-    file = project.write("helper.py", "this is not python")
-    catalog = project.scan()
-    assert catalog.workflows == {}
-    assert file in catalog.files
+def test_a_helper_module_that_is_not_python_is_a_mistake_as_its_group_could_not_start(project: Project) -> None:
+    project.write("helpers/__init__.py", "")
+    project.write("helpers/mail.py", "def send(:\n")
+    mistake = project.only_mistake()
+    assert (mistake.file, mistake.line, mistake.column) == ("workflows/helpers/mail.py", 1, 10)
+    assert mistake.message.startswith("not valid Python ")
 
 
 def test_links_that_lead_in_circles_do_not_hang_the_scan(project: Project) -> None:

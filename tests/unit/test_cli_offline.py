@@ -31,7 +31,7 @@ from tako_lite import workflow
 
 
 @workflow("send-mail", worker="email", retries=4, schedule="@daily")
-def send_mail(payload: dict) -> None:
+def send_mail(payload: dict | None) -> None:
     pass
 
 

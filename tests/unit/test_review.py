@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -273,7 +274,7 @@ def test_a_group_that_a_decorator_mistypes_is_told_where_others_use_the_one_with
     assert "no table" not in checked(capsys)
     (project / "workflows/more.py").write_text(HEAD + '@workflow("more", worker="emial")\ndef more(): ...\n')
     said = checked(capsys)
-    assert "more makes a group of its own: no table is about `emial`" in said
+    assert "workflow more uses group `emial`, which has no [workflows.emial] table" in said
     assert "did you mean `email`?" in said
 
 
@@ -285,3 +286,42 @@ def test_the_last_line_of_check_counts_the_workflows_and_their_files_so_that_a_m
 
     (project / "workflows/x.py").write_text(f'{HEAD}@workflow("x")\ndef x(): ...\ndef y(): ...\n')
     assert checked(capsys) == "0 mistakes, 0 warnings in 3 workflows of 3 files\n"
+
+
+@pytest.mark.parametrize(("group", "known"), [("alerts", "reports"), ("eu1", "eu2"), ("mail", "media")])
+def test_a_group_without_a_table_is_no_warning_where_its_name_is_one_of_its_own(
+    project: Path, capsys: pytest.CaptureFixture[str], group: str, known: str
+) -> None:
+    (project / "tako.toml").write_text(f"[workflows.{known}]\nworkers = 1\n")
+    text = '@workflow("{0}", worker="{0}")\ndef {0}(): ...\n'
+    (project / "workflows/more.py").write_text(HEAD + text.format(group) + text.format(known))
+    assert checked(capsys) == "0 mistakes, 0 warnings in 4 workflows of 3 files\n"
+
+
+def test_warnings_that_do_not_follow_from_a_mistake_come_with_it(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "tako.toml").write_text("[workflows.email]\nworkers = 1\n[workflows.unused]\nworkers = 1\n")
+    (project / "workflows/more.py").write_text(HEAD + '@workflow("more", worker="emial")\ndef more(): ...\n')
+    (project / "workflows/named.py").write_text(HEAD + '@workflow("named")\ndef named(step): ...\n')
+    (project / "workflows/broken.py").write_text("def broken(:\n")
+    said = checked(capsys, 3)
+    assert "workflows/broken.py:1:12: not valid Python" in said
+    assert "warning: workflows/more.py:23:1: workflow more uses group `emial`" in said
+    assert "warning: workflows/named.py:23:11: the first parameter of named is called `step`" in said
+    assert "no workflow uses this group" not in said  # the broken file may use it
+    assert "1 mistake, 2 warnings" in said
+
+    capsys.readouterr()
+    assert main(["check", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["mistakes"]), len(found["warnings"])) == (1, 2)
+
+    (project / "workflows/broken.py").unlink()
+    assert "no workflow uses this group" in checked(capsys)
+
+
+def test_warnings_about_the_files_come_with_a_mistake_in_tako_toml(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "tako.toml").write_text("[workflows.email]\nworkres = 1\n")
+    (project / "workflows/named.py").write_text(HEAD + '@workflow("named")\ndef named(step): ...\n')
+    said = checked(capsys, 3)
+    assert "workres" in said
+    assert "the first parameter of named is called `step`" in said

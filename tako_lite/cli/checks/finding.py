@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tako_lite.catalog import Catalog
 from tako_lite.client.project import Project
 from tako_lite.clock import Clock
 
@@ -24,13 +25,17 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A project as the checks see it; `deep` asks for those that read the whole queue."""
+    """A project as the checks see it; `deep` asks for those that read the whole queue.
+
+    `catalog` is what the workflow files define, where they have no mistakes.
+    """
 
     project: Project
     queue: Path
     has_daemon: bool
     deep: bool
     clock: Clock
+    catalog: Catalog | None = None
 
     @property
     def state_dir(self) -> Path:

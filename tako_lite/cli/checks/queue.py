@@ -12,6 +12,7 @@ from typing import Final
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
 from tako_lite.clock import iso
 from tako_lite.errors import StoreError
+from tako_lite.review import undefined
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations, refuse_newer
 from tako_lite.store.sqlite import reading
@@ -148,6 +149,7 @@ def _look(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == migrations(PACKAGE)[-1].number:
         yield from _judge_newest(subject, connection)
+        yield from _undefined(subject, connection)
     else:
         yield Finding("queue", "info", f"it has schema {version} of an older release: the next serve brings it up to date")
 
@@ -167,6 +169,13 @@ def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[
             what = f"the newest run was made {duration_text(round(ahead))} from now, at {iso(run.created_at)}"
             why = "the clock was set back, and what was due by the old time waits for it"
             yield Finding("clock", "warning", f"{what}: {why}", "timedatectl shows whether the clock is right now")
+
+
+def _undefined(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Runs that wait for a workflow which the files define no more."""
+    if subject.catalog is not None:
+        for found in undefined(subject.catalog, reading.queued_by_workflow(connection)):
+            yield Finding("queue", "warning", found.message, found.remedy)
 
 
 def _dotted(release: tuple[int, ...]) -> str:

@@ -91,6 +91,10 @@ class OfflineQueue:
         """The ids of runs, oldest first."""
         return self._read(lambda connection: reading.ids(connection, chosen), [])
 
+    def queued_by_workflow(self) -> dict[str, int]:
+        """How many runs of each workflow are pending or waiting."""
+        return self._read(reading.queued_by_workflow, {})
+
     def wishes(self) -> dict[str, GroupWish]:
         """What people asked of groups."""
         return self._read(schedules.wishes, {})

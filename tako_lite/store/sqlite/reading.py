@@ -91,6 +91,11 @@ def counts(connection: sqlite3.Connection, now: int) -> dict[str, GroupCounts]:
     }
 
 
+def queued_by_workflow(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many runs of each workflow are pending or waiting; it reads a row for each of them."""
+    return dict(connection.execute(sql.queued_by_workflow).fetchall())
+
+
 def stats(connection: sqlite3.Connection) -> dict[str, Any]:
     """The size of the file in bytes, and what retention took away, by state."""
     pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))

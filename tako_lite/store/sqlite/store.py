@@ -311,6 +311,9 @@ class SqliteStore:
     async def counts(self) -> dict[str, GroupCounts]:
         return await self._reader().run(partial(reading.counts, now=self._clock.now()))
 
+    async def queued_by_workflow(self) -> dict[str, int]:
+        return await self._reader().run(reading.queued_by_workflow)
+
     async def stats(self) -> dict[str, Any]:
         return await self._reader().run(reading.stats)
 

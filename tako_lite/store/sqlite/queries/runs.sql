@@ -145,6 +145,16 @@ RETURNING worker_group, due_order, id, workflow, limit_key, claim_token;
 -- When the next run that is due later becomes due.
 SELECT min(run_at) FROM runs WHERE state = 'pending' AND ready = 0;
 
+-- name: queued_by_workflow
+-- How many runs that no worker has and that are not over there are of each workflow; those of each state by their own index.
+SELECT workflow, sum(number) FROM (
+    SELECT workflow, count(*) AS number FROM runs WHERE state = 'pending' AND ready = 1 GROUP BY workflow
+    UNION ALL
+    SELECT workflow, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY workflow
+    UNION ALL
+    SELECT workflow, count(*) FROM runs WHERE state = 'waiting' GROUP BY workflow
+) GROUP BY workflow;
+
 -- name: groups_with_work
 -- The groups that have due runs.
 SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1;

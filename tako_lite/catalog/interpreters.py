@@ -1,0 +1,147 @@
+"""What the interpreters of groups say of workflow files: each reads the syntax of its own version."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+TIME_LIMIT: Final = 15.0
+OWN_VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+_SPECIAL: Final = {"Ellipsis": Ellipsis, "inf": float("inf"), "infj": complex(0, float("inf"))}
+"""Constants whose repr is no literal."""
+_BASES: Final = {"stmt": ast.stmt, "expr": ast.expr, "pattern": ast.pattern}
+
+
+class Pythons(NamedTuple):
+    """The interpreters of a project: all that its tables name, and which one a group has (None: that of the daemon).
+
+    With `all_files` each is asked about every file of its groups, else only about those that ours cannot read.
+    """
+
+    named: tuple[str, ...] = ()
+    of: Callable[[str], str | None] = lambda group: None
+    all_files: bool = False
+
+
+class Fault(NamedTuple):
+    """Why a source is not valid for a version of Python; line and column count from 1."""
+
+    version: str
+    line: int
+    column: int
+    reason: str
+
+    @property
+    def message(self) -> str:
+        """The sentence of a mistake."""
+        return f"not valid Python {self.version}: {self.reason}"
+
+
+class Reply(NamedTuple):
+    """What an interpreter said of several sources: a tree where one was wanted, None where the source is valid, or a fault."""
+
+    version: str
+    files: tuple[ast.Module | Fault | None, ...]
+
+
+class CannotAsk(Exception):
+    """An interpreter could not be asked; the text says why. It never leaves this package."""
+
+
+def ask(python: str, texts: Sequence[str], *, trees: bool) -> Reply:
+    """Have an interpreter parse sources, all in one process, and nothing that is asked again. Raises CannotAsk."""
+    import shutil  # most projects have one interpreter, and ask none
+
+    program = shutil.which(python)
+    if program is None:
+        raise CannotAsk("there is no such program")
+    found = Path(program).stat()
+    return _ask(program, (found.st_mtime_ns, found.st_size), tuple(texts), trees)
+
+
+@functools.lru_cache(maxsize=8)
+def _ask(program: str, stamp: tuple[int, int], texts: tuple[str, ...], trees: bool) -> Reply:
+    import subprocess
+
+    request = json.dumps([{"text": text, "tree": trees} for text in texts])
+    try:
+        done = subprocess.run(
+            [program, "-I", "-S", "-c", _program()],
+            input=request.encode(),
+            capture_output=True,
+            timeout=TIME_LIMIT,
+            check=True,
+        )
+        answer = json.loads(done.stdout)
+        version = ".".join(str(answer["version"]).split(".")[:2])
+        return Reply(version, tuple(_read(found, version) for found in answer["files"]))
+    except subprocess.TimeoutExpired:
+        raise CannotAsk(f"it did not answer within {TIME_LIMIT:g} s") from None
+    except subprocess.CalledProcessError as error:
+        raise CannotAsk(_reason(error.stderr.decode(errors="backslashreplace"), error.returncode)) from None
+    except OSError as error:
+        raise CannotAsk(error.strerror or str(error)) from None
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise CannotAsk("what it answered is no answer of Python's") from None
+
+
+def _reason(said: str, code: int) -> str:
+    """What a program that failed said: Python says it last, others first."""
+    lines = said.strip().splitlines()
+    if not lines:
+        return f"it ended with exit code {code}"
+    return lines[-1 if said.lstrip().startswith("Traceback") else 0]
+
+
+def _program() -> str:
+    from importlib.resources import files  # only where a group has an interpreter of its own
+
+    return (files("tako_lite.catalog") / "dump.py").read_text(encoding="utf-8")
+
+
+def _read(found: Any, version: str) -> ast.Module | Fault | None:
+    if found is None:
+        return None
+    if isinstance(found, dict):
+        line, column, reason = found["error"]
+        return Fault(version, int(line), int(column), str(reason))
+    return _tree(found)
+
+
+def _tree(dumped: list[Any]) -> ast.Module:
+    """The tree of nodes as `dump.py` lists them; what our own version does not know is a node of its own."""
+    nodes = [_node_class(name, kind, tuple(fields))() for name, kind, _, fields in dumped]
+    for node, (_, _, place, fields) in zip(nodes, dumped, strict=True):
+        for name, value in place.items():
+            setattr(node, name, value)
+        for name, value in fields.items():
+            setattr(node, name, _field(value, nodes))
+    module = nodes[0]
+    assert isinstance(module, ast.Module)  # noqa: S101
+    return module
+
+
+def _field(value: Any, nodes: list[ast.AST]) -> Any:
+    if isinstance(value, list):
+        return [_field(item, nodes) for item in value]
+    ((form, content),) = value.items()
+    match form:
+        case "n":
+            return nodes[content]
+        case "c":
+            return getattr(ast, content)()
+        case "r":
+            return _SPECIAL[content] if content in _SPECIAL else ast.literal_eval(content)
+    return content
+
+
+def _node_class(name: str, kind: str, fields: tuple[str, ...]) -> type[ast.AST]:
+    known = getattr(ast, name, None)
+    if isinstance(known, type) and issubclass(known, ast.AST):
+        return known
+    return type(name, (_BASES.get(kind, ast.AST),), {"_fields": fields})

@@ -1,0 +1,69 @@
+"""Where the files and a running daemon differ: runs in the queue without a workflow, and files that it has not read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tako_lite.catalog import Catalog, Stamp, stamps, survey
+from tako_lite.config import Config
+from tako_lite.review import pythons, undefined
+from tako_lite.store.base import Store
+
+FRESH: Final = 5.0
+"""Seconds for which an answer about the queue is given again."""
+SHARE: Final = 50
+"""It is given for so many times as long as it took to find, so that a long queue is not read again and again."""
+
+
+class Undefined:
+    """The runs in the queue whose workflow no file defines; looked up when somebody asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._catalog: Catalog | None = None
+        self._sentences: list[str] = []
+        self._good_until = 0.0
+
+    async def sentences(self, catalog: Catalog) -> list[str]:
+        """A sentence for each such workflow. Raises what reading the queue raises."""
+        began = time.monotonic()
+        if catalog is not self._catalog or began >= self._good_until:
+            queued = await self._store.queued_by_workflow()
+            ended = time.monotonic()
+            self._catalog, self._sentences = catalog, [*map(str, undefined(catalog, queued))]
+            self._good_until = ended + max(FRESH, SHARE * (ended - began))
+        return self._sentences
+
+
+class UnreadFiles:
+    """Workflow files that are newer than what the daemon has read of them, read when somebody asks for what it does not know.
+
+    As long as no file changes, they are read once.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: Mapping[Path, Stamp] = {}
+        self._found = Catalog(Path(), {})
+        self._reading = asyncio.Lock()
+
+    async def hint(self, name: str, config: Config, known: Catalog) -> str | None:
+        """Where a workflow or trigger is defined that the daemon does not know, and what to type; None if nowhere."""
+        async with self._reading:
+            seen = await asyncio.to_thread(stamps, config.workflows_path)
+            if seen == known.files:
+                return None
+            if seen != self._stamps:
+                self._found, _ = await asyncio.to_thread(
+                    survey, config.workflows_path, config.root, config.routes, pythons(config)
+                )
+                self._stamps = seen
+        trigger = self._found.triggers.get(name)
+        spec = trigger.evaluation if trigger else self._found.workflows.get(name)
+        if spec is None:
+            return None
+        file = spec.file.relative_to(config.root) if spec.file.is_relative_to(config.root) else spec.file
+        return f"{file}:{spec.line} defines it, but the daemon has not read that file yet: tako-lite reload"

@@ -52,8 +52,19 @@ class Outcomes:
     def read(self, post: Post, items: list[Item]) -> None:
         """Take up all items of a frame; those of one kind share one call of the store.
 
-        Steps come first: once the end of its run is stored, a step would be refused.
+        Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end was
+        not handed to the store are still the worker's, which the caller ends.
         """
+        freed: dict[str, Running] = {}
+        try:
+            self._take_up(post, items, freed)
+        except BaseException:
+            post.running.update(freed)
+            raise
+        self._dispatcher.settled(post)
+
+    def _take_up(self, post: Post, items: list[Item], freed: dict[str, Running]) -> None:
+        """Do so; `freed` has the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
         dispatcher.look_at(post.worker.group.name)
@@ -68,6 +79,7 @@ class Outcomes:
                     raise ProtocolError("a result is JSON text of at most 1 MiB")
                 running = dispatcher.free(post, run_id)
                 if running is not None:
+                    freed[run_id] = running
                     done.append(Completed(run_id, running.claimed.token, result, pid))
             elif kind in self._requests:
                 self._request(post, item)
@@ -76,20 +88,14 @@ class Outcomes:
             elif kind in self._ends:
                 running = dispatcher.free(post, item[1])
                 if running is not None:
-                    self._end(post, running, item)
+                    freed[item[1]] = running
+                    self._ends[kind](post, running, item)
+                    del freed[item[1]]
             elif kind != "step":
                 raise ProtocolError(f"no item is called {kind!r}")
         if done:
             dispatcher.watch(self._store.complete(done), "store results")
-        dispatcher.settled(post)
-
-    def _end(self, post: Post, running: Running, item: Item) -> None:
-        """Store how an attempt ended; a run for which that fails is still the worker's, which is about to be ended."""
-        try:
-            self._ends[item[0]](post, running, item)
-        except BaseException:
-            post.running[running.claimed.id] = running
-            raise
+            freed.clear()
 
     # Ends of attempts
 
@@ -213,7 +219,6 @@ class Outcomes:
         for running in post.running.values():
             for timer in running.timers:
                 timer.cancel()
-        post.running.clear()
         if not runs:
             return
         group = post.worker.group

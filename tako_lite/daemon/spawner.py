@@ -118,10 +118,19 @@ class Spawner:
             worker.trouble = f"a worker {exit} before it was ready; it said last: {lines[-1]}"
         if post is not None:
             self._events.worker_gone(worker, exit, len(post.running), fate(post))
-            self._outcomes.worker_gone(post, exit, lines)
+            self._settle(post, exit, lines)
             if post.link is not None:
                 post.link.close()
         self._dispatcher.look_at(worker.group.name)
+
+    def _settle(self, post: Post, exit: Exit, lines: list[str]) -> None:
+        """Store what becomes of the runs of a worker that is gone, again until it is accepted."""
+        try:
+            self._outcomes.worker_gone(post, exit, lines)
+            post.running.clear()
+        except Exception as error:
+            self._events.unexpected.raised("what becomes of the runs of a worker that is gone", error)
+            asyncio.get_running_loop().call_later(1.0, self._settle, post, exit, lines)
 
     def group_changed(self, group: Group) -> None:
         """A group failed to start, or something else about it is new."""

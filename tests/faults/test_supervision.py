@@ -285,7 +285,8 @@ def test_a_listener_of_events_that_fails_reaches_nobody() -> None:
 
 HANDED: Final = {
     "call_later", "call_at", "call_soon", "call_soon_threadsafe", "add_reader", "add_writer", "add_signal_handler",
-    "create_task", "ensure_future", "add_done_callback", "to_thread", "run_in_executor", "start_soon", "signal", "set_exception_handler",
+    "create_task", "ensure_future", "add_done_callback", "to_thread", "run_in_executor", "start_soon", "signal",
+    "set_exception_handler",
 }  # fmt: skip
 FOLDERS_OF_THE_DAEMON: Final = ("daemon", "processes", "store/sqlite")
 

@@ -52,8 +52,8 @@ class Outcomes:
     def read(self, post: Post, items: list[Item]) -> None:
         """Take up all items of a frame; those of one kind share one call of the store.
 
-        Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end was
-        not handed to the store are still the worker's, which the caller ends.
+        Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end
+        was not handed to the store are still the worker's, which the caller ends.
         """
         freed: dict[str, Running] = {}
         try:

@@ -257,5 +257,8 @@ def _is_allowed(client: socket.socket) -> bool:
     """Whether the other side runs as our user, or as root."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True  # the folder's mode alone keeps others out
-    _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return False
     return uid in (os.getuid(), 0)

@@ -10,6 +10,8 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -153,6 +155,22 @@ def test_a_daemon_that_runs_out_of_descriptors_goes_on_once_it_has_some(project:
         resource.prlimit(daemon, resource.RLIMIT_NOFILE, (1024, 1024))
         assert client.wait(run_id, timeout=40)["result"] == 3
     assert project.run("other", 4)["result"] == 4
+
+
+def test_a_start_that_cannot_see_what_the_last_daemon_left_is_refused_with_the_folder(project: Project) -> None:
+    project.workflow("a.py", FREEZES)
+    project.serve()
+    assert project.run("well", 1)["result"] == 1
+    project.stop()
+    without_privileges(project)
+    folder = project.root / ".tako/workers"
+    folder.chmod(0)
+    command = [*project.wrapper, sys.executable, "-m", "tako_lite", "serve"]
+    refused = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=30, check=False)
+    folder.chmod(0o700)
+    assert refused.returncode == 1
+    assert f"error: {folder}: Permission denied" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 WORKLOAD: Final = """

@@ -57,7 +57,7 @@ def always_on(project: Project) -> int:
     return project.serve()
 
 
-@pytest.mark.parametrize("count", [1, 40, 1_500])
+@pytest.mark.parametrize("count", [1, 40, 600])
 def test_orphans_are_collected_while_the_worker_that_left_them_stays(project: Project, count: int) -> None:
     daemon = always_on(project)
     worker = project.wait(project.enqueue("orphans", count), limit=60)["result"]

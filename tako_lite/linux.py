@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -108,9 +107,12 @@ def _read(pid: int) -> Process | None:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    cpu = (int(fields[11]) + int(fields[12])) / _TICKS
-    return Process(pid, fields[0].decode(), int(fields[3]), cpu, int(fields[19]), int(fields[1]))
+    try:
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        cpu = (int(fields[11]) + int(fields[12])) / _TICKS
+        return Process(pid, fields[0].decode(), int(fields[3]), cpu, int(fields[19]), int(fields[1]))
+    except (ValueError, IndexError):
+        raise OSError(errno.EIO, "not what Linux says of a process", f"/proc/{pid}/stat") from None
 
 
 def resident_bytes(pid: int) -> int | None:
@@ -130,15 +132,24 @@ def session_members(session: int) -> list[Process]:
     return [process for process in found if process and process.session == session and process.state not in "ZX"]
 
 
-def collect_dead(keep: Collection[int]) -> None:
-    """Collect the dead that were left to us, the subreaper, but those that somebody will ask for."""
-    if not ON_LINUX:
-        return
-    for name in os.listdir("/proc"):  # noqa: PTH208 -- as above
-        process = read_process(int(name)) if name.isdigit() else None
-        if process and process.parent == os.getpid() and process.state == "Z" and process.pid not in keep:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process.pid, os.WNOHANG)
+def dead_child() -> int | None:
+    """A child of ours that is dead and was not collected, which it is not by this either; None where there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
+
+
+def children() -> list[int]:
+    """Our children, the dead among them that were not collected."""
+    try:
+        lists = [(task / "children").read_text() for task in Path("/proc/self/task").iterdir()]
+    except OSError:  # a kernel without these files
+        names = os.listdir("/proc")  # noqa: PTH208 -- as above
+        found = (read_process(int(name)) for name in names if name.isdigit())
+        return [process.pid for process in found if process and process.parent == os.getpid()]
+    return [int(pid) for text in lists for pid in text.split()]
 
 
 def kill_session(session: int, *, limit: float = 5.0) -> bool:

@@ -40,6 +40,7 @@ from tako_lite.lock import FileLock, Holder
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
+from tako_lite.processes.orphans import Orphans
 from tako_lite.records import NewRun, Run, new_id
 from tako_lite.review import read_catalog, warnings
 from tako_lite.routing import Router
@@ -73,6 +74,7 @@ class Daemon:
         self.catalog = catalog
         self.clock = clock
         self.events = events
+        asyncio.get_running_loop().set_exception_handler(events.unexpected.from_loop)
         self.boot_id = new_id()
         self._started = time.monotonic()
         self.waiters = Waiters()
@@ -85,7 +87,8 @@ class Daemon:
         self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = Records(config.state_dir / WORKERS)
         self._last = last
-        self.logs = Logs(config.state_dir / "logs", clock)
+        self.orphans = Orphans(self.records, self.zygotes)
+        self.logs = Logs(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, clock, catalog, self.trouble_of)
         self.commands = Commands(self)
         self.dispatcher = Dispatcher(self.store, events, catalog, self.ensure_group)
@@ -108,6 +111,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Open the queue, put right what the last daemon left, bring the groups up, and listen."""
+        self.orphans.start()
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
         self.events.recovered(await self.store.recover(), survivors)
@@ -179,6 +183,7 @@ class Daemon:
         await self.control.stop()
         await self.store.stop()
         await self.zygotes.stop()
+        self.orphans.stop()
         self.logs.stop()
         self.events.stopped()
 
@@ -234,9 +239,11 @@ class Daemon:
 
     def _tell_workers(self, effects: Effects) -> None:
         for resolved in effects.resolved:
-            self.dispatcher.resolved(resolved)
+            with self.events.unexpected.guarded("the message to a worker that a wait is over"):
+                self.dispatcher.resolved(resolved)
         for run_id in effects.cancelling:
-            self.dispatcher.cancel(run_id)
+            with self.events.unexpected.guarded("the cancelling of a run"):
+                self.dispatcher.cancel(run_id)
 
     # What commands need
 
@@ -309,6 +316,7 @@ class Daemon:
             "config": str(self.config.file) if self.config.file else None,
             "root": self.control.hello["root"],
             "queue": self.control.hello["queue"],
+            "errors": self.events.unexpected.count,
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.look()
@@ -348,11 +356,13 @@ class Daemon:
 
     async def reload_and_say(self) -> None:
         """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
-        self.presence.look()
-        try:
-            await self.reload()
-        except TakoError as error:
-            self.events.trouble(f"not reloaded: {error.message}")
+        with self.events.unexpected.guarded("the check of the socket, the locks and the queue file"):
+            self.presence.look()
+        with self.events.unexpected.guarded("the reload"):
+            try:
+                await self.reload()
+            except TakoError as error:
+                self.events.trouble(f"not reloaded: {error.message}")
 
     async def reload(self) -> dict[str, Any]:
         """Read configuration and catalog again, all or nothing, and replace the workers of changed groups."""

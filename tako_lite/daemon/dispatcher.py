@@ -29,6 +29,10 @@ One more than the worker gives to its `finally` blocks, so that the two never ra
 """
 
 
+PAUSE_AFTER_TROUBLE: Final = 0.5
+"""Seconds until a group for which no runs could be claimed is looked at again."""
+
+
 @dataclass(slots=True)
 class Running:
     """A run that a worker has."""
@@ -124,7 +128,15 @@ class Dispatcher:
         for name in dirty:
             for hold in (None, "suspect"):
                 if name in self._due[hold]:
-                    self._serve(name, hold)
+                    try:
+                        self._serve(name, hold)
+                    except Exception as error:  # the other groups are to be served
+                        self._failed(name, f"the claim of runs for group {name}", error)
+
+    def _failed(self, group: str, what: str, error: Exception) -> None:
+        """Report an error that was not expected, and look at the group again after a while."""
+        self._events.unexpected.raised(what, error)
+        self._loop.call_later(PAUSE_AFTER_TROUBLE, self.look_at, group)
 
     def _serve(self, name: str, hold: Hold | None) -> None:
         group = self._ensure_group(name)
@@ -133,8 +145,8 @@ class Dispatcher:
         asked = self._asked.get((name, hold), 0)
         free = sum(post.free for post in self._posts(group, hold)) - asked
         if free > 0:
-            self._asked[name, hold] = asked + free
             future = asyncio.ensure_future(self._store.claim(name, free, hold, self.routes.gate(name).allowed))
+            self._asked[name, hold] = asked + free
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
@@ -150,14 +162,19 @@ class Dispatcher:
             return
         if error := future.exception():
             self._events.trouble(f"cannot claim runs for {group.name}: {_says(error)}")
-            self._loop.call_later(0.5, self.look_at, group.name)
+            self._loop.call_later(PAUSE_AFTER_TROUBLE, self.look_at, group.name)
             return
         claims = future.result()
         due = self._due[hold]
         if not claims.more and due.get(group.name) == arrival:
             del due[group.name]  # nothing has arrived since it was asked
         if claims.runs:
-            self._assign(group, hold, claims.runs)
+            try:
+                self._assign(group, hold, claims.runs)
+            except Exception as error:
+                self._take_back(group, hold, claims.runs)
+                self._failed(group.name, f"the push of runs to group {group.name}", error)
+                return
         if group.name in due:
             self.look_at(group.name)
 
@@ -202,6 +219,14 @@ class Dispatcher:
             self._give_back(back, None)
         if missing:
             self._give_back(missing, "no_handler")
+
+    def _take_back(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
+        """Release claimed runs that no worker has, and end the workers that may or may not have got theirs."""
+        for post in self._posts(group, hold):
+            if any(run.id in post.running for run in runs):
+                post.worker.asked_to_stop = True
+                group.kill_worker(post.worker, "daemon")
+        self._give_back([run for run in runs if self.find(run.id) is None], hold)
 
     def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
         self.watch(self._store.give_back([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
@@ -255,14 +280,22 @@ class Dispatcher:
             self._events.killing(post, run_id, why)
             post.worker.asked_to_stop = True
             post.worker.state = "draining"
-            post.worker.child.kill()
+            post.worker.killed_for = post.worker.killed_for or run_id
+            post.worker.group.kill_worker(post.worker, why)
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Report an error that was not expected."""
+        self._events.unexpected.raised(what, error)
 
     def watch(self, future: Any, what: str) -> None:
         """Say so if a transition fails; the store has tried again where that makes sense."""
 
         def done(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled() and (error := finished.exception()):
-                self._events.trouble(f"cannot {what}: {_says(error)}")
+                if isinstance(error, TakoError):
+                    self._events.trouble(f"cannot {what}: {_says(error)}")
+                else:
+                    self.report(f"the attempt to {what}", error)
 
         asyncio.ensure_future(future).add_done_callback(done)
 

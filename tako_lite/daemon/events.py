@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
+import signal
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tako_lite.daemon.unexpected import Unexpected
+from tako_lite.processes.group import RESTART
+from tako_lite.units import counted, duration_text
 from tako_lite.wire import printable
 
 if TYPE_CHECKING:
@@ -19,67 +26,145 @@ logger = logging.getLogger("tako_lite")
 
 
 AGAIN_AFTER: Final = 60.0
-"""Seconds after which a trouble that lasts is told again."""
+"""Seconds after which a trouble that lasts is logged again."""
+REMINDED_AFTER: Final = 3600.0
+"""Seconds between two lines about a group that still cannot start."""
+SETTLED_AFTER: Final = 60.0
+"""Seconds after which a group that was running again and fails as before is news."""
+KILLED: Final = {
+    "drain": "did not reach its next step within drain_timeout ({drain_timeout}) and was killed",
+    "startup": "was not ready within startup_timeout ({startup_timeout}) and was killed",
+    "stop": "was killed, because the daemon was told to stop at once",
+    "unreachable": "closed its connection to the daemon, did not end by itself and was killed",
+    "nonsense": "sent the daemon something that makes no sense and was killed",
+    "daemon": "was killed after an error of the daemon itself",
+    "timeout": "was killed, because run {run} ignored its timeout",
+    "cancelled": "was killed, because run {run} ignored that it was cancelled",
+    "silent": "was killed, because it gave no sign of life within heartbeat_timeout ({heartbeat_timeout})",
+}
+"""Why we kill a worker, and how the log says so."""
+_WHY_NOW: Final = {
+    "timeout": "run {run} has ignored its timeout",
+    "cancelled": "run {run} has ignored that it was cancelled",
+    "silent": "it has given no sign of life within heartbeat_timeout ({heartbeat_timeout}); it has run {run}",
+}
+
+
+@dataclass(slots=True)
+class _Failing:
+    """What the log said last of a group that cannot start, and since when it cannot."""
+
+    error: str
+    unhealthy: bool
+    since: float
+    reminded_at: float
+    running_since: float | None = None
 
 
 class Events:
-    """The engine tells what happened; tests listen by overriding."""
+    """The engine says what happened; tests listen by overriding. What a listener raises is reported and stops nothing."""
 
     def __init__(self) -> None:
+        self.unexpected = Unexpected()
         self._told: dict[str, float] = {}
-        """Which troubles were told of late, and when."""
+        """Which troubles were logged of late, and when."""
+        self._failing: dict[str, _Failing] = {}
+        for name in [name for name in vars(Events) if not name.startswith("_")]:
+            setattr(self, name, self.unexpected.contained(f"the log line of {name}", getattr(self, name)))
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
-        logger.info("serving %s in %s: %d workflows in %d groups", name, root, workflows, groups)
+        logger.info("serving %s in %s: %s in %s", name, root, counted(workflows, "workflow"), counted(groups, "group"))
 
     def recovered(self, runs: int, survivors: list[int]) -> None:
         if survivors:
-            logger.warning("killed %d processes that an earlier daemon left: %s", len(survivors), survivors)
+            processes = "1 process" if len(survivors) == 1 else f"{len(survivors)} processes"
+            logger.warning("killed %s that an earlier daemon left: %s", processes, ", ".join(map(str, survivors)))
         if runs:
-            logger.warning("gave back %d runs that an earlier daemon was running", runs)
+            logger.warning("re-queued %s that the previous daemon was running", counted(runs, "run"))
 
     def listening_anew(self, socket: str) -> None:
-        logger.warning("%s was removed or replaced; it is made anew", socket)
+        logger.warning("%s was removed or replaced; the daemon has made a new one and listens on it", socket)
 
     def stopping(self, reason: str) -> None:
-        logger.info("%s: stopping; once more ends the workers at once", reason)
+        logger.info("stopping gracefully (%s); send it again to kill the workers", reason)
 
     def doomed(self, error: TakoError) -> None:
-        logger.error("%s: stopping, so that nothing is made worse", printable(error.message))
+        logger.error("stopping, to make nothing worse: %s", printable(error.message))
 
     def stopped(self) -> None:
         logger.info("stopped")
 
     def worker_started(self, worker: Worker) -> None:
-        logger.debug("%s: worker %d started", worker.group.name, worker.pid)
+        logger.debug("worker %d of group %s started", worker.pid, worker.group.name)
 
     def worker_ready(self, worker: Worker) -> None:
-        logger.debug("%s: worker %d is ready", worker.group.name, worker.pid)
+        logger.debug("worker %d of group %s is ready", worker.pid, worker.group.name)
+        failing = self._failing.get(worker.group.name)
+        if failing is not None and failing.running_since is None:
+            failing.running_since = time.monotonic()
+            logger.info("group %s is running again", worker.group.name)
 
-    def worker_gone(self, worker: Worker, exit: Exit, runs: int) -> None:
-        if worker.asked_to_stop and not runs:
-            logger.debug("%s: worker %d %s", worker.group.name, worker.pid, exit)
+    def worker_gone(self, worker: Worker, exit: Exit, runs: int, fate: str = "") -> None:
+        """A worker ended; `fate` is what becomes of the runs that it had."""
+        killed = _killed(worker, exit)
+        end = "did not end within drain_timeout ({drain_timeout}) and was killed" if killed == "drain" and not runs else None
+        said = _worded(end, worker, None) if end else ending(worker, exit)
+        if killed is None and exit.code is not None and exit.code < 0:
+            said += " (the daemon sent no signal)"
+        what = f"worker {worker.pid} of group {worker.group.name} {said}"
+        if not worker.ready_at or (killed is None and worker.asked_to_stop and not runs):
+            logger.debug("%s", what)  # what kept it from its start is said of its group
         else:
-            logger.warning("%s: worker %d %s; it had %d runs", worker.group.name, worker.pid, exit, runs)
+            logger.warning("%s%s", what, f"; {fate}" if fate else "")
 
     def group_changed(self, group: Group) -> None:
-        if group.last_error and group.state in ("backoff", "unhealthy"):
-            logger.warning("%s is %s: %s", group.name, group.state, printable(group.last_error))
+        """A group that cannot start is logged at first, when it is given up for unhealthy, and then once an hour."""
+        if group.paused or not group.failures or not group.last_error:
+            return
+        now, error, unhealthy = time.monotonic(), re.sub(r"\d+", "0", group.last_error), group.state == "unhealthy"
+        known = self._failing.get(group.name)
+        if known is not None and known.running_since is not None and now - known.running_since > SETTLED_AFTER:
+            known = None
+        said = printable(group.last_error)
+        if known is None or known.error != error or unhealthy > known.unhealthy:
+            since = now if known is None else known.since
+            self._failing[group.name] = _Failing(error, unhealthy, since, now)
+            if unhealthy:
+                logger.warning(
+                    "group %s is unhealthy: it failed to start %d times and will be retried every %s: %s",
+                    group.name, group.failures, _seconds(float(RESTART.max)), said,
+                )  # fmt: skip
+            else:
+                logger.warning("group %s failed to start and will be retried in %s: %s", group.name, _in(group), said)
+        elif now - known.reminded_at >= REMINDED_AFTER:
+            known.reminded_at = now
+            tries, hours = counted(group.failures, "try").replace("trys", "tries"), (now - known.since) / 3600
+            logger.warning("group %s still cannot start, after %s in %.1f hours: %s", group.name, tries, hours, said)
 
     def killing(self, post: Post, run_id: str, why: str) -> None:
-        logger.warning("%s: killing worker %d because of run %s: %s", post.worker.group.name, post.worker.pid, run_id, why)
+        worker = post.worker
+        logger.warning(
+            "killing worker %d of group %s: %s", worker.pid, worker.group.name, _worded(_WHY_NOW[why], worker, run_id)
+        )
 
     def slow(self, post: Post, seconds: float) -> None:
         logger.warning(
-            "%s: worker %d has not been heard for %.0f s but uses the processor: a long call that holds the GIL? runs: %s",
-            post.worker.group.name, post.worker.pid, seconds, ", ".join(post.running),
+            "worker %d of group %s has sent no heartbeat for %.0f s but uses the processor; does a call hold the GIL? runs: %s",
+            post.worker.pid, post.worker.group.name, seconds, ", ".join(post.running),
         )  # fmt: skip
 
     def reloaded(self, changed: list[str]) -> None:
-        logger.info("reloaded; groups replaced: %s", ", ".join(changed) or "none")
+        what = f"the workers of {', '.join(changed)} are being replaced" if changed else "no group has changed"
+        logger.info("reloaded: %s", what)
 
     def moved(self, group: str, to: str, runs: int) -> None:
-        logger.info("%s runs of group %s went to %s", runs, group, to)
+        logger.info("moved %s from group %s to group %s", counted(runs, "run"), group, to)
+
+    def output_lost(self, group: str, error: str) -> None:
+        logger.error("cannot write what the workers of group %s print: %s; their lines are dropped", group, printable(error))
+
+    def output_kept_again(self, group: str, lines: int) -> None:
+        logger.warning("the log of group %s is written again; %s dropped meanwhile", group, _were(lines, "line"))
 
     def trouble(self, what: str) -> None:
         now = time.monotonic()
@@ -87,3 +172,38 @@ class Events:
         if what not in self._told:
             self._told[what] = now
             logger.error("%s", printable(what))
+
+
+def ending(worker: Worker, exit: Exit) -> str:
+    """How a worker ended, and why where it was our doing: `was killed by SIGSEGV`."""
+    killed = _killed(worker, exit)
+    return str(exit) if killed is None else _worded(KILLED[killed], worker, worker.killed_for)
+
+
+def _killed(worker: Worker, exit: Exit) -> str | None:
+    """Why we killed a worker; None where it ended in another way, perhaps a moment before our signal."""
+    return worker.killed if exit.code in (None, -signal.SIGKILL) else None
+
+
+def _worded(reason: str, worker: Worker, run: str | None) -> str:
+    settings = worker.group.settings
+    return reason.format(
+        run=run,
+        drain_timeout=duration_text(settings.drain_timeout),
+        startup_timeout=duration_text(settings.startup_timeout),
+        heartbeat_timeout=duration_text(settings.heartbeat_timeout),
+    )
+
+
+def _in(group: Group) -> str:
+    """How long a group waits until its next try."""
+    at = group.next_try_at
+    return "a moment" if at is None else _seconds(max(at - asyncio.get_running_loop().time(), 0.0))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 1 else f"{seconds:.0f} s"
+
+
+def _were(number: int, noun: str) -> str:
+    return f"{counted(number, noun)} {'was' if number == 1 else 'were'}"

@@ -70,8 +70,11 @@ class Fallbacks:
                 pause = await self._judge(group)
                 if name not in self._again:
                     break
-        except TakoError as error:
-            self._events.trouble(f"cannot apply the fallbacks of {name}: {error.message}")
+        except Exception as error:  # whatever it is, runs that have waited for too long must not wait for ever
+            if isinstance(error, TakoError):
+                self._events.trouble(f"cannot apply the fallbacks of group {name}: {error.message}")
+            else:
+                self._events.unexpected.raised(f"the fallbacks of group {name}", error)
             pause = PAUSE_AFTER_TROUBLE
         if pause is not None and not self._stopped:
             self._timers[name] = self._loop.call_later(min(pause, LONGEST_SLEEP), self.look, group)

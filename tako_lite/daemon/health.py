@@ -10,6 +10,7 @@ from typing import Final
 from tako_lite.catalog import Stamp, stamps
 from tako_lite.daemon.dispatcher import Dispatcher, Post
 from tako_lite.daemon.events import Events
+from tako_lite.processes.group import Group
 
 LOOK_EVERY: Final = 1.0
 USED_CPU: Final = 0.05
@@ -26,12 +27,15 @@ class Health:
         self._stamps: dict[Path, Stamp] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_look = 0.0
+        self._is_woken = False
         self._loop = asyncio.get_running_loop()
+        self._guarded = events.unexpected.guarded
         self.on_look: Callable[[], bool] = lambda: False
         """Looks after something else, and says whether it is to be looked after again."""
 
     def wake(self) -> None:
         """There may be something to look after."""
+        self._is_woken = True
         if self._timer is None:
             self._last_look = self._loop.time()
             self._timer = self._loop.call_later(LOOK_EVERY, self._look)
@@ -42,38 +46,55 @@ class Health:
             self._timer.cancel()
 
     def _look(self) -> None:
-        self._timer = None
+        """Look after everything; what one look meets, whatever it is, keeps none of the others and no later one from it."""
+        self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+        self._is_woken = False
         now = self._loop.time()
         stall = max(now - self._last_look - LOOK_EVERY, 0.0)
         self._last_look = now
-        wrong = self.on_look()
+        is_wrong = True
+        with self._guarded("the check of the socket, the locks and the queue file"):
+            is_wrong = self.on_look()
         busy = [post for post in self._dispatcher.posts.values() if post.running]
         for post in busy:
-            post.last_heard += stall  # while we were stalled ourselves, nobody could be heard
-            self._judge(post, now)
+            with self._guarded(f"the health check of worker {post.worker.pid}"):
+                post.last_heard += stall  # while we were stalled ourselves, nothing could be heard
+                self._judge(post, now)
         broken = [group for group in self._dispatcher.groups.values() if group.failures]
-        if broken:
-            seen = dict(stamps(self.workflows))
-            if self._stamps is not None and seen != self._stamps:
-                for group in broken:
-                    group.retry_now()
-            self._stamps = seen
-        else:
+        with self._guarded("the watch of the workflow folder"):
+            self._retry_at_change(broken)
+        if not (busy or broken or is_wrong or self._is_woken):
+            self._timer.cancel()
+            self._timer = None
+
+    def _retry_at_change(self, broken: list[Group]) -> None:
+        """Try broken groups again once a file in the workflow folder is another one."""
+        if not broken:
             self._stamps = None
-        if busy or broken or wrong:
-            self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+            return
+        seen, before = dict(stamps(self.workflows)), self._stamps
+        self._stamps = seen
+        if before is not None and seen != before:
+            for group in broken:
+                group.retry_now()
 
     def _judge(self, post: Post, now: float) -> None:
-        """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did."""
+        """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did.
+
+        Where it cannot be learned what it used, it gets twice the time.
+        """
         child, limit = post.worker.child, post.worker.group.settings.heartbeat_timeout
         silent = now - post.last_heard
         if child is None or silent < limit / 2:
             return
-        if post.cpu_mark is None:
-            post.cpu_mark = child.cpu_seconds
+        used = child.cpu_seconds
+        if used is None and silent < 2 * limit:
+            return
+        if post.cpu_mark is None and used is not None:
+            post.cpu_mark = used
         elif silent >= limit:
-            if child.cpu_seconds - post.cpu_mark > USED_CPU:
-                self._events.slow(post, silent)
+            if used is not None and post.cpu_mark is not None and used - post.cpu_mark > USED_CPU:
                 post.last_heard, post.cpu_mark = now, None
+                self._events.slow(post, silent)
             else:
                 self._dispatcher.blame(post, next(iter(post.running)), "silent")

@@ -16,11 +16,20 @@ FRAME_GOAL: Final = 2 * 1024 * 1024
 
 
 class WorkerLink(asyncio.Protocol):
-    """Frames to and from one worker. A frame that makes no sense, or a closed socket, is told to `on_lost`."""
+    """Frames to and from one worker.
 
-    def __init__(self, on_frame: Callable[[dict[str, Any]], None], on_lost: Callable[[str | None], None]) -> None:
+    A frame that makes no sense, or a closed socket, is reported to `on_lost`, any other error of `on_frame` to `on_error`.
+    """
+
+    def __init__(
+        self,
+        on_frame: Callable[[dict[str, Any]], None],
+        on_lost: Callable[[str | None], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
+        self._on_error = on_error
         self._lines = LineReader(MAX_LINK_FRAME)
         self._transport: asyncio.WriteTransport | None = None
 
@@ -35,6 +44,9 @@ class WorkerLink(asyncio.Protocol):
             logging.getLogger("tako_lite").warning("a frame of a worker was not understood", exc_info=error)
             self.close()
             self._on_lost(f"sent something that makes no sense: {type(error).__name__}: {error}")
+        except Exception as error:
+            self.close()
+            self._on_error(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(None)

@@ -6,12 +6,15 @@ import asyncio
 import json
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from tako_lite.clock import Clock
+from tako_lite.daemon.events import Events
 from tako_lite.secrets import NOTHING, Mask
 
 MAX_LINE: Final = 64 * 1024
@@ -21,6 +24,10 @@ MAX_RUN: Final = 1_000_000
 """Bytes that one run may add to the log while its worker has it; the rest is counted and dropped."""
 MOST_RUNS: Final = 20_000
 RING: Final = 20
+TOLD_AGAIN: Final = 60.0
+"""Seconds after which a log that still cannot be written is reported again."""
+SETTLED: Final = 1.0
+"""Seconds without an error after which a log counts as written again."""
 READ: Final = 256 * 1024
 """Bytes that one look at a pipe takes; more than a pipe holds."""
 TAG: Final = re.compile(rb"\x1e([0-9a-f-]{36})\x1f")
@@ -28,59 +35,116 @@ TAG: Final = re.compile(rb"\x1e([0-9a-f-]{36})\x1f")
 
 
 class GroupLog:
-    """The log of one group: `<group>.jsonl`, and older ones with a number."""
+    """The log of one group: `<group>.jsonl`, and older ones with a number.
 
-    def __init__(self, folder: Path, group: str, clock: Clock) -> None:
+    A file that was moved, deleted or replaced is noticed before the next lines are written, and made anew. Lines that cannot be
+    written are dropped and counted.
+    """
+
+    def __init__(self, folder: Path, group: str, clock: Clock, events: Events | None = None) -> None:
         self._path = folder / f"{group}.jsonl"
+        self._group = group
         self._clock = clock
-        self._file: BinaryIO | None = None
+        self._events = events
+        self._descriptor: int | None = None
+        self._file: tuple[int, int] | None = None
         self._size = 0
+        self._cut = False
+        """Whether the last line of the file has no end."""
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._failed_at: float | None = None
+        self._told_at: float | None = None
         self.lost = 0
+        """Lines that were dropped since lines were last written."""
 
     def write(self, pid: int, run: str | None, text: str) -> None:
-        """Append a line; a full disk loses it, and nothing else."""
+        """Add a line to those that `flush` writes."""
         facts = {"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}
         line = json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        try:
-            self._open().write(line)
-            self._size += len(line)
-            if self._size > MAX_FILE:
-                self._rotate()
-        except OSError:
-            self.lost += 1
+        self._pending.append(line)
+        self._pending_size += len(line)
+        if self._size + self._pending_size > MAX_FILE:
+            self.flush()
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
-        if self._file is not None:
-            try:
-                self._file.flush()
-            except OSError:
-                self.lost += 1
+        """Write the lines that were added; a full disk or a folder that is closed to us loses them, and nothing else."""
+        if not self._pending:
+            return
+        lines, self._pending, self._pending_size = self._pending, [], 0
+        try:
+            self._append(lines)
+        except OSError as error:
+            self._lose(len(lines), error)
+        else:
+            self._is_written()
 
     def close(self) -> None:
-        """Close the file; twice is harmless."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            try:
-                file.close()
-            except OSError:
-                self.lost += 1
+        """Write what is left and close the file; twice is harmless."""
+        self.flush()
+        self._close()
 
-    def _open(self) -> BinaryIO:
-        if self._file is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(descriptor, "wb")
-            self._size = os.fstat(descriptor).st_size
-        return self._file
+    def _append(self, lines: list[bytes]) -> None:
+        if self._size > MAX_FILE:
+            self._rotate()
+        descriptor = self._open()
+        data = memoryview(b"".join(([b"\n"] if self._cut else []) + lines))
+        self._cut = True
+        while data:
+            written = os.write(descriptor, data)
+            self._size += written
+            data = data[written:]
+        self._cut = False
+        if self._size > MAX_FILE:
+            self._rotate()
+
+    def _open(self) -> int:
+        """The descriptor of the file that has the name now."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            found = None
+        if self._descriptor is not None and found is not None and self._file == (found.st_dev, found.st_ino):
+            self._size = found.st_size  # somebody may have cut it
+            return self._descriptor
+        self._close()
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a reader is refused
+        self._descriptor = os.open(self._path, flags, 0o600)
+        found = os.fstat(self._descriptor)
+        self._file, self._size, self._cut = (found.st_dev, found.st_ino), found.st_size, False
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            with suppress(OSError):
+                os.close(descriptor)
 
     def _rotate(self) -> None:
-        self.close()
+        self._close()
         for number in range(KEPT_FILES, 0, -1):
             older = self._path.with_name(f"{self._path.name}.{number}")
             newer = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
-            if newer.exists():
+            with suppress(FileNotFoundError):
                 newer.replace(older)
+        self._size = 0
+
+    def _lose(self, lines: int, error: OSError) -> None:
+        """Count lines that are dropped, and say so at first and every minute."""
+        self.lost += lines
+        now = self._failed_at = time.monotonic()
+        if self._events is not None and (self._told_at is None or now - self._told_at > TOLD_AGAIN):
+            self._told_at = now
+            self._events.output_lost(self._group, error.strerror or str(error))
+
+    def _is_written(self) -> None:
+        """Say how many lines were dropped, once they are written for a while again."""
+        if self._failed_at is None or time.monotonic() - self._failed_at < SETTLED:
+            return
+        lost, self.lost, self._failed_at, self._told_at = self.lost, 0, None, None
+        if self._events is not None:
+            self._events.output_kept_again(self._group, lost)
 
 
 class Capture:
@@ -180,14 +244,15 @@ class Capture:
 class Logs:
     """The logs of all groups."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, events: Events) -> None:
         self._folder = folder
         self._clock = clock
+        self._events = events
         self._groups: dict[str, GroupLog] = {}
 
     def capture(self, group: str, descriptor: int, pid: int, mask: Mask) -> Capture:
         """Start to read a worker's pipe; `mask` hides the secrets that it has."""
-        log = self._groups.setdefault(group, GroupLog(self._folder, group, self._clock))
+        log = self._groups.setdefault(group, GroupLog(self._folder, group, self._clock, self._events))
         return Capture(log, descriptor, pid, mask)
 
     def stop(self) -> None:

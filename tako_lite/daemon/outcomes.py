@@ -10,11 +10,13 @@ from typing import Any, Literal
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher, Post, Running
+from tako_lite.daemon.events import ending
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
 from tako_lite.records import Claimed, Failure
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
+from tako_lite.units import counted
 from tako_lite.wire import MAX_VALUE
 
 Item = list[Any]
@@ -50,8 +52,19 @@ class Outcomes:
     def read(self, post: Post, items: list[Item]) -> None:
         """Take up all items of a frame; those of one kind share one call of the store.
 
-        Steps come first: once the end of its run is stored, a step would be refused.
+        Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end
+        was not handed to the store are still the worker's, which the caller ends.
         """
+        freed: dict[str, Running] = {}
+        try:
+            self._take_up(post, items, freed)
+        except BaseException:
+            post.running.update(freed)
+            raise
+        self._dispatcher.settled(post)
+
+    def _take_up(self, post: Post, items: list[Item], freed: dict[str, Running]) -> None:
+        """Do so; `freed` has the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
         dispatcher.look_at(post.worker.group.name)
@@ -66,6 +79,7 @@ class Outcomes:
                     raise ProtocolError("a result is JSON text of at most 1 MiB")
                 running = dispatcher.free(post, run_id)
                 if running is not None:
+                    freed[run_id] = running
                     done.append(Completed(run_id, running.claimed.token, result, pid))
             elif kind in self._requests:
                 self._request(post, item)
@@ -76,12 +90,14 @@ class Outcomes:
             elif kind in self._ends:
                 running = dispatcher.free(post, item[1])
                 if running is not None:
+                    freed[item[1]] = running
                     self._ends[kind](post, running, item)
+                    del freed[item[1]]
             elif kind != "step":
                 raise ProtocolError(f"no item is called {kind!r}")
         if done:
             dispatcher.watch(self._store.complete(done), "store results")
-        dispatcher.settled(post)
+            freed.clear()
 
     # Ends of attempts
 
@@ -153,7 +169,7 @@ class Outcomes:
             if finished.cancelled():
                 return
             if error := finished.exception():
-                answers: list[Any] = [[number, _error(error)] for number in numbers]
+                answers: list[Any] = [[number, self._refusal(error)] for number in numbers]
             else:
                 answers = list(zip(numbers, finished.result(), strict=True))
             post.send({"t": "answers", "answers": answers})
@@ -167,9 +183,15 @@ class Outcomes:
         def answer(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled():
                 error = finished.exception()
-                post.send({"t": "answers", "answers": [[item[1], _error(error) if error else finished.result()]]})
+                post.send({"t": "answers", "answers": [[item[1], self._refusal(error) if error else finished.result()]]})
 
         asyncio.ensure_future(work()).add_done_callback(answer)
+
+    def _refusal(self, error: BaseException) -> dict[str, Any]:
+        """An error as an answer; one that nobody expects is reported too."""
+        if not isinstance(error, TakoError):
+            self._dispatcher.report("the answer to a step", error)
+        return _error(error)
 
     async def _wait(self, post: Post, item: Item) -> Any:
         return await self._store.add_wait(NewWait(*item[2:]))
@@ -199,7 +221,6 @@ class Outcomes:
         for running in post.running.values():
             for timer in running.timers:
                 timer.cancel()
-        post.running.clear()
         if not runs:
             return
         group = post.worker.group
@@ -208,7 +229,7 @@ class Outcomes:
             self._after_our_kill(post, runs)
         elif len(runs) == 1:
             tail = "\n".join(last_lines).strip()
-            end = "gave no sign of life and was killed" if silent else str(exit)
+            end = "gave no sign of life and was killed" if silent else ending(post.worker, exit)
             said = f"its worker {end}" + (f"; last lines:\n{tail}" if tail else "")
             failure = Failure("WorkerCrashed", said, None, "crashed")
             run = runs[0]
@@ -234,6 +255,26 @@ class Outcomes:
                 innocent.append((run.id, run.token))
         if innocent:
             self._dispatcher.watch(self._store.give_back(innocent), "give runs back")
+
+
+def fate(post: Post) -> str:
+    """What becomes of the runs of a worker that is dead, for the log."""
+    running = len(post.running)
+    if not running:
+        return "it had no runs"
+    silent = "silent" in post.blamed.values()
+    if (post.worker.asked_to_stop or post.blamed) and not silent:
+        others = running - sum(run in post.blamed for run in post.running)
+        if not others:
+            return ""
+        return f"its {'other ' if others < running else ''}{counted(others, 'run')} {_were(others)} re-queued"
+    if running == 1:
+        return f"run {next(iter(post.running))} is charged with a crash"
+    return f"its {counted(running, 'run')} will run again one at a time, to find the one that did it"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")

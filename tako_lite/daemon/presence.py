@@ -82,7 +82,11 @@ class Presence:
                 self._loop.add_reader(watch, self._heard, watch)
 
     def _heard(self, watch: int) -> None:
-        if _is_over(os.read(watch, 65536)):  # which name it was does not matter: all are looked at
+        try:
+            events = os.read(watch, 65536)
+        except OSError:  # it would be ready to be read for ever: it is made anew
+            events = _OVER
+        if _is_over(events):  # which name it was does not matter: all are looked at
             self._forget(next(identity for identity, known in self._watches.items() if known == watch))
         self._health.wake()  # in a second: whoever takes a whole folder away is not to find new files in it meanwhile
 
@@ -90,6 +94,9 @@ class Presence:
         watch = self._watches.pop(identity)
         self._loop.remove_reader(watch)
         os.close(watch)
+
+
+_OVER = struct.pack("iIII", 0, IN_IGNORED, 0, 0)
 
 
 def _is_over(events: bytes) -> bool:

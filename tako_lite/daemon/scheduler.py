@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
@@ -147,12 +148,12 @@ class Scheduler:
             self._task = self._loop.create_task(self._work())
 
     async def _work(self) -> None:
-        pause = 0.0
+        failed = False
         try:
             now = self._clock.now()
             for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
-                await self._tick(workflow)
-            await self._triggers.evaluate_due()
+                failed = await self._guarded(self._tick(workflow), f"the schedule of {workflow}") or failed
+            failed = await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
             if self._next_due is not None and self._next_due <= now:
                 self._next_due = None
                 await self._store.wake_due()
@@ -162,11 +163,27 @@ class Scheduler:
             if self._next_prune is not None and self._next_prune <= now:
                 await self._prune()
         except Exception as error:  # whatever it is, later slots must not be lost with it
-            said = error.message if isinstance(error, TakoError) else repr(error)
-            self._events.trouble(f"the scheduler could not do its work: {said}")
+            self._say("the scheduler", error)
             self._next_due = self._clock.now()
-            pause = PAUSE_AFTER_TROUBLE
-        self._arm(pause)
+            failed = True
+        finally:
+            self._arm(PAUSE_AFTER_TROUBLE if failed else 0.0)
+
+    async def _guarded(self, work: Awaitable[None], what: str) -> bool:
+        """Do a part of the work, which keeps the others from nothing if it fails; whether it failed."""
+        try:
+            await work
+        except Exception as error:
+            self._say(what, error)
+            return True
+        self._events.unexpected.over(what)
+        return False
+
+    def _say(self, what: str, error: Exception) -> None:
+        if isinstance(error, TakoError):
+            self._events.trouble(f"{what} has to wait: {error.message}")
+        else:
+            self._events.unexpected.raised(what, error)
 
     async def _prune(self) -> None:
         again_at = await self._store.prune(self.keep, PRUNE_BATCH)

@@ -17,7 +17,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.link import WorkerLink
 from tako_lite.daemon.logs import Capture, Logs
-from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.daemon.outcomes import Outcomes, fate
 from tako_lite.linux import keep_memory_private
 from tako_lite.processes.child import Child, Exit, Records
 from tako_lite.processes.forkserver import ForkServers
@@ -85,7 +85,9 @@ class Spawner:
         child = worker.child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
         post = Post(worker)
         post.last_heard = asyncio.get_running_loop().time()
-        link = post.link = WorkerLink(partial(self._on_frame, post), partial(self._on_lost, post))
+        link = post.link = WorkerLink(
+            partial(self._on_frame, post), partial(self._on_lost, post), partial(self._on_error, post)
+        )
         child.heard = partial(self._heard, post)
         self._captures[worker] = self._logs.capture(settings.name, child.output, child.pid, Mask(secrets.values()))
         self._dispatcher.posts[worker] = post
@@ -111,16 +113,26 @@ class Spawner:
         capture = self._captures.pop(worker, None)
         lines: list[str] = []
         if capture is not None:
-            capture.finish()
-            lines = [line for line in capture.last_lines() if line.strip()]
+            with self._events.unexpected.guarded("the reading of what a worker printed last"):
+                capture.finish()
+                lines = [line for line in capture.last_lines() if line.strip()]
         if lines and worker.trouble is None and not worker.ready_at:
             worker.trouble = f"a worker {exit} before it was ready; it said last: {lines[-1]}"
         if post is not None:
-            self._events.worker_gone(worker, exit, len(post.running))
-            self._outcomes.worker_gone(post, exit, lines)
+            self._events.worker_gone(worker, exit, len(post.running), fate(post))
+            self._settle(post, exit, lines)
             if post.link is not None:
                 post.link.close()
         self._dispatcher.look_at(worker.group.name)
+
+    def _settle(self, post: Post, exit: Exit, lines: list[str]) -> None:
+        """Store what becomes of the runs of a worker that is gone, again until it is accepted."""
+        try:
+            self._outcomes.worker_gone(post, exit, lines)
+            post.running.clear()
+        except Exception as error:
+            self._events.unexpected.raised("what becomes of the runs of a worker that is gone", error)
+            asyncio.get_running_loop().call_later(1.0, self._settle, post, exit, lines)
 
     def group_changed(self, group: Group) -> None:
         """A group failed to start, or something else about it is new."""
@@ -187,14 +199,21 @@ class Spawner:
             return
         post.worker.is_dead = True  # as good as: what is pushed from now on never arrives, and would be charged with its end
         if reason is not None:
-            self._events.trouble(f"{post.worker.group.name}: worker {child.pid} {reason}")
-            child.kill()
+            self._events.trouble(f"worker {child.pid} of group {post.worker.group.name} {reason}")
+            post.worker.group.kill_worker(post.worker, "nonsense")
         else:
             asyncio.get_running_loop().call_later(1.0, self._kill_if_alive, post.worker)
 
+    def _on_error(self, post: Post, error: Exception) -> None:
+        """We failed at what a worker reported, and part of it may be lost: its runs are treated as after a crash, so that
+        one which has this effect each time comes to an end."""
+        self._events.unexpected.raised(f"the reading of a report of group {post.worker.group.name}", error)
+        post.worker.is_dead = True
+        post.worker.group.kill_worker(post.worker, "daemon")
+
     def _kill_if_alive(self, worker: Worker) -> None:
-        if worker.state != "exited" and worker.child is not None:
-            worker.child.kill()
+        if worker.state != "exited":
+            worker.group.kill_worker(worker, "unreachable")
 
     def _heard(self, post: Post) -> None:
         post.last_heard = asyncio.get_running_loop().time()

@@ -44,10 +44,16 @@ class Triggers:
     async def evaluate_due(self) -> None:
         """Begin an evaluation of each trigger whose time has come; a time that is too far off is of a clock that was ahead."""
         now = self._clock.now()
+        failed: Exception | None = None
         for name, moment in list(self.due.items()):
             spec = self.catalog.triggers.get(name)  # while a reload is stored, the store's catalog is newer than this one
             if spec is not None and (moment <= now or moment > now + round(spec.options.every * 1000)):
-                await self._begin(name, by_hand=False)
+                try:
+                    await self._begin(name, by_hand=False)
+                except Exception as error:  # the other triggers are due too
+                    failed = error
+        if failed is not None:
+            raise failed
 
     async def _begin(self, name: str, *, by_hand: bool) -> bool:
         evaluation = self.catalog.triggers[name].evaluation

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tako_lite.linux import boot_id, collect_dead, kill_session, read_process, resident_bytes, session_members
+from tako_lite.linux import ON_LINUX, boot_id, kill_session, read_process, resident_bytes, session_members
 from tako_lite.processes.forkserver import ForkServer
 
 
@@ -62,11 +62,17 @@ class Records:
         for pid in survivors:
             kill_session(pid)
         for entry in self._entries():
-            entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # as below
+                entry.unlink(missing_ok=True)
         return survivors
 
     def _entries(self) -> list[Path]:
-        return sorted(entry for entry in self._folder.glob("[0-9]*") if entry.name.isdecimal())
+        """Its records. Raises OSError where the folder is there and cannot be read: what it hides could be at work still."""
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 -- glob passes over a folder that it cannot read
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(self._folder / name for name in names if name.isdecimal())
 
 
 def _lives(entry: Path) -> bool:
@@ -99,6 +105,7 @@ class Child:
         self._records = records
         self._pidfd: int | None = None
         self._private: socket.socket | None = None
+        self.has_ended = False
         self.heard: Callable[[], None] = lambda: None
 
     @classmethod
@@ -130,25 +137,41 @@ class Child:
                 their_end.close()
             os.close(their_output)
         link, guard, *rest = (our_end for our_end, _ in pairs)
-        link.setblocking(False)
-        guard.setblocking(False)
-        os.set_blocking(output, False)
         child = cls(pid, server, records, link, guard, output)
-        for private_end in rest:
-            private_end.setblocking(False)
-            child._private = private_end
-        records.add(pid)
-        child._watch(on_death)
+        try:
+            child._begin(rest, on_death)
+        except BaseException:
+            await child._abandon()
+            raise
         return child
+
+    def _begin(self, private: list[socket.socket], on_death: Callable[[Child], None]) -> None:
+        self.link.setblocking(False)
+        self._guard.setblocking(False)
+        os.set_blocking(self.output, False)
+        for private_end in private:
+            private_end.setblocking(False)
+            self._private = private_end
+        self._records.add(self.pid)
+        self._watch(on_death)
+
+    async def _abandon(self) -> None:
+        """End a child that was forked and cannot be watched, for want of a descriptor: its death would go unnoticed."""
+        self.kill()
+        with contextlib.suppress(OSError):
+            self._guard.shutdown(socket.SHUT_RDWR)  # at which it ends by itself, should it have no process group yet
+        self.link.close()
+        os.close(self.output)
+        with contextlib.suppress(OSError):
+            await self.reap()
+        self._guard.close()
 
     def _watch(self, on_death: Callable[[Child], None]) -> None:
         loop = asyncio.get_running_loop()
-        dead = False
 
         def died() -> None:
-            nonlocal dead
-            if not dead:
-                dead = True
+            if not self.has_ended:
+                self.has_ended = True
                 loop.remove_reader(watched)
                 on_death(self)
 
@@ -193,16 +216,18 @@ class Child:
         return resident_bytes(self.pid)
 
     @property
-    def cpu_seconds(self) -> float:
-        """The processor time that it has used."""
+    def cpu_seconds(self) -> float | None:
+        """The processor time that it has used; None where /proc does not say, and 0 on systems without it."""
         process = read_process(self.pid)
-        return process.cpu if process else 0.0
+        if process is None:
+            return None if ON_LINUX else 0.0
+        return process.cpu
 
     async def reap(self) -> Exit:
         """Kill what is left of its session, confirm that it is gone, collect the status and give up the descriptors."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._guard)
-        await loop.run_in_executor(None, self._end_session)
+        await loop.run_in_executor(None, kill_session, self.pid)
         code = await self._server.reap(self.pid)
         if code is None:
             code = _collect(self.pid)
@@ -214,10 +239,6 @@ class Child:
             self._pidfd = None
         self._records.forget(self.pid)
         return Exit(code)
-
-    def _end_session(self) -> None:
-        kill_session(self.pid)
-        collect_dead(self._records.live.copy())
 
 
 def _collect(pid: int) -> int | None:

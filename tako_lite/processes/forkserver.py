@@ -39,6 +39,8 @@ class ForkServer:
         self._folder = folder
         self._entry = entry
         self._process: subprocess.Popen[bytes] | None = None
+        self._uncollected: list[subprocess.Popen[bytes]] = []
+        """Its process, and earlier ones that are about to be gone."""
         self._control: socket.socket | None = None
         self._turn = asyncio.Lock()
 
@@ -46,6 +48,11 @@ class ForkServer:
     def pid(self) -> int | None:
         """The zygote's process, while it lives."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def poll(self) -> set[int]:
+        """Collect its processes that are dead; returns the pids of the others."""
+        self._uncollected = [process for process in self._uncollected if process.poll() is None]
+        return {process.pid for process in self._uncollected}
 
     async def fork(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
         """Fork a child, and return its pid. Raises CannotStart."""
@@ -106,6 +113,7 @@ class ForkServer:
             raise CannotStart(f"cannot run {self._interpreter.python}: {error.strerror}") from None
         finally:
             theirs.close()
+        self._uncollected.append(self._process)
         ours.setblocking(False)
         self._control = ours
         try:
@@ -188,6 +196,10 @@ class ForkServers:
         if interpreter not in self._servers:
             self._servers[interpreter] = ForkServer(interpreter, self._package, self._folder, self._entry)
         return self._servers[interpreter]
+
+    def poll(self) -> set[int]:
+        """Collect the zygotes that are dead; returns the pids of the others."""
+        return set().union(*(server.poll() for server in self._servers.values()))
 
     @property
     def pid(self) -> int | None:

@@ -7,7 +7,6 @@ says that work waits (`demand`), that a worker became busy or idle, and it is to
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from typing import Any, Final
 
@@ -129,7 +128,7 @@ class Group:
         worker.trouble = error
         if worker.deadline is not None:
             worker.deadline.cancel()
-        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self._kill, worker)
+        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self.kill_worker, worker, "drain")
 
     def busy(self, worker: Worker) -> None:
         """A worker with nothing to do got work."""
@@ -202,7 +201,7 @@ class Group:
         worker.state = "draining"
         if worker.deadline is not None:
             worker.deadline.cancel()
-        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self._kill, worker)
+        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self.kill_worker, worker, "drain")
         self._owner.ask_to_stop(worker)
 
     async def stop(self) -> None:
@@ -225,7 +224,13 @@ class Group:
         self._killed = True
         for worker in list(self.workers):
             worker.asked_to_stop = True
-            self._kill(worker)
+            self.kill_worker(worker, "stop")
+
+    def kill_worker(self, worker: Worker, why: str) -> None:
+        """End a worker now, and keep the first reason to do so."""
+        if worker.child is not None and not worker.child.has_ended:
+            worker.killed = worker.killed or why
+            worker.child.kill()
 
     # Growth
 
@@ -253,21 +258,20 @@ class Group:
             worker.child = await self._owner.spawn(worker, lambda _: self._died(worker))
         except Exception as error:  # whatever it is, a worker that nobody starts must not be waited for
             worker.trouble = str(error) or type(error).__name__
-            self._remove(worker, Exit(None))
+            if worker.child is None:
+                self._remove(worker, Exit(None))
+            else:
+                self.kill_worker(worker, "daemon")  # it was forked, and is removed once it is dead
         else:
             if self._killed:
-                self._kill(worker)
+                self.kill_worker(worker, "stop")
             elif worker.asked_to_stop:
                 worker.asked_to_stop = False
                 self.retire(worker)
 
     def _too_slow(self, worker: Worker) -> None:
         worker.trouble = f"was not ready within startup_timeout = {self.settings.startup_timeout:g} s"
-        self._kill(worker)
-
-    def _kill(self, worker: Worker) -> None:
-        if worker.child is not None:
-            worker.child.kill()
+        self.kill_worker(worker, "startup")
 
     # Ends
 
@@ -283,8 +287,8 @@ class Group:
             try:
                 exit = await worker.child.reap()
                 break
-            except Exception:  # no thread to be had, a disk that fails: its runs go back only once it is confirmed dead
-                logging.getLogger("tako_lite").exception("cannot see a worker of %s off; trying again", self.name)
+            except Exception as error:  # no thread, no /proc: its runs are re-queued only once it is confirmed dead
+                self._report(f"the confirmation that worker {worker.pid} of group {self.name} is dead", error)
                 await asyncio.sleep(1)
         self._remove(worker, exit)
 
@@ -298,7 +302,10 @@ class Group:
             worker.deadline.cancel()
         self.workers.remove(worker)
         self._gone.set()
-        self._owner.worker_gone(worker, exit)
+        try:
+            self._owner.worker_gone(worker, exit)
+        except Exception as error:
+            self._report(f"what follows the end of a worker of group {self.name}", error)
         if by_itself and (not started or (was_idle and lived < SETTLED_AFTER)):
             self._failed(worker.trouble or f"a worker {exit} before it took any work")
         else:
@@ -309,8 +316,7 @@ class Group:
         if self._retry is not None:
             return  # workers that fail together are one try of the group
         self.failures += 1
-        if self.last_error is None or self.failures == 1:
-            self.last_error = error
+        self.last_error = error
         pause = RESTART.delay(self.failures, random.random) if self.failures < UNHEALTHY_AFTER else RESTART.max
         if not self._stopping:
             self._retry = self._loop.call_later(float(pause), self._try_again)
@@ -318,10 +324,12 @@ class Group:
     def _try_again(self) -> None:
         """The pause is over: bring up what is missing, and what was asked for meanwhile."""
         self._retry = None
-        self._fill()
         wanted, self._wanted = self._wanted, set()
-        for solo in wanted:
-            self.demand(solo=solo)
+        try:
+            self._fill()
+        finally:
+            for solo in wanted:
+                self.demand(solo=solo)
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:
@@ -344,6 +352,13 @@ class Group:
         self._idle_check = None
         if self._stopping:
             return
+        try:
+            self._retire_idle()
+        except Exception:
+            self._check_idle_in(max(self.settings.idle_timeout, 1.0))
+            raise
+
+    def _retire_idle(self) -> None:
         now = self._loop.time()
         spare = len(self._pool()) - self.min_workers
         next_check: float | None = None
@@ -360,6 +375,10 @@ class Group:
                 next_check = left if next_check is None else min(next_check, left)
         if next_check is not None:
             self._check_idle_in(next_check)
+
+    def _report(self, what: str, error: Exception) -> None:
+        """Leave an error that nobody expects to the event loop's handler, which counts and logs it."""
+        self._loop.call_exception_handler({"message": what, "exception": error})
 
     def as_json(self) -> dict[str, Any]:
         """What `status` shows of the pool."""

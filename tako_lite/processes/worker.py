@@ -28,6 +28,10 @@ class Worker:
         self.asked_to_stop = False
         self.is_dead = False
         self.deadline: asyncio.TimerHandle | None = None
+        self.killed: str | None = None
+        """Why we killed it, as a key of `daemon.events.KILLED`."""
+        self.killed_for: str | None = None
+        """The run because of which we did."""
         self.trouble: str | None = None
         """Why it could not start, in its own words."""
 

@@ -25,9 +25,9 @@ SPARE: Final = 3
 def end(project: Project) -> None:
     """End a project's runs and its daemon, and fail where anything was not as promised."""
     queue = project.root / ".tako/queue.db"
-    assert queue.exists() or project.spoilt or not project.started, "there was a daemon, and there is no queue to judge"
     judged = not project.spoilt and queue.exists()
     try:
+        assert judged or project.spoilt or not project.started, "there was a daemon, and there is no queue to judge"
         if judged:
             _settle(project, queue)
     finally:

@@ -298,6 +298,7 @@ def test_a_file_that_took_the_place_of_the_socket_survives_the_stop(project: Pro
 
 
 def test_a_project_whose_path_is_longer_than_a_socket_may_have_is_served(project: Project) -> None:
+    project.spoilt = "its queue is in a folder of its own"
     deep = project.root / ("d" * 100) / ("e" * 100)
     (deep / "workflows").mkdir(parents=True)
     (deep / "tako.toml").write_text('name = "deep"\n')

@@ -6,7 +6,11 @@ import asyncio
 import json
 import os
 import re
+import resource
+import shutil
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +248,115 @@ def test_a_log_that_cannot_be_written_loses_lines_and_counts_them(tmp_path: Path
     log.close()
     log.close()
     assert log.lost == 1
+
+
+SAY = """
+    @workflow("say")
+    async def say(text):
+        print(text)
+"""
+
+
+def shown(project: Project) -> list[str]:
+    """The lines that `tako-lite logs` shows, without their heads."""
+    return [line.rpartition("| ")[2] for line in project.cli("logs").stdout.splitlines()]
+
+
+def move(file: Path) -> None:
+    file.rename(file.with_name("default.jsonl-20261128"))
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+def replace(file: Path) -> None:
+    (file.parent / "other").write_text("")
+    (file.parent / "other").replace(file)
+
+
+def remove_folder(file: Path) -> None:
+    shutil.rmtree(file.parent)
+
+
+def move_folder(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("logs-elsewhere"))
+
+
+@pytest.mark.parametrize("away", [move, Path.unlink, cut, replace, remove_folder, move_folder])
+def test_what_is_printed_after_a_log_went_away_is_in_a_new_one(project: Project, away: Callable[[Path], object]) -> None:
+    project.workflow("a.py", SAY)
+    project.serve()
+    for _ in range(2):
+        project.run("say", "before")
+        wait_until(lambda: "before" in shown(project), "it is logged")
+        away(project.root / ".tako/logs/default.jsonl")
+        project.run("say", "at once")
+        project.run("say", "later")
+        wait_until(lambda: {"at once", "later"} <= set(shown(project)), "what came afterwards is logged")
+        assert (project.root / ".tako/logs/default.jsonl").stat().st_mode & 0o777 == (0o644 if away is replace else 0o600)
+        for left in project.root.glob(".tako/logs*/default.jsonl-*"):
+            left.unlink()
+        shutil.rmtree(project.root / ".tako/logs-elsewhere", ignore_errors=True)
+    assert "Traceback" not in project.daemon_log()
+
+
+def test_a_full_disk_below_a_log_is_told_once_with_the_number_of_dropped_lines_when_there_is_room_again(
+    project: Project,
+) -> None:
+    project.workflow("a.py", SAY)
+    project.serve()
+    log = project.root / ".tako/logs/default.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.symlink_to("/dev/full")
+    for number in range(5):
+        assert project.run("say", f"dropped {number}")["state"] == "succeeded"
+    wait_until(lambda: "cannot write what the workers of group default print" in project.daemon_log(), "it is told")
+    log.unlink()
+
+    def is_over() -> bool:
+        return project.run("say", "kept")["state"] == "succeeded" and "is written again" in project.daemon_log()
+
+    wait_until(is_over, "it is told")
+    assert "5 lines were dropped meanwhile" in project.daemon_log()
+    assert "kept" in shown(project)
+    assert project.daemon_log().count("cannot write what the workers") == 1
+
+
+def test_a_line_that_was_written_in_part_before_the_disk_was_full_spoils_no_other(tmp_path: Path) -> None:
+    log = logs.GroupLog(tmp_path, "media", SystemClock())
+    log.write(1, None, "first")
+    log.flush()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "media.jsonl").stat().st_size + 20, before[1]))
+    try:
+        log.write(1, None, "cut")
+        log.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    log.write(1, None, "last")
+    log.close()
+    found = (tmp_path / "media.jsonl").read_text().splitlines()
+    assert [json.loads(found[0])["text"], json.loads(found[-1])["text"]] == ["first", "last"]
+    assert log.lost == 1
+
+
+@pytest.mark.parametrize("obstacle", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_folder_in_the_place_of_a_log_stops_nobody(project: Project, obstacle: Callable[[Path], None]) -> None:
+    project.workflow("a.py", SAY)
+    project.serve()
+    project.run("say", "before")
+    log = project.root / ".tako/logs/default.jsonl"
+    wait_until(log.exists, "it is there")
+    log.unlink()
+    obstacle(log)
+    assert project.run("say", "dropped")["state"] == "succeeded"
+    wait_until(lambda: "cannot write what the workers" in project.daemon_log(), "it is told")
+    log.rmdir() if log.is_dir() else log.unlink()
+    project.run("say", "kept")
+    wait_until(lambda: shown(project) == ["kept"], "it is logged")
 
 
 def captured(folder: Path, *writes: bytes) -> tuple[list[dict[str, Any]], list[str]]:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from tako_lite.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew, TakoError
+from tako_lite.errors import StoreBusy, StoreDamaged, StoreError, StoreGone, StoreTooNew, TakoError
 from tako_lite.states import RUN_STATES
 from tako_lite.store.migrate import migrate, migrations
 from tako_lite.store.sqlite import file
-from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE, connect, connect_reading, translate
+from tako_lite.store.sqlite.file import (
+    APPLICATION_ID,
+    PACKAGE,
+    connect,
+    connect_reading,
+    gone,
+    is_there,
+    refuse_bereft,
+    translate,
+)
 from tako_lite.store.sqlite.store import SqliteStore
 from tests.store.bench import HandClock
 
@@ -244,6 +254,66 @@ def test_processes_that_migrate_one_file_at_once_all_succeed(tmp_path: Path) -> 
     connection = connect(tmp_path / "state" / "0.db", "process")
     assert pragma(connection, "quick_check") == "ok"
     connection.close()
+
+
+class Interrupted(type(Path())):  # type: ignore[misc]
+    """A path at which somebody else acts just after the first look at a name that begins with it."""
+
+    act: Callable[[Path], object]
+    seen: set[str]
+
+    def with_name(self, name: str) -> Interrupted:
+        other = Interrupted(super().with_name(name))
+        other.act, other.seen = self.act, self.seen
+        return other
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        try:
+            return super().stat(follow_symlinks=follow_symlinks)
+        finally:
+            if not self.seen:
+                self.seen.add(str(self))
+                self.act(Path(str(self).removesuffix("-wal")))
+
+
+def interrupted(path: Path, act: Callable[[Path], object]) -> Interrupted:
+    found = Interrupted(path)
+    found.act, found.seen = act, set()
+    return found
+
+
+def test_a_queue_that_another_process_makes_between_two_looks_is_not_taken_for_a_lost_one(tmp_path: Path) -> None:
+    made: list[sqlite3.Connection] = []
+    path = tmp_path / "queue.db"
+    refuse_bereft(interrupted(path, lambda path: made.append(connect(path, "disk"))))
+    assert path.with_name("queue.db-wal").stat().st_size > 0
+    made[0].close()
+
+
+def test_a_queue_that_goes_with_its_log_between_two_looks_is_not_taken_for_a_lost_one(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "queue.db"
+    connection = connect(path, "disk")
+    assert path.with_name("queue.db-wal").stat().st_size > 0
+    refuse_bereft(interrupted(path, lambda path: shutil.rmtree(path.parent)))
+    connection.close()
+
+
+def test_a_log_that_was_left_without_its_queue_is_refused_however_the_queue_went(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    connection = connect(path, "disk")
+    refuse_bereft(path)
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreGone, match=r"its log queue\.db-wal was left"):
+        refuse_bereft(path)
+    connection.close()
+
+
+def test_a_name_below_something_that_is_no_folder_has_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "a-file" / "queue.db"
+    (tmp_path / "a-file").write_text("")
+    refuse_bereft(file)
+    assert not is_there(file)
+    assert "was moved or deleted" in gone(file).message
 
 
 def test_a_reading_connection_cannot_write(path: Path) -> None:

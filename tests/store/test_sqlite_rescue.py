@@ -561,5 +561,7 @@ def test_a_rescue_that_is_killed_leaves_no_file_of_that_name_and_the_next_one_ma
         running.send_signal(signal.SIGKILL)
         assert running.wait(10) == -signal.SIGKILL
     assert not file.exists()
+    assert list(file.parent.glob(".tako-rescue-*"))
     rescue(queue, file, NOW)
     assert content(file) == before
+    assert not list(file.parent.glob(".tako-rescue-*"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +22,11 @@ T = TypeVar("T")
 
 RETRY_AFTER: Final = 0.25
 """Seconds between two tries to commit what must not be dropped, such as a result, while the disk is full."""
+
+NOTIFY_AGAIN: Final = 3
+"""How often the listener hears again of a commit of which it could not hear."""
+NOTIFY_AFTER: Final = 1.0
+"""Seconds until then."""
 
 
 class _Entry(NamedTuple):
@@ -145,17 +149,39 @@ class GroupCommit:
 
     def _committed(self, entries: list[_Entry], results: list[Any], effects: Effects) -> None:
         self.trouble = None
+        self._notify(effects, NOTIFY_AGAIN)
+        try:
+            # The last first: a claim comes after what it claims, and its runs are pushed before their clients hear of them.
+            for entry, result in zip(reversed(entries), reversed(results), strict=True):
+                if not entry.future.done():
+                    entry.future.set_result(result)
+        finally:
+            self._begin()
+
+    def _notify(self, effects: Effects, times: int) -> None:
+        """Pass on what was committed. It is acknowledged even if the listener fails, which then hears of it again."""
         try:
             self._on_commit(effects)
-        except Exception:  # what is committed is to be acknowledged, whatever a listener makes of it
-            logging.getLogger("tako_lite").exception("a listener of the queue failed")
-        # The last first: a claim comes after what it claims, and its runs are pushed before anybody hears that they are stored.
-        for entry, result in zip(reversed(entries), reversed(results), strict=True):
-            if not entry.future.done():
-                entry.future.set_result(result)
-        self._begin()
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "what follows a commit", "exception": error})
+            if times > 0 and not self._closing:
+                self._loop.call_later(NOTIFY_AFTER, self._notify, effects, times - 1)
 
     def _failed(self, entries: list[_Entry], error: Exception) -> None:
+        """Fail what shared a transaction, or try it again, and go on with the next one whatever happens here."""
+        try:
+            kept = self._sort_out(entries, error)
+        except Exception as unexpected:
+            _fail(entries, StoreError(f"{self._path}: {error}"))
+            self._begin()
+            raise unexpected from error
+        if kept:
+            self._loop.call_later(RETRY_AFTER, self._try_again, kept)
+        else:
+            self._begin()
+
+    def _sort_out(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
+        """Fail entries or set them aside to be alone; returns those that are to be tried again after a while."""
         kept: list[_Entry] = []
         if _is_of_the_file(error):
             self.trouble = translate(error, self._path)
@@ -166,10 +192,7 @@ class GroupCommit:
             _fail(entries, translate(error, self._path))
         else:
             self._alone.extend(entries)  # one of them brought the error along; the others deserve another try
-        if kept:
-            self._loop.call_later(RETRY_AFTER, self._try_again, kept)
-        else:
-            self._begin()
+        return kept
 
     def _try_again(self, kept: list[_Entry]) -> None:
         self._entries[:0] = kept

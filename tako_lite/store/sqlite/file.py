@@ -33,8 +33,8 @@ def connect(path: Path, durability: Durability, *, proven: bool = False) -> sqli
     """
     _check_release()
     refuse_shared(path)
-    refuse_bereft(path)
     try:
+        refuse_bereft(path)
         if proven:
             _prove(path)
         create(path)
@@ -66,9 +66,13 @@ def connect_reading(path: Path) -> sqlite3.Connection:
 
 
 def refuse_bereft(path: Path) -> None:
-    """Raise StoreGone where the log of a queue is left without its file: SQLite would throw it away."""
+    """Raise StoreGone where the log of a queue is left without its file: SQLite would throw it away.
+
+    The log is looked at before the file. Another process that makes the queue just now makes its file first, so a log that was
+    there has its file by then; looked at the other way round, both could be made between the two looks.
+    """
     log = path.with_name(f"{path.name}-wal")
-    if not path.exists() and log.exists() and log.stat().st_size:
+    if _size(log) and not is_there(path) and _size(log):  # once more: a whole folder may be on its way out
         raise StoreGone(
             f"{path} was moved or deleted, and its log {log.name} was left",
             hint=f"put the file back; or to begin with an empty queue, take the log away: rm {log} {path}-shm",
@@ -114,6 +118,9 @@ def translate(error: Exception, path: Path) -> TakoError:
             f"the disk that holds {path} does not do what it is told: {text}",
             hint="`dmesg` says more; work goes on by itself once the disk does",
         )
+    if isinstance(error, PermissionError):
+        hint = "check the owner and the mode of the file and its folder"
+        return StoreError(f"cannot open {path}: {error.strerror}", hint=hint)
     return StoreError(f"{path}: {text}")
 
 
@@ -125,7 +132,14 @@ def damaged(path: Path, what: str) -> StoreDamaged:
 
 def gone(path: Path) -> StoreGone:
     """What is said of a file that is not the one that was opened."""
-    if path.exists():
+    try:
+        found = is_there(path)
+    except OSError as error:
+        return StoreGone(
+            f"cannot look at {path}: {error.strerror}; nothing is accepted",
+            hint="check the owner and the mode of its folder; work resumes by itself once the daemon can read it",
+        )
+    if found:
         return StoreGone(
             f"{path} was replaced by another file while the daemon had it open; nothing is accepted",
             hint="put the first file back, and work goes on by itself; or stop tako-lite serve, take away "
@@ -137,9 +151,26 @@ def gone(path: Path) -> StoreGone:
     )
 
 
+def is_there(path: Path) -> bool:
+    """Whether a name has a file. Raises OSError where that cannot be seen, which `Path.exists` does on some releases only."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def not_ours(path: Path) -> StoreDamaged:
     """What is said of a file of SQLite's that tako-lite did not make."""
     return StoreDamaged(f"{path} is an SQLite file, but not a queue of tako-lite", hint="name another file as `url` in [queue]")
+
+
+def _size(file: Path) -> int:
+    """How long a file is; 0 where there is none. Raises OSError where that cannot be seen."""
+    try:
+        return file.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _address(path: Path, mode: str) -> str:
@@ -153,7 +184,7 @@ def _prove(path: Path) -> None:
     shows when a page is met, which ends the daemon, or with `tako-lite doctor --deep`.
     """
     log = path.with_name(f"{path.name}-wal")
-    sizes = [file.stat().st_size if file.exists() else 0 for file in (path, log)]
+    sizes = [_size(file) for file in (path, log)]
     if not 0 < sum(sizes) <= PROVEN_AT_START:
         return
     mode = "ro" if sizes[1] else "rw"  # closed, the one would leave an empty log behind, and the other take a full one away

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shlex
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -32,6 +35,7 @@ _IN_JSON: Final = {
 """The columns with JSON; an empty text stands for a long value."""
 _OF_RUNS: Final = ("runs", "large_values", "steps", "waits")
 _ROWID: Final = ("rowid",)
+_SCRATCH: Final = ".tako-rescue-"
 
 
 def rescue(queue: Path, file: Path, now: int) -> Rescued:
@@ -45,13 +49,13 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
         raise BadInput(f"{file} is there already", hint="name a file that is not")
     done = Rescued(file)
     try:
-        with TemporaryDirectory(prefix=".tako-rescue-", dir=file.parent) as scratch:
-            made = Path(scratch) / "new.db"
+        with _scratch(file.parent) as scratch:
+            made = scratch / "new.db"
             with closing(connect(made, "process")) as new:
                 for setting in ("journal_mode = DELETE", "journal_mode = MEMORY", "synchronous = OFF"):
                     new.execute(f"PRAGMA {setting}")
                 new.execute("BEGIN")
-                with remains(queue, Path(scratch), made) as left:
+                with remains(queue, scratch, made) as left:
                     done.log_is_whole = left.log_is_whole
                     for (table,) in new.execute(sql.tables).fetchall():
                         _bring_over(new, left, table, done)
@@ -70,6 +74,27 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
         raise translate(error, file) from error
     done.size = file.stat().st_size
     return done
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for a copy of the queue, locked for its life; those that rescues left here which were killed are removed."""
+    for left in folder.glob(f"{_SCRATCH}*"):
+        with suppress(OSError), _locked(left):
+            rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch, _locked(Path(scratch)):
+        yield Path(scratch)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder. Raises OSError where another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_missing(queue: Path) -> None:

@@ -1,0 +1,131 @@
+"""Errors that no code expected: each is counted and logged, and only the call that raised it is lost.
+
+Whatever runs by itself in the daemon (a timer, a reader, a task, a callback) either does its work within `guarded` and arms its
+next round before that, or leaves its errors to the event loop, which reports them to `from_loop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tako_lite.wire import printable
+
+logger = logging.getLogger("tako_lite")
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds after which an error that is still there is logged again; the next pause is twice as long."""
+LONGEST_PAUSE: Final = 3600.0
+MOST_KINDS: Final = 200
+"""How many errors are told apart at a time."""
+
+
+@dataclass(slots=True)
+class _Error:
+    """What failed in one way, how often since it was logged, and when it will be logged again."""
+
+    kind: tuple[str, str, int]
+    again_at: float
+    pause: float = FIRST_PAUSE
+    total: int = 1
+    unsaid: int = 0
+
+
+class Unexpected:
+    """Counts unexpected errors. Each is logged with its traceback once, then at intervals that double, and when it is over."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.count = 0
+        self._now = now
+        self._errors: dict[str, _Error] = {}
+
+    @contextmanager
+    def guarded(self, what: str) -> Iterator[None]:
+        """Keep an error in this block from leaving it; `what` is a noun, such as `the check of the queue file`."""
+        try:
+            yield
+        except Exception as error:
+            self.raised(what, error)
+        else:
+            self.over(what)
+
+    def contained(self, what: str, function: Callable[..., None]) -> Callable[..., None]:
+        """The same function, guarded."""
+
+        def contained(*arguments: Any) -> None:
+            try:
+                function(*arguments)
+            except Exception as error:
+                self.raised(what, error)
+
+        return contained
+
+    def raised(self, what: str, error: BaseException) -> None:
+        """Count an error, and log it unless the same one was logged a short while ago."""
+        self.count += 1
+        now, kind = self._now(), _kind(error)
+        known = self._errors.get(what)
+        if known is None or known.kind != kind:
+            self._forget_some()
+            self._errors[what] = _Error(kind, now + FIRST_PAUSE)
+            _log(logging.ERROR, f"{what} failed: {_named(error)}", error)
+            return
+        known.total += 1
+        known.unsaid += 1
+        if now >= known.again_at:
+            _log(logging.ERROR, f"{what} failed {known.unsaid} more times: {_named(error)}", None)
+            known.unsaid = 0
+            known.pause = min(known.pause * 2, LONGEST_PAUSE)
+            known.again_at = now + known.pause
+
+    def over(self, what: str) -> None:
+        """Say that something works again, if it had failed."""
+        if self._errors and (known := self._errors.pop(what, None)) is not None:
+            times = "1 error" if known.total == 1 else f"{known.total} errors"
+            _log(logging.INFO, f"{what} works again, after {times}", None)
+
+    def from_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what a callback, a protocol or a task without an owner left to the event loop."""
+        error = context.get("exception")
+        if error is None:
+            error = RuntimeError(context["message"])
+        origin = context.get("task") or context.get("future") or context.get("handle") or context.get("protocol")
+        self.raised(_origin(origin) or context["message"], error)
+
+    def _forget_some(self) -> None:
+        while len(self._errors) >= MOST_KINDS:
+            del self._errors[next(iter(self._errors))]
+
+
+def _kind(error: BaseException) -> tuple[str, str, int]:
+    """What an error has in common with the same one later: its type and the place that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__, str(error), 0
+    return type(error).__name__, trace.tb_frame.f_code.co_filename, trace.tb_lineno
+
+
+def _origin(origin: object) -> str:
+    """The code behind a handle, a task or a protocol: its representation has numbers that differ each time."""
+    if isinstance(origin, asyncio.Handle):
+        callback = getattr(origin, "_callback", None)
+        return f"the callback {getattr(callback, '__qualname__', type(callback).__name__)}"
+    if isinstance(origin, asyncio.Task):
+        return f"the task {getattr(origin.get_coro(), '__qualname__', 'of a worker group')}"
+    return ""
+
+
+def _named(error: BaseException) -> str:
+    return printable(f"{type(error).__name__}: {error}")
+
+
+def _log(level: int, message: str, error: BaseException | None) -> None:
+    with suppress(Exception):  # a handler of the log that fails is no reason to stop
+        logger.log(level, "%s", message, exc_info=error)

@@ -1,0 +1,74 @@
+"""Collects the orphans that the kernel gives to the daemon, which is their subreaper or the first process of a container.
+
+A worker is a child of its fork server, so the daemon inherits what outlives the process that started it, such as the second
+child of a double fork. It must leave alone the dead that others wait for: fork servers, and workers whose fork server is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Final
+
+from tako_lite.linux import ON_LINUX, children, dead_child
+from tako_lite.processes.child import Records
+from tako_lite.processes.forkserver import ForkServers
+
+AT_ONCE: Final = 500
+"""The dead that one turn of the loop collects."""
+
+
+class Orphans:
+    """Acts when the kernel says that a child has ended, and never otherwise."""
+
+    def __init__(self, records: Records, servers: ForkServers) -> None:
+        self._records = records
+        self._servers = servers
+        self._loop = asyncio.get_running_loop()
+        self._before: Any = None
+        self._scheduled = False
+
+    def start(self) -> None:
+        """Collect whoever is dead already, and from now on whoever dies."""
+        if ON_LINUX and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGCHLD, self._on_signal)
+            self._collect()
+
+    def stop(self) -> None:
+        """Collect no more; twice is harmless."""
+        if self._before is not None:
+            signal.signal(signal.SIGCHLD, self._before)
+            self._before = None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._collect)
+
+    def _collect(self) -> None:
+        self._scheduled = False
+        kept = self._records.live | self._servers.poll()
+        for _ in range(AT_ONCE):
+            pid = dead_child()
+            if pid is None:
+                return
+            if pid in kept:  # the kernel would name this one again and again
+                break
+            _wait_for(pid)
+        else:
+            self._on_signal(signal.SIGCHLD, None)
+            return
+        for pid in children():
+            if pid not in kept:
+                _wait_for(pid)
+
+
+def _wait_for(pid: int) -> None:
+    """Collect a child if it is dead."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -62,9 +62,12 @@ def _parsed(text: str) -> datetime:
         raise BadInput(f"{text[:60]!a} is not a time", hint="write it as 2030-01-31T08:00:00Z") from None
 
 
-def local(moment: int) -> str:
-    """Milliseconds since 1970 in this machine's time zone, such as `2026-11-21 08:30:00.125`: for people, not for programs."""
-    return f"{datetime.fromtimestamp(moment // 1000):%Y-%m-%d %H:%M:%S}.{moment % 1000:03d}"
+def local(moment: int, *, whole_seconds: bool = False) -> str:
+    """Milliseconds since 1970 in this machine's time zone, for people: `2026-11-21 08:30:00.125+01:00`."""
+    stamp = datetime.fromtimestamp(moment // 1000, UTC).astimezone()
+    fraction = "" if whole_seconds else f".{moment % 1000:03d}"
+    offset = f"{stamp:%z}"
+    return f"{stamp:%Y-%m-%d %H:%M:%S}{fraction}{offset[:3]}:{offset[3:5]}"
 
 
 def iso(moment: int | None) -> str | None:

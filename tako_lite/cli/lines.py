@@ -14,6 +14,7 @@ import click
 from tako_lite.cli.output import console, json_text, warn, write
 from tako_lite.cli.payload import open_file, stdin
 from tako_lite.client import Client
+from tako_lite.client.requests import Ids
 from tako_lite.errors import BadInput
 from tako_lite.records import SCHEMA
 from tako_lite.units import counted
@@ -44,19 +45,22 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
         total = _checked(stream) if stream.seekable() else None
         lines = Lines(stream)
         with _ids_out(as_json) as ids_out, _progress(total) as bar:
-            stored, warning = 0, None
+            stored, refused, warning = 0, 0, None
             while ids := client.enqueue_many(workflow, islice(lines, BATCH), **options):
                 warning = ids.warning
                 ids_out(ids)
                 bar.add(len(ids))
                 stored += len(ids)
+                refused += ids.refused
     if lines.mistakes:
         hint = f"the {stored:,} runs before it are enqueued; go on from line {lines.number}"
         raise BadInput(lines.mistakes[0], hint=hint)
     if not as_json:
         write(f"{counted(stored, 'run')} enqueued")
     warn(warning)
-    return 0
+    if refused:
+        warn(f"{refused:,} of the {counted(stored, 'run')} ended at once: `tako-lite show RUN` says why")
+    return int(refused > 0)
 
 
 @dataclass
@@ -114,10 +118,11 @@ def _ids_out(as_json: bool) -> Iterator[Any]:
     if not as_json:
         yield lambda ids: None
         return
-    separator = ""
+    separator, refused = "", 0
 
-    def write_ids(ids: list[str]) -> None:
-        nonlocal separator
+    def write_ids(ids: Ids) -> None:
+        nonlocal separator, refused
+        refused += ids.refused
         for id in ids:
             click.echo(f'{separator}"{id}"', nl=False)
             separator = ", "
@@ -126,7 +131,7 @@ def _ids_out(as_json: bool) -> Iterator[Any]:
     try:
         yield write_ids
     finally:
-        click.echo("]}")
+        click.echo(f'], "refused": {refused}}}')
 
 
 class _NoBar:

@@ -65,10 +65,14 @@ def _run(words: list[str]) -> int:
     import click
 
     from tako_lite.cli.app import app
+    from tako_lite.cli.options import NOTES
+    from tako_lite.cli.output import note
 
     try:
         with app.make_context("tako-lite", words) as context:
             code = app.invoke(context)
+            for text in context.meta.get(NOTES, ()):
+                note(text)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     return code if isinstance(code, int) else 0

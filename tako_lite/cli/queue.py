@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tako_lite.cli.options import chosen_config
-from tako_lite.cli.output import note
+from tako_lite.cli.options import chosen_config, note_beside_answer
 from tako_lite.client import Client
 from tako_lite.client.project import Project
 
@@ -42,6 +41,6 @@ class Queue:
         if self._project.has_daemon():
             self._told = False
         elif not self._told:
-            note(DOWN)
+            note_beside_answer(DOWN)
             self._told = True
         return self.client.call(command, **arguments)

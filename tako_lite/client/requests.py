@@ -17,9 +17,13 @@ CHUNK_BYTES: Final = 1024 * 1024
 
 
 class Ids(list[str]):
-    """The ids of new runs, in the order of their payloads; `warning` is that of `Enqueued`."""
+    """The ids of new runs, in the order of their payloads; `warning` is that of `Enqueued`.
+
+    `refused` of the runs ended at once: `dead` or `cancelled`, with the reason in their errors.
+    """
 
     warning: str | None = None
+    refused: int = 0
 
 
 class Request:

@@ -100,8 +100,8 @@ class StandIn:
                 made = self._queue.enqueue(new[0][0])
                 return {**made.as_json(), "warning": made.warning or NO_DAEMON}
             case EnqueueMany():
-                self._queue.enqueue_many(new)
-                return {"ids": asked.run_ids, "warning": NO_DAEMON_MANY}
+                refused = self._queue.enqueue_many(new)
+                return {"ids": asked.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
             case Cancel():
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
             case Retry():
@@ -158,7 +158,7 @@ class StandIn:
         except CatalogError as error:
             broken.append(error.message)
         totals, now = self._queue.totals(), self._clock.now()
-        names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
+        names = config.in_order({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
         return {
             "daemon": None,
             "groups": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -68,6 +69,14 @@ def local(moment: int, *, whole_seconds: bool = False) -> str:
     fraction = "" if whole_seconds else f".{moment % 1000:03d}"
     offset = f"{stamp:%z}"
     return f"{stamp:%Y-%m-%d %H:%M:%S}{fraction}{offset[:3]}:{offset[3:5]}"
+
+
+_ISO: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def in_local_time(text: str) -> str:
+    """A text of ours for people, with the times in it, which are as `iso` writes them, in this machine's time zone."""
+    return _ISO.sub(lambda found: local(milliseconds(found[0])), text)
 
 
 def iso(moment: int | None) -> str | None:

@@ -87,7 +87,7 @@ class Lines:
                 if line.strip():
                     return parse_value(line.rstrip(b"\r\n"), f"line {self.number}")
             except BadInput as error:
-                self.mistakes.append(error.message)
+                self.mistakes.append(error.message + _remedy(line, error.message))
         raise StopIteration
 
     def _read(self) -> bytes:
@@ -98,6 +98,16 @@ class Lines:
         while len(rest) == MAX_VALUE + 2 and not rest.endswith(b"\n"):
             rest = self.stream.readline(MAX_VALUE + 2)
         return line
+
+
+def _remedy(line: bytes, message: str) -> str:
+    """What to write instead, in brackets, where that can be told."""
+    if " is not JSON" not in message:
+        return ""
+    from tako_lite.cli.almostjson import json_hint  # only needed once something is wrong
+
+    hint = json_hint(line.decode("utf-8", "replace"), message)
+    return f" ({hint})" if hint else ""
 
 
 def _checked(stream: BinaryIO) -> int:

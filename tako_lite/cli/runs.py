@@ -10,7 +10,7 @@ from tako_lite.cli.names import check_names
 from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
 from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import Queue
-from tako_lite.clock import SystemClock
+from tako_lite.clock import SystemClock, in_local_time
 from tako_lite.commands import PAGE
 
 
@@ -81,4 +81,4 @@ def why(run: str, as_json: bool) -> None:
     if as_json:
         write_json({"id": id, **answer})
     else:
-        write(answer["sentence"])
+        write(in_local_time(answer["sentence"]))

@@ -60,7 +60,7 @@ def as_nobody(action: Callable[[], None]) -> str:
             os.setgid(NOBODY)
             os.setuid(NOBODY)
             action()
-        except BaseException as error:  # noqa: BLE001 -- the child has nobody else to tell it to
+        except BaseException as error:
             told = f"{error}; {getattr(error, 'hint', '')}"
         os.write(writing, told.encode())
         os._exit(0)

@@ -70,6 +70,12 @@ class Workflow(Generic[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
 
+    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            hint = "; use .enqueue()" if name in ("delay", "apply_async", "send", "perform_async", "queue", "defer") else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+
     # The payload's type is read off the handler by matching `self` with what it takes; both mypy and pyright do it.
     @overload
     def enqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...

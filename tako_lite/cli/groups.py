@@ -41,7 +41,7 @@ def pause(group: str, as_json: bool) -> None:
 @click.argument("group")
 @json_option
 def resume(group: str, as_json: bool) -> None:
-    """Let a paused or failing group go on; one that could not start tries again at once."""
+    """Let a paused or failing group start runs again; one that could not start tries again at once."""
     with Client(chosen_config()) as client:
         client.call("resume", group=group)
     if as_json:

@@ -67,6 +67,6 @@ def _print_json(lines: Iterable[Line]) -> None:
 
 def _print_plain(lines: Iterable[Line]) -> None:
     for line in lines:
-        who = f"{line.group} {(line.run or str(line.pid or "…"))[-SHOWN_ID:]}"
+        who = f"{line.group} {(line.run or str(line.pid or '…'))[-SHOWN_ID:]}"
         prefix = click.style(printable(f"{local(line.at)} {who} |"), dim=True)
         click.echo(f"{prefix} {printable(line.text)}")

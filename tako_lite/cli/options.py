@@ -10,6 +10,7 @@ import click
 
 from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
 from tako_lite.errors import BadInput
+from tako_lite.hints import did_you_mean
 from tako_lite.states import RUN_STATES
 from tako_lite.units import parse_duration
 
@@ -113,12 +114,21 @@ def run_ending(text: str) -> str:
     return text.lower()
 
 
+class StateChoice(click.Choice[str]):
+    """A state of runs; for the states of other programs the error has ours."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        if value not in self.choices and (hint := did_you_mean(str(value), self.choices)):
+            self.fail(f"{value!r} is not one of {', '.join(self.choices)}; {hint}", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], Decorated]:
     """`--workflow`, `--group`, `--state` and `--since`; `states` are those that may be asked for."""
     options = (
         click.option("--workflow", metavar="NAME", help="Only runs of this workflow."),
         click.option("--group", metavar="NAME", help="Only runs of this group."),
-        click.option("--state", "states", multiple=True, type=click.Choice(states), help="Only this state; may be repeated."),
+        click.option("--state", "states", multiple=True, type=StateChoice(states), help="Only this state; may be repeated."),
         click.option(
             "--since",
             type=since,

@@ -116,11 +116,11 @@ def reload(as_json: bool) -> None:
 
 
 def effective_groups(settings: Config, catalog: Catalog | None, others: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """The settings of the groups of the file, and of those that decorators name or that are given as well."""
+    """The settings of the groups of the file, then of those that only decorators name, then of others."""
     from tako_lite.config import effective
 
-    names = settings.in_order({*settings.groups, *(catalog.groups if catalog else ()), *others})
-    groups = effective(settings, names)
+    names = [*settings.groups, *(sorted(catalog.groups) if catalog else ()), *others]
+    groups = effective(settings, list(dict.fromkeys(names)))
     _put_scales(settings, groups)
     return groups
 

@@ -65,7 +65,7 @@ def _left_alone(project: Project) -> Iterator[None]:
     if project.has_daemon():
         pid = project.daemon_pid()
         raise AlreadyServing(
-            f"a daemon serves this project (pid {pid}), and a queue is rescued while nobody writes it",
+            f"a daemon serves this project (pid {pid}), and a queue can be rescued only while no program writes it",
             hint=f"stop it first: kill {pid}",
         )
     lock = write_lock(project.state_dir)

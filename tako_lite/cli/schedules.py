@@ -41,7 +41,7 @@ def pause(name: str, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def resume(name: str, as_json: bool) -> None:
-    """Let a paused schedule go on with its next slot."""
+    """Let a paused schedule make runs again, from its next slot."""
     _set_paused(name, False, as_json=as_json)
 
 

@@ -32,7 +32,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def pause(name: str, as_json: bool) -> None:
-    """Evaluate a trigger no more; an evaluation that a worker has begun goes on."""
+    """Stop evaluating a trigger; an evaluation that a worker has begun is finished."""
     _set_paused(name, True, as_json=as_json)
 
 
@@ -40,7 +40,7 @@ def pause(name: str, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def resume(name: str, as_json: bool) -> None:
-    """Let a paused trigger go on from its cursor."""
+    """Evaluate a paused trigger again, from its cursor."""
     _set_paused(name, False, as_json=as_json)
 
 

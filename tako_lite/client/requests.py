@@ -148,8 +148,10 @@ def read_options(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, 
     arguments = {}
     for option, value in given.items():
         if option not in allowed:
-            known = ", ".join(allowed)
-            raise BadInput(f"{option} is not an option here", hint=f"options: {known}")
+            from tako_lite.hints import did_you_mean  # only needed once something is wrong
+
+            hint = did_you_mean(option, allowed) or f"options: {', '.join(allowed)}"
+            raise BadInput(f"{option} is not an option here", hint=hint)
         if value is not None:
             arguments["run_id" if option == "id" else option] = _READERS[option](option, value)
     return arguments

@@ -158,7 +158,7 @@ class StandIn:
         except CatalogError as error:
             broken.append(error.message)
         totals, now = self._queue.totals(), self._clock.now()
-        names = config.in_order({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
+        names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
         return {
             "daemon": None,
             "groups": [

@@ -98,10 +98,6 @@ class Config:
         """The settings of a group; one without a table of its own inherits them all."""
         return self.groups.get(name) or group_settings(self.tables, name, self.server)
 
-    def in_order(self, names: Collection[str]) -> list[str]:
-        """Names of groups as they are listed everywhere: those of the file in its order, then the others by name."""
-        return [*(name for name in self.groups if name in names), *sorted(set(names) - set(self.groups))]
-
     def sources(self, name: str) -> Mapping[str, str]:
         """The table that each setting of a group came from, such as `[workflows.media]` or `built-in`.
 

@@ -20,7 +20,7 @@ async def snapshot(
 ) -> dict[str, Any]:
     """Every group with its workers and what the queue holds for it."""
     counts = await store.counts()
-    shown = config.in_order(names | {name for name, count in counts.items() if count.live})
+    shown = sorted(names | {name for name, count in counts.items() if count.live})
     groups = [_group(name, dispatcher, config, counts.get(name, NO_COUNTS), now) for name in shown]
     return {"daemon": daemon, "groups": groups, "warnings": warnings, "queue": await store.stats()}
 

@@ -73,7 +73,7 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
         ("parent", block(run["parent"]) if run["parent"] else None),
         ("progress", block(_progress(run)) if run.get("progress") is not None else None),
         ("waits for", block("\n".join(_wait(wait, now) for wait in run["waits"])) if run.get("waits") else None),
-        ("asked to", cell("cancel") if run.get("cancel_requested") else None),
+        ("request", cell("cancel") if run.get("cancel_requested") else None),
     ]
 
 

@@ -58,6 +58,8 @@ def told(error: dict[str, Any] | None) -> str:
         return ""
     reason, type = error.get("reason"), error.get("type")
     raised = type if reason in (None, "failed") and type != "Failed" else None
+    if error.get("message", "").startswith(f"{reason} "):  # such as `cancelled on request`
+        reason = None
     child = f"child {error['child_id']} is {error.get('state')}" if error.get("child_id") else None
     return ": ".join(filter(None, (child, reason, raised, error.get("message"))))
 

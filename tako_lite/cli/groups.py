@@ -34,7 +34,7 @@ def pause(group: str, as_json: bool) -> None:
     if as_json:
         write_json({"group": group, "paused": True})
     else:
-        write(f"{group} paused")
+        write(f"{group} is paused")
 
 
 @command

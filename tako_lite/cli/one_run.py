@@ -35,7 +35,7 @@ def enqueue_one(
     if wait:
         from tako_lite.cli.waiting import wait_for_end
 
-        if enqueued.state == "pending":
+        if enqueued.state == "pending" and not as_json:
             warn(enqueued.warning)
         return _print_ended(wait_for_end(client, enqueued, timeout), as_json=as_json)
     if as_json:

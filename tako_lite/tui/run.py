@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.tui.listing import Cell, Column, Listing
-from tako_lite.tui.text import STATE_STYLES, as_json, at, begun, block, cell, line, state, told, took, when
+from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, line, state, told, took, when
 from tako_lite.tui.traces import without_our_frames
 from tako_lite.units import counted
 
@@ -64,10 +64,10 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
         ("tenant", block(run["tenant"]) if run.get("tenant") else None),
         ("state", state(run["state"])),
         ("attempts", cell(f"{begun(run)} of {run['max_attempts']}{crashes}")),
-        ("created", cell(at(run["created_at"], now))),
-        ("due", cell(at(run["run_at"], now)) if run["state"] == "pending" else None),
-        ("started", cell(at(run["started_at"], now))),
-        ("finished", cell(at(run["finished_at"], now))),
+        ("created", cell(when(run["created_at"], now))),
+        ("due", cell(when(run["run_at"], now)) if run["state"] == "pending" else None),
+        ("started", cell(when(run["started_at"], now))),
+        ("finished", cell(when(run["finished_at"], now))),
         ("worker", cell(_worker(run)) if run.get("worker_pid") else None),
         ("unique key", block(run["unique_key"]) if run["unique_key"] else None),
         ("parent", block(run["parent"]) if run["parent"] else None),
@@ -97,7 +97,7 @@ def _progress(run: Shape) -> str:
 
 
 def _wait(wait: Shape, now: int) -> str:
-    until = f", until {at(wait['wake_at'], now)}" if wait["wake_at"] else ""
+    until = f", until {when(wait['wake_at'], now)}" if wait["wake_at"] else ""
     return f"{wait['kind']} {wait['key'] or wait['name']}{until}"
 
 

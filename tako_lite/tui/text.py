@@ -10,7 +10,6 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from tako_lite.clock import local, milliseconds
 from tako_lite.tui.listing import UNBOUNDED
 from tako_lite.units import duration_text
 from tako_lite.wire import printable
@@ -131,8 +130,3 @@ def when(moment: str | None, now: int) -> str:
         return ""
     seconds = datetime.fromisoformat(moment).timestamp() - now / 1000
     return f"in {span(seconds)}" if seconds >= 0.5 else f"{span(-seconds)} ago"
-
-
-def at(moment: str | None, now: int) -> str:
-    """An ISO time as seen from `now`, and as a clock in this machine's time zone shows it."""
-    return "" if moment is None else f"{when(moment, now)} ({local(milliseconds(moment), whole_seconds=True)})"

@@ -35,7 +35,7 @@ class Column(NamedTuple):
     """A column, and what becomes of it where the screen is too narrow.
 
     One that is `below` goes below its row, with its title where it has a `label`. Of the others those with the highest `rank`
-    are left out first; those with the rank 0 stay, and may be folded.
+    are left out first; those with the rank 0 stay, and may be folded. One that is of little use waits for a wide screen.
     """
 
     title: str
@@ -43,6 +43,7 @@ class Column(NamedTuple):
     right: bool = False
     below: bool = False
     label: bool = False
+    from_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,10 @@ class Listing:
     def _layout(self, rows: Sequence[Sequence[Cell]], available: int) -> _Layout:
         columns = self._columns
         natural = [max([cell_len(column.title), *(cell_len(row[at][0]) for row in rows)]) for at, column in enumerate(columns)]
-        shown, below = list(range(len(columns))), list[int]()
+        shown = [at for at, column in enumerate(columns) if column.from_width <= available]
+        below = [at for at, column in enumerate(columns) if column.below and column.from_width > available]
         if _total(natural, shown) > available:
-            below = [at for at in shown if columns[at].below]
+            below = [at for at, column in enumerate(columns) if column.below]
             shown = [at for at in shown if not columns[at].below]
         for least in sorted((at for at in shown if columns[at].rank), key=lambda at: -columns[at].rank):
             if _total(natural, shown) > available:

@@ -40,8 +40,8 @@ COLUMNS: Final = (
     Column("done/min", rank=6, right=True),
     Column("failed/min", rank=5, right=True),
     Column("dead", rank=4, right=True),
-    Column("servers", rank=7, right=True),
-    Column("last error", below=True),
+    Column("servers", rank=7, right=True, from_width=120),
+    Column("last error", below=True, from_width=110),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -62,9 +63,20 @@ def _parsed(text: str) -> datetime:
         raise BadInput(f"{text[:60]!a} is not a time", hint="write it as 2030-01-31T08:00:00Z") from None
 
 
-def local(moment: int) -> str:
-    """Milliseconds since 1970 in this machine's time zone, such as `2026-11-21 08:30:00.125`: for people, not for programs."""
-    return f"{datetime.fromtimestamp(moment // 1000):%Y-%m-%d %H:%M:%S}.{moment % 1000:03d}"
+def local(moment: int, *, whole_seconds: bool = False) -> str:
+    """Milliseconds since 1970 in this machine's time zone, for people: `2026-11-21 08:30:00.125+01:00`."""
+    stamp = datetime.fromtimestamp(moment // 1000, UTC).astimezone()
+    fraction = "" if whole_seconds else f".{moment % 1000:03d}"
+    offset = f"{stamp:%z}"
+    return f"{stamp:%Y-%m-%d %H:%M:%S}{fraction}{offset[:3]}:{offset[3:5]}"
+
+
+_ISO: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def in_local_time(text: str) -> str:
+    """A text of ours for people, with the times in it, which are as `iso` writes them, in this machine's time zone."""
+    return _ISO.sub(lambda found: local(milliseconds(found[0])), text)
 
 
 def iso(moment: int | None) -> str | None:

@@ -12,6 +12,8 @@ TakoError                     everything below, with `type`, `message`, `hint` a
 ├── DaemonUnreachable         nobody answers on the socket                                 exit 4
 ├── NotFound                  no such run, workflow, group or schedule                     exit 5
 ├── AlreadyServing            another daemon holds the lock                                exit 6
+├── GroupFailed               a group cannot start, so a run that is waited for does not   exit 1
+├── RunEnded                  the run that was enqueued ended at once                      exit 1
 ├── WaitTimeout               the run did not end in time                                  exit 124
 ├── Interrupted               a person pressed Ctrl-C                                      exit 130
 ├── StoreError                the queue file could not do it                               exit 1
@@ -178,6 +180,18 @@ class AlreadyServing(TakoError):
     exit_code = 6
 
 
+class GroupFailed(TakoError):
+    """The group of a run that is waited for cannot start."""
+
+    type = "group_failed"
+
+
+class RunEnded(TakoError):
+    """The run that was enqueued ended before it started: it was refused."""
+
+    type = "run_ended"
+
+
 class WaitTimeout(TakoError):
     """The run that was waited for did not end in time."""
 
@@ -334,6 +348,8 @@ _BY_TYPE: dict[str, type[TakoError]] = {
         DaemonUnreachable,
         NotFound,
         AlreadyServing,
+        GroupFailed,
+        RunEnded,
         WaitTimeout,
         StoreError,
         StorageFull,

@@ -108,7 +108,7 @@ UNSTORED: Final = "unstored"
 
 
 class Step(NamedTuple):
-    """A stored step of a run."""
+    """A stored step of a run; `timed_out` is that of a wait for which nothing came in its time."""
 
     name: str
     state: str
@@ -117,6 +117,7 @@ class Step(NamedTuple):
     started_at: int
     finished_at: int | None
     error: dict[str, Any] | None = None
+    timed_out: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -127,6 +128,7 @@ class Step(NamedTuple):
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
             "error": self.error,
+            "timed_out": self.timed_out,
         }
 
 

@@ -89,6 +89,12 @@ class Workflow(Generic[P, R_co]):
             return value_text(payload, what)
         return payload_text(payload, self._annotation, what)
 
+    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            hint = "; use .enqueue()" if name in ("delay", "apply_async", "send", "perform_async", "queue", "defer") else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+
     # The payload's type is read off the handler by matching `self` with what it takes; both mypy and pyright do it.
     @overload
     def enqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...

@@ -50,7 +50,7 @@ class Screen:
     def _redraw(self) -> None:
         with Live(console=self._console, auto_refresh=False) as live:
             while not self._over.wait(0.25):
-                live.update(status_view(self._client.status(), self._console.width), refresh=True)
+                live.update(status_view(self._client.status()), refresh=True)
 
     def _report(self) -> None:
         while not self._over.wait(4):

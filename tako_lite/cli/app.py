@@ -26,7 +26,7 @@ COMMANDS: Final = {
         "Show the worker groups, or change their tables in tako.toml.",
     ),
     "pause": ("tako_lite.cli.groups", "Start no more runs of a group."),
-    "resume": ("tako_lite.cli.groups", "Let a paused or failing group go on."),
+    "resume": ("tako_lite.cli.groups", "Let a paused or failing group start runs again."),
     "scale": ("tako_lite.cli.groups", "Change the number of workers of a group."),
     "schedules": ("tako_lite.cli.schedules", "List, pause, resume or run schedules."),
     "triggers": ("tako_lite.cli.triggers", "List, pause, resume or run polling triggers."),
@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "reload": ("tako_lite.cli.project", "Read tako.toml and the workflow files again."),
     "backup": ("tako_lite.cli.upkeep", "Copy the queue file while it is in use."),
     "prune": ("tako_lite.cli.upkeep", "Delete runs that ended longer ago than they are kept."),
-    "doctor": ("tako_lite.cli.doctor", "Look for what is wrong and say how to mend it."),
+    "doctor": ("tako_lite.cli.doctor", "Look for what is wrong and say how to fix it."),
 }
 
 

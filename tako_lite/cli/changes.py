@@ -13,10 +13,13 @@ from tako_lite.cli.options import chosen_config, command, filter_options, given,
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
+from tako_lite.clock import SystemClock, local, milliseconds
 from tako_lite.units import counted
 
 LIVE: Final = ("pending", "running", "waiting")
 RETRYABLE: Final = ("dead", "cancelled")
+MOST_ASKED: Final = 200
+"""Runs that are looked at one by one before they are retried."""
 REFUSED: Final = {
     "succeeded": "it succeeded; enqueue it anew instead",
     "refused": "it may not start: its group is lost, unknown, or not for its tenant (tako-lite groups), or it is at its limit",
@@ -58,16 +61,19 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
 def retry(runs: tuple[str, ...], fresh: bool, dry_run: bool, as_json: bool, **chosen: Any) -> int:
     """Take dead and cancelled runs back into the queue: those named, or those that the filters choose.
 
-    Their attempts begin anew; steps that are stored are not done again. A step that ran, but whose value could not be
-    stored, is named: it runs again.
+    Their attempts begin anew, and they are due now; steps that are stored are not done again. A step that ran, but whose
+    value could not be stored, is named: it runs again.
     """
     queue = Queue()
     ids = _ids(queue, runs, chosen, RETRYABLE)
     if dry_run:
         return _print_count(len(ids), as_json=as_json)
+    due = _due_later(queue, ids)
     outcomes = queue.client.retry(*ids, fresh=fresh)
-    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, again=outcomes.again)
+    was_due = {id: moment for id, moment in due.items() if outcomes.get(id) == "pending"}
+    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, again=outcomes.again, was_due_at=was_due)
     if not as_json:
+        _say_due_now(was_due, named=bool(runs))
         _warn_of_steps(outcomes.again)
     return code
 
@@ -127,6 +133,24 @@ def _warn_of_steps(again: dict[str, list[str]]) -> None:
         warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
     if len(steps) > SHOWN_STEPS:
         warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json names them")
+
+
+def _due_later(queue: Queue, ids: Sequence[str]) -> dict[str, str]:
+    """The ISO times at which cancelled runs would have been due, of those that are to come; of very many nobody asks."""
+    if len(ids) > MOST_ASKED:
+        return {}
+    now = SystemClock().now()
+    found = (queue.ask("get", run_id=id)["run"] for id in ids)
+    return {run["id"]: run["run_at"] for run in found if run["state"] == "cancelled" and milliseconds(run["run_at"]) > now}
+
+
+def _say_due_now(was_due: dict[str, str], *, named: bool) -> None:
+    """Say of runs that were due later that they are due now."""
+    if named:
+        for id, moment in was_due.items():
+            write(f"{id} is due now; it was due at {local(milliseconds(moment), whole_seconds=True)}")
+    elif was_due:
+        write(f"{counted(len(was_due), 'run')} that {'was' if len(was_due) == 1 else 'were'} due later: due now")
 
 
 def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool, **more: Any) -> int:

@@ -1,4 +1,4 @@
-"""`doctor`: looks at a project, and says of each thing that is wrong how to mend it."""
+"""`doctor`: looks at a project, and says of each thing that is wrong how to fix it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FIRST: Final = "put right what `permissions` and `space` say, then tako-lite doc
 )
 @json_option
 def doctor(server: str | None, deep: bool, rescued: Path | None, as_json: bool) -> int:
-    """Look for what is wrong and say how to mend it.
+    """Look for what is wrong and say how to fix it.
 
     It works with and without a daemon, and changes, starts and imports nothing. The exit code is 0 without a problem, 3
     with mistakes in tako.toml or the workflow files, and 1 with another problem.

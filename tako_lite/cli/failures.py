@@ -9,6 +9,7 @@ import sys
 import click
 
 from tako_lite.errors import BadInput, Interrupted, TakoError
+from tako_lite.hints import OUR_WORDS, did_you_mean
 from tako_lite.records import SCHEMA
 from tako_lite.wire import printable
 
@@ -34,7 +35,7 @@ def _as_failure(error: BaseException) -> tuple[TakoError, int]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Interrupted("interrupted"), Interrupted.exit_code
     if isinstance(error, click.UsageError):
-        return BadInput(error.format_message(), hint=_way_out(error)), BadInput.exit_code
+        return BadInput(_message(error), hint=_way_out(error)), BadInput.exit_code
     if isinstance(error, click.ClickException):
         return TakoError(error.format_message()), error.exit_code
     if isinstance(error, OSError) and error.strerror:
@@ -43,8 +44,24 @@ def _as_failure(error: BaseException) -> tuple[TakoError, int]:
     return _as_bug(error), TakoError.exit_code
 
 
+def _message(error: click.UsageError) -> str:
+    """What click says, without what `_way_out` says better."""
+    if isinstance(error, click.NoSuchOption):
+        return f"there is no option {error.option_name}"
+    return error.format_message()
+
+
+def _option_meant(error: click.NoSuchOption) -> str | None:
+    """The option of the same command that is nearest, or that other programs call so."""
+    known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
+    ours = OUR_WORDS.get(error.option_name.lstrip("-").replace("-", "_"))
+    return f"tako-lite calls it `--{ours}`" if f"--{ours}" in known else did_you_mean(error.option_name, known)
+
+
 def _way_out(error: click.UsageError) -> str:
     """What to type instead of words that click refused."""
+    if isinstance(error, click.NoSuchOption) and (meant := _option_meant(error)):
+        return meant
     if error.ctx is None:
         return "`tako-lite --help` shows what can be given"
     command = error.ctx.command_path

@@ -56,7 +56,7 @@ def add(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
     if table in config.tables and config.document is not None:
         place = config.document.mistake(table, "", at_key=True)
         hint = f"tako-lite groups set {name} KEY=VALUE changes it"
-        raise BadInput(f"{label(table)} is there already: {place.file}:{place.line}", hint=hint)
+        raise BadInput(f"{label(table)} already exists: {place.file}:{place.line}", hint=hint)
     return _with(config, table, words)
 
 

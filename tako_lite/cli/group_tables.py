@@ -15,7 +15,7 @@ from tako_lite.units import counted
 
 ADD_OPTIONS: Final[Mapping[str, str]] = {
     "workers": "Processes that are always there.",
-    "max_workers": "Grow up to so many while work waits.",
+    "max_workers": "Grow up to this number while work waits.",
     "concurrency": "Runs at a time in one worker.",
     "description": "A note for people.",
     "fallback": "What becomes of runs while the group is not available: wait, fail, cancel or ignore.",
@@ -59,11 +59,9 @@ def groups(context: click.Context, as_json: bool) -> None:
 @command
 @click.argument("name", required=False)
 @json_option
-@click.pass_context
-def list_(context: click.Context, name: str | None, as_json: bool) -> None:
+def list_(name: str | None, as_json: bool) -> None:
     """List the groups, or show one of them, as `groups` alone does."""
-    asked_before = context.parent is not None and context.parent.params["as_json"]
-    _print_groups(name, as_json=as_json or asked_before)
+    _print_groups(name, as_json=as_json)
 
 
 def _add_options(function: Any) -> Any:

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from tako_lite.hints import did_you_mean
+
+MEANT: Final = {
+    **dict.fromkeys(("stop", "shutdown", "quit", "exit", "down"), "Ctrl-C or SIGTERM stops `tako-lite serve`"),
+    **dict.fromkeys(("start", "run-daemon", "up", "daemon", "worker", "work", "dev"), "did you mean `serve`?"),
+    **dict.fromkeys(("ps", "top", "workers", "stats", "monitor", "watch"), "did you mean `status`?"),
+    **dict.fromkeys(("list", "ls", "jobs", "tasks", "history"), "did you mean `runs`?"),
+    **dict.fromkeys(("add", "submit", "push", "send", "call", "delay", "run", "trigger"), "did you mean `enqueue`?"),
+    **dict.fromkeys(("kill", "abort", "revoke", "terminate", "delete", "discard"), "did you mean `cancel`?"),
+    **dict.fromkeys(("requeue", "replay", "rerun", "redo"), "did you mean `retry`?"),
+    **dict.fromkeys(("inspect", "info", "get", "describe", "result"), "did you mean `show`?"),
+    **dict.fromkeys(("log", "tail", "output"), "did you mean `logs`?"),
+    **dict.fromkeys(("queues", "pools", "group"), "did you mean `groups`?"),
+    **dict.fromkeys(("restart", "refresh"), "did you mean `reload`?"),
+    **dict.fromkeys(("purge", "clean", "cleanup", "vacuum"), "did you mean `prune`?"),
+    **dict.fromkeys(("validate", "lint", "verify", "test"), "did you mean `check`?"),
+    **dict.fromkeys(("cron", "beat", "schedule", "crontab"), "did you mean `schedules`?"),
+    **dict.fromkeys(("settings", "configuration", "env"), "did you mean `config`?"),
+    **dict.fromkeys(("dump", "export", "snapshot"), "did you mean `backup`?"),
+    **dict.fromkeys(("health", "diagnose", "repair", "restore"), "did you mean `doctor`?"),
+    **dict.fromkeys(("version",), "did you mean `--version`?"),
+    **dict.fromkeys(("help",), "did you mean `--help`?"),
+    **dict.fromkeys(("init", "new", "create"), "a folder with a workflows/NAME.py is a project; no command makes it"),
+}
+"""What the commands of other programs are called here."""
 
 
 class LazyGroup(click.Group):
@@ -41,6 +65,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = arguments[0]
         if name not in self.table and not name.startswith("-"):
-            parts = (f"there is no command {name!r}", did_you_mean(name, self.table))
+            parts = (f"there is no command {name!r}", MEANT.get(name.lower()) or did_you_mean(name, self.table))
             raise click.UsageError("; ".join(filter(None, parts)), context)
         return super().resolve_command(context, arguments)

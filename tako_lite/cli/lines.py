@@ -14,6 +14,7 @@ import click
 from tako_lite.cli.output import console, json_text, warn, write
 from tako_lite.cli.payload import open_file, stdin, without_mark
 from tako_lite.client import Client
+from tako_lite.client.requests import Ids
 from tako_lite.errors import BadInput
 from tako_lite.records import SCHEMA
 from tako_lite.units import counted
@@ -47,19 +48,22 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
         total = _checked(stream, name) if stream.seekable() else None
         lines = Lines(stream, name)
         with _ids_out(as_json) as ids_out, _progress(total) as bar:
-            stored, warning = 0, None
+            stored, refused, warning = 0, 0, None
             while ids := client.enqueue_many(workflow, islice(lines, BATCH), **options):
                 warning = ids.warning
                 ids_out(ids)
                 bar.add(len(ids))
                 stored += len(ids)
+                refused += ids.refused
     if lines.mistakes:
         hint = f"the {stored:,} runs before it are enqueued; go on from line {lines.number}"
         raise BadInput(lines.mistakes[0], hint=hint)
     if not as_json:
         write(f"{counted(stored, 'run')} enqueued")
     warn(warning)
-    return 0
+    if refused:
+        warn(f"{refused:,} of the {counted(stored, 'run')} ended at once: `tako-lite show RUN` says why")
+    return int(refused > 0)
 
 
 @dataclass
@@ -87,7 +91,7 @@ class Lines:
                 if line.strip():
                     return parse_value(line.rstrip(b"\r\n"), f"line {self.number}")
             except BadInput as error:
-                self.mistakes.append(error.message)
+                self.mistakes.append(error.message + _remedy(line, error.message))
         raise StopIteration
 
     def _read(self) -> bytes:
@@ -98,6 +102,16 @@ class Lines:
         while len(rest) == _LONGEST and not rest.endswith(b"\n"):
             rest = self.stream.readline(_LONGEST)
         return without_mark(line, self.name) if self.number == 1 else line
+
+
+def _remedy(line: bytes, message: str) -> str:
+    """What to write instead, in brackets, where that can be told."""
+    if " is not JSON" not in message:
+        return ""
+    from tako_lite.cli.almostjson import json_hint  # only needed once something is wrong
+
+    hint = json_hint(line.decode("utf-8", "replace"), message)
+    return f" ({hint})" if hint else ""
 
 
 def _checked(stream: BinaryIO, name: str) -> int:
@@ -118,10 +132,11 @@ def _ids_out(as_json: bool) -> Iterator[Any]:
     if not as_json:
         yield lambda ids: None
         return
-    separator = ""
+    separator, refused = "", 0
 
-    def write_ids(ids: list[str]) -> None:
-        nonlocal separator
+    def write_ids(ids: Ids) -> None:
+        nonlocal separator, refused
+        refused += ids.refused
         for id in ids:
             click.echo(f'{separator}"{id}"', nl=False)
             separator = ", "
@@ -130,7 +145,7 @@ def _ids_out(as_json: bool) -> Iterator[Any]:
     try:
         yield write_ids
     finally:
-        click.echo("]}")
+        click.echo(f'], "refused": {refused}}}')
 
 
 class _NoBar:

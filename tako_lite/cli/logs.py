@@ -21,6 +21,8 @@ from tako_lite.wire import printable
 SHOWN: Final = 200
 """Lines where neither a run nor a number is given."""
 SHOWN_ID: Final = 8
+LENGTH_OF_A_TIME: Final = 23
+"""Without its offset: that of each line would be the same."""
 
 
 @command
@@ -67,6 +69,6 @@ def _print_json(lines: Iterable[Line]) -> None:
 
 def _print_plain(lines: Iterable[Line]) -> None:
     for line in lines:
-        who = f"{line.group} {(line.run or str(line.pid))[-SHOWN_ID:]}"
-        prefix = click.style(printable(f"{local(line.at)} {who} |"), dim=True)
+        who = f"{line.group} {(line.run or str(line.pid or '…'))[-SHOWN_ID:]}"
+        prefix = click.style(printable(f"{local(line.at)[:LENGTH_OF_A_TIME]} {who} |"), dim=True)
         click.echo(f"{prefix} {printable(line.text)}")

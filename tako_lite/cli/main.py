@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 BROKEN_PIPE: Final = 141
@@ -65,13 +65,23 @@ def _run(words: list[str]) -> int:
     import click
 
     from tako_lite.cli.app import app
+    from tako_lite.cli.options import NOTES
 
     try:
         with app.make_context("tako-lite", words) as context:
             code = app.invoke(context)
+            if notes := context.meta.get(NOTES):
+                _say(notes)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _say(notes: Iterable[str]) -> None:
+    from tako_lite.cli.output import note
+
+    for text in notes:
+        note(text)
 
 
 def _give_up_stdout() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.payload import read_payload
-from tako_lite.errors import Interrupted
+from tako_lite.errors import RunEnded
+from tako_lite.states import TERMINAL
 
 if TYPE_CHECKING:
     from tako_lite.client import Client
@@ -25,27 +26,35 @@ def enqueue_one(
     timeout: float | None = None,
     as_json: bool = False,
 ) -> int:
-    """Enqueue a run and print its id, or with `wait` how it ended; returns the exit code. `payload` is as it was typed."""
+    """Enqueue a run and print its id, or with `wait` how it ended; returns the exit code. `payload` is as it was typed.
+
+    Raises RunEnded for a run that ended at once.
+    """
     value = None if payload is None else read_payload(payload)
     enqueued = client.enqueue(workflow, value, **options)
     if wait:
-        warn(enqueued.warning)
-        return _print_ended(_wait(client, enqueued.id, timeout), as_json=as_json)
+        from tako_lite.cli.waiting import wait_for_end
+
+        if enqueued.state == "pending" and not as_json:
+            warn(enqueued.warning)
+        return _print_ended(wait_for_end(client, enqueued, timeout), as_json=as_json)
     if as_json:
         write_json(enqueued.as_json())
-        return 0
-    known = " (known already, no new run)" if enqueued.deduplicated else ""
-    write(f"{enqueued.id} {enqueued.state} in {enqueued.group}{known}")
-    warn(enqueued.warning)
+    else:
+        known = " (known already, no new run)" if enqueued.deduplicated else ""
+        write(f"{enqueued.id} {enqueued.state} in {enqueued.group}{known}")
+    if not enqueued.deduplicated:
+        refuse_ended(enqueued.id, enqueued.state, enqueued.warning)
+    if not as_json:
+        warn(enqueued.warning)
     return 0
 
 
-def _wait(client: Client, id: str, timeout: float | None) -> dict[str, Any]:
-    try:
-        return client.wait(id, timeout)
-    except KeyboardInterrupt:
-        hint = f"`tako-lite show {id}` shows how it goes, `tako-lite cancel {id}` ends it"
-        raise Interrupted(f"interrupted; the run {id} goes on", hint=hint) from None
+def refuse_ended(id: str, state: str, reason: str | None) -> None:
+    """Raise RunEnded for a new run that ended before it started."""
+    if state in TERMINAL:
+        because = f": {reason}" if reason else ""
+        raise RunEnded(f"run {id} ended at once, {state}{because}", hint=f"`tako-lite show {id}` shows it")
 
 
 def _print_ended(run: dict[str, Any], *, as_json: bool) -> int:

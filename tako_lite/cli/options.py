@@ -10,11 +10,14 @@ import click
 
 from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
 from tako_lite.errors import BadInput
+from tako_lite.hints import did_you_mean
 from tako_lite.states import RUN_STATES
 from tako_lite.units import parse_duration
 
 HELP_NAMES: Final = ["-h", "--help"]
 SHORTEST_ENDING: Final = 4
+NOTES: Final = "tako_lite.notes"
+"""Where the context of a command keeps what stderr is to say beside its answer."""
 _TOLD: Final = "tako_lite.place"
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -34,14 +37,36 @@ config_option = click.option(
     help="tako.toml or its folder  [default: TAKO_CONFIG, else the nearest one upwards]",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
+
+def _asked_before(context: click.Context, parameter: click.Parameter, as_json: bool) -> bool:
+    """Whether `--json` was given, also to the command that this one is part of."""
+    return as_json or bool(context.parent and context.parent.params.get("as_json"))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, callback=_asked_before, help="Print JSON only.")
+
+
+def wants_json() -> bool:
+    """Whether the command prints JSON only, on stderr too."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("as_json"))
+
+
+def note_beside_answer(text: str) -> None:
+    """Print a note to stderr; with `--json` only once the command has succeeded, so that an error stands there alone."""
+    from tako_lite.cli.output import note
+
+    if wants_json():
+        click.get_current_context().meta.setdefault(NOTES, {})[text] = None
+    else:
+        note(text)
 
 
 def chosen_config() -> str | None:
     """The path of `--config`, wherever on the command line it stood; without one, stderr may say once which folder it is."""
     root = click.get_current_context().find_root()
     path: str | None = root.obj
-    if path is None and not root.meta.setdefault(_TOLD, False):
+    if path is None and not root.meta.setdefault(_TOLD, False) and not wants_json():
         from tako_lite.cli.place import say_place  # help imports nothing that reads a project
 
         root.meta[_TOLD] = True
@@ -89,12 +114,21 @@ def run_ending(text: str) -> str:
     return text.lower()
 
 
+class StateChoice(click.Choice[str]):
+    """A state of runs; for the states of other programs the error has ours."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        if value not in self.choices and (hint := did_you_mean(str(value), self.choices)):
+            self.fail(f"{value!r} is not one of {', '.join(self.choices)}; {hint}", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], Decorated]:
     """`--workflow`, `--group`, `--state` and `--since`; `states` are those that may be asked for."""
     options = (
         click.option("--workflow", metavar="NAME", help="Only runs of this workflow."),
         click.option("--group", metavar="NAME", help="Only runs of this group."),
-        click.option("--state", "states", multiple=True, type=click.Choice(states), help="Only this state; may be repeated."),
+        click.option("--state", "states", multiple=True, type=StateChoice(states), help="Only this state; may be repeated."),
         click.option(
             "--since",
             type=since,

@@ -15,9 +15,6 @@ from tako_lite.wire import printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-WIDTH_OF_A_FILE: Final = 200
-"""Columns of a table that no terminal bounds: a pipe or a file."""
-
 _BEHIND_ASCII_CONTROLS: Final = re.compile("[\x7f-\x9f]")
 
 
@@ -56,15 +53,24 @@ def _print(line: str, stream: TextIO | None) -> None:
 
 
 def draw(renderable: RenderableType) -> None:
-    """Print a table or another renderable of `tako_lite.tui`."""
-    console().print(renderable)
+    """Print a table or another renderable of `tako_lite.tui`; where no terminal is, without blanks at the ends of lines."""
+    screen = console()
+    if screen.is_terminal or sys.stdout is None:
+        screen.print(renderable)
+        return
+    with screen.capture() as drawn:
+        screen.print(renderable)
+    sys.stdout.write("".join(f"{line.rstrip(' ')}\n" for line in drawn.get().removesuffix("\n").split("\n")))
+    sys.stdout.flush()
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that takes text as it is: no markup, no highlighting, no emoji codes."""
+    """A console that takes text as it is: no markup, no highlighting, no emoji codes. A pipe or a file has no width."""
     from rich.console import Console  # slow to import, and most commands draw nothing
 
+    from tako_lite.tui.listing import UNBOUNDED
+
     stream = sys.stderr if stderr else sys.stdout
-    bounded = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
-    width = None if bounded else WIDTH_OF_A_FILE
+    bounded = (stream is not None and stream.isatty()) or os.environ.get("COLUMNS", "").isdecimal()
+    width = None if bounded else UNBOUNDED
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)

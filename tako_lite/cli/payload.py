@@ -34,8 +34,17 @@ def read_payload(argument: str) -> Any:
             f"the payload is too long; the limit is {MAX_VALUE:,} bytes", hint="pass a path or a key instead"
         ) from None
     except BadInput as error:
-        hint = _QUOTES_HINT if " at line " in error.message else None
-        raise BadInput(error.message, hint=error.hint or hint) from None
+        raise BadInput(error.message, hint=error.hint or _hint(text, error.message)) from None
+
+
+def _hint(text: str | bytes, message: str) -> str | None:
+    """What to type instead, where the payload is not JSON."""
+    if " is not JSON" not in message:
+        return None
+    from tako_lite.cli.almostjson import json_hint  # only needed once something is wrong
+
+    shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    return json_hint(shown, message) or (_QUOTES_HINT if " at line " in message else None)
 
 
 def stdin() -> BinaryIO:

@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tako_lite.cli.options import chosen_config
-from tako_lite.cli.output import note
+from tako_lite.cli.options import chosen_config, note_beside_answer
 from tako_lite.client import Client
 from tako_lite.client.project import Project
 
@@ -40,7 +39,7 @@ class Queue:
     def ask(self, command: str, **arguments: Any) -> Answer:
         """The answer to one command; what is unusual about its source is said on stderr once."""
         if (state := self._state()) != self._noted and state is not None:
-            note(state)
+            note_beside_answer(state)
         self._noted = state
         return self.client.call(command, **arguments)
 

@@ -8,16 +8,16 @@ import click
 
 from tako_lite.cli.names import check_names
 from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
-from tako_lite.cli.output import draw, write, write_json
+from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import Queue
-from tako_lite.clock import SystemClock
+from tako_lite.clock import SystemClock, in_local_time
 from tako_lite.commands import PAGE
 
 
 @command
 @filter_options()
 @click.option("--all", "unlimited", is_flag=True, help="Every run, not only the newest.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="So many at most.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of runs.")
 @json_option
 def runs(
     workflow: str | None,
@@ -56,8 +56,9 @@ def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict
 
 @command
 @click.argument("run", type=run_ending)
+@click.option("--steps", "every_step", is_flag=True, help="Every step, also of a run that has very many.")
 @json_option
-def show(run: str, as_json: bool) -> None:
+def show(run: str, every_step: bool, as_json: bool) -> None:
     """Show one run with its steps. RUN is its id or any unique ending of 4 or more characters."""
     queue = Queue()
     found = queue.ask("get", run_id=queue.ask("find", ending=run)["id"])["run"]
@@ -66,7 +67,7 @@ def show(run: str, as_json: bool) -> None:
         return
     from tako_lite.tui.run import run_view
 
-    draw(run_view(found, SystemClock().now()))
+    draw(run_view(found, SystemClock().now(), every_step=every_step or not console().is_terminal))
 
 
 @command
@@ -80,4 +81,4 @@ def why(run: str, as_json: bool) -> None:
     if as_json:
         write_json({"id": id, **answer})
     else:
-        write(answer["sentence"])
+        write(in_local_time(answer["sentence"]))

@@ -1,22 +1,19 @@
-"""Another text for tako.toml: shown as a diff, proved sound, and put in the place of the old one all at once."""
+"""Another text for tako.toml: shown as a diff, proved sound, and put in the place of the old one."""
 
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tako_lite.cli.rewriting import rewrite
 from tako_lite.cli.sections import with_setting, with_table
 from tako_lite.config import Config, load, load_text
 from tako_lite.config.document import shown
-from tako_lite.errors import BadInput, TakoError
+from tako_lite.errors import BadInput
 from tako_lite.review import read_catalog
 from tako_lite.routing import unknown_group
-from tako_lite.store.sqlite.file import sync
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -41,19 +38,9 @@ class Draft(NamedTuple):
         return "\n".join(lines)
 
     def save(self) -> None:
-        """Replace the file at once, with its mode and owner. TakoError if somebody else has changed it meanwhile."""
-        file = self.file.resolve()  # the file behind a link is replaced, not the link
-        with _beside(file) as draft:
-            draft.write_bytes(_as_it_was(self.after, file.read_bytes()))
-            found = file.stat()
-            draft.chmod(found.st_mode & 0o7777)
-            if (found.st_uid, found.st_gid) != (draft.stat().st_uid, draft.stat().st_gid):
-                os.chown(draft, found.st_uid, found.st_gid)
-            sync(draft)
-            if _read(file) != self.before:
-                raise TakoError(f"{shown(self.file)} was changed by somebody else just now", hint="try again")
-            draft.replace(file)
-        sync(file.parent)
+        """Put the text into the file. TakoError if somebody else has changed it meanwhile, or it cannot be written."""
+        data = _as_it_was(self.after, self.file.read_bytes())
+        rewrite(self.file, data, lambda: _read(self.file) == self.before)
 
 
 def draft(config: Config, edit: Edit) -> Draft:
@@ -96,15 +83,3 @@ def _as_it_was(text: str, before: bytes) -> bytes:
     if before.count(b"\r\n") * 2 > before.count(b"\n"):
         text = text.replace("\n", "\r\n")
     return text.encode("utf-8-sig" if before.startswith(b"\xef\xbb\xbf") else "utf-8")
-
-
-@contextmanager
-def _beside(file: Path) -> Iterator[Path]:
-    """A new file in the same folder, gone again where it was not put in the other's place."""
-    descriptor, name = tempfile.mkstemp(prefix=".tako-", suffix=".toml", dir=file.parent)
-    os.close(descriptor)
-    try:
-        yield Path(name)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tako_lite.cli.one_run import refuse_ended
 from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.queue import Queue
@@ -23,29 +24,25 @@ def schedules(context: click.Context, as_json: bool) -> None:
 
 @command
 @json_option
-@click.pass_context
-def list_(context: click.Context, as_json: bool) -> None:
+def list_(as_json: bool) -> None:
     """List the schedules, as `schedules` alone does."""
-    asked_before = context.parent is not None and context.parent.params["as_json"]
-    _print_schedules(as_json=as_json or asked_before)
+    _print_schedules(as_json=as_json)
 
 
 @command
 @click.argument("name")
-def pause(name: str) -> None:
+@json_option
+def pause(name: str, as_json: bool) -> None:
     """Make no more runs from a schedule; slots that pass meanwhile are passed over."""
-    with Client(chosen_config()) as client:
-        client.call("pause_schedule", workflow=name, paused=True)
-    write(f"the schedule of {name} is paused")
+    _set_paused(name, True, as_json=as_json)
 
 
 @command
 @click.argument("name")
-def resume(name: str) -> None:
-    """Let a paused schedule go on with its next slot."""
-    with Client(chosen_config()) as client:
-        client.call("pause_schedule", workflow=name, paused=False)
-    write(f"the schedule of {name} goes on")
+@json_option
+def resume(name: str, as_json: bool) -> None:
+    """Let a paused schedule make runs again, from its next slot."""
+    _set_paused(name, False, as_json=as_json)
 
 
 @command
@@ -57,9 +54,20 @@ def run(name: str, as_json: bool) -> None:
         made = client.call("run_schedule", workflow=name)
     if as_json:
         write_json(made)
-        return
-    write(f"{made['id']} {made['state']} in {made['group']}")
-    warn(made.get("warning"))
+    else:
+        write(f"{made['id']} {made['state']} in {made['group']}")
+    refuse_ended(made["id"], made["state"], made.get("warning"))
+    if not as_json:
+        warn(made.get("warning"))
+
+
+def _set_paused(name: str, paused: bool, *, as_json: bool) -> None:
+    with Client(chosen_config()) as client:
+        client.call("pause_schedule", workflow=name, paused=paused)
+    if as_json:
+        write_json({"workflow": name, "paused": paused})
+    else:
+        write(f"the schedule of {name} is {'paused' if paused else 'resumed'}")
 
 
 def _print_schedules(*, as_json: bool) -> None:

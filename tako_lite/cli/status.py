@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from tako_lite.cli.options import command, json_option
-from tako_lite.cli.output import console, write, write_json
+from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.clock import SystemClock
 
@@ -43,8 +43,7 @@ def _show(snapshot: Snapshot, *, as_json: bool) -> None:
         return
     from tako_lite.tui.status import status_view
 
-    screen = console()
-    screen.print(status_view(snapshot, screen.width))
+    draw(status_view(snapshot))
 
 
 def _watch(queue: Queue, *, as_json: bool) -> None:
@@ -73,10 +72,9 @@ def _redraw(queue: Queue) -> None:
 
     from tako_lite.tui.status import status_view
 
-    screen = console()
-    with Live(console=screen, auto_refresh=False) as live:
+    with Live(console=console(), auto_refresh=False) as live:
         for snapshot in _snapshots(queue):
-            live.update(status_view(snapshot, screen.width), refresh=True)  # asks the terminal for its size each time
+            live.update(status_view(snapshot), refresh=True)
 
 
 def _snapshots(queue: Queue) -> Iterator[Snapshot]:

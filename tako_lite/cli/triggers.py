@@ -23,29 +23,25 @@ def triggers(context: click.Context, as_json: bool) -> None:
 
 @command
 @json_option
-@click.pass_context
-def list_(context: click.Context, as_json: bool) -> None:
+def list_(as_json: bool) -> None:
     """List the triggers, as `triggers` alone does."""
-    asked_before = context.parent is not None and context.parent.params["as_json"]
-    _print_triggers(as_json=as_json or asked_before)
+    _print_triggers(as_json=as_json)
 
 
 @command
 @click.argument("name")
-def pause(name: str) -> None:
-    """Evaluate a trigger no more; an evaluation that a worker has begun goes on."""
-    with Client(chosen_config()) as client:
-        client.call("pause_trigger", name=name, paused=True)
-    write(f"the trigger {name} is paused")
+@json_option
+def pause(name: str, as_json: bool) -> None:
+    """Stop evaluating a trigger; an evaluation that a worker has begun is finished."""
+    _set_paused(name, True, as_json=as_json)
 
 
 @command
 @click.argument("name")
-def resume(name: str) -> None:
-    """Let a paused trigger go on from its cursor."""
-    with Client(chosen_config()) as client:
-        client.call("pause_trigger", name=name, paused=False)
-    write(f"the trigger {name} goes on")
+@json_option
+def resume(name: str, as_json: bool) -> None:
+    """Evaluate a paused trigger again, from its cursor."""
+    _set_paused(name, False, as_json=as_json)
 
 
 @command
@@ -60,6 +56,15 @@ def run(name: str, as_json: bool) -> None:
         return
     write(f"the trigger {name} is evaluated in {answer['group']}{'' if answer['begun'] else ' already'}")
     warn(answer["warning"])
+
+
+def _set_paused(name: str, paused: bool, *, as_json: bool) -> None:
+    with Client(chosen_config()) as client:
+        client.call("pause_trigger", name=name, paused=paused)
+    if as_json:
+        write_json({"name": name, "paused": paused})
+    else:
+        write(f"the trigger {name} is {'paused' if paused else 'resumed'}")
 
 
 def _print_triggers(*, as_json: bool) -> None:

@@ -34,7 +34,7 @@ def backup(file: Path, as_json: bool) -> None:
 @command
 @json_option
 def prune(as_json: bool) -> None:
-    """Delete runs that ended longer ago than they are kept (`keep` in [queue]), now and not in the daemon's own time."""
+    """Delete runs that ended longer ago than they are kept (`keep` in [queue]), without waiting for the daemon's clean-up."""
     with Client(chosen_config()) as client:
         answer = client.call("prune")
     if as_json:

@@ -70,6 +70,7 @@ class Lane:
         answer = answer_of(frame) if frame else await self._carrier.ask(request, sent=sent)
         self.ids += answer["ids"]
         self.ids.warning = answer.get("warning") or self.ids.warning
+        self.ids.refused += answer.get("refused", 0)
 
     def _drop(self) -> None:
         if self._connection is not None:

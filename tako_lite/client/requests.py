@@ -17,9 +17,13 @@ CHUNK_BYTES: Final = 1024 * 1024
 
 
 class Ids(list[str]):
-    """The ids of new runs, in the order of their payloads; `warning` is that of `Enqueued`."""
+    """The ids of new runs, in the order of their payloads; `warning` is that of `Enqueued`.
+
+    `refused` of the runs ended at once: `dead` or `cancelled`, with the reason in their errors.
+    """
 
     warning: str | None = None
+    refused: int = 0
 
 
 class Outcomes(dict[str, str]):
@@ -166,8 +170,10 @@ def read_options(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, 
     arguments = {}
     for option, value in given.items():
         if option not in allowed:
-            known = ", ".join(allowed)
-            raise BadInput(f"{option} is not an option here", hint=f"options: {known}")
+            from tako_lite.hints import did_you_mean  # only needed once something is wrong
+
+            hint = did_you_mean(option, allowed) or f"options: {', '.join(allowed)}"
+            raise BadInput(f"{option} is not an option here", hint=hint)
         if value is not None:
             arguments["run_id" if option == "id" else option] = _READERS[option](option, value)
     return arguments

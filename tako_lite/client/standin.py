@@ -100,8 +100,8 @@ class StandIn:
                 made = self._queue.enqueue(new[0][0])
                 return {**made.as_json(), "warning": made.warning or NO_DAEMON}
             case EnqueueMany():
-                self._queue.enqueue_many(new)
-                return {"ids": asked.run_ids, "warning": NO_DAEMON_MANY}
+                refused = self._queue.enqueue_many(new)
+                return {"ids": asked.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
             case Cancel():
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
             case Retry():

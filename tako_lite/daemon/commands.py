@@ -168,15 +168,16 @@ class Commands:
         runs = pair(asked.run_ids, [_value(payload) for payload in asked.payloads])
         asked_at = project.clock.now()
         batches = make_many(project.catalog.get(asked.workflow), runs, _asked(asked), project.router, asked_at)
+        refused = 0
         if runs:
             for like, _ in batches:
                 project.enqueued(like)
-            await project.store.enqueue_many(batches)
+            refused = await project.store.enqueue_many(batches)
             for like, _ in batches:
                 if like.run_at > asked_at:
                     project.ripened(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()
-        return {"ids": asked.run_ids, "warning": next(filter(None, troubles), None)}
+        return {"ids": asked.run_ids, "refused": refused, "warning": next(filter(None, troubles), None)}
 
     def _trouble(self, run: NewRun) -> str | None:
         return run.refusal.failure.message if run.refusal is not None else self._project.trouble_of(run.group)

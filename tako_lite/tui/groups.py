@@ -1,4 +1,4 @@
-"""Worker groups: a line for each, or one with all of its settings."""
+"""Worker groups: a line or two for each, or one with all of its settings."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tako_lite.tui.tables import plain_table, settings_table
-from tako_lite.tui.text import block, cell, line, span, state
+from tako_lite.tui.listing import Cell, Column, Listing
+from tako_lite.tui.tables import settings_table
+from tako_lite.tui.text import STATE_STYLES, block, cell, line, span, state
 
 Shape = dict[str, Any]
 
-TITLES: Final = (
-    "group",
-    "state",
-    "servers",
-    "workers",
-    "due",
-    "oldest",
-    "waiting",
-    "fallback",
-    "tenants",
-    "workflows",
-    "description",
+COLUMNS: Final = (
+    Column("group"),
+    Column("state"),
+    Column("servers", rank=3, right=True),
+    Column("workers", right=True),
+    Column("due", right=True),
+    Column("oldest", rank=1, right=True),
+    Column("waiting", rank=2, right=True),
+    Column("fallback", below=True, label=True),
+    Column("tenants", below=True, label=True),
+    Column("workflows", below=True, label=True, right=True),
+    Column("description", below=True),
 )
 
 
 def groups_table(groups: list[Shape]) -> RenderableType:
-    """The groups, one a line."""
-    table = plain_table(*TITLES)
-    table.columns[0].min_width = max((len(group["name"]) for group in groups), default=0)
-    for group in groups:
-        table.add_row(
-            cell(group["name"], "bold"),
-            state(group["state"]),
-            cell(len(group["servers"])),
-            cell(_workers(group)),
-            cell(f"{group['due']:,}"),
-            cell(span(group["oldest_wait_s"])),
-            cell(f"{group['waiting']:,}"),
-            cell(group["fallback"]),
-            cell(_tenants(group)),
-            cell(len(group["workflows"])),
-            cell(group["description"]),
-        )
-    return table
+    """The groups, one a line; on a narrow screen a second line has what they are set to."""
+    return Listing(COLUMNS, map(_cells, groups), most_below=1) if groups else Text("no groups", "dim")
+
+
+def _cells(group: Shape) -> list[Cell]:
+    return [
+        (line(group["name"]), "bold"),
+        (line(group["state"]), STATE_STYLES.get(group["state"], "")),
+        (str(len(group["servers"])), ""),
+        (_workers(group), ""),
+        (f"{group['due']:,}", ""),
+        (span(group["oldest_wait_s"]), ""),
+        (f"{group['waiting']:,}", ""),
+        (line(group["fallback"]), ""),
+        (_tenants(group), ""),
+        (str(len(group["workflows"])), ""),
+        (line(group["description"]), ""),
+    ]
 
 
 def group_view(group: Shape) -> RenderableType:
@@ -60,7 +61,7 @@ def group_view(group: Shape) -> RenderableType:
     return Group(facts, Text(), settings_table(group["settings"]))
 
 
-def _facts(group: Shape) -> list[tuple[str, Text | None]]:
+def _facts(group: Shape) -> list[tuple[str, RenderableType | None]]:
     servers = ", ".join(group["servers"])
     served = f"{len(group['servers'])} ({servers})" if servers else "0"
     return [
@@ -69,9 +70,9 @@ def _facts(group: Shape) -> list[tuple[str, Text | None]]:
         ("state", state(group["state"])),
         ("servers", cell(served)),
         ("workers", cell(_workers(group))),
-        ("waits", cell(_waits(group))),
+        ("waits", block(_waits(group))),
         ("fallback", cell(f"{group['fallback']}, from {group['fallback_source']}")),
-        ("tenants", cell(_tenants(group))),
+        ("tenants", block(_tenants(group))),
         ("workflows", block(", ".join(group["workflows"]) or "none")),
         ("last error", block(group["last_error"], "red") if group["last_error"] else None),
     ]

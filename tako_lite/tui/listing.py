@@ -1,56 +1,174 @@
-"""A table that may be as long as the queue. Its rows are cut and coloured here: rich needs half a millisecond for each."""
+"""A table whose important columns keep their width. Its rows are laid out here: rich needs half a millisecond for each.
+
+Where the screen is too narrow for all columns, those that are marked go below their row, the least important of the others
+are left out, and names are folded. A pipe has no width: there every value stands whole, in one line a row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
 GAP: Final = "  "
+INDENT: Final = "  "
+UNBOUNDED: Final = 1_000_000
+"""The columns of a console that is no terminal: nothing is folded, cut or left out."""
 LONGEST: Final = 1_000
-"""Characters of a cell that are looked at: no screen shows more in a line."""
-SHORTEST: Final = 6
-"""What a column keeps of its width on a narrow screen; what then runs over the edge is not seen."""
+"""Characters of a cell that are looked at on a terminal: no screen shows more in a line."""
+SHORTEST: Final = 12
+"""What a folded column keeps of its width."""
+MOST_BELOW: Final = 3
+"""Lines below a row."""
 
 Cell = tuple[str, str]
 """Text of one line, and its style."""
 
 
-class Listing:
-    """Rows of cells under titles, in columns as wide as their contents.
+class Column(NamedTuple):
+    """A column, and what becomes of it where the screen is too narrow.
 
-    Where the screen is narrower the widest columns give way, but for the first, which says what a row is about.
+    One that is `below` goes below its row, with its title where it has a `label`. Of the others those with the highest `rank`
+    are left out first; those with the rank 0 stay, and may be folded. One that is of little use waits for a wide screen.
     """
 
-    def __init__(self, titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-        self._titles = [(title, "dim") for title in titles]
-        self._rows = [[(text[:LONGEST], style) for text, style in row] for row in rows]
+    title: str
+    rank: int = 0
+    right: bool = False
+    below: bool = False
+    label: bool = False
+    from_width: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns that have a place in a row, how wide each is, and those that go below it."""
+
+    shown: list[int]
+    widths: list[int]
+    below: list[int]
+
+
+class Listing:
+    """Rows of cells under titles, in columns as wide as their contents."""
+
+    def __init__(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, most_below: int = MOST_BELOW) -> None:
+        self._columns = columns
+        self._most_below = most_below
+        self._rows = [list(row) for row in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        widths = self._widths(options.max_width)
-        for row in (self._titles, *self._rows):
-            for style, parts in groupby(_fitted(row, widths), key=itemgetter(1)):
-                yield Segment("".join(text for text, _ in parts), console.get_style(style) if style else None)
-            yield Segment.line()
+        width = options.max_width
+        rows = self._rows
+        if width < UNBOUNDED:
+            rows = [[(text[:LONGEST], style) for text, style in row] for row in rows]
+        layout = self._layout(rows, width)
+        titles = [(column.title, "dim") for column in self._columns]
+        for row in (titles, *rows):
+            for line in self._lines(row, layout):
+                yield from _segments(_cut(line, width), console)
+            if row is not titles:
+                for text, style in self._below(row, layout, width):
+                    yield from _segments([(INDENT, ""), (text, style)], console)
 
-    def _widths(self, available: int) -> list[int]:
-        widths = [max(cell_len(text) for text, _ in column) for column in zip(self._titles, *self._rows, strict=True)]
-        first, *rest = widths
-        while rest and first + len(GAP) * len(rest) + sum(rest) > available and max(rest) > SHORTEST:
-            rest[rest.index(max(rest))] -= 1
-        return [first, *rest]
+    def _layout(self, rows: Sequence[Sequence[Cell]], available: int) -> _Layout:
+        columns = self._columns
+        natural = [max([cell_len(column.title), *(cell_len(row[at][0]) for row in rows)]) for at, column in enumerate(columns)]
+        shown = [at for at, column in enumerate(columns) if column.from_width <= available]
+        below = [at for at, column in enumerate(columns) if column.below and column.from_width > available]
+        if _total(natural, shown) > available:
+            below = [at for at, column in enumerate(columns) if column.below]
+            shown = [at for at in shown if not columns[at].below]
+        for least in sorted((at for at in shown if columns[at].rank), key=lambda at: -columns[at].rank):
+            if _total(natural, shown) > available:
+                shown.remove(least)
+        widths = [natural[at] for at in shown]
+        while widths and sum(widths) + len(GAP) * (len(widths) - 1) > available and max(widths) > SHORTEST:
+            widths[widths.index(max(widths))] -= 1
+        return _Layout(shown, widths, below)
+
+    def _lines(self, row: Sequence[Cell], layout: _Layout) -> Iterator[list[Cell]]:
+        """The lines of a row: one, or as many as the cell has that is folded most."""
+        cells = [row[at] for at in layout.shown]
+        if all(cell_len(text) <= width for (text, _), width in zip(cells, layout.widths, strict=True)):
+            yield self._spaced(cells, layout)
+            return
+        folded = [chop_cells(text, width) or [""] for (text, _), width in zip(cells, layout.widths, strict=True)]
+        for texts in zip_longest(*folded, fillvalue=""):
+            yield self._spaced([(text, style) for text, (_, style) in zip(texts, cells, strict=True)], layout)
+
+    def _spaced(self, cells: Sequence[Cell], layout: _Layout) -> list[Cell]:
+        """The cells of a line with the blanks between them, and none at its end."""
+        line: list[Cell] = []
+        blanks = ""
+        for (text, style), width, at in zip(cells, layout.widths, layout.shown, strict=True):
+            missing = " " * (width - cell_len(text))
+            before, behind = (missing, "") if self._columns[at].right else ("", missing)
+            if text:
+                line += [(blanks + before, ""), (text, style)]
+                blanks = behind + GAP
+            else:
+                blanks += missing + GAP
+        return line
+
+    def _below(self, row: Sequence[Cell], layout: _Layout, width: int) -> Iterator[Cell]:
+        """What stands below a row: the cells that had no place in it."""
+        parts = [
+            (f"{self._columns[at].title} {row[at][0]}" if self._columns[at].label else row[at][0], row[at][1])
+            for at in layout.below
+            if row[at][0]
+        ]
+        if not parts:
+            return
+        text, style = GAP.join(text for text, _ in parts), parts[0][1] or "dim"
+        width = max(1, width - len(INDENT))
+        lines = folded(text, width)
+        if len(lines) > self._most_below:
+            kept = self._most_below - 1
+            lines = [*lines[:kept], _shortened(" ".join(lines[kept:]), width)]
+        yield from ((line, style) for line in lines)
 
 
-def _fitted(row: Sequence[Cell], widths: Sequence[int]) -> Iterator[Cell]:
-    """The cells of a row, each filled or cut to its column, with the gaps between them."""
-    last = len(row) - 1
-    for index, ((text, style), width) in enumerate(zip(row, widths, strict=True)):
-        missing = width - cell_len(text)
-        yield (text if missing >= 0 else set_cell_size(text, width - 1) + "…"), style
-        if index < last:
-            yield " " * max(0, missing) + GAP, ""
+def folded(text: str, width: int) -> list[str]:
+    """The text in lines of a width, broken between words where that is possible."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+            continue
+        parts = chop_cells(word, width) or [""]
+        lines = [*lines, *parts] if lines[-1] else [*lines[:-1], *parts]
+    return [line.rstrip(" ") for line in lines]
+
+
+def _total(natural: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(natural[at] for at in shown) + len(GAP) * (len(shown) - 1)
+
+
+def _cut(line: Sequence[Cell], width: int) -> list[Cell]:
+    """The line, as far as it fits a screen that is too narrow for the columns that stay."""
+    kept: list[Cell] = []
+    for text, style in line:
+        length = cell_len(text)
+        if length > width:
+            return [*kept, (_shortened(text, width), style)] if width > 0 else kept
+        kept.append((text, style))
+        width -= length
+    return kept
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _segments(line: Iterable[Cell], console: Console) -> Iterator[Segment]:
+    for style, parts in groupby(line, key=itemgetter(1)):
+        yield Segment("".join(text for text, _ in parts), console.get_style(style) if style else None)
+    yield Segment.line()

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tako_lite.tui.text import as_json, begun, block, cell, span, state, told, when
+from tako_lite.tui.listing import Cell, Column, Listing
+from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, line, state, told, took, when
+from tako_lite.tui.traces import without_our_frames
+from tako_lite.units import counted
 
 Shape = dict[str, Any]
 
+SHOWN_CHILDREN: Final = 10
+SHOWN_STEPS: Final = 40
+"""Steps of a run that has more: the first half of them are its first ones, the others its last."""
+STEPS: Final = (
+    Column("step"),
+    Column("state"),
+    Column("tries", rank=2, right=True),
+    Column("started", rank=1),
+    Column("took", right=True),
+    Column("value", below=True),
+)
 
-def run_view(run: Shape, now: int) -> RenderableType:
-    """A run in the shape of `show`: its facts, payload, result or error, waits and steps."""
+
+def run_view(run: Shape, now: int, *, every_step: bool = True) -> RenderableType:
+    """A run in the shape of `show`: its facts, payload, result, steps and waits, and last its error with the traceback."""
     parts: list[RenderableType] = [_facts(run, now)]
     parts += _section("payload", run["payload"])
     if run["state"] == "succeeded":
         parts += _section("result", run["result"])
-    if run["error"]:
-        parts += [Text(), *_error(run["error"])]
     if run.get("steps"):
-        parts += [Text(), _steps(run["steps"], now)]
+        parts += [Text(), *_steps(run["steps"], now, every_step=every_step)]
+    if run["error"]:
+        parts += [Text(), *_error(run["error"], _failed_children(run))]
     return Group(*parts)
 
 
@@ -38,8 +54,8 @@ def _facts(run: Shape, now: int) -> Table:
     return facts
 
 
-def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
-    attempts = f"{begun(run)} of {run['max_attempts']}" + (f", {run['crashes']} crashes" if run["crashes"] else "")
+def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]]:
+    crashes = f", {run['crashes']} crash{'' if run['crashes'] == 1 else 'es'}" if run["crashes"] else ""
     return [
         ("run", block(run["id"], "bold")),
         ("workflow", block(run["workflow"])),
@@ -47,7 +63,7 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
         ("fallback", _fallback(run)),
         ("tenant", block(run["tenant"]) if run.get("tenant") else None),
         ("state", state(run["state"])),
-        ("attempts", cell(attempts)),
+        ("attempts", cell(f"{begun(run)} of {run['max_attempts']}{crashes}")),
         ("created", cell(when(run["created_at"], now))),
         ("due", cell(when(run["run_at"], now)) if run["state"] == "pending" else None),
         ("started", cell(when(run["started_at"], now))),
@@ -55,9 +71,9 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, Text | None]]:
         ("worker", cell(_worker(run)) if run.get("worker_pid") else None),
         ("unique key", block(run["unique_key"]) if run["unique_key"] else None),
         ("parent", block(run["parent"]) if run["parent"] else None),
-        ("progress", cell(_progress(run)) if run.get("progress") is not None else None),
+        ("progress", block(_progress(run)) if run.get("progress") is not None else None),
         ("waits for", block("\n".join(_wait(wait, now) for wait in run["waits"])) if run.get("waits") else None),
-        ("asked to", cell("cancel") if run.get("cancel_requested") else None),
+        ("request", cell("cancel") if run.get("cancel_requested") else None),
     ]
 
 
@@ -89,38 +105,55 @@ def _section(title: str, value: Any) -> list[RenderableType]:
     return [] if value is None else [Text(), Text(title, "dim"), as_json(value)]
 
 
-def _error(error: Shape) -> list[RenderableType]:
+def _failed_children(run: Shape) -> list[Shape]:
+    """What the failed children of a run left in its steps."""
+    errors = (step["error"] for step in run.get("steps") or ())
+    return [error for error in errors if error and error.get("child_id")]
+
+
+def _error(error: Shape, children: Sequence[Shape]) -> list[RenderableType]:
     reason = f" ({error['reason']})" if error.get("reason") else ""
-    head = Text("error", "dim")
-    parts: list[RenderableType] = [head, block(f"{error['type']}{reason}: {error['message']}", "red")]
+    parts: list[RenderableType] = [Text("error", "dim"), block(f"{error['type']}{reason}: {error['message']}", "red")]
+    if error["type"] == "ChildFailed":
+        parts += [block(f"child {child['child_id']} is {child['state']}") for child in children[:SHOWN_CHILDREN]]
     if error.get("traceback"):
-        parts.append(block(error["traceback"]))
+        traceback, left_out = without_our_frames(error["traceback"])
+        parts.append(block(traceback.rstrip()))
+        if left_out:
+            parts.append(Text(f"({counted(left_out, 'line')} within tako-lite left out; --json has all of it)", "dim"))
     return parts
 
 
-def _steps(steps: list[Shape], now: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for title in ("step", "state", "tries", "started", "took", "value"):
-        table.add_column(title)
-    for step in steps:
-        value = told(step["error"]) if step.get("error") else _short(step["result"])
-        table.add_row(
-            cell(step["name"]),
-            state(step["state"]),
-            cell(step["attempts"]),
-            cell(when(step["started_at"], now)),
-            cell(_took(step)),
-            cell(value),
-        )
-    return table
+def _steps(steps: Sequence[Shape], now: int, *, every_step: bool) -> list[RenderableType]:
+    if every_step or len(steps) <= SHOWN_STEPS:
+        return [_steps_table(steps, now)]
+    half = SHOWN_STEPS // 2
+    more = f"… {counted(len(steps) - SHOWN_STEPS, 'step')} between the first {half} and the last {half}; --steps shows them"
+    table = _steps_table([*steps[:half], *steps[-half:]], now)
+    return [table, Text(more, "dim")]
+
+
+def _steps_table(steps: Sequence[Shape], now: int) -> RenderableType:
+    return Listing(STEPS, (_step_cells(step, now) for step in steps))
+
+
+def _step_cells(step: Shape, now: int) -> list[Cell]:
+    value = told(step["error"]) if step.get("error") else _short(step["result"])
+    return [
+        (line(step["name"]), ""),
+        (line(step["state"]), STATE_STYLES.get(step["state"], "")),
+        (str(step["attempts"]), ""),
+        (when(step["started_at"], now), ""),
+        (_took(step), ""),
+        ("timed out" if step.get("timed_out") else line(value), ""),
+    ]
 
 
 def _took(step: Shape) -> str:
     if not step["started_at"] or not step["finished_at"]:
         return ""
-    took = datetime.fromisoformat(step["finished_at"]) - datetime.fromisoformat(step["started_at"])
-    seconds = took.total_seconds()
-    return f"{seconds * 1000:.0f}ms" if seconds < 1 else span(seconds)
+    between = datetime.fromisoformat(step["finished_at"]) - datetime.fromisoformat(step["started_at"])
+    return took(between.total_seconds())
 
 
 def _short(value: Any) -> str:

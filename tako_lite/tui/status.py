@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from tako_lite.clock import iso
-from tako_lite.tui.text import block, cell, span, state
+from tako_lite.clock import local
+from tako_lite.tui.listing import Cell, Column, Listing
+from tako_lite.tui.text import STATE_STYLES, block, cell, line, span
 from tako_lite.units import size_text
 
 Snapshot = dict[str, Any]
-
-
-class Column(NamedTuple):
-    """A column; it is left out where the terminal is narrower than `from_width`."""
-
-    title: str
-    from_width: int
-    content: Callable[[Snapshot], Text]
-    right: bool = True
 
 
 def _live(group: Snapshot) -> int:
@@ -34,50 +24,54 @@ def _busy(group: Snapshot) -> str:
     return f"{group['busy']}/{slots}" if slots else str(group["busy"])
 
 
-def _count(key: str, style: str = "") -> Callable[[Snapshot], Text]:
-    def content(group: Snapshot) -> Text:
-        number = group.get(key, 0)
-        return cell(f"{number:,}", style if number else "dim")
-
-    return content
+def _count(group: Snapshot, key: str, style: str = "") -> Cell:
+    number = group.get(key, 0)
+    return f"{number:,}", style if number else "dim"
 
 
 COLUMNS: Final = (
-    Column("group", 0, lambda group: cell(group["name"], "bold"), right=False),
-    Column("state", 0, lambda group: state(group["state"]), right=False),
-    Column("workers", 0, lambda group: cell(f"{_live(group)}/{group['max_workers']}")),
-    Column("busy", 60, lambda group: cell(_busy(group))),
-    Column("pending", 0, _count("pending")),
-    Column("waiting", 72, _count("waiting")),
-    Column("oldest", 60, lambda group: cell(span(group.get("oldest_wait_s") or None))),
-    Column("done/min", 90, _count("done_a_minute")),
-    Column("failed/min", 90, _count("failed_a_minute", "red")),
-    Column("dead", 72, _count("dead", "red")),
-    Column("servers", 120, lambda group: cell(len(group.get("servers", ())))),
-    Column("last error", 110, lambda group: cell(group.get("last_error"), "red"), right=False),
+    Column("group"),
+    Column("state"),
+    Column("workers", right=True),
+    Column("busy", rank=2, right=True),
+    Column("pending", right=True),
+    Column("waiting", rank=3, right=True),
+    Column("oldest", rank=1, right=True),
+    Column("done/min", rank=6, right=True),
+    Column("failed/min", rank=5, right=True),
+    Column("dead", rank=4, right=True),
+    Column("servers", rank=7, right=True, from_width=120),
+    Column("last error", below=True, from_width=110),
 )
 
 
-def status_view(snapshot: Snapshot, width: int) -> RenderableType:
+def _cells(group: Snapshot) -> list[Cell]:
+    return [
+        (line(group["name"]), "bold"),
+        (line(group["state"]), STATE_STYLES.get(group["state"], "")),
+        (f"{_live(group)}/{group['max_workers']}", ""),
+        (_busy(group), ""),
+        _count(group, "pending"),
+        _count(group, "waiting"),
+        (span(group.get("oldest_wait_s") or None), ""),
+        _count(group, "done_a_minute"),
+        _count(group, "failed_a_minute", "red"),
+        _count(group, "dead", "red"),
+        (str(len(group.get("servers", ()))), ""),
+        (line(group.get("last_error")), "red"),
+    ]
+
+
+def status_view(snapshot: Snapshot) -> RenderableType:
     """A table of the groups, with as many columns as fit, and below it the daemon, the queue file and warnings."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    columns = [column for column in COLUMNS if width >= column.from_width]
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left")
-    for group in snapshot["groups"]:
-        table.add_row(*(column.content(group) for column in columns))
-    below: list[RenderableType] = [cell(_daemon_line(snapshot)), *(_queue_lines(snapshot))]
+    below: list[RenderableType] = [block(_daemon_line(snapshot)), *_queue_lines(snapshot)]
     below += [block(f"warning: {warning}", "yellow") for warning in snapshot.get("warnings", ())]
-    if width < COLUMNS[-1].from_width:
-        below += [
-            cell(f"{group['name']}: {group['last_error']}", "red") for group in snapshot["groups"] if group.get("last_error")
-        ]
-    return Group(table, Text(), *below)
+    return Group(Listing(COLUMNS, map(_cells, snapshot["groups"])), Text(), *below)
 
 
 def status_lines(snapshot: Snapshot, now: int) -> list[str]:
     """One plain line for each group, with the time in front: for a pipe or a log."""
-    moment = iso(now)
+    moment = local(now).replace(" ", "T")  # one word, as every other field of the line
     lines = [
         f"{moment} {group['name']} {group['state']} workers={_live(group)}/{group['max_workers']} busy={_busy(group)} "
         f"pending={group['pending']} waiting={group['waiting']} oldest={span(group.get('oldest_wait_s')) or '-'} "

@@ -10,21 +10,55 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tako_lite.tui.listing import Cell, Listing
-from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, state, told, when
+from tako_lite.tui.listing import Cell, Column, Listing
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, told, when
 from tako_lite.units import duration_text, size_text
 
 Shape = dict[str, Any]
-LONGEST_CURSOR: Final = 40
-"""Characters of a cursor in a table."""
+
+RUNS: Final = (
+    Column("run"),
+    Column("workflow"),
+    Column("group", rank=4),
+    Column("state"),
+    Column("attempts", rank=3, right=True),
+    Column("created", rank=1),
+    Column("finished", rank=2),
+    Column("error", below=True),
+)
+SCHEDULES: Final = (
+    Column("workflow"),
+    Column("schedule"),
+    Column("time zone", rank=2),
+    Column("next"),
+    Column("last", rank=1),
+    Column("state"),
+)
+TRIGGERS: Final = (
+    Column("trigger"),
+    Column("group", rank=3),
+    Column("every", rank=2),
+    Column("starts", rank=5),
+    Column("started", rank=4, right=True),
+    Column("last", rank=1),
+    Column("next"),
+    Column("state"),
+    Column("cursor", below=True, label=True),
+    Column("error", below=True),
+)
+WORKFLOWS: Final = (
+    Column("workflow"),
+    Column("group"),
+    Column("retries", rank=2, right=True),
+    Column("schedule", below=True, label=True),
+    Column("file", below=True),
+)
+SETTINGS: Final = (Column("setting"), Column("value"), Column("from"))
 
 
 def runs_table(runs: Sequence[Shape], now: int) -> RenderableType:
     """Runs, one a line, with the end of their ids."""
-    if not runs:
-        return Text("no runs", "dim")
-    titles = ("run", "workflow", "group", "state", "attempts", "created", "finished", "error")
-    return Listing(titles, (_run_cells(run, now) for run in runs))
+    return Listing(RUNS, (_run_cells(run, now) for run in runs)) if runs else Text("no runs", "dim")
 
 
 def _run_cells(run: Shape, now: int) -> list[Cell]:
@@ -42,69 +76,68 @@ def _run_cells(run: Shape, now: int) -> list[Cell]:
 
 def schedules_table(schedules: Sequence[Shape], now: int) -> RenderableType:
     """Schedules with their next and last times."""
-    if not schedules:
-        return Text("no schedules", "dim")
-    table = plain_table("workflow", "schedule", "time zone", "next", "last", "")
-    for schedule in schedules:
-        table.add_row(
-            cell(schedule["workflow"]),
-            cell(schedule["cron"]),
-            cell(schedule["timezone"]),
-            cell(when(schedule["next_at"], now)),
-            cell(when(schedule["last_at"], now)),
-            state("paused") if schedule["paused"] else cell(""),
-        )
-    return table
+    return (
+        Listing(SCHEDULES, (_schedule_cells(schedule, now) for schedule in schedules))
+        if schedules
+        else Text("no schedules", "dim")
+    )
+
+
+def _schedule_cells(schedule: Shape, now: int) -> list[Cell]:
+    return [
+        (line(schedule["workflow"]), ""),
+        (line(schedule["cron"]), ""),
+        (line(schedule["timezone"]), ""),
+        (when(schedule["next_at"], now), ""),
+        (when(schedule["last_at"], now), ""),
+        ("paused", STATE_STYLES["paused"]) if schedule["paused"] else ("", ""),
+    ]
 
 
 def triggers_table(triggers: Sequence[Shape], now: int) -> RenderableType:
     """Triggers with where they got to, and what went wrong the last time."""
     if not triggers:
         return Text("no triggers", "dim")
-    table = plain_table("trigger", "group", "every", "starts", "started", "last", "next", "cursor", "", "error")
-    for trigger in triggers:
-        table.add_row(
-            cell(trigger["name"]),
-            cell(trigger["group"]),
-            cell(duration_text(trigger["every_s"])),
-            cell(trigger["starts"]),
-            cell(f"{trigger['started']:,}"),
-            cell(when(trigger["evaluated_at"], now)),
-            cell(when(trigger["next_at"], now)),
-            cell(_cut(json.dumps(trigger["cursor"], ensure_ascii=False))),
-            _trigger_state(trigger),
-            cell(told(trigger["last_error"]), "red"),
-        )
     waiting = [f"{trigger['name']} waits: {line(trigger['trouble'])}" for trigger in triggers if trigger["trouble"]]
+    table = Listing(TRIGGERS, (_trigger_cells(trigger, now) for trigger in triggers))
     return Group(table, *(block(text, "yellow") for text in waiting))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_CURSOR else f"{text[: LONGEST_CURSOR - 1]}…"
+def _trigger_cells(trigger: Shape, now: int) -> list[Cell]:
+    return [
+        (line(trigger["name"]), ""),
+        (line(trigger["group"]), ""),
+        (duration_text(trigger["every_s"]), ""),
+        (line(trigger["starts"]), ""),
+        (f"{trigger['started']:,}", ""),
+        (when(trigger["evaluated_at"], now), ""),
+        (when(trigger["next_at"], now), ""),
+        _trigger_state(trigger),
+        (line(json.dumps(trigger["cursor"], ensure_ascii=False)), ""),
+        (line(told(trigger["last_error"])), "red"),
+    ]
 
 
-def _trigger_state(trigger: Shape) -> Text:
-    if trigger["trouble"]:
-        return state("waiting")
-    if trigger["evaluating"]:
-        return cell("evaluating", "green")
-    return state("paused") if trigger["paused"] else cell("")
+def _trigger_state(trigger: Shape) -> Cell:
+    for word, holds in (("waiting", trigger["trouble"]), ("evaluating", trigger["evaluating"]), ("paused", trigger["paused"])):
+        if holds:
+            return word, STATE_STYLES.get(word, "green")
+    return "", ""
 
 
 def workflows_table(workflows: Sequence[Shape]) -> RenderableType:
     """Workflows with their groups and where they are written."""
-    if not workflows:
-        return Text("no workflows", "dim")
-    table = plain_table("workflow", "group", "retries", "schedule", "file")
-    for workflow in workflows:
-        table.add_row(
-            cell(workflow["name"]),
-            cell(workflow["group"]),
-            cell(workflow["retries"]),
-            cell(workflow["schedule"]),
-            cell(f"{workflow['file']}:{workflow['line']}"),
-        )
-    return table
+    return Listing(WORKFLOWS, map(_workflow_cells, workflows)) if workflows else Text("no workflows", "dim")
+
+
+def _workflow_cells(workflow: Shape) -> list[Cell]:
+    return [
+        (line(workflow["name"]), ""),
+        (line(workflow["group"]), ""),
+        (str(workflow["retries"]), ""),
+        (line(workflow["schedule"]), ""),
+        (line(f"{workflow['file']}:{workflow['line']}"), ""),
+    ]
 
 
 def config_view(about: Shape, groups: Shape) -> RenderableType:
@@ -124,13 +157,14 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
     return Group(*parts)
 
 
-def settings_table(settings: Shape) -> Table:
+def settings_table(settings: Shape) -> RenderableType:
     """The settings of a group, each with the table that it came from."""
-    table = plain_table("setting", "value", "from")
-    for key, setting in settings.items():
-        style = "dim" if setting["source"] == "built-in" else ""
-        table.add_row(cell(key, style), cell(_shown(key, setting["value"]), style), cell(setting["source"], style))
-    return table
+    return Listing(SETTINGS, (_setting_cells(key, setting) for key, setting in settings.items()))
+
+
+def _setting_cells(key: str, setting: Shape) -> list[Cell]:
+    style = "dim" if setting["source"] == "built-in" else ""
+    return [(line(key), style), (line(_shown(key, setting["value"])), style), (line(setting["source"]), style)]
 
 
 def _shown(key: str, value: Any) -> str:
@@ -145,11 +179,3 @@ def _shown(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
     return str(value)
-
-
-def plain_table(*titles: str) -> Table:
-    """A table with plain columns."""
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for title in titles:
-        made.add_column(title)
-    return made

@@ -6,8 +6,12 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.text import Text
 
+from tako_lite.tui.listing import UNBOUNDED
+from tako_lite.units import duration_text
 from tako_lite.wire import printable
 
 SHOWN_ID: Final = 8
@@ -45,20 +49,41 @@ def cell(value: object, style: str = "") -> Text:
 
 
 def told(error: dict[str, Any] | None) -> str:
-    """What an error says, after its reason. One that was raised has its type too: a KeyError alone says no more than `'id'`."""
+    """What an error says, after the child that it is of, and its reason.
+
+    One that was raised has its type too: a KeyError alone says no more than `'id'`.
+    """
     if error is None:
         return ""
     reason, type = error.get("reason"), error.get("type")
     raised = type if reason in (None, "failed") and type != "Failed" else None
-    return ": ".join(filter(None, (reason, raised, error.get("message"))))
+    if error.get("message", "").startswith(f"{reason} "):  # such as `cancelled on request`
+        reason = None
+    child = f"child {error['child_id']} is {error.get('state')}" if error.get("child_id") else None
+    return ": ".join(filter(None, (child, reason, raised, error.get("message"))))
 
 
-def block(value: str, style: str = "") -> Text:
+class Block:
+    """Text of several lines from a user: on a terminal it is folded, and cut where it is very long."""
+
+    def __init__(self, value: str, style: str) -> None:
+        self._text = Text(printable(value), style, overflow="fold")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._shown(console)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._shown(console))
+
+    def _shown(self, console: Console) -> Text:
+        if console.width >= UNBOUNDED or len(self._text) <= LONGEST_VALUE:
+            return self._text
+        return Text(f"{self._text.plain[:LONGEST_VALUE]}… (--json has all of it)", self._text.style, overflow="fold")
+
+
+def block(value: str, style: str = "") -> Block:
     """Text of several lines from a user, folded where the terminal ends."""
-    text = printable(value)
-    if len(text) > LONGEST_VALUE:
-        text = f"{text[:LONGEST_VALUE]}… (--json has all of it)"
-    return Text(text, style, overflow="fold")
+    return Block(value, style)
 
 
 def state(name: str) -> Text:
@@ -72,19 +97,31 @@ def begun(run: dict[str, Any]) -> int:
     return attempts + (run["state"] in ("running", "waiting"))
 
 
-def as_json(value: Any) -> Text:
+def as_json(value: Any) -> Block:
     """A payload or result as JSON."""
     return block(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def span(seconds: float | None) -> str:
-    """A duration to its largest unit: `45s`, `3m`, `2h`, `5d`."""
+    """A duration rounded to its largest unit: `45s`, `3m`, `2h`, `5d`."""
     if seconds is None:
         return ""
     for unit, length in _UNITS:
-        if seconds >= length:
-            return f"{int(seconds // length)}{unit}"
-    return f"{max(0, int(seconds))}s"
+        if seconds >= length - _rounding(length):
+            return f"{int(seconds / length + 0.5)}{unit}"
+    return f"{max(0, int(seconds + 0.5))}s"
+
+
+def _rounding(length: int) -> float:
+    """How much less than one of a unit is shown as one: half of the unit below."""
+    return {60: 0.5, 3_600: 30, 86_400: 1_800}[length]
+
+
+def took(seconds: float) -> str:
+    """How long something took: `250ms`, `3s`, `1m30s`."""
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f}ms"
+    return duration_text(int(seconds + 0.5))
 
 
 def when(moment: str | None, now: int) -> str:
@@ -92,4 +129,4 @@ def when(moment: str | None, now: int) -> str:
     if moment is None:
         return ""
     seconds = datetime.fromisoformat(moment).timestamp() - now / 1000
-    return f"in {span(seconds)}" if seconds >= 1 else f"{span(-seconds)} ago"
+    return f"in {span(seconds)}" if seconds >= 0.5 else f"{span(-seconds)} ago"

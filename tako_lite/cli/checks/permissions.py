@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.store.sqlite.place import nearest
 
 SHOWN: Final = 3
 FOLDERS: Final = (".", "logs", "workers")
@@ -17,10 +18,14 @@ FILES: Final = ("daemon.lock", "write.lock", "tako.sock", "logs/*.jsonl*", "work
 
 
 def permissions(subject: Subject) -> Iterator[Finding]:
-    """Whether folders are 0700 and files 0600, and whether all of them are ours."""
+    """Whether folders are 0700 and files 0600, whether all of them are ours, and whether we may write them."""
     found = dict(_stats(subject))
+    closed_to_us = [path for path in _written(subject, found) if not _may_write(path)]
     if not found:
-        yield Finding("permissions", "ok", f"nothing is stored in {subject.state_dir} yet")
+        if closed_to_us:
+            yield _unwritable(closed_to_us)
+        else:
+            yield Finding("permissions", "ok", f"nothing is stored in {subject.state_dir} yet")
         return
     theirs = [path for path, about in found.items() if about.st_uid != os.geteuid()]
     closed = [path for path, about in found.items() if _ours(about) != _needed(about)]
@@ -35,8 +40,38 @@ def permissions(subject: Subject) -> Iterator[Finding]:
         yield Finding("permissions", "problem", f"{_named(closed, found)} closed to the owner as well", mend)
     if open_to_others:
         yield Finding("permissions", "warning", f"{_named(open_to_others, found)} open to other users", mend)
-    if not (theirs or closed or open_to_others):
+    if rest := [path for path in closed_to_us if path not in theirs and path not in closed]:
+        yield _unwritable(rest)
+    if not (theirs or closed or open_to_others or closed_to_us):
         yield Finding("permissions", "ok", "folders are 0700, files 0600, and all of them yours")
+
+
+def _written(subject: Subject, found: dict[Path, os.stat_result]) -> Iterator[Path]:
+    """What `serve` and `enqueue` write: of what is not there yet, the folder in which it would be made."""
+    yield from found
+    for path in (subject.state_dir, subject.queue):
+        if not path.exists():
+            yield nearest(path)
+    if subject.queue.exists():
+        yield subject.queue.parent  # SQLite makes two files there
+
+
+def _may_write(path: Path) -> bool:
+    """Whether this user may write a file, or make files in a folder; what is read-only nobody may."""
+    needed = os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)
+    return os.access(path, needed, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _unwritable(paths: Sequence[Path]) -> Finding:
+    names = list(dict.fromkeys(paths))
+    me, first = _user(os.geteuid()), names[0]
+    if os.statvfs(first).f_flag & os.ST_RDONLY:
+        what = f"{_named(names)} on a file system that is read-only: neither serve nor enqueue can store anything there"
+        return Finding("permissions", "problem", what, f"mount {quoted(first)} writable, or put the project on a disk that is")
+    what = f"{_named(names)} closed to {me} for writing: serve and enqueue cannot store anything there"
+    owner = _user(first.stat().st_uid)
+    mend = f"give the command as {owner}" if owner != me else f"chmod u+w {quoted(*names[:SHOWN])}"
+    return Finding("permissions", "problem", what, mend)
 
 
 def _stats(subject: Subject) -> Iterator[tuple[Path, os.stat_result]]:

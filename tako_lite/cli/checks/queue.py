@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
-from tako_lite.clock import iso
+from tako_lite.clock import local
 from tako_lite.errors import StoreError
 from tako_lite.review import undefined
 from tako_lite.store.base import RunFilter
@@ -112,9 +112,9 @@ def clock(subject: Subject) -> Iterator[Finding]:
     """Whether the clock of this machine is set at all."""
     now = subject.clock.now()
     if datetime.fromtimestamp(now / 1000, UTC).year < EARLIEST_YEAR:
-        yield Finding("clock", "problem", f"the clock says {iso(now)}: it is not set", "timedatectl set-ntp true")
+        yield Finding("clock", "problem", f"the clock says {local(now)}: it is not set", "timedatectl set-ntp true")
     else:
-        yield Finding("clock", "ok", f"the clock says {iso(now)}")
+        yield Finding("clock", "ok", f"the clock says {local(now)}")
 
 
 def _way(subject: Subject) -> str | None:
@@ -166,7 +166,7 @@ def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[
     for run in reading.list_runs(connection, RunFilter(), 1):
         ahead = (run.created_at - subject.clock.now()) / 1000
         if ahead > STEP_BACK:
-            what = f"the newest run was made {duration_text(round(ahead))} from now, at {iso(run.created_at)}"
+            what = f"the newest run was made {duration_text(round(ahead))} from now, at {local(run.created_at)}"
             why = "the clock was set back, and what was due by the old time waits for it"
             yield Finding("clock", "warning", f"{what}: {why}", "timedatectl shows whether the clock is right now")
 

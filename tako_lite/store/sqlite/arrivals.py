@@ -45,13 +45,15 @@ def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
     return Enqueued(run.id, "pending", run.group)
 
 
-def enqueue_many(transaction: Transaction, batches: Sequence[Batch]) -> None:
-    """Store a run for each id and payload, in all else like the one of its batch; an id that is known changes nothing."""
-    for like, runs in batches:
-        _enqueue_alike(transaction, like, runs)
+def enqueue_many(transaction: Transaction, batches: Sequence[Batch]) -> int:
+    """Store a run for each id and payload, in all else like the one of its batch; an id that is known changes nothing.
+
+    Returns how many of the runs ended at once: they are refused.
+    """
+    return sum(_enqueue_alike(transaction, like, runs) for like, runs in batches)
 
 
-def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> None:
+def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> int:
     rows = json.dumps([(id, "" if len(payload) > INLINE else payload) for id, payload in runs], ensure_ascii=False)
     due_by = limits.due_by(transaction, like.limit_key)
     names = {**like._asdict(), "rows": rows, "now": transaction.now, "due_by": due_by}
@@ -62,11 +64,11 @@ def _enqueue_alike(transaction: Transaction, like: NewRun, runs: Sequence[tuple[
         if len(payload) > INLINE:
             transaction.execute(sql.keep_large, (id, "payload", payload))
     if like.refusal is not None:
-        _refuse(transaction, [id for id, _ in runs if id not in known], like.refusal)
-    elif like.run_at > transaction.now:
+        return _refuse(transaction, [id for id, _ in runs if id not in known], like.refusal)
+    if like.run_at > transaction.now:
         transaction.effects.wake_by(like.run_at)
-    else:
-        _turn_away(transaction, like.workflow, like.limit_key, [id for id, _ in runs if id not in known])
+        return 0
+    return _turn_away(transaction, like.workflow, like.limit_key, [id for id, _ in runs if id not in known])
 
 
 def _row(run: NewRun, now: int, due_by: int) -> tuple[object, ...]:
@@ -75,21 +77,24 @@ def _row(run: NewRun, now: int, due_by: int) -> tuple[object, ...]:
     return (*run[:COLUMNS], now, due_by)
 
 
-def _refuse(transaction: Transaction, ids: Iterable[str], refusal: Refusal, most: int | None = None) -> None:
-    """Runs end before they start, `most` of them where that is given."""
+def _refuse(transaction: Transaction, ids: Iterable[str], refusal: Refusal, most: int | None = None) -> int:
+    """Runs end before they start, `most` of them where that is given; returns how many did."""
     names = {"state": refusal.state, "error": refusal.failure.as_text(), "now": transaction.now}
+    refused = 0
     for id in ids:
-        if most == 0:
-            return
+        if refused == most:
+            break
         if transaction.changed(sql.refuse, {"id": id, **names}):
-            most = None if most is None else most - 1
+            refused += 1
             ended(transaction, id, refusal.state)
+    return refused
 
 
-def _turn_away(transaction: Transaction, workflow: str, key: str | None, ids: Sequence[str]) -> None:
-    """Of runs that became due together, in the order in which they are to start, the last go if they are too many."""
+def _turn_away(transaction: Transaction, workflow: str, key: str | None, ids: Sequence[str]) -> int:
+    """Of runs that became due together, in the order in which they are to start, the last are refused if they are too many."""
     if excess := limits.too_many(transaction, workflow, key, len(ids)):
-        _refuse(transaction, reversed(ids), limits.turned_away(transaction, workflow, key), excess)
+        return _refuse(transaction, reversed(ids), limits.turned_away(transaction, workflow, key), excess)
+    return 0
 
 
 def _known(transaction: Transaction, run: NewRun) -> Enqueued | None:

@@ -51,9 +51,9 @@ class OfflineQueue:
         (enqueued,) = self._write(partial(arrivals.enqueue, runs=[new]))
         return enqueued
 
-    def enqueue_many(self, batches: Sequence[Batch]) -> None:
-        """Store a run for each id and payload, all or none."""
-        self._write(partial(arrivals.enqueue_many, batches=batches))
+    def enqueue_many(self, batches: Sequence[Batch]) -> int:
+        """Store a run for each id and payload, all or none; returns how many ended at once."""
+        return self._write(partial(arrivals.enqueue_many, batches=batches))
 
     def cancel(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""

@@ -178,4 +178,5 @@ def _run(row: tuple[Any, ...], steps: tuple[Step, ...] | None, waits: tuple[Wait
 def _step(row: tuple[Any, ...]) -> Step:
     name, state, result, attempts, started_at, finished_at, error = row
     value, failure = (None if text is None else json.loads(text) for text in (result, error))
-    return Step(name, state, value, attempts, started_at, finished_at, failure)
+    timed_out = state == "succeeded" and failure is not None
+    return Step(name, state, value, attempts, started_at, finished_at, None if timed_out else failure, timed_out)

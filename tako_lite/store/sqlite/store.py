@@ -111,7 +111,7 @@ class SqliteStore:
     def enqueue(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
         return self._submit(lambda transaction: arrivals.enqueue(transaction, new))
 
-    def enqueue_many(self, batches: Sequence[Batch]) -> Future[None]:
+    def enqueue_many(self, batches: Sequence[Batch]) -> Future[int]:
         return self._submit(lambda transaction: arrivals.enqueue_many(transaction, batches))
 
     def claim(self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None) -> Future[Claims]:

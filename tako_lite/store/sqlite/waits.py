@@ -11,6 +11,9 @@ from tako_lite.store.sqlite.queries import signals as signals_sql
 from tako_lite.store.sqlite.queries import steps as sql
 from tako_lite.store.sqlite.transaction import Transaction
 
+TIMED_OUT = '{"reason": "timed_out"}'
+"""What stands as the error of a wait that succeeded with nothing, because its time was over."""
+
 INLINE = 1024
 """Values up to so many characters stand in their row; longer ones beside it, and '' in their row."""
 
@@ -24,6 +27,7 @@ class _End(NamedTuple):
     state: Literal["succeeded", "failed", "gone"]
     value: str | None
     error: str | None
+    timed_out: bool = False
 
 
 def stored(transaction: Transaction, run_id: str, name: str) -> StoredStep | None:
@@ -100,14 +104,15 @@ def _end(transaction: Transaction, kind: str, key: str | None, wake_at: int | No
             return _End("succeeded", result, None)
         return _End("failed", None, json.dumps({**json.loads(error or "{}"), "child_id": key, "state": state}))
     if wake_at is not None and wake_at <= transaction.now:
-        return _End("gone" if kind == "retry" else "succeeded", "null", None)
+        return _End("gone" if kind == "retry" else "succeeded", "null", None, timed_out=kind not in ("retry", "sleep"))
     return None
 
 
 def _store(transaction: Transaction, run_id: str, name: str, kind: str, end: _End, started_at: int) -> bool:
     """Store the end of a wait; False where a value stands under its name already, which stays."""
     is_long = end.value is not None and len(end.value) > INLINE
-    row = (run_id, name, kind, end.state, "" if is_long else end.value, end.error, started_at, transaction.now)
+    error = TIMED_OUT if end.timed_out else end.error
+    row = (run_id, name, kind, end.state, "" if is_long else end.value, error, started_at, transaction.now)
     if not transaction.changed(sql.settle, row):
         return False
     if is_long:

@@ -1,0 +1,49 @@
+"""A traceback as a user wants to see it: without the frames of tako-lite, which tell nothing of the user's mistake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pkgutil import iter_modules
+from typing import Final
+
+import tako_lite
+
+_FRAME: Final = re.compile(r'( *(?:[|+] *)*)File "(?P<file>[^"]*)", line \d+')
+_OURS: Final = re.compile(r"/tako_lite/(?P<module>\w+)(?:\.py$|/)")
+_OUR_THREADS: Final = "/concurrent/futures/thread.py"
+"""Through it we call handlers without `async`."""
+
+
+def without_our_frames(traceback: str) -> tuple[str, int]:
+    """The traceback without the lines of our frames, and how many those were. One that has only ours stays as it is."""
+    lines = traceback.splitlines()
+    kept, frames = list[str](), 0
+    for line, is_frame, is_ours in _told_apart(lines):
+        if not is_ours:
+            kept.append(line)
+            frames += is_frame
+    return ("\n".join(kept), len(lines) - len(kept)) if frames else (traceback, 0)
+
+
+def _told_apart(lines: list[str]) -> Iterator[tuple[str, bool, bool]]:
+    """Each line, whether a frame begins with it, and whether it belongs to a frame of ours."""
+    is_ours, indent = False, 0
+    for line in lines:
+        frame = _FRAME.match(line)
+        if frame:
+            is_ours, indent = _is_ours(frame["file"]), len(frame[1])
+        elif is_ours and not line[indent : indent + 2].isspace():  # what follows the frames: a message, or another traceback
+            is_ours = False
+        yield line, frame is not None, is_ours
+
+
+def _is_ours(file: str) -> bool:
+    found = _OURS.search(file)
+    return file.endswith(_OUR_THREADS) or (found is not None and found["module"] in _our_modules())
+
+
+@cache
+def _our_modules() -> frozenset[str]:
+    return frozenset(module.name for module in iter_modules(tako_lite.__path__))

@@ -1,0 +1,60 @@
+"""Payloads that are nearly JSON: the hint says what to type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tako_lite.cli.payload import read_payload
+from tako_lite.errors import BadInput
+
+HINTS = [
+    ("{'file': 'x'}", 'JSON uses double quotes: {"file": "x"}'),
+    ("{'a': True, 'b': None}", 'JSON uses double quotes: {"a": true, "b": null}'),
+    ("{\"a\": 'x'}", 'JSON uses double quotes: {"a": "x"}'),
+    ("{'a': 1, b: 2}", "JSON uses double quotes"),
+    ('{"a":1,}', 'no comma before }: {"a": 1}'),
+    ("[1, 2, ]", "no comma before ]: [1, 2]"),
+    ("file=x", """key=value is not JSON: write '{"file": "x"}'"""),
+    ("n=5", """key=value is not JSON: write '{"n": 5}'"""),
+    ("True", "JSON writes true for True: true"),
+    ('{"a": None}', 'JSON writes null for None: {"a": null}'),
+    ("{file: 1}", 'a key needs double quotes: "file"'),
+    ('{"a": 1, user-id: 2}', 'a key needs double quotes: "user-id"'),
+    ('{"a": 1} {"b": 2}', """a payload is one value, and '{"b": 2}' follows it"""),
+    ('{"a": 1} x', "a payload is one value, and 'x' follows it"),
+    ('{"a": NaN}', "JSON has no NaN: write null"),
+    ('{"a": undefined}', "JSON has no undefined: write null"),
+    ('{"a": 1', "a } is missing"),
+    ('["a"', "a ] is missing"),
+    ("{“a”: 1}", 'JSON uses plain double quotes: "'),
+    ('{"a": 1} // one', "JSON has no comments"),
+    ('{"a": "b\n"}', r"within text a line break is written \n, and a tab \t"),
+    ('{"p": "C:\\x"}', r"within text a backslash is written twice: \\"),
+    ('{"a" 1}', "a colon is missing between a key and its value"),
+    ('{"a": .5}', 'a number has no + and no 0 in front, and a digit before its point: {"a": 0.5}'),
+    ("", "an empty payload is left out: it is null then"),
+    ("hello", """a payload is JSON: text needs quotes of its own inside those of the shell: '"text"'"""),
+    ('{"a": "it\'s None, {b: 1,}" 5}', None),
+]
+
+
+@pytest.mark.parametrize(("text", "hint"), HINTS, ids=[text or "empty" for text, _ in HINTS])
+def test_a_payload_that_is_nearly_json_is_refused_with_what_to_type(text: str, hint: str | None, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not JSON") as refused:
+        read_payload(text)
+    if hint is not None:
+        assert refused.value.hint == hint
+    else:
+        assert "double quotes" not in (refused.value.hint or "")
+
+    file = tmp_path / "payload.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as in_file:
+        read_payload(f"@{file}")
+    assert in_file.value.hint == refused.value.hint
+
+
+def test_what_is_json_is_taken_whatever_stands_in_its_strings() -> None:
+    assert read_payload('{"a": "it\'s True, {b: 1,} // c=d"}') == {"a": "it's True, {b: 1,} // c=d"}

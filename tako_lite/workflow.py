@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from tako_lite.backoff import Backoff
-from tako_lite.errors import BadInput
+from tako_lite.errors import BadInput, NoProject
 from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnLimit, WorkflowOptions, name_problem, read_options, shown
 
 if TYPE_CHECKING:
@@ -110,7 +110,13 @@ class Workflow(Generic[P, R_co]):
         # Imported here because a worker that enqueues nothing should not pay for the client at its start.
         from tako_lite.client import default_client
 
-        return default_client().enqueue(self, payload, **options)
+        try:
+            client = default_client()
+        except NoProject as error:
+            from tako_lite.client import client_at
+
+            client = client_at(self._file(error))
+        return client.enqueue(self, payload, **options)
 
     @overload
     async def aenqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
@@ -123,7 +129,22 @@ class Workflow(Generic[P, R_co]):
         # Imported here for the same reason as in `enqueue`.
         from tako_lite.client import default_async_client
 
-        return await default_async_client().enqueue(self, payload, **options)
+        try:
+            client = default_async_client()
+        except NoProject as error:
+            from tako_lite.client import async_client_at
+
+            client = async_client_at(self._file(error))
+        return await client.enqueue(self, payload, **options)
+
+    def _file(self, error: NoProject) -> str:
+        """The file of the handler, in the project to ask where the current folder is none."""
+        from inspect import unwrap  # slow to import, and rarely needed
+
+        code = getattr(unwrap(self.function), "__code__", None)
+        if code is None:
+            raise error
+        return str(code.co_filename)
 
 
 def workflow(

@@ -9,6 +9,7 @@ are the two thin shells around it.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.client.link import use_link
@@ -41,6 +42,31 @@ def default_async_client() -> AsyncClient:
     from tako_lite.client.asynchronous import AsyncClient  # for the same reason
 
     return AsyncClient()
+
+
+@cache
+def client_at(file: str) -> Client:
+    """The client of the project that a Python file is in, by the nearest tako.toml upwards. Raises NoProject."""
+    from tako_lite.client.blocking import Client
+
+    return Client(_project_of(file))
+
+
+@cache
+def async_client_at(file: str) -> AsyncClient:
+    """The same for asyncio code."""
+    from tako_lite.client.asynchronous import AsyncClient
+
+    return AsyncClient(_project_of(file))
+
+
+def _project_of(file: str) -> Path:
+    from tako_lite.config.files import current_folder, find_file, no_project
+
+    found = find_file(Path(file).parent)
+    if found is None:
+        raise no_project(current_folder())
+    return found
 
 
 def __getattr__(name: str) -> Any:

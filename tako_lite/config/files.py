@@ -37,9 +37,14 @@ def locate(config: str | Path | None = None) -> Path | None:
     if config is not None:
         return _existing(config, "")
     if (file := find_file()) is None and not _is_project(folder := current_folder()):
-        what = f"{folder} is not a project: no {FILE_NAME} here or above, no {DEFAULT_PATH}/ and no {STATE_DIR}/"
-        raise NoProject(what, hint="go to the project's folder, or name it: -c PATH, TAKO_CONFIG, or Client(PATH) in Python")
+        raise no_project(folder)
     return file
+
+
+def no_project(folder: Path) -> NoProject:
+    """The error for a folder in which a project was looked for."""
+    what = f"{folder} is not a project: no {FILE_NAME} here or above, no {DEFAULT_PATH}/ and no {STATE_DIR}/"
+    return NoProject(what, hint="go to the project's folder, or name it: -c PATH, TAKO_CONFIG, or Client(PATH) in Python")
 
 
 def _is_project(folder: Path) -> bool:

@@ -336,6 +336,7 @@ SITES: Final = {
     # Errors of a callback or a protocol that has no state of its own to lose: the loop's handler counts and logs them.
     "daemon/commands.py _whole: add_done_callback": "marks an error as seen",
     "daemon/commands.py _whole: ensure_future": "its error is the answer to the client",
+    "daemon/leftovers.py UnreadFiles.hint: to_thread": "awaited; an error of a command is its answer",
     "daemon/control.py Control.look: create_task": "reported; the next look sees that the socket is missing still",
     "daemon/control.py _Connection.data_received: create_task": "an error of a command is its answer",
     "daemon/control.py _Connection: Protocol": "reported; the client's connection ends",
@@ -380,6 +381,7 @@ SITES: Final = {
     "processes/forkserver.py ForkServer._first_words: run_in_executor": "awaited",
     "processes/forkserver.py ForkServer.stop: run_in_executor": "awaited",
     "processes/group.py Group._bring_up: call_later": "kills",
+    "processes/group.py Group.broken: call_later": "kills",
     "processes/group.py Group._check_idle_in: call_at": "armed again after an error",
     "processes/group.py Group._died: add_done_callback": "forgets a task",
     "processes/group.py Group._died: create_task": "tried again each second; the group goes on whatever its owner raises",

@@ -16,7 +16,7 @@ import pytest
 from tako_lite.client import AsyncClient, Client
 from tako_lite.errors import NoProject, WrongProject
 from tako_lite.lock import Holder, queue_lock
-from tests.integration.project import Project, is_gone, wait_until
+from tests.integration.project import REPOSITORY, Project, is_gone, wait_until
 
 ECHO = """\
     @workflow("echo")
@@ -311,6 +311,26 @@ def test_clients_in_a_folder_that_is_no_project_raise_and_leave_it_empty(nowhere
     for make in makers:
         with pytest.raises(NoProject, match=f"{nowhere} is not a project"):
             make()
+    assert list(nowhere.iterdir()) == []
+
+
+HANDLE = """\
+import asyncio, json, sys
+sys.path.insert(0, sys.argv[1])
+from workflows.a import echo
+print(json.dumps([echo.enqueue(1).id, asyncio.run(echo.aenqueue(2)).id]))
+"""
+
+
+def test_a_handle_in_a_folder_that_is_no_project_finds_that_of_its_own_file(project: Project, tmp_path_factory: Any) -> None:
+    project.workflow("a.py", '@workflow("echo")\nasync def echo(payload):\n    return payload\n')
+    project.serve()
+    nowhere = tmp_path_factory.mktemp("nowhere")
+    command = [sys.executable, "-c", HANDLE, str(project.root)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=nowhere, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [project.wait(id)["result"] for id in json.loads(done.stdout)] == [1, 2]
     assert list(nowhere.iterdir()) == []
 
 

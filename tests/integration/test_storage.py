@@ -48,7 +48,8 @@ def note(event, arguments):
     if event != "open" or not isinstance(arguments[0], (str, bytes)):
         return
     path = os.fsdecode(arguments[0])
-    if path.rpartition("/")[2].startswith("queue.db") and not arguments[2] & os.O_EXCL:
+    name = path.rpartition("/")[2]
+    if name.startswith("queue.db") and not name.endswith(".lock") and not arguments[2] & os.O_EXCL:
         with open(os.environ["OPENED"], "a") as log:
             log.write(path + "\\n")
 
@@ -164,12 +165,12 @@ def test_a_damaged_queue_file_stops_the_start_with_the_command_that_rescues_it_a
     file = queue_file(project)
     project.spoilt = "its header is smashed"
     file.write_bytes(b"\xff" * 100 + file.read_bytes()[100:])
-    before = {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*")}
+    before = {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*") if entry.suffix != ".lock"}
     served = project.cli("serve")
     assert (served.returncode, "Traceback" in served.stderr) == (1, False)
     assert "tako-lite doctor --rescue rescued.db" in served.stderr
     assert json.loads(project.cli("enqueue", "quick", "--json").stderr)["error"]["type"] == "damaged"
-    assert {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*")} == before
+    assert {entry.name: entry.read_bytes() for entry in file.parent.glob("queue.db*") if entry.suffix != ".lock"} == before
 
 
 def test_no_process_of_ours_opens_the_queue_file_but_through_sqlite(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

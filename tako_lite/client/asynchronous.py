@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from tako_lite.client import requests
 from tako_lite.client.carrier import Carrier
 from tako_lite.client.connection import Connection
 from tako_lite.client.link import Link
@@ -20,7 +21,7 @@ from tako_lite.records import Enqueued
 from tako_lite.units import duration
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from typing import Self, Unpack
 
     from tako_lite.client.blocking import AnyWorkflow
@@ -67,6 +68,22 @@ class AsyncClient:
     async def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
         """See `Client.wait`."""
         return await self._session.wait(id, timeout)
+
+    async def runs(
+        self,
+        *,
+        workflow: AnyWorkflow | None = None,
+        group: str | None = None,
+        state: str | Iterable[str] | None = None,
+        since: datetime | timedelta | str | float | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See `Client.runs`."""
+        chosen = requests.read_filter(workflow, group, state, since)
+        before = None
+        while page := await self._session.page(chosen, before):
+            for run in page:
+                yield run
+            before = page[-1]["id"]
 
     async def status(self) -> dict[str, Any]:
         """See `Client.status`."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tako_lite.client import requests
 from tako_lite.client.carrier import Carrier
 from tako_lite.client.connection import Connection
 from tako_lite.client.link import Link
@@ -21,7 +22,7 @@ from tako_lite.records import Enqueued
 from tako_lite.units import duration
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from typing import Self, TypeAlias, Unpack
 
     from tako_lite.workflow import EnqueueOptions, Workflow
@@ -76,6 +77,24 @@ class Client:
     def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
         """The run once it has ended, whichever way. Raises WaitTimeout, NotFound."""
         return _run(self._session.wait(id, timeout))
+
+    def runs(
+        self,
+        *,
+        workflow: AnyWorkflow | None = None,
+        group: str | None = None,
+        state: str | Iterable[str] | None = None,
+        since: datetime | timedelta | str | float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The runs that match, the newest first, as `tako-lite runs --json` prints them, read page by page.
+
+        `since` is a time, or how long ago it was: `"2h"`, a `timedelta` or seconds. Raises BadInput for a state that is none.
+        """
+        chosen = requests.read_filter(workflow, group, state, since)
+        before = None
+        while page := _run(self._session.page(chosen, before)):
+            yield from page
+            before = page[-1]["id"]
 
     def status(self) -> dict[str, Any]:
         """The groups and the daemon, in the shape of `tako-lite status --json`; `daemon` is None where none runs."""

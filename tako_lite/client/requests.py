@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from tako_lite.clock import milliseconds
+from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
 from tako_lite.errors import BadInput, NotJson
 from tako_lite.records import Enqueued, new_id, new_ids
 from tako_lite.units import duration
@@ -155,6 +155,31 @@ def payload_text(payload: object, what: str) -> str:
 def _writer(workflow: object) -> Callable[[object, str], str]:
     """What makes JSON of a payload: a handle knows what its handler can read."""
     return payload_text if isinstance(workflow, str) else getattr(workflow, "payload_text", payload_text)
+
+
+def read_filter(
+    workflow: object, group: str | None, state: str | Iterable[str] | None, since: datetime | str | float | timedelta | None
+) -> dict[str, Any]:
+    """The arguments of a filter. `since` is a time, or how long ago it was: a `timedelta`, seconds, or text such as `"2h"`."""
+    states = [state] if isinstance(state, str) else list(state or ())
+    return {
+        "workflow": None if workflow is None else workflow_name(workflow),
+        "group": group,
+        "states": [text("state", word) for word in states] or None,
+        "since": None if since is None else _since(since),
+    }
+
+
+def _since(since: datetime | str | float | timedelta) -> int:
+    if isinstance(since, datetime):
+        return milliseconds(since)
+    try:
+        ago = duration(since)
+    except BadInput:
+        if isinstance(since, str):
+            return milliseconds(since)
+        raise
+    return max(EARLIEST_MS, SystemClock().now() - round(ago * 1000))
 
 
 def workflow_name(workflow: object) -> str:

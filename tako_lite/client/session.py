@@ -84,6 +84,10 @@ class Session:
             await self._carrier.io.sleep(pause if left is None else min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
+    async def page(self, chosen: Mapping[str, Any], before: str | None) -> list[dict[str, Any]]:
+        """The next runs of a filter, those before an id where one is given; none after the last."""
+        return list((await self.call("runs", {**chosen, "before": before}))["runs"])
+
     async def status(self) -> dict[str, Any]:
         return await self.call("status", {})
 

@@ -14,7 +14,7 @@ from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
 from tako_lite.config import Config
-from tako_lite.errors import CatalogError, NotFound, StoreError
+from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
 from tako_lite.intake import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.lock import write_lock
 from tako_lite.records import Batch, Run
@@ -164,7 +164,7 @@ class StandIn:
             named = catalog.groups
             warnings = [*review.warnings(config, catalog)]
             about_queue = [*map(str, review.undefined(catalog, self._queue.queued_by_workflow()))]
-        except CatalogError as error:
+        except (CatalogError, StoreDamaged) as error:  # damage that this one question meets hides nothing else
             about_queue = [error.message]
         totals, now = self._queue.totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})

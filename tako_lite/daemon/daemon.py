@@ -35,7 +35,7 @@ from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
-from tako_lite.errors import BadInput, TakoError
+from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.lock import FileLock, Holder
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
@@ -321,7 +321,10 @@ class Daemon:
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.look()
         warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
-        warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
+        try:
+            warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
+        except StoreError as error:  # damage that this one question meets hides nothing else
+            warnings = [*warnings, error.message]
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
     async def schedules(self) -> list[dict[str, Any]]:

@@ -65,15 +65,15 @@ class Unexpected:
 
         return contained
 
-    def raised(self, what: str, error: BaseException) -> None:
-        """Count an error, and log it unless the same one was logged a short while ago."""
+    def raised(self, what: str, error: BaseException, *, traced: bool = True) -> None:
+        """Count an error, and log it unless the same one was logged a short while ago; with its traceback, where that tells."""
         self.count += 1
         now, kind = self._now(), _kind(error)
         known = self._errors.get(what)
         if known is None or known.kind != kind:
             self._forget_some()
             self._errors[what] = _Error(kind, now + FIRST_PAUSE)
-            _log(logging.ERROR, f"{what} failed: {_named(error)}", error)
+            _log(logging.ERROR, f"{what} failed: {_named(error)}", error if traced else None)
             return
         known.total += 1
         known.unsaid += 1
@@ -94,6 +94,9 @@ class Unexpected:
         error = context.get("exception")
         if error is None:
             error = RuntimeError(context["message"])
+        if "socket" in context:  # there are no descriptors left to accept a client with: the loop tries again in a second
+            self.raised("accepting a client", error, traced=False)
+            return
         origin = context.get("task") or context.get("future") or context.get("handle") or context.get("protocol")
         self.raised(_origin(origin) or context["message"], error)
 

@@ -234,7 +234,7 @@ def test_after_a_year_down_a_schedule_of_every_second_makes_up_for_a_minute_for_
     started = clock.now()
     clockwork.serve(project)
     answered = clock.now()
-    project.wait_for_fact("tick", before + missed + 2)
+    project.wait_for_fact("tick", before + missed + 3)  # one that was interrupted may run again
     project.call("pause_schedule", workflow="tick", paused=True)
     listed = json.loads(project.cli("runs", "--workflow", "tick", "--all", "--json").stdout)["runs"]
     runs = {run["id"]: milliseconds(run["run_at"]) for run in listed if milliseconds(run["run_at"]) > started - HOUR}

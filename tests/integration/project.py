@@ -232,6 +232,17 @@ class Project:
         return found
 
 
+def rows(table: str) -> dict[str, str]:
+    """The rows of a table by their first word, each with the lines that stand indented below it."""
+    found: list[str] = []
+    for line in table.splitlines():
+        if line.startswith(" ") and found:
+            found[-1] += f"  {line}"
+        elif line:
+            found.append(line)
+    return {row.split()[0]: row for row in found}
+
+
 _HEAD = """\
 import asyncio, json, os, signal, sys, threading, time
 from tako_lite import Backoff, BlockingStep, Step, workflow

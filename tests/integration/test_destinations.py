@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tako_lite.cli.main import main
-from tests.integration.project import Project, wait_until
+from tests.integration.project import Project, rows, wait_until
 
 TENANTS = "[tenants.acme]\n[tenants.globex]\n[tenants.initech]\n"
 ECHO = """
@@ -324,13 +324,13 @@ def test_the_reason_of_a_run_that_went_nowhere_is_shown_wherever_one_looks(
         assert main([*words, "-c", str(project.root)]) == 0
         return capsys.readouterr().out
 
-    listed = {line.split()[0]: line for line in told("runs").splitlines()}
+    listed = rows(told("runs"))
     for (reason, state, message), run in runs.items():
         shown = json.loads(told("show", run, "--json"))
         assert (shown["state"], shown["error"]["reason"]) == (state, reason)
         assert message in shown["error"]["message"]
         (line,) = [line for ending, line in listed.items() if run.endswith(ending)]
-        assert f" {state} " in line and reason[:9] in line
+        assert f" {state} " in line and reason in line
         assert f"({reason})" in told("show", run)
         assert message in told("why", run)
 

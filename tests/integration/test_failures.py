@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.integration.project import Project, rows, wait_until
 
 
 def test_a_run_that_fails_is_tried_again_until_its_retries_are_used_up(live: Project) -> None:
@@ -47,7 +47,7 @@ def test_what_was_refused_is_not_tried_again_and_a_wrong_call_is_a_failure_like_
     refused, failed = live.run("no-duration"), live.run("no-function")
     assert (refused["state"], refused["attempts"], refused["error"]["reason"]) == ("dead", 1, "bad_input")
     assert (failed["state"], failed["attempts"], failed["error"]["type"]) == ("dead", 2, "TypeError")
-    shown = {line.split()[1]: line for line in live.cli("runs").stdout.splitlines()}
+    shown = {row.split()[1]: row for row in rows(live.cli("runs").stdout).values()}
     assert "  TypeError:" in shown["no-function"]
     assert "  bad_input:" in shown["no-duration"]
 

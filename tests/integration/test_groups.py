@@ -244,7 +244,6 @@ def test_a_run_whose_file_does_not_import_is_accepted_with_the_file_and_line_and
 
 
 WRONG_PARAMETERS = [
-    ("step: Step, payload: int", "BadInput: payload: Step cannot be made from JSON (annotate with"),
     ("payload: bytes", "BadInput: payload: bytes cannot be made from JSON (annotate with"),
     (
         'payload: "Photo"',

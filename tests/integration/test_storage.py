@@ -211,6 +211,7 @@ def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_secon
     if fate == "replaced":
         shutil.copy(away, file)
     elif fate == "deleted":
+        project.spoilt = "the queue is deleted"
         away.unlink()
     words = f"{file} was replaced by another file" if fate == "replaced" else f"{file} was moved or deleted"
     wait_until(lambda: words in project.daemon_log(), "it is noticed", limit=5)
@@ -287,6 +288,7 @@ def test_a_log_that_was_left_without_its_queue_is_not_thrown_away(project: Proje
 def test_whoever_asks_is_told_that_the_queue_file_is_lost(project: Project) -> None:
     project.workflow("a.py", QUICK)
     project.serve()
+    project.spoilt = "the queue is moved away"
     file = queue_file(project)
     file.rename(project.root / "away.db")
     with project.client() as client:

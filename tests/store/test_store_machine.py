@@ -212,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
         if like.run_at <= self.clock.now():
             self._arrived(group)
         self.model.enqueue([like._replace(id=id, payload=payload) for id, payload in rows])
-        self.do(lambda: self.store.enqueue_many([(like, rows)]), None)
+        self.do(lambda: self.store.enqueue_many([(like, rows)]), 0)
 
     @rule(group=groups, limit=st.sampled_from([1, 1, 2, 10]), hold=st.sampled_from([*HOLDS, None]))
     def claim(self, group: str, limit: int, hold: Hold | None) -> None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -575,6 +575,28 @@ def test_the_asyncio_client_does_the_same(project: Path) -> None:
                 await client.wait(many[1], timeout=0)
 
     asyncio.run(everything())
+
+
+def test_the_runs_that_match_are_read_page_by_page_the_newest_first(client: Client, project: Path) -> None:
+    ids = client.enqueue_many("plain", range(230))
+    client.cancel(*ids[:3])
+    assert [run["id"] for run in client.runs()] == sorted(ids, reverse=True)
+    assert [run["payload"] for run in client.runs(state="cancelled")] == [2, 1, 0]
+    assert len(list(client.runs(workflow="plain", group="default", state=["pending", "cancelled"], since="1h"))) == 230
+    assert list(client.runs(since=datetime.now(UTC) + timedelta(minutes=1))) == []
+    assert list(client.runs(since=timedelta(0))) == []
+    wrong_filters: list[dict[str, Any]] = [{"state": "failed"}, {"since": "yesterday"}, {"since": -1}, {"state": [5]}]
+    for wrong in wrong_filters:
+        with pytest.raises(BadInput):
+            list(client.runs(**wrong))
+
+    async def newest() -> str:
+        async with AsyncClient(project) as asynchronous:
+            async for run in asynchronous.runs(state="pending"):
+                return str(run["id"])
+        raise AssertionError("there are runs")
+
+    assert asyncio.run(newest()) == max(ids)
 
 
 def test_a_path_without_a_project_is_refused_at_once(tmp_path: Path) -> None:

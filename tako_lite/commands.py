@@ -52,6 +52,11 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     run_ids: list[str]
     fresh: bool = False
@@ -157,6 +162,7 @@ SHAPES: Final[dict[str, type]] = {
     "enqueue_many": EnqueueMany,
     "signal": Signal,
     "cancel": Cancel,
+    "discard": Discard,
     "retry": Retry,
     "find": Find,
     "get": OneRun,

@@ -121,7 +121,7 @@ class Again:
 
     def reply(self, outcomes: dict[str, str]) -> dict[str, Any]:
         """The answer of the command."""
-        return {"outcomes": outcomes, "again": {id: names for id, names in self._steps.items() if outcomes[id] == "pending"}}
+        return {"outcomes": outcomes, "unstored": {id: names for id, names in self._steps.items() if outcomes[id] == "pending"}}
 
 
 def wish(asked: Asked, router: Router) -> Wish:

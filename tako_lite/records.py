@@ -165,6 +165,7 @@ class Run(NamedTuple):
     fallback_source: str | None = None
     limit_key: str | None = None
     rate_key: str | None = None
+    discarded_at: int | None = None
     steps: tuple[Step, ...] | None = None
     waits: tuple[Wait, ...] = ()
 
@@ -196,6 +197,7 @@ class Run(NamedTuple):
             "run_at": iso(self.run_at),
             "started_at": iso(self.started_at),
             "finished_at": iso(self.finished_at),
+            "discarded_at": iso(self.discarded_at),
             "server": self.server,
             "worker_pid": self.worker_pid,
             "progress": self.progress,

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "logs": ("tako_lite.cli.logs", "Print what workers wrote."),
     "why": ("tako_lite.cli.runs", "Say in a sentence why a run is where it is."),
     "signal": ("tako_lite.cli.changes", "Store a signal and wake the runs that wait for it."),
+    "discard": ("tako_lite.cli.changes", "Acknowledge dead runs, so that no count has them."),
     "cancel": ("tako_lite.cli.changes", "Cancel runs that are not over."),
     "retry": ("tako_lite.cli.changes", "Take dead and cancelled runs back into the queue."),
     "groups": (

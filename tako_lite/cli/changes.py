@@ -1,4 +1,4 @@
-"""`cancel`, `retry` and `signal`: what people do to runs."""
+"""`cancel`, `retry`, `discard` and `signal`: what people do to runs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ REFUSED: Final = {
     "succeeded": "it succeeded; enqueue it anew instead",
     "refused": "it may not start: its group is lost, unknown, or not for its tenant (tako-lite groups), or it is at its limit",
     "duplicate": "another live run has its unique key",
+    "not_dead": "it is not dead",
     "unknown": "there is no such run any more",
 }
 
@@ -56,26 +57,52 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
 @filter_options(RETRYABLE)
 @all_option
 @click.option("--fresh", is_flag=True, help="Forget the stored steps and begin at the first.")
+@click.option(
+    "--payload", metavar="JSON", help="Run one RUN again with another payload, as a new run: JSON, @FILE, or - for stdin."
+)
 @dry_run_option
 @json_option
-def retry(runs: tuple[str, ...], fresh: bool, dry_run: bool, as_json: bool, **chosen: Any) -> int:
+def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool, as_json: bool, **chosen: Any) -> int:
     """Take dead and cancelled runs back into the queue: those named, or those that the filters choose.
 
     Their attempts begin anew, and they are due now; steps that are stored are not done again. A step that ran, but whose
-    value could not be stored, is named: it runs again.
+    value could not be stored, is named: it runs again. With --payload, the run stays as it is, and a new one of its workflow
+    and options has no steps yet.
     """
     queue = Queue()
+    if payload is not None:
+        if len(runs) != 1 or dry_run:
+            raise click.UsageError("--payload is for one RUN")
+        return _run_anew(queue, runs[0], payload, as_json=as_json)
     ids = _ids(queue, runs, chosen, RETRYABLE)
     if dry_run:
         return _print_count(len(ids), as_json=as_json)
     due = _due_later(queue, ids)
     outcomes = queue.client.retry(*ids, fresh=fresh)
     was_due = {id: moment for id, moment in due.items() if outcomes.get(id) == "pending"}
-    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, again=outcomes.again, was_due_at=was_due)
+    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, unstored=outcomes.unstored, was_due_at=was_due)
     if not as_json:
         _say_due_now(was_due, named=bool(runs))
-        _warn_of_steps(outcomes.again)
+        _warn_of_steps(outcomes.unstored)
     return code
+
+
+@command
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
+@filter_options(("dead",))
+@all_option
+@dry_run_option
+@json_option
+def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
+    """Acknowledge dead runs, so that no count has them: those named, or those that the filters choose.
+
+    They stay dead and can be shown, and retried, until retention removes them.
+    """
+    queue = Queue()
+    ids = _ids(queue, runs, chosen, ("dead",))
+    if dry_run:
+        return _print_count(len(ids), as_json=as_json)
+    return _print_outcomes(queue.client.discard(*ids), named=bool(runs), as_json=as_json)
 
 
 @command
@@ -99,6 +126,33 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
         write(f"{event} is stored; it woke {counted(answer['woken'], 'run')}")
     else:
         write(f"{event} was stored before; its first payload counts")
+
+
+def _run_anew(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
+    """Enqueue a run like a dead or cancelled one, with another payload."""
+    from tako_lite.cli.payload import read_payload
+
+    value = read_payload(payload)
+    old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
+    if old["state"] not in RETRYABLE:
+        raise click.UsageError(f"{old['id']} is {old['state']}: only a dead or cancelled run is run again with another payload")
+    made = queue.client.enqueue(
+        old["workflow"],
+        value,
+        worker=old["group"] if old["group_source"] in ("enqueue", "moved") else None,
+        fallback=old["fallback"] if old["fallback_source"] == "enqueue" else None,
+        tenant=old["tenant"],
+        priority=old["priority"],
+        retries=old["max_attempts"] - 1,
+        unique_key=old["unique_key"],
+    )
+    if as_json:
+        write_json({**made.as_json(), "again": old["id"]})
+    else:
+        write(f"{made.id} {made.state} in {made.group}, again for {old['id']}")
+    if made.warning:
+        warn(made.warning)
+    return 0 if made.state == "pending" or made.deduplicated else 1
 
 
 def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
@@ -126,9 +180,9 @@ def _print_count(count: int, *, as_json: bool) -> int:
     return 0
 
 
-def _warn_of_steps(again: dict[str, list[str]]) -> None:
+def _warn_of_steps(unstored: dict[str, list[str]]) -> None:
     """Say which steps ran before and run again, since their values could not be stored."""
-    steps = [(id, name) for id, names in again.items() for name in names]
+    steps = [(id, name) for id, names in unstored.items() for name in names]
     for id, name in steps[:SHOWN_STEPS]:
         warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
     if len(steps) > SHOWN_STEPS:

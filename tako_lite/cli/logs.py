@@ -9,12 +9,12 @@ from typing import Final
 
 import click
 
-from tako_lite.cli.logfiles import Line, Tail, groups_in, stored_lines
 from tako_lite.cli.names import check_names
 from tako_lite.cli.options import command, json_option, run_ending
 from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import Queue
-from tako_lite.clock import iso, local
+from tako_lite.client.logfiles import Line, Tail, groups_in, stored_lines
+from tako_lite.clock import local
 from tako_lite.records import SCHEMA
 from tako_lite.wire import printable
 
@@ -63,8 +63,7 @@ def _newest(lines: Iterable[Line], count: int | None) -> Iterable[Line]:
 
 def _print_json(lines: Iterable[Line]) -> None:
     for line in lines:
-        shown = {"schema": SCHEMA, "at": iso(line.at), "group": line.group, "run": line.run, "pid": line.pid}
-        click.echo(json_text({**shown, "stream": line.stream, "text": line.text}))
+        click.echo(json_text({"schema": SCHEMA, **line.as_json()}))
 
 
 def _print_plain(lines: Iterable[Line]) -> None:

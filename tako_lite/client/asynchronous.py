@@ -61,6 +61,10 @@ class AsyncClient:
         """See `Client.retry`."""
         return await self._session.outcomes("retry", ids, fresh=fresh)
 
+    async def discard(self, *ids: str) -> dict[str, str]:
+        """See `Client.discard`."""
+        return await self._session.outcomes("discard", ids)
+
     async def get(self, id: str) -> dict[str, Any]:
         """See `Client.get`."""
         return await self._session.get(id)
@@ -84,6 +88,10 @@ class AsyncClient:
             for run in page:
                 yield run
             before = page[-1]["id"]
+
+    async def logs(self, id: str) -> list[dict[str, Any]]:
+        """See `Client.logs`."""
+        return await self._session.logs(id)
 
     async def status(self) -> dict[str, Any]:
         """See `Client.status`."""

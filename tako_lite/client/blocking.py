@@ -66,9 +66,13 @@ class Client:
     def retry(self, *ids: str, fresh: bool = False) -> Outcomes:
         """By full id: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`.
 
-        `fresh` forgets the stored steps. `again` of what is returned names steps that ran, but have no stored value.
+        `fresh` forgets the stored steps. `unstored` of what is returned names steps that ran, but have no stored value.
         """
         return _run(self._session.outcomes("retry", ids, fresh=fresh))
+
+    def discard(self, *ids: str) -> dict[str, str]:
+        """Acknowledge dead runs, so that `status` counts them no more. By full id: `discarded`, `not_dead` or `unknown`."""
+        return _run(self._session.outcomes("discard", ids))
 
     def get(self, id: str) -> dict[str, Any]:
         """A run with its steps, in the shape of `tako-lite show --json`. Raises NotFound."""
@@ -95,6 +99,13 @@ class Client:
         while page := _run(self._session.page(chosen, before)):
             yield from page
             before = page[-1]["id"]
+
+    def logs(self, id: str) -> list[dict[str, Any]]:
+        """What a run printed and logged, oldest first: `at`, `group`, `run`, `pid`, `stream` and `text` of each line.
+
+        They are read from the files of the project, so this is for programs on the machine of the daemon, as its user.
+        """
+        return _run(self._session.logs(id))
 
     def status(self) -> dict[str, Any]:
         """The groups and the daemon, in the shape of `tako-lite status --json`; `daemon` is None where none runs."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WRITING: Final = frozenset({"enqueue", "enqueue_many", "signal", "cancel", "retry", "move_group"})
+WRITING: Final = frozenset({"enqueue", "enqueue_many", "signal", "cancel", "discard", "retry", "move_group"})
 READING: Final = frozenset({"find", "get", "runs", "ids", "why", "status", "schedules", "triggers", "workflows", "backup"})
 """What the files can answer; `backup` makes a file, but of the queue it only reads."""
 SENT_ONCE: Final = frozenset({"run_schedule"})
@@ -67,6 +67,10 @@ class Carrier:
     def close(self) -> None:
         """Close the idle connections; the next request opens another."""
         self._pool.close()
+
+    def logs_dir(self) -> Path:
+        """The folder of the log files of the daemon that serves the queue."""
+        return self._project().serving_dir() / "logs"
 
     def link(self) -> Link | None:
         """The link of the worker that this is, unless a configuration was named."""

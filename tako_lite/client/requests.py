@@ -29,17 +29,17 @@ class Ids(list[str]):
 class Outcomes(dict[str, str]):
     """What became of each run, by its id.
 
-    Of runs that a `retry` starts again, `again` names the steps that ran and whose value could not be stored.
+    Of runs that a `retry` starts again, `unstored` names the steps that ran and whose value could not be stored.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.again: dict[str, list[str]] = {}
+        self.unstored: dict[str, list[str]] = {}
 
     def add(self, answer: Mapping[str, Any]) -> None:
         """Take up the answer for a part of the runs."""
         self.update(answer["outcomes"])
-        self.again.update(answer.get("again") or {})
+        self.unstored.update(answer.get("unstored") or {})
 
 
 class Request:

@@ -84,6 +84,12 @@ class Session:
             await self._carrier.io.sleep(pause if left is None else min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
+    async def logs(self, id: str) -> list[dict[str, Any]]:
+        from tako_lite.client.logfiles import stored_lines  # most clients read no logs
+
+        id, folder = await self.full_id(id), self._carrier.logs_dir()
+        return await self._carrier.io.offload(lambda: [line.as_json() for line in stored_lines(folder, None, id)])
+
     async def page(self, chosen: Mapping[str, Any], before: str | None) -> list[dict[str, Any]]:
         """The next runs of a filter, those before an id where one is given; none after the last."""
         return list((await self.call("runs", {**chosen, "before": before}))["runs"])

@@ -12,7 +12,7 @@ from tako_lite import review
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
-from tako_lite.commands import SHAPES, Cancel, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
+from tako_lite.commands import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
 from tako_lite.intake import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
@@ -104,6 +104,8 @@ class StandIn:
                 return {"ids": asked.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
             case Cancel():
                 return {"outcomes": self._queue.cancel(asked.run_ids)}
+            case Discard():
+                return {"outcomes": self._queue.discard(asked.run_ids)}
             case Retry():
                 return self._retry(asked)
             case MoveGroup():

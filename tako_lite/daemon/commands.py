@@ -12,6 +12,7 @@ from tako_lite.commands import (
     SHAPES,
     Backup,
     Cancel,
+    Discard,
     Enqueue,
     EnqueueMany,
     Filter,
@@ -97,6 +98,7 @@ class Commands:
             "enqueue_many": self.enqueue_many,
             "signal": self._signal,
             "cancel": self._cancel,
+            "discard": self._discard,
             "retry": self._retry,
             "find": self._find,
             "get": self._get,
@@ -195,6 +197,9 @@ class Commands:
 
     async def _cancel(self, asked: Cancel) -> dict[str, Any]:
         return {"outcomes": await self._project.store.cancel(asked.run_ids)}
+
+    async def _discard(self, asked: Discard) -> dict[str, Any]:
+        return {"outcomes": await self._project.store.discard(asked.run_ids)}
 
     async def _retry(self, asked: Retry) -> dict[str, Any]:
         routes, again = {}, Again(fresh=asked.fresh)

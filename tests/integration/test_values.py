@@ -334,11 +334,11 @@ def test_a_retry_says_which_step_ran_without_its_value_being_stored(live: Projec
     live.add(f"charge_{kind}.py", source.format(value="7"))
     document = json.loads(live.cli("retry", run["id"], "--json").stdout)
     assert document["outcomes"] == {run["id"]: "pending"}
-    assert document["again"] == {run["id"]: ["charge"]}
+    assert document["unstored"] == {run["id"]: ["charge"]}
     assert live.wait(run["id"])["result"] == 7
     with live.client() as client:
         outcomes = client.retry(run["id"])
-        assert (outcomes, outcomes.again) == ({run["id"]: "succeeded"}, {})
+        assert (outcomes, outcomes.unstored) == ({run["id"]: "succeeded"}, {})
 
 
 def test_a_retry_without_a_daemon_says_it_too_and_a_fresh_one_does_not(project: Project) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tako_lite.cli.logfiles import Tail, stored_lines
 from tako_lite.cli.main import main
+from tako_lite.client.logfiles import Tail, stored_lines
 from tako_lite.records import new_id
 
 FIRST, SECOND = new_id(), new_id()

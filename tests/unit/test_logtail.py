@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tako_lite.cli import logfiles
-from tako_lite.cli.logfiles import LOST, OLDEST, Line, Tail, stored_lines
+from tako_lite.client import logfiles
+from tako_lite.client.logfiles import LOST, OLDEST, Line, Tail, stored_lines
 
 
 def append(file: Path, at: int, text: str, *, end: str = "\n") -> None:

@@ -59,6 +59,10 @@ class OfflineQueue:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
         return self._write(partial(runs.cancel, ids=ids))
 
+    def discard(self, ids: Sequence[str]) -> dict[str, str]:
+        """What became of each."""
+        return self._write(partial(runs.discard, ids=ids))
+
     def retry(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
         """What became of each."""
         return self._write(partial(arrivals.retry, routes=routes, fresh=fresh))

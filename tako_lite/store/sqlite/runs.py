@@ -170,6 +170,18 @@ def _cancel_one(transaction: Transaction, id: str, failure: str) -> str:
     return "ended" if transaction.one(sql.known, (id,)) else "unknown"
 
 
+def discard(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
+    """What became of each: `discarded`, also where it was before, `not_dead` or `unknown`."""
+    return {id: _discard_one(transaction, id) for id in ids}
+
+
+def _discard_one(transaction: Transaction, id: str) -> str:
+    if transaction.changed(sql.discard, {"id": id, "now": transaction.now}):
+        return "discarded"
+    row = transaction.one(sql.known, (id,))
+    return "unknown" if row is None else "discarded" if row[1] == "dead" else "not_dead"
+
+
 def set_progress(transaction: Transaction, id: str, token: int, fraction: float, note: str | None) -> None:
     """How far a claimed run says it is."""
     transaction.execute(sql.set_progress, (fraction, note, id, token))

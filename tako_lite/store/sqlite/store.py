@@ -154,6 +154,9 @@ class SqliteStore:
     def cancel(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
 
+    def discard(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: runs.discard(transaction, ids))
+
     def retry(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: arrivals.retry(transaction, routes, fresh))
 

@@ -197,7 +197,8 @@ UPDATE OR IGNORE runs
 SET state = 'pending', ready = :judged OR limit_key IS NULL OR claim_token > 0, run_at = :now, due_order = :now - priority * 1000,
     attempts = 0, crashes = 0, executed_ms = 0,
     worker_group = :group, group_source = :group_source, fallback = :fallback, fallback_source = :fallback_source,
-    error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL
+    error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL,
+    discarded_at = NULL
 WHERE id = :id AND state IN ('dead', 'cancelled')
 RETURNING worker_group, workflow, limit_key, claim_token;
 
@@ -308,7 +309,8 @@ SELECT id, workflow, worker_group, group_source, state, attempts, max_attempts, 
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END,
     CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
-    cancel_requested, progress, progress_note, fallback, fallback_source, limit_key, rate_key
+    cancel_requested, progress, progress_note, fallback, fallback_source, limit_key, rate_key,
+    discarded_at
 FROM runs;
 
 -- name: ending
@@ -343,8 +345,12 @@ GROUP BY worker_group;
 SELECT worker_group, count(*) FROM runs WHERE state = 'waiting' GROUP BY worker_group;
 
 -- name: dead_by_group
--- Dead runs by group.
-SELECT worker_group, count(*) FROM runs WHERE state = 'dead' AND finished_at IS NOT NULL GROUP BY worker_group;
+-- Dead runs that are not discarded, by group.
+SELECT worker_group, count(*) FROM runs WHERE state = 'dead' AND discarded_at IS NULL GROUP BY worker_group;
+
+-- name: discard
+-- A dead run is acknowledged.
+UPDATE runs SET discarded_at = :now WHERE id = :id AND state = 'dead' AND discarded_at IS NULL;
 
 -- name: finished_since
 -- Runs that ended since then, by state and group.

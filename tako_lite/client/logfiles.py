@@ -15,7 +15,9 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from tako_lite.clock import iso
 
 SUFFIX: Final = ".jsonl"
 OLDEST: Final = 4
@@ -47,6 +49,10 @@ class Line(NamedTuple):
     pid: int
     stream: str
     text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of `tako-lite logs --json`, without its `schema`."""
+        return {**self._asdict(), "at": iso(self.at)}
 
 
 def stored_lines(folder: Path, group: str | None, run: str | None, *, up_to: Positions | None = None) -> Iterator[Line]:

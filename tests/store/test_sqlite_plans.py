@@ -124,7 +124,7 @@ COVERED = {
     "runs.later_by_group": "runs_later",
     "runs.running_by_group": "runs_running",
     "runs.waiting_by_group": "runs_waiting",
-    "runs.dead_by_group": "runs_finished",
+    "runs.dead_by_group": "runs_dead",
     "runs.finished_since": "runs_finished",
     "runs.ending": "sqlite_autoindex_runs_1",
     "runs.ids": "sqlite_autoindex_runs_1",

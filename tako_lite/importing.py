@@ -21,6 +21,7 @@ from importlib.machinery import (
     ExtensionFileLoader,
     FileFinder,
     ModuleSpec,
+    NamespaceLoader,
     SourceFileLoader,
     SourcelessFileLoader,
 )
@@ -100,7 +101,8 @@ class WorkflowsFinder:
         init = self._package / "__init__.py"
         if not init.exists():
             spec = ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = [str(self._package)]
+            # not a list, which importlib.resources refuses in a package without __init__.py
+            spec.submodule_search_locations = NamespaceLoader(fullname, [str(self._package)], self.find_spec)._path
             return spec
         loader = ProjectLoader(fullname, str(init))
         return importlib.util.spec_from_file_location(

@@ -9,7 +9,9 @@ import traceback
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tako_lite import importing
@@ -51,6 +53,8 @@ class Loader:
         self._handlers: dict[str, Handler] = {}
         self._seen = 0
         self._noted: set[str] = set()
+        self._inherited = next(reversed(sys.modules))
+        """The last module that the fork server had imported."""
         importing.install(root, package)
 
     def load(self, modules: list[str]) -> list[str]:
@@ -81,11 +85,19 @@ class Loader:
         if len(sys.modules) == self._seen:
             return {}
         self._seen = len(sys.modules)
-        paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        paths = (getattr(module, "__file__", None) for module in self._own_modules())
         found = {path for path in paths if isinstance(path, str) and self._is_ours(path)} - self._noted
         self._noted |= found
         stamped = ((path, importing.stamps.get(path) or file_stamp(path)) for path in sorted(found))
         return {path: stamp for path, stamp in stamped if stamp is not None}
+
+    def _own_modules(self) -> list[ModuleType]:
+        """What this process has imported itself; to look at the others would copy the memory that they are in."""
+        try:
+            later = takewhile(lambda item: item[0] != self._inherited, reversed(sys.modules.items()))
+            return [module for _, module in later]
+        except RuntimeError:  # a thread imports something meanwhile
+            return list(sys.modules.values())
 
     def _is_ours(self, path: str) -> bool:
         return path.startswith((f"{self._root}/", f"{self._package}/")) or path in importing.stamps

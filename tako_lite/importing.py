@@ -102,7 +102,8 @@ class WorkflowsFinder:
         if not init.exists():
             spec = ModuleSpec(fullname, None, is_package=True)
             # not a list, which importlib.resources refuses in a package without __init__.py
-            spec.submodule_search_locations = NamespaceLoader(fullname, [str(self._package)], self.find_spec)._path
+            made = NamespaceLoader(fullname, [str(self._package)], self.find_spec)
+            spec.submodule_search_locations = vars(made)["_path"]
             return spec
         loader = ProjectLoader(fullname, str(init))
         return importlib.util.spec_from_file_location(

@@ -6,13 +6,15 @@ import asyncio
 import atexit
 import gc
 import io
+import os
+import stat
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 SHARE: Final = 0.5
 """The part of `drain_timeout` that is left to tasks and threads, so that exit handlers have the rest."""
@@ -67,6 +69,8 @@ def _finish_threads() -> None:
 
 def _write_files() -> None:
     """Flush the files that are still open, texts before the bytes below them."""
+    if not _has_open_files():  # as almost always; to look at all objects copies the memory that the fork server shares
+        return
     gc.unfreeze()
     known = gc.get_objects()
     for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
@@ -75,10 +79,19 @@ def _write_files() -> None:
                 file.flush()
 
 
+def _has_open_files() -> bool:
+    """Whether a descriptor is one of a file, which somebody may have written to."""
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208
+        with suppress(OSError):  # the one of the list itself
+            if stat.S_ISREG(os.fstat(int(entry)).st_mode):
+                return True
+    return False
+
+
 def _end_trackers() -> None:
     """Have multiprocessing's resource trackers, and those of packages derived from it, remove what is left, and end."""
     for name, module in list(sys.modules.items()):
-        tracker = getattr(module, "_resource_tracker", None) if name.endswith("resource_tracker") else None
+        tracker: Any = getattr(module, "_resource_tracker", None) if name.endswith("resource_tracker") else None
         if getattr(tracker, "_fd", None) is not None:
             _do(tracker._stop)
 

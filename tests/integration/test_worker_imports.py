@@ -321,3 +321,26 @@ def test_an_edit_that_keeps_length_and_time_is_picked_up_by_the_next_worker(proj
             assert "default" in project.cli("reload").stdout
         assert project.run("price")["result"] == [number, number]
     assert "nothing" in project.cli("reload").stdout.lower()
+
+
+def test_an_edit_below_a_pythonpath_outside_of_the_project_is_picked_up_by_reload(project: Project, tmp_path: Path) -> None:
+    folder = os.path.relpath(tmp_path / "elsewhere", project.root)
+    shared = write(tmp_path / "elsewhere" / "shared" / "__init__.py", "VALUE = 1\n")
+    project.configure(f'[workflows]\nenv = {{ PYTHONPATH = "{folder}" }}\n')
+    project.workflow(
+        "a.py",
+        """
+        import shared
+
+        @workflow("a")
+        def a(payload):
+            return shared.VALUE
+        """,
+    )
+    project.serve(PYTHONDONTWRITEBYTECODE="")
+    assert project.run("a")["result"] == 1
+    age(shared)
+    shared.write_text("VALUE = 2\n")
+    age(shared)
+    assert "default" in project.cli("reload").stdout
+    assert project.run("a")["result"] == 2

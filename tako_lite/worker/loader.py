@@ -9,7 +9,9 @@ import traceback
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tako_lite import importing
@@ -18,6 +20,7 @@ from tako_lite.errors import BadInput, TakoError
 from tako_lite.stamps import FileStamp, file_stamp
 from tako_lite.trigger import EVALUATION, Trigger, found
 from tako_lite.typed import converter
+from tako_lite.worker.written import written_parameters
 from tako_lite.workflow import Workflow
 
 
@@ -51,6 +54,8 @@ class Loader:
         self._handlers: dict[str, Handler] = {}
         self._seen = 0
         self._noted: set[str] = set()
+        self._inherited = next(reversed(sys.modules))
+        """The last module that the fork server had imported."""
         importing.install(root, package)
 
     def load(self, modules: list[str]) -> list[str]:
@@ -81,11 +86,19 @@ class Loader:
         if len(sys.modules) == self._seen:
             return {}
         self._seen = len(sys.modules)
-        paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        paths = (getattr(module, "__file__", None) for module in self._own_modules())
         found = {path for path in paths if isinstance(path, str) and self._is_ours(path)} - self._noted
         self._noted |= found
         stamped = ((path, importing.stamps.get(path) or file_stamp(path)) for path in sorted(found))
         return {path: stamp for path, stamp in stamped if stamp is not None}
+
+    def _own_modules(self) -> list[ModuleType]:
+        """What this process has imported itself; to look at the others would copy the memory that they are in."""
+        try:
+            later = takewhile(lambda item: item[0] != self._inherited, reversed(sys.modules.items()))
+            return [module for _, module in later]
+        except RuntimeError:  # a thread imports something meanwhile
+            return list(sys.modules.values())
 
     def _is_ours(self, path: str) -> bool:
         return path.startswith((f"{self._root}/", f"{self._package}/")) or path in importing.stamps
@@ -93,24 +106,24 @@ class Loader:
     def _import(self, name: str) -> None:
         try:
             module = importlib.import_module(name)
-            for value in list(vars(module).values()):
+            for variable, value in list(vars(module).items()):
                 if isinstance(value, Workflow | Trigger) and value.__module__ == name:
-                    self._take(value, module.__file__ or name)
+                    self._take(value, module, variable)
         except CannotImport:
             raise
         except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order, and says why
             raise CannotImport(self._describe(error)) from error
 
-    def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], file: str) -> None:
+    def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
         """Make a handler of a decorated function. Raises CannotImport with the line and name of one that cannot be."""
         try:
             if isinstance(found, Workflow):
-                self._handlers[found.name] = _prepare(found, "payload")
+                self._handlers[found.name] = _prepare(found, "payload", module, variable)
             else:
-                self._handlers[f"{EVALUATION}{found.name}"] = _evaluation(found)
+                self._handlers[f"{EVALUATION}{found.name}"] = _evaluation(found, module, variable)
         except Exception as error:
             code = getattr(inspect.unwrap(found.function), "__code__", None)
-            place = f"{code.co_filename}:{code.co_firstlineno}" if code else file
+            place = f"{code.co_filename}:{code.co_firstlineno}" if code else module.__file__ or module.__name__
             hint = f" ({error.hint})" if isinstance(error, TakoError) and error.hint else ""
             text = f"{type(error).__name__}: {message_of(error)}{hint}"
             raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
@@ -146,7 +159,7 @@ def _place_of(module: str) -> str:
     return getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), "an unknown place")
 
 
-def _evaluation(trigger: Trigger[Any, Any]) -> Handler:
+def _evaluation(trigger: Trigger[Any, Any], module: ModuleType, variable: str) -> Handler:
     """A trigger takes its cursor as a payload, and what it returns is looked at before it is reported."""
     look = trigger.function
 
@@ -157,16 +170,16 @@ def _evaluation(trigger: Trigger[Any, Any]) -> Handler:
         returned = look(cursor)
         return evaluated(returned) if inspect.iscoroutine(returned) else found(returned)
 
-    return replace(_prepare(trigger, "cursor"), function=evaluate, end="found")
+    return replace(_prepare(trigger, "cursor", module, variable), function=evaluate, end="found")
 
 
-def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str) -> Handler:
+def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str, module: ModuleType, variable: str) -> Handler:
     function = workflow.function
-    parameters = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+    seen = inspect.signature(function).parameters.values()
+    parameters = [each for each in seen if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    count = len(parameters)
+    if count < 2 and any(each.kind is each.VAR_POSITIONAL for each in seen):
+        count = written_parameters(module, variable, count)
     if len([parameter for parameter in parameters if parameter.default is parameter.empty]) > 2:
         raise BadInput(f"workflow {workflow.name} takes more than a payload and a step")
     read_payload = None
@@ -176,7 +189,7 @@ def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str) -> Han
             read_payload = converter(annotation, what)
     is_async = inspect.iscoroutinefunction(function)
     hides_async = not is_async and inspect.iscoroutinefunction(inspect.unwrap(function))
-    return Handler(function, min(len(parameters), 2), is_async, read_payload, hides_async=hides_async)
+    return Handler(function, min(count, 2), is_async, read_payload, hides_async=hides_async)
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:

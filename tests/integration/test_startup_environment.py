@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tako_lite.processes.startup import acting_at_start
-from tests.integration.project import Project
+from tests.integration.project import Project, wait_until
 
 LOOK = """
 @workflow("look", worker="{group}", retries=0)
@@ -111,3 +111,38 @@ def test_a_handler_below_a_decorator_without_wraps_of_another_module_runs(projec
     )
     project.serve()
     assert project.run("a", 1)["result"] == "below"
+
+
+def test_a_handler_below_a_decorator_that_hides_its_parameters_gets_what_its_source_takes(project: Project) -> None:
+    helpers = "def logged(function):\n    def inner(*args, **kw):\n        return function(*args, **kw)\n    return inner\n"
+    (project.root / "helpers.py").write_text(helpers)
+    project.workflow(
+        "a.py",
+        """
+        from tako_lite import poll
+        from helpers import logged
+
+        @workflow("both", retries=0)
+        @logged
+        def both(payload, step):
+            return step.run("x", str, payload)
+
+        @workflow("one", retries=0)
+        @logged
+        def one(payload):
+            return payload
+
+        @workflow("none", retries=0)
+        @logged
+        def none():
+            return "none"
+
+        @poll("looks", every="1s", starts="one")
+        @logged
+        def looks(cursor):
+            return ([] if cursor else ["found"]), 1
+        """,
+    )
+    project.serve()
+    assert [project.run(name, 1)["result"] for name in ("both", "one", "none")] == ["1", 1, "none"]
+    wait_until(lambda: project.call("triggers")["triggers"][0]["cursor"] == 1, "the trigger is evaluated")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.integration.project import Project, wait_until
@@ -127,6 +129,32 @@ def test_an_end_that_hangs_is_over_at_the_drain_timeout(project: Project, how: s
         project.wait_for_fact("flushed")
     wait_until(lambda: project.group("default")["state"] == "zero", "the worker is gone")
     assert project.run("a")["result"] == 1
+
+
+def test_a_worker_that_ends_writes_out_its_open_files_and_removes_shared_memory_that_nobody_did(project: Project) -> None:
+    project.configure('[workflows]\nidle_timeout = "50ms"\n')
+    project.workflow(
+        "a.py",
+        """
+        from multiprocessing.shared_memory import SharedMemory
+        TEXT = open("text.txt", "a")
+        BYTES = open("bytes.bin", "wb")
+        CLOSED = open("closed.txt", "w")
+        CLOSED.close()
+
+        @workflow("a")
+        async def a(payload):
+            TEXT.write("kept ")
+            BYTES.write(b"kept")
+            return SharedMemory(create=True, size=100).name
+        """,
+    )
+    project.serve()
+    memory = Path("/dev/shm") / project.run("a")["result"]
+    wait_until(lambda: project.group("default")["state"] == "zero", "the worker is gone")
+    assert (project.root / "text.txt").read_text() == "kept "
+    assert (project.root / "bytes.bin").read_bytes() == b"kept"
+    assert not memory.exists()
 
 
 def test_a_worker_whose_import_fails_runs_exit_handlers_and_tells_its_error(project: Project) -> None:

@@ -264,6 +264,29 @@ def test_modules_beside_a_workflows_folder_elsewhere_can_be_imported_and_hide_no
     assert project.run("a")["result"] == '"shop"'
 
 
+@pytest.mark.parametrize("package", ["workflows/__init__.py", "workflows/other.py"])
+def test_files_beside_workflows_are_found_as_resources_of_their_package(project: Project, package: str) -> None:
+    write(project.root / package, "")
+    write(project.root / "workflows" / "mail.txt", "text")
+    write(project.root / "workflows" / "sub" / "mail.txt", "below")
+    project.workflow(
+        "a.py",
+        """
+        from importlib.resources import files
+
+        @workflow("a")
+        def a(payload):
+            found = [(files(name) / "mail.txt").read_text() for name in (__package__, "workflows.sub")]
+            sys.path.append("/nowhere")
+            import workflows.sub.other
+            return found
+        """,
+    )
+    write(project.root / "workflows" / "sub" / "other.py", "")
+    project.serve()
+    assert project.run("a")["result"] == ["text", "below"]
+
+
 def test_a_module_that_is_not_found_is_reported_with_the_line_and_where_it_was_looked_for(project: Project) -> None:
     project.workflow("a.py", "import shop_of_nobody\n@workflow('a')\nasync def a(payload): ...\n")
     project.serve()
@@ -298,3 +321,26 @@ def test_an_edit_that_keeps_length_and_time_is_picked_up_by_the_next_worker(proj
             assert "default" in project.cli("reload").stdout
         assert project.run("price")["result"] == [number, number]
     assert "nothing" in project.cli("reload").stdout.lower()
+
+
+def test_an_edit_below_a_pythonpath_outside_of_the_project_is_picked_up_by_reload(project: Project, tmp_path: Path) -> None:
+    folder = os.path.relpath(tmp_path / "elsewhere", project.root)
+    shared = write(tmp_path / "elsewhere" / "shared" / "__init__.py", "VALUE = 1\n")
+    project.configure(f'[workflows]\nenv = {{ PYTHONPATH = "{folder}" }}\n')
+    project.workflow(
+        "a.py",
+        """
+        import shared
+
+        @workflow("a")
+        def a(payload):
+            return shared.VALUE
+        """,
+    )
+    project.serve(PYTHONDONTWRITEBYTECODE="")
+    assert project.run("a")["result"] == 1
+    age(shared)
+    shared.write_text("VALUE = 2\n")
+    age(shared)
+    assert "default" in project.cli("reload").stdout
+    assert project.run("a")["result"] == 2

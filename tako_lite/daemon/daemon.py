@@ -125,7 +125,7 @@ class Daemon:
 
     async def _tell_of_undefined(self) -> None:
         """Log which runs in the queue wait for a workflow that no file defines."""
-        with suppress(TakoError):  # a queue that cannot be read is told elsewhere, and may be closed again by now
+        with suppress(TakoError):  # an unreadable queue is reported elsewhere, and the daemon may be stopping
             for about in await self.undefined.sentences(self.catalog):
                 self.events.trouble(about)
 
@@ -404,7 +404,7 @@ class Daemon:
 
 
 def hello(config: Config) -> dict[str, Any]:
-    """How the daemon greets a client: who it is and what it serves, so that one of another project goes away.
+    """How the daemon greets a client: its identity and what it serves, so that a client of another project does not use it.
 
     `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it.
     """

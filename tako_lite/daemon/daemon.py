@@ -36,7 +36,7 @@ from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
 from tako_lite.errors import BadInput, TakoError
-from tako_lite.lock import FileLock, Holder
+from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
@@ -134,10 +134,15 @@ class Daemon:
         return await self.unread.hint(name, self.config, self.catalog)
 
     def _sweep(self) -> list[int]:
-        """End the workers that outlived the last daemon, which may have served the queue from another folder."""
+        """End the workers that outlived the last daemon, which may have served the queue from another folder.
+
+        If that folder has a daemon again, the workers in its records belong to that one, which serves another queue.
+        """
         survivors = self.records.sweep()
         if self._last is not None and self._last.state_dir != os.path.realpath(self.config.state_dir):
-            survivors += Records(Path(self._last.state_dir) / WORKERS).sweep()
+            state_dir = Path(self._last.state_dir)
+            if not daemon_lock(state_dir).is_held():
+                survivors += Records(state_dir / WORKERS).sweep()
         return survivors
 
     async def _start_groups(self) -> None:

@@ -47,7 +47,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 def slip_of(word: str, known: Iterable[str]) -> str | None:
     """The known name that a word is a slip for: one letter is wrong, missing, extra or swapped, or two in a long word.
 
-    Names that differ in their digits alone, such as `eu1` and `eu2`, are meant to.
+    Names that differ in their digits alone, such as `eu1` and `eu2`, differ on purpose.
     """
     letters = word.translate(_NO_DIGITS)
     for name in known:

@@ -1,9 +1,9 @@
 """How a worker, and the Python processes that its handlers start through multiprocessing, import the project's modules.
 
 `sys.path` begins with tako.toml's folder. It ends with the folder that holds the workflows folder, where that is another one:
-what lies there can be imported, and hides nothing. The workflows folder itself is a package under its own name, whatever else
-has that name. Modules of the project are compiled anew whenever their cached bytecode could be that of another text: see
-`ProjectLoader`.
+what lies there can be imported, and hides nothing. The workflows folder itself is a package under its own name, even where
+another module has that name. Modules of the project are compiled anew whenever their cached bytecode could be that of another
+text: see `ProjectLoader`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _SLOWEST_COMPILE: Final = 2_000_000_000
 """Nanoseconds: a file that was changed so shortly before its bytecode was written may have changed in between."""
 _HEADER: Final = 16
-_CHECKED_HASH: Final = b"\x03\x00\x00\x00"
 
 stamps: dict[str, FileStamp] = {}
 """The stamps that files of the project had when they were read, by path."""
@@ -147,11 +146,11 @@ class ProjectLoader(SourceFileLoader):
         return one_clock and stamp.changed + _SLOWEST_COMPILE < written.st_mtime_ns
 
     def _write(self, cache: str, path: str) -> bool:
-        """Compile a file, and keep the bytecode for the next worker; False where that cannot be done, or is not wanted."""
+        """Compile a file, and keep the bytecode for the next worker; False where that fails, or is not wanted."""
         if sys.dont_write_bytecode:
             return False
         try:
             py_compile.compile(path, cache, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
-        except (OSError, py_compile.PyCompileError):  # a folder that is only read, or a mistake in the file, which is met again
+        except (OSError, py_compile.PyCompileError):  # a read-only folder, or a mistake in the file, which the import reports
             return False
         return True

@@ -5,7 +5,7 @@ as two releases of an application, so the daemon also holds `<queue file>.lock`,
 clients of other folders find the daemon. `<queue file>.write.lock` is held by the program that writes the queue file: the
 daemon for its life, a client without a daemon for one transaction. So no program has to guess what the holder of a lock is.
 
-The files are never removed: a lock on a file without a name would exclude nobody.
+The files are never removed: a lock on a file without a name would exclude no other program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_TEXT: Final = 65536
 
 
 class FileLock:
-    """An exclusive lock on a file, gone with its process whatever ends that."""
+    """An exclusive lock on a file, which the kernel releases when its process ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -172,5 +172,5 @@ def write_lock(queue: Path) -> FileLock:
 
 
 def _beside(queue: Path, suffix: str) -> Path:
-    """A file beside the queue itself, whatever links lead there."""
+    """A file beside the queue itself, where links to it have been followed."""
     return Path(f"{os.path.realpath(queue)}{suffix}")

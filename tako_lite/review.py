@@ -70,7 +70,7 @@ def warnings(config: Config, catalog: Catalog, *, whole: bool = True) -> tuple[M
 
 
 def _of_tables(config: Config, document: Document, specs: Sequence[WorkflowSpec]) -> list[Mistake]:
-    """What no workflow of all those that there are gives a meaning to, in the order of the file."""
+    """Warnings of tables that no workflow uses, in the order of the file."""
     takers = _takers(config.routes, specs)
     tables = [
         *_unmatched(document, config.routes, specs),

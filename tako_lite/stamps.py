@@ -1,4 +1,4 @@
-"""By what a change of a file is noticed."""
+"""Stamps of files, by which a change is noticed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 
 class FileStamp(NamedTuple):
-    """When a file was written, by its own word and by the file system's, in nanoseconds, and how long it is.
+    """The modification time of a file and the time of its last change, in nanoseconds, and its size.
 
-    The first can be set to anything, and tools that copy files set it; the second is that of the last change.
+    Any program can set the first, and tools that copy files do; the second is set by the kernel alone.
     """
 
     written: int
@@ -20,7 +20,11 @@ class FileStamp(NamedTuple):
 def file_stamp(file: str | os.PathLike[str]) -> FileStamp | None:
     """The stamp of a file; None where it is gone."""
     try:
-        found = os.stat(file)  # noqa: PTH116 -- at every import of a worker
+        return stamp_of(os.stat(file))  # noqa: PTH116 -- at every import of a worker
     except OSError:
         return None
+
+
+def stamp_of(found: os.stat_result) -> FileStamp:
+    """The stamp in what `os.stat` returned."""
     return FileStamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size)

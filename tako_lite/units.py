@@ -28,9 +28,9 @@ _SIZE: Final = re.compile(rf"({_NUMBER}) ?([KMGT]i?B|B)", re.IGNORECASE)
 _SIZE_HINT: Final = 'write a number with a unit (KB, MB, GB, KiB, MiB, GiB), such as "512MB"'
 
 MOST_IN_A_RATE: Final = 10_000
+"""Each start within its time is counted at each claim."""
 BURST: Final = 10
 """The part of a rate that may come at once: a tenth."""
-"""Each start within its time is counted at each claim."""
 RATE_HINT: Final = f'write a count from 1 to {MOST_IN_A_RATE:,} and a time, such as "10/s", "100/h" or "5/30s"'
 
 _LONGEST_TEXT: Final = 64
@@ -108,9 +108,14 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(count), seconds, max(int(count) // BURST, 1))
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things in words: `1 run`, `1,000 runs`."""
-    return f"{number:,} {noun}{'s' if number != 1 else ''}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things in words: `1 run`, `1,000 runs`. `plural` is for nouns that take more than an `s`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def was_or_were(number: int) -> str:
+    """The verb for a number of things."""
+    return "was" if number == 1 else "were"
 
 
 def parse_size(text: str) -> int:

@@ -34,7 +34,7 @@ def payload_text(payload: object, annotation: Any, what: str) -> str:
     try:
         reader = compiled(annotation)
     except BadInput:
-        return text  # the handler cannot be loaded, of which the reply to the enqueue warns
+        return text  # the worker fails to load the handler, of which the reply to the enqueue warns
     read = read_by(reader, decode_value(text), what)
     if problem := changed(payload, read, what):
         raise BadInput(problem, hint=_CHANGED_HINT)

@@ -77,7 +77,7 @@ class Workflow(Generic[P, R_co]):
     def payload_text(self, payload: object, what: str = "payload") -> str:
         """The JSON text of a payload. Raises BadInput, which names the field, for what the handler could not read again.
 
-        A payload is not checked where the handler's annotation cannot be resolved, or means nothing in JSON.
+        A payload is not checked where the handler's annotation is unresolvable, or means nothing in JSON.
         """
         # Imported here because what only defines workflows needs none of it.
         from tako_lite.typed.functions import NOTHING, payload_annotation

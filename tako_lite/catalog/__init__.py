@@ -1,6 +1,6 @@
 """What the workflow files hold, found by reading them and never by importing them."""
 
-from tako_lite.catalog.files import Stamp, stamps
+from tako_lite.catalog.files import stamps
 from tako_lite.catalog.interpreters import Pythons
 from tako_lite.catalog.scanner import scan, survey
 from tako_lite.catalog.schedule import cron_of, schedule_problem, timezone_problem
@@ -9,7 +9,6 @@ from tako_lite.catalog.specs import Catalog, TriggerSpec, WorkflowSpec
 __all__ = [
     "Catalog",
     "Pythons",
-    "Stamp",
     "TriggerSpec",
     "WorkflowSpec",
     "cron_of",

@@ -6,18 +6,17 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-Stamp = tuple[int, int]
-"""When a file was written (ns) and its size: if both are the same, it is taken to be the same file."""
+from tako_lite.stamps import FileStamp, stamp_of
 
 Unreadable = Callable[[OSError], None]
 
 
-def stamps(folder: Path) -> dict[Path, Stamp]:
+def stamps(folder: Path) -> dict[Path, FileStamp]:
     """The stamp of every Python file under the folder, in order. What cannot be read is left out."""
     return dict(python_files(folder, lambda error: None))
 
 
-def python_files(folder: Path, unreadable: Unreadable) -> Iterator[tuple[Path, Stamp]]:
+def python_files(folder: Path, unreadable: Unreadable) -> Iterator[tuple[Path, FileStamp]]:
     """Every regular `.py` file under the folder with its stamp, sorted; folders that cannot be read are told.
 
     Names that start with a dot and `__pycache__` are skipped. Links are followed, but never back into a folder that the
@@ -26,7 +25,7 @@ def python_files(folder: Path, unreadable: Unreadable) -> Iterator[tuple[Path, S
     yield from _walk(folder, frozenset(), unreadable)
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]], unreadable: Unreadable) -> Iterator[tuple[Path, Stamp]]:
+def _walk(folder: Path, above: frozenset[tuple[int, int]], unreadable: Unreadable) -> Iterator[tuple[Path, FileStamp]]:
     try:
         own = folder.stat()
         paths = sorted(folder.iterdir())
@@ -47,4 +46,4 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], unreadable: Unreadabl
         if stat.S_ISDIR(found.st_mode):
             yield from _walk(path, above | {identity}, unreadable)
         elif name.endswith(".py") and stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
-            yield path, (found.st_mtime_ns, found.st_size)
+            yield path, stamp_of(found)

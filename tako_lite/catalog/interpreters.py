@@ -54,7 +54,7 @@ class CannotAsk(Exception):
 
 
 def ask(python: str, texts: Sequence[str], *, trees: bool) -> Reply:
-    """Have an interpreter parse sources, all in one process, and nothing that is asked again. Raises CannotAsk."""
+    """Have an interpreter parse sources, all in one process; the same question is answered from memory. Raises CannotAsk."""
     import shutil  # most projects have one interpreter, and ask none
 
     program = shutil.which(python)
@@ -75,19 +75,19 @@ def _ask(program: str, stamp: tuple[int, int], texts: tuple[str, ...], trees: bo
             input=request.encode(),
             capture_output=True,
             timeout=TIME_LIMIT,
-            check=True,
+            check=False,
         )
+        if done.returncode or not done.stdout:  # the daemon may have collected it first: then its exit code is lost
+            raise CannotAsk(_reason(done.stderr.decode(errors="backslashreplace"), done.returncode))
         answer = json.loads(done.stdout)
         version = ".".join(str(answer["version"]).split(".")[:2])
         return Reply(version, tuple(_read(found, version) for found in answer["files"]))
     except subprocess.TimeoutExpired:
         raise CannotAsk(f"it did not answer within {TIME_LIMIT:g} s") from None
-    except subprocess.CalledProcessError as error:
-        raise CannotAsk(_reason(error.stderr.decode(errors="backslashreplace"), error.returncode)) from None
     except OSError as error:
         raise CannotAsk(error.strerror or str(error)) from None
     except (ValueError, KeyError, TypeError, IndexError):
-        raise CannotAsk("what it answered is no answer of Python's") from None
+        raise CannotAsk("its answer is not that of a Python interpreter") from None
 
 
 def _reason(said: str, code: int) -> str:
@@ -115,7 +115,9 @@ def _read(found: Any, version: str) -> ast.Module | Fault | None:
 
 def _tree(dumped: list[Any]) -> ast.Module:
     """The tree of nodes as `dump.py` lists them; what our own version does not know is a node of its own."""
-    nodes = [_node_class(name, kind, tuple(fields))() for name, kind, _, fields in dumped]
+    # Made without their fields, which newer versions warn of, and given them below.
+    classes = (_node_class(name, kind, tuple(fields)) for name, kind, _, fields in dumped)
+    nodes = [cls.__new__(cls) for cls in classes]
     for node, (_, _, place, fields) in zip(nodes, dumped, strict=True):
         for name, value in place.items():
             setattr(node, name, value)

@@ -137,7 +137,7 @@ class _Reading:
             self._trigger(spec, place, values, places, decorator)
 
     def _decorators_above(self, node: Function, decorator: ast.expr, ours: Decorator) -> None:
-        """Complain about decorators that get the handle in the place of the function, and return who knows what."""
+        """Complain about decorators that get the handle instead of the function, and may return anything."""
         for above in node.decorator_list[: node.decorator_list.index(decorator)]:
             if self._ours(above) is None and not returns_its_argument(above, self.tree, self.names):
                 written = ast.unparse(above.func if isinstance(above, ast.Call) else above)

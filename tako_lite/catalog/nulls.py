@@ -16,7 +16,7 @@ _CLASSES: Final = frozenset(
         *("typing.Mapping", "collections.abc.Sequence", "collections.abc.Mapping"),
     }
 )
-"""What only takes something, where the name is not the file's own."""
+"""Classes that do not take null, where the name is not the file's own."""
 
 
 def refuses_null(annotation: ast.expr | None, names: Names, own: Collection[str], records: Collection[str]) -> bool:

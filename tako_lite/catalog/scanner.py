@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tako_lite.catalog.files import Stamp, python_files
+from tako_lite.catalog.files import python_files
 from tako_lite.catalog.interpreters import Fault, Pythons
 from tako_lite.catalog.module import Module, package_of, read_module
 from tako_lite.catalog.names import Exports, Names, statements
@@ -21,6 +21,7 @@ from tako_lite.catalog.versions import Versions
 from tako_lite.errors import CatalogError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.routing import Routes
+from tako_lite.stamps import FileStamp
 
 NO_ROUTES: Final = Routes()
 OWN_PYTHON: Final = Pythons()
@@ -77,7 +78,7 @@ class _Scanner:
         self.root = root
         self.routes = routes
         self.versions = versions
-        self.files: dict[Path, Stamp] = {}
+        self.files: dict[Path, FileStamp] = {}
         self.modules: list[Module] = []
         self.mistakes: list[Mistake] = []
 

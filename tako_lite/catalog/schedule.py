@@ -20,6 +20,8 @@ SHORTHANDS: Final = {
 
 _LONGEST: Final = 200
 _FIELDS: Final = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
+_WHOLE_FIELD: Final = {"second": "*/60", "minute": "*/60", "hour": "*/24", "month": "*/12", "day-of-week": "*/7"}
+"""Steps over a whole field: they select one value, and fire as often as they read."""
 _HINT: Final = "a schedule has five fields (minute hour day month weekday), or six with the seconds first"
 
 
@@ -66,7 +68,7 @@ def _step_problem(schedule: str, name: str, term: str) -> Problem | None:
         return Problem(
             f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} in the place of {term}"
         )
-    if len(numbers) > 1:
+    if len(numbers) > 1 or term == _WHOLE_FIELD.get(name):
         return None
     message = (
         f"schedule: in {schedule!r} the step of {term} reaches beyond its field: {name} {numbers[0]} is all that it selects"

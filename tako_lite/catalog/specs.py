@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from tako_lite.catalog.files import Stamp
 from tako_lite.catalog.payload import PayloadType
 from tako_lite.errors import Mistake, NotFound
 from tako_lite.hints import did_you_mean
 from tako_lite.options import WorkflowOptions
 from tako_lite.routing import Plan, Routes
+from tako_lite.stamps import FileStamp
 from tako_lite.templates import is_template
 from tako_lite.trigger import EVALUATION, TriggerOptions
 
@@ -75,7 +75,7 @@ class Catalog:
     root: Path
     workflows: Mapping[str, WorkflowSpec]
     warnings: tuple[Mistake, ...] = ()
-    files: Mapping[Path, Stamp] = field(default_factory=dict)
+    files: Mapping[Path, FileStamp] = field(default_factory=dict)
     triggers: Mapping[str, TriggerSpec] = field(default_factory=dict)
 
     @property

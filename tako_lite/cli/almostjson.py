@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 LONGEST: Final = 100_000
-"""Characters that are looked at: a payload that somebody typed is far shorter."""
+"""Characters that are examined: a payload that a person typed is far shorter."""
 LONGEST_EXAMPLE: Final = 80
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NAME: Final = r"[A-Za-z_$][\w$-]*"

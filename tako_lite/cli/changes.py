@@ -14,12 +14,12 @@ from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
 from tako_lite.clock import SystemClock, local, milliseconds
-from tako_lite.units import counted
+from tako_lite.units import counted, was_or_were
 
 LIVE: Final = ("pending", "running", "waiting")
 RETRYABLE: Final = ("dead", "cancelled")
 MOST_ASKED: Final = 200
-"""Runs that are looked at one by one before they are retried."""
+"""Runs that are read one by one before they are retried."""
 REFUSED: Final = {
     "succeeded": "it succeeded; enqueue it anew instead",
     "refused": "it may not start: its group is lost, unknown, or not for its tenant (tako-lite groups), or it is at its limit",
@@ -190,7 +190,7 @@ def _warn_of_steps(unstored: dict[str, list[str]]) -> None:
 
 
 def _due_later(queue: Queue, ids: Sequence[str]) -> dict[str, str]:
-    """The ISO times at which cancelled runs would have been due, of those that are to come; of very many nobody asks."""
+    """The ISO times at which cancelled runs would have been due, of those still to come; of very many runs none."""
     if len(ids) > MOST_ASKED:
         return {}
     now = SystemClock().now()
@@ -204,7 +204,7 @@ def _say_due_now(was_due: dict[str, str], *, named: bool) -> None:
         for id, moment in was_due.items():
             write(f"{id} is due now; it was due at {local(milliseconds(moment), whole_seconds=True)}")
     elif was_due:
-        write(f"{counted(len(was_due), 'run')} that {'was' if len(was_due) == 1 else 'were'} due later: due now")
+        write(f"{counted(len(was_due), 'run')} that {was_or_were(len(was_due))} due later: due now")
 
 
 def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool, **more: Any) -> int:

@@ -19,9 +19,9 @@ from tako_lite.errors import TakoError
 from tako_lite.store.sqlite.file import sync
 
 _NO_RENAME: Final = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV})
-"""What a mount point, a folder or a file of somebody else's says to a rename, a new file or a new owner."""
+"""What a rename, a new file or a new owner is refused with on a mount point, or in a folder of another user."""
 _NO_ROOM_CALL: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
-"""What a file system says that cannot make room in advance."""
+"""What a file system says that does not reserve room."""
 
 
 def rewrite(file: Path, data: bytes, is_unchanged: Callable[[], bool]) -> None:
@@ -70,7 +70,8 @@ def _replace(file: Path, data: bytes, is_unchanged: Callable[[], bool], name: st
         if error.errno not in _NO_RENAME:
             raise
         return False
-    sync(file.parent)
+    with suppress(OSError):  # the file has its name: a folder that we may not read cannot be synced, and takes nothing back
+        sync(file.parent)
     return True
 
 

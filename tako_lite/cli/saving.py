@@ -1,4 +1,4 @@
-"""Another text for tako.toml: shown as a diff, proved sound, and put in the place of the old one."""
+"""A new text for tako.toml: shown as a diff, validated, and written over the old one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Draft(NamedTuple):
         return "\n".join(lines)
 
     def save(self) -> None:
-        """Put the text into the file. TakoError if somebody else has changed it meanwhile, or it cannot be written."""
+        """Put the text into the file. Raises TakoError if another program has changed it meanwhile, or if writing fails."""
         data = _as_it_was(self.after, self.file.read_bytes())
         rewrite(self.file, data, lambda: _read(self.file) == self.before)
 

@@ -1,4 +1,4 @@
-"""`enqueue --wait`: until the run has ended, or until it is clear that it will not while nobody does anything."""
+"""`enqueue --wait`: waits until the run has ended, or until it is clear that it will not end by itself."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tako_lite.errors import DaemonUnreachable, GroupFailed, Interrupted, WaitTi
 from tako_lite.records import Enqueued
 
 FIRST_LOOK: Final = 1.0
-"""Seconds until the run's group is looked at; each look is twice as far from the last."""
+"""Seconds until the run's group is checked; each pause is twice as long as the one before."""
 LONGEST_PAUSE: Final = 10.0
 DAEMON_LIMIT: Final = 5.0
 """Seconds that a daemon which is starting, or is being replaced, is waited for."""
 _IN_VAIN: Final = re.compile(r"\b(ModuleNotFoundError|ImportError|SyntaxError|IndentationError|TabError|NameError)\b")
-"""What another try does not change, as long as nobody changes the files."""
+"""Errors that another try only meets again, as long as the files stay as they are."""
 
 Shape = dict[str, Any]
 
@@ -68,7 +68,7 @@ class _Waiting:
         return f"run {self._id} did not end within {duration_text(self._timeout or 0)}"
 
     def _look(self) -> None:
-        """Say what the run waits for, and raise what no waiting changes."""
+        """Say what the run waits for, and raise an error where waiting does not help."""
         if not self._project.has_daemon():
             self._miss_daemon()
             return

@@ -44,22 +44,31 @@ def default_async_client() -> AsyncClient:
     return AsyncClient()
 
 
-@cache
 def client_at(file: str) -> Client:
     """The client of the project that a Python file is in, by the nearest tako.toml upwards. Raises NoProject."""
-    from tako_lite.client.blocking import Client
+    return _client_of(_project_of(file))
 
-    return Client(_project_of(file))
+
+def async_client_at(file: str) -> AsyncClient:
+    """The same for asyncio code."""
+    return _async_client_of(_project_of(file))
 
 
 @cache
-def async_client_at(file: str) -> AsyncClient:
-    """The same for asyncio code."""
+def _client_of(project: Path) -> Client:
+    from tako_lite.client.blocking import Client
+
+    return Client(project)
+
+
+@cache
+def _async_client_of(project: Path) -> AsyncClient:
     from tako_lite.client.asynchronous import AsyncClient
 
-    return AsyncClient(_project_of(file))
+    return AsyncClient(project)
 
 
+@cache
 def _project_of(file: str) -> Path:
     from tako_lite.config.files import current_folder, find_file, no_project
 

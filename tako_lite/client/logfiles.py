@@ -82,7 +82,7 @@ class Tail:
                 time.sleep(PAUSE)
 
     def close(self) -> None:
-        """Let go of the files; twice is harmless."""
+        """Close the files; twice is harmless."""
         for file in self._files.values():
             file.close()
 
@@ -101,7 +101,7 @@ class Tail:
 
 
 class _Growing:
-    """The files of a group: the newest is written at its end, and now and then renamed and begun anew."""
+    """The files of a group: lines are appended to the newest, which is renamed when it is full."""
 
     def __init__(self, folder: Path, group: str, streams: Sequence[_Opened]) -> None:
         self.group = group
@@ -117,7 +117,7 @@ class _Growing:
         return self._ahead[0].place, self._ahead[0].stream.tell() - len(self._rest)
 
     def start_behind(self, streams: Sequence[_Opened]) -> None:
-        """Pass over all that is there."""
+        """Skip all that is there."""
         *older, newest = streams
         for each in older:
             each.stream.close()
@@ -189,7 +189,7 @@ class _Growing:
 
 
 class _Opened(NamedTuple):
-    """A file that is open, and which one it is whatever its name."""
+    """A file that is open, and its identity, which a rename keeps."""
 
     stream: BinaryIO
     place: Place

@@ -80,7 +80,7 @@ class Project:
             own = self.config()
         except ConfigError:
             if self._is_file_of(hello):
-                return  # the daemon goes on with the file as it was
+                return  # the daemon keeps the configuration that it has
             raise
         queue = os.path.realpath(own.queue.path)
         if queue != hello["queue"]:

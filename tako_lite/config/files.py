@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.errors import ConfigError, Mistake, NoProject
+from tako_lite.stamps import file_stamp
 
 FILE_NAME: Final = "tako.toml"
 DEFAULT_PATH: Final = "workflows"
@@ -52,12 +53,9 @@ def _is_project(folder: Path) -> bool:
 
 
 def stamp(file: Path) -> list[int] | None:
-    """What changes with a file's contents: its time in nanoseconds and its size; None where there is no file."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return [found.st_mtime_ns, found.st_size]
+    """The stamp of a file as the daemon's hello has it; None where there is no file."""
+    found = file_stamp(file)
+    return None if found is None else [*found]
 
 
 def absolute(path: Path) -> Path:

@@ -36,7 +36,7 @@ from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.waiters import Waiters
 from tako_lite.errors import BadInput, StoreError, TakoError
-from tako_lite.lock import FileLock, Holder
+from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
@@ -125,7 +125,7 @@ class Daemon:
 
     async def _tell_of_undefined(self) -> None:
         """Log which runs in the queue wait for a workflow that no file defines."""
-        with suppress(TakoError):  # a queue that cannot be read is told elsewhere, and may be closed again by now
+        with suppress(TakoError):  # an unreadable queue is reported elsewhere, and the daemon may be stopping
             for about in await self.undefined.sentences(self.catalog):
                 self.events.trouble(about)
 
@@ -134,10 +134,15 @@ class Daemon:
         return await self.unread.hint(name, self.config, self.catalog)
 
     def _sweep(self) -> list[int]:
-        """End the workers that outlived the last daemon, which may have served the queue from another folder."""
+        """End the workers that outlived the last daemon, which may have served the queue from another folder.
+
+        If that folder has a daemon again, the workers in its records belong to that one, which serves another queue.
+        """
         survivors = self.records.sweep()
         if self._last is not None and self._last.state_dir != os.path.realpath(self.config.state_dir):
-            survivors += Records(Path(self._last.state_dir) / WORKERS).sweep()
+            state_dir = Path(self._last.state_dir)
+            if not daemon_lock(state_dir).is_held():
+                survivors += Records(state_dir / WORKERS).sweep()
         return survivors
 
     async def _start_groups(self) -> None:
@@ -407,7 +412,7 @@ class Daemon:
 
 
 def hello(config: Config) -> dict[str, Any]:
-    """How the daemon greets a client: who it is and what it serves, so that one of another project goes away.
+    """How the daemon greets a client: its identity and what it serves, so that a client of another project does not use it.
 
     `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it.
     """

@@ -30,7 +30,7 @@ One more than the worker gives to its `finally` blocks, so that the two never ra
 
 
 PAUSE_AFTER_TROUBLE: Final = 0.5
-"""Seconds until a group for which no runs could be claimed is looked at again."""
+"""Seconds until a failed claim of a group is tried again."""
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class Dispatcher:
                         self._failed(name, f"the claim of runs for group {name}", error)
 
     def _failed(self, group: str, what: str, error: Exception) -> None:
-        """Report an error that was not expected, and look at the group again after a while."""
+        """Report an unexpected error, and try the group again after a pause."""
         self._events.unexpected.raised(what, error)
         self._loop.call_later(PAUSE_AFTER_TROUBLE, self.look_at, group)
 
@@ -284,7 +284,7 @@ class Dispatcher:
             post.worker.group.kill_worker(post.worker, why)
 
     def report(self, what: str, error: BaseException) -> None:
-        """Report an error that was not expected."""
+        """Report an unexpected error."""
         self._events.unexpected.raised(what, error)
 
     def watch(self, future: Any, what: str) -> None:

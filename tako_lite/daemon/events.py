@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tako_lite.daemon.unexpected import Unexpected
 from tako_lite.processes.group import RESTART
-from tako_lite.units import counted, duration_text
+from tako_lite.units import counted, duration_text, was_or_were
 from tako_lite.wire import printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Events:
 
     def recovered(self, runs: int, survivors: list[int]) -> None:
         if survivors:
-            processes = "1 process" if len(survivors) == 1 else f"{len(survivors)} processes"
+            processes = counted(len(survivors), "process", "processes")
             logger.warning("killed %s that an earlier daemon left: %s", processes, ", ".join(map(str, survivors)))
         if runs:
             logger.warning("re-queued %s that the previous daemon was running", counted(runs, "run"))
@@ -118,7 +118,7 @@ class Events:
             logger.warning("%s%s", what, f"; {fate}" if fate else "")
 
     def group_changed(self, group: Group) -> None:
-        """A group that cannot start is logged at first, when it is given up for unhealthy, and then once an hour."""
+        """Log a group that cannot start: at its first failure, when it becomes unhealthy, and then once an hour."""
         if group.paused or not group.failures or not group.last_error:
             return
         now, error, unhealthy = time.monotonic(), re.sub(r"\d+", "0", group.last_error), group.state == "unhealthy"
@@ -138,7 +138,7 @@ class Events:
                 logger.warning("group %s failed to start and will be retried in %s: %s", group.name, _in(group), said)
         elif now - known.reminded_at >= REMINDED_AFTER:
             known.reminded_at = now
-            tries, hours = counted(group.failures, "try").replace("trys", "tries"), (now - known.since) / 3600
+            tries, hours = counted(group.failures, "try", "tries"), (now - known.since) / 3600
             logger.warning("group %s still cannot start, after %s in %.1f hours: %s", group.name, tries, hours, said)
 
     def killing(self, post: Post, run_id: str, why: str) -> None:
@@ -164,7 +164,8 @@ class Events:
         logger.error("cannot write what the workers of group %s print: %s; their lines are dropped", group, printable(error))
 
     def output_kept_again(self, group: str, lines: int) -> None:
-        logger.warning("the log of group %s is written again; %s dropped meanwhile", group, _were(lines, "line"))
+        dropped = f"{counted(lines, 'line')} {was_or_were(lines)} dropped meanwhile"
+        logger.warning("the log of group %s is written again; %s", group, dropped)
 
     def trouble(self, what: str) -> None:
         now = time.monotonic()
@@ -203,7 +204,3 @@ def _in(group: Group) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 1 else f"{seconds:.0f} s"
-
-
-def _were(number: int, noun: str) -> str:
-    return f"{counted(number, noun)} {'was' if number == 1 else 'were'}"

@@ -70,7 +70,7 @@ class Fallbacks:
                 pause = await self._judge(group)
                 if name not in self._again:
                     break
-        except Exception as error:  # whatever it is, runs that have waited for too long must not wait for ever
+        except Exception as error:  # of any kind: runs that have waited too long must not wait for ever
             if isinstance(error, TakoError):
                 self._events.trouble(f"cannot apply the fallbacks of group {name}: {error.message}")
             else:

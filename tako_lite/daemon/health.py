@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tako_lite.catalog import Stamp, stamps
+from tako_lite.catalog import stamps
 from tako_lite.daemon.dispatcher import Dispatcher, Post
 from tako_lite.daemon.events import Events
 from tako_lite.processes.group import Group
+from tako_lite.stamps import FileStamp
 
 LOOK_EVERY: Final = 1.0
 USED_CPU: Final = 0.05
@@ -24,7 +25,7 @@ class Health:
         self.workflows = workflows
         self._dispatcher = dispatcher
         self._events = events
-        self._stamps: dict[Path, Stamp] | None = None
+        self._stamps: dict[Path, FileStamp] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_look = 0.0
         self._is_woken = False
@@ -46,7 +47,7 @@ class Health:
             self._timer.cancel()
 
     def _look(self) -> None:
-        """Look after everything; what one look meets, whatever it is, keeps none of the others and no later one from it."""
+        """Check everything. An error in one check, of any kind, stops neither the others nor the next round."""
         self._timer = self._loop.call_later(LOOK_EVERY, self._look)
         self._is_woken = False
         now = self._loop.time()
@@ -81,7 +82,7 @@ class Health:
     def _judge(self, post: Post, now: float) -> None:
         """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did.
 
-        Where it cannot be learned what it used, it gets twice the time.
+        Where its processor time is unknown, it gets twice the time.
         """
         child, limit = post.worker.child, post.worker.group.settings.heartbeat_timeout
         silent = now - post.last_heard

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tako_lite.catalog import Catalog, Stamp, stamps, survey
+from tako_lite.catalog import Catalog, stamps, survey
 from tako_lite.config import Config
 from tako_lite.review import pythons, undefined
+from tako_lite.stamps import FileStamp
 from tako_lite.store.base import Store
 
 FRESH: Final = 5.0
@@ -20,7 +21,7 @@ SHARE: Final = 50
 
 
 class Undefined:
-    """The runs in the queue whose workflow no file defines; looked up when somebody asks."""
+    """The runs in the queue whose workflow no file defines; looked up on request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -40,13 +41,13 @@ class Undefined:
 
 
 class UnreadFiles:
-    """Workflow files that are newer than what the daemon has read of them, read when somebody asks for what it does not know.
+    """Workflow files that are newer than the daemon's catalog; read when a name is asked for that the daemon does not know.
 
     As long as no file changes, they are read once.
     """
 
     def __init__(self) -> None:
-        self._stamps: Mapping[Path, Stamp] = {}
+        self._stamps: Mapping[Path, FileStamp] = {}
         self._found = Catalog(Path(), {})
         self._reading = asyncio.Lock()
 

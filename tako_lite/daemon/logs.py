@@ -25,7 +25,7 @@ MAX_RUN: Final = 1_000_000
 MOST_RUNS: Final = 20_000
 RING: Final = 20
 TOLD_AGAIN: Final = 60.0
-"""Seconds after which a log that still cannot be written is reported again."""
+"""Seconds after which a log that still fails is reported again."""
 SETTLED: Final = 1.0
 """Seconds without an error after which a log counts as written again."""
 READ: Final = 256 * 1024
@@ -37,8 +37,8 @@ TAG: Final = re.compile(rb"\x1e([0-9a-f-]{36})\x1f")
 class GroupLog:
     """The log of one group: `<group>.jsonl`, and older ones with a number.
 
-    A file that was moved, deleted or replaced is noticed before the next lines are written, and made anew. Lines that cannot be
-    written are dropped and counted.
+    A file that was moved, deleted or replaced is noticed before the next lines are written, and a new one is made. Lines that
+    the system refuses are dropped and counted.
     """
 
     def __init__(self, folder: Path, group: str, clock: Clock, events: Events | None = None) -> None:
@@ -105,7 +105,7 @@ class GroupLog:
         except FileNotFoundError:
             found = None
         if self._descriptor is not None and found is not None and self._file == (found.st_dev, found.st_ino):
-            self._size = found.st_size  # somebody may have cut it
+            self._size = found.st_size  # another program may have truncated it
             return self._descriptor
         self._close()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
 from tako_lite.records import Claimed, Failure
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
-from tako_lite.units import counted
+from tako_lite.units import counted, was_or_were
 from tako_lite.wire import MAX_VALUE
 
 Item = list[Any]
@@ -188,7 +188,7 @@ class Outcomes:
         asyncio.ensure_future(work()).add_done_callback(answer)
 
     def _refusal(self, error: BaseException) -> dict[str, Any]:
-        """An error as an answer; one that nobody expects is reported too."""
+        """An error as an answer; an unexpected one is reported too."""
         if not isinstance(error, TakoError):
             self._dispatcher.report("the answer to a step", error)
         return _error(error)
@@ -267,14 +267,10 @@ def fate(post: Post) -> str:
         others = running - sum(run in post.blamed for run in post.running)
         if not others:
             return ""
-        return f"its {'other ' if others < running else ''}{counted(others, 'run')} {_were(others)} re-queued"
+        return f"its {'other ' if others < running else ''}{counted(others, 'run')} {was_or_were(others)} re-queued"
     if running == 1:
         return f"run {next(iter(post.running))} is charged with a crash"
     return f"its {counted(running, 'run')} will run again one at a time, to find the one that did it"
-
-
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")

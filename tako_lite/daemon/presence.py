@@ -84,7 +84,7 @@ class Presence:
     def _heard(self, watch: int) -> None:
         try:
             events = os.read(watch, 65536)
-        except OSError:  # it would be ready to be read for ever: it is made anew
+        except OSError:  # it would stay readable for ever: the watch is set up again
             events = _OVER
         if _is_over(events):  # which name it was does not matter: all are looked at
             self._forget(next(identity for identity, known in self._watches.items() if known == watch))

@@ -170,7 +170,7 @@ class Scheduler:
             self._arm(PAUSE_AFTER_TROUBLE if failed else 0.0)
 
     async def _guarded(self, work: Awaitable[None], what: str) -> bool:
-        """Do a part of the work, which keeps the others from nothing if it fails; whether it failed."""
+        """Do a part of the work and return whether it failed; an error in it does not stop the other parts."""
         try:
             await work
         except Exception as error:

@@ -1,7 +1,7 @@
 """Errors that no code expected: each is counted and logged, and only the call that raised it is lost.
 
-Whatever runs by itself in the daemon (a timer, a reader, a task, a callback) either does its work within `guarded` and arms its
-next round before that, or leaves its errors to the event loop, which reports them to `from_loop`.
+Code of the daemon that no caller awaits (a timer, a reader, a task, a callback) either does its work within `guarded` and arms
+its next round before that, or leaves its errors to the event loop, which reports them to `from_loop`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST_PAUSE: Final = 1.0
 """Seconds after which an error that is still there is logged again; the next pause is twice as long."""
 LONGEST_PAUSE: Final = 3600.0
 MOST_KINDS: Final = 200
-"""How many errors are told apart at a time."""
+"""How many errors are remembered at a time."""
 
 
 @dataclass(slots=True)

@@ -67,7 +67,7 @@ class Records:
         return survivors
 
     def _entries(self) -> list[Path]:
-        """Its records. Raises OSError where the folder is there and cannot be read: what it hides could be at work still."""
+        """Its records. Raises OSError for an unreadable folder: a worker that it names may still be running."""
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 -- glob passes over a folder that it cannot read
         except (FileNotFoundError, NotADirectoryError):
@@ -156,7 +156,7 @@ class Child:
         self._watch(on_death)
 
     async def _abandon(self) -> None:
-        """End a child that was forked and cannot be watched, for want of a descriptor: its death would go unnoticed."""
+        """End a child that was forked but is not watched, since no descriptor was left: its death would go unnoticed."""
         self.kill()
         with contextlib.suppress(OSError):
             self._guard.shutdown(socket.SHUT_RDWR)  # at which it ends by itself, should it have no process group yet

@@ -377,7 +377,7 @@ class Group:
             self._check_idle_in(next_check)
 
     def _report(self, what: str, error: Exception) -> None:
-        """Leave an error that nobody expects to the event loop's handler, which counts and logs it."""
+        """Leave an unexpected error to the event loop's handler, which counts and logs it."""
         self._loop.call_exception_handler({"message": what, "exception": error})
 
     def as_json(self) -> dict[str, Any]:

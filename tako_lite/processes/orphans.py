@@ -1,7 +1,8 @@
 """Collects the orphans that the kernel gives to the daemon, which is their subreaper or the first process of a container.
 
 A worker is a child of its fork server, so the daemon inherits what outlives the process that started it, such as the second
-child of a double fork. It must leave alone the dead that others wait for: fork servers, and workers whose fork server is gone.
+child of a double fork. It must leave alone the dead that other code waits for: fork servers, and workers whose fork server is
+gone. The interpreters that `catalog` runs are collected too: it reads what they wrote, and does without the exit code.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Orphans:
         self._scheduled = False
 
     def start(self) -> None:
-        """Collect whoever is dead already, and from now on whoever dies."""
+        """Collect the children that are dead already, and from now on each one that dies."""
         if ON_LINUX and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGCHLD, self._on_signal)
             self._collect()

@@ -55,7 +55,7 @@ def _facts(run: Shape, now: int) -> Table:
 
 
 def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]]:
-    crashes = f", {run['crashes']} crash{'' if run['crashes'] == 1 else 'es'}" if run["crashes"] else ""
+    crashes = f", {counted(run['crashes'], 'crash', 'crashes')}" if run["crashes"] else ""
     return [
         ("run", block(run["id"], "bold")),
         ("workflow", block(run["workflow"])),

@@ -18,13 +18,13 @@ from tako_lite.typed.annotations import compiled
 from tako_lite.typed.reader import Reader
 
 NOTHING: Final = object()
-"""Instead of an annotation that is not there, or that cannot be resolved."""
+"""Instead of an annotation that is missing or unresolvable."""
 
 _PLAIN: Final = frozenset(
     {str, int, float, bool, None, list, dict, tuple, Any, object}
     | {"str", "int", "float", "bool", "None", "list", "dict", "tuple", "Any", "object", "dict[str, Any]"}
 )
-"""Return annotations that leave JSON as it is, known without a look at what they mean."""
+"""Return annotations that leave JSON as it is, known by their names alone."""
 _AWAITED: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _MOST_LAYERS: Final = 50
 _known: weakref.WeakKeyDictionary[Any, Reader | None] = weakref.WeakKeyDictionary()
@@ -44,7 +44,7 @@ def result_reader(function: Any) -> Reader | None:
         if function not in _known:
             _known[function] = _reader_of(_result_annotation(function))
         return _known[function]
-    except Exception:  # whatever the annotations of the user's raise, their function was not asked for them
+    except Exception:  # annotations may raise anything, and the function works without them
         return None
 
 

@@ -64,8 +64,12 @@ class RunThreads(ThreadPoolExecutor):
             if lane.busy == PER_RUN:
                 lane.waiting.append((future, call, lane))
                 return future
-            self._give((future, call, lane))
             lane.busy += 1
+            try:
+                self._give((future, call, lane))
+            except BaseException:
+                self._vacate(lane)
+                raise
         return future
 
     def submit_handler(self, call: Callable[[], T]) -> Future[T]:
@@ -140,15 +144,19 @@ class RunThreads(ThreadPoolExecutor):
         with self._guard:
             self._alive.discard(threading.current_thread())
 
+    def _vacate(self, lane: _Lane) -> None:
+        """A thread of a run is free; of a run that has none nothing is kept."""
+        lane.busy -= 1
+        if not lane.busy:
+            self._lanes.pop(lane.key, None)
+
     def _leave(self, lane: _Lane | None) -> tuple[Call | None, bool]:
         """A call is over: the next one of its run, and whether the thread waits for another where there is none."""
         with self._guard:
             if lane is not None:
                 if lane.waiting:
                     return lane.waiting.popleft(), True
-                lane.busy -= 1
-                if not lane.busy:
-                    self._lanes.pop(lane.key, None)
+                self._vacate(lane)
             stays = self._open and self._idle < self._kept
             self._idle += stays
             return None, stays

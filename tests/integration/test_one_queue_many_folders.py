@@ -187,6 +187,32 @@ def test_what_a_killed_daemon_of_another_folder_left_running_ends_before_its_run
         project.root = blue
 
 
+def test_a_folder_that_serves_another_queue_by_now_keeps_its_workers_when_its_first_queue_is_served_again(
+    project: Project,
+) -> None:
+    project.workflow("a.py", LONG)
+    project.serve()
+    assert project.stop() == 0
+    green = release(project, "green")
+    project.configure('[queue]\nurl = "sqlite:///other.db"\n')
+    project.spoilt = "the queue is not where the checker looks"
+    project.serve()
+    project.enqueue("long")
+    (fact,) = project.wait_for_fact("begin")
+    command = [sys.executable, "-m", "tako_lite", "serve"]
+    with (
+        (green / "serve.log").open("wb") as log,
+        subprocess.Popen(command, cwd=green, stdout=log, stderr=log, start_new_session=True) as second,
+    ):
+        try:
+            wait_until(lambda: "serving test" in (green / "serve.log").read_text(), "the second daemon serves")
+            assert not is_gone(fact["pid"])
+            assert len(project.facts("begin")) == 1
+        finally:
+            second.terminate()
+            second.wait(15)
+
+
 def test_a_client_of_a_configuration_that_is_not_served_is_refused_with_both(project: Project) -> None:
     project.workflow("a.py", ECHO)
     pid = project.serve()

@@ -80,6 +80,18 @@ def test_opening_again_changes_nothing(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_starts_that_an_older_release_counted_for_a_rate_still_count(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = [step for step in migrations(PACKAGE) if step.number < 3]
+    with monkeypatch.context() as patched:
+        patched.setattr("tako_lite.store.migrate.migrations", lambda package: older)
+        connection = connect(path, "disk")
+    connection.execute("INSERT INTO starts VALUES ('greet', 7, 'a')")
+    connection.close()
+    connection = connect(path, "disk")
+    assert connection.execute("SELECT workflow, key, at, run_id FROM starts").fetchall() == [("greet", "", 7, "a")]
+    connection.close()
+
+
 def test_the_states_in_the_file_are_those_of_the_code(path: Path) -> None:
     connection = connect(path, "process")
     (schema,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'runs'").fetchone()

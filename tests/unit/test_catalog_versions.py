@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -209,3 +210,15 @@ def test_an_interpreter_on_which_no_worker_runs_is_a_warning(project: Path, caps
     configure(project, old, "email")
     assert main(["check"]) == 0
     assert f"group email uses {old}, and workers need Python 3.11 or newer; that is " in capsys.readouterr().out
+
+
+def test_why_an_interpreter_failed_is_known_also_where_its_exit_code_was_collected_elsewhere(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'libpython is missing' >&2\nexit 127\n")
+    python.chmod(0o755)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects each child, as the daemon does with orphans
+    try:
+        with pytest.raises(CannotAsk, match="libpython is missing"):
+            ask(str(python), ["x = 1"], trees=False)
+    finally:
+        signal.signal(signal.SIGCHLD, before)

@@ -139,3 +139,13 @@ def test_a_read_only_file_system_is_a_problem(prepared: bool, project: Path) -> 
     assert done.returncode == 1, done.stderr
     assert "problem  permissions" in done.stdout
     assert "read-only: neither serve nor enqueue can store anything there" in done.stdout
+
+
+@AS_ROOT
+def test_a_lock_beside_the_queue_that_is_of_another_user_is_a_problem(project: Path) -> None:
+    main(["enqueue", "resize", "{}"])
+    lock = project / ".tako/queue.db.lock"
+    lock.touch(0o600)
+    give_to_nobody(lock)
+    _, findings = doctor()
+    assert f"permissions: {lock} is of nobody" in problems(findings)

@@ -88,3 +88,15 @@ def test_a_fork_has_threads_of_its_own(threads: RunThreads) -> None:
         finally:
             os._exit(value)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_call_for_which_no_thread_can_be_had_leaves_nothing_of_its_run(
+    threads: RunThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        submit(threads, "a", int)
+    assert not threads._lanes

@@ -44,8 +44,8 @@ def lock(subject: Subject) -> Iterator[Finding]:
 def _judge_lock(subject: Subject, pid: str | None, answers: bool) -> Finding:
     if (other := subject.project.other_holder()) is not None:
         who = f"pid {other.pid} on {other.server}, from {other.root}"
-        mend = f"cd {quoted(Path(other.root))}; serve does not start here before that daemon ends"
-        return Finding("lock", "info", f"a daemon of another folder serves the queue {subject.queue}: {who}", mend)
+        remedy = f"cd {quoted(Path(other.root))}; serve does not start here before that daemon ends"
+        return Finding("lock", "info", f"a daemon of another folder serves the queue {subject.queue}: {who}", remedy)
     if daemon_lock(subject.state_dir).is_held():
         return Finding("lock", "ok", "a daemon holds daemon.lock" + (f", pid {pid}" if pid else ""))
     if answers:

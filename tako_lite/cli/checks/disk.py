@@ -50,8 +50,8 @@ def space(subject: Subject) -> Iterator[Finding]:
         room = os.statvfs(folder)
         yield judge_space(folder, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
         if room.f_files and not room.f_favail:
-            what = f"no file can be made at {folder}: the file system has no inode left"
-            yield Finding("space", "problem", what, f"df -i {quoted(folder)}; delete files that nobody needs")
+            what = f"no file can be created in {folder}: the file system has no free inode"
+            yield Finding("space", "problem", what, f"df -i {quoted(folder)}; delete files that are not needed")
 
 
 def judge_space(folder: Path, free: int, total: int) -> Finding:

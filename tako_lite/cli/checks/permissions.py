@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.lock import queue_lock, write_lock
 from tako_lite.store.sqlite.place import nearest
 
 SHOWN: Final = 3
 FOLDERS: Final = (".", "logs", "workers")
-FILES: Final = ("daemon.lock", "write.lock", "tako.sock", "logs/*.jsonl*", "workers/[0-9]*")
+FILES: Final = ("daemon.lock", "tako.sock", "logs/*.jsonl*", "workers/[0-9]*")
 
 
 def permissions(subject: Subject) -> Iterator[Finding]:
@@ -57,7 +58,7 @@ def _written(subject: Subject, found: dict[Path, os.stat_result]) -> Iterator[Pa
 
 
 def _may_write(path: Path) -> bool:
-    """Whether this user may write a file, or make files in a folder; what is read-only nobody may."""
+    """Whether this user may write a file, or make files in a folder; on a read-only file system no user may."""
     needed = os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)
     return os.access(path, needed, effective_ids=os.access in os.supports_effective_ids)
 
@@ -70,14 +71,15 @@ def _unwritable(paths: Sequence[Path]) -> Finding:
         return Finding("permissions", "problem", what, f"mount {quoted(first)} writable, or put the project on a disk that is")
     what = f"{_named(names)} closed to {me} for writing: serve and enqueue cannot store anything there"
     owner = _user(first.stat().st_uid)
-    mend = f"give the command as {owner}" if owner != me else f"chmod u+w {quoted(*names[:SHOWN])}"
-    return Finding("permissions", "problem", what, mend)
+    remedy = f"give the command as {owner}" if owner != me else f"chmod u+w {quoted(*names[:SHOWN])}"
+    return Finding("permissions", "problem", what, remedy)
 
 
 def _stats(subject: Subject) -> Iterator[tuple[Path, os.stat_result]]:
     folders = [subject.state_dir / name for name in FOLDERS]
     files = [path for name in FILES for path in sorted(subject.state_dir.glob(name))]
-    for path in (*folders, *files, subject.queue, subject.log, subject.index):
+    locks = [lock(subject.queue).path for lock in (queue_lock, write_lock)]
+    for path in (*folders, *files, subject.queue, subject.log, subject.index, *locks):
         try:
             yield path, path.stat()
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # a folder closed to us is a finding of its own

@@ -172,7 +172,7 @@ def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[
 
 
 def _undefined(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Runs that wait for a workflow which the files define no more."""
+    """Runs that wait for a workflow which no file defines any more."""
     if subject.catalog is not None:
         for found in undefined(subject.catalog, reading.queued_by_workflow(connection)):
             yield Finding("queue", "warning", found.message, found.remedy)

@@ -24,9 +24,9 @@ RETRY_AFTER: Final = 0.25
 """Seconds between two tries to commit what must not be dropped, such as a result, while the disk is full."""
 
 NOTIFY_AGAIN: Final = 3
-"""How often the listener hears again of a commit of which it could not hear."""
+"""How often a commit is reported again to a listener that failed."""
 NOTIFY_AFTER: Final = 1.0
-"""Seconds until then."""
+"""Seconds between two reports of a commit."""
 
 
 class _Entry(NamedTuple):
@@ -159,7 +159,7 @@ class GroupCommit:
             self._begin()
 
     def _notify(self, effects: Effects, times: int) -> None:
-        """Pass on what was committed. It is acknowledged even if the listener fails, which then hears of it again."""
+        """Report a commit to the listener, and again if that fails. The commit is acknowledged all the same."""
         try:
             self._on_commit(effects)
         except Exception as error:
@@ -168,7 +168,7 @@ class GroupCommit:
                 self._loop.call_later(NOTIFY_AFTER, self._notify, effects, times - 1)
 
     def _failed(self, entries: list[_Entry], error: Exception) -> None:
-        """Fail what shared a transaction, or try it again, and go on with the next one whatever happens here."""
+        """Fail what shared a transaction, or try it again, and start the next one even if that fails."""
         try:
             kept = self._sort_out(entries, error)
         except Exception as unexpected:

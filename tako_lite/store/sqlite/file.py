@@ -152,7 +152,7 @@ def gone(path: Path) -> StoreGone:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a name has a file. Raises OSError where that cannot be seen, which `Path.exists` does on some releases only."""
+    """Whether a name has a file. Raises OSError where the system does not say, as `Path.exists` does on some releases only."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -166,7 +166,7 @@ def not_ours(path: Path) -> StoreDamaged:
 
 
 def _size(file: Path) -> int:
-    """How long a file is; 0 where there is none. Raises OSError where that cannot be seen."""
+    """The size of a file; 0 where there is none. Raises OSError where the system does not say."""
     try:
         return file.stat().st_size
     except (FileNotFoundError, NotADirectoryError):

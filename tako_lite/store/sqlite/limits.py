@@ -1,6 +1,6 @@
 """Limits and rates of workflows, counted from rows inside a transaction, so that whatever crashes leaks no place.
 
-A claimed run for which there is no place is put back with a hold, and so are those behind it: no claim comes upon them again.
+A claimed run for which there is no place is put back with a hold, and so are those behind it, so that no claim finds them.
 Where a workflow and key has places free, the first runs in each group are not held. A transition that takes a run away from
 `running` or from the due ones notes that in `freed` and `paced`, and `release` puts this right again after the operation; for a
 rate the timer does. Where a workflow has lost its limit, all that it held is let go in portions, the rest by the timer.
@@ -24,7 +24,7 @@ from tako_lite.records import Failure, Refusal
 from tako_lite.store.base import Hold, Limit
 from tako_lite.store.sqlite.queries import limits as sql
 from tako_lite.store.sqlite.transaction import Transaction
-from tako_lite.units import Rate, counted
+from tako_lite.units import Rate, counted, was_or_were
 
 HELD_AT_ONCE: Final = 200
 """How many runs behind one that has no place are held with it."""
@@ -33,7 +33,7 @@ RELEASED_AT_ONCE: Final = 2_000
 PACES_AT_ONCE: Final = 200
 """How many workflows and keys with a rate one transaction looks at; the timer asks for the next."""
 _EXPECTED: Final = 1 << 62
-"""In the place of the moment at which a run begins: a worker was given it, and has not said so yet."""
+"""The start time of a run that a worker has, and whose start the worker has not reported yet."""
 _ROUNDING: Final = 1e-6
 _NO_LIMIT: Final = Limit()
 _NEVER: Final = -1
@@ -87,7 +87,7 @@ def adopt(
 
 
 def _leave(transaction: Transaction, workflow: str, key: str | None, rate_key: str | None) -> None:
-    """A run of these keys is counted by them no more, or by another of its states."""
+    """A run no longer counts for these keys, or counts in another state."""
     if key is not None:
         transaction.freed.add((workflow, key))
     if rate_key is not None:
@@ -346,8 +346,8 @@ def turned_away(transaction: Transaction, workflow: str, key: str | None) -> Ref
     """How a run ends that became due beyond the limit."""
     limit = (transaction.limits or {}).get(workflow, _NO_LIMIT)
     whose = f" for {key}" if key else ""
-    were = "was" if limit.most == 1 else "were"
-    said = f"{counted(limit.most or 0, 'other run')} of {workflow}{whose} {were} running or due, which is its limit"
+    most = limit.most or 0
+    said = f"{counted(most, 'other run')} of {workflow}{whose} {was_or_were(most)} running or due, which is its limit"
     return Refusal("cancelled" if limit.on_limit == "cancel" else "dead", Failure("LimitReached", said, None, "limit"))
 
 

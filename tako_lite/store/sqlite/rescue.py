@@ -78,7 +78,7 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for a copy of the queue, locked for its life; those that rescues left here which were killed are removed."""
+    """A folder for a copy of the queue, locked while it is used. Folders that killed rescues left here are removed."""
     for left in folder.glob(f"{_SCRATCH}*"):
         with suppress(OSError), _locked(left):
             rmtree(left, ignore_errors=True)

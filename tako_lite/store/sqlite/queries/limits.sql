@@ -30,7 +30,7 @@ WHERE rowid IN (
 );
 
 -- name: hold_rate
--- The first due runs of a group, of one workflow and rate key, are held before a claim comes upon them; those that have begun go on.
+-- The first due runs of a group, of one workflow and rate key, are held before a claim finds them; those that have begun are not.
 UPDATE runs SET hold = :held
 WHERE rowid IN (
     SELECT rowid FROM runs

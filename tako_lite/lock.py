@@ -13,14 +13,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from tako_lite.errors import StoreError
 
 PAUSE: Final = 0.02
 """Seconds between two tries of a lock that another process holds."""
 LONGEST_TEXT: Final = 65536
 """Bytes of a lock file that are read."""
+LONGEST_PID: Final = 20
+"""Characters; a number that is longer is no pid."""
 
 
 class FileLock:
@@ -31,10 +36,10 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Take the lock, waiting up to `timeout` seconds; False where another process keeps it."""
+        """Take the lock, waiting up to `timeout` seconds; False where another process keeps it. Raises StoreError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         give_up = time.monotonic() + timeout
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = self._open_to_lock()
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,6 +52,17 @@ class FileLock:
                 self._descriptor = descriptor
                 return True
 
+    def _open_to_lock(self) -> int:
+        if is_in_the_way(self.path):
+            raise StoreError(
+                f"{self.path} is in the way: it is not a file, and tako-lite needs a lock there",
+                hint=f"look what it is, and put it elsewhere: ls -ld {self.path}",
+            )
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be locked: {error.strerror}", hint="tako-lite doctor shows why") from error
+
     def keep(self) -> bool:
         """Lock the file that has the name by now, if that is another one; False where that is not possible."""
         if self._descriptor is None or not self.path.parent.exists() or _is_at(self._descriptor, self.path):
@@ -55,7 +71,7 @@ class FileLock:
         try:
             if not anew.acquire():
                 return False
-        except OSError:  # something else has the name, such as a folder
+        except (OSError, StoreError):  # something else has the name, such as a folder
             return False
         anew.write(text)
         self.release()
@@ -78,10 +94,15 @@ class FileLock:
     def read(self) -> str:
         """The text that the holder, or the last one, left."""
         try:
-            with self.path.open("rb") as file:
-                return file.read(LONGEST_TEXT).decode(errors="replace").strip()
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the last: it may be a pipe
         except OSError:
             return ""
+        try:
+            return os.pread(descriptor, LONGEST_TEXT, 0).decode(errors="replace").strip()
+        except OSError:
+            return ""
+        finally:
+            os.close(descriptor)
 
     def is_held(self) -> bool:
         """Whether another process holds the lock.
@@ -89,7 +110,7 @@ class FileLock:
         The probe takes a shared lock for a moment, which only delays a daemon that starts in that moment.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             return False
         try:
@@ -107,7 +128,7 @@ class FileLock:
         text = self.read()
         if (holder := Holder.parse(text)) is not None:
             return holder.pid
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if len(text) < LONGEST_PID and text.isascii() and text.isdecimal() else None
 
     def killable_pid(self) -> int | None:
         """The pid of the holder if it is a process of our pid namespace, so that a command with it reaches the right one."""
@@ -139,9 +160,20 @@ class Holder(NamedTuple):
         """What a lock file says; None for an empty or foreign text."""
         try:
             fields: dict[str, Any] = json.loads(text)
-            return cls(**{name: fields[name] for name in cls._fields})
-        except (ValueError, KeyError, TypeError):
+            holder = cls(**{name: fields[name] for name in cls._fields})
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
+        texts = [text for name, text in holder._asdict().items() if name not in ("pid", "config")]
+        is_sound = type(holder.pid) is int and isinstance(holder.config, str | None) and all(isinstance(t, str) for t in texts)
+        return holder if is_sound and not any("\0" in text for text in texts) else None
+
+
+def is_in_the_way(path: Path) -> bool:
+    """Whether what has the name of a lock is a folder, a pipe or the like; there may be nothing."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -47,7 +47,7 @@ class StandIn:
         try:
             if not lock.acquire(patience):
                 return None
-        except OSError as error:
+        except OSError as error:  # its folder cannot be made
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
             return self._write(asked, new, texts)

@@ -363,3 +363,56 @@ def test_a_handle_in_a_folder_that_is_no_project_finds_that_of_its_own_file(proj
 def test_serve_in_an_empty_folder_is_refused(nowhere: Path) -> None:
     assert f"{nowhere} is not a project" in refused(tako(nowhere, "serve"), 3)
     assert list(nowhere.iterdir()) == []
+
+
+FOREIGN: Any = {"pid": "x", "server": 1, "project": None, "config": 3, "root": 7, "state_dir": [], "socket": {}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\xff\x00\x01",
+        "[1, 2]",
+        "9" * 5000,
+        "[" * 60_000,
+        "x" * 1_000_000,
+        json.dumps(FOREIGN),
+        json.dumps(
+            {**FOREIGN, "pid": 1, "server": "a", "project": "b", "config": None, "root": "/", "state_dir": "a\0b", "socket": ""}
+        ),
+    ],
+    ids=["empty", "binary", "list", "digits", "deep", "long", "types", "nul"],
+)
+def test_a_lock_of_the_queue_with_a_foreign_text_keeps_neither_clients_nor_the_daemon_away(project: Project, text: str) -> None:
+    project.workflow("a.py", ECHO)
+    (project.root / ".tako").mkdir()
+    (project.root / ".tako/queue.db.lock").write_text(text, encoding="latin-1")
+
+    early = project.enqueue("echo", 1)
+    assert project.status()["daemon"] is None
+    project.serve()
+
+    assert project.wait(early)["result"] == 1
+    with Client(release(project, "green")) as client:
+        assert client.status()["daemon"]["pid"] == project.process.pid  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["queue.db.lock", "queue.db.write.lock", "daemon.lock"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "lost link"])
+def test_what_is_in_the_way_of_a_lock_is_named_by_serve_and_by_doctor(project: Project, name: str, kind: str) -> None:
+    path = project.root / ".tako" / name
+    path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/nonexistent/lock")
+
+    assert str(path) in refused(tako(project.root, "serve"), 1)
+    assert tako(project.root, "status").returncode == 0
+    found = json.loads(tako(project.root, "doctor", "--json").stdout)["findings"]
+    assert [each["mend"] for each in found if each["check"] == "lock" and each["level"] == "problem"] == [
+        f"mv {path} {path}.old"
+    ]

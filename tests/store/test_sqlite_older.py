@@ -56,3 +56,22 @@ def test_writing_to_an_older_file_brings_it_up_to_date_with_all_of_its_runs(olde
     assert sorted(run.state for run in runs if run.id != made.id) == sorted(RUN_STATES)
     assert {run.fallback for run in runs if run.id != made.id} == {None}
     assert queue.totals().counts["default"].pending == 2
+
+
+def test_what_began_before_the_file_was_brought_up_to_date_counts_for_the_rate(tmp_path: Path) -> None:
+    file = tmp_path / "queue.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for step in migrations(PACKAGE)[:2]:
+            connection.executescript(step.script)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(
+            "INSERT INTO starts (workflow, at, run_id) VALUES ('send-sms', 1000, 'one'), ('send-sms', 2000, 'two')"
+        )
+
+    OfflineQueue(file, "disk", SystemClock()).enqueue(NewRun(new_id(), "greet", "default", "default", "{}", 0, 0, 3))
+
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("SELECT workflow, key, at, run_id FROM starts ORDER BY at").fetchall()
+    assert rows == [("send-sms", "", 1000, "one"), ("send-sms", "", 2000, "two")]

@@ -15,7 +15,7 @@ from tako_lite.cli.checks.finding import Finding, Subject, quoted
 from tako_lite.client.connection import Connection, answer_of
 from tako_lite.client.requests import Request
 from tako_lite.config.files import SOCKET_NAME
-from tako_lite.lock import daemon_lock
+from tako_lite.lock import FileLock, daemon_lock, is_in_the_way, queue_lock, write_lock
 from tako_lite.units import duration_text
 from tako_lite.wire import printable
 
@@ -38,10 +38,20 @@ def lock(subject: Subject) -> Iterator[Finding]:
     answers = not blocked and _answers(subject)
     if socket.exists() and not (blocked or answers or subject.has_daemon):
         yield Finding("socket", "info", f"{socket} was left by a daemon that was killed: harmless, the next serve replaces it")
-    yield _judge_lock(subject, _pid(subject), answers)
+    for path in _in_the_way(subject):
+        what = f"{path} is in the way: it is not a file, and serve needs a lock there"
+        yield Finding("lock", "problem", what, f"mv {quoted(path)} {quoted(path.with_name(path.name + '.old'))}")
+    yield _judge_lock(subject, answers)
 
 
-def _judge_lock(subject: Subject, pid: str | None, answers: bool) -> Finding:
+def _in_the_way(subject: Subject) -> list[Path]:
+    """Names of locks that something else has, such as a folder, or a link that leads nowhere."""
+    paths = [lock.path for lock in (daemon_lock(subject.state_dir), queue_lock(subject.queue), write_lock(subject.queue))]
+    return [path for path in paths if is_in_the_way(path) or (path.is_symlink() and not path.exists())]
+
+
+def _judge_lock(subject: Subject, answers: bool) -> Finding:
+    pid = _lock(subject).pid
     if (other := subject.project.other_holder()) is not None:
         who = f"pid {other.pid} on {other.server}, from {other.root}"
         remedy = f"cd {quoted(Path(other.root))}; serve does not start here before that daemon ends"
@@ -78,8 +88,9 @@ def daemon(subject: Subject) -> Iterator[Finding]:
         except TimeoutError:
             yield _stuck(subject)
             return
-    yield _judge_release(about["version"], about["pid"])
-    yield judge_lag(waits, about["pid"])
+    pid = _lock(subject).killable_pid()
+    yield _judge_release(about["version"], about["pid"], pid)
+    yield judge_lag(waits, pid)
     yield from judge_groups(status["groups"])
 
 
@@ -94,20 +105,21 @@ def judge_groups(groups: Iterable[dict[str, Any]]) -> Iterator[Finding]:
             yield Finding("groups", "info", f"{name} is paused", f"tako-lite resume {name}")
 
 
-def _judge_release(version: str, pid: int) -> Finding:
+def _judge_release(version: str, pid: int, killable: int | None) -> Finding:
     if version == __version__:
         return Finding("daemon", "ok", f"pid {pid}, version {version}")
     what = f"the daemon is version {version} and this command {__version__}"
-    return Finding("daemon", "warning", what, f"start it again: kill {pid}, then tako-lite serve")
+    stop = "stop it where it runs" if killable is None else f"kill {killable}"
+    return Finding("daemon", "warning", what, f"start it again: {stop}, then tako-lite serve")
 
 
-def judge_lag(waits: list[float], pid: int) -> Finding:
+def judge_lag(waits: list[float], pid: int | None) -> Finding:
     """What the seconds of some round trips say of the daemon's loop."""
     median, worst = statistics.median(waits), max(waits)
     says = f"{len(waits)} round trips to the daemon: median {median * 1000:.1f} ms, worst {worst * 1000:.1f} ms"
     if median < SLOW_MEDIAN and worst < SLOW_WORST:
         return Finding("lag", "ok", says)
-    mend = f"top -p {pid} shows whether the daemon itself or others use the processor"
+    mend = f"top{f' -p {pid}' if pid else ''} shows whether the daemon itself or others use the processor"
     return Finding("lag", "warning", f"{says}: its loop is held up, and with it every start of a run", mend)
 
 
@@ -115,23 +127,27 @@ def _silent(subject: Subject) -> Finding:
     """Nobody is at the socket."""
     if not subject.has_daemon:
         return Finding("daemon", "info", "no daemon is running: work is stored, and waits", "tako-lite serve")
-    pid = _pid(subject)
-    what = "a daemon holds the lock, but nobody listens on its socket: it is starting or stopping, or the socket was removed"
-    mend = f"look again in 10 s; if it stays so: kill -HUP {pid or 'PID'} has it make the socket anew"
+    what = "a daemon holds the lock, but it does not answer on its socket: it starts or stops, or the socket was removed"
+    mend = f"look again in 10 s; if it stays so: {_signal(subject, 'HUP')} has it make the socket anew"
     return Finding("daemon", "warning", what, mend)
 
 
 def _stuck(subject: Subject) -> Finding:
-    pid = _pid(subject) or "PID"
     what = f"the daemon does not answer within {duration_text(PATIENCE)}"
-    mend = f"kill -CONT {pid} if it was stopped; else kill -KILL {pid}, then tako-lite serve: no run is lost or charged"
+    resume, end = _signal(subject, "CONT"), _signal(subject, "KILL")
+    mend = f"{resume} if it was stopped; else {end}, then tako-lite serve: no run is lost or charged"
     return Finding("daemon", "problem", what, mend)
 
 
-def _pid(subject: Subject) -> str | None:
-    """The pid in the daemon's lock, if there is one."""
-    pid = (subject.project.lock() or daemon_lock(subject.state_dir)).pid
-    return None if pid is None else str(pid)
+def _signal(subject: Subject, name: str) -> str:
+    """The command that sends a signal to the daemon; its pid means another process where it is of another namespace."""
+    pid = _lock(subject).killable_pid()
+    return f"kill -{name} PID, in the container that it runs in," if pid is None else f"kill -{name} {pid}"
+
+
+def _lock(subject: Subject) -> FileLock:
+    """The lock of the daemon that serves the queue; where none does, that of this folder."""
+    return subject.project.lock() or daemon_lock(subject.state_dir)
 
 
 def _answers(subject: Subject) -> bool:

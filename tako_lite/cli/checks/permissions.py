@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
-from tako_lite.lock import queue_lock, write_lock
+from tako_lite.lock import is_in_the_way, queue_lock, write_lock
 from tako_lite.store.sqlite.place import nearest
 
 SHOWN: Final = 3
@@ -78,7 +78,7 @@ def _unwritable(paths: Sequence[Path]) -> Finding:
 def _stats(subject: Subject) -> Iterator[tuple[Path, os.stat_result]]:
     folders = [subject.state_dir / name for name in FOLDERS]
     files = [path for name in FILES for path in sorted(subject.state_dir.glob(name))]
-    locks = [lock(subject.queue).path for lock in (queue_lock, write_lock)]
+    locks = [lock.path for lock in (queue_lock(subject.queue), write_lock(subject.queue)) if not is_in_the_way(lock.path)]
     for path in (*folders, *files, subject.queue, subject.log, subject.index, *locks):
         try:
             yield path, path.stat()

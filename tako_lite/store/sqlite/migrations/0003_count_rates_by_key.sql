@@ -9,7 +9,8 @@ CREATE INDEX runs_rated ON runs (workflow, rate_key, hold, worker_group, due_ord
     WHERE rate_key IS NOT NULL AND state = 'pending' AND ready = 1;
 
 -- When runs of workflows with a rate began, in milliseconds; 1 << 62 is one that a worker was given and has not begun yet.
-ALTER TABLE starts RENAME TO starts_without_key;
+-- Those that began before count on, as without a `rate_key`: no stretch of time over the change has more than the rate allows.
+ALTER TABLE starts RENAME TO starts_by_workflow;
 CREATE TABLE starts (
     workflow TEXT    NOT NULL,
     key      TEXT    NOT NULL,
@@ -17,8 +18,8 @@ CREATE TABLE starts (
     run_id   TEXT    NOT NULL,
     PRIMARY KEY (workflow, key, at, run_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO starts (workflow, key, at, run_id) SELECT workflow, '', at, run_id FROM starts_without_key;
-DROP TABLE starts_without_key;
+INSERT INTO starts (workflow, key, at, run_id) SELECT workflow, '', at, run_id FROM starts_by_workflow;
+DROP TABLE starts_by_workflow;
 CREATE INDEX starts_at ON starts (workflow, at, run_id);
 CREATE INDEX starts_expected ON starts (run_id) WHERE at = 4611686018427387904;
 

@@ -13,7 +13,7 @@ from tako_lite.cli.sections import UNSET, Path, with_setting, with_table, withou
 from tako_lite.client import Client
 from tako_lite.config import Config, load
 from tako_lite.config.settings import label
-from tako_lite.errors import BadInput, DaemonUnreachable
+from tako_lite.errors import BadInput, DaemonUnreachable, WrongProject
 from tako_lite.review import naming, read_catalog
 from tako_lite.routing import DEFAULT, unknown_group
 from tako_lite.units import counted
@@ -45,9 +45,17 @@ class Edit:
                 reloaded = True
             except DaemonUnreachable:
                 pass
+            except WrongProject as error:
+                warnings.append(not_reloaded(error))
+                return {"reloaded": False, "served_elsewhere": True, "moved": 0, "warnings": warnings}
             if self.removed is not None and (reloaded or self.draft.config.queue.path.exists()):
                 moved = client.call("move_group", group=self.removed, to=self.to)["moved"]
         return {"reloaded": reloaded, "moved": moved, "warnings": warnings}
+
+
+def not_reloaded(error: WrongProject) -> str:
+    """The warning that a file was saved which the daemon does not read."""
+    return f"it holds once a daemon serves this file: {error.message}"
 
 
 def add(config_path: str | None, name: str, words: Sequence[str]) -> Edit:

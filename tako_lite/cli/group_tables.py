@@ -144,7 +144,8 @@ def _carry_out(edit: Any, *, dry_run: bool, as_json: bool) -> None:
         return
     for warning in told["warnings"]:
         warn(warning)
-    if edit.live:
+    is_elsewhere = told.get("served_elsewhere", False)
+    if edit.live and not is_elsewhere:
         write(f"{counted(told['moved'], 'run')} {'would go' if dry_run else 'went'} to {edit.to}")
     if dry_run:
         note("nothing was changed: this is what it would be")
@@ -152,7 +153,7 @@ def _carry_out(edit: Any, *, dry_run: bool, as_json: bool) -> None:
         write(f"nothing to change in {edit.draft.file}")
     else:
         write(f"{edit.draft.file} is saved" + (", and the daemon has read it" if told["reloaded"] else ""))
-    if not dry_run and not told["reloaded"]:
+    if not (dry_run or told["reloaded"] or is_elsewhere):
         note("no daemon is running; it holds from its next start")
 
 

@@ -9,7 +9,7 @@ import click
 from tako_lite.cli.options import chosen_config, command, json_option
 from tako_lite.cli.output import note, warn, write, write_json
 from tako_lite.client import Client
-from tako_lite.errors import DaemonUnreachable
+from tako_lite.errors import DaemonUnreachable, WrongProject
 from tako_lite.units import counted
 
 AUTO = "auto"
@@ -84,19 +84,24 @@ def _kept_workers(client: Client, group: str) -> int:
 
 
 def _save(group: str, number: int, *, as_json: bool) -> None:
+    from tako_lite.cli.group_edits import not_reloaded
     from tako_lite.cli.saving import save_workers
 
     saved = save_workers(chosen_config(), group, number)
     warnings, reloaded = [saved.warning] if saved.warning else [], False
     if not as_json:
         write(f"{saved.file}: [workflows.{group}] workers = {number}")
+    is_elsewhere = False
     try:
         with Client(chosen_config()) as client:
-            client.call("scale", group=group, workers=None)
             warnings += client.call("reload")["warnings"]
             reloaded = True
+            client.call("scale", group=group, workers=None)
     except DaemonUnreachable:
         pass
+    except WrongProject as error:
+        is_elsewhere = True
+        warnings.append(not_reloaded(error))
     if as_json:
         write_json(
             {"group": group, "workers": number, "source": "tako.toml", "file": str(saved.file), "reloaded": reloaded}
@@ -105,5 +110,5 @@ def _save(group: str, number: int, *, as_json: bool) -> None:
         return
     for warning in warnings:
         warn(warning)
-    if not reloaded:
+    if not reloaded and not is_elsewhere:
         note("no daemon is running; it holds from its next start")

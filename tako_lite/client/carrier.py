@@ -30,6 +30,8 @@ READING: Final = frozenset({"find", "get", "runs", "ids", "why", "status", "sche
 """What the files can answer; `backup` makes a file, but of the queue it only reads."""
 SENT_ONCE: Final = frozenset({"run_schedule"})
 """What must not be sent again after a lost reply: the daemon makes the id of the run."""
+OWN: Final = frozenset({"reload"})
+"""What only clients of the daemon's own folder may ask: each such request is checked, not only the first on a connection."""
 SLOW: Final = frozenset({"backup", "prune", "reload"})
 REPLY_LIMIT: Final = 30.0
 """Seconds of silence after which a daemon that has a request is given up."""
@@ -132,7 +134,7 @@ class Carrier:
 
     async def greet(self, connection: Connection, request: Request) -> None:
         """Wait for the daemon's hello before anything is sent. Raises WrongProject, and OSError if the connection breaks."""
-        if connection.is_greeted:
+        if connection.is_greeted and request.command not in OWN:
             return
         try:
             while (hello := connection.hello()) is None:

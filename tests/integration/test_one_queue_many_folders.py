@@ -133,6 +133,34 @@ def test_reload_is_refused_from_a_folder_that_the_daemon_does_not_serve(project:
     assert f"{green}/tako.toml" in message
 
 
+def test_a_client_that_asked_before_may_not_reload_a_daemon_of_another_folder_either(project: Project) -> None:
+    project.workflow("a.py", ECHO)
+    project.serve()
+    with Client(release(project, "green")) as client:
+        client.enqueue("echo", 1)
+        with pytest.raises(WrongProject, match="green"):
+            client.call("reload")
+        assert client.status()["daemon"]["pid"] == project.process.pid  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("command", ["scale default 2 --save", "groups set default workers=2"])
+def test_settings_saved_in_a_folder_that_is_not_served_leave_the_daemon_alone_and_say_so(
+    project: Project, command: str
+) -> None:
+    project.workflow("a.py", ECHO)
+    project.serve()
+    assert tako(project.root, "scale", "default", "1").returncode == 0
+    green = release(project, "green")
+
+    done = tako(green, *command.split())
+
+    assert done.returncode == 0
+    assert f"it holds once a daemon serves this file: the daemon (pid {project.process.pid})" in done.stderr  # type: ignore[union-attr]
+    assert "no daemon is running" not in done.stderr
+    assert "workers = 2" in (green / "tako.toml").read_text()
+    assert project.group("default")["min_workers"] == 1
+
+
 def test_logs_are_those_of_the_daemon_that_serves_the_queue(project: Project) -> None:
     project.workflow("a.py", '@workflow("say")\nasync def say(payload, step: Step):\n    print("hello from there")\n')
     project.serve()

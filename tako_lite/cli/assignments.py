@@ -10,9 +10,10 @@ from typing import Any, Final
 from tako_lite.cli.sections import UNSET, Path
 from tako_lite.config.reading import ENTRIES, RESERVED_NAMES, setting_readers
 from tako_lite.config.settings import SETTINGS
-from tako_lite.config.values import NAME, NAME_HINT, name, shown_name, variable_in_environment
+from tako_lite.config.values import name, shown_name, variable_in_environment
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
+from tako_lite.names import NAME, NAME_HINT
 
 ARRAYS: Final = {"env_pass": variable_in_environment, "allowed_tenants": name, "secrets": name}
 """The settings that are arrays of names, and what each of their names accepts."""

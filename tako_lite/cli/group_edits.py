@@ -14,7 +14,7 @@ from tako_lite.client import Client
 from tako_lite.config import Config, load
 from tako_lite.config.settings import label
 from tako_lite.errors import BadInput, DaemonUnreachable, WrongProject
-from tako_lite.review import naming, read_catalog
+from tako_lite.project_lint import naming, read_catalog
 from tako_lite.routing import DEFAULT, unknown_group
 from tako_lite.units import counted
 

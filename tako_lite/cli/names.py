@@ -5,8 +5,8 @@ from __future__ import annotations
 from tako_lite.cli.queue import Queue
 from tako_lite.errors import CatalogError, NotFound
 from tako_lite.hints import did_you_mean
+from tako_lite.names import printable
 from tako_lite.routing import unknown_group
-from tako_lite.wire import printable
 
 
 def check_names(queue: Queue, *, workflow: str | None = None, group: str | None = None) -> None:

@@ -12,7 +12,7 @@ from tako_lite.cli.sections import with_setting, with_table
 from tako_lite.config import Config, load, load_text
 from tako_lite.config.document import shown
 from tako_lite.errors import BadInput
-from tako_lite.review import read_catalog
+from tako_lite.project_lint import read_catalog
 from tako_lite.routing import unknown_group
 
 if TYPE_CHECKING:

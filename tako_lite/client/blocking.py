@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Self, TypeAlias, Unpack
 
-    from tako_lite.workflow import EnqueueOptions, Workflow
+    from tako_lite.handle import EnqueueOptions, WorkflowHandle
 
-    AnyWorkflow: TypeAlias = str | Workflow[..., Any]
+    AnyWorkflow: TypeAlias = str | WorkflowHandle[..., Any]
 
 T = TypeVar("T")
 

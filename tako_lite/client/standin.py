@@ -8,18 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from tako_lite import review
+from tako_lite import project_lint
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.commands import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
-from tako_lite.intake import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.lock import write_lock
+from tako_lite.new_run import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
 from tako_lite.records import Batch, Run
 from tako_lite.routing import DEFAULT, Route, Router, unknown_group
-from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupWish, RunFilter
+from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.typed import converter
 from tako_lite.why import Circumstances, sentence
@@ -69,11 +69,11 @@ class StandIn:
             case "runs":
                 return {"runs": [run.as_json() for run in self._queue.list_runs(_filter(asked), asked.page)]}
             case "ids":
-                return {"ids": self._queue.ids(_filter(asked))}
+                return {"ids": self._queue.list_run_ids(_filter(asked))}
             case "schedules":
-                return {"schedules": [schedule.as_json() for schedule in self._queue.schedules()]}
+                return {"schedules": [schedule.as_json() for schedule in self._queue.list_schedules()]}
             case "triggers":
-                return {"triggers": [trigger.as_json() for trigger in self._queue.triggers()]}
+                return {"triggers": [trigger.as_json() for trigger in self._queue.list_triggers()]}
             case "workflows":
                 return {"workflows": self._project.catalog().as_json()}
             case "backup":
@@ -97,27 +97,27 @@ class StandIn:
     def _write(self, asked: Any, new: list[Batch], texts: list[str]) -> dict[str, Any]:
         match asked:
             case Enqueue():
-                made = self._queue.enqueue(new[0][0])
+                made = self._queue.enqueue_run(new[0][0])
                 return {**made.as_json(), "warning": made.warning or NO_DAEMON}
             case EnqueueMany():
-                refused = self._queue.enqueue_many(new)
+                refused = self._queue.enqueue_batches(new)
                 return {"ids": asked.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
             case Cancel():
-                return {"outcomes": self._queue.cancel(asked.run_ids)}
+                return {"outcomes": self._queue.cancel_runs(asked.run_ids)}
             case Discard():
-                return {"outcomes": self._queue.discard(asked.run_ids)}
+                return {"outcomes": self._queue.discard_runs(asked.run_ids)}
             case Retry():
                 return self._retry(asked)
             case MoveGroup():
                 return {"moved": self._move(asked)}
             case _:
-                return {"event": asked.event, **self._queue.signal(asked.event, texts[0])._asdict()}
+                return {"event": asked.event, **self._queue.store_signal(asked.event, texts[0])._asdict()}
 
     def _move(self, asked: MoveGroup) -> int:
         groups = self._router().groups
         if asked.to is not None and asked.to not in groups:
             raise unknown_group(asked.to, groups)
-        moved = 0 if asked.to is None else self._queue.move(asked.group, asked.to)
+        moved = 0 if asked.to is None else self._queue.move_runs(asked.group, asked.to)
         if asked.group not in groups:
             self._queue.forget_group(asked.group)
         return moved
@@ -125,10 +125,10 @@ class StandIn:
     def _retry(self, asked: Retry) -> dict[str, Any]:
         routes, again = {}, Again(fresh=asked.fresh)
         for id in asked.run_ids:
-            run = self._queue.get(id)
+            run = self._queue.get_run(id)
             routes[id] = self._route_again(run)
             again.add(run)
-        return again.reply(self._queue.retry(routes, asked.fresh))
+        return again.reply(self._queue.retry_runs(routes, asked.fresh))
 
     def _route_again(self, run: Run | None) -> Route:
         catalog = self._project.catalog()
@@ -138,20 +138,20 @@ class StandIn:
         return route_again(run, None if spec is None else spec.plan, self._router())
 
     def _run(self, id: str) -> Run:
-        run = self._queue.get(id)
+        run = self._queue.get_run(id)
         if run is None:
             raise unknown_run(id)
         return run
 
     def _why(self, run: Run) -> str:
-        wish = self._queue.wishes().get(run.group)
-        found = [self._queue.get(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
+        wish = self._queue.list_group_overrides().get(run.group)
+        found = [self._queue.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
         children = {child.id: child for child in found if child}
         paused = wish is not None and wish.paused
         return sentence(run, Circumstances(now=self._clock.now(), is_paused=paused, children=children))
 
     def _backup(self, file: str) -> dict[str, Any]:
-        size = self._queue.backup(Path(file))
+        size = self._queue.back_up(Path(file))
         if size is None:
             raise NotFound("there is no queue to copy yet: nothing was ever enqueued here")
         return {"file": file, "bytes": size}
@@ -164,11 +164,11 @@ class StandIn:
         try:
             catalog = self._project.catalog()
             named = catalog.groups
-            warnings = [*review.warnings(config, catalog)]
-            about_queue = [*map(str, review.undefined(catalog, self._queue.queued_by_workflow()))]
+            warnings = [*project_lint.warnings(config, catalog)]
+            about_queue = [*map(str, project_lint.undefined(catalog, self._queue.count_queued_by_workflow()))]
         except (CatalogError, StoreDamaged) as error:  # damage that this one question meets hides nothing else
             about_queue = [error.message]
-        totals, now = self._queue.totals(), self._clock.now()
+        totals, now = self._queue.get_totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
         return {
             "daemon": None,
@@ -180,7 +180,7 @@ class StandIn:
         }
 
 
-def _group(config: Config, name: str, counts: GroupCounts, wish: GroupWish | None, now: int) -> dict[str, Any]:
+def _group(config: Config, name: str, counts: GroupCounts, wish: GroupOverride | None, now: int) -> dict[str, Any]:
     settings = config.group(name)
     scale = wish.scale if wish else None
     return {

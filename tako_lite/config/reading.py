@@ -25,6 +25,7 @@ from tako_lite.config.settings import (
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import Source
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
@@ -74,8 +75,8 @@ def _sound(examined: Examined) -> Config:
 def _examined(file: Path | None, document: Document | None, server: str | None) -> Examined:
     root = file.parent if file else files.current_folder()
     named = server or os.environ.get("TAKO_SERVER") or None
-    if named is not None and not values.NAME.fullmatch(named):
-        raise BadInput(f"{shown_name(named)} is not the name of a server", hint=values.NAME_HINT)
+    if named is not None and not NAME.fullmatch(named):
+        raise BadInput(f"{shown_name(named)} is not the name of a server", hint=NAME_HINT)
     reading = _Reading(document, root)
     config = reading.config(file, named or os.uname().nodename, server_was_named=named is not None)
     return Examined(config, tuple(sorted(reading.mistakes, key=lambda mistake: (mistake.line, mistake.column))))
@@ -167,8 +168,8 @@ class _Reading(Collector):
     def _servers(self, servers: dict[str, Any]) -> None:
         for name, value in servers.items():
             path = ("servers", name)
-            if not values.NAME.fullmatch(name):
-                self.wrong(path, f"{shown_name(name)} is not a name for a server", values.NAME_HINT, at_key=True)
+            if not NAME.fullmatch(name):
+                self.wrong(path, f"{shown_name(name)} is not a name for a server", NAME_HINT, at_key=True)
                 continue
             server = self.table(path, value)
             for key, inner in server.items():
@@ -194,9 +195,9 @@ class _Reading(Collector):
             if name in RESERVED_NAMES:
                 message = f"{shown_name(name)} is the name of a setting, so it cannot be the name of a group"
                 self.wrong((*path, name), message, at_key=True)
-            elif not values.NAME.fullmatch(name):
+            elif not NAME.fullmatch(name):
                 message = f"{shown_name(name)} is not a name for a group"
-                self.wrong((*path, name), message, values.NAME_HINT, at_key=True)
+                self.wrong((*path, name), message, NAME_HINT, at_key=True)
             else:
                 self._settings((*path, name), value)
         return folder
@@ -241,7 +242,7 @@ class _Reading(Collector):
 
 def _dotted_name_hint(path: TablePath, key: str, value: Any) -> str | None:
     """What to do about `[workflows.a.b]`, where a name with a dot may have been meant."""
-    if not isinstance(value, dict) or not values.NAME.fullmatch(key):
+    if not isinstance(value, dict) or not NAME.fullmatch(key):
         return None
     return f"a name with a dot is written in quotes: {label((*path[:-1], f'{path[-1]}.{key}'))}"
 

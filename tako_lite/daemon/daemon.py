@@ -41,8 +41,8 @@ from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
+from tako_lite.project_lint import read_catalog, warnings
 from tako_lite.records import NewRun, Run, new_id
-from tako_lite.review import read_catalog, warnings
 from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
 from tako_lite.states import RunState
@@ -114,7 +114,7 @@ class Daemon:
         self.orphans.start()
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
-        self.events.recovered(await self.store.recover(), survivors)
+        self.events.recovered(await self.store.recover_runs(), survivors)
         await self.store.set_limits(limits_of(self.catalog))
         await self._start_groups()
         await self.scheduler.start(self.catalog)
@@ -147,13 +147,13 @@ class Daemon:
 
     async def _start_groups(self) -> None:
         await self._warm_up()
-        wishes = await self.store.wishes()
+        wishes = await self.store.list_group_overrides()
         for name in self.group_names() | set(wishes):
             group = self.ensure_group(name)
             if name in wishes:
                 group.paused, group.scale = wishes[name]
         self._lift()
-        ready, suspects = await self.store.groups_with_work()
+        ready, suspects = await self.store.list_groups_with_work()
         for group in self.groups.values():
             group.start()
         for name in ready:
@@ -163,7 +163,7 @@ class Daemon:
 
     def _lift(self) -> None:
         """Let go the runs of workflows that are defined by now; while the disk is full, that is tried again and again."""
-        self.dispatcher.watch(self.store.lift("no_handler"), "let go runs that waited for their workflow")
+        self.dispatcher.watch(self.store.release_held_runs("no_handler"), "let go runs that waited for their workflow")
 
     async def _warm_up(self) -> None:
         """Have the fork server ready before there is work; a broken one is told when a group needs it."""
@@ -194,7 +194,8 @@ class Daemon:
 
     async def doom(self) -> TakoError:
         """Why the daemon cannot go on, once that is so: its queue is damaged, or another daemon serves the project."""
-        causes: set[asyncio.Future[TakoError]] = {asyncio.ensure_future(self.store.damaged()), self.presence.replaced}
+        damaged = asyncio.ensure_future(self.store.wait_until_damaged())
+        causes: set[asyncio.Future[TakoError]] = {damaged, self.presence.replaced}
         try:
             done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -324,7 +325,7 @@ class Daemon:
             "errors": self.events.unexpected.count,
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
-        self.store.look()
+        self.store.check_file()
         warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
@@ -340,18 +341,18 @@ class Daemon:
 
     async def prune(self) -> dict[str, int]:
         """Take away what is past its time; returns how many went in all, by state."""
-        before: dict[str, int] = (await self.store.stats())["pruned"]
+        before: dict[str, int] = (await self.store.get_stats())["pruned"]
         await self.scheduler.prune_now()
-        after: dict[str, int] = (await self.store.stats())["pruned"]
+        after: dict[str, int] = (await self.store.get_stats())["pruned"]
         return {state: count - before.get(state, 0) for state, count in after.items()}
 
     async def why(self, run: Run) -> str:
-        self.store.look()
+        self.store.check_file()
         now = self.clock.now()
         return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
     async def backup(self, file: str) -> int:
-        return await self.store.backup(Path(file))
+        return await self.store.back_up(Path(file))
 
     def overlay(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the worker that has it now."""

@@ -15,8 +15,8 @@ from tako_lite.why import Circumstances
 
 async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> Circumstances:
     """What is around a run at this moment."""
-    ahead = await store.ahead(run) if run.state == "pending" else 0
-    children = [await store.get(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
+    ahead = await store.count_runs_ahead(run) if run.state == "pending" else 0
+    children = [await store.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
     group, post, trouble = dispatcher.groups.get(run.group), dispatcher.find(run.id), store.trouble
     alike = [worker for worker in group.workers if worker.solo == (run.hold or "").startswith("suspect")] if group else []
     return Circumstances(

@@ -61,7 +61,7 @@ class Presence:
                 self._give_way(lock)
                 return True
         is_unheard = self._control.look()
-        if (gone := self._store.look()) is not None:
+        if (gone := self._store.check_file()) is not None:
             self._events.trouble(f"{gone.message}; {gone.hint}")
         return is_unheard or gone is not None
 

@@ -24,7 +24,7 @@ from tako_lite.daemon.journal import Journal, open_missing_streams
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock, write_lock
-from tako_lite.review import read_catalog
+from tako_lite.project_lint import read_catalog
 
 PROBE: Final = 0.5
 """Seconds that a client which looks whether a daemon runs may hold the daemon's lock."""

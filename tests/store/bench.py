@@ -65,12 +65,12 @@ class Bench:
 
     async def add(self, **changes: Any) -> str:
         """Enqueue a run; its id."""
-        (enqueued,) = await self.store.enqueue([self.new(**changes)])
+        (enqueued,) = await self.store.enqueue_runs([self.new(**changes)])
         return enqueued.id
 
     async def claim_one(self, group: str = "default") -> Claimed:
         """The next run of a group, claimed."""
-        (run,) = (await self.store.claim(group, 1)).runs
+        (run,) = (await self.store.claim_runs(group, 1)).runs
         return run
 
     async def running(self, **changes: Any) -> Claimed:
@@ -83,7 +83,7 @@ class Bench:
         """A run that is parked on a signal."""
         run = await self.running(**changes)
         await self.store.add_wait(self.wait(run, "wait", "signal", event))
-        assert await self.store.park(run.id, run.token, ["wait"]) == "waiting"
+        assert await self.store.park_run(run.id, run.token, ["wait"]) == "waiting"
         return run
 
     async def ended(self, state: RunState, **changes: Any) -> Claimed:
@@ -92,7 +92,7 @@ class Bench:
         if state == "succeeded":
             await self.complete(run)
         else:
-            assert await self.store.finish(run.id, run.token, state, boom(), WORKER, charged=True)
+            assert await self.store.finish_run(run.id, run.token, state, boom(), WORKER, charged=True)
         return run
 
     async def in_state(self, state: RunState) -> str:
@@ -109,13 +109,13 @@ class Bench:
         """Runs start over in the groups that they were in."""
         routes = {}
         for id in ids:
-            run = await self.store.get(id)
+            run = await self.store.get_run(id)
             routes[id] = Route("default", "default") if run is None else Route(run.group, "workflow")
-        return await self.store.retry(routes, fresh=fresh)
+        return await self.store.retry_runs(routes, fresh=fresh)
 
     async def complete(self, run: Claimed, result: str = "null") -> None:
         """A claimed run succeeds."""
-        await self.store.complete([Completed(run.id, run.token, result, WORKER)])
+        await self.store.complete_runs([Completed(run.id, run.token, result, WORKER)])
 
     @property
     def told_nothing(self) -> bool:
@@ -127,7 +127,7 @@ class Bench:
 
     async def show(self, id: str) -> Run:
         """A run that is there."""
-        run = await self.store.get(id)
+        run = await self.store.get_run(id)
         assert run is not None
         return run
 

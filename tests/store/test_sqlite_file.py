@@ -386,7 +386,7 @@ async def test_stopping_before_starting_is_safe(store: SqliteStore, path: Path) 
 @pytest.mark.anyio
 async def test_stopping_twice_is_safe(store: SqliteStore, path: Path) -> None:
     await store.start()
-    assert await store.counts() == {}
+    assert await store.count_by_group() == {}
     await store.stop()
     await store.stop()
     assert [entry.name for entry in path.parent.iterdir()] == ["queue.db"]
@@ -404,8 +404,8 @@ async def test_stopping_after_a_start_that_failed_is_safe(store: SqliteStore, pa
 async def test_a_store_may_be_started_again(store: SqliteStore) -> None:
     for _ in range(3):
         await store.start()
-        await store.signal("go", "null")
-        assert await store.counts() == {}
+        await store.store_signal("go", "null")
+        assert await store.count_by_group() == {}
         await store.stop()
 
 
@@ -415,7 +415,12 @@ async def test_a_store_that_is_not_open_says_so(store: SqliteStore, started: boo
     if started:
         await store.start()
         await store.stop()
-    for call in (partial(store.signal, "go", "null"), store.next_due, store.wishes, store.counts):
+    for call in (
+        partial(store.store_signal, "go", "null"),
+        store.get_next_due,
+        store.list_group_overrides,
+        store.count_by_group,
+    ):
         with pytest.raises(StoreError):
             await call()
     await store.stop()

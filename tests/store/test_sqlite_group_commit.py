@@ -335,17 +335,17 @@ async def test_who_looks_is_told_of_a_file_that_is_gone_and_nobody_reads_another
     assert isinstance(store, SqliteStore)
     run_id = await bench.add()
     away = store.path.rename(store.path.with_name("away.db"))
-    gone = store.look()
+    gone = store.check_file()
     assert isinstance(gone, StoreGone)
     assert store.trouble is gone
     with pytest.raises(StoreGone):  # nobody has read before: the reader is to be opened now
-        await store.get(run_id)
+        await store.get_run(run_id)
     store.path.write_bytes(b"another file")
-    assert store.look() is not None
+    assert store.check_file() is not None
     with pytest.raises(StoreGone):
-        await store.get(run_id)
+        await store.get_run(run_id)
     away.replace(store.path)
-    assert (store.look(), store.trouble) == (None, None)
+    assert (store.check_file(), store.trouble) == (None, None)
     assert (await bench.show(run_id)).state == "pending"
 
 
@@ -422,12 +422,12 @@ async def test_only_what_workers_report_is_kept_over_a_full_disk(
     writes: dict[str, Callable[[], Any]] = {
         "complete": lambda: bench.complete(run, LARGEST),
         "save_steps": lambda: store.save_steps([bench.step(run, "a", LARGEST)]),
-        "try_again": lambda: store.try_again(run.id, run.token, failure, now, WORKER, charged=True),
-        "finish": lambda: store.finish(run.id, run.token, "dead", failure, WORKER, charged=True),
+        "try_again": lambda: store.reschedule_run(run.id, run.token, failure, now, WORKER, charged=True),
+        "finish": lambda: store.finish_run(run.id, run.token, "dead", failure, WORKER, charged=True),
         "charge_crash": lambda: store.charge_crash(run.id, run.token, failure, 3, WORKER),
-        "invoke": lambda: store.invoke(run.id, run.token, "call", bench.new(payload=LARGEST)),
-        "signal": lambda: store.signal("go", LARGEST),
-        "enqueue": lambda: store.enqueue([bench.new(payload=LARGEST)]),
+        "invoke": lambda: store.invoke_child(run.id, run.token, "call", bench.new(payload=LARGEST)),
+        "signal": lambda: store.store_signal("go", LARGEST),
+        "enqueue": lambda: store.enqueue_runs([bench.new(payload=LARGEST)]),
     }
 
     async def pages(text: str) -> int:
@@ -437,7 +437,7 @@ async def test_only_what_workers_report_is_kept_over_a_full_disk(
 
     await pages(f"max_page_count = {await pages('page_count')}")
     writing = asyncio.ensure_future(writes[write]())
-    probe = store.enqueue([bench.new(payload=LARGEST)])
+    probe = store.enqueue_runs([bench.new(payload=LARGEST)])
     with pytest.raises(StorageFull):
         await probe
     if write in ("signal", "enqueue"):

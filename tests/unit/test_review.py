@@ -9,7 +9,7 @@ import pytest
 
 from tako_lite.cli.main import main
 from tako_lite.config import load
-from tako_lite.review import naming, read_catalog
+from tako_lite.project_lint import naming, read_catalog
 
 HEAD = """\
 from dataclasses import dataclass, field

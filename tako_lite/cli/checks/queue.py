@@ -12,7 +12,7 @@ from typing import Final
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
 from tako_lite.clock import local
 from tako_lite.errors import StoreError
-from tako_lite.review import undefined
+from tako_lite.project_lint import undefined
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations, refuse_newer
 from tako_lite.store.sqlite import reading

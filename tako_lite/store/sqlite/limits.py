@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from tako_lite.intake import key_of
+from tako_lite.new_run import key_of
 from tako_lite.records import Failure, Refusal
 from tako_lite.store.base import Hold, Limit
 from tako_lite.store.sqlite.queries import limits as sql

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule
+from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
-from tako_lite.store.base import GroupCounts, GroupWish, RunFilter, Signalled
+from tako_lite.store.base import GroupCounts, GroupOverride, RunFilter, Signalled
 from tako_lite.store.migrate import refuse_newer, refuse_older
 from tako_lite.store.sqlite import arrivals, groups, reading, runs, schedules, triggers, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
-from tako_lite.trigger import StoredTrigger
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ class Totals:
     """What `status` says of the queue: by group what it holds and what people asked of it, then the file as a whole."""
 
     counts: dict[str, GroupCounts]
-    wishes: dict[str, GroupWish]
+    wishes: dict[str, GroupOverride]
     stats: dict[str, Any]
 
 
@@ -46,32 +45,32 @@ class OfflineQueue:
         self._durability = durability
         self._clock = clock
 
-    def enqueue(self, new: NewRun) -> Enqueued:
+    def enqueue_run(self, new: NewRun) -> Enqueued:
         """Store a new run."""
         (enqueued,) = self._write(partial(arrivals.enqueue, runs=[new]))
         return enqueued
 
-    def enqueue_many(self, batches: Sequence[Batch]) -> int:
+    def enqueue_batches(self, batches: Sequence[Batch]) -> int:
         """Store a run for each id and payload, all or none; returns how many ended at once."""
         return self._write(partial(arrivals.enqueue_many, batches=batches))
 
-    def cancel(self, ids: Sequence[str]) -> dict[str, str]:
+    def cancel_runs(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
         return self._write(partial(runs.cancel, ids=ids))
 
-    def discard(self, ids: Sequence[str]) -> dict[str, str]:
+    def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each."""
         return self._write(partial(runs.discard, ids=ids))
 
-    def retry(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
+    def retry_runs(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
         """What became of each."""
         return self._write(partial(arrivals.retry, routes=routes, fresh=fresh))
 
-    def signal(self, event: str, payload: str) -> Signalled:
+    def store_signal(self, event: str, payload: str) -> Signalled:
         """Store a signal, unless one of that name is there, and end the waits for it."""
         return self._write(partial(waits.signal, event=event, payload=payload))
 
-    def move(self, group: str, to: str) -> int:
+    def move_runs(self, group: str, to: str) -> int:
         """How many live runs of a group belong to another now; the next start gives those that were running back to it."""
         return self._write(partial(groups.move, group=group, to=to, limit=-1))
 
@@ -79,7 +78,7 @@ class OfflineQueue:
         """What people asked of a group is forgotten."""
         self._write(partial(groups.forget, group=name))
 
-    def get(self, id: str) -> Run | None:
+    def get_run(self, id: str) -> Run | None:
         """A run with its steps and waits."""
         return self._read(lambda connection: reading.get(connection, id), None)
 
@@ -91,31 +90,31 @@ class OfflineQueue:
         """The newest runs first, without their steps."""
         return self._read(lambda connection: reading.list_runs(connection, chosen, limit), [])
 
-    def ids(self, chosen: RunFilter) -> list[str]:
+    def list_run_ids(self, chosen: RunFilter) -> list[str]:
         """The ids of runs, oldest first."""
         return self._read(lambda connection: reading.ids(connection, chosen), [])
 
-    def queued_by_workflow(self) -> dict[str, int]:
+    def count_queued_by_workflow(self) -> dict[str, int]:
         """How many runs of each workflow are pending or waiting."""
         return self._read(reading.queued_by_workflow, {})
 
-    def wishes(self) -> dict[str, GroupWish]:
+    def list_group_overrides(self) -> dict[str, GroupOverride]:
         """What people asked of groups."""
         return self._read(schedules.wishes, {})
 
-    def schedules(self) -> list[Schedule]:
+    def list_schedules(self) -> list[Schedule]:
         """The schedules that the last daemon had."""
         return self._read(schedules.listed, [])
 
-    def triggers(self) -> list[StoredTrigger]:
+    def list_triggers(self) -> list[StoredTrigger]:
         """The triggers that the last daemon had."""
         return self._read(triggers.listed, [])
 
-    def backup(self, file: Path) -> int | None:
+    def back_up(self, file: Path) -> int | None:
         """Copy the queue to a new file; returns its bytes, or None where there is no queue yet. Raises BadInput."""
         return self._read(lambda connection: reading.backup(connection, file), None)
 
-    def totals(self) -> Totals:
+    def get_totals(self) -> Totals:
         """What `status` says of the queue."""
         now = self._clock.now()
         return self._read(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tako_lite.errors import BadInput
-from tako_lite.intake import unknown_run
+from tako_lite.new_run import unknown_run
 from tako_lite.records import Run, Step, Wait
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sqlite.file import translate

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from tako_lite.records import NewRun, Schedule
-from tako_lite.store.base import GroupWish
+from tako_lite.store.base import GroupOverride
 from tako_lite.store.sqlite.arrivals import enqueue
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import schedules as sql
@@ -49,9 +49,9 @@ def listed(connection: sqlite3.Connection) -> list[Schedule]:
     return [Schedule(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows]
 
 
-def wishes(connection: sqlite3.Connection) -> dict[str, GroupWish]:
+def wishes(connection: sqlite3.Connection) -> dict[str, GroupOverride]:
     """What people asked of groups."""
-    return {name: GroupWish(bool(paused), scale) for name, paused, scale in connection.execute(runs_sql.groups)}
+    return {name: GroupOverride(bool(paused), scale) for name, paused, scale in connection.execute(runs_sql.groups)}
 
 
 def pause_group(transaction: Transaction, name: str, paused: bool) -> None:

@@ -14,7 +14,7 @@ import aiosqlite
 
 from tako_lite.clock import Clock
 from tako_lite.errors import StoreError, TakoError
-from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule
+from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.base import (
@@ -23,7 +23,7 @@ from tako_lite.store.base import (
     Completed,
     Effects,
     GroupCounts,
-    GroupWish,
+    GroupOverride,
     Hold,
     Limit,
     NewWait,
@@ -50,7 +50,6 @@ from tako_lite.store.sqlite.connection import GroupCommit, ReadingConnection, on
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction
 from tako_lite.store.sqlite.waits import Outcome
-from tako_lite.trigger import StoredTrigger
 
 T = TypeVar("T")
 
@@ -81,10 +80,10 @@ class SqliteStore:
     def trouble(self) -> TakoError | None:
         return self._writer.trouble if self._writer is not None else None
 
-    def look(self) -> TakoError | None:
+    def check_file(self) -> TakoError | None:
         return self._writer.look() if self._writer is not None else None
 
-    async def damaged(self) -> TakoError:
+    async def wait_until_damaged(self) -> TakoError:
         if self._writer is None:
             raise StoreError("the queue is not open")
         return await asyncio.shield(self._writer.damaged)
@@ -108,31 +107,37 @@ class SqliteStore:
 
     # Runs
 
-    def enqueue(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
+    def enqueue_runs(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
         return self._submit(lambda transaction: arrivals.enqueue(transaction, new))
 
-    def enqueue_many(self, batches: Sequence[Batch]) -> Future[int]:
+    def enqueue_batches(self, batches: Sequence[Batch]) -> Future[int]:
         return self._submit(lambda transaction: arrivals.enqueue_many(transaction, batches))
 
-    def claim(self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None) -> Future[Claims]:
+    def claim_runs(
+        self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
+    ) -> Future[Claims]:
         server, boot_id = self._server, self._boot_id
         return self._submit(lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id))
 
-    def begin(self, id: str, token: int) -> Future[None]:
+    def mark_run_begun(self, id: str, token: int) -> Future[None]:
         return self._submit(lambda transaction: runs.begin(transaction, id, token), keep=True)
 
-    def complete(self, done: Sequence[Completed]) -> Future[None]:
+    def complete_runs(self, done: Sequence[Completed]) -> Future[None]:
         return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
 
-    def try_again(self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool) -> Future[bool]:
+    def reschedule_run(
+        self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
+    ) -> Future[bool]:
         return self._submit(
             lambda transaction: runs.try_again(transaction, id, token, failure, run_at, pid, charged), keep=True
         )
 
-    def finish(self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool) -> Future[bool]:
+    def finish_run(
+        self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool
+    ) -> Future[bool]:
         return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
 
-    def give_back(
+    def requeue_runs(
         self, given: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
     ) -> Future[None]:
         return self._submit(lambda transaction: runs.give_back(transaction, given, hold, executed_ms, begun), keep=True)
@@ -140,10 +145,10 @@ class SqliteStore:
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
 
-    def recover(self) -> Future[int]:
+    def recover_runs(self) -> Future[int]:
         return self._submit(runs.recover)
 
-    async def lift(self, hold: Hold) -> None:
+    async def release_held_runs(self, hold: Hold) -> None:
         """In portions, so that others can write meanwhile."""
         while await self._submit(lambda transaction: runs.lift(transaction, hold, LIFTED_AT_ONCE), keep=True) == LIFTED_AT_ONCE:
             pass
@@ -151,13 +156,13 @@ class SqliteStore:
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
         return self._submit(lambda transaction: limits.replace(transaction, known))
 
-    def cancel(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+    def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
 
-    def discard(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+    def discard_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.discard(transaction, ids))
 
-    def retry(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
+    def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: arrivals.retry(transaction, routes, fresh))
 
     def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
@@ -171,21 +176,21 @@ class SqliteStore:
     def add_wait(self, wait: NewWait) -> Future[Outcome]:
         return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True)
 
-    def invoke(self, run_id: str, token: int, name: str, child: NewRun) -> Future[Outcome]:
+    def invoke_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[Outcome]:
         return self._submit(lambda transaction: steps.invoke(transaction, run_id, token, name, child), keep=True)
 
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StoredStep | None]:
         return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
 
-    def park(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
+    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms), keep=True)
 
-    def signal(self, event: str, payload: str) -> Future[Signalled]:
+    def store_signal(self, event: str, payload: str) -> Future[Signalled]:
         return self._submit(lambda transaction: waits.signal(transaction, event, payload))
 
     # Time
 
-    def wake_due(self) -> Future[None]:
+    def wake_due_runs(self) -> Future[None]:
         def operation(transaction: Transaction) -> None:
             arrivals.wake_due(transaction, WAKE_AT_ONCE)
             waits.wake_due(transaction, WAKE_AT_ONCE)
@@ -193,7 +198,7 @@ class SqliteStore:
 
         return self._submit(operation, keep=True)
 
-    async def next_due(self) -> int | None:
+    async def get_next_due(self) -> int | None:
         def read(connection: sqlite3.Connection) -> int | None:
             times = [
                 connection.execute(statement).fetchone()[0] for statement in (queries.runs.next_due, queries.steps.next_wait)
@@ -202,7 +207,7 @@ class SqliteStore:
 
         return await self._read(read)
 
-    async def groups_with_work(self) -> tuple[set[str], set[str]]:
+    async def list_groups_with_work(self) -> tuple[set[str], set[str]]:
         def read(connection: sqlite3.Connection) -> tuple[set[str], set[str]]:
             ready, suspects = (
                 {group for (group,) in connection.execute(statement)}
@@ -212,7 +217,7 @@ class SqliteStore:
 
         return await self._read(read)
 
-    def prune(self, keep: dict[RunState, int | None], limit: int) -> Future[int | None]:
+    def prune_runs(self, keep: dict[RunState, int | None], limit: int) -> Future[int | None]:
         def operation(transaction: Transaction) -> int | None:
             times = (runs.prune(transaction, keep, limit), waits.prune_signals(transaction, SIGNALS_KEPT))
             return min((time for time in times if time is not None), default=None)
@@ -238,10 +243,10 @@ class SqliteStore:
 
         return self._submit(operation)
 
-    async def schedules(self) -> list[Schedule]:
+    async def list_schedules(self) -> list[Schedule]:
         return await self._read(schedules.listed)
 
-    def fire(self, workflow: str, slot: int, new: Sequence[NewRun]) -> Future[bool]:
+    def fire_schedule(self, workflow: str, slot: int, new: Sequence[NewRun]) -> Future[bool]:
         return self._submit(lambda transaction: schedules.fire(transaction, workflow, slot, new), keep=True)
 
     def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Future[bool]:
@@ -250,7 +255,7 @@ class SqliteStore:
     def put_triggers(self, known: Sequence[StoredTrigger]) -> Future[None]:
         return self._submit(lambda transaction: triggers.put(transaction, known))
 
-    async def triggers(self) -> list[StoredTrigger]:
+    async def list_triggers(self) -> list[StoredTrigger]:
         return await self._reader().run(triggers.listed)
 
     def begin_evaluation(self, trigger: str, run: NewRun, *, by_hand: bool = False) -> Future[bool]:
@@ -262,7 +267,7 @@ class SqliteStore:
     def pause_trigger(self, trigger: str, paused: bool) -> Future[bool]:
         return self._submit(lambda transaction: triggers.pause(transaction, trigger, paused))
 
-    async def wishes(self) -> dict[str, GroupWish]:
+    async def list_group_overrides(self) -> dict[str, GroupOverride]:
         return await self._read(schedules.wishes)
 
     def pause_group(self, name: str, paused: bool) -> Future[None]:
@@ -271,15 +276,15 @@ class SqliteStore:
     def scale_group(self, name: str, scale: int | None) -> Future[None]:
         return self._submit(lambda transaction: schedules.scale_group(transaction, name, scale))
 
-    def lose_group(self, name: str, failure: Failure, wait_timeout: int | None) -> Future[int | None]:
+    def mark_group_unavailable(self, name: str, failure: Failure, wait_timeout: int | None) -> Future[int | None]:
         return self._submit(
             lambda transaction: groups.lose_group(transaction, name, failure, wait_timeout, WAKE_AT_ONCE), keep=True
         )
 
-    def find_group(self, name: str) -> Future[None]:
+    def mark_group_available(self, name: str) -> Future[None]:
         return self._submit(lambda transaction: groups.find_group(transaction, name), keep=True)
 
-    async def move(self, group: str, to: str) -> int:
+    async def move_runs(self, group: str, to: str) -> int:
         """In portions, so that others can write meanwhile."""
         moved = 0
         while True:
@@ -293,7 +298,7 @@ class SqliteStore:
 
     # Reading
 
-    async def get(self, id: str) -> Run | None:
+    async def get_run(self, id: str) -> Run | None:
         return await self._reader().run(partial(reading.get, id=id))
 
     async def resolve_ending(self, ending: str) -> str:
@@ -302,25 +307,25 @@ class SqliteStore:
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         return await self._reader().run(partial(reading.list_runs, chosen=chosen, limit=limit))
 
-    async def ids(self, chosen: RunFilter) -> list[str]:
+    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
         return await self._reader().run(partial(reading.ids, chosen=chosen))
 
-    async def ahead(self, run: Run) -> int:
+    async def count_runs_ahead(self, run: Run) -> int:
         return await self._reader().run(partial(reading.ahead, run=run))
 
-    async def beside(self, run: Run, since: int | None) -> int:
+    async def count_runs_beside(self, run: Run, since: int | None) -> int:
         return await self._reader().run(partial(reading.beside, run=run, since=since))
 
-    async def counts(self) -> dict[str, GroupCounts]:
+    async def count_by_group(self) -> dict[str, GroupCounts]:
         return await self._reader().run(partial(reading.counts, now=self._clock.now()))
 
-    async def queued_by_workflow(self) -> dict[str, int]:
+    async def count_queued_by_workflow(self) -> dict[str, int]:
         return await self._reader().run(reading.queued_by_workflow)
 
-    async def stats(self) -> dict[str, Any]:
+    async def get_stats(self) -> dict[str, Any]:
         return await self._reader().run(reading.stats)
 
-    async def backup(self, file: Path) -> int:
+    async def back_up(self, file: Path) -> int:
         return await self._reader().run(partial(reading.backup, file=file))
 
     def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:

@@ -6,10 +6,10 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
+from tako_lite.records import StoredTrigger
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import triggers as sql
 from tako_lite.store.sqlite.transaction import Transaction
-from tako_lite.trigger import StoredTrigger
 
 
 def put(transaction: Transaction, triggers: Sequence[StoredTrigger]) -> None:

@@ -16,7 +16,7 @@ from tako_lite.errors import ConfigError, Mistake
 from tako_lite.hints import did_you_mean, slip_of
 from tako_lite.routing import DEFAULT, Routes
 from tako_lite.templates import fields, is_template
-from tako_lite.trigger import EVALUATION
+from tako_lite.trigger_options import EVALUATION
 from tako_lite.units import counted
 
 Path = tuple[str | int, ...]

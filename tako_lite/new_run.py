@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.errors import BadInput, NotFound
 from tako_lite.hints import did_you_mean
+from tako_lite.names import printable
 from tako_lite.options import FALLBACKS, OF_TENANT, Fallback, WorkflowOptions
 from tako_lite.records import Batch, NewRun, Run, new_id
 from tako_lite.routing import Plan, Route, Router, Wish, unknown_group, unknown_tenant
 from tako_lite.templates import pick
-from tako_lite.wire import printable
 
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_RETRIES: Final = 1_000_000

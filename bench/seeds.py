@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.figures import Plan
 from tako_lite.records import NewRun, new_ids
 from tako_lite.store.base import Completed
-from tako_lite.store.sqlite import arrivals, claims, runs, schedules
+from tako_lite.store.sqlite import claims, enqueue, runs, schedules
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.transaction import Transaction, commit
 
@@ -54,7 +54,7 @@ def _write(path: Path, count: int, ended: bool) -> None:
 
 
 def _enqueue(new: list[NewRun], transaction: Transaction) -> None:
-    arrivals.enqueue(transaction, new)
+    enqueue.enqueue(transaction, new)
 
 
 def _end(size: int, transaction: Transaction) -> None:

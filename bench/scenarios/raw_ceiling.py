@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from bench.figures import Goal, Plan
 from tako_lite.records import NewRun, new_ids
 from tako_lite.store.sqlite import queries
-from tako_lite.store.sqlite.arrivals import COLUMNS, enqueue_many
+from tako_lite.store.sqlite.enqueue import COLUMNS, enqueue_many
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.transaction import commit
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from tako_lite.cli.names import check_names
+from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import command, json_option, run_ending
 from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import Queue

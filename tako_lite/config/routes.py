@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.config import values
-from tako_lite.config.collecting import Collector
+from tako_lite.config.collector import Collector
 from tako_lite.config.settings import DEFAULT_GROUP, Config, GroupSettings, Tables, group_settings, said_for_all
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake

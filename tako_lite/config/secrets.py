@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.config import values
-from tako_lite.config.collecting import Collector
+from tako_lite.config.collector import Collector
 from tako_lite.config.settings import Config, Tables
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake, SecretError

@@ -8,7 +8,14 @@ from typing import Any, Final, Protocol
 
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
-from tako_lite.commands import (
+from tako_lite.config import Config
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.triggers import Triggers
+from tako_lite.errors import BadInput, NotFound, WaitTimeout
+from tako_lite.hints import did_you_mean
+from tako_lite.new_run import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
+from tako_lite.processes.group import Group
+from tako_lite.protocol.commands import (
     SHAPES,
     Backup,
     Cancel,
@@ -28,13 +35,6 @@ from tako_lite.commands import (
     Signal,
     Wait,
 )
-from tako_lite.config import Config
-from tako_lite.daemon.events import Events
-from tako_lite.daemon.triggers import Triggers
-from tako_lite.errors import BadInput, NotFound, WaitTimeout
-from tako_lite.hints import did_you_mean
-from tako_lite.new_run import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
-from tako_lite.processes.group import Group
 from tako_lite.records import Claimed, NewRun, Run
 from tako_lite.routing import Route, Router, unknown_group
 from tako_lite.states import TERMINAL

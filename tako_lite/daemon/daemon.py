@@ -22,19 +22,19 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.explaining import circumstances
 from tako_lite.daemon.fallbacks import Fallbacks
+from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.leftovers import Undefined, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
-from tako_lite.daemon.presence import Presence
+from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
-from tako_lite.daemon.waiters import Waiters
+from tako_lite.daemon.why_context import circumstances
 from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import Records
@@ -77,7 +77,7 @@ class Daemon:
         asyncio.get_running_loop().set_exception_handler(events.unexpected.from_loop)
         self.boot_id = new_id()
         self._started = time.monotonic()
-        self.waiters = Waiters()
+        self.waiters = RunWaiters()
         self._stopped = False
         self._reloading = asyncio.Lock()
         self.store = SqliteStore(
@@ -102,7 +102,7 @@ class Daemon:
         self.dispatcher.on_push = self.health.wake
         self.spawner.on_change = self.fallbacks.look
         folders = {config.state_dir, Path(os.path.realpath(config.queue.path)).parent}
-        self.presence = Presence(folders, locks, self.control, self.store, self.health, events)
+        self.presence = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
     @property

@@ -7,9 +7,9 @@ from typing import Any
 
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
-from tako_lite.commands import Nothing, OneTrigger, PauseTrigger
 from tako_lite.errors import ProtocolError
 from tako_lite.new_run import Asked, make_many, make_run
+from tako_lite.protocol.commands import Nothing, OneTrigger, PauseTrigger
 from tako_lite.records import Claimed, Failure, StoredTrigger, new_ids
 from tako_lite.routing import Router
 from tako_lite.store.base import Store

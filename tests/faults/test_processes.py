@@ -41,7 +41,7 @@ PLAIN_LOOP = "import sys; sys.modules['uvloop'] = None; from tako_lite.cli.main 
 UNTOLD = """
 import sys
 from tako_lite.cli.main import main
-from tako_lite.daemon import presence
+from tako_lite.daemon import file_watch
 
 presence.watch_names = lambda folder: None
 sys.exit(main(sys.argv[1:]))

@@ -29,8 +29,8 @@ from tako_lite.clock import SystemClock
 from tako_lite.linux import ON_LINUX, boot_id, read_process
 from tako_lite.lock import write_lock
 from tako_lite.store.sqlite.file import connect_reading
-from tako_lite.store.sqlite.place import Mount, mount_of
-from tako_lite.store.sqlite.rescued import Rescued, Tally
+from tako_lite.store.sqlite.filesystem import Mount, mount_of
+from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 from tako_lite.units import counted
 
 Report = dict[str, dict[str, Any]]

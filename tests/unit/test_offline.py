@@ -630,7 +630,7 @@ def test_a_failing_transaction_stores_nothing(project: Path) -> None:
 
 
 def test_the_writing_module_loads_no_asyncio_driver() -> None:
-    program = "import sys, tako_lite.store.sqlite.offline, tako_lite.client.standin; print('aiosqlite' in sys.modules)"
+    program = "import sys, tako_lite.store.sqlite.offline, tako_lite.client.offline; print('aiosqlite' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

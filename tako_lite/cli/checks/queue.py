@@ -15,7 +15,7 @@ from tako_lite.errors import StoreError
 from tako_lite.project_lint import undefined
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations, refuse_newer
-from tako_lite.store.sqlite import reading
+from tako_lite.store.sqlite import read_queries
 from tako_lite.store.sqlite.file import (
     APPLICATION_ID,
     BUSY_TIMEOUT,
@@ -163,7 +163,7 @@ def _quick_check(subject: Subject, connection: sqlite3.Connection) -> Finding:
 
 def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
     """A run of the future: the clock was set back since, and what is due by the old one waits so long."""
-    for run in reading.list_runs(connection, RunFilter(), 1):
+    for run in read_queries.list_runs(connection, RunFilter(), 1):
         ahead = (run.created_at - subject.clock.now()) / 1000
         if ahead > STEP_BACK:
             what = f"the newest run was made {duration_text(round(ahead))} from now, at {local(run.created_at)}"
@@ -174,7 +174,7 @@ def _judge_newest(subject: Subject, connection: sqlite3.Connection) -> Iterator[
 def _undefined(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
     """Runs that wait for a workflow which no file defines any more."""
     if subject.catalog is not None:
-        for found in undefined(subject.catalog, reading.queued_by_workflow(connection)):
+        for found in undefined(subject.catalog, read_queries.queued_by_workflow(connection)):
             yield Finding("queue", "warning", found.message, found.remedy)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tako_lite.records import Batch, NewRun
 from tako_lite.store.sqlite import triggers
-from tako_lite.store.sqlite.arrivals import enqueue, enqueue_many
+from tako_lite.store.sqlite.enqueue import enqueue, enqueue_many
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import triggers as sql
 from tako_lite.store.sqlite.transaction import Transaction

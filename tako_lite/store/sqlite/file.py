@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.store.migrate import migrate, refuse_newer
-from tako_lite.store.sqlite.place import refuse_shared
+from tako_lite.store.sqlite.filesystem import refuse_shared
 
 Durability = Literal["disk", "process"]
 

@@ -18,7 +18,7 @@ from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule, StoredTrig
 from tako_lite.routing import Route
 from tako_lite.store.base import GroupCounts, GroupOverride, RunFilter, Signalled
 from tako_lite.store.migrate import refuse_newer, refuse_older
-from tako_lite.store.sqlite import arrivals, groups, reading, runs, schedules, triggers, waits
+from tako_lite.store.sqlite import enqueue, groups, read_queries, runs, schedules, triggers, waits
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import Transaction, commit
 
@@ -47,12 +47,12 @@ class OfflineQueue:
 
     def enqueue_run(self, new: NewRun) -> Enqueued:
         """Store a new run."""
-        (enqueued,) = self._write(partial(arrivals.enqueue, runs=[new]))
+        (enqueued,) = self._write(partial(enqueue.enqueue, runs=[new]))
         return enqueued
 
     def enqueue_batches(self, batches: Sequence[Batch]) -> int:
         """Store a run for each id and payload, all or none; returns how many ended at once."""
-        return self._write(partial(arrivals.enqueue_many, batches=batches))
+        return self._write(partial(enqueue.enqueue_many, batches=batches))
 
     def cancel_runs(self, ids: Sequence[str]) -> dict[str, str]:
         """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
@@ -64,7 +64,7 @@ class OfflineQueue:
 
     def retry_runs(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
         """What became of each."""
-        return self._write(partial(arrivals.retry, routes=routes, fresh=fresh))
+        return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
 
     def store_signal(self, event: str, payload: str) -> Signalled:
         """Store a signal, unless one of that name is there, and end the waits for it."""
@@ -80,23 +80,23 @@ class OfflineQueue:
 
     def get_run(self, id: str) -> Run | None:
         """A run with its steps and waits."""
-        return self._read(lambda connection: reading.get(connection, id), None)
+        return self._read(lambda connection: read_queries.get(connection, id), None)
 
     def resolve_ending(self, ending: str) -> str | None:
         """The one id that ends so, or None where there is no file yet. Raises BadInput, NotFound."""
-        return self._read(lambda connection: reading.resolve_ending(connection, ending), None)
+        return self._read(lambda connection: read_queries.resolve_ending(connection, ending), None)
 
     def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         """The newest runs first, without their steps."""
-        return self._read(lambda connection: reading.list_runs(connection, chosen, limit), [])
+        return self._read(lambda connection: read_queries.list_runs(connection, chosen, limit), [])
 
     def list_run_ids(self, chosen: RunFilter) -> list[str]:
         """The ids of runs, oldest first."""
-        return self._read(lambda connection: reading.ids(connection, chosen), [])
+        return self._read(lambda connection: read_queries.ids(connection, chosen), [])
 
     def count_queued_by_workflow(self) -> dict[str, int]:
         """How many runs of each workflow are pending or waiting."""
-        return self._read(reading.queued_by_workflow, {})
+        return self._read(read_queries.queued_by_workflow, {})
 
     def list_group_overrides(self) -> dict[str, GroupOverride]:
         """What people asked of groups."""
@@ -112,13 +112,15 @@ class OfflineQueue:
 
     def back_up(self, file: Path) -> int | None:
         """Copy the queue to a new file; returns its bytes, or None where there is no queue yet. Raises BadInput."""
-        return self._read(lambda connection: reading.backup(connection, file), None)
+        return self._read(lambda connection: read_queries.backup(connection, file), None)
 
     def get_totals(self) -> Totals:
         """What `status` says of the queue."""
         now = self._clock.now()
         return self._read(
-            lambda connection: Totals(reading.counts(connection, now), schedules.wishes(connection), reading.stats(connection)),
+            lambda connection: Totals(
+                read_queries.counts(connection, now), schedules.wishes(connection), read_queries.stats(connection)
+            ),
             NOTHING,
         )
 

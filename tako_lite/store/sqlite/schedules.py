@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tako_lite.records import NewRun, Schedule
 from tako_lite.store.base import GroupOverride
-from tako_lite.store.sqlite.arrivals import enqueue
+from tako_lite.store.sqlite.enqueue import enqueue
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import schedules as sql
 from tako_lite.store.sqlite.transaction import Transaction

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tako_lite.records import NewRun
 from tako_lite.store.base import SavedStep, StoredStep
-from tako_lite.store.sqlite.arrivals import enqueue
+from tako_lite.store.sqlite.enqueue import enqueue
 from tako_lite.store.sqlite.queries import runs as runs_sql
 from tako_lite.store.sqlite.queries import steps as sql
 from tako_lite.store.sqlite.transaction import Transaction

@@ -33,13 +33,13 @@ from tako_lite.store.base import (
     StoredStep,
 )
 from tako_lite.store.sqlite import (
-    arrivals,
     claims,
+    enqueue,
     evaluations,
     groups,
     limits,
     queries,
-    reading,
+    read_queries,
     runs,
     schedules,
     steps,
@@ -108,10 +108,10 @@ class SqliteStore:
     # Runs
 
     def enqueue_runs(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
-        return self._submit(lambda transaction: arrivals.enqueue(transaction, new))
+        return self._submit(lambda transaction: enqueue.enqueue(transaction, new))
 
     def enqueue_batches(self, batches: Sequence[Batch]) -> Future[int]:
-        return self._submit(lambda transaction: arrivals.enqueue_many(transaction, batches))
+        return self._submit(lambda transaction: enqueue.enqueue_many(transaction, batches))
 
     def claim_runs(
         self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
@@ -163,7 +163,7 @@ class SqliteStore:
         return self._submit(lambda transaction: runs.discard(transaction, ids))
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: arrivals.retry(transaction, routes, fresh))
+        return self._submit(lambda transaction: enqueue.retry(transaction, routes, fresh))
 
     def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
         return self._submit(lambda transaction: runs.set_progress(transaction, id, token, fraction, note))
@@ -192,7 +192,7 @@ class SqliteStore:
 
     def wake_due_runs(self) -> Future[None]:
         def operation(transaction: Transaction) -> None:
-            arrivals.wake_due(transaction, WAKE_AT_ONCE)
+            enqueue.wake_due(transaction, WAKE_AT_ONCE)
             waits.wake_due(transaction, WAKE_AT_ONCE)
             limits.wake_due(transaction)
 
@@ -299,34 +299,34 @@ class SqliteStore:
     # Reading
 
     async def get_run(self, id: str) -> Run | None:
-        return await self._reader().run(partial(reading.get, id=id))
+        return await self._reader().run(partial(read_queries.get, id=id))
 
     async def resolve_ending(self, ending: str) -> str:
-        return await self._reader().run(partial(reading.resolve_ending, ending=ending))
+        return await self._reader().run(partial(read_queries.resolve_ending, ending=ending))
 
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
-        return await self._reader().run(partial(reading.list_runs, chosen=chosen, limit=limit))
+        return await self._reader().run(partial(read_queries.list_runs, chosen=chosen, limit=limit))
 
     async def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        return await self._reader().run(partial(reading.ids, chosen=chosen))
+        return await self._reader().run(partial(read_queries.ids, chosen=chosen))
 
     async def count_runs_ahead(self, run: Run) -> int:
-        return await self._reader().run(partial(reading.ahead, run=run))
+        return await self._reader().run(partial(read_queries.ahead, run=run))
 
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
-        return await self._reader().run(partial(reading.beside, run=run, since=since))
+        return await self._reader().run(partial(read_queries.beside, run=run, since=since))
 
     async def count_by_group(self) -> dict[str, GroupCounts]:
-        return await self._reader().run(partial(reading.counts, now=self._clock.now()))
+        return await self._reader().run(partial(read_queries.counts, now=self._clock.now()))
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
-        return await self._reader().run(reading.queued_by_workflow)
+        return await self._reader().run(read_queries.queued_by_workflow)
 
     async def get_stats(self) -> dict[str, Any]:
-        return await self._reader().run(reading.stats)
+        return await self._reader().run(read_queries.stats)
 
     async def back_up(self, file: Path) -> int:
-        return await self._reader().run(partial(reading.backup, file=file))
+        return await self._reader().run(partial(read_queries.backup, file=file))
 
     def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:
         if self._writer is None:

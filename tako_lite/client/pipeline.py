@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from tako_lite.client.carrier import REPLY_LIMIT, Carrier, unreachable
 from tako_lite.client.connection import answer_of
 from tako_lite.client.requests import Ids, Request
+from tako_lite.client.transport import REPLY_LIMIT, Transport, unreachable
 from tako_lite.errors import TakoError
 
 WINDOW: Final = 2
 """Requests under way: one is encoded while the one before is committed."""
 
 
-class Lane:
+class Pipeline:
     """Sends `enqueue_many` requests and gathers their ids. Without a connection each goes the way of any request."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, transport: Transport) -> None:
         self.ids = Ids()
-        self._carrier = carrier
-        self._connection = None if carrier.link() else carrier.connect()
+        self._transport = transport
+        self._connection = None if transport.link() else transport.connect()
         self._owed: deque[Request] = deque()
 
     async def add(self, request: Request) -> None:
@@ -28,8 +28,8 @@ class Lane:
         self._owed.append(request)
         if self._connection is not None:
             try:
-                await self._carrier.greet(self._connection, request)
-                await self._carrier.io.send(self._connection, self._connection.frame(request), REPLY_LIMIT)
+                await self._transport.greet(self._connection, request)
+                await self._transport.io.send(self._connection, self._connection.frame(request), REPLY_LIMIT)
             except TimeoutError as error:
                 self._drop()
                 raise unreachable("the daemon does not read what it is sent", request) from error
@@ -51,7 +51,7 @@ class Lane:
     def close(self) -> None:
         """Give the connection back, or up where something is owed on it."""
         if self._connection is not None and not self._owed:
-            self._carrier.give_back(self._connection)
+            self._transport.give_back(self._connection)
             self._connection = None
         self._drop()
 
@@ -61,13 +61,13 @@ class Lane:
         if self._connection is not None:
             sent = True
             try:
-                frame = await self._carrier.reply(self._connection, request, REPLY_LIMIT)
+                frame = await self._transport.reply(self._connection, request, REPLY_LIMIT)
             except OSError:
                 pass
             finally:
                 if frame is None:
                     self._drop()
-        answer = answer_of(frame) if frame else await self._carrier.ask(request, sent=sent)
+        answer = answer_of(frame) if frame else await self._transport.ask(request, sent=sent)
         self.ids += answer["ids"]
         self.ids.warning = answer.get("warning") or self.ids.warning
         self.ids.refused += answer.get("refused", 0)

@@ -7,9 +7,9 @@ import tomllib
 from pathlib import Path as Folder
 from typing import Any, Final
 
-from tako_lite.cli.sections import UNSET, Path
-from tako_lite.config.reading import ENTRIES, RESERVED_NAMES, setting_readers
+from tako_lite.config.reader import ENTRIES, RESERVED_NAMES, setting_readers
 from tako_lite.config.settings import SETTINGS
+from tako_lite.config.toml_edit import UNSET, Path
 from tako_lite.config.values import name, shown_name, variable_in_environment
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean

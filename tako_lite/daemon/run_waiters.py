@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 
-class Waiters:
+class RunWaiters:
     """Futures by run; one that is cancelled is forgotten."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from tako_lite.lock import FileLock
 from tako_lite.store.base import Store
 
 
-class Presence:
+class FileWatch:
     """Looks when a name in one of these folders went away or got another file, and each second while anything is wrong.
 
     Where the system does not tell of names, it looks while something runs.

@@ -10,16 +10,16 @@ from tako_lite.daemon.limits import crowd_before
 from tako_lite.processes.group import Group
 from tako_lite.records import Run
 from tako_lite.store.base import Store
-from tako_lite.why import Circumstances
+from tako_lite.why import WhyContext
 
 
-async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> Circumstances:
+async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> WhyContext:
     """What is around a run at this moment."""
     ahead = await store.count_runs_ahead(run) if run.state == "pending" else 0
     children = [await store.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
     group, post, trouble = dispatcher.groups.get(run.group), dispatcher.find(run.id), store.trouble
     alike = [worker for worker in group.workers if worker.solo == (run.hold or "").startswith("suspect")] if group else []
-    return Circumstances(
+    return WhyContext(
         now=now,
         has_daemon=True,
         is_stopping=is_stopping,

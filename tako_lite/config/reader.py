@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tako_lite.config import files, routes, values
-from tako_lite.config.collecting import Collector
+from tako_lite.config.collector import Collector
 from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
 from tako_lite.config.settings import (

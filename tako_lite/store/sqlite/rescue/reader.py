@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from tako_lite.errors import StoreError
 from tako_lite.store.migrate import migrations, refuse_newer
 from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE, not_ours
-from tako_lite.store.sqlite.pages import Pages
 from tako_lite.store.sqlite.queries import rescue as sql
+from tako_lite.store.sqlite.rescue.btree import Pages
 
 _LARGE: Final = 1 << 20
 _SMALL: Final = 4096

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tako_lite.cli.rewriting import rewrite
-from tako_lite.cli.sections import with_setting, with_table
 from tako_lite.config import Config, load, load_text
 from tako_lite.config.document import shown
+from tako_lite.config.toml_edit import with_setting, with_table
 from tako_lite.errors import BadInput
 from tako_lite.project_lint import read_catalog
 from tako_lite.routing import unknown_group

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tako_lite.cli.sections import UNSET, with_setting, with_table, without_table
+from tako_lite.config.toml_edit import UNSET, with_setting, with_table, without_table
 
 MEDIA = ("workflows", "media")
 FILE = """\

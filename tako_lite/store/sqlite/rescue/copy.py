@@ -17,12 +17,12 @@ from typing import Final
 
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone
 from tako_lite.store.sqlite.file import connect, sync, translate
-from tako_lite.store.sqlite.mending import mend
-from tako_lite.store.sqlite.pages import INDEX, TABLE, Key
 from tako_lite.store.sqlite.queries import rescue as sql
-from tako_lite.store.sqlite.remains import Remains, remains, unreadable
-from tako_lite.store.sqlite.rescued import Rescued, Tally
-from tako_lite.store.sqlite.salvage import Found, Row, Salvage, Tree
+from tako_lite.store.sqlite.rescue.btree import INDEX, TABLE, Key
+from tako_lite.store.sqlite.rescue.reader import Remains, remains, unreadable
+from tako_lite.store.sqlite.rescue.repair import mend
+from tako_lite.store.sqlite.rescue.report import Rescued, Tally
+from tako_lite.store.sqlite.rescue.salvage import Found, Row, Salvage, Tree
 
 _TYPES: Final = {"TEXT": str, "INTEGER": int}
 _IN_JSON: Final = {

@@ -20,8 +20,8 @@ from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError
 from tako_lite.units import duration_text
 
 if TYPE_CHECKING:
+    from tako_lite.client.offline import OfflineBackend
     from tako_lite.client.project import Project
-    from tako_lite.client.standin import StandIn
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class IO(Protocol):
     async def ask_link(self, link: Link, command: str, arguments: dict[str, Any]) -> dict[str, Any]: ...
 
 
-class Carrier:
+class Transport:
     """The ways from one client to its project. `patience` is how long a daemon that starts or stops is waited for."""
 
     def __init__(self, config: str | Path | None, io: IO, patience: float, clock: Clock) -> None:
@@ -188,10 +188,10 @@ class Carrier:
             self._found = Project(self._config)
         return self._found
 
-    def _stand_in(self) -> StandIn:
-        from tako_lite.client.standin import StandIn  # with SQLite and the catalog, which a daemon's clients do without
+    def _stand_in(self) -> OfflineBackend:
+        from tako_lite.client.offline import OfflineBackend  # with SQLite and the catalog, which a daemon's clients do without
 
-        return StandIn(self._project(), self._clock)
+        return OfflineBackend(self._project(), self._clock)
 
 
 def unreachable(what: str, sent: Request | None) -> DaemonUnreachable:

@@ -14,7 +14,7 @@ import pytest
 
 from tako_lite.errors import StoreError
 from tako_lite.linux import ON_LINUX
-from tako_lite.store.sqlite import place
+from tako_lite.store.sqlite import filesystem
 from tako_lite.store.sqlite.file import connect, connect_reading
 
 pytestmark = pytest.mark.skipif(not ON_LINUX, reason="only Linux tells which file system a folder is on")
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not ON_LINUX, reason="only Linux tells which fil
 PROGRAM = """
 import sys
 from pathlib import Path
-from tako_lite.store.sqlite import place
-place.MOUNTS = Path(sys.argv.pop(1))
+from tako_lite.store.sqlite import filesystem
+filesystem.MOUNTS = Path(sys.argv.pop(1))
 from tako_lite.cli.main import main
 sys.exit(main())
 """
@@ -40,7 +40,7 @@ def test_a_queue_on_a_shared_file_system_is_neither_made_nor_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     folder = tmp_path / "far"
-    monkeypatch.setattr(place, "MOUNTS", mounted(tmp_path, kind, tmp_path / "mounts"))
+    monkeypatch.setattr(filesystem, "MOUNTS", mounted(tmp_path, kind, tmp_path / "mounts"))
     with pytest.raises(StoreError, match=f"queue.db is on {kind}, mounted at {tmp_path}: locks") as refused:
         connect(folder / "queue.db", "disk")
     assert "a path on a local disk" in str(refused.value.hint)
@@ -51,20 +51,20 @@ def test_a_link_to_a_shared_file_system_is_refused_too(tmp_path: Path, monkeypat
     (tmp_path / "far").mkdir()
     connect(tmp_path / "far/queue.db", "disk").close()
     (tmp_path / "near.db").symlink_to(tmp_path / "far/queue.db")
-    monkeypatch.setattr(place, "MOUNTS", mounted(tmp_path / "far", "nfs4", tmp_path / "mounts"))
+    monkeypatch.setattr(filesystem, "MOUNTS", mounted(tmp_path / "far", "nfs4", tmp_path / "mounts"))
     with pytest.raises(StoreError, match="is on nfs4"):
         connect(tmp_path / "near.db", "disk")
 
 
 def test_a_queue_that_got_there_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(tmp_path / "queue.db", "disk").close()
-    monkeypatch.setattr(place, "MOUNTS", mounted(tmp_path, "nfs4", tmp_path / "mounts"))
+    monkeypatch.setattr(filesystem, "MOUNTS", mounted(tmp_path, "nfs4", tmp_path / "mounts"))
     with closing(connect_reading(tmp_path / "queue.db")) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
 def test_without_a_table_of_mounts_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(filesystem, "MOUNTS", tmp_path / "none")
     connect(tmp_path / "queue.db", "disk").close()
 
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tako_lite.client import requests
-from tako_lite.client.carrier import FIRST_PAUSE, LONGEST_PAUSE, Carrier
-from tako_lite.client.lane import Lane
+from tako_lite.client.pipeline import Pipeline
 from tako_lite.client.requests import Ids, Outcomes
+from tako_lite.client.transport import FIRST_PAUSE, LONGEST_PAUSE, Transport
 from tako_lite.clock import Clock
 from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
 from tako_lite.records import Enqueued
@@ -19,20 +19,20 @@ from tako_lite.units import duration, duration_text
 ID_LENGTH: Final = 36
 
 
-class Session:
-    """The methods of `Client` and `AsyncClient`, as coroutines over a carrier."""
+class ClientCore:
+    """The methods of `Client` and `AsyncClient`, as coroutines over a transport."""
 
-    def __init__(self, carrier: Carrier, clock: Clock) -> None:
-        self._carrier = carrier
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
         self._clock = clock
-        self.close = carrier.close
+        self.close = transport.close
 
     async def enqueue(self, workflow: object, payload: object, options: Mapping[str, Any]) -> Enqueued:
-        return requests.enqueued(await self._carrier.ask(requests.enqueue(workflow, payload, options)))
+        return requests.enqueued(await self._transport.ask(requests.enqueue(workflow, payload, options)))
 
     async def enqueue_many(self, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Ids:
         many = requests.enqueue_many(workflow, payloads, options)
-        lane = Lane(self._carrier)
+        lane = Pipeline(self._transport)
         try:
             for request in many:
                 await lane.add(request)
@@ -73,7 +73,7 @@ class Session:
         while True:
             left = None if end is None else max(0.0, end - self._clock.monotonic())
             try:
-                answer = await self._carrier.ask_for_end(id, left)
+                answer = await self._transport.ask_for_end(id, left)
             except WaitTimeout:
                 answer, left = None, 0
             if answer is not None and answer["run"]["state"] in TERMINAL:
@@ -81,14 +81,14 @@ class Session:
             if left == 0:
                 hint = "it stays in the queue; `tako-lite why` says where it stands"
                 raise WaitTimeout(f"run {id} did not end within {duration_text(limit or 0)}", hint=hint)
-            await self._carrier.io.sleep(pause if left is None else min(pause, left))
+            await self._transport.io.sleep(pause if left is None else min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def logs(self, id: str) -> list[dict[str, Any]]:
         from tako_lite.client.logfiles import stored_lines  # most clients read no logs
 
-        id, folder = await self.full_id(id), self._carrier.logs_dir()
-        return await self._carrier.io.offload(lambda: [line.as_json() for line in stored_lines(folder, None, id)])
+        id, folder = await self.full_id(id), self._transport.logs_dir()
+        return await self._transport.io.offload(lambda: [line.as_json() for line in stored_lines(folder, None, id)])
 
     async def page(self, chosen: Mapping[str, Any], before: str | None) -> list[dict[str, Any]]:
         """The next runs of a filter, those before an id where one is given; none after the last."""
@@ -98,7 +98,7 @@ class Session:
         return await self.call("status", {})
 
     async def call(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._carrier.ask(requests.any_request(command, arguments))
+        return await self._transport.ask(requests.any_request(command, arguments))
 
     async def full_id(self, id: str) -> str:
         """The id itself, or the one id that ends so."""

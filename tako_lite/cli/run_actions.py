@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from tako_lite.cli.names import check_names
+from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import chosen_config, command, filter_options, given, json_option, run_ending
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue

@@ -12,23 +12,23 @@ from tako_lite import project_lint
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
-from tako_lite.commands import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
 from tako_lite.lock import write_lock
 from tako_lite.new_run import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
+from tako_lite.protocol.commands import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
 from tako_lite.records import Batch, Run
 from tako_lite.routing import DEFAULT, Route, Router, unknown_group
 from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, RunFilter
 from tako_lite.store.sqlite.offline import OfflineQueue
 from tako_lite.typed import converter
-from tako_lite.why import Circumstances, sentence
+from tako_lite.why import WhyContext, sentence
 
 NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
 
 
-class StandIn:
+class OfflineBackend:
     """Answers requests as the daemon of a project would."""
 
     def __init__(self, project: Project, clock: Clock) -> None:
@@ -148,7 +148,7 @@ class StandIn:
         found = [self._queue.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
         children = {child.id: child for child in found if child}
         paused = wish is not None and wish.paused
-        return sentence(run, Circumstances(now=self._clock.now(), is_paused=paused, children=children))
+        return sentence(run, WhyContext(now=self._clock.now(), is_paused=paused, children=children))
 
     def _backup(self, file: str) -> dict[str, Any]:
         size = self._queue.back_up(Path(file))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from tako_lite.store.sqlite.pages import Key, Pages
 from tako_lite.store.sqlite.queries import rescue as sql
+from tako_lite.store.sqlite.rescue.btree import Key, Pages
 
 Row = tuple[Any, ...]
 _UNREADABLE = (sqlite3.Error, TypeError, ValueError, OverflowError)

@@ -20,7 +20,7 @@ from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step, StepOpti
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.handle import EnqueueOptions
+    from tako_lite.enqueue_options import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-    from typing import TypeAlias
-
-    from tako_lite.options import Fallback, WorkflowOptions
-
-    Duration: TypeAlias = float | timedelta | str
+    from tako_lite.options import WorkflowOptions
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 _UNKNOWN: Final = object()
 """An annotation that was not resolved yet."""
-
-
-class EnqueueOptions(TypedDict, total=False):
-    """The options of `enqueue`; `id` is a UUID of your own, so that a retry never makes a second run."""
-
-    unique_key: str | None
-    delay: Duration | None
-    at: datetime | str | None
-    priority: int
-    retries: int | None
-    worker: str | None
-    fallback: Fallback | None
-    tenant: str | None
-    id: str | None
 
 
 class WorkflowHandle(Generic[P, R_co]):

@@ -28,7 +28,7 @@ from tako_lite.values import read_stored, stored_form, value_text
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.handle import EnqueueOptions
+    from tako_lite.enqueue_options import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnLimit, name_
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.handle import Duration, EnqueueOptions
+    from tako_lite.enqueue_options import Duration, EnqueueOptions
     from tako_lite.records import Enqueued
 
 P = ParamSpec("P")

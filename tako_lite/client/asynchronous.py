@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from tako_lite.client.blocking import AnyWorkflow
-    from tako_lite.handle import EnqueueOptions
+    from tako_lite.enqueue_options import EnqueueOptions
 
 T = TypeVar("T")
 

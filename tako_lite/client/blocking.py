@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Self, TypeAlias, Unpack
 
-    from tako_lite.handle import EnqueueOptions, WorkflowHandle
+    from tako_lite.enqueue_options import EnqueueOptions
+    from tako_lite.handle import WorkflowHandle
 
     AnyWorkflow: TypeAlias = str | WorkflowHandle[..., Any]
 

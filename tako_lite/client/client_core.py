@@ -11,6 +11,7 @@ from tako_lite.client.pipeline import Pipeline
 from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.client.transport import FIRST_PAUSE, LONGEST_PAUSE, Transport
 from tako_lite.clock import Clock
+from tako_lite.enqueue_options import text
 from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
 from tako_lite.records import Enqueued
 from tako_lite.states import TERMINAL
@@ -49,7 +50,7 @@ class ClientCore:
             lane.close()
 
     async def signal(self, event: str, payload: object) -> int:
-        answer = await self.call("signal", {"event": requests.text("event", event), "payload": payload})
+        answer = await self.call("signal", {"event": text("event", event), "payload": payload})
         return int(answer["woken"])
 
     async def outcomes(self, command: str, ids: Iterable[str], **arguments: Any) -> Outcomes:
@@ -102,6 +103,6 @@ class ClientCore:
 
     async def full_id(self, id: str) -> str:
         """The id itself, or the one id that ends so."""
-        if len(requests.text("id", id)) == ID_LENGTH:
+        if len(text("id", id)) == ID_LENGTH:
             return id.lower()
         return str((await self.call("find", {"ending": id}))["id"])

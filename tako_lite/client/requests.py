@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
+from tako_lite.enqueue_options import OPTIONS, OPTIONS_OF_MANY, read_options, text
 from tako_lite.errors import BadInput, NotJson
 from tako_lite.records import Enqueued, new_id, new_ids
 from tako_lite.units import duration
@@ -188,58 +189,3 @@ def workflow_name(workflow: object) -> str:
     if not isinstance(name, str):
         raise BadInput(f"a workflow is given by its name or its handle, not as {type(workflow).__name__}")
     return name
-
-
-def read_options(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
-    """The arguments that options stand for; None is the same as leaving one out."""
-    arguments = {}
-    for option, value in given.items():
-        if option not in allowed:
-            from tako_lite.hints import did_you_mean  # only needed once something is wrong
-
-            hint = did_you_mean(option, allowed) or f"options: {', '.join(allowed)}"
-            raise BadInput(f"{option} is not an option here", hint=hint)
-        if value is not None:
-            arguments["run_id" if option == "id" else option] = _READERS[option](option, value)
-    return arguments
-
-
-def text(option: str, value: object) -> str:
-    """The value, if it is text."""
-    if not isinstance(value, str):
-        raise BadInput(f"{option} must be text, not {type(value).__name__}")
-    return value
-
-
-def _integer(option: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(f"{option} must be an integer, not {type(value).__name__}")
-    if abs(value) >= 1 << 63:
-        raise BadInput(f"{option} is out of range")
-    return value
-
-
-def _delay(option: str, value: Any) -> float:
-    return duration(value)
-
-
-def _moment(option: str, value: object) -> int:
-    if not isinstance(value, datetime | str):
-        raise BadInput(f"{option} must be a datetime or ISO text, not {type(value).__name__}")
-    return milliseconds(value)
-
-
-_READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
-    "unique_key": text,
-    "delay": _delay,
-    "at": _moment,
-    "priority": _integer,
-    "retries": _integer,
-    "worker": text,
-    "fallback": text,
-    "tenant": text,
-    "id": text,
-}
-OPTIONS: Final = tuple(_READERS)
-OPTIONS_OF_MANY: Final = tuple(option for option in OPTIONS if option not in ("unique_key", "id"))
-"""A key or an id is for one run."""

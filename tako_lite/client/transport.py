@@ -17,6 +17,7 @@ from tako_lite.client.link import Link
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError
+from tako_lite.protocol.commands import facts_of
 from tako_lite.units import duration_text
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WRITING: Final = frozenset({"enqueue", "enqueue_many", "signal", "cancel", "discard", "retry", "move_group"})
-READING: Final = frozenset({"find", "get", "runs", "ids", "why", "status", "schedules", "triggers", "workflows", "backup"})
-"""What the files can answer; `backup` makes a file, but of the queue it only reads."""
-SENT_ONCE: Final = frozenset({"run_schedule"})
-"""What must not be sent again after a lost reply: the daemon makes the id of the run."""
-OWN: Final = frozenset({"reload"})
-"""What only clients of the daemon's own folder may ask: each such request is checked, not only the first on a connection."""
-SLOW: Final = frozenset({"backup", "prune", "reload"})
 REPLY_LIMIT: Final = 30.0
 """Seconds of silence after which a daemon that has a request is given up."""
 FIRST_PAUSE: Final = 0.01
@@ -91,7 +84,8 @@ class Transport:
         if way := self.link():
             return await self.io.ask_link(way, request.command, request.whole())
         give_up = self._clock.monotonic() + self._patience
-        limit = None if request.command in SLOW else REPLY_LIMIT
+        facts = facts_of(request.command)
+        limit = None if facts.is_slow else REPLY_LIMIT
         pause = FIRST_PAUSE
         while True:
             async with self.io.slot():
@@ -100,9 +94,9 @@ class Transport:
             sent = sent or connection is not None
             if frame is not None:
                 return request.settle(answer_of(frame), repeated=sent)
-            if sent and request.command in SENT_ONCE:
+            if sent and not facts.is_repeatable:
                 raise unreachable("the daemon went away before it replied", request)
-            if connection is None and (answer := await self._ask_stand_in(request)):
+            if connection is None and (answer := await self._ask_offline(request)):
                 return request.settle(answer, repeated=sent)
             if self._clock.monotonic() >= give_up:
                 raise self._given_up(request if sent else None)
@@ -119,7 +113,7 @@ class Transport:
             return await self.io.ask_link(way, request.command, request.whole())
         connection = self.connect()
         if connection is None:
-            return await self.io.offload(lambda: self._stand_in().read(Request("get", {"run_id": run_id})))
+            return await self.io.offload(lambda: self._offline_backend().read(Request("get", {"run_id": run_id})))
         frame = await self._exchange(connection, request, None if left is None else left + REPLY_LIMIT)
         return answer_of(frame) if frame else None
 
@@ -134,7 +128,7 @@ class Transport:
 
     async def greet(self, connection: Connection, request: Request) -> None:
         """Wait for the daemon's hello before anything is sent. Raises WrongProject, and OSError if the connection breaks."""
-        if connection.is_greeted and request.command not in OWN:
+        if connection.is_greeted and not facts_of(request.command).own_folder_only:
             return
         try:
             while (hello := connection.hello()) is None:
@@ -160,14 +154,15 @@ class Transport:
         self.give_back(connection)
         return frame
 
-    async def _ask_stand_in(self, request: Request) -> dict[str, Any] | None:
+    async def _ask_offline(self, request: Request) -> dict[str, Any] | None:
         """The answer without a daemon; None if there may be one, or another client was writing all the time."""
         if self._project().has_daemon():
             return None
-        if request.command in READING:
-            return await self.io.offload(lambda: self._stand_in().read(request))
-        if request.command in WRITING:
-            return await self.io.offload(lambda: self._stand_in().write(request, LONGEST_PAUSE))
+        match facts_of(request.command).offline:
+            case "reads":
+                return await self.io.offload(lambda: self._offline_backend().read(request))
+            case "writes":
+                return await self.io.offload(lambda: self._offline_backend().write(request, LONGEST_PAUSE))
         raise DaemonUnreachable("no daemon is running", hint="`tako-lite serve` starts one")
 
     def _given_up(self, sent: Request | None) -> TakoError:
@@ -188,7 +183,7 @@ class Transport:
             self._found = Project(self._config)
         return self._found
 
-    def _stand_in(self) -> OfflineBackend:
+    def _offline_backend(self) -> OfflineBackend:
         from tako_lite.client.offline import OfflineBackend  # with SQLite and the catalog, which a daemon's clients do without
 
         return OfflineBackend(self._project(), self._clock)

@@ -11,8 +11,12 @@ from tako_lite.clock import Clock
 from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers, triggers_of
-from tako_lite.errors import TakoError
-from tako_lite.new_run import Asked, make_run
+from tako_lite.enqueue_request import EnqueueRequest
+from tako_lite.errors import NotFound, TakoError
+from tako_lite.hints import did_you_mean
+from tako_lite.new_run import make_run
+from tako_lite.protocol.arguments import Nothing, PauseSchedule
+from tako_lite.protocol.commands import Handler
 from tako_lite.records import Schedule
 from tako_lite.routing import Router
 from tako_lite.states import RunState
@@ -36,6 +40,14 @@ def schedules_of(catalog: Catalog) -> list[Schedule]:
         for spec in catalog.workflows.values()
         if spec.options.schedule is not None
     ]
+
+
+def check_schedule(catalog: Catalog, workflow: str) -> None:
+    """Raise NotFound for a workflow without a schedule."""
+    scheduled = [spec.name for spec in catalog.workflows.values() if spec.options.schedule]
+    if workflow not in scheduled:
+        hint = did_you_mean(workflow, scheduled) or "tako-lite schedules shows them"
+        raise NotFound(f"there is no schedule {workflow[:60]!r}", hint=hint, type="unknown_schedule")
 
 
 class Scheduler:
@@ -116,16 +128,27 @@ class Scheduler:
             if again_at is None or again_at > self._clock.now():
                 return
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """The schedules with their next slots."""
-        return [schedule.as_json(self._next_slots.get(schedule.workflow)) for schedule in self._schedules.values()]
+    # Commands
 
-    async def pause(self, workflow: str, paused: bool) -> None:
-        """Pause a schedule, or let it go on with the next slot from now."""
-        await self._store.pause_schedule(workflow, paused, self._clock.now())
+    def handlers(self) -> dict[str, Handler]:
+        """The handlers by the names of their commands."""
+        return {"schedules": self._list, "pause_schedule": self._pause}
+
+    async def _list(self, _: Nothing) -> dict[str, Any]:
+        """The schedules with their next slots."""
+        schedules = self._schedules.values()
+        return {"schedules": [schedule.as_json(self._next_slots.get(schedule.workflow)) for schedule in schedules]}
+
+    async def _pause(self, request: PauseSchedule) -> dict[str, Any]:
+        """Pause a schedule, or resume it with the next slot from now."""
+        workflow = request.workflow
+        if self._catalog is not None:
+            check_schedule(self._catalog, workflow)
+        await self._store.pause_schedule(workflow, request.paused, self._clock.now())
         self._schedules = {schedule.workflow: schedule for schedule in await self._store.list_schedules()}
         self._advance(workflow, self._clock.now())
         self._arm()
+        return {}
 
     # The timer
 
@@ -207,7 +230,7 @@ class Scheduler:
         cron, zone = cron_of(schedule.cron), schedule.timezone
         due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
         for slot in due.fire:
-            run = make_run(spec, "null", Asked(at=slot), self.router, now)
+            run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
             await self._store.fire_schedule(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):

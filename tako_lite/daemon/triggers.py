@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
+from tako_lite.enqueue_request import EnqueueRequest
 from tako_lite.errors import ProtocolError
-from tako_lite.new_run import Asked, make_many, make_run
-from tako_lite.protocol.commands import Nothing, OneTrigger, PauseTrigger
+from tako_lite.new_run import make_many, make_run
+from tako_lite.protocol.arguments import Nothing, OneTrigger, PauseTrigger
+from tako_lite.protocol.commands import Handler
 from tako_lite.records import Claimed, Failure, StoredTrigger, new_ids
 from tako_lite.routing import Router
 from tako_lite.store.base import Store
 from tako_lite.trigger_options import EVALUATION
 from tako_lite.wire import MAX_VALUE, decode_value, encode_value
 
-_ALWAYS_DUE = Asked()
+_DUE_NOW: Final = EnqueueRequest()
 
 
 def triggers_of(catalog: Catalog) -> list[StoredTrigger]:
@@ -57,7 +59,7 @@ class Triggers:
 
     async def _begin(self, name: str, *, by_hand: bool) -> bool:
         evaluation = self.catalog.triggers[name].evaluation
-        run = make_run(evaluation, "null", _ALWAYS_DUE, self.router, self._clock.now())
+        run = make_run(evaluation, "null", _DUE_NOW, self.router, self._clock.now())
         return await self._store.begin_evaluation(name, run, by_hand=by_hand)
 
     def found(self, run: Claimed, text: object, pid: int) -> Awaitable[Any]:
@@ -71,20 +73,24 @@ class Triggers:
             return self._store.finish_run(run.id, run.token, "dead", gone, pid, charged=True)
         new = list(zip(new_ids(len(payloads)), map(encode_value, payloads), strict=True)) if payloads else []
         target = self.catalog.get(spec.options.starts)
-        batches = make_many(target, new, _ALWAYS_DUE, self.router, self._clock.now()) if new else []
+        batches = make_many(target, new, _DUE_NOW, self.router, self._clock.now()) if new else []
         return self._store.complete_evaluation(run.id, run.token, encode_value(cursor), batches)
 
     # Commands
 
-    async def list(self, _: Nothing) -> dict[str, Any]:
+    def handlers(self) -> dict[str, Handler]:
+        """The handlers by the names of their commands."""
+        return {"triggers": self._list, "pause_trigger": self._pause, "run_trigger": self._run}
+
+    async def _list(self, _: Nothing) -> dict[str, Any]:
         return {"triggers": [trigger.as_json(self._trouble(trigger.group)) for trigger in await self._store.list_triggers()]}
 
-    async def pause(self, asked: PauseTrigger) -> dict[str, Any]:
-        await self._store.pause_trigger(self.catalog.trigger(asked.name).name, asked.paused)
+    async def _pause(self, request: PauseTrigger) -> dict[str, Any]:
+        await self._store.pause_trigger(self.catalog.trigger(request.name).name, request.paused)
         return {}
 
-    async def run(self, asked: OneTrigger) -> dict[str, Any]:
+    async def _run(self, request: OneTrigger) -> dict[str, Any]:
         """Evaluate a trigger now, paused or not; `begun` is false where it is being evaluated already."""
-        spec = self.catalog.trigger(asked.name)
+        spec = self.catalog.trigger(request.name)
         begun = await self._begin(spec.name, by_hand=True)
         return {"name": spec.name, "group": spec.group, "begun": begun, "warning": self._trouble(spec.group)}

@@ -22,7 +22,7 @@ from tako_lite.records import Batch, Run
 from tako_lite.retry import RetryBatch
 from tako_lite.routing import DEFAULT, Router, check_group
 from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.typed import converter
 from tako_lite.why import WhyContext, sentence
 
@@ -30,9 +30,9 @@ NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` 
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
 
 
-def open_queue(config: Config, clock: Clock) -> OfflineQueue:
+def open_queue(config: Config, clock: Clock) -> SqliteOfflineStore:
     """The queue of a project, to be read and written without a daemon. The only place that chooses its class."""
-    return OfflineQueue(config.queue.path, config.queue.durability, clock)
+    return SqliteOfflineStore(config.queue.path, config.queue.durability, clock)
 
 
 class OfflineBackend:
@@ -133,7 +133,7 @@ class OfflineBackend:
         batch = RetryBatch(self._project.catalog().workflows, self._router(), fresh=request.fresh)
         for id in request.run_ids:
             batch.add(id, self._queue.get_run(id))
-        return batch.reply(self._queue.retry_runs(batch.routes, request.fresh))
+        return batch.reply(self._queue.retry_runs(batch.routes, fresh=request.fresh))
 
     def _run(self, id: str) -> Run:
         run = self._queue.get_run(id)
@@ -171,7 +171,7 @@ class OfflineBackend:
         return {
             "daemon": None,
             "groups": [
-                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.wishes.get(name), now) for name in names
+                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names
             ],
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,

@@ -1,4 +1,4 @@
-"""Values on their way into the queue and out of it: what is no JSON is made JSON, and read again as what it was."""
+"""Converts values to the JSON text that the queue stores, and reads them back as their types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tako_lite.wire import decode_value, encode_value
 
 
 def value_text(value: object, what: str) -> str:
-    """A value's JSON text; dataclasses, models, times and the like are made plain. Raises NotJson, TooLarge."""
+    """The JSON text of a value; dataclasses, models, times and the like become plain values. Raises NotJson, TooLarge."""
     try:
         return encode_value(value, what)  # most values are plain already
     except NotJson:
@@ -20,7 +20,7 @@ def value_text(value: object, what: str) -> str:
 
 
 def stored_form(value: object, what: str) -> tuple[str, Any]:
-    """The JSON text of a value, and what a later attempt reads of it: a tuple comes back as a list."""
+    """The JSON text of a value, and the value that a later attempt reads from it: a tuple comes back as a list."""
     text = value_text(value, what)
     return text, value if value is None or value.__class__ in _SCALARS else decode_value(text)
 
@@ -28,13 +28,13 @@ def stored_form(value: object, what: str) -> tuple[str, Any]:
 def payload_text(payload: object, annotation: Any, what: str) -> str:
     """The JSON text of a payload for a handler whose parameter has this annotation.
 
-    Raises BadInput, which names the field, where the handler could not read it, or would read something else.
+    Raises BadInput, which names the field, if the handler could not read the payload or would read another value.
     """
     text = value_text(payload, what)
     try:
         reader = compiled(annotation)
     except BadInput:
-        return text  # the worker fails to load the handler, of which the reply to the enqueue warns
+        return text  # the worker fails to load this handler, and the reply to the enqueue has a warning
     read = read_by(reader, decode_value(text), what)
     if problem := changed(payload, read, what):
         raise BadInput(problem, hint=_CHANGED_HINT)
@@ -42,7 +42,7 @@ def payload_text(payload: object, annotation: Any, what: str) -> str:
 
 
 def returned_as(returns: Any, name: str) -> Reader:
-    """The reader for the `returns` of a step. Raises StepError for what JSON cannot mean."""
+    """The reader for the `returns` of a step. Raises StepError for a type that JSON cannot carry."""
     try:
         return compiled(returns)
     except BadInput as error:
@@ -50,14 +50,14 @@ def returned_as(returns: Any, name: str) -> Reader:
 
 
 def read_stored(reader: Reader | None, value: Any, name: str) -> Any:
-    """What is stored of a step, as its type. Raises StepError, which names the step, where it does not fit."""
+    """The stored value of a step, converted to its type. Raises StepError, which names the step, if it does not fit."""
     if reader is None:
         return value
     try:
         return read_by(reader, value, "its value")
     except BadInput as error:
         raise StepError(
-            f"step {name!r}: what is stored does not fit {reader.expected}: {error.message}",
+            f"step {name!r}: the stored value does not fit {reader.expected}: {error.message}",
             hint="correct the return annotation of its function, or give the step returns=…, then retry the run",
         ) from None
 

@@ -1,4 +1,4 @@
-"""One timer for all that is due later: runs, waits, schedules, triggers, retention."""
+"""One timer for everything that becomes due later: runs, waits, schedules, triggers, retention."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from tako_lite.states import RunState
 from tako_lite.store.base import SIGNALS_KEPT, Store
 
 LONGEST_SLEEP: Final = 60.0
-"""Seconds; bounds what a suspended machine or a moved clock can delay."""
+"""Seconds; limits the delay after the machine was suspended or its clock was changed."""
 GRACE_MS: Final = 60_000
-"""A slot younger than this is not a missed one."""
+"""A slot of the last so many milliseconds does not count as missed."""
 PAUSE_AFTER_TROUBLE: Final = 1.0
-"""Seconds until what failed is tried again."""
+"""Seconds until failed work is tried again."""
 PRUNE_BATCH: Final = 500
 PRUNE_PAUSE_MS: Final = 60_000
-"""Retention looks again no sooner than this after it found nothing."""
+"""Minimum pause of the retention after it found nothing to delete."""
 
 
 def schedules_of(catalog: Catalog) -> list[Schedule]:
-    """The schedules of a catalog, none of which has fired."""
+    """The schedules of a catalog, as if none had fired yet."""
     return [
         Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, 0, None, False)
         for spec in catalog.workflows.values()
@@ -51,7 +51,7 @@ def check_schedule(catalog: Catalog, workflow: str) -> None:
 
 
 class Scheduler:
-    """Knows the next moment at which something is due, and does it then."""
+    """Sleeps until the next moment at which something is due, and then does it."""
 
     def __init__(
         self,
@@ -87,34 +87,34 @@ class Scheduler:
         await self._work()
 
     def take(self, catalog: Catalog, stored: list[Schedule]) -> None:
-        """Go by another catalog, whose schedules and triggers are stored."""
+        """Switch to another catalog, whose schedules and triggers are stored already."""
         self._catalog = catalog
         self._schedules = {schedule.workflow: schedule for schedule in stored}
         self._next_slots.clear()
         for schedule in self._schedules.values():
             self._advance(schedule.workflow, schedule.last_slot)
-        self._next_prune = self._clock.now()  # `keep` may be another one
+        self._next_prune = self._clock.now()  # the retention settings may have changed
         self._arm()
 
     def stop(self) -> None:
-        """Fire nothing more; twice is harmless."""
+        """Cancel the timer, so that nothing more fires. Stopping twice is safe."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
 
     def wake_by(self, moment: int) -> None:
-        """Something is due at this moment."""
+        """Fire the timer at this moment, or earlier."""
         if self._next_due is None or moment < self._next_due:
             self._next_due = moment
             self._arm()
 
     def triggers_are_due(self, due: dict[str, int]) -> None:
-        """Triggers are due at other moments than before."""
+        """Replace the due times of the triggers."""
         self._triggers.due = due
         self._arm()
 
     def something_ended(self) -> None:
-        """An ended run is one that retention will take away."""
+        """Schedule the retention for a run that ended."""
         shortest = min((age for age in self.keep.values() if age is not None), default=SIGNALS_KEPT)
         moment = self._clock.now() + max(shortest, PRUNE_PAUSE_MS)
         if self._next_prune is None or moment < self._next_prune:
@@ -122,7 +122,7 @@ class Scheduler:
             self._arm()
 
     async def prune_now(self) -> None:
-        """Take away everything that is past its time."""
+        """Delete all runs that are past their retention time."""
         while True:
             again_at = await self._store.prune_runs(self.keep, PRUNE_BATCH)
             if again_at is None or again_at > self._clock.now():
@@ -185,7 +185,7 @@ class Scheduler:
                     self._next_due = due
             if self._next_prune is not None and self._next_prune <= now:
                 await self._prune()
-        except Exception as error:  # whatever it is, later slots must not be lost with it
+        except Exception as error:  # after any error, later slots must still fire
             self._say("the scheduler", error)
             self._next_due = self._clock.now()
             failed = True
@@ -193,7 +193,7 @@ class Scheduler:
             self._arm(PAUSE_AFTER_TROUBLE if failed else 0.0)
 
     async def _guarded(self, work: Awaitable[None], what: str) -> bool:
-        """Do a part of the work and return whether it failed; an error in it does not stop the other parts."""
+        """Do one part of the work and return whether it failed. An error must not stop the other parts."""
         try:
             await work
         except Exception as error:
@@ -204,7 +204,7 @@ class Scheduler:
 
     def _say(self, what: str, error: Exception) -> None:
         if isinstance(error, TakoError):
-            self._events.trouble(f"{what} has to wait: {error.message}")
+            self._events.trouble(f"{what} will be retried: {error.message}")
         else:
             self._events.unexpected.raised(what, error)
 
@@ -214,7 +214,7 @@ class Scheduler:
         if again_at is None:
             self._next_prune = None
         elif again_at <= now:
-            self._next_prune = now + 50  # small batches, with air between them
+            self._next_prune = now + 50  # small batches with pauses, so that other transactions are not delayed
         else:
             self._next_prune = max(again_at, now + PRUNE_PAUSE_MS)
 

@@ -1,4 +1,4 @@
-"""Polling triggers: when each is due, and what becomes of what its evaluations find."""
+"""Polling triggers: when each is due, and the runs that its evaluations start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DUE_NOW: Final = EnqueueRequest()
 
 
 def triggers_of(catalog: Catalog) -> list[StoredTrigger]:
-    """The triggers of a catalog, as if none was ever evaluated."""
+    """The triggers of a catalog, as if none had been evaluated yet."""
     return [
         StoredTrigger(spec.name, spec.group, spec.options.starts, round(spec.options.every * 1000))
         for spec in catalog.triggers.values()
@@ -30,9 +30,9 @@ def triggers_of(catalog: Catalog) -> list[StoredTrigger]:
 
 
 class Triggers:
-    """Begins evaluations, which are runs that nobody is shown, and makes runs of their payloads.
+    """Starts evaluations, which are hidden runs, and starts a run for each payload that they return.
 
-    `due` is when each stored trigger is due that is neither paused nor being evaluated; the scheduler's timer looks at it.
+    `due` has the due time of each stored trigger that is neither paused nor being evaluated; the scheduler's timer reads it.
     """
 
     def __init__(self, store: Store, clock: Clock, catalog: Catalog, trouble: Callable[[str], str | None]) -> None:
@@ -44,15 +44,15 @@ class Triggers:
         self._trouble = trouble
 
     async def evaluate_due(self) -> None:
-        """Begin an evaluation of each trigger whose time has come; a time that is too far off is of a clock that was ahead."""
+        """Start an evaluation of each trigger that is due. A due time too far ahead comes from a wrong clock and counts."""
         now = self._clock.now()
         failed: Exception | None = None
         for name, moment in list(self.due.items()):
-            spec = self.catalog.triggers.get(name)  # while a reload is stored, the store's catalog is newer than this one
+            spec = self.catalog.triggers.get(name)  # during a reload, the catalog in the store is newer than this one
             if spec is not None and (moment <= now or moment > now + round(spec.options.every * 1000)):
                 try:
                     await self._begin(name, by_hand=False)
-                except Exception as error:  # the other triggers are due too
+                except Exception as error:  # the other triggers must still be evaluated
                     failed = error
         if failed is not None:
             raise failed
@@ -63,9 +63,9 @@ class Triggers:
         return await self._store.begin_evaluation(name, run, by_hand=by_hand)
 
     def found(self, run: Claimed, text: object, pid: int) -> Awaitable[Any]:
-        """An evaluation returned payloads and a cursor, as JSON text: its runs and the cursor are stored together."""
+        """Store the runs and the cursor that an evaluation returned as JSON text, in one transaction. Raises ProtocolError."""
         if not isinstance(text, str) or len(text) > MAX_VALUE:
-            raise ProtocolError("what an evaluation found is JSON text of at most 1 MiB")
+            raise ProtocolError("the result of an evaluation is JSON text of at most 1 MiB")
         payloads, cursor = decode_value(text)
         spec = self.catalog.triggers.get(run.workflow.removeprefix(EVALUATION))
         if spec is None:
@@ -90,7 +90,7 @@ class Triggers:
         return {}
 
     async def _run(self, request: OneTrigger) -> dict[str, Any]:
-        """Evaluate a trigger now, paused or not; `begun` is false where it is being evaluated already."""
+        """Evaluate a trigger now, paused or not; `begun` is false if it is being evaluated already."""
         spec = self.catalog.trigger(request.name)
         begun = await self._begin(spec.name, by_hand=True)
         return {"name": spec.name, "group": spec.group, "begun": begun, "warning": self._trouble(spec.group)}

@@ -21,7 +21,7 @@ from tako_lite.protocol.arguments import SHAPES, Cancel, Discard, Enqueue, Enque
 from tako_lite.records import Batch, Run
 from tako_lite.retry import RetryBatch
 from tako_lite.routing import DEFAULT, Router, check_group
-from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride
+from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, OfflineStore
 from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.typed import converter
 from tako_lite.why import WhyContext, sentence
@@ -30,7 +30,7 @@ NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` 
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
 
 
-def open_queue(config: Config, clock: Clock) -> SqliteOfflineStore:
+def open_queue(config: Config, clock: Clock) -> OfflineStore:
     """The queue of a project, to be read and written without a daemon. The only place that chooses its class."""
     return SqliteOfflineStore(config.queue.path, config.queue.durability, clock)
 

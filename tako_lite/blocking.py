@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from tako_lite.backoff import Backoff
-from tako_lite.body import AS_ANNOTATED, check_call, reader_of
+from tako_lite.body import AS_ANNOTATED, check_call, is_async, reader_of
 from tako_lite.engine import Engine, call_for_future
 from tako_lite.errors import StepError
 from tako_lite.handle import WorkflowHandle
@@ -58,9 +58,9 @@ class BlockingStep(StepBase):
         check_call(name, fn, unknown)
         reader = reader_of(fn, returns, name)
         body: Callable[[], Any] = lambda: fn(*args)  # noqa: E731
-        is_async = inspect.iscoroutinefunction(fn)
+        runs_on_loop = is_async(fn)
         return self._wait(
-            lambda here: self._step.run_with(on_loop if is_async else here, name, body, retries, backoff, timeout, reader)
+            lambda here: self._step.run_with(on_loop if runs_on_loop else here, name, body, retries, backoff, timeout, reader)
         )
 
     def sleep(self, name: str, duration_: Duration, /) -> None:

@@ -16,14 +16,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from tako_lite.backoff import Backoff
-from tako_lite.body import AS_ANNOTATED, check_call, failure_text, ran_before, reader_of
+from tako_lite.body import AS_ANNOTATED, check_call, failure_text, is_async, ran_before, reader_of
 from tako_lite.clock import milliseconds
 from tako_lite.engine import Engine, Stored, call_for_future, message_of
 from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, NotJson, RetryLater, StepError, TooLarge, Unwind
 from tako_lite.handle import WorkflowHandle
 from tako_lite.typed import Reader
+from tako_lite.typed.functions import result_reader
 from tako_lite.units import duration
-from tako_lite.values import read_stored, stored_form, value_text
+from tako_lite.values import read_stored, returned_as, stored_form, value_text
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -150,9 +151,10 @@ class Step(StepBase):
         `backoff`. Raises StepError for a name that this attempt used before, for an `fn` that is not callable, and for a stored
         value that does not fit its type; NotJson and TooLarge for a value that cannot be stored.
         """
-        check_call(name, fn, unknown)
-        reader = reader_of(fn, returns, name)
-        caller = on_loop if inspect.iscoroutinefunction(fn) else _in_thread
+        if unknown or not callable(fn):
+            check_call(name, fn, unknown)
+        reader = result_reader(fn) if returns is AS_ANNOTATED else returned_as(returns, name)
+        caller = on_loop if is_async(fn) else _in_thread
         body: Callable[[], Any] = fn if not args else (lambda: fn(*args))
         return await self.run_with(caller, name, body, retries, backoff, timeout, reader)
 
@@ -185,7 +187,7 @@ class Step(StepBase):
             try:
                 value = await (caller(body) if limit is None else _limited(caller, body, limit, name))
                 has_run = True
-                text, kept = stored_form(value, f"the value of step {name!r}")
+                text, kept = stored_form(value, name)
                 saved = await engine.save(name, "run", "succeeded", text, None, tries, started_at)
                 if saved.text != text:
                     kept = _value(saved)
@@ -201,7 +203,7 @@ class Step(StepBase):
                 if used > retries or isinstance(error, BadInput | StepError):
                     raise error
             else:
-                return read_stored(reader, kept, name)
+                return kept if reader is None else read_stored(reader, kept, name)
             finally:
                 engine.leave()
             await self._pause(name, backoff.delay(used, random.random))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tako_lite.errors import BadInput, NotJson, StepError
+from tako_lite.errors import BadInput, NotJson, StepError, TooLarge
 from tako_lite.typed import Reader, plain, read_by
 from tako_lite.typed.annotations import compiled
 from tako_lite.typed.arrival import changed
@@ -19,10 +19,23 @@ def value_text(value: object, what: str) -> str:
         return encode_value(plain(value, what), what)
 
 
-def stored_form(value: object, what: str) -> tuple[str, Any]:
-    """The JSON text of a value, and the value that a later attempt reads from it: a tuple comes back as a list."""
-    text = value_text(value, what)
-    return text, value if value is None or value.__class__ in _SCALARS else decode_value(text)
+def stored_form(value: Any, step: str) -> tuple[str, Any]:
+    """The JSON text of a step's value, and the value that a later attempt reads from it: a tuple comes back as a list.
+
+    Raises NotJson and TooLarge, which name the step.
+    """
+    if value is None:
+        return "null", None
+    try:
+        text = encode_value(value)
+    except (NotJson, TooLarge) as error:
+        what = f"the value of step {step!r}"
+        text = encode_value(plain(value, what) if isinstance(error, NotJson) else value, what)
+    if value.__class__ in _SCALARS:
+        return text, value
+    if value.__class__ is dict and _TEXT.issuperset(map(type, value)) and _LEAVES.issuperset(map(type, value.values())):
+        return text, value.copy()  # an object of scalars: decoding its text would make the same, in twice the time
+    return text, decode_value(text)
 
 
 def payload_text(payload: object, annotation: Any, what: str) -> str:
@@ -63,4 +76,6 @@ def read_stored(reader: Reader | None, value: Any, name: str) -> Any:
 
 
 _CHANGED_HINT: Final = "tell records apart by a field, such as a Literal; have bytes written in the form in which they are read"
+_TEXT: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, float, bool})
+_LEAVES: Final = _SCALARS | {type(None)}

@@ -131,7 +131,7 @@ def _check_hello(frame: dict[str, Any]) -> None:
     if "error" in frame:
         answer_of(frame)
     if frame.get("hello") != "tako-lite":
-        raise ProtocolError("the program that listens on the socket is not a tako-lite daemon")
+        raise ProtocolError("the program that listens on the socket is not a daemon of tako-lite")
     if frame.get("protocol") != PROTOCOL:
         raise ProtocolError(
             f"the daemon is version {frame.get('version')} and speaks protocol {frame.get('protocol')}; "

@@ -60,7 +60,7 @@ class Control:
     def _connect(self) -> _Connection:
         return _Connection(self._execute, encode_frame(self.hello), self._clients)
 
-    def look(self) -> bool:
+    def ensure_listening(self) -> bool:
         """Listen again if the socket's file was removed or replaced, so that clients can connect. Returns whether it was."""
         seen = _identity(self._path)
         if self._server is not None and seen != self._seen:

@@ -14,13 +14,13 @@ from tako_lite.backoff import Backoff
 from tako_lite.body import AS_ANNOTATED, check_call, reader_of
 from tako_lite.engine import Engine, carried
 from tako_lite.errors import StepError
+from tako_lite.handle import WorkflowHandle
 from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step, StepOptions, on_loop
-from tako_lite.workflow import Workflow
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.workflow import EnqueueOptions
+    from tako_lite.handle import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class BlockingStep(Facts):
     def invoke(
         self,
         name: str,
-        workflow: str | Workflow[Any, Any],
+        workflow: str | WorkflowHandle[Any, Any],
         payload: Any = None,
         *,
         returns: type[T],
@@ -95,7 +95,7 @@ class BlockingStep(Facts):
     def invoke(
         self,
         name: str,
-        workflow: str | Workflow[Any, Any],
+        workflow: str | WorkflowHandle[Any, Any],
         payload: Any = None,
         *,
         returns: Any,
@@ -105,15 +105,17 @@ class BlockingStep(Facts):
     def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
     @overload
     def invoke(
-        self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: WorkflowHandle[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
     ) -> T: ...
     @overload
-    def invoke(self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]) -> T: ...
-    def invoke(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> Any:
+    def invoke(
+        self, name: str, workflow: WorkflowHandle[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    def invoke(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> Any:
         """As `Step.invoke`."""
         return self._wait(lambda _: self._step.invoke(name, workflow, payload, **options))
 
-    def enqueue(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> str:
+    def enqueue(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> str:
         """As `Step.enqueue`."""
         return str(self._wait(lambda _: self._step.enqueue(name, workflow, payload, **options)))
 

@@ -7,16 +7,15 @@ from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput
+from tako_lite.names import NAME, NAME_HINT
 from tako_lite.templates import check_template, is_template
 from tako_lite.units import RATE_HINT, Rate, duration, parse_rate
-from tako_lite.wire import NAME
 
 CatchUp = Literal["latest", "none", "all"]
 Fallback = Literal["wait", "fail", "cancel", "ignore"]
 OnLimit = Literal["queue", "cancel", "fail"]
 FALLBACKS: Final[tuple[Fallback, ...]] = ("wait", "fail", "cancel", "ignore")
 
-NAME_HINT: Final = "names are 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit"
 DEFAULT_BACKOFF: Final = Backoff()
 MAX_RETRIES: Final = 1_000_000
 MAX_PRIORITY: Final = 1_000_000_000

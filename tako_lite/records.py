@@ -250,6 +250,51 @@ class Schedule(NamedTuple):
         }
 
 
+class StoredTrigger(NamedTuple):
+    """A polling trigger: what the catalog says of it, where it got to, and what came of its last evaluation.
+
+    `cursor` is JSON text, `started` counts the runs that it has started, `error` is that of the last evaluation, `evaluation`
+    is the state of the one under way.
+    """
+
+    name: str
+    group: str
+    starts: str
+    every_ms: int
+    cursor: str = "null"
+    next_at: int = 0
+    evaluated_at: int | None = None
+    started: int = 0
+    error: dict[str, Any] | None = None
+    paused: bool = False
+    evaluation: str | None = None
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether an evaluation is due, or a worker has begun it."""
+        return self.evaluation is not None
+
+    def as_json(self, trouble: str | None = None) -> dict[str, Any]:
+        """The shape of `triggers`; there is no next time while it is paused, or being evaluated.
+
+        With `trouble` its group takes no work now, for which an evaluation waits that no worker has begun.
+        """
+        return {
+            "name": self.name,
+            "group": self.group,
+            "every_s": self.every_ms / 1000,
+            "starts": self.starts,
+            "cursor": json.loads(self.cursor),
+            "next_at": None if self.paused or self.evaluating else iso(self.next_at),
+            "evaluated_at": iso(self.evaluated_at),
+            "started": self.started,
+            "last_error": self.error,
+            "paused": self.paused,
+            "evaluating": self.evaluating,
+            "trouble": trouble if self.evaluation == "pending" else None,
+        }
+
+
 class _Ids:
     """Makes UUIDv7 (RFC 9562 §5.7): increasing within a process, safe across threads and forks."""
 

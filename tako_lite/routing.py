@@ -15,10 +15,10 @@ from typing import Final, Literal, NamedTuple
 
 from tako_lite.errors import NotFound
 from tako_lite.hints import did_you_mean
+from tako_lite.names import NAME, printable
 from tako_lite.options import Fallback, WorkflowOptions
 from tako_lite.records import Failure, Refusal
 from tako_lite.templates import fill, is_template
-from tako_lite.wire import NAME, printable
 
 GroupSource = Literal["enqueue", "rule", "workflow", "namespace", "tenant", "default", "fallback", "moved"]
 FallbackSource = Literal["enqueue", "workflow", "rule", "namespace", "tenant", "group", "workflows", "default"]

@@ -20,15 +20,15 @@ from tako_lite.body import AS_ANNOTATED, check_call, failure_text, ran_before, r
 from tako_lite.clock import milliseconds
 from tako_lite.engine import Engine, Stored, carried, message_of
 from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, NotJson, RetryLater, StepError, TooLarge, Unwind
+from tako_lite.handle import WorkflowHandle
 from tako_lite.typed import Reader
 from tako_lite.units import duration
 from tako_lite.values import read_stored, stored_form, value_text
-from tako_lite.workflow import Workflow
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.workflow import EnqueueOptions
+    from tako_lite.handle import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -279,7 +279,7 @@ class Step(Facts):
     async def invoke(
         self,
         name: str,
-        workflow: str | Workflow[Any, Any],
+        workflow: str | WorkflowHandle[Any, Any],
         payload: Any = None,
         *,
         returns: type[T],
@@ -289,7 +289,7 @@ class Step(Facts):
     async def invoke(
         self,
         name: str,
-        workflow: str | Workflow[Any, Any],
+        workflow: str | WorkflowHandle[Any, Any],
         payload: Any = None,
         *,
         returns: Any,
@@ -299,16 +299,16 @@ class Step(Facts):
     async def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
     @overload
     async def invoke(
-        self, name: str, workflow: Workflow[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: WorkflowHandle[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
     ) -> T: ...
     @overload
     async def invoke(
-        self, name: str, workflow: Workflow[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: WorkflowHandle[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
     ) -> T: ...
     async def invoke(
         self,
         name: str,
-        workflow: str | Workflow[Any, Any],
+        workflow: str | WorkflowHandle[Any, Any],
         payload: Any = None,
         *,
         returns: Any = AS_ANNOTATED,
@@ -334,7 +334,7 @@ class Step(Facts):
             reason=error.get("reason"),
         )
 
-    async def enqueue(self, name: str, workflow: str | Workflow[Any, Any], payload: Any = None, **options: Any) -> str:
+    async def enqueue(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> str:
         """Start another run, exactly once for this run, and return its id without waiting for it."""
         stored = self._engine.begin(name)
         if stored is None:
@@ -396,11 +396,11 @@ def _value(stored: Stored) -> Any:
     return None if stored.text is None else json.loads(stored.text)
 
 
-def _payload_text(workflow: str | Workflow[Any, Any], payload: Any) -> str:
+def _payload_text(workflow: str | WorkflowHandle[Any, Any], payload: Any) -> str:
     return value_text(payload, "payload") if isinstance(workflow, str) else workflow.payload_text(payload)
 
 
-def _name_of(workflow: str | Workflow[Any, Any]) -> str:
+def _name_of(workflow: str | WorkflowHandle[Any, Any]) -> str:
     return workflow if isinstance(workflow, str) else workflow.name
 
 

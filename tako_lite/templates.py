@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from tako_lite.errors import BadInput
-from tako_lite.wire import NAME
+from tako_lite.names import NAME
 
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _PATH: Final = re.compile(r"[^\s.{}]+(\.[^\s.{}]+)*")

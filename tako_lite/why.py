@@ -20,7 +20,7 @@ FINAL: Final = frozenset({"bad_payload", "bad_input", "not_json", "too_large", "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class WhyContext:
     """What is around a run when somebody asks; the defaults are those of a project that nobody serves."""
 
     now: int
@@ -49,7 +49,7 @@ class Circumstances:
     """The runs that it waits for, by id."""
 
 
-def sentence(run: Run, around: Circumstances) -> str:
+def sentence(run: Run, around: WhyContext) -> str:
     """Why a run is where it is."""
     match run.state:
         case "succeeded":
@@ -80,7 +80,7 @@ def crowd_of(run: Run, count: int, seconds: float | None, most: int | None = Non
 _SPANS: Final = {1.0: "second", 60.0: "minute", 3_600.0: "hour", 86_400.0: "day"}
 
 
-def _running(run: Run, around: Circumstances) -> str:
+def _running(run: Run, around: WhyContext) -> str:
     if not around.has_daemon:
         after = "cancels it, as it was asked to" if run.cancel_requested else "gives it back to the queue, uncharged"
         return f"It was running when the daemon ended; the next one {after}."
@@ -99,7 +99,7 @@ def _running(run: Run, around: Circumstances) -> str:
     return f"{where}."
 
 
-def _later(run: Run, around: Circumstances) -> str:
+def _later(run: Run, around: WhyContext) -> str:
     """It was enqueued for later, an attempt failed, or the handler asked for it."""
     after = ""
     if run.error:
@@ -110,7 +110,7 @@ def _later(run: Run, around: Circumstances) -> str:
     return f"It is due at {iso(run.run_at)}, in {left}{after}{_hindrance(run, around)}."
 
 
-def _pending(run: Run, around: Circumstances) -> str:
+def _pending(run: Run, around: WhyContext) -> str:
     group = run.group
     if run.hold == "no_handler":
         if around.has_daemon:
@@ -141,23 +141,23 @@ def _pending(run: Run, around: Circumstances) -> str:
     return f"It is due, and {group} has no worker yet: one is about to start."
 
 
-def _next_try(around: Circumstances) -> str:
+def _next_try(around: WhyContext) -> str:
     if around.starting:
         return "; it is being tried again now"
     return "" if around.next_try is None else f"; it is tried again in {duration_text(max(1, round(around.next_try)))}"
 
 
-def _alone(around: Circumstances) -> str:
+def _alone(around: WhyContext) -> str:
     if around.taking:
         return f"it waits for a worker for such runs, {_place(around)}"
     return "a worker for it is starting" if around.starting else "a worker for it is about to start"
 
 
-def _place(around: Circumstances) -> str:
+def _place(around: WhyContext) -> str:
     return f"behind {counted(around.ahead, 'other due run')}" if around.ahead else "next in line"
 
 
-def _hindrance(run: Run, around: Circumstances) -> str:
+def _hindrance(run: Run, around: WhyContext) -> str:
     """What will be in the way when the time of a run has come, as things are."""
     if not around.has_daemon:
         return "; no daemon is running, so nothing happens before tako-lite serve"
@@ -213,11 +213,11 @@ def _for_good(run: Run) -> str:
     return ", for which no run is tried again" if is_final else ""
 
 
-def _waits(run: Run, around: Circumstances) -> str:
+def _waits(run: Run, around: WhyContext) -> str:
     return " or ".join(_wait(wait, around) for wait in run.waits) or "a step that is being stored"
 
 
-def _wait(wait: Wait, around: Circumstances) -> str:
+def _wait(wait: Wait, around: WhyContext) -> str:
     until = ""
     if wait.wake_at is not None:
         until = f" until {iso(wait.wake_at)}" if wait.wake_at > around.now else f", which was over at {iso(wait.wake_at)}"
@@ -232,7 +232,7 @@ def _wait(wait: Wait, around: Circumstances) -> str:
             return f"the sleep {wait.name!r}{until}"
 
 
-def _child(id: str, around: Circumstances) -> str:
+def _child(id: str, around: WhyContext) -> str:
     child = around.children.get(id)
     short = id[-8:]
     if child is None:

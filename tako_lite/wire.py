@@ -13,6 +13,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from tako_lite.errors import BadInput, NotJson, ProtocolError, TooLarge
+from tako_lite.names import printable
 
 PROTOCOL: Final = 1
 MAX_VALUE: Final = 1024 * 1024
@@ -21,14 +22,12 @@ MAX_LINK_FRAME: Final = 16 * 1024 * 1024
 """Between daemon and worker: many values share a frame, and each is text inside of text there."""
 MAX_DEPTH: Final = 64
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _decode = json.JSONDecoder().raw_decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _TEXT = frozenset({str})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def _make_encoder() -> Callable[[Any], str]:
@@ -108,21 +107,6 @@ def decode_frame(line: bytes) -> dict[str, Any]:
     if not isinstance(frame, dict):
         raise BadInput(f"a frame is a JSON object, not {_kind(frame)}")
     return frame
-
-
-def check_name(name: str, what: str) -> str:
-    """The name, if it is one: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`."""
-    if not NAME.match(name):
-        raise BadInput(
-            f"{what} {printable(name[:60])!r} is not a name",
-            hint="names are 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit",
-        )
-    return name
-
-
-def printable(text: str) -> str:
-    """Text from users made safe for a terminal: control characters become visible escapes; newlines and tabs stay."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 class LineReader:

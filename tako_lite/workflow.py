@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput, NoProject
-from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnLimit, WorkflowOptions, name_problem, read_options, shown
+from tako_lite.handle import WorkflowHandle
+from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnLimit, name_problem, read_options, shown
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-    from typing import TypeAlias, Unpack
+    from typing import Unpack
 
+    from tako_lite.handle import Duration, EnqueueOptions
     from tako_lite.records import Enqueued
-
-    Duration: TypeAlias = float | timedelta | str
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
-_UNKNOWN: Final = object()
-"""An annotation that was not resolved yet."""
-
-
-class EnqueueOptions(TypedDict, total=False):
-    """The options of `enqueue`; `id` is a UUID of your own, so that a retry never makes a second run."""
-
-    unique_key: str | None
-    delay: Duration | None
-    at: datetime | str | None
-    priority: int
-    retries: int | None
-    worker: str | None
-    fallback: Fallback | None
-    tenant: str | None
-    id: str | None
 
 
 class _TakesNothing(Protocol):
@@ -54,46 +36,12 @@ class _TakesPayloadAndStep(Protocol[T_contra]):
     def __call__(self, payload: T_contra, step: Any, /) -> Any: ...
 
 
-class Workflow(Generic[P, R_co]):
+class Workflow(WorkflowHandle[P, R_co]):
     """A workflow: its name, its options and the handler, with ways to enqueue it.
 
     Calling it calls the handler, as if it were not decorated. Nothing is registered anywhere: a loader finds the
     workflows of a module in its namespace.
     """
-
-    def __init__(self, name: str, options: WorkflowOptions, function: Callable[P, R_co]) -> None:
-        functools.update_wrapper(self, function)
-        self.name = name
-        self.options = options
-        self.function = function
-        self._annotation: Any = _UNKNOWN
-
-    def __repr__(self) -> str:
-        return f"<workflow {self.name} (group {self.options.worker})>"
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        return self.function(*args, **kwargs)
-
-    def payload_text(self, payload: object, what: str = "payload") -> str:
-        """The JSON text of a payload. Raises BadInput, which names the field, for what the handler could not read again.
-
-        A payload is not checked where the handler's annotation is unresolvable, or means nothing in JSON.
-        """
-        # Imported here because what only defines workflows needs none of it.
-        from tako_lite.typed.functions import NOTHING, payload_annotation
-        from tako_lite.values import payload_text, value_text
-
-        if self._annotation is _UNKNOWN:
-            self._annotation = payload_annotation(self.function)
-        if self._annotation in (NOTHING, Any):
-            return value_text(payload, what)
-        return payload_text(payload, self._annotation, what)
-
-    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
-
-        def __getattr__(self, name: str) -> Any:
-            hint = "; use .enqueue()" if name in ("delay", "apply_async", "send", "perform_async", "queue", "defer") else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     # The payload's type is read off the handler by matching `self` with what it takes; both mypy and pyright do it.
     @overload
@@ -194,7 +142,7 @@ def workflow(
         raise BadInput(f"workflow {name}: {problem.message}", hint=problem.hint)
 
     def decorate(function: Callable[P, R]) -> Workflow[P, R]:
-        if isinstance(function, Workflow) or not callable(function):
+        if isinstance(function, WorkflowHandle) or not callable(function):
             raise BadInput(f"workflow {name}: @workflow is for a function, not {shown(function)}")
         made = Workflow(name, options, function)
         # A decorator without functools.wraps leaves the name of its own module, where no worker looks for the handle.

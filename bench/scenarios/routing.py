@@ -12,7 +12,7 @@ from bench.served import NO_OP, Served, pool, warm_up
 from tako_lite.catalog import scan
 from tako_lite.client import Client
 from tako_lite.config import load
-from tako_lite.intake import Asked, make_run
+from tako_lite.new_run import Asked, make_run
 from tako_lite.routing import Router
 
 MOST_RUNS = 99

@@ -6,7 +6,7 @@ import ast
 from typing import Final, NamedTuple
 
 from tako_lite.options import OPTIONS
-from tako_lite.trigger import TRIGGER_OPTIONS
+from tako_lite.trigger_options import TRIGGER_OPTIONS
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

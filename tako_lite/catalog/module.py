@@ -24,7 +24,7 @@ from tako_lite.hints import did_you_mean
 from tako_lite.options import OF_TENANT, WorkflowOptions, read_options
 from tako_lite.routing import Routes
 from tako_lite.templates import fields
-from tako_lite.trigger import EVALUATION, read_trigger_options
+from tako_lite.trigger_options import EVALUATION, read_trigger_options
 
 
 class FoundTrigger(NamedTuple):

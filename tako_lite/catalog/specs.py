@@ -14,7 +14,7 @@ from tako_lite.options import WorkflowOptions
 from tako_lite.routing import Plan, Routes
 from tako_lite.stamps import FileStamp
 from tako_lite.templates import is_template
-from tako_lite.trigger import EVALUATION, TriggerOptions
+from tako_lite.trigger_options import EVALUATION, TriggerOptions
 
 NO_PLAN: Final = Plan()
 

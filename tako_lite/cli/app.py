@@ -18,10 +18,10 @@ COMMANDS: Final = {
     "show": ("tako_lite.cli.runs", "Show one run with its steps."),
     "logs": ("tako_lite.cli.logs", "Print what workers wrote."),
     "why": ("tako_lite.cli.runs", "Say in a sentence why a run is where it is."),
-    "signal": ("tako_lite.cli.changes", "Store a signal and wake the runs that wait for it."),
-    "discard": ("tako_lite.cli.changes", "Acknowledge dead runs, so that no count has them."),
-    "cancel": ("tako_lite.cli.changes", "Cancel runs that are not over."),
-    "retry": ("tako_lite.cli.changes", "Take dead and cancelled runs back into the queue."),
+    "signal": ("tako_lite.cli.run_actions", "Store a signal and wake the runs that wait for it."),
+    "discard": ("tako_lite.cli.run_actions", "Acknowledge dead runs, so that no count has them."),
+    "cancel": ("tako_lite.cli.run_actions", "Cancel runs that are not over."),
+    "retry": ("tako_lite.cli.run_actions", "Take dead and cancelled runs back into the queue."),
     "groups": (
         "tako_lite.cli.group_tables",
         "Show the worker groups, or change their tables in tako.toml.",
@@ -35,8 +35,8 @@ COMMANDS: Final = {
     "check": ("tako_lite.cli.project", "Report every mistake in tako.toml and the workflow files."),
     "config": ("tako_lite.cli.project", "Show every setting of every group and where it came from."),
     "reload": ("tako_lite.cli.project", "Read tako.toml and the workflow files again."),
-    "backup": ("tako_lite.cli.upkeep", "Copy the queue file while it is in use."),
-    "prune": ("tako_lite.cli.upkeep", "Delete runs that ended longer ago than they are kept."),
+    "backup": ("tako_lite.cli.maintenance", "Copy the queue file while it is in use."),
+    "prune": ("tako_lite.cli.maintenance", "Delete runs that ended longer ago than they are kept."),
     "doctor": ("tako_lite.cli.doctor", "Look for what is wrong and say how to fix it."),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tako_lite.cli.one_run import enqueue_one
+from tako_lite.cli.enqueue_one import enqueue_one
 from tako_lite.cli.options import chosen_config, command, duration, given, json_option, time
 from tako_lite.client import Client
 
@@ -40,7 +40,7 @@ def enqueue(workflow: str, payload: str | None, jsonl: str | None, as_json: bool
     chosen = given(**options)
     with Client(chosen_config()) as client:
         if jsonl is not None:
-            from tako_lite.cli.lines import enqueue_lines
+            from tako_lite.cli.enqueue_jsonl import enqueue_lines
 
             return enqueue_lines(client, workflow, jsonl, chosen, as_json=as_json)
         return enqueue_one(client, workflow, payload, chosen, wait=wait, timeout=timeout, as_json=as_json)

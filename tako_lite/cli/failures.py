@@ -10,8 +10,8 @@ import click
 
 from tako_lite.errors import BadInput, Interrupted, TakoError
 from tako_lite.hints import OUR_WORDS, did_you_mean
+from tako_lite.names import printable
 from tako_lite.records import SCHEMA
-from tako_lite.wire import printable
 
 
 def report(error: BaseException, *, as_json: bool) -> int:

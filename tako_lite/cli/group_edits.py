@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tako_lite.cli.assignments import assignment, group_name
 from tako_lite.cli.options import chosen_config
-from tako_lite.cli.saving import Draft, draft
-from tako_lite.cli.sections import UNSET, Path, with_setting, with_table, without_table
+from tako_lite.cli.toml_draft import Draft, draft
 from tako_lite.client import Client
 from tako_lite.config import Config, load
+from tako_lite.config.assignments import assignment, group_name
 from tako_lite.config.settings import label
+from tako_lite.config.toml_edit import UNSET, Path, with_setting, with_table, without_table
 from tako_lite.errors import BadInput, DaemonUnreachable, WrongProject
-from tako_lite.review import naming, read_catalog
+from tako_lite.project_lint import naming, read_catalog
 from tako_lite.routing import DEFAULT, unknown_group
 from tako_lite.units import counted
 

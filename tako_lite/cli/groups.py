@@ -85,7 +85,7 @@ def _kept_workers(client: Client, group: str) -> int:
 
 def _save(group: str, number: int, *, as_json: bool) -> None:
     from tako_lite.cli.group_edits import not_reloaded
-    from tako_lite.cli.saving import save_workers
+    from tako_lite.cli.toml_draft import save_workers
 
     saved = save_workers(chosen_config(), group, number)
     warnings, reloaded = [saved.warning] if saved.warning else [], False

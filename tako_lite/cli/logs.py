@@ -9,14 +9,14 @@ from typing import Final
 
 import click
 
-from tako_lite.cli.names import check_names
+from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import command, json_option, run_ending
 from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import Queue
 from tako_lite.client.logfiles import Line, Tail, groups_in, stored_lines
 from tako_lite.clock import local
+from tako_lite.names import printable
 from tako_lite.records import SCHEMA
-from tako_lite.wire import printable
 
 SHOWN: Final = 200
 """Lines where neither a run nor a number is given."""

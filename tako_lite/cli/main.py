@@ -52,8 +52,8 @@ def _is_plain_enqueue(words: list[str]) -> bool:
 
 
 def _enqueue(workflow: str, payload: str | None = None) -> int:
-    from tako_lite.cli.one_run import enqueue_one
-    from tako_lite.cli.place import say_place
+    from tako_lite.cli.enqueue_one import enqueue_one
+    from tako_lite.cli.project_notice import say_place
     from tako_lite.client.blocking import Client
 
     say_place()

@@ -67,7 +67,7 @@ def chosen_config() -> str | None:
     root = click.get_current_context().find_root()
     path: str | None = root.obj
     if path is None and not root.meta.setdefault(_TOLD, False) and not wants_json():
-        from tako_lite.cli.place import say_place  # help imports nothing that reads a project
+        from tako_lite.cli.project_notice import say_place  # help imports nothing that reads a project
 
         root.meta[_TOLD] = True
         say_place()

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from tako_lite.names import printable
 from tako_lite.records import SCHEMA
-from tako_lite.wire import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -128,7 +128,7 @@ def effective_groups(settings: Config, catalog: Catalog | None, others: Iterable
 def catalog_of(settings: Config) -> Catalog | None:
     """The workflow files, or None and a warning where they have mistakes."""
     from tako_lite.catalog import scan
-    from tako_lite.review import pythons
+    from tako_lite.project_lint import pythons
 
     try:
         return scan(settings.workflows_path, settings.root, settings.routes, pythons(settings))
@@ -139,10 +139,10 @@ def catalog_of(settings: Config) -> Catalog | None:
 
 def _put_scales(settings: Config, groups: dict[str, dict[str, Any]]) -> None:
     """Put what `tako-lite scale` set in the place of what the file says."""
-    from tako_lite.store.sqlite.offline import OfflineQueue
+    from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
-    queue = OfflineQueue(settings.queue.path, settings.queue.durability, SystemClock())
-    scales = {name: wish.scale for name, wish in queue.wishes().items() if wish.scale is not None}
+    queue = SqliteOfflineStore(settings.queue.path, settings.queue.durability, SystemClock())
+    scales = {name: wish.scale for name, wish in queue.list_group_overrides().items() if wish.scale is not None}
     for name in scales.keys() & groups.keys():
         settings_of = groups[name]
         settings_of["workers"] = {"value": scales[name], "source": "tako-lite scale"}

@@ -31,7 +31,7 @@ class ProjectFiles(NamedTuple):
 
 def read_files(server: str | None) -> ProjectFiles:
     """Read them all; mistakes are part of the answer."""
-    from tako_lite import review
+    from tako_lite import project_lint
     from tako_lite.catalog import survey
     from tako_lite.config import examine
 
@@ -40,12 +40,12 @@ def read_files(server: str | None) -> ProjectFiles:
     except ConfigError as error:
         return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
     catalog, mistakes = survey(
-        settings.workflows_path, settings.root, settings.routes, review.pythons(settings, all_files=True)
+        settings.workflows_path, settings.root, settings.routes, project_lint.pythons(settings, all_files=True)
     )
-    astray = review.mistakes(settings, catalog, whole=not (wrong or mistakes))
+    astray = project_lint.mistakes(settings, catalog, whole=not (wrong or mistakes))
     sound = not (wrong or mistakes)
     # With a mistake in tako.toml its tables are not known for certain, and what is said of them and the files neither.
-    found = settings.warnings if wrong else review.warnings(settings, catalog, whole=sound)
+    found = settings.warnings if wrong else project_lint.warnings(settings, catalog, whole=sound)
     warnings = tuple(warning for warning in found if warning not in catalog.warnings)
     return ProjectFiles(
         None if wrong else settings,

@@ -18,8 +18,8 @@ from tako_lite.clock import SystemClock
 from tako_lite.config import load
 from tako_lite.errors import AlreadyServing, StoreBusy, StoreError, TakoError
 from tako_lite.lock import write_lock
-from tako_lite.store.sqlite import rescue as store
-from tako_lite.store.sqlite.rescued import Rescued, Tally
+from tako_lite.store.sqlite.rescue.copy import rescue as rescue_queue
+from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 from tako_lite.units import counted, size_text
 
 SHOWN: Final = 20
@@ -33,7 +33,7 @@ def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     project = Project(chosen_config())
     with _left_alone(project, queue):
-        done = store.rescue(queue, target, SystemClock().now())
+        done = rescue_queue(queue, target, SystemClock().now())
     commands = _commands(project, queue, target)
     if as_json:
         write_json(_as_json(done, queue, commands))

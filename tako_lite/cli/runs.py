@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from tako_lite.cli.names import check_names
+from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
 from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.clock import SystemClock, in_local_time
-from tako_lite.commands import PAGE
+from tako_lite.protocol.commands import PAGE
 
 
 @command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tako_lite.cli.one_run import refuse_ended
+from tako_lite.cli.enqueue_one import refuse_ended
 from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.queue import Queue

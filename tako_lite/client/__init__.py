@@ -1,9 +1,9 @@
 """What applications import to put work into the queue and to look at it.
 
-`requests` says what is asked. `carrier` brings it to whoever answers: through `link`, the way of a worker; over a `connection`
-to the daemon's socket; or, while no daemon runs, to the `standin`, which has the files of the `project`. `lane` keeps several
-requests under way. `session` puts them together once, as coroutines that wait through an `IO`; `blocking` and `asynchronous`
-are the two thin shells around it.
+`requests` defines a request. `transport` delivers it by one of three ways: in a worker through `link`, else over a
+`connection` to the daemon's socket, else, while no daemon runs, to the `offline` backend, which works on the files of the
+`project`. `pipeline` keeps several requests under way. `client_core` is the API of both clients, written once as coroutines
+that wait only through an `IO`; `blocking` and `asynchronous` are the two shells around it.
 """
 
 from __future__ import annotations

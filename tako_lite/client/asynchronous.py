@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tako_lite.client import requests
-from tako_lite.client.carrier import Carrier
+from tako_lite.client.client_core import ClientCore
 from tako_lite.client.connection import Connection
 from tako_lite.client.link import Link
 from tako_lite.client.requests import Ids, Outcomes
-from tako_lite.client.session import Session
+from tako_lite.client.transport import Transport
 from tako_lite.clock import SystemClock
 from tako_lite.records import Enqueued
 from tako_lite.units import duration
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from tako_lite.client.blocking import AnyWorkflow
-    from tako_lite.workflow import EnqueueOptions
+    from tako_lite.handle import EnqueueOptions
 
 T = TypeVar("T")
 
@@ -38,40 +38,40 @@ class AsyncClient:
 
     def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
         clock = SystemClock()
-        self._session = Session(Carrier(config, LoopIO(), duration(patience), clock), clock)
-        weakref.finalize(self, self._session.close)
+        self._core = ClientCore(Transport(config, LoopIO(), duration(patience), clock), clock)
+        weakref.finalize(self, self._core.close)
 
     async def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
         """See `Client.enqueue`."""
-        return await self._session.enqueue(workflow, payload, options)
+        return await self._core.enqueue(workflow, payload, options)
 
     async def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
         """See `Client.enqueue_many`."""
-        return await self._session.enqueue_many(workflow, payloads, options)
+        return await self._core.enqueue_many(workflow, payloads, options)
 
     async def signal(self, event: str, payload: Any = True) -> int:
         """See `Client.signal`."""
-        return await self._session.signal(event, payload)
+        return await self._core.signal(event, payload)
 
     async def cancel(self, *ids: str) -> dict[str, str]:
         """See `Client.cancel`."""
-        return await self._session.outcomes("cancel", ids)
+        return await self._core.outcomes("cancel", ids)
 
     async def retry(self, *ids: str, fresh: bool = False) -> Outcomes:
         """See `Client.retry`."""
-        return await self._session.outcomes("retry", ids, fresh=fresh)
+        return await self._core.outcomes("retry", ids, fresh=fresh)
 
     async def discard(self, *ids: str) -> dict[str, str]:
         """See `Client.discard`."""
-        return await self._session.outcomes("discard", ids)
+        return await self._core.outcomes("discard", ids)
 
     async def get(self, id: str) -> dict[str, Any]:
         """See `Client.get`."""
-        return await self._session.get(id)
+        return await self._core.get(id)
 
     async def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
         """See `Client.wait`."""
-        return await self._session.wait(id, timeout)
+        return await self._core.wait(id, timeout)
 
     async def runs(
         self,
@@ -84,26 +84,26 @@ class AsyncClient:
         """See `Client.runs`."""
         chosen = requests.read_filter(workflow, group, state, since)
         before = None
-        while page := await self._session.page(chosen, before):
+        while page := await self._core.page(chosen, before):
             for run in page:
                 yield run
             before = page[-1]["id"]
 
     async def logs(self, id: str) -> list[dict[str, Any]]:
         """See `Client.logs`."""
-        return await self._session.logs(id)
+        return await self._core.logs(id)
 
     async def status(self) -> dict[str, Any]:
         """See `Client.status`."""
-        return await self._session.status()
+        return await self._core.status()
 
     async def call(self, command: str, **arguments: Any) -> dict[str, Any]:
         """See `Client.call`."""
-        return await self._session.call(command, arguments)
+        return await self._core.call(command, arguments)
 
     async def close(self) -> None:
         """Close the idle connections; the next call opens another. Twice is harmless."""
-        self._session.close()
+        self._core.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,7 +111,7 @@ class AsyncClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._session.close()
+        self._core.close()
 
 
 class LoopIO:

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tako_lite.client import requests
-from tako_lite.client.carrier import Carrier
+from tako_lite.client.client_core import ClientCore
 from tako_lite.client.connection import Connection
 from tako_lite.client.link import Link
 from tako_lite.client.requests import Ids, Outcomes
-from tako_lite.client.session import Session
+from tako_lite.client.transport import Transport
 from tako_lite.clock import SystemClock
 from tako_lite.records import Enqueued
 from tako_lite.units import duration
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Self, TypeAlias, Unpack
 
-    from tako_lite.workflow import EnqueueOptions, Workflow
+    from tako_lite.handle import EnqueueOptions, WorkflowHandle
 
-    AnyWorkflow: TypeAlias = str | Workflow[..., Any]
+    AnyWorkflow: TypeAlias = str | WorkflowHandle[..., Any]
 
 T = TypeVar("T")
 
@@ -41,46 +41,46 @@ class Client:
 
     def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
         clock = SystemClock()
-        self._session = Session(Carrier(config, BlockingIO(), duration(patience), clock), clock)
-        weakref.finalize(self, self._session.close)
+        self._core = ClientCore(Transport(config, BlockingIO(), duration(patience), clock), clock)
+        weakref.finalize(self, self._core.close)
 
     def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
         """Store a run and return once it is safe. Raises NotFound for a workflow or group that does not exist, BadInput."""
-        return _run(self._session.enqueue(workflow, payload, options))
+        return _run(self._core.enqueue(workflow, payload, options))
 
     def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
         """Store a run for each payload and return their ids; the payloads are read as they are sent.
 
         A thousand at a time are stored together; an error says how many were stored before it.
         """
-        return _run(self._session.enqueue_many(workflow, payloads, options))
+        return _run(self._core.enqueue_many(workflow, payloads, options))
 
     def signal(self, event: str, payload: Any = True) -> int:
         """Store a signal; the first of a name wins. Returns how many waits it ended."""
-        return _run(self._session.signal(event, payload))
+        return _run(self._core.signal(event, payload))
 
     def cancel(self, *ids: str) -> dict[str, str]:
         """By full id: `cancelled`, `cancelling` (its worker is asked), `ended` before, or `unknown`."""
-        return _run(self._session.outcomes("cancel", ids))
+        return _run(self._core.outcomes("cancel", ids))
 
     def retry(self, *ids: str, fresh: bool = False) -> Outcomes:
         """By full id: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`.
 
         `fresh` forgets the stored steps. `unstored` of what is returned names steps that ran, but have no stored value.
         """
-        return _run(self._session.outcomes("retry", ids, fresh=fresh))
+        return _run(self._core.outcomes("retry", ids, fresh=fresh))
 
     def discard(self, *ids: str) -> dict[str, str]:
         """Acknowledge dead runs, so that `status` counts them no more. By full id: `discarded`, `not_dead` or `unknown`."""
-        return _run(self._session.outcomes("discard", ids))
+        return _run(self._core.outcomes("discard", ids))
 
     def get(self, id: str) -> dict[str, Any]:
         """A run with its steps, in the shape of `tako-lite show --json`. Raises NotFound."""
-        return _run(self._session.get(id))
+        return _run(self._core.get(id))
 
     def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
         """The run once it has ended, whichever way. Raises WaitTimeout, NotFound."""
-        return _run(self._session.wait(id, timeout))
+        return _run(self._core.wait(id, timeout))
 
     def runs(
         self,
@@ -96,7 +96,7 @@ class Client:
         """
         chosen = requests.read_filter(workflow, group, state, since)
         before = None
-        while page := _run(self._session.page(chosen, before)):
+        while page := _run(self._core.page(chosen, before)):
             yield from page
             before = page[-1]["id"]
 
@@ -105,19 +105,19 @@ class Client:
 
         They are read from the files of the project, so this is for programs on the machine of the daemon, as its user.
         """
-        return _run(self._session.logs(id))
+        return _run(self._core.logs(id))
 
     def status(self) -> dict[str, Any]:
         """The groups and the daemon, in the shape of `tako-lite status --json`; `daemon` is None where none runs."""
-        return _run(self._session.status())
+        return _run(self._core.status())
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:
         """The answer to a command of the control socket. Raises DaemonUnreachable for those that need a daemon."""
-        return _run(self._session.call(command, arguments))
+        return _run(self._core.call(command, arguments))
 
     def close(self) -> None:
         """Close the idle connections; the next call opens another. Twice is harmless."""
-        self._session.close()
+        self._core.close()
 
     def __enter__(self) -> Self:
         return self

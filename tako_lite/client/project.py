@@ -115,7 +115,7 @@ class Project:
     def catalog(self) -> Catalog:
         """The catalog, scanned again if a file has changed since. Raises CatalogError."""
         from tako_lite.catalog import scan, stamps
-        from tako_lite.review import pythons
+        from tako_lite.project_lint import pythons
 
         config = self.config()
         if self._catalog is None or stamps(config.workflows_path) != self._catalog.files:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.config.files import find_file, locate
 
 if TYPE_CHECKING:
-    from tako_lite.config.reading import RESERVED_NAMES, examine, load, load_text
+    from tako_lite.config.reader import RESERVED_NAMES, examine, load, load_text
     from tako_lite.config.routes import misrouted
     from tako_lite.config.secrets import unreadable_secrets
     from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
@@ -37,6 +37,6 @@ def __getattr__(name: str) -> Any:
     # A client that a daemon answers needs to find the file and never to read it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tako_lite.config import reading, routes, secrets, settings
+    from tako_lite.config import reader, routes, secrets, settings
 
-    return getattr(next(module for module in (reading, settings, routes, secrets) if hasattr(module, name)), name)
+    return getattr(next(module for module in (reader, settings, routes, secrets) if hasattr(module, name)), name)

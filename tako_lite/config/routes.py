@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.config import values
-from tako_lite.config.collecting import Collector
+from tako_lite.config.collector import Collector
 from tako_lite.config.settings import DEFAULT_GROUP, Config, GroupSettings, Tables, group_settings, said_for_all
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
+from tako_lite.names import NAME, NAME_HINT
 from tako_lite.options import FALLBACKS, MAX_RETRIES
 from tako_lite.routing import FallbackSource, Gate, Namespace, Routes, Rule, Tenant
 from tako_lite.templates import check_template, is_template
@@ -113,8 +114,8 @@ def _named(
     found: dict[str, dict[str, Any]] = {}
     for name, value in collector.table((key,), project.get(key, {})).items():
         path = (key, name)
-        if not values.NAME.fullmatch(name):
-            collector.wrong(path, f"{shown_name(name)} is not a name", values.NAME_HINT, at_key=True)
+        if not NAME.fullmatch(name):
+            collector.wrong(path, f"{shown_name(name)} is not a name", NAME_HINT, at_key=True)
         elif key == "namespaces" and isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
             inner = next(name for name, inner in value.items() if isinstance(inner, dict))
             hint = f'a name with a dot is written in quotes: [namespaces."{name}.{inner}"]'

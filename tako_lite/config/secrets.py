@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.config import values
-from tako_lite.config.collecting import Collector
+from tako_lite.config.collector import Collector
 from tako_lite.config.settings import Config, Tables
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake, SecretError
 from tako_lite.hints import did_you_mean
+from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import Source, read
 
 TABLE: Final = "secrets"
@@ -25,8 +26,8 @@ def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, S
     sources = {}
     for name, value in collector.table((TABLE,), declared).items():
         before = len(collector.mistakes)
-        if not values.NAME.fullmatch(name):
-            collector.wrong((TABLE, name), f"{shown_name(name)} is not a name for a secret", values.NAME_HINT, at_key=True)
+        if not NAME.fullmatch(name):
+            collector.wrong((TABLE, name), f"{shown_name(name)} is not a name for a secret", NAME_HINT, at_key=True)
         else:
             sources[name] = collector.value((TABLE,), {name: value}, name, read_source)
         collector.mistakes[before:] = [_without_value(collector, name, found) for found in collector.mistakes[before:]]

@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
+from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import Source
 from tako_lite.states import RUN_STATES, TERMINAL
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
 
 Reader = Callable[[Any], Any]
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-NAME_HINT: Final = "names have 1 to 128 letters, digits, dots, hyphens and underscores, and start with a letter or digit"
 RLIMITS: Final = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 DURABILITIES: Final = ("disk", "process")
 SECRET_KINDS: Final = ("env", "file")

@@ -8,7 +8,14 @@ from typing import Any, Final, Protocol
 
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
-from tako_lite.commands import (
+from tako_lite.config import Config
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.triggers import Triggers
+from tako_lite.errors import BadInput, NotFound, WaitTimeout
+from tako_lite.hints import did_you_mean
+from tako_lite.new_run import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
+from tako_lite.processes.group import Group
+from tako_lite.protocol.commands import (
     SHAPES,
     Backup,
     Cancel,
@@ -28,13 +35,6 @@ from tako_lite.commands import (
     Signal,
     Wait,
 )
-from tako_lite.config import Config
-from tako_lite.daemon.events import Events
-from tako_lite.daemon.triggers import Triggers
-from tako_lite.errors import BadInput, NotFound, WaitTimeout
-from tako_lite.hints import did_you_mean
-from tako_lite.intake import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
-from tako_lite.processes.group import Group
 from tako_lite.records import Claimed, NewRun, Run
 from tako_lite.routing import Route, Router, unknown_group
 from tako_lite.states import TERMINAL
@@ -156,7 +156,7 @@ class Commands:
         asked_at = project.clock.now()
         run = make_run(spec, _value(asked.payload), _asked(asked), project.router, asked_at, id=asked.run_id)
         project.enqueued(run)
-        (made,) = await project.store.enqueue([run])
+        (made,) = await project.store.enqueue_runs([run])
         if run.run_at > asked_at:
             project.ripened(run)
         answer = made.as_json()
@@ -174,7 +174,7 @@ class Commands:
         if runs:
             for like, _ in batches:
                 project.enqueued(like)
-            refused = await project.store.enqueue_many(batches)
+            refused = await project.store.enqueue_batches(batches)
             for like, _ in batches:
                 if like.run_at > asked_at:
                     project.ripened(like)
@@ -192,22 +192,22 @@ class Commands:
         return await project.proven(run.group, UNPROVEN_WAIT)
 
     async def _signal(self, asked: Signal) -> dict[str, Any]:
-        done = await self._project.store.signal(check_event(asked.event), _value(asked.payload))
+        done = await self._project.store.store_signal(check_event(asked.event), _value(asked.payload))
         return {"event": asked.event, **done._asdict()}
 
     async def _cancel(self, asked: Cancel) -> dict[str, Any]:
-        return {"outcomes": await self._project.store.cancel(asked.run_ids)}
+        return {"outcomes": await self._project.store.cancel_runs(asked.run_ids)}
 
     async def _discard(self, asked: Discard) -> dict[str, Any]:
-        return {"outcomes": await self._project.store.discard(asked.run_ids)}
+        return {"outcomes": await self._project.store.discard_runs(asked.run_ids)}
 
     async def _retry(self, asked: Retry) -> dict[str, Any]:
         routes, again = {}, Again(fresh=asked.fresh)
         for id in asked.run_ids:  # one at a time: a run may have a large payload
-            run = await self._project.store.get(id)
+            run = await self._project.store.get_run(id)
             routes[id] = self._route_again(run)
             again.add(run)
-        return again.reply(await self._project.store.retry(routes, fresh=asked.fresh))
+        return again.reply(await self._project.store.retry_runs(routes, fresh=asked.fresh))
 
     def _route_again(self, run: Run | None) -> Route:
         if run is None:
@@ -222,7 +222,7 @@ class Commands:
         return {"run": self._project.overlay(await self._run(asked.run_id))}
 
     async def _run(self, run_id: str) -> Run:
-        run = await self._project.store.get(run_id)
+        run = await self._project.store.get_run(run_id)
         if run is None:
             raise unknown_run(run_id)
         return run
@@ -248,7 +248,7 @@ class Commands:
         return {"runs": [self._project.overlay(run) for run in runs]}
 
     async def _ids(self, asked: Filter) -> dict[str, Any]:
-        return {"ids": await self._project.store.ids(_filter(asked))}
+        return {"ids": await self._project.store.list_run_ids(_filter(asked))}
 
     async def _why(self, asked: OneRun) -> dict[str, Any]:
         return {"sentence": await self._project.why(await self._run(asked.run_id))}
@@ -306,7 +306,7 @@ class Commands:
         moved = 0
         if asked.to is not None:
             self._group(asked.to)
-            moved = await self._project.store.move(asked.group, asked.to)
+            moved = await self._project.store.move_runs(asked.group, asked.to)
             self._project.events.moved(asked.group, asked.to, moved)
         if asked.group not in self._project.group_names():
             await self._project.store.forget_group(asked.group)

@@ -22,27 +22,27 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.explaining import circumstances
 from tako_lite.daemon.fallbacks import Fallbacks
+from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.leftovers import Undefined, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
-from tako_lite.daemon.presence import Presence
+from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
-from tako_lite.daemon.waiters import Waiters
+from tako_lite.daemon.why_context import circumstances
 from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import Records
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
+from tako_lite.project_lint import read_catalog, warnings
 from tako_lite.records import NewRun, Run, new_id
-from tako_lite.review import read_catalog, warnings
 from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
 from tako_lite.states import RunState
@@ -77,7 +77,7 @@ class Daemon:
         asyncio.get_running_loop().set_exception_handler(events.unexpected.from_loop)
         self.boot_id = new_id()
         self._started = time.monotonic()
-        self.waiters = Waiters()
+        self.waiters = RunWaiters()
         self._stopped = False
         self._reloading = asyncio.Lock()
         self.store = SqliteStore(
@@ -102,7 +102,7 @@ class Daemon:
         self.dispatcher.on_push = self.health.wake
         self.spawner.on_change = self.fallbacks.look
         folders = {config.state_dir, Path(os.path.realpath(config.queue.path)).parent}
-        self.presence = Presence(folders, locks, self.control, self.store, self.health, events)
+        self.presence = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
     @property
@@ -114,7 +114,7 @@ class Daemon:
         self.orphans.start()
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
-        self.events.recovered(await self.store.recover(), survivors)
+        self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
         await self.store.set_limits(limits_of(self.catalog))
         await self._start_groups()
         await self.scheduler.start(self.catalog)
@@ -147,13 +147,13 @@ class Daemon:
 
     async def _start_groups(self) -> None:
         await self._warm_up()
-        wishes = await self.store.wishes()
+        wishes = await self.store.list_group_overrides()
         for name in self.group_names() | set(wishes):
             group = self.ensure_group(name)
             if name in wishes:
                 group.paused, group.scale = wishes[name]
         self._lift()
-        ready, suspects = await self.store.groups_with_work()
+        ready, suspects = await self.store.list_groups_with_work()
         for group in self.groups.values():
             group.start()
         for name in ready:
@@ -163,7 +163,7 @@ class Daemon:
 
     def _lift(self) -> None:
         """Let go the runs of workflows that are defined by now; while the disk is full, that is tried again and again."""
-        self.dispatcher.watch(self.store.lift("no_handler"), "let go runs that waited for their workflow")
+        self.dispatcher.watch(self.store.release_held_runs("no_handler"), "let go runs that waited for their workflow")
 
     async def _warm_up(self) -> None:
         """Have the fork server ready before there is work; a broken one is told when a group needs it."""
@@ -194,7 +194,8 @@ class Daemon:
 
     async def doom(self) -> TakoError:
         """Why the daemon cannot go on, once that is so: its queue is damaged, or another daemon serves the project."""
-        causes: set[asyncio.Future[TakoError]] = {asyncio.ensure_future(self.store.damaged()), self.presence.replaced}
+        damaged = asyncio.ensure_future(self.store.wait_until_damaged())
+        causes: set[asyncio.Future[TakoError]] = {damaged, self.presence.replaced}
         try:
             done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -239,16 +240,16 @@ class Daemon:
             loop.call_soon(loop.call_soon, self._tell_workers, effects)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
-            self.waiters.tell(effects.ended)
+            self.waiters.tell(run.run_id for run in effects.ended)
             self.waiters.tell(effects.succeeded)
 
     def _tell_workers(self, effects: Effects) -> None:
         for resolved in effects.resolved:
             with self.events.unexpected.guarded("the message to a worker that a wait is over"):
                 self.dispatcher.resolved(resolved)
-        for run_id in effects.cancelling:
+        for run in effects.cancelling:
             with self.events.unexpected.guarded("the cancelling of a run"):
-                self.dispatcher.cancel(run_id)
+                self.dispatcher.cancel(run.run_id)
 
     # What commands need
 
@@ -324,7 +325,7 @@ class Daemon:
             "errors": self.events.unexpected.count,
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
-        self.store.look()
+        self.store.check_file()
         warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
@@ -340,18 +341,18 @@ class Daemon:
 
     async def prune(self) -> dict[str, int]:
         """Take away what is past its time; returns how many went in all, by state."""
-        before: dict[str, int] = (await self.store.stats())["pruned"]
+        before: dict[str, int] = (await self.store.get_stats())["pruned"]
         await self.scheduler.prune_now()
-        after: dict[str, int] = (await self.store.stats())["pruned"]
+        after: dict[str, int] = (await self.store.get_stats())["pruned"]
         return {state: count - before.get(state, 0) for state, count in after.items()}
 
     async def why(self, run: Run) -> str:
-        self.store.look()
+        self.store.check_file()
         now = self.clock.now()
         return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
     async def backup(self, file: str) -> int:
-        return await self.store.backup(Path(file))
+        return await self.store.back_up(Path(file))
 
     def overlay(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the worker that has it now."""

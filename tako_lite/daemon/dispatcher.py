@@ -145,7 +145,7 @@ class Dispatcher:
         asked = self._asked.get((name, hold), 0)
         free = sum(post.free for post in self._posts(group, hold)) - asked
         if free > 0:
-            future = asyncio.ensure_future(self._store.claim(name, free, hold, self.routes.gate(name).allowed))
+            future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.gate(name).allowed))
             self._asked[name, hold] = asked + free
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
@@ -229,7 +229,7 @@ class Dispatcher:
         self._give_back([run for run in runs if self.find(run.id) is None], hold)
 
     def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
-        self.watch(self._store.give_back([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
+        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
 
     def _take(self, post: Post, run: Claimed, timeout: float | None, now: float) -> None:
         if not post.running:

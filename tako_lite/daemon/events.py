@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tako_lite.daemon.unexpected import Unexpected
+from tako_lite.names import printable
 from tako_lite.processes.group import RESTART
 from tako_lite.units import counted, duration_text, was_or_were
-from tako_lite.wire import printable
 
 if TYPE_CHECKING:
     from tako_lite.daemon.dispatcher import Post

@@ -82,16 +82,18 @@ class Fallbacks:
     async def _judge(self, group: Group) -> float | None:
         """Do what is to be done now; returns the seconds until there is more."""
         if group.available:
-            await self._store.find_group(group.name)
+            await self._store.mark_group_available(group.name)
             if group.available:
                 self._lost.pop(group.name, None)
             return None
         wait = group.settings.wait_timeout
         since = self._loop.time() - self._counted.get(group.name, -SOONEST)
         if wait is not None and since < SOONEST:  # who waited for too long is looked for in the whole queue of the group
-            await self._store.lose_group(group.name, no_worker(group.trouble or "nobody serves the group"), None)
+            await self._store.mark_group_unavailable(group.name, no_worker(group.trouble or "nobody serves the group"), None)
             return SOONEST - since
         self._counted[group.name] = self._loop.time()
         timeout = None if wait is None else round(wait * 1000)
-        next_at = await self._store.lose_group(group.name, no_worker(group.trouble or "nobody serves the group"), timeout)
+        next_at = await self._store.mark_group_unavailable(
+            group.name, no_worker(group.trouble or "nobody serves the group"), timeout
+        )
         return None if next_at is None else max((next_at - self._clock.now()) / 1000, 0.0)

@@ -10,7 +10,7 @@ from typing import Final
 
 from tako_lite.catalog import Catalog, stamps, survey
 from tako_lite.config import Config
-from tako_lite.review import pythons, undefined
+from tako_lite.project_lint import pythons, undefined
 from tako_lite.stamps import FileStamp
 from tako_lite.store.base import Store
 
@@ -33,7 +33,7 @@ class Undefined:
         """A sentence for each such workflow. Raises what reading the queue raises."""
         began = time.monotonic()
         if catalog is not self._catalog or began >= self._good_until:
-            queued = await self._store.queued_by_workflow()
+            queued = await self._store.count_queued_by_workflow()
             ended = time.monotonic()
             self._catalog, self._sentences = catalog, [*map(str, undefined(catalog, queued))]
             self._good_until = ended + max(FRESH, SHARE * (ended - began))

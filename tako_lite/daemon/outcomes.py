@@ -84,7 +84,7 @@ class Outcomes:
             elif kind in self._requests:
                 self._request(post, item)
             elif kind == "begun":
-                dispatcher.watch(self._store.begin(item[1], item[2]), "store the start of a run")
+                dispatcher.watch(self._store.mark_run_begun(item[1], item[2]), "store the start of a run")
             elif kind == "progress":
                 dispatcher.watch(self._store.set_progress(*item[1:]), "store progress")
             elif kind in self._ends:
@@ -96,7 +96,7 @@ class Outcomes:
             elif kind != "step":
                 raise ProtocolError(f"no item is called {kind!r}")
         if done:
-            dispatcher.watch(self._store.complete(done), "store results")
+            dispatcher.watch(self._store.complete_runs(done), "store results")
             freed.clear()
 
     # Ends of attempts
@@ -114,9 +114,9 @@ class Outcomes:
         if retryable and run.attempts + 1 < run.max_attempts:
             delay = self._backoff(run)
             run_at = self._clock.now() + round(delay * 1000)
-            future = self._store.try_again(run.id, run.token, failure, run_at, pid, charged=True)
+            future = self._store.reschedule_run(run.id, run.token, failure, run_at, pid, charged=True)
         else:
-            future = self._store.finish(run.id, run.token, "dead", failure, pid, charged=True)
+            future = self._store.finish_run(run.id, run.token, "dead", failure, pid, charged=True)
         self._dispatcher.watch(future, f"store the failure of {run.id}")
 
     def _backoff(self, run: Claimed) -> float:
@@ -133,22 +133,22 @@ class Outcomes:
         self, post: Post, running: Running, state: Literal["cancelled", "dead"], failure: Failure, *, charged: bool
     ) -> None:
         run = running.claimed
-        future = self._store.finish(run.id, run.token, state, failure, post.worker.pid, charged=charged)
+        future = self._store.finish_run(run.id, run.token, state, failure, post.worker.pid, charged=charged)
         self._dispatcher.watch(future, f"end {run.id}")
 
     def _later(self, post: Post, running: Running, item: Item) -> None:
         run = running.claimed
         run_at = self._clock.now() + round(item[3] * 1000)
-        future = self._store.try_again(run.id, run.token, None, run_at, post.worker.pid, charged=False)
+        future = self._store.reschedule_run(run.id, run.token, None, run_at, post.worker.pid, charged=False)
         self._dispatcher.watch(future, f"put {run.id} off")
 
     def _parked(self, post: Post, running: Running, item: Item) -> None:
         run = running.claimed
-        self._dispatcher.watch(self._store.park(run.id, run.token, item[3], self._executed_ms(running)), f"park {run.id}")
+        self._dispatcher.watch(self._store.park_run(run.id, run.token, item[3], self._executed_ms(running)), f"park {run.id}")
 
     def _given(self, post: Post, running: Running, item: Item) -> None:
         run = running.claimed
-        future = self._store.give_back([(run.id, run.token)], None, self._executed_ms(running))
+        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(running))
         self._dispatcher.watch(future, f"give {run.id} back")
 
     def _found(self, post: Post, running: Running, item: Item) -> None:
@@ -201,7 +201,7 @@ class Outcomes:
         if (running := post.running.get(run_id)) is None:
             return None
         child = self._commands.child(running.claimed, workflow, payload, options)
-        return await self._store.invoke(run_id, token, name, child)
+        return await self._store.invoke_child(run_id, token, name, child)
 
     async def _enqueue(self, post: Post, item: Item) -> Any:
         _, _, run_id, token, name, workflow, payload, options = item
@@ -237,7 +237,7 @@ class Outcomes:
             self._dispatcher.watch(future, f"charge the crash of {run.id}")
         else:
             claims = [(run.id, run.token) for run in runs]
-            self._dispatcher.watch(self._store.give_back(claims, "suspect"), "give suspects back")
+            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "give suspects back")
 
     def _after_our_kill(self, post: Post, runs: list[Claimed]) -> None:
         innocent = []
@@ -249,12 +249,12 @@ class Outcomes:
                 )
                 self.failed(run, failure, post.worker.pid)
             elif why == "cancelled":
-                future = self._store.finish(run.id, run.token, "cancelled", _CANCELLED, post.worker.pid, charged=False)
+                future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, post.worker.pid, charged=False)
                 self._dispatcher.watch(future, f"cancel {run.id}")
             else:
                 innocent.append((run.id, run.token))
         if innocent:
-            self._dispatcher.watch(self._store.give_back(innocent), "give runs back")
+            self._dispatcher.watch(self._store.requeue_runs(innocent), "give runs back")
 
 
 def fate(post: Post) -> str:

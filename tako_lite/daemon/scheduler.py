@@ -12,7 +12,7 @@ from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.errors import TakoError
-from tako_lite.intake import Asked, make_run
+from tako_lite.new_run import Asked, make_run
 from tako_lite.records import Schedule
 from tako_lite.routing import Router
 from tako_lite.states import RunState
@@ -112,7 +112,7 @@ class Scheduler:
     async def prune_now(self) -> None:
         """Take away everything that is past its time."""
         while True:
-            again_at = await self._store.prune(self.keep, PRUNE_BATCH)
+            again_at = await self._store.prune_runs(self.keep, PRUNE_BATCH)
             if again_at is None or again_at > self._clock.now():
                 return
 
@@ -123,7 +123,7 @@ class Scheduler:
     async def pause(self, workflow: str, paused: bool) -> None:
         """Pause a schedule, or let it go on with the next slot from now."""
         await self._store.pause_schedule(workflow, paused, self._clock.now())
-        self._schedules = {schedule.workflow: schedule for schedule in await self._store.schedules()}
+        self._schedules = {schedule.workflow: schedule for schedule in await self._store.list_schedules()}
         self._advance(workflow, self._clock.now())
         self._arm()
 
@@ -156,8 +156,8 @@ class Scheduler:
             failed = await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
             if self._next_due is not None and self._next_due <= now:
                 self._next_due = None
-                await self._store.wake_due()
-                due = await self._store.next_due()
+                await self._store.wake_due_runs()
+                due = await self._store.get_next_due()
                 if due is not None and (self._next_due is None or due < self._next_due):
                     self._next_due = due
             if self._next_prune is not None and self._next_prune <= now:
@@ -186,7 +186,7 @@ class Scheduler:
             self._events.unexpected.raised(what, error)
 
     async def _prune(self) -> None:
-        again_at = await self._store.prune(self.keep, PRUNE_BATCH)
+        again_at = await self._store.prune_runs(self.keep, PRUNE_BATCH)
         now = self._clock.now()
         if again_at is None:
             self._next_prune = None
@@ -208,10 +208,10 @@ class Scheduler:
         due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
         for slot in due.fire:
             run = make_run(spec, "null", Asked(at=slot), self.router, now)
-            await self._store.fire(workflow, slot, [run])
+            await self._store.fire_schedule(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):
-            await self._store.fire(workflow, due.last, [])
+            await self._store.fire_schedule(workflow, due.last, [])
             self._note(workflow, due.last)
         self._advance(workflow, max(due.last, schedule.last_slot))
 

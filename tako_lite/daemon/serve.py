@@ -20,11 +20,11 @@ from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.journal import Journal, open_missing_streams
+from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock, write_lock
-from tako_lite.review import read_catalog
+from tako_lite.project_lint import read_catalog
 
 PROBE: Final = 0.5
 """Seconds that a client which looks whether a daemon runs may hold the daemon's lock."""

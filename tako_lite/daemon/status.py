@@ -19,10 +19,10 @@ async def snapshot(
     now: int,
 ) -> dict[str, Any]:
     """Every group with its workers and what the queue holds for it."""
-    counts = await store.counts()
+    counts = await store.count_by_group()
     shown = sorted(names | {name for name, count in counts.items() if count.live})
     groups = [_group(name, dispatcher, config, counts.get(name, NO_COUNTS), now) for name in shown]
-    return {"daemon": daemon, "groups": groups, "warnings": warnings, "queue": await store.stats()}
+    return {"daemon": daemon, "groups": groups, "warnings": warnings, "queue": await store.get_stats()}
 
 
 def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCounts, now: int) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
-from tako_lite.commands import Nothing, OneTrigger, PauseTrigger
 from tako_lite.errors import ProtocolError
-from tako_lite.intake import Asked, make_many, make_run
-from tako_lite.records import Claimed, Failure, new_ids
+from tako_lite.new_run import Asked, make_many, make_run
+from tako_lite.protocol.commands import Nothing, OneTrigger, PauseTrigger
+from tako_lite.records import Claimed, Failure, StoredTrigger, new_ids
 from tako_lite.routing import Router
 from tako_lite.store.base import Store
-from tako_lite.trigger import EVALUATION, StoredTrigger
+from tako_lite.trigger_options import EVALUATION
 from tako_lite.wire import MAX_VALUE, decode_value, encode_value
 
 _ALWAYS_DUE = Asked()
@@ -68,7 +68,7 @@ class Triggers:
         spec = self.catalog.triggers.get(run.workflow.removeprefix(EVALUATION))
         if spec is None:
             gone = Failure("Gone", "no workflow file has the trigger any more, so nothing of what it found was stored")
-            return self._store.finish(run.id, run.token, "dead", gone, pid, charged=True)
+            return self._store.finish_run(run.id, run.token, "dead", gone, pid, charged=True)
         new = list(zip(new_ids(len(payloads)), map(encode_value, payloads), strict=True)) if payloads else []
         target = self.catalog.get(spec.options.starts)
         batches = make_many(target, new, _ALWAYS_DUE, self.router, self._clock.now()) if new else []
@@ -77,7 +77,7 @@ class Triggers:
     # Commands
 
     async def list(self, _: Nothing) -> dict[str, Any]:
-        return {"triggers": [trigger.as_json(self._trouble(trigger.group)) for trigger in await self._store.triggers()]}
+        return {"triggers": [trigger.as_json(self._trouble(trigger.group)) for trigger in await self._store.list_triggers()]}
 
     async def pause(self, asked: PauseTrigger) -> dict[str, Any]:
         await self._store.pause_trigger(self.catalog.trigger(asked.name).name, asked.paused)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tako_lite.wire import printable
+from tako_lite.names import printable
 
 logger = logging.getLogger("tako_lite")
 

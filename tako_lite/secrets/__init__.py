@@ -3,8 +3,8 @@
 `source` reads them in the daemon, `given` holds them in a worker, `mask` hides them in text.
 """
 
-from tako_lite.secrets.given import give, masked, secret
 from tako_lite.secrets.mask import NOTHING, Mask
 from tako_lite.secrets.source import Source, read
+from tako_lite.secrets.worker_secrets import give, masked, secret
 
 __all__ = ["NOTHING", "Mask", "Source", "give", "masked", "read", "secret"]

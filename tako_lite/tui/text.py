@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
+from tako_lite.names import printable
 from tako_lite.tui.listing import UNBOUNDED
 from tako_lite.units import duration_text
-from tako_lite.wire import printable
 
 SHOWN_ID: Final = 8
 """The last characters of an id: commands take them as well."""

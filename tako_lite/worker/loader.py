@@ -18,7 +18,8 @@ from tako_lite import importing
 from tako_lite.engine import message_of
 from tako_lite.errors import BadInput, TakoError
 from tako_lite.stamps import FileStamp, file_stamp
-from tako_lite.trigger import EVALUATION, Trigger, found
+from tako_lite.trigger import Trigger, found
+from tako_lite.trigger_options import EVALUATION
 from tako_lite.typed import converter
 from tako_lite.worker.written import written_parameters
 from tako_lite.workflow import Workflow

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.states import TERMINAL
-from tako_lite.trigger import EVALUATION
+from tako_lite.trigger_options import EVALUATION
 from tests.faults.checker import Stored, by_run, read
 from tests.faults.witness import Fact, Witness
 

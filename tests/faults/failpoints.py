@@ -28,7 +28,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.linux import read_process
 from tako_lite.processes.child import Records
 from tako_lite.store.sqlite.store import SqliteStore
-from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.faults.witness import Fact, Witness
 from tests.integration.project import Project, wait_until
 
@@ -36,34 +36,34 @@ REPOSITORY: Final = Path(__file__).parents[2]
 FIRED: Final = "fired.jsonl"
 """The witness log of the points at which something happened."""
 TRANSITIONS: Final = {
-    "enqueue": "enqueue",
-    "enqueue_many": "enqueue_many",
-    "claim": "claim",
-    "complete": "complete",
-    "retry_later": "try_again",
-    "finish": "finish",
-    "give_back": "give_back",
+    "enqueue": "enqueue_runs",
+    "enqueue_many": "enqueue_batches",
+    "claim": "claim_runs",
+    "complete": "complete_runs",
+    "retry_later": "reschedule_run",
+    "finish": "finish_run",
+    "give_back": "requeue_runs",
     "crash": "charge_crash",
-    "recover": "recover",
-    "cancel": "cancel",
+    "recover": "recover_runs",
+    "cancel": "cancel_runs",
     "step": "save_steps",
     "wait": "add_wait",
-    "child": "invoke",
+    "child": "invoke_child",
     "child_enqueue": "enqueue_child",
-    "park": "park",
-    "signal": "signal",
-    "wake": "wake_due",
-    "schedule": "fire",
-    "prune": "prune",
+    "park": "park_run",
+    "signal": "store_signal",
+    "wake": "wake_due_runs",
+    "schedule": "fire_schedule",
+    "prune": "prune_runs",
     "begin_evaluation": "begin_evaluation",
     "complete_evaluation": "complete_evaluation",
     "put_triggers": "put_triggers",
     "put_catalog": "put_catalog",
     "set_limits": "set_limits",
     "pause_group": "pause_group",
-    "lose_group": "lose_group",
-    "find_group": "find_group",
-    "move_group": "move",
+    "lose_group": "mark_group_unavailable",
+    "find_group": "mark_group_available",
+    "move_group": "move_runs",
 }
 """A point's name, and the transition of the store at which it is: `NAME.before_save` (asked for), `NAME.between` (its first
 statement that changes something is done), `NAME.after_commit` (stored, and nobody has heard of it)."""
@@ -119,15 +119,15 @@ def listening_store(points: Points) -> type[SqliteStore]:
     class Listening(SqliteStore):
         _point = ""
 
-        def _submit(self, operation: Callable[[Transaction], Any], *, keep: bool = False) -> Future[Any]:
+        def _write(self, operation: Callable[[Any], Any], *, keep: bool = False) -> Future[Any]:
             name, self._point = self._point, ""
 
             def work(transaction: Transaction) -> Any:
-                before, unchanged = transaction.connection.total_changes, (transaction.execute, transaction.executemany)
+                before, unchanged = transaction.connection.total_changes, (transaction._execute, transaction._executemany)
 
                 def halfway() -> None:
                     if transaction.connection.total_changes > before:
-                        transaction.execute, transaction.executemany = unchanged
+                        transaction._execute, transaction._executemany = unchanged
                         points.reached(f"{name}.between")
 
                 def watched(execute: Any) -> Any:
@@ -138,16 +138,16 @@ def listening_store(points: Points) -> type[SqliteStore]:
 
                     return watching
 
-                transaction.execute, transaction.executemany = map(watched, unchanged)
+                transaction._execute, transaction._executemany = map(watched, unchanged)
                 try:
                     result = operation(transaction)
-                    if transaction.execute is not unchanged[0]:
+                    if transaction._execute is not unchanged[0]:
                         halfway()  # a statement that returns rows has counted its changes once they are read
                     return result
                 finally:
-                    transaction.execute, transaction.executemany = unchanged
+                    transaction._execute, transaction._executemany = unchanged
 
-            return super()._submit(work if name else operation, keep=keep)
+            return super()._write(work if name else operation, keep=keep)
 
     def listen(name: str, transition: str) -> None:
         original = getattr(SqliteStore, transition)

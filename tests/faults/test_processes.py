@@ -41,7 +41,7 @@ PLAIN_LOOP = "import sys; sys.modules['uvloop'] = None; from tako_lite.cli.main 
 UNTOLD = """
 import sys
 from tako_lite.cli.main import main
-from tako_lite.daemon import presence
+from tako_lite.daemon import file_watch
 
 presence.watch_names = lambda folder: None
 sys.exit(main(sys.argv[1:]))
@@ -147,7 +147,7 @@ def test_clients_whose_requests_are_under_way_keep_their_place_and_one_more_is_t
         client.sendall(b'{"id":1,"command":"wait","run_id":"%s"}\n' % run_id.encode())
         client.settimeout(15)
     wait_until(lambda: not any(unread(client) for client in waiting), "the daemon has all requests")
-    with Client(project.root, patience=0.5) as late, pytest.raises(DaemonUnreachable, match="busy with 24 clients"):
+    with Client(project.root, patience=5) as late, pytest.raises(DaemonUnreachable, match="busy with 24 clients"):
         wait_until(lambda: late.status() is None, "no more fit")
     let(project)
     for client in waiting:

@@ -201,14 +201,14 @@ async def _lifetime(bench: Bench) -> None:
     """A run from its enqueue to its end, one await after another."""
     store = bench.store
     new = bench.new(group=f"g{new_id()}")
-    await store.enqueue([new])
-    (run,) = (await store.claim(new.group, 1)).runs
+    await store.enqueue_runs([new])
+    (run,) = (await store.claim_runs(new.group, 1)).runs
     await store.save_steps([bench.step(run, "a")])
     await store.add_wait(bench.wait(run, "b", lasting=0))
-    await store.get(run.id)
-    await store.next_due()
-    await store.complete([Completed(run.id, run.token, "null", WORKER)])
-    await store.counts()
+    await store.get_run(run.id)
+    await store.get_next_due()
+    await store.complete_runs([Completed(run.id, run.token, "null", WORKER)])
+    await store.count_by_group()
 
 
 @pytest.mark.anyio
@@ -232,8 +232,8 @@ async def test_a_task_that_is_cancelled_at_any_await_leaves_whole_transactions_a
             for run in await store.list_runs(RunFilter(), None):
                 if run.state not in TERMINAL:
                     assert run.claim_token == (run.state == "running")
-                    assert await store.cancel([run.id])
-            await store.recover()
+                    assert await store.cancel_runs([run.id])
+            await store.recover_runs("lax", "next")
             assert {run.state for run in await store.list_runs(RunFilter(), None)} <= TERMINAL
             await store.stop()
         with closing(sqlite3.connect(store.path)) as queue:

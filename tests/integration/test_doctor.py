@@ -43,7 +43,8 @@ def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
         found = findings(project, "--deep")
         assert [client.wait(id, timeout=10)["state"] for id in ids] == ["succeeded"] * 300
 
-    assert {check: finding["level"] for check, finding in found.items() if finding["level"] in ("warning", "problem")} == {}
+    bad = {check for check, finding in found.items() if finding["level"] in ("warning", "problem")}
+    assert bad <= {"filesystem"}, "a temporary folder may be on a tmpfs, which loses the queue at a restart"
     assert found["queue"]["message"] == "all of it was read, and it is sound"
     assert found["daemon"]["message"] == f"pid {pid}, version {__version__}"
     assert found["lock"]["message"] == f"a daemon holds daemon.lock, pid {pid}"

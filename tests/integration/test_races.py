@@ -128,9 +128,9 @@ async def test_retention_does_not_wait_for_the_state_that_is_kept_longest(
         await _end(store, dead=False)
         retention.something_ended()
         async with asyncio.timeout(10):
-            while (await store.stats())["pruned"].get("succeeded") != 1:  # noqa: ASYNC110 -- the store tells nobody
+            while (await store.get_stats())["pruned"].get("succeeded") != 1:  # noqa: ASYNC110 -- the store tells nobody
                 await asyncio.sleep(0.02)
-        assert (await store.stats())["pruned"] == {"succeeded": 1}
+        assert (await store.get_stats())["pruned"] == {"succeeded": 1}
     finally:
         retention.stop()
         await store.stop()
@@ -150,12 +150,12 @@ async def test_a_worker_that_is_ready_just_after_it_was_killed_for_being_slow_ta
 
 
 async def _end(store: SqliteStore, *, dead: bool) -> None:
-    await store.enqueue([NewRun(new_id(), "a", "default", "default", "null", SystemClock().now(), 0, 1)])
-    (run,) = (await store.claim("default", 1)).runs
+    await store.enqueue_runs([NewRun(new_id(), "a", "default", "default", "null", SystemClock().now(), 0, 1)])
+    (run,) = (await store.claim_runs("default", 1)).runs
     if dead:
-        await store.finish(run.id, run.token, "dead", Failure("Error", "no"), 1, charged=True)
+        await store.finish_run(run.id, run.token, "dead", Failure("Error", "no"), 1, charged=True)
     else:
-        await store.complete([Completed(run.id, run.token, "null", 1)])
+        await store.complete_runs([Completed(run.id, run.token, "null", 1)])
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tako_lite.states import RunState
 from tako_lite.store.base import Completed, Effects, NewWait, SavedStep, Store
 
 DAY = 24 * 3_600_000
+BOOT_ID = "boot-1"
 WORKER = 4242
 SMALL = '"small"'
 LARGE = '"' + "x" * 5_000 + '"'
@@ -49,6 +50,16 @@ class Bench:
         """What the last commit told."""
         return self.told[-1]
 
+    @property
+    def ended_ids(self) -> list[str]:
+        """The runs that the last commit reported as ended, without those that succeeded."""
+        return [run.run_id for run in self.effects.ended]
+
+    @property
+    def cancelling_ids(self) -> list[str]:
+        """The running runs that the last commit reported as to be cancelled."""
+        return [run.run_id for run in self.effects.cancelling]
+
     def new(self, **changes: Any) -> NewRun:
         """A run of workflow `greet` in group `default`, due now."""
         fields: dict[str, Any] = {
@@ -65,12 +76,12 @@ class Bench:
 
     async def add(self, **changes: Any) -> str:
         """Enqueue a run; its id."""
-        (enqueued,) = await self.store.enqueue([self.new(**changes)])
+        (enqueued,) = await self.store.enqueue_runs([self.new(**changes)])
         return enqueued.id
 
     async def claim_one(self, group: str = "default") -> Claimed:
         """The next run of a group, claimed."""
-        (run,) = (await self.store.claim(group, 1)).runs
+        (run,) = (await self.store.claim_runs(group, 1)).runs
         return run
 
     async def running(self, **changes: Any) -> Claimed:
@@ -83,7 +94,7 @@ class Bench:
         """A run that is parked on a signal."""
         run = await self.running(**changes)
         await self.store.add_wait(self.wait(run, "wait", "signal", event))
-        assert await self.store.park(run.id, run.token, ["wait"]) == "waiting"
+        assert await self.store.park_run(run.id, run.token, ["wait"]) == "waiting"
         return run
 
     async def ended(self, state: RunState, **changes: Any) -> Claimed:
@@ -92,7 +103,7 @@ class Bench:
         if state == "succeeded":
             await self.complete(run)
         else:
-            assert await self.store.finish(run.id, run.token, state, boom(), WORKER, charged=True)
+            assert await self.store.finish_run(run.id, run.token, state, boom(), WORKER, charged=True)
         return run
 
     async def in_state(self, state: RunState) -> str:
@@ -109,13 +120,13 @@ class Bench:
         """Runs start over in the groups that they were in."""
         routes = {}
         for id in ids:
-            run = await self.store.get(id)
+            run = await self.store.get_run(id)
             routes[id] = Route("default", "default") if run is None else Route(run.group, "workflow")
-        return await self.store.retry(routes, fresh=fresh)
+        return await self.store.retry_runs(routes, fresh=fresh)
 
     async def complete(self, run: Claimed, result: str = "null") -> None:
         """A claimed run succeeds."""
-        await self.store.complete([Completed(run.id, run.token, result, WORKER)])
+        await self.store.complete_runs([Completed(run.id, run.token, result, WORKER)])
 
     @property
     def told_nothing(self) -> bool:
@@ -127,7 +138,7 @@ class Bench:
 
     async def show(self, id: str) -> Run:
         """A run that is there."""
-        run = await self.store.get(id)
+        run = await self.store.get_run(id)
         assert run is not None
         return run
 

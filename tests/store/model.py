@@ -76,7 +76,7 @@ class Model:
 
     # Runs
 
-    def enqueue(self, runs: Sequence[NewRun]) -> list[Enqueued]:
+    def enqueue_runs(self, runs: Sequence[NewRun]) -> list[Enqueued]:
         return [self._enqueue_one(run) for run in runs]
 
     def _enqueue_one(self, run: NewRun) -> Enqueued:
@@ -97,7 +97,7 @@ class Model:
         rows = [row for row in self.rows.values() if row.state == "pending" and row.ready]
         return sorted((row for row in rows if (row.new.group, row.hold) == (group, hold)), key=lambda row: row.order)
 
-    def claim(self, group: str, limit: int, hold: Hold | None) -> tuple[list[tuple[Any, ...]], bool]:
+    def claim_runs(self, group: str, limit: int, hold: Hold | None) -> tuple[list[tuple[Any, ...]], bool]:
         """What is claimed, as `shown` has it, and whether more is due."""
         due = [] if group in self.paused else self.claimable(group, hold)
         claimed = []
@@ -114,7 +114,7 @@ class Model:
         row = self.rows.get(id)
         return row if row is not None and (row.state, row.token) == ("running", token) else None
 
-    def complete(self, done: Sequence[Completed]) -> None:
+    def complete_runs(self, done: Sequence[Completed]) -> None:
         for run in done:  # as if all ended in the same moment: none is woken by another
             if row := self.held(run.id, run.token):
                 row.attempts += 1
@@ -125,7 +125,7 @@ class Model:
         for run in done:
             self._settle_all("child", run.id)
 
-    def try_again(self, id: str, token: int, failure: Failure | None, run_at: int, charged: bool) -> bool:
+    def reschedule_run(self, id: str, token: int, failure: Failure | None, run_at: int, charged: bool) -> bool:
         row = self.held(id, token)
         if row is None:
             return False
@@ -136,7 +136,7 @@ class Model:
             self._forget_failed_children(row)
         return True
 
-    def finish(self, id: str, token: int, state: RunState, failure: Failure, charged: bool) -> bool:
+    def finish_run(self, id: str, token: int, state: RunState, failure: Failure, charged: bool) -> bool:
         row = self.held(id, token)
         if row is None:
             return False
@@ -145,7 +145,7 @@ class Model:
         self._end(row, state)
         return True
 
-    def give_back(self, claims: Sequence[tuple[str, int]], hold: Hold | None, executed_ms: int) -> None:
+    def requeue_runs(self, claims: Sequence[tuple[str, int]], hold: Hold | None, executed_ms: int) -> None:
         for claim in claims:
             row = self.held(*claim)
             if row is not None and not self._cancelled_instead(row):
@@ -167,17 +167,17 @@ class Model:
             row.state, row.ready, row.hold, row.executed_ms = "pending", True, "suspect", 0
         return row.state
 
-    def recover(self) -> int:
+    def recover_runs(self) -> int:
         running = [(row.new.id, row.token) for row in self.rows.values() if row.state == "running"]
-        self.give_back(running, None, 0)
+        self.requeue_runs(running, None, 0)
         return len(running)
 
-    def lift(self, hold: Hold) -> None:
+    def release_held_runs(self, hold: Hold) -> None:
         for row in self.rows.values():
             if (row.state, row.ready, row.hold) == ("pending", True, hold):
                 row.hold = None
 
-    def cancel(self, ids: Sequence[str]) -> dict[str, str]:
+    def cancel_runs(self, ids: Sequence[str]) -> dict[str, str]:
         return {id: self._cancel_one(self.rows.get(id)) for id in ids}
 
     def _cancel_one(self, row: Row | None, failure: Failure | None = None) -> str:
@@ -193,7 +193,7 @@ class Model:
         self._end(row, "cancelled")
         return "cancelled"
 
-    def retry(self, ids: Sequence[str], fresh: bool) -> dict[str, str]:
+    def retry_runs(self, ids: Sequence[str], fresh: bool) -> dict[str, str]:
         return {id: self._retry_one(self.rows.get(id), fresh) for id in ids}
 
     def _retry_one(self, row: Row | None, fresh: bool) -> str:
@@ -244,7 +244,7 @@ class Model:
         row.waits.setdefault(wait.name, Wait(wait.kind, wait.key, wait.wake_at))
         return self._settle(row, wait.name)
 
-    def invoke(self, run_id: str, token: int, name: str, child: NewRun) -> Outcome:
+    def invoke_child(self, run_id: str, token: int, name: str, child: NewRun) -> Outcome:
         row = self.held(run_id, token)
         if row is None:
             return None
@@ -262,7 +262,7 @@ class Model:
             return row.steps[name]
         return self._keep(row, name, "enqueue", StoredStep("succeeded", f'"{self._enqueue_one(child).id}"', 1))
 
-    def park(self, id: str, token: int, waits: Sequence[str], executed_ms: int) -> RunState | None:
+    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int) -> RunState | None:
         row = self.held(id, token)
         if row is None:
             return None
@@ -274,14 +274,14 @@ class Model:
             self._back(row, self.now)
         return row.state
 
-    def signal(self, event: str, payload: str) -> Signalled:
+    def store_signal(self, event: str, payload: str) -> Signalled:
         is_first = event not in self.signals
         self.signals.setdefault(event, (payload, self.now))
         return Signalled(is_first, self._settle_all("signal", event))
 
     # Time
 
-    def wake_due(self) -> None:
+    def wake_due_runs(self) -> None:
         for row in self.rows.values():
             if row.state == "pending" and row.run_at <= self.now:
                 row.ready = True
@@ -293,7 +293,7 @@ class Model:
             for _, name in sorted(due):  # the first that ends wakes the run, the others are told to it
                 self._settle(row, name)
 
-    def next_due(self) -> int | None:
+    def get_next_due(self) -> int | None:
         """The earliest moment that a timer must not miss."""
         times = [row.run_at for row in self.rows.values() if row.state == "pending" and not row.ready]
         times += [wait.wake_at for row in self.rows.values() for wait in row.waits.values() if wait.wake_at is not None]
@@ -304,7 +304,7 @@ class Model:
         rows = [row for row in self.rows.values() if row.state == state and row.finished_at is not None]
         return sorted((row for row in rows if self.now - age > (row.finished_at or 0)), key=lambda row: row.finished_at or 0)
 
-    def prune(self, gone: Sequence[str]) -> None:
+    def prune_runs(self, gone: Sequence[str]) -> None:
         """Retention took these runs, and signals that are too old."""
         for id in gone:
             self.pruned[self.rows.pop(id).state] += 1
@@ -316,11 +316,11 @@ class Model:
         times = [end + age + 1 for end, age in ends if end is not None and age is not None]
         return min(times + [at + SIGNALS_KEPT + 1 for _, at in self.signals.values()], default=None)
 
-    def fire(self, slot: int, runs: Sequence[NewRun]) -> bool:
+    def fire_schedule(self, slot: int, runs: Sequence[NewRun]) -> bool:
         if slot <= self.last_slot or (runs and self.schedule_paused):
             return False
         self.last_slot = slot
-        self.enqueue(runs)
+        self.enqueue_runs(runs)
         return True
 
     # Inside
@@ -365,7 +365,7 @@ class Model:
         if row.state == "waiting":
             self._back(row, self.now)
         else:
-            self.told.resolved.append(Resolved(row.new.id, name, step.state, step.text))
+            self.told.resolved.append(Resolved(row.new.id, name, step.state, step.text, None))
         return step
 
     def _end_of(self, wait: Wait) -> StoredStep | None:

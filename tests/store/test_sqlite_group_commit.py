@@ -22,7 +22,7 @@ from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread, start_on_thread
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.store import SqliteStore
-from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.store.bench import LARGEST, WORKER, Bench, HandClock, boom
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +61,7 @@ def send(event: str, payload: str = "null") -> Operation:
     """Store a signal; the answer is its name."""
 
     def operation(transaction: Transaction) -> str:
-        transaction.execute("INSERT INTO signals VALUES (?, ?, ?)", (event, payload, transaction.now))
+        transaction.connection.execute("INSERT INTO signals VALUES (?, ?, ?)", (event, payload, transaction.now))
         return event
 
     return operation
@@ -168,7 +168,7 @@ async def test_what_waits_for_the_thread_is_not_written_once_the_file_is_known_t
     waiting = writer.commits.submit(send("waiting"), keep=True)
     await asyncio.sleep(0)
     same_turn = writer.commits.submit(send("same turn"))
-    writer.commits.give_up(StoreDamaged("somebody read a page"))
+    writer.commits.stop_writing(StoreDamaged("somebody read a page"))
     slow.go_on()
     assert await first == "first"
     for future in (waiting, same_turn):
@@ -335,17 +335,17 @@ async def test_who_looks_is_told_of_a_file_that_is_gone_and_nobody_reads_another
     assert isinstance(store, SqliteStore)
     run_id = await bench.add()
     away = store.path.rename(store.path.with_name("away.db"))
-    gone = store.look()
+    gone = store.check_file()
     assert isinstance(gone, StoreGone)
     assert store.trouble is gone
     with pytest.raises(StoreGone):  # nobody has read before: the reader is to be opened now
-        await store.get(run_id)
+        await store.get_run(run_id)
     store.path.write_bytes(b"another file")
-    assert store.look() is not None
+    assert store.check_file() is not None
     with pytest.raises(StoreGone):
-        await store.get(run_id)
+        await store.get_run(run_id)
     away.replace(store.path)
-    assert (store.look(), store.trouble) == (None, None)
+    assert (store.check_file(), store.trouble) == (None, None)
     assert (await bench.show(run_id)).state == "pending"
 
 
@@ -356,7 +356,7 @@ async def test_on_a_damaged_file_nothing_is_kept_or_tried_again_and_nothing_more
     content = writer.path.read_bytes()
     pages = [content[at : at + 4096] for at in range(0, len(content), 4096)]
     writer.path.write_bytes(b"".join(b"\xff" * 4096 if page[0] == 0x0D and b"e1" in page else page for page in pages))
-    kept = writer.commits.submit(lambda transaction: transaction.execute("DELETE FROM signals").rowcount, keep=True)
+    kept = writer.commits.submit(lambda transaction: transaction.connection.execute("DELETE FROM signals").rowcount, keep=True)
     with anyio.fail_after(2):
         with pytest.raises(StoreDamaged, match="damaged"):
             await kept
@@ -422,12 +422,12 @@ async def test_only_what_workers_report_is_kept_over_a_full_disk(
     writes: dict[str, Callable[[], Any]] = {
         "complete": lambda: bench.complete(run, LARGEST),
         "save_steps": lambda: store.save_steps([bench.step(run, "a", LARGEST)]),
-        "try_again": lambda: store.try_again(run.id, run.token, failure, now, WORKER, charged=True),
-        "finish": lambda: store.finish(run.id, run.token, "dead", failure, WORKER, charged=True),
+        "try_again": lambda: store.reschedule_run(run.id, run.token, failure, now, WORKER, charged=True),
+        "finish": lambda: store.finish_run(run.id, run.token, "dead", failure, WORKER, charged=True),
         "charge_crash": lambda: store.charge_crash(run.id, run.token, failure, 3, WORKER),
-        "invoke": lambda: store.invoke(run.id, run.token, "call", bench.new(payload=LARGEST)),
-        "signal": lambda: store.signal("go", LARGEST),
-        "enqueue": lambda: store.enqueue([bench.new(payload=LARGEST)]),
+        "invoke": lambda: store.invoke_child(run.id, run.token, "call", bench.new(payload=LARGEST)),
+        "signal": lambda: store.store_signal("go", LARGEST),
+        "enqueue": lambda: store.enqueue_runs([bench.new(payload=LARGEST)]),
     }
 
     async def pages(text: str) -> int:
@@ -437,7 +437,7 @@ async def test_only_what_workers_report_is_kept_over_a_full_disk(
 
     await pages(f"max_page_count = {await pages('page_count')}")
     writing = asyncio.ensure_future(writes[write]())
-    probe = store.enqueue([bench.new(payload=LARGEST)])
+    probe = store.enqueue_runs([bench.new(payload=LARGEST)])
     with pytest.raises(StorageFull):
         await probe
     if write in ("signal", "enqueue"):

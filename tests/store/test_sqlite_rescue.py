@@ -21,8 +21,8 @@ import pytest
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone, StoreTooNew
 from tako_lite.records import new_id
 from tako_lite.store.sqlite.file import connect
-from tako_lite.store.sqlite.rescue import rescue
-from tako_lite.store.sqlite.rescued import Rescued
+from tako_lite.store.sqlite.rescue.copy import rescue
+from tako_lite.store.sqlite.rescue.report import Rescued
 from tests.integration.project import wait_until
 from tests.store.test_sqlite_older import make_older
 
@@ -46,7 +46,7 @@ OTHERS: Final = """
     INSERT INTO paces VALUES ('greet', '', 4.5, 5);
     INSERT INTO triggers (name, worker_group, starts, every_ms, next_at) VALUES ('inbox', 'default', 'greet', 60, 1);
 """
-RESCUE: Final = "import sys; from pathlib import Path; from tako_lite.store.sqlite.rescue import rescue; " + (
+RESCUE: Final = "import sys; from pathlib import Path; from tako_lite.store.sqlite.rescue.copy import rescue; " + (
     "rescue(Path(sys.argv[1]), Path(sys.argv[2]), 0)"
 )
 

@@ -18,9 +18,9 @@ from tako_lite.records import Claimed
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Claims, Completed, Limit
-from tako_lite.store.sqlite import limits
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.store.sqlite.store import SqliteStore
+from tako_lite.store.transitions import limits
 from tako_lite.units import Rate
 from tests.store.bench import WORKER, Bench, boom
 
@@ -43,7 +43,7 @@ async def add(bench: Bench, **changes: Any) -> str:
 
 async def claim(bench: Bench, most: int = 9, group: str = "default", hold: Any = None) -> list[str]:
     """The ids of the runs that a claim gets; those of a workflow with a rate begin at once."""
-    runs = (await bench.store.claim(group, most, hold)).runs
+    runs = (await bench.store.claim_runs(group, most, hold)).runs
     for run in runs:
         await begin(bench, run)
     return [run.id for run in runs]
@@ -52,7 +52,7 @@ async def claim(bench: Bench, most: int = 9, group: str = "default", hold: Any =
 async def begin(bench: Bench, run: Claimed) -> None:
     """The worker of a run says that its handler was called, where a rate waits for that."""
     if (await bench.show(run.id)).rate_key is not None:
-        await bench.store.begin(run.id, run.token)
+        await bench.store.mark_run_begun(run.id, run.token)
 
 
 async def claimed(bench: Bench, **changes: Any) -> Claimed:
@@ -77,7 +77,7 @@ async def held(bench: Bench, count: int = 1, **changes: Any) -> list[str]:
 async def test_no_more_runs_of_a_workflow_are_running_than_its_limit(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(2)})
     ids = [await add(bench) for _ in range(5)]
-    claims = await bench.store.claim("default", 9)
+    claims = await bench.store.claim_runs("default", 9)
     assert ([run.id for run in claims.runs], claims.more) == (ids[:2], False)
     assert [await bench.state(id) for id in ids] == ["running"] * 2 + ["pending"] * 3
     assert [(await bench.show(id)).hold for id in ids] == [None, None, "limit", "limit", "limit"]
@@ -93,7 +93,7 @@ async def test_a_run_beyond_the_limit_looks_as_if_nobody_had_claimed_it(one: Ben
 async def test_one_that_was_started_before_keeps_when_and_where(one: Bench) -> None:
     run = await claimed(one)
     started = one.clock.now()
-    await one.store.try_again(run.id, run.token, boom(), started, WORKER, charged=True)
+    await one.store.reschedule_run(run.id, run.token, boom(), started, WORKER, charged=True)
     one.clock.move(SECOND)
     await claimed(one, priority=99)
     assert await claim(one) == []
@@ -111,7 +111,7 @@ async def test_a_claim_passes_over_held_runs_to_those_of_other_workflows(one: Be
     for _ in range(40):
         await add(one)
     other = await one.add(workflow="other")
-    claims = await one.store.claim("default", 3)
+    claims = await one.store.claim_runs("default", 3)
     assert ([run.workflow for run in claims.runs], claims.more) == (["greet", "other"], False)
     assert claims.runs[1].id == other
 
@@ -126,7 +126,7 @@ async def test_what_is_more_than_one_claim_looks_at_is_told_as_more(bench: Bench
     free = await bench.add(workflow="free")
     got: list[str] = []
     for _ in range(20):
-        claims = await bench.store.claim("default", 1)
+        claims = await bench.store.claim_runs("default", 1)
         got += [run.id for run in claims.runs]
         if not claims.more:
             break
@@ -136,8 +136,8 @@ async def test_what_is_more_than_one_claim_looks_at_is_told_as_more(bench: Bench
 async def test_a_later_claim_does_not_come_upon_held_runs_again(one: Bench) -> None:
     await claimed(one)
     await held(one, 3)
-    assert await one.store.claim("default", 1) == Claims([], False)
-    assert await one.store.ahead(await one.show(await one.add(workflow="other"))) == 0
+    assert await one.store.claim_runs("default", 1) == Claims([], False)
+    assert await one.store.count_runs_ahead(await one.show(await one.add(workflow="other"))) == 0
 
 
 Leave = Callable[[Bench, Claimed], Awaitable[Any]]
@@ -145,13 +145,13 @@ Leave = Callable[[Bench, Claimed], Awaitable[Any]]
 
 async def _leave_by_parking(bench: Bench, run: Claimed) -> None:
     await bench.store.add_wait(bench.wait(run, "wait", "signal", "go"))
-    assert await bench.store.park(run.id, run.token, ["wait"]) == "waiting"
+    assert await bench.store.park_run(run.id, run.token, ["wait"]) == "waiting"
 
 
 async def _leave_by_sleeping(bench: Bench, run: Claimed) -> None:
     name = f"nap-{run.token}"
     await bench.store.add_wait(bench.wait(run, name, "sleep", lasting=70))
-    await bench.store.park(run.id, run.token, [name], 60)
+    await bench.store.park_run(run.id, run.token, [name], 60)
 
 
 async def _leave_by_a_crash(bench: Bench, run: Claimed) -> None:
@@ -159,18 +159,18 @@ async def _leave_by_a_crash(bench: Bench, run: Claimed) -> None:
 
 
 async def _leave_by_giving_back(bench: Bench, run: Claimed) -> None:
-    await bench.store.give_back([(run.id, run.token)])
+    await bench.store.requeue_runs([(run.id, run.token)])
 
 
 async def _leave_by_a_cancel_that_the_worker_sees(bench: Bench, run: Claimed) -> None:
-    await bench.store.cancel([run.id])
-    await bench.store.give_back([(run.id, run.token)])
+    await bench.store.cancel_runs([run.id])
+    await bench.store.requeue_runs([(run.id, run.token)])
 
 
 LEAVE: dict[str, Leave] = {
     "complete": lambda bench, run: bench.complete(run),
-    "die": lambda bench, run: bench.store.finish(run.id, run.token, "dead", boom(), WORKER, charged=True),
-    "be tried later": lambda bench, run: bench.store.try_again(
+    "die": lambda bench, run: bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True),
+    "be tried later": lambda bench, run: bench.store.reschedule_run(
         run.id, run.token, boom(), bench.clock.now() + 9, WORKER, charged=True
     ),
     "sleep": _leave_by_sleeping,
@@ -193,7 +193,7 @@ async def test_whatever_leaves_gives_its_place_to_the_first_that_is_held(one: Be
 async def test_a_run_that_is_given_back_is_in_line_again(one: Bench, hold: Any) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
-    await one.store.give_back([(run.id, run.token)], hold)
+    await one.store.requeue_runs([(run.id, run.token)], hold)
     got = [*await claim(one, hold="suspect"), *await claim(one)]
     assert got == [run.id]
     await one.complete(await _now_running(one, run.id))
@@ -224,7 +224,7 @@ async def test_a_crash_that_is_charged_frees_the_place_and_the_suspect_passes_th
 async def test_what_ran_when_the_daemon_died_holds_no_place(one: Bench) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
-    assert await one.store.recover() == 1
+    assert await one.store.recover_runs("lax", "next") == 1
     assert await claim(one) == [run.id]
     await one.complete(await _now_running(one, run.id))
     assert await claim(one) == [behind]
@@ -233,8 +233,8 @@ async def test_what_ran_when_the_daemon_died_holds_no_place(one: Bench) -> None:
 async def test_a_result_in_the_same_transaction_makes_room_for_the_claim_after_it(one: Bench) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
-    done = one.store.complete([Completed(run.id, run.token, "null", WORKER)])
-    claims = one.store.claim("default", 1)
+    done = one.store.complete_runs([Completed(run.id, run.token, "null", WORKER)])
+    claims = one.store.claim_runs("default", 1)
     await done
     assert [found.id for found in (await claims).runs] == [behind]
 
@@ -251,7 +251,7 @@ async def test_a_woken_run_passes_the_limit_again(one: Bench) -> None:
     await _leave_by_parking(one, run)
     other = await add(one)
     assert await claim(one) == [other]
-    await one.store.signal("go", "null")
+    await one.store.store_signal("go", "null")
     assert await claim(one) == []
     await one.complete(await _now_running(one, other))
     assert await claim(one) == [run.id]
@@ -315,21 +315,21 @@ async def test_a_cancelled_run_that_was_next_lets_the_one_behind_it_go(one: Benc
     run = await claimed(one)
     first, second = await held(one, 2)
     await one.complete(run)
-    await one.store.cancel([first])
+    await one.store.cancel_runs([first])
     assert await claim(one) == [second]
 
 
 async def test_a_cancelled_run_that_was_held_is_cancelled(one: Bench) -> None:
     await claimed(one)
     (id,) = await held(one)
-    assert await one.store.cancel([id]) == {id: "cancelled"}
+    assert await one.store.cancel_runs([id]) == {id: "cancelled"}
     assert ((await one.show(id)).hold, await one.state(id)) == (None, "cancelled")
 
 
 async def test_one_that_falls_back_to_another_group_is_judged_there(one: Bench) -> None:
     run = await claimed(one)
     first, second = await held(one, 2, group="a", fallback="ignore")
-    await one.store.lose_group("a", no_worker("it is paused"), None)
+    await one.store.mark_group_unavailable("a", no_worker("it is paused"), None)
     assert [(await one.show(id)).hold for id in (first, second)] == [None, None]
     assert await claim(one) == []
     await one.complete(run)
@@ -341,17 +341,17 @@ async def test_ones_that_end_with_their_group_leave_the_place_to_others(one: Ben
     (lost,) = await held(one, group="a", fallback="fail")
     (other,) = await held(one, group="b")
     await one.complete(run)
-    await one.store.lose_group("a", no_worker("it is paused"), None)
+    await one.store.mark_group_unavailable("a", no_worker("it is paused"), None)
     assert await one.state(lost) == "dead"
     assert await claim(one, group="b") == [other]
 
 
 async def test_a_run_of_a_tenant_that_is_denied_takes_no_place(one: Bench) -> None:
     denied = await add(one, tenant="mars")
-    assert (await one.store.claim("default", 1, None, ["venus"])).runs == []
+    assert (await one.store.claim_runs("default", 1, None, ["venus"])).runs == []
     assert await one.state(denied) == "dead"
     allowed = await add(one, tenant="venus")
-    assert [run.id for run in (await one.store.claim("default", 1, None, ["venus"])).runs] == [allowed]
+    assert [run.id for run in (await one.store.claim_runs("default", 1, None, ["venus"])).runs] == [allowed]
 
 
 # Other limits than before
@@ -389,7 +389,7 @@ async def test_many_that_a_limit_held_are_let_go_in_portions_first_come_first_an
     while bench.effects.due is not None:
         assert bench.effects.due <= bench.clock.now()
         seen.append([(await bench.show(id)).hold is None for id in (*ids, *away)])
-        await bench.store.wake_due()
+        await bench.store.wake_due_runs()
     assert seen == [[True] * 2 + [False] * 3 + [True] * 2 + [False], [True] * 4 + [False] + [True] * 3]
     assert await claim(bench) == ids
     assert await claim(bench, group="away") == away
@@ -403,7 +403,7 @@ async def test_a_limit_that_comes_back_before_all_are_let_go_holds_them_again(
     ids = await held(one, 5)
     await one.store.set_limits({})
     await one.store.set_limits({"greet": ONE})
-    await one.store.wake_due()
+    await one.store.wake_due_runs()
     assert await claim(one) == []
     for id in ids:
         await one.complete(running)
@@ -476,13 +476,13 @@ async def turned_away(bench: Bench, id: str) -> bool:
 async def test_how_a_run_ends_that_is_turned_away(bench: Bench, on_limit: OnLimit, state: str) -> None:
     await bench.store.set_limits({"greet": Limit(1, on_limit)})
     await claimed(bench)
-    (made,) = await bench.store.enqueue([bench.new(limit_key="")])
+    (made,) = await bench.store.enqueue_runs([bench.new(limit_key="")])
     run = await bench.show(made.id)
     assert run.error is not None
     assert (made.state, made.warning) == (run.state, run.error["message"]) == (state, run.error["message"])
     assert (run.error["reason"], run.attempts, run.started_at) == ("limit", 0, None)
     assert run.error["message"] == "1 other run of greet was running or due, which is its limit"
-    assert bench.effects.ended == [made.id]
+    assert bench.ended_ids == [made.id]
 
 
 async def test_a_run_that_comes_while_another_is_due_ends_at_once(strict: Bench) -> None:
@@ -493,10 +493,10 @@ async def test_a_run_that_comes_while_another_is_due_ends_at_once(strict: Bench)
 
 async def test_of_many_that_come_at_once_the_first_stay(strict: Bench) -> None:
     ids = [strict.new().id for _ in range(5)]
-    await strict.store.enqueue_many([(strict.new(limit_key=""), [(id, "{}") for id in ids])])
+    await strict.store.enqueue_batches([(strict.new(limit_key=""), [(id, "{}") for id in ids])])
     assert [await turned_away(strict, id) for id in ids] == [False, True, True, True, True]
     assert await claim(strict) == ids[:1]
-    await strict.store.enqueue_many([(strict.new(limit_key=""), [(id, "{}") for id in ids])])
+    await strict.store.enqueue_batches([(strict.new(limit_key=""), [(id, "{}") for id in ids])])
     assert await strict.state(ids[0]) == "running"
 
 
@@ -504,18 +504,18 @@ async def test_a_later_run_is_judged_when_it_becomes_due(strict: Bench) -> None:
     run = await claimed(strict)
     later, latest = [await add(strict, run_at=strict.clock.now() + seconds * SECOND) for seconds in (1, 9)]
     strict.clock.move(SECOND)
-    await strict.store.wake_due()
+    await strict.store.wake_due_runs()
     assert await turned_away(strict, later)
     await strict.complete(run)
     strict.clock.move(9 * SECOND)
-    await strict.store.wake_due()
+    await strict.store.wake_due_runs()
     assert await claim(strict) == [latest]
 
 
 async def test_of_several_that_become_due_together_the_first_stays(strict: Bench) -> None:
     second, first = [await add(strict, run_at=strict.clock.now() + ahead) for ahead in (9, 8)]
     strict.clock.move(10)
-    await strict.store.wake_due()
+    await strict.store.wake_due_runs()
     assert await turned_away(strict, second)
     assert await claim(strict) == [first]
 
@@ -524,7 +524,7 @@ async def test_one_that_was_started_once_queues_instead(strict: Bench) -> None:
     run = await claimed(strict)
     await _leave_by_parking(strict, run)
     other = await claimed(strict)
-    await strict.store.signal("go", "null")
+    await strict.store.store_signal("go", "null")
     assert await claim(strict) == []
     assert (await strict.show(run.id)).hold == "limit"
     await strict.complete(other)
@@ -533,7 +533,7 @@ async def test_one_that_was_started_once_queues_instead(strict: Bench) -> None:
 
 async def test_a_retry_queues_if_it_was_started_once_and_is_turned_away_if_not(strict: Bench) -> None:
     died = await claimed(strict)
-    await strict.store.finish(died.id, died.token, "dead", boom(), WORKER, charged=True)
+    await strict.store.finish_run(died.id, died.token, "dead", boom(), WORKER, charged=True)
     run = await claimed(strict)
     away = await add(strict)
     assert await strict.retry([died.id, away], fresh=False) == {died.id: "pending", away: "refused"}
@@ -549,7 +549,7 @@ async def test_a_retry_queues_if_it_was_started_once_and_is_turned_away_if_not(s
 async def test_a_child_that_is_turned_away_ends_for_its_parent(strict: Bench) -> None:
     await claimed(strict)
     parent = await strict.running(workflow="parent")
-    outcome = await strict.store.invoke(parent.id, parent.token, "call", strict.new(limit_key="", parent=parent.id))
+    outcome = await strict.store.invoke_child(parent.id, parent.token, "call", strict.new(limit_key="", parent=parent.id))
     assert not isinstance(outcome, str) and outcome is not None
     assert outcome.state == "failed"
     assert '"reason": "limit"' in (outcome.text or "")
@@ -557,21 +557,21 @@ async def test_a_child_that_is_turned_away_ends_for_its_parent(strict: Bench) ->
 
 async def test_what_was_enqueued_without_a_daemon_is_judged_by_the_next(strict: Bench) -> None:
     assert isinstance(strict.store, SqliteStore)
-    offline = OfflineQueue(strict.store.path, "process", strict.clock)
-    first, second = [offline.enqueue(strict.new(limit_key="")).id for _ in range(2)]
+    offline = SqliteOfflineStore(strict.store.path, "process", strict.clock)
+    first, second = [offline.enqueue_run(strict.new(limit_key="")).id for _ in range(2)]
     third = strict.new().id
-    offline.enqueue_many([(strict.new(limit_key=""), [(third, "{}")])])
+    offline.enqueue_batches([(strict.new(limit_key=""), [(third, "{}")])])
     assert [await strict.state(id) for id in (first, second, third)] == ["pending"] * 3
-    await strict.store.wake_due()
+    await strict.store.wake_due_runs()
     assert [await turned_away(strict, id) for id in (first, second, third)] == [False, True, True]
-    assert offline.retry({second: Route("default", "default")}, fresh=False) == {second: "pending"}
-    await strict.store.wake_due()
+    assert offline.retry_runs({second: Route("default", "default")}, fresh=False) == {second: "pending"}
+    await strict.store.wake_due_runs()
     assert await turned_away(strict, second)
 
 
 async def test_without_a_daemon_runs_with_no_limit_are_due_as_ever(bench: Bench) -> None:
     assert isinstance(bench.store, SqliteStore)
-    made = OfflineQueue(bench.store.path, "process", bench.clock).enqueue(bench.new())
+    made = SqliteOfflineStore(bench.store.path, "process", bench.clock).enqueue_run(bench.new())
     assert await claim(bench) == [made.id]
 
 
@@ -593,16 +593,16 @@ async def test_no_more_runs_begin_in_any_stretch_than_the_rate_says_however_long
             if moment <= bench.clock.now():
                 del on_the_way[run]
                 starts.append(bench.clock.now())
-                await bench.store.begin(run.id, run.token)
+                await bench.store.mark_run_begun(run.id, run.token)
                 if dice.random() < 0.5:
                     await bench.complete(run)
         if len(starts) == len(pending):
             break
         for group in ("g0", "g1"):
-            for run in (await bench.store.claim(group, dice.randint(1, 4))).runs:
+            for run in (await bench.store.claim_runs(group, dice.randint(1, 4))).runs:
                 on_the_way[run] = bench.clock.now() + dice.randint(0, latest)
         bench.clock.move(dice.choice([1, 20, 120]))
-        await bench.store.wake_due()
+        await bench.store.wake_due_runs()
     assert len(starts) == len(pending)
     assert all(later - earlier > SECOND for earlier, later in zip(starts, starts[3:], strict=False))
     assert starts[-1] - starts[0] < 40 * (SECOND // 3 + 120 + latest)
@@ -616,7 +616,7 @@ async def test_runs_are_spaced_evenly_after_a_small_burst(bench: Bench) -> None:
     while len(starts) < 22:
         starts |= dict.fromkeys(await claim(bench), bench.clock.now() - began)
         bench.clock.move(50)
-        await bench.store.wake_due()
+        await bench.store.wake_due_runs()
     assert list(starts) == ids
     # Two at once, then one each half second; the twenty-first and the next wait until the first two are ten seconds old.
     assert [starts[id] for id in ids] == [0, 0, *(500 * number for number in range(1, 19)), 10_050, 10_050]
@@ -635,7 +635,7 @@ async def test_a_rate_counts_the_values_of_its_key_apart(bench: Bench) -> None:
     cid = await of("cid")
     assert await claim(bench) == [cid]
     bench.clock.move(5 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == [again, bobs]
     assert (await bench.show(more)).hold == "rate"
 
@@ -664,9 +664,9 @@ async def test_the_runs_of_many_keys_wait_for_one_timer_each_and_none_is_forgott
             got += more
         for _ in range(4):
             bench.clock.move(2_501)
-            await bench.store.wake_due()
+            await bench.store.wake_due_runs()
         for _ in range(5):  # in portions
-            await bench.store.wake_due()
+            await bench.store.wake_due_runs()
     assert sorted(got) == sorted(ids)
 
 
@@ -676,7 +676,7 @@ async def test_another_key_of_a_rate_holds_for_what_waits_already(bench: Bench) 
     assert await claim(bench) == ids[:1]
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0), rate_key="who")})
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     got = [id for _ in range(4) for id in await claim(bench)]
     assert got == ids[1:]
 
@@ -686,10 +686,10 @@ async def test_what_was_on_its_way_when_the_daemon_ended_counts_as_begun(bench: 
     await add(bench)
     run = await bench.claim_one()
     assert await claim(bench) == []
-    await bench.store.recover()
+    await bench.store.recover_runs("lax", "next")
     assert await claim(bench) == []
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == [run.id]
 
 
@@ -700,11 +700,11 @@ async def test_a_run_that_ends_before_its_start_was_told_makes_room_for_the_next
     behind = await add(bench)
     assert await claim(bench) == []
     bench.clock.move(60 * SECOND)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == []  # it may begin at any moment
     await bench.complete(run)
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == [behind]
 
 
@@ -718,15 +718,15 @@ async def test_the_timer_is_told_when_the_next_may_begin(bench: Bench) -> None:
     assert [(await bench.show(id)).hold for id in (third, fourth, fifth)] == ["rate"] * 3
     assert bench.effects.due == began + 10 * SECOND + 1
     bench.clock.move(9 * SECOND)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert (bench.effects.ready, bench.effects.due) == (set(), began + 10 * SECOND + 1)
     bench.clock.move(1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert bench.effects.ready == {"default"}
     assert await claim(bench) == [third]
     assert bench.effects.due == began + 11 * SECOND + 1
     bench.clock.move(60 * SECOND)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == [fourth, fifth]
 
 
@@ -735,11 +735,11 @@ async def test_a_timer_that_is_told_after_the_last_free_place_was_taken(bench: B
     ids = [await add(bench) for _ in range(6)]
     assert await claim(bench) == ids[:2]
     bench.clock.move(60 * SECOND)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench, 2) == ids[2:4]
     assert bench.effects.due == bench.clock.now() + 10 * SECOND + 1
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench, 2) == ids[4:]
 
 
@@ -747,11 +747,11 @@ async def test_to_go_on_after_a_wait_is_no_new_start_but_a_new_attempt_is(bench:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
     await bench.store.add_wait(bench.wait(run, "wait", "signal", "go"))
-    await bench.store.park(run.id, run.token, ["wait"], 60)
-    await bench.store.signal("go", "null")
-    (again,) = (await bench.store.claim("default", 1)).runs
+    await bench.store.park_run(run.id, run.token, ["wait"], 60)
+    await bench.store.store_signal("go", "null")
+    (again,) = (await bench.store.claim_runs("default", 1)).runs
     assert again.id == run.id
-    await bench.store.try_again(again.id, again.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(again.id, again.token, boom(), bench.clock.now(), WORKER, charged=True)
     assert await claim(bench) == []
     assert (await bench.show(run.id)).hold == "rate"
 
@@ -760,9 +760,9 @@ async def test_those_that_go_on_are_not_held_with_those_that_may_not_begin(bench
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
     await bench.store.add_wait(bench.wait(run, "wait", "signal", "go"))
-    await bench.store.park(run.id, run.token, ["wait"], 60)
+    await bench.store.park_run(run.id, run.token, ["wait"], 60)
     late = await add(bench, priority=99)
-    await bench.store.signal("go", "null")
+    await bench.store.store_signal("go", "null")
     assert await claim(bench, 1) == [run.id]
     assert (await bench.show(late)).hold == "rate"
 
@@ -771,25 +771,25 @@ async def test_a_run_that_reached_no_worker_has_not_begun(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0, 1))})
     await add(bench)
     run = await bench.claim_one()
-    await bench.store.give_back([(run.id, run.token)], begun=False)
+    await bench.store.requeue_runs([(run.id, run.token)], begun=False)
     assert await claim(bench) == [run.id]
 
 
 async def test_one_that_was_given_back_by_a_worker_has(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
-    await bench.store.give_back([(run.id, run.token)])
+    await bench.store.requeue_runs([(run.id, run.token)])
     assert await claim(bench) == []
 
 
 async def test_a_suspect_beyond_the_rate_stays_a_suspect(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
-    await bench.store.give_back([(run.id, run.token)], "suspect")
+    await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     assert await claim(bench, hold="suspect") == []
     assert (await bench.show(run.id)).hold == "suspect_rate"
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert bench.effects.suspects == {"default"}
     assert await claim(bench, hold="suspect") == [run.id]
 
@@ -804,7 +804,7 @@ async def test_a_rate_is_that_of_the_workflow_whatever_the_keys_are(bench: Bench
     assert await claim(bench) == [ann, bob]
     assert [(await bench.show(id)).hold for id in (again, cid)] == ["limit", "rate"]
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == [cid]
     await bench.complete(await _now_running(bench, ann))
     assert await claim(bench) == [again]
@@ -827,7 +827,7 @@ async def test_a_place_that_a_full_key_cannot_use_goes_to_the_next(bench: Bench)
     again, bob = await of("ann"), await of("bob")
     assert await claim(bench) == []
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     got = [id for _ in range(3) for id in await claim(bench)]
     assert got == [bob]
     assert (await bench.show(again)).hold == "limit"
@@ -840,7 +840,7 @@ async def test_a_clock_that_goes_back_stops_nobody_for_longer_than_the_time_of_t
     second = await add(bench)
     assert await claim(bench) == []
     bench.clock.move(10 * SECOND + 1)
-    await bench.store.wake_due()
+    await bench.store.wake_due_runs()
     assert await claim(bench) == [second]
 
 
@@ -851,9 +851,9 @@ async def test_starts_are_forgotten_once_they_count_no_more(bench: Bench) -> Non
         await claim(bench)
         bench.clock.move(2 * SECOND)
     shown = await bench.show(await add(bench))
-    assert await bench.store.beside(shown, 0) == 1
+    assert await bench.store.count_runs_beside(shown, 0) == 1
     await bench.store.set_limits({})
-    assert await bench.store.beside(shown, 0) == 0
+    assert await bench.store.count_runs_beside(shown, 0) == 0
 
 
 async def test_a_rate_that_is_gone_lets_all_go(bench: Bench) -> None:
@@ -901,10 +901,10 @@ async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(
             limit = dice.choice(OTHERS)
             await bench.store.set_limits({} if limit is None else {"greet": limit})
         bench.clock.move(dice.randint(1, 60))
-        await bench.store.wake_due()
+        await bench.store.wake_due_runs()
         before = Counter(key for _, key in running.values())
         for group, hold in itertools.product("xy", (None, "suspect")):
-            for run in (await bench.store.claim(group, dice.randint(1, 3), hold)).runs:  # type: ignore[arg-type]
+            for run in (await bench.store.claim_runs(group, dice.randint(1, 3), hold)).runs:  # type: ignore[arg-type]
                 running[run.id] = (run, keys[run.id])
                 if dice.random() < 0.7:  # of the others, the outcome is the first word
                     await begin(bench, run)
@@ -915,7 +915,7 @@ async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(
             run, _ = running.pop(id)
             await dice.choice(ways if turn < 90 else ways[:1])(bench, run)
         if dice.random() < 0.1 and (others := sorted(set(ids) - running.keys())):
-            await bench.store.cancel([dice.choice(others)])
+            await bench.store.cancel_runs([dice.choice(others)])
         if turn > 90 and not running and {await bench.state(id) for id in ids} <= TERMINAL:
             return
     raise AssertionError({(run.state, run.hold) for run in [await bench.show(id) for id in ids]})

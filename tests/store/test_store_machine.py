@@ -27,7 +27,19 @@ from tako_lite.errors import StoreError
 from tako_lite.records import Run, Schedule
 from tako_lite.routing import Route
 from tako_lite.states import TERMINAL, RunState
-from tako_lite.store.base import Claims, Completed, Effects, Hold, NewWait, RunFilter, SavedStep, Store, StoredStep
+from tako_lite.store.base import (
+    Claims,
+    Completed,
+    Effects,
+    Hold,
+    NewWait,
+    Resolved,
+    RunFilter,
+    SavedStep,
+    ServedRun,
+    Store,
+    StoredStep,
+)
 from tests.faults.scale import scaled
 from tests.store.bench import DAY, LARGE, SMALL, WORKER, Bench, HandClock, boom
 from tests.store.conftest import BACKENDS
@@ -162,7 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
         told, wanted = self.told, self.model.told
         self.told, self.model.told = [], Effects()
         for what in ("ended", "cancelling", "resolved"):
-            have = sorted(item for effects in told for item in getattr(effects, what))
+            have = sorted(_without_server(item) for effects in told for item in getattr(effects, what))
             assert have == sorted(getattr(wanted, what)), what
         succeeded = {id for effects in told for id in effects.succeeded}
         assert set(wanted.succeeded) <= succeeded
@@ -203,7 +215,7 @@ class StoreMachine(RuleBasedStateMachine):
         runs = [like._replace(id=self.new_run_id(pick + number)) for number in range(count)]
         if at <= self.clock.now():
             self._arrived(group)
-        self.do(lambda: self.store.enqueue(runs), self.model.enqueue(runs))
+        self.do(lambda: self.store.enqueue_runs(runs), self.model.enqueue_runs(runs))
 
     @rule(group=groups, pick=picks, delay=delays, payloads=st.lists(values, max_size=5))
     def enqueue_many(self, group: str, pick: int, delay: int, payloads: list[str]) -> None:
@@ -211,16 +223,16 @@ class StoreMachine(RuleBasedStateMachine):
         rows = [(self.new_run_id(pick + number), VALUES[payload]) for number, payload in enumerate(payloads)]
         if like.run_at <= self.clock.now():
             self._arrived(group)
-        self.model.enqueue([like._replace(id=id, payload=payload) for id, payload in rows])
-        self.do(lambda: self.store.enqueue_many([(like, rows)]), 0)
+        self.model.enqueue_runs([like._replace(id=id, payload=payload) for id, payload in rows])
+        self.do(lambda: self.store.enqueue_batches([(like, rows)]), 0)
 
     @rule(group=groups, limit=st.sampled_from([1, 1, 2, 10]), hold=st.sampled_from([*HOLDS, None]))
     def claim(self, group: str, limit: int, hold: Hold | None) -> None:
         self.moment += 1
         asked = (group, hold, self.moment)
-        runs, more = self.model.claim(group, limit, hold)
+        runs, more = self.model.claim_runs(group, limit, hold)
         self.claims += [(run[0], run[1]) for run in runs]
-        self.do(lambda: self.store.claim(group, limit, hold), (runs, more), shown, asked)
+        self.do(lambda: self.store.claim_runs(group, limit, hold), (runs, more), shown, asked)
 
     @rule(group=groups, count=st.integers(1, 3), hold=st.sampled_from(HOLDS))
     def enqueue_and_claim(self, group: str, count: int, hold: Hold | None) -> None:
@@ -233,22 +245,22 @@ class StoreMachine(RuleBasedStateMachine):
     def complete(self, pick: int, count: int, result: str) -> None:
         claims = dict.fromkeys(self.claim_at(pick + 7 * number) for number in range(count))
         done = [Completed(*claim, VALUES[result], WORKER) for claim in claims]
-        self.model.complete(done)
-        self.do(lambda: self.store.complete(done), None)
+        self.model.complete_runs(done)
+        self.do(lambda: self.store.complete_runs(done), None)
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks, failure=st.none() | failures, delay=delays, charged=st.booleans())
     def try_again(self, pick: int, failure: Any, delay: int, charged: bool) -> None:
         claim, at = self.claim_at(pick), max(self.clock.now() + delay, 0)
-        expected = self.model.try_again(*claim, failure, at, charged)
-        self.do(lambda: self.store.try_again(*claim, failure, at, WORKER, charged=charged), expected)
+        expected = self.model.reschedule_run(*claim, failure, at, charged)
+        self.do(lambda: self.store.reschedule_run(*claim, failure, at, WORKER, charged=charged), expected)
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks, state=st.sampled_from(["dead", "cancelled"]), failure=failures, charged=st.booleans())
     def finish(self, pick: int, state: RunState, failure: Any, charged: bool) -> None:
         claim = self.claim_at(pick)
-        expected = self.model.finish(*claim, state, failure, charged)
-        self.do(lambda: self.store.finish(*claim, state, failure, WORKER, charged=charged), expected)
+        expected = self.model.finish_run(*claim, state, failure, charged)
+        self.do(lambda: self.store.finish_run(*claim, state, failure, WORKER, charged=charged), expected)
 
     @precondition(lambda self: self.claims)
     @rule(
@@ -259,8 +271,8 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def give_back(self, pick: int, count: int, hold: Hold | None, executed: int) -> None:
         claims = [self.claim_at(pick + 7 * number) for number in range(count)]
-        self.model.give_back(claims, hold, executed)
-        self.do(lambda: self.store.give_back(claims, hold, executed), None)
+        self.model.requeue_runs(claims, hold, executed)
+        self.do(lambda: self.store.requeue_runs(claims, hold, executed), None)
 
     @precondition(lambda self: self.claims)
     @rule(pick=picks, most=st.sampled_from([1, 3]), failure=failures)
@@ -273,18 +285,18 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(pick=picks, count=st.sampled_from([1, 2]))
     def cancel(self, pick: int, count: int) -> None:
         ids = ["nobody", *dict.fromkeys(self.known_id(pick + number) for number in range(count))]
-        self.do(lambda: self.store.cancel(ids), self.model.cancel(ids))
+        self.do(lambda: self.store.cancel_runs(ids), self.model.cancel_runs(ids))
 
     @precondition(lambda self: self.model.rows)
     @rule(pick=picks, fresh=st.booleans())
     def retry(self, pick: int, fresh: bool) -> None:
         ended = sorted(row.new.id for row in self.model.rows.values() if not row.live)
         id = ended[pick % len(ended)] if ended and pick % 4 else self.known_id(pick)
-        expected = self.model.retry([id], fresh)
+        expected = self.model.retry_runs([id], fresh)
         if expected[id] == "pending":
             self.restarted.add(id)
         routes = {id: Route(self.model.rows[id].new.group, "workflow")}
-        self.do(lambda: self.store.retry(routes, fresh=fresh), expected)
+        self.do(lambda: self.store.retry_runs(routes, fresh=fresh), expected)
 
     # Steps and waits
 
@@ -318,7 +330,7 @@ class StoreMachine(RuleBasedStateMachine):
         at = max(self.clock.now() + delay, 0)
         child = self.bench.new(workflow="child", group=group, unique_key=key, run_at=at, parent=id, id=self.new_run_id(1))
         if waits:
-            self.do(lambda: self.store.invoke(id, token, name, child), self.model.invoke(id, token, name, child))
+            self.do(lambda: self.store.invoke_child(id, token, name, child), self.model.invoke_child(id, token, name, child))
         else:
             expected = self.model.enqueue_child(id, token, name, child)
             self.do(lambda: self.store.enqueue_child(id, token, name, child), expected)
@@ -329,24 +341,24 @@ class StoreMachine(RuleBasedStateMachine):
         claim = self.claim_at(pick)
         row = self.model.held(*claim)
         waits = list(row.waits) if row is not None and row.waits and pick % 3 else parked
-        expected = self.model.park(*claim, waits, executed)
-        self.do(lambda: self.store.park(*claim, waits, executed), expected)
+        expected = self.model.park_run(*claim, waits, executed)
+        self.do(lambda: self.store.park_run(*claim, waits, executed), expected)
 
     @rule(event=st.sampled_from(EVENTS), payload=values)
     def signal(self, event: str, payload: str) -> None:
         value = VALUES[payload]
-        self.do(lambda: self.store.signal(event, value), self.model.signal(event, value))
+        self.do(lambda: self.store.store_signal(event, value), self.model.store_signal(event, value))
 
     # Time, groups, schedules
 
     @rule()
     def wake_due(self) -> None:
         self.timer = None
-        self.model.wake_due()
-        self.do(lambda: self.store.wake_due(), None)
+        self.model.wake_due_runs()
+        self.do(lambda: self.store.wake_due_runs(), None)
         self.commit()
-        self.timer = self.loop.run_until_complete(self.store.next_due())
-        assert self.timer == self.model.next_due()
+        self.timer = self.loop.run_until_complete(self.store.get_next_due())
+        assert self.timer == self.model.get_next_due()
 
     @precondition(lambda self: self.batch is None)
     @rule(by=st.sampled_from(MOVES_OF_THE_CLOCK) | st.sampled_from(["1970", "2027", "2100"]))
@@ -360,15 +372,15 @@ class StoreMachine(RuleBasedStateMachine):
     def prune(self, ages: tuple[int | None, ...], limit: int) -> None:
         keep = dict(zip(sorted(TERMINAL), ages, strict=True))
         expired = {state: self.model.expired(state, age) for state, age in keep.items() if age is not None}
-        again = self.loop.run_until_complete(self._ask(lambda: self.store.prune(keep, limit)))
-        left = set(self.loop.run_until_complete(self.store.ids(RunFilter())))
+        again = self.loop.run_until_complete(self._ask(lambda: self.store.prune_runs(keep, limit)))
+        left = set(self.loop.run_until_complete(self.store.list_run_ids(RunFilter())))
         gone = [id for id in self.model.rows if id not in left]
         for state, rows in expired.items():
             went = [row for row in rows if row.new.id in gone]
             assert len(went) == min(limit, len(rows)), state
             assert [row.finished_at for row in went] == [row.finished_at for row in rows[: len(went)]], "the oldest go first"
         assert set(gone) <= {row.new.id for rows in expired.values() for row in rows}
-        self.model.prune(gone)
+        self.model.prune_runs(gone)
         assert again == self.model.prune_again(keep)
         self.claims = [claim for claim in self.claims if claim[0] not in gone]  # an id that comes again has other tokens
 
@@ -385,12 +397,12 @@ class StoreMachine(RuleBasedStateMachine):
             self.fire(group, pick % 6 - 2, pick // 6 % 3)
         else:
             run = self.bench.new(payload='"\ud800"')
-            self.do(lambda: self.store.enqueue([run]), StoreError)
+            self.do(lambda: self.store.enqueue_runs([run]), StoreError)
 
     def lift(self, hold: Hold) -> None:
         self.commit()  # it comes in portions, and shares no moment with others
-        self.model.lift(hold)
-        self.do(lambda: self.store.lift(hold), None)
+        self.model.release_held_runs(hold)
+        self.do(lambda: self.store.release_held_runs(hold), None)
 
     @rule(group=groups, paused=st.booleans())
     def pause_group(self, group: str, paused: bool) -> None:
@@ -400,7 +412,7 @@ class StoreMachine(RuleBasedStateMachine):
     def fire(self, group: str, offset: int, made: int) -> None:
         slot = self.model.last_slot + offset * 1_000
         runs = [self.bench.new(workflow="tick", group=group, run_at=max(slot, 0), id=self.new_run_id(1)) for _ in range(made)]
-        self.do(lambda: self.store.fire("tick", slot, runs), self.model.fire(slot, runs))
+        self.do(lambda: self.store.fire_schedule("tick", slot, runs), self.model.fire_schedule(slot, runs))
 
     def pause_schedule(self, paused: bool) -> None:
         slot = self.clock.now()
@@ -429,8 +441,8 @@ class StoreMachine(RuleBasedStateMachine):
         sound(self.folder)
         self.loop.run_until_complete(self._open())
         self.marks.clear()
-        self.do(self.store.recover, self.model.recover())
-        for hold, found in zip(HOLDS, self.loop.run_until_complete(self.store.groups_with_work()), strict=True):
+        self.do(lambda: self.store.recover_runs("lax", "next"), self.model.recover_runs())
+        for hold, found in zip(HOLDS, self.loop.run_until_complete(self.store.list_groups_with_work()), strict=True):
             for group in found:
                 self._arrived(group, hold)
         self.wake_due()
@@ -462,11 +474,11 @@ class StoreMachine(RuleBasedStateMachine):
             for hold in HOLDS:
                 marked = (group, hold) in self.marks
                 assert marked or not self.model.claimable(group, hold), f"nobody was told of what is due in {group}, {hold}"
-        due = self.model.next_due()
+        due = self.model.get_next_due()
         assert due is None or (self.timer is not None and self.timer <= due), f"the timer is late: {self.timer} for {due}"
 
     async def _read(self) -> tuple[list[Run], dict[str, int]]:
-        return await self.store.list_runs(RunFilter(), None), (await self.store.stats())["pruned"]
+        return await self.store.list_runs(RunFilter(), None), (await self.store.get_stats())["pruned"]
 
     async def _look_into(self, ids: list[str]) -> dict[str, Any]:
         return {id: inner_of(await self.bench.show(id)) for id in ids}
@@ -503,8 +515,8 @@ class StoreMachine(RuleBasedStateMachine):
         held = [claim for claim in self.claims if self.model.held(*claim)]
         if held:
             done = [Completed(*claim, SMALL, WORKER) for claim in held]
-            self.model.complete(done)
-            self.do(lambda: self.store.complete(done), None)
+            self.model.complete_runs(done)
+            self.do(lambda: self.store.complete_runs(done), None)
         elif self.marks:
             for group, hold in list(self.marks):
                 self.claim(group, 10, hold)
@@ -516,7 +528,7 @@ class StoreMachine(RuleBasedStateMachine):
             circle = [row for row in live.values() if all(wait.key in live for wait in row.waits.values())]
             assert len(circle) == len(live), f"stuck: {live}"
             ids = [circle[0].new.id]  # a child that shares the key of an ancestor waits for it, and it for the child
-            self.do(lambda: self.store.cancel(ids), self.model.cancel(ids))
+            self.do(lambda: self.store.cancel_runs(ids), self.model.cancel_runs(ids))
 
 
 async def _answers(deeds: Sequence[Deed]) -> list[Any]:
@@ -604,3 +616,8 @@ def test_whatever_happens_in_whatever_order_the_store_is_as_the_model_says(backe
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def _without_server(item: Resolved | ServedRun) -> Resolved | str:
+    """An effect as the model has it, which knows no servers."""
+    return item.run_id if isinstance(item, ServedRun) else item._replace(boot_id=None)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_an_unknown_run_is_none(bench: Bench) -> None:
     await bench.add()
-    assert await bench.store.get("nobody") is None
+    assert await bench.store.get_run("nobody") is None
 
 
 async def test_what_was_acknowledged_is_read_at_once(bench: Bench) -> None:
@@ -57,7 +57,7 @@ async def test_the_newest_runs_are_listed_first(bench: Bench) -> None:
     ids = [await bench.add() for _ in range(5)]
     assert [run.id for run in await bench.store.list_runs(RunFilter(), 3)] == ids[:1:-1]
     assert [run.id for run in await bench.store.list_runs(RunFilter(), None)] == ids[::-1]
-    assert await bench.store.ids(RunFilter()) == ids
+    assert await bench.store.list_run_ids(RunFilter()) == ids
 
 
 async def test_a_list_of_no_runs_is_empty(bench: Bench) -> None:
@@ -75,7 +75,7 @@ async def test_listed_runs_come_without_their_steps(bench: Bench) -> None:
 @pytest.mark.parametrize("state", RUN_STATES)
 async def test_runs_are_listed_by_state(bench: Bench, state: RunState) -> None:
     ids = {each: await bench.in_state(each) for each in RUN_STATES}
-    assert await bench.store.ids(RunFilter(states=(state,))) == [ids[state]]
+    assert await bench.store.list_run_ids(RunFilter(states=(state,))) == [ids[state]]
     assert [run.state for run in await bench.store.list_runs(RunFilter(states=(state,)), None)] == [state]
 
 
@@ -86,10 +86,13 @@ async def test_conditions_of_a_filter_hold_together(bench: Bench) -> None:
     wanted = await bench.add(workflow="greet", group="g")
     dead = await bench.ended("dead", workflow="greet", group="other")
     since = bench.clock.now()
-    assert await bench.store.ids(RunFilter(workflow="greet", group="g")) == [wanted]
-    assert await bench.store.ids(RunFilter(since=since)) == [wanted, dead.id]
-    assert await bench.store.ids(RunFilter(states=("dead", "pending"), since=since, workflow="greet")) == [wanted, dead.id]
-    assert await bench.store.ids(RunFilter(workflow="nothing")) == []
+    assert await bench.store.list_run_ids(RunFilter(workflow="greet", group="g")) == [wanted]
+    assert await bench.store.list_run_ids(RunFilter(since=since)) == [wanted, dead.id]
+    assert await bench.store.list_run_ids(RunFilter(states=("dead", "pending"), since=since, workflow="greet")) == [
+        wanted,
+        dead.id,
+    ]
+    assert await bench.store.list_run_ids(RunFilter(workflow="nothing")) == []
 
 
 async def test_runs_are_counted_by_group(bench: Bench) -> None:
@@ -101,7 +104,7 @@ async def test_runs_are_counted_by_group(bench: Bench) -> None:
         make = {"running": bench.running, "waiting": bench.waiting}.get(state)
         group = f"{state}-only"
         await (make(group=group) if make else bench.ended(state, group=group))
-    counts = await bench.store.counts()
+    counts = await bench.store.count_by_group()
     assert counts["g"] == GroupCounts(3, 0, 0, 0, oldest, 0, 0, 2)
     assert counts["running-only"] == GroupCounts(0, 0, 1, 0, None, 0, 0)
     assert counts["waiting-only"] == GroupCounts(0, 1, 0, 0, None, 0, 0)
@@ -114,33 +117,33 @@ async def test_rates_are_those_of_the_last_minute(bench: Bench) -> None:
     await bench.ended("succeeded", group="g")
     await bench.ended("dead", group="g")
     bench.clock.move(60_000)
-    assert (await bench.store.counts())["g"] == GroupCounts(0, 0, 0, 1, None, 1, 1)
+    assert (await bench.store.count_by_group())["g"] == GroupCounts(0, 0, 0, 1, None, 1, 1)
     bench.clock.move(1)
-    assert (await bench.store.counts())["g"] == GroupCounts(0, 0, 0, 1, None, 0, 0)
+    assert (await bench.store.count_by_group())["g"] == GroupCounts(0, 0, 0, 1, None, 0, 0)
 
 
 async def test_an_empty_queue_counts_nothing(bench: Bench) -> None:
-    assert await bench.store.counts() == {}
-    assert (await bench.store.stats())["pruned"] == {}
-    assert await bench.store.groups_with_work() == (set(), set())
+    assert await bench.store.count_by_group() == {}
+    assert (await bench.store.get_stats())["pruned"] == {}
+    assert await bench.store.list_groups_with_work() == (set(), set())
 
 
 async def test_groups_with_due_runs_are_told_with_their_suspects(bench: Bench) -> None:
     await bench.add(group="ready")
     await bench.add(group="later", run_at=bench.clock.now() + 1)
     suspect = await bench.running(group="suspects")
-    await bench.store.give_back([(suspect.id, suspect.token)], "suspect")
+    await bench.store.requeue_runs([(suspect.id, suspect.token)], "suspect")
     await bench.waiting(group="waiting")
-    ready, suspects = await bench.store.groups_with_work()
+    ready, suspects = await bench.store.list_groups_with_work()
     assert "ready" in ready
     assert not {"later", "waiting"} & ready
     assert suspects == {"suspects"}
 
 
 async def test_the_size_of_what_is_stored_is_told(bench: Bench) -> None:
-    before = (await bench.store.stats())["file_bytes"]
+    before = (await bench.store.get_stats())["file_bytes"]
     await bench.add(payload='"' + "x" * 200_000 + '"')
-    assert (await bench.store.stats())["file_bytes"] >= before + 150_000
+    assert (await bench.store.get_stats())["file_bytes"] >= before + 150_000
 
 
 async def test_the_runs_that_are_to_start_before_one_are_counted(bench: Bench) -> None:
@@ -150,24 +153,24 @@ async def test_the_runs_that_are_to_start_before_one_are_counted(bench: Bench) -
         await bench.add(**ahead)
     for other in ({"group": "media", "run_at": now - 10}, {"run_at": now + 10}, {"priority": -1}):
         await bench.add(**other)
-    assert await bench.store.ahead(await bench.show(last)) == 2
+    assert await bench.store.count_runs_ahead(await bench.show(last)) == 2
 
 
 async def test_runs_that_may_not_start_are_not_ahead(bench: Bench) -> None:
     suspect = await bench.running(group="g")
-    await bench.store.give_back([(suspect.id, suspect.token)], "suspect")
-    assert await bench.store.ahead(await bench.show(await bench.add(group="g"))) == 0
+    await bench.store.requeue_runs([(suspect.id, suspect.token)], "suspect")
+    assert await bench.store.count_runs_ahead(await bench.show(await bench.add(group="g"))) == 0
 
 
 async def test_a_backup_is_a_queue_of_its_own(bench: Bench, tmp_path: Path) -> None:
     id = await bench.add(payload=LARGE)
     copy = tmp_path / "backup.db"
-    assert await bench.store.backup(copy) == copy.stat().st_size
+    assert await bench.store.back_up(copy) == copy.stat().st_size
     assert copy.stat().st_mode & 0o777 == 0o600
-    await bench.store.cancel([id])
+    await bench.store.cancel_runs([id])
     restored = SqliteStore(copy, "disk", bench.clock, "lax", "boot-2", bench.told.append)
     await restored.start()
-    (run,) = (await restored.claim("default", 5)).runs
+    (run,) = (await restored.claim_runs("default", 5)).runs
     await restored.stop()
     assert (run.id, run.payload) == (id, LARGE)
 
@@ -176,17 +179,17 @@ async def test_a_backup_takes_no_file_that_is_there(bench: Bench, tmp_path: Path
     copy = tmp_path / "backup.db"
     copy.write_text("mine")
     with pytest.raises(BadInput):
-        await bench.store.backup(copy)
+        await bench.store.back_up(copy)
     assert copy.read_text() == "mine"
 
 
 async def test_runs_that_no_worker_has_are_counted_by_workflow(bench: Bench) -> None:
-    assert await bench.store.queued_by_workflow() == {}
+    assert await bench.store.count_queued_by_workflow() == {}
     first = await bench.add(workflow="a")
     await bench.add(workflow="a", run_at=bench.clock.now() + 60_000)
     await bench.add(workflow="b")
-    assert await bench.store.queued_by_workflow() == {"a": 2, "b": 1}
-    await bench.store.cancel([first])
-    assert await bench.store.queued_by_workflow() == {"a": 1, "b": 1}
+    assert await bench.store.count_queued_by_workflow() == {"a": 2, "b": 1}
+    await bench.store.cancel_runs([first])
+    assert await bench.store.count_queued_by_workflow() == {"a": 1, "b": 1}
     await bench.claim_one()
-    assert await bench.store.queued_by_workflow() == {"a": 1}
+    assert await bench.store.count_queued_by_workflow() == {"a": 1}

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_run_that_ended_without_success_starts_over(bench: Bench, state: RunState, message: str) -> None:
     run = await bench.running(group="g")
     await bench.store.set_progress(run.id, run.token, 0.5, "half")
-    await bench.store.finish(run.id, run.token, state, boom(message), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, state, boom(message), WORKER, charged=True)
     bench.clock.move(5_000)
     assert await bench.retry([run.id], fresh=False) == {run.id: "pending"}
     assert bench.effects.ready == {"g"}
@@ -37,7 +37,7 @@ async def test_a_run_that_crashed_too_often_is_no_suspect_after_a_retry(bench: B
 async def test_a_retry_keeps_the_stored_steps(bench: Bench, value: str) -> None:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", value)])
-    await bench.store.finish(run.id, run.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True)
     await bench.retry([run.id], fresh=False)
     assert (await bench.claim_one("g")).stored == (("a", "succeeded", value, 1),)
 
@@ -46,7 +46,7 @@ async def test_a_retry_keeps_the_stored_steps(bench: Bench, value: str) -> None:
 async def test_a_fresh_retry_forgets_the_stored_steps(bench: Bench, value: str) -> None:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", value)])
-    await bench.store.finish(run.id, run.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True)
     await bench.retry([run.id], fresh=True)
     again = await bench.claim_one("g")
     assert again.stored == ()
@@ -64,10 +64,10 @@ async def test_a_retry_keeps_the_payload(bench: Bench, fresh: bool) -> None:
 
 async def test_a_retry_invokes_a_failed_child_again(bench: Bench) -> None:
     parent = await bench.running(group="parents")
-    await bench.store.invoke(parent.id, parent.token, "call", bench.new(group="children", parent=parent.id))
+    await bench.store.invoke_child(parent.id, parent.token, "call", bench.new(group="children", parent=parent.id))
     child = await bench.claim_one("children")
-    await bench.store.finish(child.id, child.token, "dead", boom(), WORKER, charged=True)
-    await bench.store.finish(parent.id, parent.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(child.id, child.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(parent.id, parent.token, "dead", boom(), WORKER, charged=True)
     await bench.retry([parent.id], fresh=False)
     assert (await bench.claim_one("parents")).stored == ()
 
@@ -104,5 +104,5 @@ async def test_of_two_runs_with_one_unique_key_one_starts_over(bench: Bench) -> 
 async def test_a_retried_run_holds_its_unique_key_again(bench: Bench) -> None:
     run = await bench.ended("dead", unique_key="k")
     await bench.retry([run.id], fresh=False)
-    (second,) = await bench.store.enqueue([bench.new(unique_key="k")])
+    (second,) = await bench.store.enqueue_runs([bench.new(unique_key="k")])
     assert (second.id, second.deduplicated) == (run.id, True)

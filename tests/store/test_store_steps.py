@@ -21,7 +21,7 @@ async def test_a_saved_value_is_told_shown_and_handed_to_the_next_attempt(bench:
     (step,) = steps
     assert step.result == (None if value == "null" else value.strip('"'))
     assert (step.name, step.state, step.attempts, step.error) == ("a", "succeeded", 1, None)
-    await bench.store.give_back([(run.id, run.token)])
+    await bench.store.requeue_runs([(run.id, run.token)])
     assert (await bench.claim_one("g")).stored == (("a", "succeeded", value, 1),)
 
 
@@ -31,7 +31,7 @@ async def test_the_first_value_of_a_step_stays(bench: Bench, first: str, second:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", first)])
     assert await bench.store.save_steps([bench.step(run, "a", second)]) == [StoredStep("succeeded", first, 1)]
-    await bench.store.give_back([(run.id, run.token)])
+    await bench.store.requeue_runs([(run.id, run.token)])
     assert (await bench.claim_one("g")).stored == (("a", "succeeded", first, 1),)
 
 
@@ -112,11 +112,11 @@ async def test_a_child_is_started_once_however_often_its_step_is_replayed(bench:
     stored = StoredStep("succeeded", f'"{first.id}"', 1)
     assert await bench.store.enqueue_child(run.id, run.token, "start", first) == stored
     assert bench.effects.ready == {"media"}
-    await bench.store.give_back([(run.id, run.token)])
+    await bench.store.requeue_runs([(run.id, run.token)])
     again = await bench.claim_one("g")
     assert again.stored == (("start", "succeeded", f'"{first.id}"', 1),)
     assert await bench.store.enqueue_child(again.id, again.token, "start", second) == stored
-    assert await bench.store.get(second.id) is None
+    assert await bench.store.get_run(second.id) is None
 
 
 async def test_a_child_that_a_unique_key_joins_to_a_live_run_is_that_run(bench: Bench) -> None:

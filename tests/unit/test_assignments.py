@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tako_lite.cli.assignments import assignment, group_name
-from tako_lite.cli.sections import UNSET
-from tako_lite.config.reading import ENTRIES, setting_readers
+from tako_lite.config.assignments import assignment, group_name
+from tako_lite.config.reader import ENTRIES, setting_readers
 from tako_lite.config.settings import SETTINGS
+from tako_lite.config.toml_edit import UNSET
 from tako_lite.errors import BadInput
 
 

@@ -16,7 +16,7 @@ from tako_lite.catalog.source import Source, parse
 from tako_lite.cli.main import main
 from tako_lite.config import load
 from tako_lite.errors import CatalogError, Mistake
-from tako_lite.review import pythons, read_catalog
+from tako_lite.project_lint import pythons, read_catalog
 
 TYPED = """\
 from tako_lite import workflow

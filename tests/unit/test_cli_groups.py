@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.main import main
-from tako_lite.cli.saving import draft
+from tako_lite.cli.toml_draft import draft
 from tako_lite.config import load
 from tako_lite.errors import TakoError
 

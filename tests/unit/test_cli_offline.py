@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tako_lite.cli.lines import SHOWN_MISTAKES
+from tako_lite.cli.enqueue_jsonl import SHOWN_MISTAKES
 from tako_lite.cli.main import main
 
 TOML = """\

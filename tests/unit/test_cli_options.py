@@ -144,7 +144,7 @@ def test_an_enqueue_that_a_daemon_answers_imports_nothing_heavy(
     assert done.returncode == 0
     assert "pending in email" in done.stdout
     imported = set(done.stderr.split())
-    assert "tako_lite.cli.one_run" in imported
+    assert "tako_lite.cli.enqueue_one" in imported
     assert imported.isdisjoint(left_out)
 
 

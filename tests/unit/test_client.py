@@ -384,7 +384,7 @@ def test_a_wait_goes_on_at_the_next_daemon(client: Client, serve: Serve) -> None
 def test_a_silent_daemon_is_given_up(client: Client, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     serve(lambda request: CUT if over.wait(20) else None)
-    monkeypatch.setattr("tako_lite.client.carrier.REPLY_LIMIT", 0.05)
+    monkeypatch.setattr("tako_lite.client.transport.REPLY_LIMIT", 0.05)
     try:
         with pytest.raises(DaemonUnreachable, match="did not answer for 50ms"):
             client.status()

@@ -37,7 +37,7 @@ from tako_lite.errors import (
 from tako_lite.lock import daemon_lock, queue_lock, write_lock
 from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +71,8 @@ def client(project: Path) -> Iterator[Client]:
         yield made
 
 
-def queue_of(project: Path) -> OfflineQueue:
-    return OfflineQueue(load(project).queue.path, "process", SystemClock())
+def queue_of(project: Path) -> SqliteOfflineStore:
+    return SqliteOfflineStore(load(project).queue.path, "process", SystemClock())
 
 
 def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]]) -> None:
@@ -167,12 +167,12 @@ def test_a_delay_counts_from_now(client: Client) -> None:
 def test_a_bad_option_is_refused_and_nothing_is_stored(client: Client, project: Path, options: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         client.enqueue("plain", 1, **options)
-    assert queue_of(project).ids(RunFilter()) == []
+    assert queue_of(project).list_run_ids(RunFilter()) == []
 
 
 def test_the_options_are_those_that_the_handles_promise() -> None:
     from tako_lite.client.requests import OPTIONS
-    from tako_lite.workflow import EnqueueOptions
+    from tako_lite.handle import EnqueueOptions
 
     assert set(OPTIONS) == EnqueueOptions.__annotations__.keys()
 
@@ -212,12 +212,12 @@ def test_one_unique_key_makes_one_run(client: Client) -> None:
 def test_the_same_id_again_makes_no_second_run(client: Client, project: Path) -> None:
     id = new_id()
     assert [client.enqueue("plain", 1, id=id).deduplicated for _ in range(3)] == [False, True, True]
-    assert queue_of(project).ids(RunFilter()) == [id]
+    assert queue_of(project).list_run_ids(RunFilter()) == [id]
 
 
 def test_many_payloads_are_stored_in_order(client: Client, project: Path) -> None:
     ids = client.enqueue_many("plain", ({"n": n} for n in range(2_500)), priority=3)
-    assert ids == queue_of(project).ids(RunFilter())
+    assert ids == queue_of(project).list_run_ids(RunFilter())
     assert len(ids) == 2_500
     assert client.get(ids[-1])["payload"] == {"n": 2_499}
     assert client.get(ids[0])["priority"] == 3
@@ -229,7 +229,7 @@ def test_an_error_among_many_says_what_is_stored_before_it(client: Client, proje
     with pytest.raises(BadInput, match=r"payloads\[1005\]") as refused:
         client.enqueue_many("plain", payloads)
     assert "1,000 of the payloads before are stored" in (refused.value.hint or "")
-    assert len(queue_of(project).ids(RunFilter())) == 1_000
+    assert len(queue_of(project).list_run_ids(RunFilter())) == 1_000
 
 
 @pytest.mark.parametrize("payloads", ["abc", b"abc", {"a": 1}])
@@ -299,7 +299,7 @@ def test_a_pending_run_is_cancelled_and_a_cancelled_one_can_be_retried(client: C
 
 def test_a_run_that_was_running_when_the_daemon_ended_is_marked_for_cancelling(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
-    by_a_daemon(project, lambda store: store.claim("default", 1))
+    by_a_daemon(project, lambda store: store.claim_runs("default", 1))
     assert client.cancel(id) == {id: "cancelling"}
     run = client.get(id)
     assert (run["state"], run["cancel_requested"]) == ("running", True)
@@ -309,9 +309,9 @@ def test_a_signal_ends_the_waits_that_are_there_and_the_first_one_stays(client: 
     id = client.enqueue("plain").id
 
     async def wait_for_approval(store: SqliteStore) -> None:
-        await store.claim("default", 1)
+        await store.claim_runs("default", 1)
         await store.add_wait(NewWait(id, 1, "approval", "signal", "go", None))
-        await store.park(id, 1, ["approval"])
+        await store.park_run(id, 1, ["approval"])
 
     by_a_daemon(project, wait_for_approval)
     assert client.get(id)["waits"] == [{"name": "approval", "kind": "signal", "key": "go", "wake_at": None}]
@@ -351,7 +351,7 @@ def test_status_shows_groups_of_the_file_of_decorators_and_of_the_queue(client: 
     client.enqueue("mail", delay="1h")
 
     async def leave_traces(store: SqliteStore) -> None:
-        await store.enqueue([NewRun(new_id(), "old", "gone", "workflow", "null", 0, 0, 1)])
+        await store.enqueue_runs([NewRun(new_id(), "old", "gone", "workflow", "null", 0, 0, 1)])
         await store.pause_group("email", True)
         await store.scale_group("gone", 0)
 
@@ -452,7 +452,7 @@ def test_why_tells_of_a_due_run_that_no_daemon_is_running(client: Client) -> Non
 
 def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
-    by_a_daemon(project, lambda store: store.claim("default", 1))
+    by_a_daemon(project, lambda store: store.claim_runs("default", 1))
     assert client.call("why", run_id=id)["sentence"].endswith("the next one gives it back to the queue, uncharged.")
     client.cancel(id)
     assert client.call("why", run_id=id)["sentence"].endswith("the next one cancels it, as it was asked to.")
@@ -507,7 +507,7 @@ def test_a_daemon_that_does_not_answer_is_waited_for_and_then_given_up(project: 
         for attempt in (lambda: client.enqueue("plain"), client.status, lambda: client.call("reload")):
             with pytest.raises(DaemonUnreachable, match="holds the lock, but it did not answer within 100ms"):
                 attempt()
-    assert queue_of(project).ids(RunFilter()) == []
+    assert queue_of(project).list_run_ids(RunFilter()) == []
 
 
 def test_once_the_daemon_is_gone_the_run_is_written_to_the_file(project: Path) -> None:
@@ -556,7 +556,7 @@ def test_every_run_of_many_threads_and_processes_is_stored(client: Client, proje
         processes.close()
         processes.join()
     assert len(ids) == 70
-    assert set(queue_of(project).ids(RunFilter())) == ids
+    assert set(queue_of(project).list_run_ids(RunFilter())) == ids
 
 
 def test_the_asyncio_client_does_the_same(project: Path) -> None:
@@ -625,12 +625,12 @@ def test_a_failing_transaction_stores_nothing(project: Path) -> None:
     queue = queue_of(project)
     good = NewRun(new_id(), "w", "default", "default", "null", 0, 0, 1)
     with pytest.raises(StoreError):
-        queue.enqueue_many([(good, [(good.id, "null"), (None, "null")])])  # type: ignore[list-item]
-    assert queue.ids(RunFilter()) == []
+        queue.enqueue_batches([(good, [(good.id, "null"), (None, "null")])])  # type: ignore[list-item]
+    assert queue.list_run_ids(RunFilter()) == []
 
 
 def test_the_writing_module_loads_no_asyncio_driver() -> None:
-    program = "import sys, tako_lite.store.sqlite.offline, tako_lite.client.standin; print('aiosqlite' in sys.modules)"
+    program = "import sys, tako_lite.store.sqlite.offline, tako_lite.client.offline; print('aiosqlite' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -653,7 +653,7 @@ def test_the_threads_of_a_forked_child_enqueue_too(client: Client, project: Path
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    ids = queue_of(project).ids(RunFilter())
+    ids = queue_of(project).list_run_ids(RunFilter())
     assert len(ids) == len(set(ids)) == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 from tako_lite.catalog import Catalog, scan
 from tako_lite.config import Config, load
 from tako_lite.errors import NotFound
-from tako_lite.intake import Asked, make_many, make_run
+from tako_lite.new_run import Asked, make_many, make_run
 from tako_lite.records import NewRun, new_ids
 from tako_lite.routing import Router
 

@@ -15,7 +15,8 @@ from tako_lite import Trigger, poll, workflow
 from tako_lite.catalog import Catalog, scan
 from tako_lite.errors import BadInput, CatalogError, Mistake, NotFound, NotJson, TooLarge
 from tako_lite.routing import Namespace, Routes, Rule
-from tako_lite.trigger import MOST_PAYLOADS, TriggerOptions, found
+from tako_lite.trigger import MOST_PAYLOADS, found
+from tako_lite.trigger_options import TriggerOptions
 
 NO_ROUTES = Routes()
 

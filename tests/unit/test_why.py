@@ -9,7 +9,7 @@ import pytest
 from tako_lite.records import Run, Wait
 from tako_lite.states import RunState
 from tako_lite.store.base import Hold
-from tako_lite.why import Circumstances, crowd_of, sentence
+from tako_lite.why import WhyContext, crowd_of, sentence
 
 NOW = 1_800_000_000_000
 AT = "2027-01-15T08:00:00.000Z"
@@ -30,7 +30,7 @@ def run(state: RunState, **facts: Any) -> Run:
 
 def told(made: Run, has_daemon: bool = True, **around: Any) -> str:
     """What `why` says of it, beside a daemon unless that is denied."""
-    return sentence(made, Circumstances(now=NOW, has_daemon=has_daemon, **around))
+    return sentence(made, WhyContext(now=NOW, has_daemon=has_daemon, **around))
 
 
 def failed(reason: str, message: str = "boom") -> dict[str, Any]:

@@ -16,8 +16,8 @@ from tako_lite.client.connection import Connection, answer_of
 from tako_lite.client.requests import Request
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.lock import FileLock, daemon_lock, is_in_the_way, queue_lock, write_lock
+from tako_lite.names import printable
 from tako_lite.units import duration_text
-from tako_lite.wire import printable
 
 PATIENCE: Final = 5.0
 """Seconds in which a daemon that is well has answered."""

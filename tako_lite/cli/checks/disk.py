@@ -9,7 +9,7 @@ from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
 from tako_lite.linux import ON_LINUX
-from tako_lite.store.sqlite.place import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at, nearest
+from tako_lite.store.sqlite.filesystem import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at, nearest
 from tako_lite.units import size_text
 
 MEMORY: Final = frozenset({"tmpfs", "ramfs"})

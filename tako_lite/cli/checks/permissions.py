@@ -11,7 +11,7 @@ from typing import Final
 
 from tako_lite.cli.checks.finding import Finding, Subject, quoted
 from tako_lite.lock import is_in_the_way, queue_lock, write_lock
-from tako_lite.store.sqlite.place import nearest
+from tako_lite.store.sqlite.filesystem import nearest
 
 SHOWN: Final = 3
 FOLDERS: Final = (".", "logs", "workers")

@@ -1,0 +1,223 @@
+"""`cancel`, `retry`, `discard` and `signal`: what people do to runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from tako_lite.cli.filter_names import check_names
+from tako_lite.cli.options import chosen_config, command, filter_options, given, json_option, run_ending
+from tako_lite.cli.output import warn, write, write_json
+from tako_lite.cli.queue import Queue
+from tako_lite.client import Client
+from tako_lite.clock import SystemClock, local, milliseconds
+from tako_lite.units import counted, was_or_were
+
+LIVE: Final = ("pending", "running", "waiting")
+RETRYABLE: Final = ("dead", "cancelled")
+MOST_ASKED: Final = 200
+"""Runs that are read one by one before they are retried."""
+REFUSED: Final = {
+    "succeeded": "it succeeded; enqueue it anew instead",
+    "refused": "it may not start: its group is lost, unknown, or not for its tenant (tako-lite groups), or it is at its limit",
+    "duplicate": "another live run has its unique key",
+    "not_dead": "it is not dead",
+    "unknown": "there is no such run any more",
+}
+
+SHOWN_STEPS: Final = 20
+
+all_option = click.option("--all", "everything", is_flag=True, help="All runs: needed where no other filter is given.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only print how many runs it would be.")
+
+
+@command
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
+@filter_options(LIVE)
+@all_option
+@dry_run_option
+@json_option
+def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
+    """Cancel runs that are not over: those named, or those that the filters choose.
+
+    A running one is asked to stop at its next step. One that is over stays as it is.
+    """
+    queue = Queue()
+    ids = _ids(queue, runs, chosen, LIVE)
+    if dry_run:
+        return _print_count(len(ids), as_json=as_json)
+    return _print_outcomes(queue.client.cancel(*ids), named=bool(runs), as_json=as_json)
+
+
+@command
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
+@filter_options(RETRYABLE)
+@all_option
+@click.option("--fresh", is_flag=True, help="Forget the stored steps and begin at the first.")
+@click.option(
+    "--payload", metavar="JSON", help="Run one RUN again with another payload, as a new run: JSON, @FILE, or - for stdin."
+)
+@dry_run_option
+@json_option
+def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool, as_json: bool, **chosen: Any) -> int:
+    """Take dead and cancelled runs back into the queue: those named, or those that the filters choose.
+
+    Their attempts begin anew, and they are due now; steps that are stored are not done again. A step that ran, but whose
+    value could not be stored, is named: it runs again. With --payload, the run stays as it is, and a new one of its workflow
+    and options has no steps yet.
+    """
+    queue = Queue()
+    if payload is not None:
+        if len(runs) != 1 or dry_run:
+            raise click.UsageError("--payload is for one RUN")
+        return _run_anew(queue, runs[0], payload, as_json=as_json)
+    ids = _ids(queue, runs, chosen, RETRYABLE)
+    if dry_run:
+        return _print_count(len(ids), as_json=as_json)
+    due = _due_later(queue, ids)
+    outcomes = queue.client.retry(*ids, fresh=fresh)
+    was_due = {id: moment for id, moment in due.items() if outcomes.get(id) == "pending"}
+    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, unstored=outcomes.unstored, was_due_at=was_due)
+    if not as_json:
+        _say_due_now(was_due, named=bool(runs))
+        _warn_of_steps(outcomes.unstored)
+    return code
+
+
+@command
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
+@filter_options(("dead",))
+@all_option
+@dry_run_option
+@json_option
+def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
+    """Acknowledge dead runs, so that no count has them: those named, or those that the filters choose.
+
+    They stay dead and can be shown, and retried, until retention removes them.
+    """
+    queue = Queue()
+    ids = _ids(queue, runs, chosen, ("dead",))
+    if dry_run:
+        return _print_count(len(ids), as_json=as_json)
+    return _print_outcomes(queue.client.discard(*ids), named=bool(runs), as_json=as_json)
+
+
+@command
+@click.argument("event")
+@click.argument("payload", required=False)
+@json_option
+def signal(event: str, payload: str | None, as_json: bool) -> None:
+    """Store a signal and wake the runs that wait for it.
+
+    PAYLOAD is JSON, or @FILE, or - for stdin; without one it is true. The first payload for an EVENT is what every wait
+    for it gets, also one that begins later.
+    """
+    from tako_lite.cli.payload import read_payload
+
+    value = True if payload is None else read_payload(payload)
+    with Client(chosen_config()) as client:
+        answer = client.call("signal", event=event, payload=value)
+    if as_json:
+        write_json(answer)
+    elif answer["stored"]:
+        write(f"{event} is stored; it woke {counted(answer['woken'], 'run')}")
+    else:
+        write(f"{event} was stored before; its first payload counts")
+
+
+def _run_anew(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
+    """Enqueue a run like a dead or cancelled one, with another payload."""
+    from tako_lite.cli.payload import read_payload
+
+    value = read_payload(payload)
+    old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
+    if old["state"] not in RETRYABLE:
+        raise click.UsageError(f"{old['id']} is {old['state']}: only a dead or cancelled run is run again with another payload")
+    made = queue.client.enqueue(
+        old["workflow"],
+        value,
+        worker=old["group"] if old["group_source"] in ("enqueue", "moved") else None,
+        fallback=old["fallback"] if old["fallback_source"] == "enqueue" else None,
+        tenant=old["tenant"],
+        priority=old["priority"],
+        retries=old["max_attempts"] - 1,
+        unique_key=old["unique_key"],
+    )
+    if as_json:
+        write_json({**made.as_json(), "again": old["id"]})
+    else:
+        write(f"{made.id} {made.state} in {made.group}, again for {old['id']}")
+    if made.warning:
+        warn(made.warning)
+    return 0 if made.state == "pending" or made.deduplicated else 1
+
+
+def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
+    """The ids of the runs that are named, or that the filters choose."""
+    everything = chosen.pop("everything")
+    filters = given(**chosen)
+    if endings:
+        if filters or everything:
+            raise click.UsageError("name runs or give filters, not both")
+        return list(dict.fromkeys(queue.ask("find", ending=ending)["id"] for ending in endings))
+    if not filters and not everything:
+        raise click.UsageError("name runs, or give a filter, or --all")
+    filters.setdefault("states", tuple(default))
+    ids: list[str] = queue.ask("ids", **filters)["ids"]
+    if not ids:
+        check_names(queue, workflow=chosen["workflow"], group=chosen["group"])
+    return ids
+
+
+def _print_count(count: int, *, as_json: bool) -> int:
+    if as_json:
+        write_json({"count": count})
+    else:
+        write(counted(count, "run"))
+    return 0
+
+
+def _warn_of_steps(unstored: dict[str, list[str]]) -> None:
+    """Say which steps ran before and run again, since their values could not be stored."""
+    steps = [(id, name) for id, names in unstored.items() for name in names]
+    for id, name in steps[:SHOWN_STEPS]:
+        warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
+    if len(steps) > SHOWN_STEPS:
+        warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json names them")
+
+
+def _due_later(queue: Queue, ids: Sequence[str]) -> dict[str, str]:
+    """The ISO times at which cancelled runs would have been due, of those still to come; of very many runs none."""
+    if len(ids) > MOST_ASKED:
+        return {}
+    now = SystemClock().now()
+    found = (queue.ask("get", run_id=id)["run"] for id in ids)
+    return {run["id"]: run["run_at"] for run in found if run["state"] == "cancelled" and milliseconds(run["run_at"]) > now}
+
+
+def _say_due_now(was_due: dict[str, str], *, named: bool) -> None:
+    """Say of runs that were due later that they are due now."""
+    if named:
+        for id, moment in was_due.items():
+            write(f"{id} is due now; it was due at {local(milliseconds(moment), whole_seconds=True)}")
+    elif was_due:
+        write(f"{counted(len(was_due), 'run')} that {was_or_were(len(was_due))} due later: due now")
+
+
+def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool, **more: Any) -> int:
+    """Say what became of each run that was named, or how many had which outcome; 1 if a named one was refused."""
+    if as_json:
+        write_json({"outcomes": outcomes, **more})
+    elif named:
+        for id, outcome in outcomes.items():
+            if outcome in REFUSED:
+                warn(f"{id}: {REFUSED[outcome]}")
+            else:
+                write(f"{id} {outcome}")
+    else:
+        counts = Counter(outcomes.values())
+        write(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or counted(0, "run"))
+    return int(named and any(outcome in REFUSED for outcome in outcomes.values()))

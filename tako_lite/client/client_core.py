@@ -1,0 +1,107 @@
+"""What can be asked of a client, written once for both kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from tako_lite.client import requests
+from tako_lite.client.pipeline import Pipeline
+from tako_lite.client.requests import Ids, Outcomes
+from tako_lite.client.transport import FIRST_PAUSE, LONGEST_PAUSE, Transport
+from tako_lite.clock import Clock
+from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
+from tako_lite.records import Enqueued
+from tako_lite.states import TERMINAL
+from tako_lite.units import duration, duration_text
+
+ID_LENGTH: Final = 36
+
+
+class ClientCore:
+    """The methods of `Client` and `AsyncClient`, as coroutines over a transport."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self.close = transport.close
+
+    async def enqueue(self, workflow: object, payload: object, options: Mapping[str, Any]) -> Enqueued:
+        return requests.enqueued(await self._transport.ask(requests.enqueue(workflow, payload, options)))
+
+    async def enqueue_many(self, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Ids:
+        many = requests.enqueue_many(workflow, payloads, options)
+        lane = Pipeline(self._transport)
+        try:
+            for request in many:
+                await lane.add(request)
+            return await lane.finish()
+        except TakoError as error:
+            if not isinstance(error, DaemonUnreachable):
+                with suppress(TakoError):
+                    await lane.finish()
+            if lane.ids:
+                stored = f"{len(lane.ids):,} of the payloads before are stored, the last of them as {lane.ids[-1]}"
+                error.hint = f"{error.hint}; {stored}" if error.hint else stored
+            raise
+        finally:
+            lane.close()
+
+    async def signal(self, event: str, payload: object) -> int:
+        answer = await self.call("signal", {"event": requests.text("event", event), "payload": payload})
+        return int(answer["woken"])
+
+    async def outcomes(self, command: str, ids: Iterable[str], **arguments: Any) -> Outcomes:
+        """What became of each run; asked for in parts that a frame can carry."""
+        full = [await self.full_id(id) for id in ids]
+        outcomes = Outcomes()
+        for start in range(0, len(full), requests.MOST_AT_ONCE):
+            part = full[start : start + requests.MOST_AT_ONCE]
+            outcomes.add(await self.call(command, {"run_ids": part, **arguments}))
+        return outcomes
+
+    async def get(self, id: str) -> dict[str, Any]:
+        answer = await self.call("get", {"run_id": await self.full_id(id)})
+        return dict(answer["run"])
+
+    async def wait(self, id: str, timeout: Any) -> dict[str, Any]:
+        limit = None if timeout is None else duration(timeout)
+        end = None if limit is None else self._clock.monotonic() + limit
+        id = await self.full_id(id)
+        pause = FIRST_PAUSE
+        while True:
+            left = None if end is None else max(0.0, end - self._clock.monotonic())
+            try:
+                answer = await self._transport.ask_for_end(id, left)
+            except WaitTimeout:
+                answer, left = None, 0
+            if answer is not None and answer["run"]["state"] in TERMINAL:
+                return dict(answer["run"])
+            if left == 0:
+                hint = "it stays in the queue; `tako-lite why` says where it stands"
+                raise WaitTimeout(f"run {id} did not end within {duration_text(limit or 0)}", hint=hint)
+            await self._transport.io.sleep(pause if left is None else min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def logs(self, id: str) -> list[dict[str, Any]]:
+        from tako_lite.client.logfiles import stored_lines  # most clients read no logs
+
+        id, folder = await self.full_id(id), self._transport.logs_dir()
+        return await self._transport.io.offload(lambda: [line.as_json() for line in stored_lines(folder, None, id)])
+
+    async def page(self, chosen: Mapping[str, Any], before: str | None) -> list[dict[str, Any]]:
+        """The next runs of a filter, those before an id where one is given; none after the last."""
+        return list((await self.call("runs", {**chosen, "before": before}))["runs"])
+
+    async def status(self) -> dict[str, Any]:
+        return await self.call("status", {})
+
+    async def call(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._transport.ask(requests.any_request(command, arguments))
+
+    async def full_id(self, id: str) -> str:
+        """The id itself, or the one id that ends so."""
+        if len(requests.text("id", id)) == ID_LENGTH:
+            return id.lower()
+        return str((await self.call("find", {"ending": id}))["id"])

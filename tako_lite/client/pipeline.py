@@ -1,0 +1,78 @@
+"""Many requests over one connection, the next one sent before the reply to the last."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from tako_lite.client.connection import answer_of
+from tako_lite.client.requests import Ids, Request
+from tako_lite.client.transport import REPLY_LIMIT, Transport, unreachable
+from tako_lite.errors import TakoError
+
+WINDOW: Final = 2
+"""Requests under way: one is encoded while the one before is committed."""
+
+
+class Pipeline:
+    """Sends `enqueue_many` requests and gathers their ids. Without a connection each goes the way of any request."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.ids = Ids()
+        self._transport = transport
+        self._connection = None if transport.link() else transport.connect()
+        self._owed: deque[Request] = deque()
+
+    async def add(self, request: Request) -> None:
+        """Send a request, and take in an answer where the window is full."""
+        self._owed.append(request)
+        if self._connection is not None:
+            try:
+                await self._transport.greet(self._connection, request)
+                await self._transport.io.send(self._connection, self._connection.frame(request), REPLY_LIMIT)
+            except TimeoutError as error:
+                self._drop()
+                raise unreachable("the daemon does not read what it is sent", request) from error
+            except OSError:
+                self._drop()
+            except TakoError:  # the daemon serves another project: nothing was sent
+                self._owed.pop()
+                self._drop()
+                raise
+        while len(self._owed) >= WINDOW or (self._owed and self._connection is None):
+            await self._take_answer()
+
+    async def finish(self) -> Ids:
+        """Take in the answers that are left; all ids in the order of the payloads."""
+        while self._owed:
+            await self._take_answer()
+        return self.ids
+
+    def close(self) -> None:
+        """Give the connection back, or up where something is owed on it."""
+        if self._connection is not None and not self._owed:
+            self._transport.give_back(self._connection)
+            self._connection = None
+        self._drop()
+
+    async def _take_answer(self) -> None:
+        request = self._owed.popleft()
+        frame, sent = None, False
+        if self._connection is not None:
+            sent = True
+            try:
+                frame = await self._transport.reply(self._connection, request, REPLY_LIMIT)
+            except OSError:
+                pass
+            finally:
+                if frame is None:
+                    self._drop()
+        answer = answer_of(frame) if frame else await self._transport.ask(request, sent=sent)
+        self.ids += answer["ids"]
+        self.ids.warning = answer.get("warning") or self.ids.warning
+        self.ids.refused += answer.get("refused", 0)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

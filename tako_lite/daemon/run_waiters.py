@@ -1,0 +1,36 @@
+"""Who waits for the end of which run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+
+class RunWaiters:
+    """Futures by run; one that is cancelled is forgotten."""
+
+    def __init__(self) -> None:
+        self._futures: dict[str, set[asyncio.Future[None]]] = {}
+
+    def add(self, run_id: str) -> asyncio.Future[None]:
+        """A future that is done when the run ends."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        futures = self._futures.setdefault(run_id, set())
+        futures.add(future)
+
+        def forget(_: asyncio.Future[None]) -> None:
+            futures.discard(future)
+            if not futures and self._futures.get(run_id) is futures:
+                del self._futures[run_id]
+
+        future.add_done_callback(forget)
+        return future
+
+    def tell(self, ended: Iterable[str]) -> None:
+        """These runs ended."""
+        if not self._futures:
+            return
+        for run_id in ended:
+            for future in tuple(self._futures.get(run_id, ())):
+                if not future.done():
+                    future.set_result(None)

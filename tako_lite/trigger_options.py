@@ -1,0 +1,87 @@
+"""The options of a polling trigger, as its decorator states them, and what is wrong with invalid ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from tako_lite.errors import BadInput
+from tako_lite.names import NAME, NAME_HINT
+from tako_lite.options import Problem
+from tako_lite.templates import is_template
+from tako_lite.units import duration
+
+EVALUATION: Final = "@"
+"""Before its trigger's name, the workflow of which an evaluation is a run; no workflow of a user's has such a name."""
+SHORTEST_EVERY: Final = 1.0
+DEFAULT_TIMEOUT: Final = 60.0
+
+
+class TriggerOptions(NamedTuple):
+    """What the decorator says about a trigger. `every` and `timeout` are seconds, `starts` is the name of a workflow."""
+
+    every: float
+    starts: str
+    worker: str = "default"
+    timeout: float = DEFAULT_TIMEOUT
+
+
+def read_trigger_options(given: Mapping[str, object]) -> tuple[TriggerOptions, dict[str, Problem]]:
+    """The options in the values that were given, and a problem for each one that cannot be or is not there."""
+    values: dict[str, Any] = {"every": DEFAULT_TIMEOUT, "starts": ""}
+    problems: dict[str, Problem] = {}
+    for option, value in given.items():
+        read = _READERS.get(option)
+        if read is None:
+            problems[option] = Problem(f"{option} is not an option of @poll")
+            continue
+        try:
+            values[option] = read(value)
+        except BadInput as error:
+            problems[option] = Problem(f"{option}: {error.message}", error.hint)
+    for option, example in _NEEDED.items():
+        if option not in given:
+            problems[option] = Problem(f"@poll needs {option}", f"such as {example}")
+    return TriggerOptions(**values), problems
+
+
+def _every(value: Any) -> float:
+    seconds = duration(value)
+    if seconds < SHORTEST_EVERY:
+        raise BadInput(f"expected at least {SHORTEST_EVERY:g} s", hint="what happens more often should enqueue runs by itself")
+    return seconds
+
+
+def _timeout(value: Any) -> float:
+    seconds = duration(value)
+    if seconds == 0:
+        raise BadInput("an evaluation cannot end in no time", hint='leave it out for "60s"')
+    return seconds
+
+
+def _starts(value: object) -> str:
+    return _name(value, "a workflow")
+
+
+def _worker(value: object) -> str:
+    if isinstance(value, str) and is_template(value):
+        raise BadInput("a trigger has no payload to fill in a template from", hint="name a group")
+    return _name(value, "a group")
+
+
+def _name(value: object, noun: str) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"expected text, got {ascii(value)[:80]}")
+    if not NAME.match(value):
+        raise BadInput(f"{ascii(value)[:80]} is not a name for {noun}", hint=NAME_HINT)
+    return value
+
+
+_READERS: Final[dict[str, Callable[[Any], object]]] = {
+    "every": _every,
+    "starts": _starts,
+    "worker": _worker,
+    "timeout": _timeout,
+}
+_NEEDED: Final = {"every": 'every="30s"', "starts": 'starts="process-image"'}
+TRIGGER_OPTIONS: Final = tuple(_READERS)

@@ -12,7 +12,9 @@ T = TypeVar("T")
 MAX_NAME: Final = 256
 """Characters in the name of a step."""
 
-Kind = Literal["run", "sleep", "signal", "child", "retry"]
+WaitKind = Literal["sleep", "signal", "child", "retry"]
+StepKind = Literal["run"] | WaitKind
+StepState = Literal["succeeded", "failed"]
 
 
 class Stored(Protocol):
@@ -48,14 +50,14 @@ class Engine(Protocol):
         """That step call is over."""
 
     async def save(
-        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+        self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
     ) -> Stored:
         """Store an outcome, and return what is stored from now on."""
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
         """Store a failed try without waiting for it."""
 
-    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> Stored:
+    async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> Stored:
         """Wait for a time, a signal or the next try; the run may park meanwhile."""
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from tako_lite.catalog import Catalog
+from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.link import WorkerLink
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
+from tako_lite.protocol.worker import NO_ENV, CancelFrame, PriorStep, PushedRun, ResolvedFrame, ToWorker
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
 from tako_lite.store.base import Claims, Hold, Resolved, Store
@@ -59,7 +60,7 @@ class Post:
     def free(self) -> int:
         return self.worker.slots - len(self.running) if self.worker.takes_work else 0
 
-    def send(self, frame: dict[str, Any]) -> None:
+    def send(self, frame: ToWorker) -> None:
         """Send a frame, if the worker can be talked to."""
         if self.link is not None:
             self.link.send(frame)
@@ -183,7 +184,7 @@ class Dispatcher:
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Give each run to the worker with the most free slots."""
         free = {post: post.free for post in self._posts(group, hold)}
-        rows: dict[Post, list[list[Any]]] = {post: [] for post in free}
+        pushes: dict[Post, list[PushedRun]] = {post: [] for post in free}
         back: list[Claimed] = []
         missing: list[Claimed] = []
         specs = self.catalog.workflows
@@ -199,26 +200,45 @@ class Dispatcher:
                 back.append(run)
             else:
                 free[post] -= 1
-                timeout = _time_left(spec.options.timeout, run)
+                timeout = spec.options.timeout
+                if timeout is not None:
+                    timeout = _time_left(timeout, run)
                 self._take(post, run, timeout, now)
-                row = [run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, run.stored]
-                is_rated = spec.options.rate is not None and run.executed_ms == 0
-                if run.tenant is not None or is_rated:
-                    table = self.routes.tenants.get(run.tenant) if run.tenant is not None else None
-                    row += [run.tenant, {} if table is None else dict(table.env), is_rated]
-                rows[post].append(row)
-        for post, pushed in rows.items():
+                pushes[post].append(self._pushed(run, spec, timeout))
+        for post, pushed in pushes.items():
             if not pushed:
                 continue
             group.busy(post.worker)
             if post.link is not None:
                 post.link.push(pushed)
-        if any(rows.values()):
+        if any(pushes.values()):
             self.on_push()
         if back:
             self._give_back(back, None)
         if missing:
             self._give_back(missing, "no_handler")
+
+    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None) -> PushedRun:
+        """A run as its worker gets it."""
+        steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
+        is_rated = spec.options.rate is not None and run.executed_ms == 0
+        if run.tenant is None and not is_rated:
+            return PushedRun(run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
+        table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
+        env = NO_ENV if table is None else dict(table.env)
+        return PushedRun(
+            run.id,
+            run.workflow,
+            spec.module,
+            run.token,
+            run.attempts + 1,
+            timeout,
+            run.payload,
+            steps,
+            run.tenant,
+            env,
+            is_rated,
+        )
 
     def _take_back(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Release claimed runs that no worker has, and end the workers that may or may not have got theirs."""
@@ -262,7 +282,7 @@ class Dispatcher:
         """Ask the worker that has a run to cancel it; after a while, do it the hard way."""
         post = self.find(run_id)
         if post is not None:
-            post.send({"t": "cancel", "id": run_id})
+            post.send(CancelFrame(t="cancel", id=run_id))
             timer = self._loop.call_later(GRACE, self.blame, post, run_id, "cancelled")
             post.running[run_id].timers += (timer,)
 
@@ -270,8 +290,10 @@ class Dispatcher:
         """A wait is over; if a worker has the run, it goes on there."""
         post = self.find(resolved.run_id)
         if post is not None:
-            post.send({"t": "resolved", "id": resolved.run_id, "name": resolved.name, "state": resolved.state,
-                       "text": resolved.text})  # fmt: skip
+            frame = ResolvedFrame(
+                t="resolved", id=resolved.run_id, name=resolved.name, state=resolved.state, text=resolved.text
+            )
+            post.send(frame)
 
     def blame(self, post: Post, run_id: str, why: str) -> None:
         """Kill a worker because of one of its runs; the others are given back for free."""
@@ -300,9 +322,9 @@ class Dispatcher:
         asyncio.ensure_future(future).add_done_callback(done)
 
 
-def _time_left(timeout: float | None, run: Claimed) -> float | None:
+def _time_left(timeout: float, run: Claimed) -> float:
     """What is left of a run's time-out: the time that its attempt waited does not count, what it executed does."""
-    return None if timeout is None else max(timeout - run.executed_ms / 1000, 0.001)
+    return max(timeout - run.executed_ms / 1000, 0.001)
 
 
 def _says(error: BaseException) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from tako_lite.errors import ProtocolError
+from tako_lite.protocol.worker import FromWorker, PriorStep, PushedRun, RunFrame, StepsFrame, ToWorker
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FRAME_GOAL: Final = 2 * 1024 * 1024
@@ -23,7 +24,7 @@ class WorkerLink(asyncio.Protocol):
 
     def __init__(
         self,
-        on_frame: Callable[[dict[str, Any]], None],
+        on_frame: Callable[[FromWorker], None],
         on_lost: Callable[[str | None], None],
         on_error: Callable[[Exception], None],
     ) -> None:
@@ -51,41 +52,41 @@ class WorkerLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(None)
 
-    def send(self, frame: dict[str, Any]) -> None:
+    def send(self, frame: ToWorker) -> None:
         """Send a frame; one to a worker that is gone is dropped."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_frame(frame))
 
-    def push(self, rows: list[list[Any]]) -> None:
+    def push(self, runs: Sequence[PushedRun]) -> None:
         """Push runs, in as many frames as their values need; stored steps too long for one go ahead of their run."""
-        batch: list[list[Any]] = []
+        batch: list[Sequence[Any]] = []
         size = 0
-        for row in rows:
-            weight = len(row[6])
-            if steps := row[7]:
-                weight += sum(len(step[2] or "") for step in steps)
+        for run in runs:
+            weight = len(run.payload)
+            if run.steps:
+                weight += sum(len(step.text or "") for step in run.steps)
                 if weight > FRAME_GOAL:
-                    self._push_steps(row[0], steps)
-                    row[7], weight = [], len(row[6])
-            batch.append(row)
+                    self._push_steps(run.run_id, run.steps)
+                    run, weight = run._replace(steps=()), len(run.payload)
+            batch.append(run.row)
             size += weight
             if size > FRAME_GOAL:
-                self.send({"t": "run", "runs": batch})
+                self.send(RunFrame(t="run", runs=batch))
                 batch, size = [], 0
         if batch:
-            self.send({"t": "run", "runs": batch})
+            self.send(RunFrame(t="run", runs=batch))
 
-    def _push_steps(self, run_id: str, steps: list[Any]) -> None:
-        part: list[Any] = []
+    def _push_steps(self, run_id: str, steps: Sequence[PriorStep]) -> None:
+        part: list[PriorStep] = []
         size = 0
         for step in steps:
             part.append(step)
-            size += len(step[2] or "")
+            size += len(step.text or "")
             if size > FRAME_GOAL:
-                self.send({"t": "steps", "id": run_id, "steps": part})
+                self.send(StepsFrame(t="steps", id=run_id, steps=part))
                 part, size = [], 0
         if part:
-            self.send({"t": "steps", "id": run_id, "steps": part})
+            self.send(StepsFrame(t="steps", id=run_id, steps=part))
 
     def close(self) -> None:
         """Close the socket; twice is harmless."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from tako_lite.clock import Clock
@@ -14,12 +14,32 @@ from tako_lite.daemon.events import ending
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
+from tako_lite.protocol.worker import (
+    ANSWERED_ALONE,
+    AddWait,
+    Answer,
+    AnswersFrame,
+    CallCommand,
+    EnqueueChild,
+    EvaluationEnded,
+    InvokeChild,
+    Refused,
+    Request,
+    RunBailed,
+    RunCancelled,
+    RunDropped,
+    RunFailed,
+    RunNotImported,
+    RunParked,
+    RunPostponed,
+    RunReleased,
+    SaveStep,
+    read_items,
+)
 from tako_lite.records import Claimed, Failure
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
 from tako_lite.units import counted, was_or_were
 from tako_lite.wire import MAX_VALUE
-
-Item = list[Any]
 
 
 class Outcomes:
@@ -31,25 +51,25 @@ class Outcomes:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._ends: dict[str, Callable[[Post, Running, Item], None]] = {
-            "fail": self._fail,
-            "broken": self._broken,
-            "bail": self._bail,
-            "later": self._later,
+        self._ends: dict[str, Callable[[Post, Running, Any], None]] = {
+            "found": self._evaluation_ended,
+            "fail": self._failed,
+            "broken": self._not_imported,
+            "bail": self._bailed,
+            "later": self._postponed,
             "parked": self._parked,
-            "given": self._given,
+            "given": self._released,
             "cancelled": self._cancelled,
-            "dropped": lambda post, running, item: None,
-            "found": self._found,
+            "dropped": self._dropped,
         }
-        self._requests: dict[str, Callable[[Post, Item], Awaitable[Any]]] = {
+        self._requests: dict[str, Callable[[Post, Any], Awaitable[Any]]] = {
             "wait": self._wait,
             "invoke": self._invoke,
             "enqueue": self._enqueue,
             "call": self._call,
         }
 
-    def read(self, post: Post, items: list[Item]) -> None:
+    def read(self, post: Post, items: Sequence[Sequence[Any]]) -> None:
         """Take up all items of a frame; those of one kind share one call of the store.
 
         Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end
@@ -63,17 +83,17 @@ class Outcomes:
             raise
         self._dispatcher.settled(post)
 
-    def _take_up(self, post: Post, items: list[Item], freed: dict[str, Running]) -> None:
+    def _take_up(self, post: Post, raw: Sequence[Sequence[Any]], freed: dict[str, Running]) -> None:
         """Do so; `freed` has the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
         dispatcher.look_at(post.worker.group.name)
         pid = post.worker.pid
-        if steps := [item for item in items if item[0] == "step"]:
+        steps, others = read_items(raw)
+        if steps:
             self._save(post, steps)
-        for item in items:
-            kind = item[0]
-            if kind == "ok":
+        for item in others:
+            if item.kind == "ok":
                 _, run_id, _, result = item
                 if not isinstance(result, str) or len(result) > MAX_VALUE:
                     raise ProtocolError("a result is JSON text of at most 1 MiB")
@@ -81,35 +101,34 @@ class Outcomes:
                 if running is not None:
                     freed[run_id] = running
                     done.append(Completed(run_id, running.claimed.token, result, pid))
-            elif kind in self._requests:
+            elif isinstance(item, ANSWERED_ALONE):
                 self._request(post, item)
-            elif kind == "begun":
-                dispatcher.watch(self._store.mark_run_begun(item[1], item[2]), "store the start of a run")
-            elif kind == "progress":
-                dispatcher.watch(self._store.set_progress(*item[1:]), "store progress")
-            elif kind in self._ends:
-                running = dispatcher.free(post, item[1])
+            elif item.kind == "begun":
+                dispatcher.watch(self._store.mark_run_begun(item.run_id, item.token), "store the start of a run")
+            elif item.kind == "progress":
+                stored = self._store.set_progress(item.run_id, item.token, item.fraction, item.note)
+                dispatcher.watch(stored, "store progress")
+            else:
+                running = dispatcher.free(post, item.run_id)
                 if running is not None:
-                    freed[item[1]] = running
-                    self._ends[kind](post, running, item)
-                    del freed[item[1]]
-            elif kind != "step":
-                raise ProtocolError(f"no item is called {kind!r}")
+                    freed[item.run_id] = running
+                    self._ends[item.kind](post, running, item)
+                    del freed[item.run_id]
         if done:
             dispatcher.watch(self._store.complete_runs(done), "store results")
             freed.clear()
 
     # Ends of attempts
 
-    def _fail(self, post: Post, running: Running, item: Item) -> None:
-        _, _, _, failure, retryable = item
-        facts = {key: failure.get(key) for key in ("type", "message", "traceback", "reason")}
-        self.failed(running.claimed, Failure(**facts), post.worker.pid, retryable=retryable)
+    def _failed(self, post: Post, running: Running, item: RunFailed) -> None:
+        about = item.failure
+        failure = Failure(about["type"], about["message"], about.get("traceback"), about.get("reason"))
+        self.attempt_failed(running.claimed, failure, post.worker.pid, retryable=item.retryable)
 
-    def _broken(self, post: Post, running: Running, item: Item) -> None:
-        self.failed(running.claimed, Failure("CannotImport", item[3], None, "cannot_import"), post.worker.pid)
+    def _not_imported(self, post: Post, running: Running, item: RunNotImported) -> None:
+        self.attempt_failed(running.claimed, Failure("CannotImport", item.error, None, "cannot_import"), post.worker.pid)
 
-    def failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
+    def attempt_failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
         """An attempt failed: another one after a while, or the end."""
         if retryable and run.attempts + 1 < run.max_attempts:
             delay = self._backoff(run)
@@ -123,10 +142,10 @@ class Outcomes:
         spec = self._dispatcher.catalog.workflows.get(run.workflow)
         return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
 
-    def _bail(self, post: Post, running: Running, item: Item) -> None:
-        self._finish(post, running, "cancelled", Failure("Bailed", item[3], None, "bailed"), charged=True)
+    def _bailed(self, post: Post, running: Running, item: RunBailed) -> None:
+        self._finish(post, running, "cancelled", Failure("Bailed", item.reason, None, "bailed"), charged=True)
 
-    def _cancelled(self, post: Post, running: Running, item: Item) -> None:
+    def _cancelled(self, post: Post, running: Running, item: RunCancelled) -> None:
         self._finish(post, running, "cancelled", _CANCELLED, charged=False)
 
     def _finish(
@@ -136,82 +155,90 @@ class Outcomes:
         future = self._store.finish_run(run.id, run.token, state, failure, post.worker.pid, charged=charged)
         self._dispatcher.watch(future, f"end {run.id}")
 
-    def _later(self, post: Post, running: Running, item: Item) -> None:
+    def _postponed(self, post: Post, running: Running, item: RunPostponed) -> None:
         run = running.claimed
-        run_at = self._clock.now() + round(item[3] * 1000)
+        run_at = self._clock.now() + round(item.delay * 1000)
         future = self._store.reschedule_run(run.id, run.token, None, run_at, post.worker.pid, charged=False)
         self._dispatcher.watch(future, f"put {run.id} off")
 
-    def _parked(self, post: Post, running: Running, item: Item) -> None:
+    def _parked(self, post: Post, running: Running, item: RunParked) -> None:
         run = running.claimed
-        self._dispatcher.watch(self._store.park_run(run.id, run.token, item[3], self._executed_ms(running)), f"park {run.id}")
+        future = self._store.park_run(run.id, run.token, item.waits, self._executed_ms(running))
+        self._dispatcher.watch(future, f"park {run.id}")
 
-    def _given(self, post: Post, running: Running, item: Item) -> None:
+    def _dropped(self, post: Post, running: Running, item: RunDropped) -> None:
+        """Another attempt owns the run: nothing is stored."""
+
+    def _released(self, post: Post, running: Running, item: RunReleased) -> None:
         run = running.claimed
         future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(running))
         self._dispatcher.watch(future, f"give {run.id} back")
 
-    def _found(self, post: Post, running: Running, item: Item) -> None:
+    def _evaluation_ended(self, post: Post, running: Running, item: EvaluationEnded) -> None:
         run = running.claimed
-        self._dispatcher.watch(self._triggers.found(run, item[3], post.worker.pid), f"store what {run.workflow} found")
+        self._dispatcher.watch(self._triggers.found(run, item.result, post.worker.pid), f"store what {run.workflow} found")
 
     def _executed_ms(self, running: Running) -> int:
         return round((asyncio.get_running_loop().time() - running.since) * 1000)
 
     # Requests that are answered
 
-    def _save(self, post: Post, items: list[Item]) -> None:
+    def _save(self, post: Post, items: Sequence[SaveStep]) -> None:
         now = self._clock.now()
-        numbers = [item[1] for item in items]
-        steps = [SavedStep._make([*item[2:], now]) for item in items]
+        steps = [
+            SavedStep(
+                item.run_id, item.token, item.name, item.step_kind, item.state, item.value, item.error, item.tries,
+                item.started_at, now,
+            )
+            for item in items
+        ]  # fmt: skip
 
         def answer(finished: asyncio.Future[Any]) -> None:
             if finished.cancelled():
                 return
             if error := finished.exception():
-                answers: list[Any] = [[number, self._refusal(error)] for number in numbers]
+                answers = [Answer(item.sequence, self._refusal(error)) for item in items]
             else:
-                answers = list(zip(numbers, finished.result(), strict=True))
-            post.send({"t": "answers", "answers": answers})
+                answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
+            post.send(AnswersFrame(t="answers", answers=answers))
 
         asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
 
-    def _request(self, post: Post, item: Item) -> None:
+    def _request(self, post: Post, item: Request) -> None:
         async def work() -> Any:
-            return await self._requests[item[0]](post, item)
+            return await self._requests[item.kind](post, item)
 
         def answer(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled():
                 error = finished.exception()
-                post.send({"t": "answers", "answers": [[item[1], self._refusal(error) if error else finished.result()]]})
+                answer = Answer(item.sequence, self._refusal(error) if error else finished.result())
+                post.send(AnswersFrame(t="answers", answers=[answer]))
 
         asyncio.ensure_future(work()).add_done_callback(answer)
 
-    def _refusal(self, error: BaseException) -> dict[str, Any]:
+    def _refusal(self, error: BaseException) -> Refused:
         """An error as an answer; an unexpected one is reported too."""
         if not isinstance(error, TakoError):
             self._dispatcher.report("the answer to a step", error)
         return _error(error)
 
-    async def _wait(self, post: Post, item: Item) -> Any:
-        return await self._store.add_wait(NewWait(*item[2:]))
+    async def _wait(self, post: Post, item: AddWait) -> Any:
+        return await self._store.add_wait(NewWait(item.run_id, item.token, item.name, item.step_kind, item.key, item.wake_at))
 
-    async def _invoke(self, post: Post, item: Item) -> Any:
-        _, _, run_id, token, name, workflow, payload, options = item
-        if (running := post.running.get(run_id)) is None:
+    async def _invoke(self, post: Post, item: InvokeChild) -> Any:
+        if (running := post.running.get(item.run_id)) is None:
             return None
-        child = self._commands.child(running.claimed, workflow, payload, options)
-        return await self._store.invoke_child(run_id, token, name, child)
+        child = self._commands.child(running.claimed, item.workflow, item.payload, item.options)
+        return await self._store.invoke_child(item.run_id, item.token, item.name, child)
 
-    async def _enqueue(self, post: Post, item: Item) -> Any:
-        _, _, run_id, token, name, workflow, payload, options = item
-        if (running := post.running.get(run_id)) is None:
+    async def _enqueue(self, post: Post, item: EnqueueChild) -> Any:
+        if (running := post.running.get(item.run_id)) is None:
             return None
-        child = self._commands.child(running.claimed, workflow, payload, options)
-        return await self._store.enqueue_child(run_id, token, name, child)
+        child = self._commands.child(running.claimed, item.workflow, item.payload, item.options)
+        return await self._store.enqueue_child(item.run_id, item.token, item.name, child)
 
-    async def _call(self, post: Post, item: Item) -> Any:
-        return await self._commands.execute(item[2], item[3])
+    async def _call(self, post: Post, item: CallCommand) -> Any:
+        return await self._commands.execute(item.command, item.arguments)
 
     # Deaths
 
@@ -247,7 +274,7 @@ class Outcomes:
                 failure = Failure(
                     "Timeout", "the attempt took longer than its timeout, and its worker was killed", None, "timeout"
                 )
-                self.failed(run, failure, post.worker.pid)
+                self.attempt_failed(run, failure, post.worker.pid)
             elif why == "cancelled":
                 future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, post.worker.pid, charged=False)
                 self._dispatcher.watch(future, f"cancel {run.id}")
@@ -276,7 +303,7 @@ def fate(post: Post) -> str:
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")
 
 
-def _error(error: BaseException) -> dict[str, Any]:
+def _error(error: BaseException) -> Refused:
     if isinstance(error, TakoError):
-        return {"error": error.as_json()}
-    return {"error": {"type": "error", "message": f"{type(error).__name__}: {error}", "hint": None}}
+        return Refused(error=error.as_json())
+    return Refused(error={"type": "error", "message": f"{type(error).__name__}: {error}", "hint": None})

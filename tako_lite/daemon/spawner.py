@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tako_lite.config import GroupSettings
 from tako_lite.config.values import PASSED, PASSED_FAMILIES
@@ -23,6 +23,8 @@ from tako_lite.processes.child import Child, Exit, Records
 from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
+from tako_lite.protocol.forkserver import ForkRequest, WorkerTask
+from tako_lite.protocol.worker import FromWorker, StopFrame
 from tako_lite.secrets import Mask, read
 from tako_lite.stamps import FileStamp, file_stamp
 
@@ -64,23 +66,7 @@ class Spawner:
         settings = worker.group.settings
         secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
         environment = worker_environment(settings, os.environ)
-        request = {
-            "name": f"tako-{settings.name}",
-            "env": environment,
-            "folder": str(self.root),
-            "nice": settings.nice,
-            "limits": dict(settings.limits),
-            "umask": self._umask,
-            "task": {
-                "group": settings.name,
-                "root": str(self.root),
-                "package": str(self.package),
-                "modules": self._dispatcher.catalog.modules(settings.name),
-                "slots": worker.slots,
-                "beat": min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
-                "drain": settings.drain_timeout,
-            },
-        }
+        request = self._fork_request(worker, environment)
         server = self._zygotes.get(settings.python, environment)
         child = worker.child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
         post = Post(worker)
@@ -97,6 +83,27 @@ class Spawner:
         self._events.worker_started(worker)
         return child
 
+    def _fork_request(self, worker: Worker, environment: dict[str, str]) -> ForkRequest:
+        settings = worker.group.settings
+        return ForkRequest(
+            op="fork",
+            name=f"tako-{settings.name}",
+            env=environment,
+            folder=str(self.root),
+            nice=settings.nice,
+            limits=dict(settings.limits),
+            umask=self._umask,
+            task=WorkerTask(
+                group=settings.name,
+                root=str(self.root),
+                package=str(self.package),
+                modules=self._dispatcher.catalog.modules(settings.name),
+                slots=worker.slots,
+                beat=min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
+                drain=settings.drain_timeout,
+            ),
+        )
+
     async def warm_up(self, settings: GroupSettings) -> None:
         """Have the fork server of these settings ready. Raises CannotStart."""
         await self._zygotes.get(settings.python, worker_environment(settings, os.environ)).start()
@@ -105,7 +112,7 @@ class Spawner:
         """Let a worker finish what it has, and end."""
         post = self._dispatcher.posts.get(worker)
         if post is not None:
-            post.send({"t": "stop"})
+            post.send(StopFrame(t="stop"))
 
     def worker_gone(self, worker: Worker, exit: Exit) -> None:
         """A worker is confirmed dead."""
@@ -163,23 +170,23 @@ class Spawner:
             if not future.done():
                 future.set_result(None)
 
-    def _on_frame(self, post: Post, frame: dict[str, Any]) -> None:
+    def _on_frame(self, post: Post, frame: FromWorker) -> None:
         post.last_heard = asyncio.get_running_loop().time()
-        kind = frame["t"]
-        if kind == "out":
+        if frame["t"] == "out":
             before = list(post.running)
             self._outcomes.read(post, frame["items"])
             ended = [run for run in before if run not in post.running]
             if ended:
                 self._captures[post.worker].runs_ended(ended)
-        elif kind == "ready":
+        elif frame["t"] == "ready":
             self._ready(post, frame["files"])
-        elif kind == "files" and post.worker.takes_work:
-            post.worker.group.loaded |= _stamps(frame["files"])
-        elif kind == "broken":
+        elif frame["t"] == "files":
+            if post.worker.takes_work:
+                post.worker.group.loaded |= _stamps(frame["files"])
+        elif frame["t"] == "broken":
             post.worker.group.broken(post.worker, str(frame["error"]))
 
-    def _ready(self, post: Post, files: dict[str, list[int]]) -> None:
+    def _ready(self, post: Post, files: Mapping[str, Sequence[int]]) -> None:
         group = post.worker.group
         secrets = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
         loaded = _stamps(files) | {file: stamp for file in secrets if (stamp := file_stamp(file)) is not None}
@@ -220,7 +227,7 @@ class Spawner:
         post.cpu_mark = None
 
 
-def _stamps(files: dict[str, list[int]]) -> dict[str, FileStamp]:
+def _stamps(files: Mapping[str, Sequence[int]]) -> dict[str, FileStamp]:
     """What a worker says of the files that it imported."""
     return {file: FileStamp(*stamp) for file, stamp in files.items()}
 

@@ -7,12 +7,13 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tako_lite.linux import ON_LINUX, boot_id, kill_session, read_process, resident_bytes, session_members
 from tako_lite.processes.forkserver import ForkServer
+from tako_lite.protocol.forkserver import ForkRequest
 
 
 class Exit(NamedTuple):
@@ -112,7 +113,7 @@ class Child:
     async def spawn(
         cls,
         server: ForkServer,
-        request: Mapping[str, Any],
+        request: ForkRequest,
         records: Records,
         on_death: Callable[[Child], None],
         *,

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import TakoError
 from tako_lite.processes.startup import acting_at_start
+from tako_lite.protocol.forkserver import ForkAnswer, ForkRequest, ReapedAnswer, ReapRequest
 
 READY_TIMEOUT: Final = 20.0
 
@@ -54,15 +55,15 @@ class ForkServer:
         self._uncollected = [process for process in self._uncollected if process.poll() is None]
         return {process.pid for process in self._uncollected}
 
-    async def fork(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+    async def fork(self, request: ForkRequest, descriptors: Sequence[int]) -> int:
         """Fork a child, and return its pid. Raises CannotStart."""
         async with self._turn:
             if self.pid is None:
                 await self._start()
-            answer = await self._ask({"op": "fork", **request}, descriptors)
+            answer: ForkAnswer = await self._ask(request, descriptors)
         if "error" in answer:
             raise CannotStart(answer["error"])
-        return int(answer["pid"])
+        return answer["pid"]
 
     async def start(self) -> None:
         """Have the zygote ready before it is needed. Raises CannotStart."""
@@ -76,10 +77,10 @@ class ForkServer:
             if self.pid is None:
                 return None
             try:
-                status = (await self._ask({"op": "reap", "pid": pid}, ()))["status"]
+                answer: ReapedAnswer = await self._ask(ReapRequest(op="reap", pid=pid), ())
             except CannotStart:
                 return None
-        return None if status is None else int(status)
+        return answer["status"]
 
     async def stop(self) -> None:
         """Close the socket, which makes the zygote kill what it forked and end."""
@@ -139,7 +140,7 @@ class ForkServer:
         said = await asyncio.get_running_loop().run_in_executor(None, read)
         return f"{self._interpreter.python}: {said}" if said else ""
 
-    async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
+    async def _ask(self, request: ForkRequest | ReapRequest, descriptors: Sequence[int]) -> Any:
         assert self._control is not None  # noqa: S101
         data = json.dumps(request).encode() + b"\n"
         try:
@@ -163,7 +164,7 @@ class ForkServer:
             self._control.close()
             self._control = None
 
-    async def _receive(self, timeout: float) -> dict[str, Any]:
+    async def _receive(self, timeout: float) -> Any:
         assert self._control is not None  # noqa: S101
         data = b""
         try:
@@ -177,8 +178,7 @@ class ForkServer:
             raise CannotStart(f"{self._interpreter.python} was not ready within {timeout:g} s") from None
         except OSError as error:
             raise CannotStart(f"the fork server does not answer: {error.strerror}") from None
-        answer: dict[str, Any] = json.loads(data)
-        return answer
+        return json.loads(data)
 
 
 class ForkServers:

@@ -23,9 +23,19 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from tako_lite.linux import kill_session, name_process
+from tako_lite.protocol.forkserver import (
+    FailedAnswer,
+    ForkAnswer,
+    ForkedAnswer,
+    ForkRequest,
+    ReadyAnswer,
+    ReapedAnswer,
+    ReapRequest,
+    ServerAnswer,
+)
 
 MAX_DESCRIPTORS: Final = 4
 
@@ -44,7 +54,7 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     gc.freeze()  # what is frozen is never touched by a child's collector, so its pages stay shared
     name_process("tako-zygote")
-    _send(control, {"ready": True, "python": sys.version.split()[0]})
+    _send(control, ReadyAnswer(ready=True, python=sys.version.split()[0]))
     _silence()
     children: set[int] = set()
     try:
@@ -65,7 +75,7 @@ def _serve(control: socket.socket, entry: Entry, children: set[int]) -> None:
             _send(control, _reap(request["pid"], children))
 
 
-def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+def _receive(control: socket.socket) -> tuple[ForkRequest | ReapRequest | None, list[int]]:
     data = b""
     descriptors: list[int] = []
     while not data.endswith(b"\n"):
@@ -80,32 +90,30 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     return json.loads(data), descriptors
 
 
-def _send(control: socket.socket, answer: dict[str, Any]) -> None:
+def _send(control: socket.socket, answer: ServerAnswer) -> None:
     try:
         control.sendall(json.dumps(answer).encode() + b"\n")
     except ConnectionError:
         return  # the daemon is gone; the next read says so
 
 
-def _fork(
-    control: socket.socket, entry: Entry, request: dict[str, Any], descriptors: list[int], children: set[int]
-) -> dict[str, Any]:
+def _fork(control: socket.socket, entry: Entry, request: ForkRequest, descriptors: list[int], children: set[int]) -> ForkAnswer:
     try:
         pid = os.fork()
     except OSError as error:
         for descriptor in descriptors:
             os.close(descriptor)
-        return {"error": f"cannot fork: {error.strerror}"}
+        return FailedAnswer(error=f"cannot fork: {error.strerror}")
     if pid == 0:
         control.close()
         _child(entry, request, descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     children.add(pid)
-    return {"pid": pid}
+    return ForkedAnswer(pid=pid)
 
 
-def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> None:
+def _child(entry: Entry, request: ForkRequest, descriptors: list[int]) -> None:
     status = 1
     try:
         os.setsid()
@@ -129,7 +137,7 @@ def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> Non
             os._exit(status)  # whatever a handler made of sys.stdout: nothing of the fork server's may run here
 
 
-def _become(request: dict[str, Any]) -> None:
+def _become(request: ForkRequest) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     name_process(request["name"])
     os.environ.clear()
@@ -146,13 +154,13 @@ def _become(request: dict[str, Any]) -> None:
         resource.setrlimit(which, (ceiling, ceiling))
 
 
-def _reap(pid: int, children: set[int]) -> dict[str, Any]:
+def _reap(pid: int, children: set[int]) -> ReapedAnswer:
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
-        return {"status": None}
+        return ReapedAnswer(status=None)
     children.discard(pid)
-    return {"status": os.waitstatus_to_exitcode(status)}
+    return ReapedAnswer(status=os.waitstatus_to_exitcode(status))
 
 
 def _silence() -> None:

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from types import CoroutineType
@@ -19,7 +19,6 @@ from tako_lite.errors import (
     BadInput,
     Bailed,
     Cancelled,
-    Drained,
     Failed,
     Parked,
     RetryLater,
@@ -29,6 +28,22 @@ from tako_lite.errors import (
     TimedOut,
     Unwind,
 )
+from tako_lite.protocol.worker import (
+    End,
+    EvaluationEnded,
+    FailureFacts,
+    PushedRun,
+    RunBailed,
+    RunCancelled,
+    RunDropped,
+    RunFailed,
+    RunNotImported,
+    RunParked,
+    RunPostponed,
+    RunReleased,
+    RunSucceeded,
+    StoredStep,
+)
 from tako_lite.secrets import masked
 from tako_lite.step import Step
 from tako_lite.values import value_text
@@ -37,14 +52,14 @@ from tako_lite.worker.forked import end_fork, is_fork
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.loop import paused
-from tako_lite.worker.run import ActiveRun, StoredStep, current_run
+from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.worker.threads import RunThreads
 
 MAX_TRACEBACK: Final = 16_384
 MAX_MESSAGE: Final = 4_096
 
-Report = tuple[list[Any], int]
-"""An item for the daemon, and how many characters of values it carries."""
+Report = tuple[End, int]
+"""The end of an attempt, and how many characters of values it carries."""
 
 
 class Executor:
@@ -63,31 +78,26 @@ class Executor:
         self._threads = RunThreads(slots)
         self._loop = asyncio.get_running_loop()
         self._steps: dict[str, list[Any]] = {}
+        """The lists of the `PriorStep`s that came ahead of their run."""
         self._draining = False
         self._on_empty: Callable[[], None] | None = None
         self._loop.set_task_factory(cast("Any", _adopt))
         self._loop.set_default_executor(self._threads)
 
-    def add_steps(self, run_id: str, steps: list[Any]) -> None:
+    def add_steps(self, run_id: str, steps: Sequence[Any]) -> None:
         """Stored steps of a run that is about to come: too much for its own frame."""
         self._steps.setdefault(run_id, []).extend(steps)
 
-    def start(self, pushed: list[Any]) -> None:
-        """Take a run on: id, workflow, module, token, attempt, timeout in seconds or null, payload text, stored steps.
-
-        One for a tenant, or of a workflow with a rate, has besides: the tenant's name or null, its environment, and whether the
-        start is to be reported.
-        """
-        run_id, workflow, module, token, attempt, timeout, payload, steps, *tenant = pushed
-        if not self._loader.knows(workflow):
-            self._import(workflow, module)
-        stored = self._steps.pop(run_id, []) + steps if self._steps else steps
-        run = ActiveRun(self._link, run_id, workflow, token, attempt, payload, stored, *tenant)
-        self.runs[run_id] = run
+    def start(self, pushed: PushedRun) -> None:
+        """Start a run."""
+        if not self._loader.knows(pushed.workflow):
+            self._import(pushed.workflow, pushed.module)
+        steps = [*self._steps.pop(pushed.run_id, ()), *pushed.steps] if self._steps else pushed.steps
+        run = self.runs[pushed.run_id] = ActiveRun(self._link, pushed, steps)
         if self._draining:
             run.drain()
         # Not by `_adopt`: it is nobody's child.
-        run.task = asyncio.Task(self._execute(run, module, timeout), loop=self._loop, context=self._base.copy())
+        run.task = asyncio.Task(self._execute(run), loop=self._loop, context=self._base.copy())
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
         """A wait of a run is over."""
@@ -123,12 +133,12 @@ class Executor:
         """No run is left: threads end when they have nothing to do."""
         self._threads.shutdown(wait=False)
 
-    async def _execute(self, run: ActiveRun, module: str, timeout: float | None) -> None:
+    async def _execute(self, run: ActiveRun) -> None:
         current_run.set(run)
         if self._shares_decimals:
             _own_decimals()
-        timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
-        item, size = await self._outcome(run, module)
+        timer = None if run.timeout is None else self._loop.call_later(run.timeout, run.time_out)
+        item, size = await self._outcome(run)
         if is_fork():
             end_fork()
         run.task = None  # its context holds the run: without the cycle both are free at once
@@ -138,17 +148,16 @@ class Executor:
             timer.cancel()
         self._on_end(run.run_id)
         del self.runs[run.run_id]
-        if item:
-            self._link.send(item, size)
+        self._link.send(item, size)
         if not self.runs:
             self._link.flush()  # nothing else is to come along
             if self._on_empty is not None:
                 self._on_empty()
 
-    async def _outcome(self, run: ActiveRun, module: str) -> Report:
+    async def _outcome(self, run: ActiveRun) -> Report:
         try:
             run.check()  # a cancel or a stop may have come in the same frame
-            handler = self._loader.handler(run.workflow_name, module)
+            handler = self._loader.handler(run.workflow_name, run.module)
             payload: Any = decode_value(run.payload)
             if handler.read_payload is not None:
                 payload = _checked(handler.read_payload, payload)
@@ -160,7 +169,9 @@ class Executor:
             if run.unwinding is not None:
                 return _unwound(run, run.unwinding)
             text = "null" if value is None else value_text(value, "the result")
-            return [handler.end, run.run_id, run.token, text], len(text)
+            if handler.is_evaluation:
+                return EvaluationEnded("found", run.run_id, run.token, text), len(text)
+            return RunSucceeded("ok", run.run_id, run.token, text), len(text)
         except BaseException as error:
             if is_fork():
                 end_fork(error)
@@ -238,28 +249,33 @@ def _adopt(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
 
 
 def _unwound(run: ActiveRun, reason: Unwind) -> Report:
-    head = [run.run_id, run.token]
+    return _end_of(run.run_id, run.token, reason, run.parked_on), 0
+
+
+def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> End:
+    """The end of an attempt whose handler was left."""
     match reason:
         case Parked():
-            return ["parked", *head, run.parked_on], 0
-        case Drained():
-            return ["given", *head], 0
+            return RunParked("parked", run_id, token, parked_on)
         case Superseded():
-            return ["dropped", *head], 0
+            return RunDropped("dropped", run_id, token)
         case Cancelled():
-            return ["cancelled", *head], 0
+            return RunCancelled("cancelled", run_id, token)
         case TimedOut():
-            failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
-            return ["fail", *head, failure, True], 0
+            failure = FailureFacts(type="Timeout", message="the attempt took longer than its timeout", reason="timeout")
+            return RunFailed("fail", run_id, token, failure, True)
         case Bailed():
-            return ["bail", *head, sound(str(reason.reason))[:MAX_MESSAGE]], 0
+            return RunBailed("bail", run_id, token, sound(str(reason.reason))[:MAX_MESSAGE])
         case RetryLater():
-            return ["later", *head, reason.after], 0
+            return RunPostponed("later", run_id, token, reason.after)
         case Failed():
-            error = reason.error
-            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": sound(str(error))}
-            return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
-    return ["given", *head], 0
+            return RunFailed("fail", run_id, token, _failed_for_good(reason.error), False)
+    return RunReleased("given", run_id, token)
+
+
+def _failed_for_good(error: object) -> FailureFacts:
+    failure = _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sound(str(error)))
+    return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
 
 
 def _failed(run: ActiveRun, error: BaseException) -> Report:
@@ -267,15 +283,15 @@ def _failed(run: ActiveRun, error: BaseException) -> Report:
     failure = _describe(error)
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
-        failure = {"type": "BadPayload", "message": sound(error.message), "reason": "bad_payload"}
+        failure = FailureFacts(type="BadPayload", message=sound(error.message), reason="bad_payload")
     elif isinstance(error, CannotImport):
-        return ["broken", run.run_id, run.token, error.message], 0
+        return RunNotImported("broken", run.run_id, run.token, error.message), 0
     elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
         if hint := getattr(error, "hint", None):  # a class of somebody else's may never have called our `__init__`
             failure["message"] += f" ({sound(str(hint))})"
-    return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
+    return RunFailed("fail", run.run_id, run.token, failure, retryable), len(failure.get("traceback") or "")
 
 
 def _find_unwind(error: BaseException) -> Unwind | None:
@@ -289,7 +305,7 @@ def _find_unwind(error: BaseException) -> Unwind | None:
     return None
 
 
-def _describe(error: BaseException) -> dict[str, Any]:
+def _describe(error: BaseException) -> FailureFacts:
     message = message_of(error)
     try:
         text = masked("".join(traceback.format_exception(error, limit=-30)))  # before it is cut

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 from tako_lite.errors import NotJson, TakoError, from_json
+from tako_lite.protocol.worker import CallCommand, FromWorker, Item, OutFrame, Request, ToWorker
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FULL: Final = 2 * 1024 * 1024
@@ -19,13 +21,14 @@ MANY: Final = 50
 class Link(asyncio.Protocol):
     """The connection. What a handler does in one turn of the loop leaves in one frame."""
 
-    def __init__(self, on_frame: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_frame: Callable[[ToWorker], None], on_lost: Callable[[], None]) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._lines = LineReader(MAX_LINK_FRAME)
-        self._items: list[Any] = []
+        self._items: list[Item] = []
         self._size = 0
-        self._sequence = 0
+        self.next_sequence: Callable[[], int] = itertools.count(1).__next__
+        """Counts requests."""
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
@@ -40,7 +43,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost()
 
-    def send(self, item: list[Any], size: int = 0) -> None:
+    def send(self, item: Item, size: int = 0) -> None:
         """Send an item with the others of this turn; `size` is how many characters of values it carries."""
         if not self._items:
             self._loop.call_soon(self.flush)
@@ -49,45 +52,44 @@ class Link(asyncio.Protocol):
         if self._size > FULL or len(self._items) == MANY:
             self.flush()
 
-    def ask(self, kind: str, *rest: Any, size: int = 0) -> asyncio.Future[Any]:
-        """Send an item that is answered; the future gets the answer."""
-        self._sequence += 1
+    def ask(self, request: Request, size: int = 0) -> asyncio.Future[Any]:
+        """Send a request; the future gets the outcome in its answer."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._answers[self._sequence] = future
-        self.send([kind, self._sequence, *rest], size)
+        self._answers[request.sequence] = future
+        self.send(request, size)
         return future
 
-    def answer(self, sequence: int, answer: Any) -> None:
-        """An answer came."""
+    def answer(self, sequence: int, outcome: Any) -> None:
+        """Pass an answer on to the call that waits for it."""
         future = self._answers.pop(sequence, None)
         if future is not None and not future.done():
-            if isinstance(answer, dict) and "error" in answer:
-                future.set_exception(from_json(answer["error"]))
+            if isinstance(outcome, dict) and "error" in outcome:
+                future.set_exception(from_json(outcome["error"]))
             else:
-                future.set_result(answer)
+                future.set_result(outcome)
 
     def flush(self) -> None:
         """Send what has gathered."""
         if self._items and self._transport is not None:
             items, self._items, self._size = self._items, [], 0
             try:
-                data = encode_frame({"t": "out", "items": items})
+                data = encode_frame(OutFrame(t="out", items=items))
             except (TypeError, ValueError):
                 data = b"".join(self._encode_alone(item) for item in items)
             self._transport.write(data)
 
-    def _encode_alone(self, item: list[Any]) -> bytes:
+    def _encode_alone(self, item: Item) -> bytes:
         """A frame of one item; one that JSON cannot carry is answered with that, and spoils no other."""
         try:
-            return encode_frame({"t": "out", "items": [item]})
+            return encode_frame(OutFrame(t="out", items=[item]))
         except (TypeError, ValueError) as error:
-            future = self._answers.pop(item[1], None) if isinstance(item[1], int) else None
+            future = self._answers.pop(item.sequence, None) if isinstance(item, Request) else None
             if future is None:
                 raise
             future.set_exception(NotJson(f"what was asked cannot be sent: {error}"))
             return b""
 
-    def say(self, frame: dict[str, Any]) -> None:
+    def say(self, frame: FromWorker) -> None:
         """Send a frame of its own."""
         self.flush()
         if self._transport is not None:
@@ -100,7 +102,7 @@ class Link(asyncio.Protocol):
 
     async def command(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A client's command, from a handler. Raises the error that the daemon answers with."""
-        answer = await self.ask("call", command, arguments)
+        answer = await self.ask(CallCommand("call", self.next_sequence(), command, arguments))
         if not isinstance(answer, dict):
             raise TakoError("the daemon's answer makes no sense")
         return answer

@@ -33,7 +33,7 @@ class CannotImport(TakoError):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes, `end` reports its result.
+    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes.
 
     `hides_async` says that a plain decorator is above an `async def`: a call returns its coroutine.
     """
@@ -42,7 +42,7 @@ class Handler:
     parameters: int
     is_async: bool
     read_payload: Callable[[Any], Any] | None
-    end: str = "ok"
+    is_evaluation: bool = False
     hides_async: bool = False
 
 
@@ -171,7 +171,7 @@ def _evaluation(trigger: Trigger[Any, Any], module: ModuleType, variable: str) -
         returned = look(cursor)
         return evaluated(returned) if inspect.iscoroutine(returned) else found(returned)
 
-    return replace(_prepare(trigger, "cursor", module, variable), function=evaluate, end="found")
+    return replace(_prepare(trigger, "cursor", module, variable), function=evaluate, is_evaluation=True)
 
 
 def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str, module: ModuleType, variable: str) -> Handler:

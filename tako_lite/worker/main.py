@@ -10,10 +10,12 @@ import os
 import socket
 import traceback
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tako_lite import client
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
+from tako_lite.protocol.forkserver import WorkerTask
+from tako_lite.protocol.worker import BrokenFrame, FilesFrame, PushedRun, ReadyFrame, ToWorker
 from tako_lite.secrets import give
 from tako_lite.worker.ending import wind_down
 from tako_lite.worker.executor import Executor
@@ -29,8 +31,8 @@ COLLECT_AFTER: Final = 5_000
 """Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
 
 
-def main(task: dict[str, Any], link: int, guard: int, secrets: int | None = None) -> None:
-    """Run until the daemon says stop. `task`: group, root, package, modules, slots, beat, drain."""
+def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) -> None:
+    """Run until the daemon sends `stop`."""
     output = Output(give(task["group"], {} if secrets is None else _receive(secrets)))
     output.install()
     connections = Connections(link, guard)
@@ -64,7 +66,7 @@ def _receive(descriptor: int) -> dict[str, str]:
 
 
 class _Worker:
-    def __init__(self, task: dict[str, Any], link: int, guard: int, output: Output) -> None:
+    def __init__(self, task: WorkerTask, link: int, guard: int, output: Output) -> None:
         self.failed_import: BaseException | None = None
         self._task = task
         self._output = output
@@ -91,7 +93,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._link, sock=socket.socket(fileno=self._link_descriptor))
         if self._trouble is not None:
-            self._link.say({"t": "broken", "error": self._trouble})
+            self._link.say(BrokenFrame(t="broken", error=self._trouble))
             await self._link.sent()
             return
         gc.collect()
@@ -101,7 +103,8 @@ class _Worker:
         self._executor = Executor(self._link, self._loader, self._task["slots"], self._on_end, base)
         self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
-        self._link.say({"t": "ready", "pid": os.getpid(), "workflows": self._workflows, "files": self._loader.new_files()})
+        ready = ReadyFrame(t="ready", pid=os.getpid(), workflows=self._workflows, files=self._loader.new_files())
+        self._link.say(ready)
         await self._over.wait()
         self._link.flush()
         await self._link.sent()
@@ -114,7 +117,7 @@ class _Worker:
     def _on_end(self, run_id: str) -> None:
         self._output.finish(run_id)
         if files := self._loader.new_files():  # a handler may import some, too
-            self._link.say({"t": "files", "files": files})
+            self._link.say(FilesFrame(t="files", files=files))
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)
@@ -123,27 +126,25 @@ class _Worker:
         if self._stalls is not None:
             self._stalls.look()
 
-    def _on_frame(self, frame: dict[str, Any]) -> None:
+    def _on_frame(self, frame: ToWorker) -> None:
         executor = self._executor
-        kind = frame["t"]
-        if kind == "stop" and executor is None:
-            self._over.set()
-        elif executor is None:
-            return
-        elif kind == "run":
-            for pushed in frame["runs"]:
-                executor.start(pushed)
+        if executor is None:
+            if frame["t"] == "stop":
+                self._over.set()
+        elif frame["t"] == "run":
+            for row in frame["runs"]:
+                executor.start(PushedRun(*row))
             self._guard.busy()
-        elif kind == "answers":
-            for sequence, answer in frame["answers"]:
-                self._link.answer(sequence, answer)
-        elif kind == "resolved":
+        elif frame["t"] == "answers":
+            for sequence, outcome in frame["answers"]:
+                self._link.answer(sequence, outcome)
+        elif frame["t"] == "resolved":
             executor.resolved(frame["id"], frame["name"], frame["state"], frame["text"])
-        elif kind == "steps":
+        elif frame["t"] == "steps":
             executor.add_steps(frame["id"], frame["steps"])
-        elif kind == "cancel":
+        elif frame["t"] == "cancel":
             executor.cancel(frame["id"])
-        elif kind == "stop":
+        elif frame["t"] == "stop":
             executor.drain(self._over.set)
 
     def _on_lost(self) -> None:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 from tako_lite.client.requests import OPTIONS, read_options
-from tako_lite.engine import MAX_NAME
+from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
+from tako_lite.protocol.worker import (
+    AddWait,
+    EnqueueChild,
+    HandlerBegun,
+    InvokeChild,
+    PriorStep,
+    Progress,
+    PushedRun,
+    SaveStep,
+    StoredStep,
+)
 from tako_lite.secrets import masked
 from tako_lite.worker.link import Link
 
@@ -23,49 +34,24 @@ LAST_NUDGE_AFTER: Final = 5.0
 """Seconds that its `finally` blocks have to wait for something."""
 
 _UNSOUND: Final = re.compile("[\x00\ud800-\udfff]")
-Kind = Literal["run", "sleep", "signal", "child", "retry"]
-NO_ENV: Final[Mapping[str, str]] = {}
 current_run: ContextVar[ActiveRun | None] = ContextVar("current_run", default=None)
-
-
-class StoredStep(NamedTuple):
-    """What a step has stored: its value's JSON text, or for a failed one its error's."""
-
-    state: str
-    text: str | None
-    tries: int
 
 
 class ActiveRun:
     """Carries the steps of one attempt over the link, and knows what is in flight."""
 
-    def __init__(
-        self,
-        link: Link,
-        run_id: str,
-        workflow_name: str,
-        token: int,
-        attempt: int,
-        payload: str,
-        stored: list[tuple[str, str, str | None, int]],
-        tenant: str | None = None,
-        tenant_env: Mapping[str, str] = NO_ENV,
-        is_rated: bool = False,
-    ) -> None:
-        self.run_id = run_id
-        self.workflow_name = workflow_name
-        self.token = token
-        self.attempt = attempt
-        self.payload = payload
-        self.tenant = tenant
-        self.tenant_env = tenant_env
-        self.is_rated = is_rated
+    def __init__(self, link: Link, pushed: PushedRun, steps: Sequence[Any]) -> None:
+        """`steps` are the lists of all `PriorStep`s, those too that came ahead of the run."""
+        (
+            self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
+            self.tenant, self.tenant_env, self.is_rated,
+        ) = pushed  # fmt: skip
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
         self.waits: dict[str, asyncio.Future[StoredStep]] = {}
         self._link = link
-        self._stored = {step[0]: StoredStep(*step[1:]) for step in stored} if stored else {}
+        self._stored = {prior.name: prior.stored for prior in (PriorStep(*step) for step in steps)} if steps else {}
         self._early: dict[str, StoredStep] = {}
         self._names: set[str] = set()
         self._waited: dict[str, int] = {}
@@ -102,31 +88,38 @@ class ActiveRun:
         self._maybe_park()
 
     async def save(
-        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+        self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
     ) -> StoredStep:
-        size = len(value or "") + len(error or "")
-        answer = await self._link.ask(
-            "step", self.run_id, self.token, name, kind, state, value, error, tries, started_at, size=size
+        link, size = self._link, len(value or "") + len(error or "")
+        item = SaveStep(
+            "step", link.next_sequence(), self.run_id, self.token, name, kind, state, value, error, tries, started_at
         )
+        answer = await link.ask(item, size)
         stored = self._take(name, answer)
         self.check()
         return stored
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
         if self.unwinding is None:
-            asked = self._link.ask("step", self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+            sequence = self._link.next_sequence()
+            asked = self._link.ask(
+                SaveStep("step", sequence, self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+            )
             asked.add_done_callback(lambda future: future.cancelled() or future.exception())
 
-    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> StoredStep:
-        return await self._wait(name, self._link.ask("wait", self.run_id, self.token, name, kind, key, wake_at))
+    async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> StoredStep:
+        item = AddWait("wait", self._link.next_sequence(), self.run_id, self.token, name, kind, key, wake_at)
+        return await self._wait(name, self._link.ask(item))
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        item = ("invoke", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
-        return await self._wait(name, self._link.ask(*item, size=len(payload)))
+        options = read_options(options, OPTIONS)
+        item = InvokeChild("invoke", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
+        return await self._wait(name, self._link.ask(item, len(payload)))
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        item = ("enqueue", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
-        stored = self._take(name, await self._link.ask(*item, size=len(payload)))
+        options = read_options(options, OPTIONS)
+        item = EnqueueChild("enqueue", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
+        stored = self._take(name, await self._link.ask(item, len(payload)))
         self.check()
         return stored
 
@@ -134,7 +127,8 @@ class ActiveRun:
         await self._link.command("signal", {"event": event, "payload": json.loads(payload)})
 
     def set_progress(self, fraction: float, note: str | None) -> None:
-        item = ["progress", self.run_id, self.token, fraction, None if note is None else _UNSOUND.sub("�", masked(note))]
+        text = None if note is None else _UNSOUND.sub("�", masked(note))
+        item = Progress("progress", self.run_id, self.token, fraction, text)
         self._loop.call_soon_threadsafe(self._link.send, item)
 
     def unwind(self, reason: Unwind) -> None:
@@ -144,7 +138,7 @@ class ActiveRun:
     def begin_handler(self) -> None:
         """The handler's first line comes next; a rate waits for this report, so it does not wait for the end of the turn."""
         if self.is_rated:
-            self._link.send(["begun", self.run_id, self.token])
+            self._link.send(HandlerBegun("begun", self.run_id, self.token))
             self._link.flush()
 
     # What the daemon says

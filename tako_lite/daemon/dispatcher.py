@@ -18,7 +18,14 @@ from tako_lite.daemon.link import WorkerLink
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
-from tako_lite.protocol.worker import NO_ENV, CancelFrame, PriorStep, PushedRun, ResolvedFrame, ToWorker
+from tako_lite.protocol.worker import (
+    NO_ENV,
+    CancelFrame,
+    PriorStep,
+    PushedRun,
+    ResolvedFrame,
+    ToWorker,
+)
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
 from tako_lite.store.base import Claims, Hold, Resolved, Store

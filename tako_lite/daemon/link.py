@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from tako_lite.errors import ProtocolError
-from tako_lite.protocol.worker import FromWorker, PriorStep, PushedRun, RunFrame, StepsFrame, ToWorker
+from tako_lite.protocol.worker import (
+    FromWorker,
+    PriorStep,
+    PushedRun,
+    RunFrame,
+    StepsFrame,
+    ToWorker,
+)
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FRAME_GOAL: Final = 2 * 1024 * 1024

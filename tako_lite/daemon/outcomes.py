@@ -14,16 +14,13 @@ from tako_lite.daemon.events import ending
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
-from tako_lite.protocol.worker import (
+from tako_lite.protocol.items import (
     ANSWERED_ALONE,
     AddWait,
-    Answer,
-    AnswersFrame,
     CallCommand,
     EnqueueChild,
     EvaluationEnded,
     InvokeChild,
-    Refused,
     Request,
     RunBailed,
     RunCancelled,
@@ -35,6 +32,11 @@ from tako_lite.protocol.worker import (
     RunReleased,
     SaveStep,
     read_items,
+)
+from tako_lite.protocol.worker import (
+    Answer,
+    AnswersFrame,
+    Refused,
 )
 from tako_lite.records import Claimed, Failure
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store

@@ -24,7 +24,10 @@ from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
 from tako_lite.protocol.forkserver import ForkRequest, WorkerTask
-from tako_lite.protocol.worker import FromWorker, StopFrame
+from tako_lite.protocol.worker import (
+    FromWorker,
+    StopFrame,
+)
 from tako_lite.secrets import Mask, read
 from tako_lite.stamps import FileStamp, file_stamp
 

@@ -28,11 +28,10 @@ from tako_lite.errors import (
     TimedOut,
     Unwind,
 )
-from tako_lite.protocol.worker import (
+from tako_lite.protocol.items import (
     End,
     EvaluationEnded,
     FailureFacts,
-    PushedRun,
     RunBailed,
     RunCancelled,
     RunDropped,
@@ -42,6 +41,9 @@ from tako_lite.protocol.worker import (
     RunPostponed,
     RunReleased,
     RunSucceeded,
+)
+from tako_lite.protocol.worker import (
+    PushedRun,
     StoredStep,
 )
 from tako_lite.secrets import masked

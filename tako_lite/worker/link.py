@@ -9,7 +9,16 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from tako_lite.errors import NotJson, TakoError, from_json
-from tako_lite.protocol.worker import CallCommand, FromWorker, Item, OutFrame, Request, ToWorker
+from tako_lite.protocol.items import (
+    CallCommand,
+    Item,
+    Request,
+)
+from tako_lite.protocol.worker import (
+    FromWorker,
+    OutFrame,
+    ToWorker,
+)
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FULL: Final = 2 * 1024 * 1024

@@ -96,9 +96,9 @@ class Loader:
     def _own_modules(self) -> list[ModuleType]:
         """What this process has imported itself; to look at the others would copy the memory that they are in."""
         try:
-            later = takewhile(lambda item: item[0] != self._inherited, reversed(sys.modules.items()))
-            return [module for _, module in later]
-        except RuntimeError:  # a thread imports something meanwhile
+            later = takewhile(lambda name: name != self._inherited, reversed(sys.modules))
+            return [sys.modules[name] for name in later]
+        except (RuntimeError, KeyError):  # a thread imports something meanwhile
             return list(sys.modules.values())
 
     def _is_ours(self, path: str) -> bool:

@@ -15,7 +15,13 @@ from typing import Final
 from tako_lite import client
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
 from tako_lite.protocol.forkserver import WorkerTask
-from tako_lite.protocol.worker import BrokenFrame, FilesFrame, PushedRun, ReadyFrame, ToWorker
+from tako_lite.protocol.worker import (
+    BrokenFrame,
+    FilesFrame,
+    PushedRun,
+    ReadyFrame,
+    ToWorker,
+)
 from tako_lite.secrets import give
 from tako_lite.worker.ending import wind_down
 from tako_lite.worker.executor import Executor

@@ -12,15 +12,17 @@ from typing import Any, Final
 from tako_lite.client.requests import OPTIONS, read_options
 from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
-from tako_lite.protocol.worker import (
+from tako_lite.protocol.items import (
     AddWait,
     EnqueueChild,
     HandlerBegun,
     InvokeChild,
-    PriorStep,
     Progress,
-    PushedRun,
     SaveStep,
+)
+from tako_lite.protocol.worker import (
+    PriorStep,
+    PushedRun,
     StoredStep,
 )
 from tako_lite.secrets import masked

@@ -357,8 +357,8 @@ class Daemon:
     def overlay(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the worker that has it now."""
         shape = run.as_json()
-        if run.state == "running" and (post := self.dispatcher.find(run.id)):
-            shape["worker_pid"] = post.worker.pid
+        if run.state == "running" and (session := self.dispatcher.find(run.id)):
+            shape["worker_pid"] = session.worker.pid
         return shape
 
     # Reload

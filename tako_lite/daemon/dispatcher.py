@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.link import WorkerLink
+from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
@@ -24,7 +23,6 @@ from tako_lite.protocol.worker import (
     PriorStep,
     PushedRun,
     ResolvedFrame,
-    ToWorker,
 )
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
@@ -41,44 +39,12 @@ PAUSE_AFTER_TROUBLE: Final = 0.5
 """Seconds until a failed claim of a group is tried again."""
 
 
-@dataclass(slots=True)
-class Running:
-    """A run that a worker has."""
-
-    claimed: Claimed
-    since: float
-    timers: tuple[asyncio.TimerHandle, ...] = ()
-
-
-class Post:
-    """A worker with its link and the runs that it has."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.link: WorkerLink | None = None
-        self.running: dict[str, Running] = {}
-        self.blamed: dict[str, str] = {}
-        """Runs because of which we kill this worker, and why: `timeout`, `cancelled` or `silent`."""
-        self.last_heard = 0.0
-        self.cpu_mark: float | None = None
-        """The processor time that it had used when its silence was first noticed."""
-
-    @property
-    def free(self) -> int:
-        return self.worker.slots - len(self.running) if self.worker.takes_work else 0
-
-    def send(self, frame: ToWorker) -> None:
-        """Send a frame, if the worker can be talked to."""
-        if self.link is not None:
-            self.link.send(frame)
-
-
 class Dispatcher:
     """Who runs what."""
 
     def __init__(self, store: Store, events: Events, catalog: Catalog, ensure_group: Callable[[str], Group]) -> None:
         self.groups: dict[str, Group] = {}
-        self.posts: dict[Worker, Post] = {}
+        self.sessions: dict[Worker, WorkerSession] = {}
         self.catalog = catalog
         self.routes = Routes()
         self._store = store
@@ -151,7 +117,7 @@ class Dispatcher:
         if group.paused:
             return
         asked = self._asked.get((name, hold), 0)
-        free = sum(post.free for post in self._posts(group, hold)) - asked
+        free = sum(session.free_slots for session in self._sessions(group, hold)) - asked
         if free > 0:
             future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.gate(name).allowed))
             self._asked[name, hold] = asked + free
@@ -159,10 +125,10 @@ class Dispatcher:
         elif not asked:
             group.demand(solo=hold == "suspect")
 
-    def _posts(self, group: Group, hold: Hold | None) -> list[Post]:
+    def _sessions(self, group: Group, hold: Hold | None) -> list[WorkerSession]:
         """The workers for such runs: solo ones for suspects, the pool for all others."""
         solo = hold == "suspect"
-        return [self.posts[worker] for worker in group.workers if worker.solo == solo and worker in self.posts]
+        return [self.sessions[worker] for worker in group.workers if worker.solo == solo and worker in self.sessions]
 
     def _claimed(self, group: Group, hold: Hold | None, asked: int, arrival: int, future: asyncio.Future[Claims]) -> None:
         self._asked[group.name, hold] -= asked
@@ -190,34 +156,33 @@ class Dispatcher:
 
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Give each run to the worker with the most free slots."""
-        free = {post: post.free for post in self._posts(group, hold)}
-        pushes: dict[Post, list[PushedRun]] = {post: [] for post in free}
+        free = {session: session.free_slots for session in self._sessions(group, hold)}
+        pushes: dict[WorkerSession, list[PushedRun]] = {session: [] for session in free}
         back: list[Claimed] = []
         missing: list[Claimed] = []
         specs = self.catalog.workflows
         now = self._loop.time()
-        post = next(iter(free), None)
+        session = next(iter(free), None)
         for run in runs:
             if len(free) > 1:
-                post = max(free, key=free.__getitem__)
+                session = max(free, key=free.__getitem__)
             spec = specs.get(run.workflow) or self.catalog.evaluated(run.workflow)
             if spec is None:
                 missing.append(run)
-            elif post is None or free[post] <= 0 or self._stopping:
+            elif session is None or free[session] <= 0 or self._stopping:
                 back.append(run)
             else:
-                free[post] -= 1
+                free[session] -= 1
                 timeout = spec.options.timeout
                 if timeout is not None:
                     timeout = _time_left(timeout, run)
-                self._take(post, run, timeout, now)
-                pushes[post].append(self._pushed(run, spec, timeout))
-        for post, pushed in pushes.items():
+                self._take(session, run, timeout, now)
+                pushes[session].append(self._pushed(run, spec, timeout))
+        for session, pushed in pushes.items():
             if not pushed:
                 continue
-            group.busy(post.worker)
-            if post.link is not None:
-                post.link.push(pushed)
+            session.worker.become_busy()
+            session.push(pushed)
         if any(pushes.values()):
             self.on_push()
         if back:
@@ -249,68 +214,57 @@ class Dispatcher:
 
     def _take_back(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Release claimed runs that no worker has, and end the workers that may or may not have got theirs."""
-        for post in self._posts(group, hold):
-            if any(run.id in post.running for run in runs):
-                post.worker.asked_to_stop = True
-                group.kill_worker(post.worker, "daemon")
+        for session in self._sessions(group, hold):
+            if any(run.id in session.assignments for run in runs):
+                session.worker.kill_uncharged("daemon")
         self._give_back([run for run in runs if self.find(run.id) is None], hold)
 
     def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
         self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
 
-    def _take(self, post: Post, run: Claimed, timeout: float | None, now: float) -> None:
-        if not post.running:
-            post.last_heard = now  # an idle worker has no heartbeat
-        running = post.running[run.id] = Running(run, now)
+    def _take(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
+        if not session.assignments:
+            session.last_heard = now  # an idle worker has no heartbeat
+        assignment = session.assignments[run.id] = Assignment(run, now)
         if timeout is not None:
-            running.timers = (self._loop.call_later(timeout + GRACE, self.blame, post, run.id, "timeout"),)
+            assignment.timers = (self._loop.call_later(timeout + GRACE, session.kill_for, run.id, "timeout"),)
 
     # What workers give up
 
-    def free(self, post: Post, run_id: str) -> Running | None:
+    def free(self, session: WorkerSession, run_id: str) -> Assignment | None:
         """A worker reported the outcome of a run; None where it had no such run."""
-        running = post.running.pop(run_id, None)
-        if running is not None:
-            for timer in running.timers:
+        assignment = session.assignments.pop(run_id, None)
+        if assignment is not None:
+            for timer in assignment.timers:
                 timer.cancel()
-            post.worker.group.ran(post.worker)
-        return running
+            session.worker.group.run_ended(session.worker)
+        return assignment
 
-    def settled(self, post: Post) -> None:
+    def settled(self, session: WorkerSession) -> None:
         """After a worker's frame: it may be idle now."""
-        if not post.running:
-            post.worker.group.idle(post.worker)
+        if not session.assignments:
+            session.worker.group.idle(session.worker)
 
-    def find(self, run_id: str) -> Post | None:
+    def find(self, run_id: str) -> WorkerSession | None:
         """The worker that has a run."""
-        return next((post for post in self.posts.values() if run_id in post.running), None)
+        return next((session for session in self.sessions.values() if run_id in session.assignments), None)
 
     def cancel(self, run_id: str) -> None:
         """Ask the worker that has a run to cancel it; after a while, do it the hard way."""
-        post = self.find(run_id)
-        if post is not None:
-            post.send(CancelFrame(t="cancel", id=run_id))
-            timer = self._loop.call_later(GRACE, self.blame, post, run_id, "cancelled")
-            post.running[run_id].timers += (timer,)
+        session = self.find(run_id)
+        if session is not None:
+            session.send(CancelFrame(t="cancel", id=run_id))
+            timer = self._loop.call_later(GRACE, session.kill_for, run_id, "cancelled")
+            session.assignments[run_id].timers += (timer,)
 
     def resolved(self, resolved: Resolved) -> None:
         """A wait is over; if a worker has the run, it goes on there."""
-        post = self.find(resolved.run_id)
-        if post is not None:
+        session = self.find(resolved.run_id)
+        if session is not None:
             frame = ResolvedFrame(
                 t="resolved", id=resolved.run_id, name=resolved.name, state=resolved.state, text=resolved.text
             )
-            post.send(frame)
-
-    def blame(self, post: Post, run_id: str, why: str) -> None:
-        """Kill a worker because of one of its runs; the others are given back for free."""
-        if run_id in post.running and post.worker.child is not None:
-            post.blamed[run_id] = why
-            self._events.killing(post, run_id, why)
-            post.worker.asked_to_stop = True
-            post.worker.state = "draining"
-            post.worker.killed_for = post.worker.killed_for or run_id
-            post.worker.group.kill_worker(post.worker, why)
+            session.send(frame)
 
     def report(self, what: str, error: BaseException) -> None:
         """Report an unexpected error."""

@@ -16,7 +16,7 @@ from tako_lite.processes.group import RESTART
 from tako_lite.units import counted, duration_text, was_or_were
 
 if TYPE_CHECKING:
-    from tako_lite.daemon.dispatcher import Post
+    from tako_lite.daemon.worker_session import WorkerSession
     from tako_lite.errors import TakoError
     from tako_lite.processes.child import Exit
     from tako_lite.processes.group import Group
@@ -141,16 +141,16 @@ class Events:
             tries, hours = counted(group.failures, "try", "tries"), (now - known.since) / 3600
             logger.warning("group %s still cannot start, after %s in %.1f hours: %s", group.name, tries, hours, said)
 
-    def killing(self, post: Post, run_id: str, why: str) -> None:
-        worker = post.worker
+    def killing(self, session: WorkerSession, run_id: str, why: str) -> None:
+        worker = session.worker
         logger.warning(
             "killing worker %d of group %s: %s", worker.pid, worker.group.name, _worded(_WHY_NOW[why], worker, run_id)
         )
 
-    def slow(self, post: Post, seconds: float) -> None:
+    def slow(self, session: WorkerSession, seconds: float) -> None:
         logger.warning(
             "worker %d of group %s has sent no heartbeat for %.0f s but uses the processor; does a call hold the GIL? runs: %s",
-            post.worker.pid, post.worker.group.name, seconds, ", ".join(post.running),
+            session.worker.pid, session.worker.group.name, seconds, ", ".join(session.assignments),
         )  # fmt: skip
 
     def reloaded(self, changed: list[str]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.catalog import stamps
-from tako_lite.daemon.dispatcher import Dispatcher, Post
+from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.processes.group import Group
 from tako_lite.stamps import FileStamp
 
@@ -56,11 +57,11 @@ class Health:
         is_wrong = True
         with self._guarded("the check of the socket, the locks and the queue file"):
             is_wrong = self.on_look()
-        busy = [post for post in self._dispatcher.posts.values() if post.running]
-        for post in busy:
-            with self._guarded(f"the health check of worker {post.worker.pid}"):
-                post.last_heard += stall  # while we were stalled ourselves, nothing could be heard
-                self._judge(post, now)
+        busy = [session for session in self._dispatcher.sessions.values() if session.assignments]
+        for session in busy:
+            with self._guarded(f"the health check of worker {session.worker.pid}"):
+                session.last_heard += stall  # while we were stalled ourselves, nothing could be heard
+                self._judge(session, now)
         broken = [group for group in self._dispatcher.groups.values() if group.failures]
         with self._guarded("the watch of the workflow folder"):
             self._retry_at_change(broken)
@@ -79,23 +80,23 @@ class Health:
             for group in broken:
                 group.retry_now()
 
-    def _judge(self, post: Post, now: float) -> None:
+    def _judge(self, session: WorkerSession, now: float) -> None:
         """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did.
 
         Where its processor time is unknown, it gets twice the time.
         """
-        child, limit = post.worker.child, post.worker.group.settings.heartbeat_timeout
-        silent = now - post.last_heard
+        child, limit = session.worker.child, session.worker.group.settings.heartbeat_timeout
+        silent = now - session.last_heard
         if child is None or silent < limit / 2:
             return
         used = child.cpu_seconds
         if used is None and silent < 2 * limit:
             return
-        if post.cpu_mark is None and used is not None:
-            post.cpu_mark = used
+        if session.cpu_mark is None and used is not None:
+            session.cpu_mark = used
         elif silent >= limit:
-            if used is not None and post.cpu_mark is not None and used - post.cpu_mark > USED_CPU:
-                post.last_heard, post.cpu_mark = now, None
-                self._events.slow(post, silent)
+            if used is not None and session.cpu_mark is not None and used - session.cpu_mark > USED_CPU:
+                session.last_heard, session.cpu_mark = now, None
+                self._events.slow(session, silent)
             else:
-                self._dispatcher.blame(post, next(iter(post.running)), "silent")
+                session.kill_for(next(iter(session.assignments)), "silent")

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
-from tako_lite.daemon.dispatcher import Dispatcher, Post, Running
+from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
 from tako_lite.daemon.triggers import Triggers
+from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
 from tako_lite.protocol.items import (
@@ -53,7 +54,7 @@ class Outcomes:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._ends: dict[str, Callable[[Post, Running, Any], None]] = {
+        self._ends: dict[str, Callable[[WorkerSession, Assignment, Any], None]] = {
             "found": self._evaluation_ended,
             "fail": self._failed,
             "broken": self._not_imported,
@@ -64,57 +65,57 @@ class Outcomes:
             "cancelled": self._cancelled,
             "dropped": self._dropped,
         }
-        self._requests: dict[str, Callable[[Post, Any], Awaitable[Any]]] = {
+        self._requests: dict[str, Callable[[WorkerSession, Any], Awaitable[Any]]] = {
             "wait": self._wait,
             "invoke": self._invoke,
             "enqueue": self._enqueue,
             "call": self._call,
         }
 
-    def read(self, post: Post, items: Sequence[Sequence[Any]]) -> None:
+    def read(self, session: WorkerSession, items: Sequence[Sequence[Any]]) -> None:
         """Take up all items of a frame; those of one kind share one call of the store.
 
         Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end
         was not handed to the store are still the worker's, which the caller ends.
         """
-        freed: dict[str, Running] = {}
+        freed: dict[str, Assignment] = {}
         try:
-            self._take_up(post, items, freed)
+            self._take_up(session, items, freed)
         except BaseException:
-            post.running.update(freed)
+            session.assignments.update(freed)
             raise
-        self._dispatcher.settled(post)
+        self._dispatcher.settled(session)
 
-    def _take_up(self, post: Post, raw: Sequence[Sequence[Any]], freed: dict[str, Running]) -> None:
+    def _take_up(self, session: WorkerSession, raw: Sequence[Sequence[Any]], freed: dict[str, Assignment]) -> None:
         """Do so; `freed` has the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
-        dispatcher.look_at(post.worker.group.name)
-        pid = post.worker.pid
+        dispatcher.look_at(session.worker.group.name)
+        pid = session.worker.pid
         steps, others = read_items(raw)
         if steps:
-            self._save(post, steps)
+            self._save(session, steps)
         for item in others:
             if item.kind == "ok":
                 _, run_id, _, result = item
                 if not isinstance(result, str) or len(result) > MAX_VALUE:
                     raise ProtocolError("a result is JSON text of at most 1 MiB")
-                running = dispatcher.free(post, run_id)
-                if running is not None:
-                    freed[run_id] = running
-                    done.append(Completed(run_id, running.claimed.token, result, pid))
+                assignment = dispatcher.free(session, run_id)
+                if assignment is not None:
+                    freed[run_id] = assignment
+                    done.append(Completed(run_id, assignment.claimed.token, result, pid))
             elif isinstance(item, ANSWERED_ALONE):
-                self._request(post, item)
+                self._request(session, item)
             elif item.kind == "begun":
                 dispatcher.watch(self._store.mark_run_begun(item.run_id, item.token), "store the start of a run")
             elif item.kind == "progress":
                 stored = self._store.set_progress(item.run_id, item.token, item.fraction, item.note)
                 dispatcher.watch(stored, "store progress")
             else:
-                running = dispatcher.free(post, item.run_id)
-                if running is not None:
-                    freed[item.run_id] = running
-                    self._ends[item.kind](post, running, item)
+                assignment = dispatcher.free(session, item.run_id)
+                if assignment is not None:
+                    freed[item.run_id] = assignment
+                    self._ends[item.kind](session, assignment, item)
                     del freed[item.run_id]
         if done:
             dispatcher.watch(self._store.complete_runs(done), "store results")
@@ -122,13 +123,13 @@ class Outcomes:
 
     # Ends of attempts
 
-    def _failed(self, post: Post, running: Running, item: RunFailed) -> None:
+    def _failed(self, session: WorkerSession, assignment: Assignment, item: RunFailed) -> None:
         about = item.failure
         failure = Failure(about["type"], about["message"], about.get("traceback"), about.get("reason"))
-        self.attempt_failed(running.claimed, failure, post.worker.pid, retryable=item.retryable)
+        self.attempt_failed(assignment.claimed, failure, session.worker.pid, retryable=item.retryable)
 
-    def _not_imported(self, post: Post, running: Running, item: RunNotImported) -> None:
-        self.attempt_failed(running.claimed, Failure("CannotImport", item.error, None, "cannot_import"), post.worker.pid)
+    def _not_imported(self, session: WorkerSession, assignment: Assignment, item: RunNotImported) -> None:
+        self.attempt_failed(assignment.claimed, Failure("CannotImport", item.error, None, "cannot_import"), session.worker.pid)
 
     def attempt_failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
         """An attempt failed: another one after a while, or the end."""
@@ -144,48 +145,54 @@ class Outcomes:
         spec = self._dispatcher.catalog.workflows.get(run.workflow)
         return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
 
-    def _bailed(self, post: Post, running: Running, item: RunBailed) -> None:
-        self._finish(post, running, "cancelled", Failure("Bailed", item.reason, None, "bailed"), charged=True)
+    def _bailed(self, session: WorkerSession, assignment: Assignment, item: RunBailed) -> None:
+        self._finish(session, assignment, "cancelled", Failure("Bailed", item.reason, None, "bailed"), charged=True)
 
-    def _cancelled(self, post: Post, running: Running, item: RunCancelled) -> None:
-        self._finish(post, running, "cancelled", _CANCELLED, charged=False)
+    def _cancelled(self, session: WorkerSession, assignment: Assignment, item: RunCancelled) -> None:
+        self._finish(session, assignment, "cancelled", _CANCELLED, charged=False)
 
     def _finish(
-        self, post: Post, running: Running, state: Literal["cancelled", "dead"], failure: Failure, *, charged: bool
+        self,
+        session: WorkerSession,
+        assignment: Assignment,
+        state: Literal["cancelled", "dead"],
+        failure: Failure,
+        *,
+        charged: bool,
     ) -> None:
-        run = running.claimed
-        future = self._store.finish_run(run.id, run.token, state, failure, post.worker.pid, charged=charged)
+        run = assignment.claimed
+        future = self._store.finish_run(run.id, run.token, state, failure, session.worker.pid, charged=charged)
         self._dispatcher.watch(future, f"end {run.id}")
 
-    def _postponed(self, post: Post, running: Running, item: RunPostponed) -> None:
-        run = running.claimed
+    def _postponed(self, session: WorkerSession, assignment: Assignment, item: RunPostponed) -> None:
+        run = assignment.claimed
         run_at = self._clock.now() + round(item.delay * 1000)
-        future = self._store.reschedule_run(run.id, run.token, None, run_at, post.worker.pid, charged=False)
+        future = self._store.reschedule_run(run.id, run.token, None, run_at, session.worker.pid, charged=False)
         self._dispatcher.watch(future, f"put {run.id} off")
 
-    def _parked(self, post: Post, running: Running, item: RunParked) -> None:
-        run = running.claimed
-        future = self._store.park_run(run.id, run.token, item.waits, self._executed_ms(running))
+    def _parked(self, session: WorkerSession, assignment: Assignment, item: RunParked) -> None:
+        run = assignment.claimed
+        future = self._store.park_run(run.id, run.token, item.waits, self._executed_ms(assignment))
         self._dispatcher.watch(future, f"park {run.id}")
 
-    def _dropped(self, post: Post, running: Running, item: RunDropped) -> None:
+    def _dropped(self, session: WorkerSession, assignment: Assignment, item: RunDropped) -> None:
         """Another attempt owns the run: nothing is stored."""
 
-    def _released(self, post: Post, running: Running, item: RunReleased) -> None:
-        run = running.claimed
-        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(running))
+    def _released(self, session: WorkerSession, assignment: Assignment, item: RunReleased) -> None:
+        run = assignment.claimed
+        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(assignment))
         self._dispatcher.watch(future, f"give {run.id} back")
 
-    def _evaluation_ended(self, post: Post, running: Running, item: EvaluationEnded) -> None:
-        run = running.claimed
-        self._dispatcher.watch(self._triggers.found(run, item.result, post.worker.pid), f"store what {run.workflow} found")
+    def _evaluation_ended(self, session: WorkerSession, assignment: Assignment, item: EvaluationEnded) -> None:
+        run = assignment.claimed
+        self._dispatcher.watch(self._triggers.found(run, item.result, session.worker.pid), f"store what {run.workflow} found")
 
-    def _executed_ms(self, running: Running) -> int:
-        return round((asyncio.get_running_loop().time() - running.since) * 1000)
+    def _executed_ms(self, assignment: Assignment) -> int:
+        return round((asyncio.get_running_loop().time() - assignment.since) * 1000)
 
     # Requests that are answered
 
-    def _save(self, post: Post, items: Sequence[SaveStep]) -> None:
+    def _save(self, session: WorkerSession, items: Sequence[SaveStep]) -> None:
         now = self._clock.now()
         steps = [
             SavedStep(
@@ -202,19 +209,19 @@ class Outcomes:
                 answers = [Answer(item.sequence, self._refusal(error)) for item in items]
             else:
                 answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
-            post.send(AnswersFrame(t="answers", answers=answers))
+            session.send(AnswersFrame(t="answers", answers=answers))
 
         asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
 
-    def _request(self, post: Post, item: Request) -> None:
+    def _request(self, session: WorkerSession, item: Request) -> None:
         async def work() -> Any:
-            return await self._requests[item.kind](post, item)
+            return await self._requests[item.kind](session, item)
 
         def answer(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled():
                 error = finished.exception()
                 answer = Answer(item.sequence, self._refusal(error) if error else finished.result())
-                post.send(AnswersFrame(t="answers", answers=[answer]))
+                session.send(AnswersFrame(t="answers", answers=[answer]))
 
         asyncio.ensure_future(work()).add_done_callback(answer)
 
@@ -224,61 +231,61 @@ class Outcomes:
             self._dispatcher.report("the answer to a step", error)
         return _error(error)
 
-    async def _wait(self, post: Post, item: AddWait) -> Any:
+    async def _wait(self, session: WorkerSession, item: AddWait) -> Any:
         return await self._store.add_wait(NewWait(item.run_id, item.token, item.name, item.step_kind, item.key, item.wake_at))
 
-    async def _invoke(self, post: Post, item: InvokeChild) -> Any:
-        if (running := post.running.get(item.run_id)) is None:
+    async def _invoke(self, session: WorkerSession, item: InvokeChild) -> Any:
+        if (assignment := session.assignments.get(item.run_id)) is None:
             return None
-        child = self._commands.child(running.claimed, item.workflow, item.payload, item.options)
+        child = self._commands.child(assignment.claimed, item.workflow, item.payload, item.options)
         return await self._store.invoke_child(item.run_id, item.token, item.name, child)
 
-    async def _enqueue(self, post: Post, item: EnqueueChild) -> Any:
-        if (running := post.running.get(item.run_id)) is None:
+    async def _enqueue(self, session: WorkerSession, item: EnqueueChild) -> Any:
+        if (assignment := session.assignments.get(item.run_id)) is None:
             return None
-        child = self._commands.child(running.claimed, item.workflow, item.payload, item.options)
+        child = self._commands.child(assignment.claimed, item.workflow, item.payload, item.options)
         return await self._store.enqueue_child(item.run_id, item.token, item.name, child)
 
-    async def _call(self, post: Post, item: CallCommand) -> Any:
+    async def _call(self, session: WorkerSession, item: CallCommand) -> Any:
         return await self._commands.execute(item.command, item.arguments)
 
     # Deaths
 
-    def worker_gone(self, post: Post, exit: Exit, last_lines: list[str]) -> None:
+    def worker_gone(self, session: WorkerSession, exit: Exit, last_lines: list[str]) -> None:
         """A worker and all that it started are confirmed dead: its runs go back, and the culprit is charged."""
-        runs = [running.claimed for running in post.running.values()]
-        for running in post.running.values():
-            for timer in running.timers:
+        runs = [assignment.claimed for assignment in session.assignments.values()]
+        for assignment in session.assignments.values():
+            for timer in assignment.timers:
                 timer.cancel()
         if not runs:
             return
-        group = post.worker.group
-        silent = "silent" in post.blamed.values()
-        if (post.worker.asked_to_stop or post.blamed) and not silent:
-            self._after_our_kill(post, runs)
+        group = session.worker.group
+        silent = "silent" in session.kill_reasons.values()
+        if (session.worker.asked_to_stop or session.kill_reasons) and not silent:
+            self._after_our_kill(session, runs)
         elif len(runs) == 1:
             tail = "\n".join(last_lines).strip()
-            end = "gave no sign of life and was killed" if silent else ending(post.worker, exit)
+            end = "gave no sign of life and was killed" if silent else ending(session.worker, exit)
             said = f"its worker {end}" + (f"; last lines:\n{tail}" if tail else "")
             failure = Failure("WorkerCrashed", said, None, "crashed")
             run = runs[0]
-            future = self._store.charge_crash(run.id, run.token, failure, group.settings.max_crashes, post.worker.pid)
+            future = self._store.charge_crash(run.id, run.token, failure, group.settings.max_crashes, session.worker.pid)
             self._dispatcher.watch(future, f"charge the crash of {run.id}")
         else:
             claims = [(run.id, run.token) for run in runs]
             self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "give suspects back")
 
-    def _after_our_kill(self, post: Post, runs: list[Claimed]) -> None:
+    def _after_our_kill(self, session: WorkerSession, runs: list[Claimed]) -> None:
         innocent = []
         for run in runs:
-            why = post.blamed.get(run.id)
+            why = session.kill_reasons.get(run.id)
             if why == "timeout":
                 failure = Failure(
                     "Timeout", "the attempt took longer than its timeout, and its worker was killed", None, "timeout"
                 )
-                self.attempt_failed(run, failure, post.worker.pid)
+                self.attempt_failed(run, failure, session.worker.pid)
             elif why == "cancelled":
-                future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, post.worker.pid, charged=False)
+                future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, session.worker.pid, charged=False)
                 self._dispatcher.watch(future, f"cancel {run.id}")
             else:
                 innocent.append((run.id, run.token))
@@ -286,20 +293,20 @@ class Outcomes:
             self._dispatcher.watch(self._store.requeue_runs(innocent), "give runs back")
 
 
-def fate(post: Post) -> str:
+def fate(session: WorkerSession) -> str:
     """What becomes of the runs of a worker that is dead, for the log."""
-    running = len(post.running)
-    if not running:
+    had = len(session.assignments)
+    if not had:
         return "it had no runs"
-    silent = "silent" in post.blamed.values()
-    if (post.worker.asked_to_stop or post.blamed) and not silent:
-        others = running - sum(run in post.blamed for run in post.running)
+    silent = "silent" in session.kill_reasons.values()
+    if (session.worker.asked_to_stop or session.kill_reasons) and not silent:
+        others = had - sum(run in session.kill_reasons for run in session.assignments)
         if not others:
             return ""
-        return f"its {'other ' if others < running else ''}{counted(others, 'run')} {was_or_were(others)} re-queued"
-    if running == 1:
-        return f"run {next(iter(post.running))} is charged with a crash"
-    return f"its {counted(running, 'run')} will run again one at a time, to find the one that did it"
+        return f"its {'other ' if others < had else ''}{counted(others, 'run')} {was_or_were(others)} re-queued"
+    if had == 1:
+        return f"run {next(iter(session.assignments))} is charged with a crash"
+    return f"its {counted(had, 'run')} will run again one at a time, to find the one that did it"
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")

@@ -47,10 +47,10 @@ def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCount
 
 
 def _worker(dispatcher: Dispatcher, worker: Any) -> dict[str, Any]:
-    post = dispatcher.posts.get(worker)
+    session = dispatcher.sessions.get(worker)
     return {
         "pid": worker.pid,
         "state": worker.state,
-        "running": list(post.running) if post is not None else [],
+        "running": list(session.assignments) if session is not None else [],
         "rss_bytes": worker.child.resident_bytes if worker.child is not None else None,
     }

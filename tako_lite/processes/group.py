@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import Any, Final
 
 from tako_lite.backoff import Backoff
@@ -109,11 +110,9 @@ class Group:
 
     def ready(self, worker: Worker) -> None:
         """A worker said hello; one that was killed for being too slow comes too late with it."""
-        if worker.state != "starting" or worker.trouble is not None:
+        if worker.state != "starting" or worker.start_error is not None:
             return
-        if worker.deadline is not None:
-            worker.deadline.cancel()
-        worker.ready_at = self._loop.time()
+        worker.become_ready()
         self.proven = True
         if self.failures:
             self.failures = 0
@@ -123,29 +122,21 @@ class Group:
 
     def broken(self, worker: Worker, error: str) -> None:
         """A worker could not import its modules: it ends by itself, and has as long for its exit handlers as any other."""
-        if worker.state != "starting" or worker.trouble is not None:
+        if worker.state != "starting" or worker.start_error is not None:
             return
-        worker.trouble = error
-        if worker.deadline is not None:
-            worker.deadline.cancel()
-        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self.kill_worker, worker, "drain")
-
-    def busy(self, worker: Worker) -> None:
-        """A worker with nothing to do got work."""
-        if worker.state == "idle":
-            worker.state = "busy"
+        worker.fail_to_start(error)
+        worker.set_deadline(self.settings.drain_timeout, partial(worker.kill, "drain"))
 
     def idle(self, worker: Worker) -> None:
         """A worker has nothing to do."""
-        worker.idle_since = self._loop.time()
         if worker.state == "draining":
             self.retire(worker)
             return
-        worker.state = "idle"
+        worker.become_idle()
         if worker.solo or len(self._pool()) > self.min_workers:
             self._check_idle_in(0 if worker.solo else self.settings.idle_timeout)
 
-    def ran(self, worker: Worker) -> None:
+    def run_ended(self, worker: Worker) -> None:
         """A run of a worker is over: past `max_runs` or `max_memory` the worker takes no more."""
         worker.runs_done += 1
         settings = self.settings
@@ -156,7 +147,7 @@ class Group:
             over = (worker.child.resident_bytes or 0) > settings.max_memory
         if over and worker.takes_work:
             was_idle = worker.state == "idle"
-            worker.state = "draining"
+            worker.drain()
             self._fill()
             if was_idle:
                 self.retire(worker)
@@ -195,13 +186,11 @@ class Group:
 
     def retire(self, worker: Worker) -> None:
         """Take no more work, and end when what it has is over or `drain_timeout` is past."""
-        if worker.asked_to_stop:
-            return
-        worker.asked_to_stop = True
-        worker.state = "draining"
-        if worker.deadline is not None:
-            worker.deadline.cancel()
-        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self.kill_worker, worker, "drain")
+        if worker.retire():
+            self._ask_to_stop(worker)
+
+    def _ask_to_stop(self, worker: Worker) -> None:
+        worker.set_deadline(self.settings.drain_timeout, partial(worker.kill, "drain"))
         self._owner.ask_to_stop(worker)
 
     async def stop(self) -> None:
@@ -223,14 +212,7 @@ class Group:
         self._stopping = True
         self._killed = True
         for worker in list(self.workers):
-            worker.asked_to_stop = True
-            self.kill_worker(worker, "stop")
-
-    def kill_worker(self, worker: Worker, why: str) -> None:
-        """End a worker now, and keep the first reason to do so."""
-        if worker.child is not None and not worker.child.has_ended:
-            worker.killed = worker.killed or why
-            worker.child.kill()
+            worker.kill_uncharged("stop")
 
     # Growth
 
@@ -253,35 +235,34 @@ class Group:
         task.add_done_callback(self._tasks.discard)
 
     async def _bring_up(self, worker: Worker) -> None:
-        worker.deadline = self._loop.call_later(self.settings.startup_timeout, self._too_slow, worker)
+        worker.set_deadline(self.settings.startup_timeout, partial(self._too_slow, worker))
         try:
             worker.child = await self._owner.spawn(worker, lambda _: self._died(worker))
         except Exception as error:  # whatever it is, a worker that nobody starts must not be waited for
-            worker.trouble = str(error) or type(error).__name__
+            worker.fail_to_start(str(error) or type(error).__name__)
             if worker.child is None:
                 self._remove(worker, Exit(None))
             else:
-                self.kill_worker(worker, "daemon")  # it was forked, and is removed once it is dead
+                worker.kill("daemon")  # it was forked, and is removed once it is dead
         else:
             if self._killed:
-                self.kill_worker(worker, "stop")
-            elif worker.asked_to_stop:
-                worker.asked_to_stop = False
-                self.retire(worker)
+                worker.kill("stop")
+            elif worker.asked_to_stop and worker.state != "exited":
+                self._ask_to_stop(worker)  # it was retired before it could be told
 
     def _too_slow(self, worker: Worker) -> None:
-        worker.trouble = f"was not ready within startup_timeout = {self.settings.startup_timeout:g} s"
-        self.kill_worker(worker, "startup")
+        worker.fail_to_start(f"was not ready within startup_timeout = {self.settings.startup_timeout:g} s")
+        worker.kill("startup")
 
     # Ends
 
     def _died(self, worker: Worker) -> None:
-        worker.is_dead = True  # until it is seen off it may look free
-        task = self._loop.create_task(self._bury(worker))
+        worker.lose_link()  # until it is reaped, its slots may look free
+        task = self._loop.create_task(self._reap(worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bury(self, worker: Worker) -> None:
+    async def _reap(self, worker: Worker) -> None:
         assert worker.child is not None  # noqa: S101
         while True:
             try:
@@ -293,13 +274,11 @@ class Group:
         self._remove(worker, exit)
 
     def _remove(self, worker: Worker, exit: Exit) -> None:
-        started = worker.state != "starting" and worker.trouble is None
+        started = worker.state != "starting" and worker.start_error is None
         lived = self._loop.time() - worker.ready_at
         by_itself = not worker.asked_to_stop
         was_idle = worker.state == "idle"
-        worker.state = "exited"
-        if worker.deadline is not None:
-            worker.deadline.cancel()
+        worker.exit()
         self.workers.remove(worker)
         self._gone.set()
         try:
@@ -307,7 +286,7 @@ class Group:
         except Exception as error:
             self._report(f"what follows the end of a worker of group {self.name}", error)
         if by_itself and (not started or (was_idle and lived < SETTLED_AFTER)):
-            self._failed(worker.trouble or f"a worker {exit} before it took any work")
+            self._failed(worker.start_error or f"a worker {exit} before it took any work")
         else:
             self._fill()
         self._owner.group_changed(self)

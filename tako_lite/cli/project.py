@@ -139,9 +139,9 @@ def catalog_of(settings: Config) -> Catalog | None:
 
 def _put_scales(settings: Config, groups: dict[str, dict[str, Any]]) -> None:
     """Put what `tako-lite scale` set in the place of what the file says."""
-    from tako_lite.store.sqlite.offline import OfflineQueue
+    from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
-    queue = OfflineQueue(settings.queue.path, settings.queue.durability, SystemClock())
+    queue = SqliteOfflineStore(settings.queue.path, settings.queue.durability, SystemClock())
     scales = {name: wish.scale for name, wish in queue.list_group_overrides().items() if wish.scale is not None}
     for name in scales.keys() & groups.keys():
         settings_of = groups[name]

@@ -70,11 +70,11 @@ class Project(Protocol):
     triggers: Triggers
 
     def group_names(self) -> set[str]: ...
-    def enqueued(self, run: NewRun) -> None: ...
-    def ripened(self, run: NewRun) -> None: ...
-    def forget_work(self, group: str) -> None: ...
+    def before_enqueue(self, run: NewRun) -> None: ...
+    def recheck_due(self, run: NewRun) -> None: ...
+    def clear_pending_work(self, group: str) -> None: ...
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]: ...
-    async def proven(self, group: str, timeout: float) -> str | None: ...
+    async def wait_first_start(self, group: str, timeout: float) -> str | None: ...
     def trouble_of(self, group: str) -> str | None: ...
     def ensure_group(self, name: str) -> Group: ...
     async def status(self) -> dict[str, Any]: ...
@@ -85,7 +85,7 @@ class Project(Protocol):
     async def prune(self) -> dict[str, int]: ...
     async def why(self, run: Run) -> str: ...
     async def backup(self, file: str) -> int: ...
-    def overlay(self, run: Run) -> dict[str, Any]: ...
+    def with_worker_pid(self, run: Run) -> dict[str, Any]: ...
 
 
 class Commands:
@@ -155,10 +155,10 @@ class Commands:
         spec = project.catalog.get(asked.workflow)
         asked_at = project.clock.now()
         run = make_run(spec, _value(asked.payload), _asked(asked), project.router, asked_at, id=asked.run_id)
-        project.enqueued(run)
+        project.before_enqueue(run)
         (made,) = await project.store.enqueue_runs([run])
         if run.run_at > asked_at:
-            project.ripened(run)
+            project.recheck_due(run)
         answer = made.as_json()
         del answer["schema"]
         if made.state == "pending" and not made.deduplicated:
@@ -173,11 +173,11 @@ class Commands:
         refused = 0
         if runs:
             for like, _ in batches:
-                project.enqueued(like)
+                project.before_enqueue(like)
             refused = await project.store.enqueue_batches(batches)
             for like, _ in batches:
                 if like.run_at > asked_at:
-                    project.ripened(like)
+                    project.recheck_due(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()
         return {"ids": asked.run_ids, "refused": refused, "warning": next(filter(None, troubles), None)}
 
@@ -189,7 +189,7 @@ class Commands:
         project = self._project
         if run.run_at > project.clock.now():
             return project.trouble_of(run.group)
-        return await project.proven(run.group, UNPROVEN_WAIT)
+        return await project.wait_first_start(run.group, UNPROVEN_WAIT)
 
     async def _signal(self, asked: Signal) -> dict[str, Any]:
         done = await self._project.store.store_signal(check_event(asked.event), _value(asked.payload))
@@ -219,7 +219,7 @@ class Commands:
         return {"id": await self._project.store.resolve_ending(asked.ending)}
 
     async def _get(self, asked: OneRun) -> dict[str, Any]:
-        return {"run": self._project.overlay(await self._run(asked.run_id))}
+        return {"run": self._project.with_worker_pid(await self._run(asked.run_id))}
 
     async def _run(self, run_id: str) -> Run:
         run = await self._project.store.get_run(run_id)
@@ -241,11 +241,11 @@ class Commands:
             raise WaitTimeout(f"run {asked.run_id} did not end within {asked.timeout:g} s") from None
         finally:
             ended.cancel()
-        return {"run": self._project.overlay(run)}
+        return {"run": self._project.with_worker_pid(run)}
 
     async def _runs(self, asked: Filter) -> dict[str, Any]:
         runs = await self._project.store.list_runs(_filter(asked), asked.page)
-        return {"runs": [self._project.overlay(run) for run in runs]}
+        return {"runs": [self._project.with_worker_pid(run) for run in runs]}
 
     async def _ids(self, asked: Filter) -> dict[str, Any]:
         return {"ids": await self._project.store.list_run_ids(_filter(asked))}
@@ -288,7 +288,7 @@ class Commands:
     async def _resume(self, asked: OneGroup) -> dict[str, Any]:
         group = self._group(asked.group)
         if group.paused:  # what is due is told with the commit: some of it may have been cancelled
-            self._project.forget_work(asked.group)
+            self._project.clear_pending_work(asked.group)
         await self._project.store.pause_group(asked.group, False)
         group.pause(False)
         return {}

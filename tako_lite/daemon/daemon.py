@@ -34,10 +34,10 @@ from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
-from tako_lite.daemon.why_context import circumstances
+from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.lock import FileLock, Holder, daemon_lock
-from tako_lite.processes.child import Records
+from tako_lite.processes.child import WorkerRecords
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
@@ -84,10 +84,10 @@ class Daemon:
             config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
         )
         self.undefined, self.unread = Undefined(self.store), UnreadFiles()
-        self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
-        self.records = Records(config.state_dir / WORKERS)
+        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
-        self.orphans = Orphans(self.records, self.zygotes)
+        self.orphans = Orphans(self.records, self.fork_servers)
         self.logs = Logs(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, clock, catalog, self.trouble_of)
         self.commands = Commands(self)
@@ -95,14 +95,14 @@ class Daemon:
         self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router, self.triggers)
+        self.scheduler = Scheduler(self.store, clock, events, _retention(config), self.router, self.triggers)
         self.fallbacks = Fallbacks(self.store, clock, events)
-        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
+        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.fork_servers, self.records)
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake
-        self.spawner.on_change = self.fallbacks.look
+        self.spawner.on_change = self.fallbacks.reevaluate
         folders = {config.state_dir, Path(os.path.realpath(config.queue.path)).parent}
-        self.presence = FileWatch(folders, locks, self.control, self.store, self.health, events)
+        self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
     @property
@@ -119,11 +119,11 @@ class Daemon:
         await self._start_groups()
         await self.scheduler.start(self.catalog)
         await self.control.start()
-        self.presence.look()
+        self.file_watch.check_now()
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
-        self.dispatcher.watch(self._tell_of_undefined(), "look for runs without a workflow")
+        self.dispatcher.watch(self._report_undefined_workflows(), "look for runs without a workflow")
 
-    async def _tell_of_undefined(self) -> None:
+    async def _report_undefined_workflows(self) -> None:
         """Log which runs in the queue wait for a workflow that no file defines."""
         with suppress(TakoError):  # an unreadable queue is reported elsewhere, and the daemon may be stopping
             for about in await self.undefined.sentences(self.catalog):
@@ -142,17 +142,17 @@ class Daemon:
         if self._last is not None and self._last.state_dir != os.path.realpath(self.config.state_dir):
             state_dir = Path(self._last.state_dir)
             if not daemon_lock(state_dir).is_held():
-                survivors += Records(state_dir / WORKERS).sweep()
+                survivors += WorkerRecords(state_dir / WORKERS).sweep()
         return survivors
 
     async def _start_groups(self) -> None:
         await self._warm_up()
-        wishes = await self.store.list_group_overrides()
-        for name in self.group_names() | set(wishes):
+        overrides = await self.store.list_group_overrides()
+        for name in self.group_names() | set(overrides):
             group = self.ensure_group(name)
-            if name in wishes:
-                group.paused, group.scale = wishes[name]
-        self._lift()
+            if name in overrides:
+                group.paused, group.scale = overrides[name]
+        self._release_held_runs()
         ready, suspects = await self.store.list_groups_with_work()
         for group in self.groups.values():
             group.start()
@@ -161,7 +161,7 @@ class Daemon:
         for name in suspects:
             self._arrived(name, "suspect")
 
-    def _lift(self) -> None:
+    def _release_held_runs(self) -> None:
         """Let go the runs of workflows that are defined by now; while the disk is full, that is tried again and again."""
         self.dispatcher.watch(self.store.release_held_runs("no_handler"), "let go runs that waited for their workflow")
 
@@ -184,18 +184,18 @@ class Daemon:
             for group in list(self.groups.values()):
                 tasks.start_soon(group.stop)
         self.health.stop()
-        self.presence.stop()
+        self.file_watch.stop()
         await self.control.stop()
         await self.store.stop()
-        await self.zygotes.stop()
+        await self.fork_servers.stop()
         self.orphans.stop()
         self.logs.stop()
         self.events.stopped()
 
-    async def doom(self) -> TakoError:
+    async def wait_fatal(self) -> TakoError:
         """Why the daemon cannot go on, once that is so: its queue is damaged, or another daemon serves the project."""
         damaged = asyncio.ensure_future(self.store.wait_until_damaged())
-        causes: set[asyncio.Future[TakoError]] = {damaged, self.presence.replaced}
+        causes: set[asyncio.Future[TakoError]] = {damaged, self.file_watch.replaced}
         try:
             done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -215,7 +215,7 @@ class Daemon:
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
         self.health.workflows = config.workflows_path
-        self.scheduler.keep = _keep(config)
+        self.scheduler.keep = _retention(config)
         self.dispatcher.routes = config.routes
         self.triggers.catalog = catalog
         self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
@@ -237,13 +237,13 @@ class Daemon:
         if effects.resolved or effects.cancelling:
             # Two turns later: a claim of the same transaction is assigned to its worker by then.
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._tell_workers, effects)
+            loop.call_soon(loop.call_soon, self._notify_workers, effects)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
-            self.waiters.tell(run.run_id for run in effects.ended)
-            self.waiters.tell(effects.succeeded)
+            self.waiters.resolve(run.run_id for run in effects.ended)
+            self.waiters.resolve(effects.succeeded)
 
-    def _tell_workers(self, effects: Effects) -> None:
+    def _notify_workers(self, effects: Effects) -> None:
         for resolved in effects.resolved:
             with self.events.unexpected.guarded("the message to a worker that a wait is over"):
                 self.dispatcher.resolved(resolved)
@@ -269,7 +269,7 @@ class Daemon:
         settings = self.config.group(name)
         return settings if name in self.group_names() else replace(settings, workers=0, idle_timeout=0.0)
 
-    def enqueued(self, run: NewRun) -> None:
+    def before_enqueue(self, run: NewRun) -> None:
         """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self.dispatcher.work_arrived(run.group)
@@ -277,28 +277,28 @@ class Daemon:
             if group is not None and not group.available:
                 self.fallbacks.waits_in(group)
 
-    def ripened(self, run: NewRun) -> None:
+    def recheck_due(self, run: NewRun) -> None:
         """A run, or many like it, was to be due later; its time may have come while it was being stored."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
 
-    def forget_work(self, group: str) -> None:
+    def clear_pending_work(self, group: str) -> None:
         """What is due in a group is about to be told anew."""
-        self.dispatcher.forget(group)
+        self.dispatcher.clear_pending(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs, which nobody has judged yet: where it is lost, their fallbacks apply."""
         self.dispatcher.work_arrived(name, hold)
         group = self.groups.get(name)
         if group is not None and not group.available:
-            self.fallbacks.look(group)
+            self.fallbacks.reevaluate(group)
 
     def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
         return self.waiters.add(run_id)
 
-    async def proven(self, group: str, timeout: float) -> str | None:
+    async def wait_first_start(self, group: str, timeout: float) -> str | None:
         """Why a group cannot start, if that is known or shows within so many seconds."""
-        await self.spawner.proven(self.ensure_group(group), timeout)
+        await self.spawner.wait_first_start(self.ensure_group(group), timeout)
         return self.trouble_of(group)
 
     def trouble_of(self, group: str) -> str | None:
@@ -315,7 +315,7 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         daemon = {
             "pid": os.getpid(),
-            "zygote_pid": self.zygotes.pid,
+            "zygote_pid": self.fork_servers.pid,
             "server": self.config.server,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
@@ -349,12 +349,12 @@ class Daemon:
     async def why(self, run: Run) -> str:
         self.store.check_file()
         now = self.clock.now()
-        return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
+        return sentence(run, await gather_context(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
     async def backup(self, file: str) -> int:
         return await self.store.back_up(Path(file))
 
-    def overlay(self, run: Run) -> dict[str, Any]:
+    def with_worker_pid(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the worker that has it now."""
         shape = run.as_json()
         if run.state == "running" and (session := self.dispatcher.find(run.id)):
@@ -366,7 +366,7 @@ class Daemon:
     async def reload_and_say(self) -> None:
         """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
         with self.events.unexpected.guarded("the check of the socket, the locks and the queue file"):
-            self.presence.look()
+            self.file_watch.check_now()
         with self.events.unexpected.guarded("the reload"):
             try:
                 await self.reload()
@@ -393,9 +393,9 @@ class Daemon:
                 changed.append(name)
             for name in changed:
                 self.groups[name].replace(self._settings(name))
-                self.fallbacks.look(self.groups[name])
-                self.dispatcher.look_at(name)
-            self._lift()
+                self.fallbacks.reevaluate(self.groups[name])
+                self.dispatcher.schedule_pass(name)
+            self._release_held_runs()
             self.events.reloaded(changed)
             about_queue: list[str] = []
             with suppress(TakoError):  # the reload itself is done
@@ -431,7 +431,7 @@ def hello(config: Config) -> dict[str, Any]:
     }
 
 
-def _keep(config: Config) -> dict[RunState, int | None]:
+def _retention(config: Config) -> dict[RunState, int | None]:
     """Retention in milliseconds, by state."""
     ages: dict[RunState, int | None] = {}
     for state in ("succeeded", "cancelled", "dead"):

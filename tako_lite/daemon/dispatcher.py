@@ -52,7 +52,7 @@ class Dispatcher:
         self._due: dict[Hold | None, dict[str, int]] = {None: {}, "suspect": {}}
         """The groups that may have due runs, each with the number of its latest arrival."""
         self._arrivals = 0
-        self._asked: dict[tuple[str, Hold | None], int] = {}
+        self._claims_in_flight: dict[tuple[str, Hold | None], int] = {}
         self._dirty: set[str] = set()
         self._scheduled = False
         self._stopping = False
@@ -66,14 +66,14 @@ class Dispatcher:
         """A group may have due runs."""
         self._arrivals += 1
         self._due[hold][group] = self._arrivals
-        self.look_at(group)
+        self.schedule_pass(group)
 
-    def forget(self, group: str) -> None:
+    def clear_pending(self, group: str) -> None:
         """Believe in no work of a group until it is told of again."""
         for due in self._due.values():
             due.pop(group, None)
 
-    def look_at(self, group: str) -> None:
+    def schedule_pass(self, group: str) -> None:
         """Something about a group changed: look at it in the next turn of the loop.
 
         Called before a change is submitted to the store, so that what is claimed after it shares its transaction.
@@ -86,12 +86,12 @@ class Dispatcher:
     def expects_work(self, group: Group, *, solo: bool) -> bool:
         """Whether a free slot of a group is about to be filled: runs are being claimed, or will be."""
         hold: Hold | None = "suspect" if solo else None
-        return self._asked.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
+        return self._claims_in_flight.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
 
     async def stop(self) -> None:
         """Push nothing more, and wait for the claims that are under way to be given back."""
         self._stopping = True
-        while any(self._asked.values()):  # noqa: ASYNC110 -- once, at the end
+        while any(self._claims_in_flight.values()):  # noqa: ASYNC110 -- once, at the end
             await asyncio.sleep(0.002)
 
     def _pass(self) -> None:
@@ -110,17 +110,17 @@ class Dispatcher:
     def _failed(self, group: str, what: str, error: Exception) -> None:
         """Report an unexpected error, and try the group again after a pause."""
         self._events.unexpected.raised(what, error)
-        self._loop.call_later(PAUSE_AFTER_TROUBLE, self.look_at, group)
+        self._loop.call_later(PAUSE_AFTER_TROUBLE, self.schedule_pass, group)
 
     def _serve(self, name: str, hold: Hold | None) -> None:
         group = self._ensure_group(name)
         if group.paused:
             return
-        asked = self._asked.get((name, hold), 0)
+        asked = self._claims_in_flight.get((name, hold), 0)
         free = sum(session.free_slots for session in self._sessions(group, hold)) - asked
         if free > 0:
             future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.gate(name).allowed))
-            self._asked[name, hold] = asked + free
+            self._claims_in_flight[name, hold] = asked + free
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
@@ -131,12 +131,12 @@ class Dispatcher:
         return [self.sessions[worker] for worker in group.workers if worker.solo == solo and worker in self.sessions]
 
     def _claimed(self, group: Group, hold: Hold | None, asked: int, arrival: int, future: asyncio.Future[Claims]) -> None:
-        self._asked[group.name, hold] -= asked
+        self._claims_in_flight[group.name, hold] -= asked
         if future.cancelled():
             return
         if error := future.exception():
             self._events.trouble(f"cannot claim runs for {group.name}: {_says(error)}")
-            self._loop.call_later(PAUSE_AFTER_TROUBLE, self.look_at, group.name)
+            self._loop.call_later(PAUSE_AFTER_TROUBLE, self.schedule_pass, group.name)
             return
         claims = future.result()
         due = self._due[hold]
@@ -146,11 +146,11 @@ class Dispatcher:
             try:
                 self._assign(group, hold, claims.runs)
             except Exception as error:
-                self._take_back(group, hold, claims.runs)
+                self._release(group, hold, claims.runs)
                 self._failed(group.name, f"the push of runs to group {group.name}", error)
                 return
         if group.name in due:
-            self.look_at(group.name)
+            self.schedule_pass(group.name)
 
     # Pushing
 
@@ -176,7 +176,7 @@ class Dispatcher:
                 timeout = spec.options.timeout
                 if timeout is not None:
                     timeout = _time_left(timeout, run)
-                self._take(session, run, timeout, now)
+                self._begin(session, run, timeout, now)
                 pushes[session].append(self._pushed(run, spec, timeout))
         for session, pushed in pushes.items():
             if not pushed:
@@ -186,9 +186,9 @@ class Dispatcher:
         if any(pushes.values()):
             self.on_push()
         if back:
-            self._give_back(back, None)
+            self._requeue(back, None)
         if missing:
-            self._give_back(missing, "no_handler")
+            self._requeue(missing, "no_handler")
 
     def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None) -> PushedRun:
         """A run as its worker gets it."""
@@ -212,17 +212,17 @@ class Dispatcher:
             is_rated,
         )
 
-    def _take_back(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
+    def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Release claimed runs that no worker has, and end the workers that may or may not have got theirs."""
         for session in self._sessions(group, hold):
             if any(run.id in session.assignments for run in runs):
                 session.worker.kill_uncharged("daemon")
-        self._give_back([run for run in runs if self.find(run.id) is None], hold)
+        self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
-    def _give_back(self, runs: list[Claimed], hold: Hold | None) -> None:
+    def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
         self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
 
-    def _take(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
+    def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         if not session.assignments:
             session.last_heard = now  # an idle worker has no heartbeat
         assignment = session.assignments[run.id] = Assignment(run, now)
@@ -231,7 +231,7 @@ class Dispatcher:
 
     # What workers give up
 
-    def free(self, session: WorkerSession, run_id: str) -> Assignment | None:
+    def end_assignment(self, session: WorkerSession, run_id: str) -> Assignment | None:
         """A worker reported the outcome of a run; None where it had no such run."""
         assignment = session.assignments.pop(run_id, None)
         if assignment is not None:
@@ -240,7 +240,7 @@ class Dispatcher:
             session.worker.group.run_ended(session.worker)
         return assignment
 
-    def settled(self, session: WorkerSession) -> None:
+    def check_idle(self, session: WorkerSession) -> None:
         """After a worker's frame: it may be idle now."""
         if not session.assignments:
             session.worker.group.idle(session.worker)

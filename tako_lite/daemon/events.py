@@ -66,7 +66,7 @@ class Events:
 
     def __init__(self) -> None:
         self.unexpected = Unexpected()
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         """Which troubles were logged of late, and when."""
         self._failing: dict[str, _Failing] = {}
         for name in [name for name in vars(Events) if not name.startswith("_")]:
@@ -88,7 +88,7 @@ class Events:
     def stopping(self, reason: str) -> None:
         logger.info("stopping gracefully (%s); send it again to kill the workers", reason)
 
-    def doomed(self, error: TakoError) -> None:
+    def fatal(self, error: TakoError) -> None:
         logger.error("stopping, to make nothing worse: %s", printable(error.message))
 
     def stopped(self) -> None:
@@ -169,9 +169,9 @@ class Events:
 
     def trouble(self, what: str) -> None:
         now = time.monotonic()
-        self._told = {told: at for told, at in self._told.items() if now - at <= AGAIN_AFTER}
-        if what not in self._told:
-            self._told[what] = now
+        self._logged_at = {told: at for told, at in self._logged_at.items() if now - at <= AGAIN_AFTER}
+        if what not in self._logged_at:
+            self._logged_at[what] = now
             logger.error("%s", printable(what))
 
 

@@ -19,7 +19,7 @@ from tako_lite.store.base import Store
 LONGEST_SLEEP: Final = 60.0
 """Seconds; bounds what a suspended machine or a moved clock can delay."""
 PAUSE_AFTER_TROUBLE: Final = 1.0
-SOONEST: Final = 0.5
+CHECK_INTERVAL: Final = 0.5
 """Seconds between two looks for runs that have waited for too long."""
 
 
@@ -34,16 +34,16 @@ class Fallbacks:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._counted: dict[str, float] = {}
+        self._checked_at: dict[str, float] = {}
         self._stopped = False
         self._loop = asyncio.get_running_loop()
 
     def waits_in(self, group: Group) -> None:
         """A run that was judged is about to be stored, to wait for a lost group: perhaps not for ever."""
         if group.settings.wait_timeout is not None and group.name not in self._timers:
-            self._loop.call_soon(self.look, group)
+            self._loop.call_soon(self.reevaluate, group)
 
-    def look(self, group: Group) -> None:
+    def reevaluate(self, group: Group) -> None:
         """A group was lost or found, or due work came to one that is lost, which nobody has judged."""
         if self._stopped or (group.available and group.name not in self._lost):
             return
@@ -67,7 +67,7 @@ class Fallbacks:
         try:
             while True:
                 self._again.discard(name)
-                pause = await self._judge(group)
+                pause = await self._apply(group)
                 if name not in self._again:
                     break
         except Exception as error:  # of any kind: runs that have waited too long must not wait for ever
@@ -77,9 +77,9 @@ class Fallbacks:
                 self._events.unexpected.raised(f"the fallbacks of group {name}", error)
             pause = PAUSE_AFTER_TROUBLE
         if pause is not None and not self._stopped:
-            self._timers[name] = self._loop.call_later(min(pause, LONGEST_SLEEP), self.look, group)
+            self._timers[name] = self._loop.call_later(min(pause, LONGEST_SLEEP), self.reevaluate, group)
 
-    async def _judge(self, group: Group) -> float | None:
+    async def _apply(self, group: Group) -> float | None:
         """Do what is to be done now; returns the seconds until there is more."""
         if group.available:
             await self._store.mark_group_available(group.name)
@@ -87,11 +87,11 @@ class Fallbacks:
                 self._lost.pop(group.name, None)
             return None
         wait = group.settings.wait_timeout
-        since = self._loop.time() - self._counted.get(group.name, -SOONEST)
-        if wait is not None and since < SOONEST:  # who waited for too long is looked for in the whole queue of the group
+        since = self._loop.time() - self._checked_at.get(group.name, -CHECK_INTERVAL)
+        if wait is not None and since < CHECK_INTERVAL:  # who waited for too long is looked for in the whole queue of the group
             await self._store.mark_group_unavailable(group.name, no_worker(group.trouble or "nobody serves the group"), None)
-            return SOONEST - since
-        self._counted[group.name] = self._loop.time()
+            return CHECK_INTERVAL - since
+        self._checked_at[group.name] = self._loop.time()
         timeout = None if wait is None else round(wait * 1000)
         next_at = await self._store.mark_group_unavailable(
             group.name, no_worker(group.trouble or "nobody serves the group"), timeout

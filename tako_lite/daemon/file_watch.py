@@ -42,9 +42,9 @@ class FileWatch:
         self._loop = asyncio.get_running_loop()
         self.replaced: asyncio.Future[TakoError] = self._loop.create_future()
         """Done once another daemon serves the project: its lock files were taken away, and nothing kept that one off."""
-        health.on_look = self._is_wrong
+        health.on_tick = self._is_wrong
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """See to it that the socket and the queue are there, now and as long as they are not."""
         if self._is_wrong():
             self._health.wake()
@@ -79,9 +79,9 @@ class FileWatch:
         for identity in found.keys() - self._watches.keys():
             if (watch := watch_names(found[identity])) is not None:
                 self._watches[identity] = watch
-                self._loop.add_reader(watch, self._heard, watch)
+                self._loop.add_reader(watch, self._on_event, watch)
 
-    def _heard(self, watch: int) -> None:
+    def _on_event(self, watch: int) -> None:
         try:
             events = os.read(watch, 65536)
         except OSError:  # it would stay readable for ever: the watch is set up again

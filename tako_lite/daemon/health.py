@@ -14,7 +14,7 @@ from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.processes.group import Group
 from tako_lite.stamps import FileStamp
 
-LOOK_EVERY: Final = 1.0
+TICK: Final = 1.0
 USED_CPU: Final = 0.05
 """Seconds of processor time that tell a long call from a frozen process."""
 
@@ -28,40 +28,40 @@ class Health:
         self._events = events
         self._stamps: dict[Path, FileStamp] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_look = 0.0
+        self._last_tick = 0.0
         self._is_woken = False
         self._loop = asyncio.get_running_loop()
         self._guarded = events.unexpected.guarded
-        self.on_look: Callable[[], bool] = lambda: False
+        self.on_tick: Callable[[], bool] = lambda: False
         """Looks after something else, and says whether it is to be looked after again."""
 
     def wake(self) -> None:
         """There may be something to look after."""
         self._is_woken = True
         if self._timer is None:
-            self._last_look = self._loop.time()
-            self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+            self._last_tick = self._loop.time()
+            self._timer = self._loop.call_later(TICK, self._tick)
 
     def stop(self) -> None:
         """Look no more; twice is harmless."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
+    def _tick(self) -> None:
         """Check everything. An error in one check, of any kind, stops neither the others nor the next round."""
-        self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+        self._timer = self._loop.call_later(TICK, self._tick)
         self._is_woken = False
         now = self._loop.time()
-        stall = max(now - self._last_look - LOOK_EVERY, 0.0)
-        self._last_look = now
+        stall = max(now - self._last_tick - TICK, 0.0)
+        self._last_tick = now
         is_wrong = True
         with self._guarded("the check of the socket, the locks and the queue file"):
-            is_wrong = self.on_look()
+            is_wrong = self.on_tick()
         busy = [session for session in self._dispatcher.sessions.values() if session.assignments]
         for session in busy:
             with self._guarded(f"the health check of worker {session.worker.pid}"):
                 session.last_heard += stall  # while we were stalled ourselves, nothing could be heard
-                self._judge(session, now)
+                self._check_worker(session, now)
         broken = [group for group in self._dispatcher.groups.values() if group.failures]
         with self._guarded("the watch of the workflow folder"):
             self._retry_at_change(broken)
@@ -80,7 +80,7 @@ class Health:
             for group in broken:
                 group.retry_now()
 
-    def _judge(self, session: WorkerSession, now: float) -> None:
+    def _check_worker(self, session: WorkerSession, now: float) -> None:
         """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did.
 
         Where its processor time is unknown, it gets twice the time.

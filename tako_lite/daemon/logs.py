@@ -24,7 +24,7 @@ MAX_RUN: Final = 1_000_000
 """Bytes that one run may add to the log while its worker has it; the rest is counted and dropped."""
 MOST_RUNS: Final = 20_000
 RING: Final = 20
-TOLD_AGAIN: Final = 60.0
+REPORT_AGAIN_AFTER: Final = 60.0
 """Seconds after which a log that still fails is reported again."""
 SETTLED: Final = 1.0
 """Seconds without an error after which a log counts as written again."""
@@ -54,7 +54,7 @@ class GroupLog:
         self._pending: list[bytes] = []
         self._pending_size = 0
         self._failed_at: float | None = None
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
         self.lost = 0
         """Lines that were dropped since lines were last written."""
 
@@ -134,15 +134,15 @@ class GroupLog:
         """Count lines that are dropped, and say so at first and every minute."""
         self.lost += lines
         now = self._failed_at = time.monotonic()
-        if self._events is not None and (self._told_at is None or now - self._told_at > TOLD_AGAIN):
-            self._told_at = now
+        if self._events is not None and (self._reported_at is None or now - self._reported_at > REPORT_AGAIN_AFTER):
+            self._reported_at = now
             self._events.output_lost(self._group, error.strerror or str(error))
 
     def _is_written(self) -> None:
         """Say how many lines were dropped, once they are written for a while again."""
         if self._failed_at is None or time.monotonic() - self._failed_at < SETTLED:
             return
-        lost, self.lost, self._failed_at, self._told_at = self.lost, 0, None, None
+        lost, self.lost, self._failed_at, self._reported_at = self.lost, 0, None, None
         if self._events is not None:
             self._events.output_kept_again(self._group, lost)
 

@@ -84,13 +84,13 @@ class Outcomes:
         except BaseException:
             session.assignments.update(freed)
             raise
-        self._dispatcher.settled(session)
+        self._dispatcher.check_idle(session)
 
     def _take_up(self, session: WorkerSession, raw: Sequence[Sequence[Any]], freed: dict[str, Assignment]) -> None:
         """Do so; `freed` has the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
-        dispatcher.look_at(session.worker.group.name)
+        dispatcher.schedule_pass(session.worker.group.name)
         pid = session.worker.pid
         steps, others = read_items(raw)
         if steps:
@@ -100,7 +100,7 @@ class Outcomes:
                 _, run_id, _, result = item
                 if not isinstance(result, str) or len(result) > MAX_VALUE:
                     raise ProtocolError("a result is JSON text of at most 1 MiB")
-                assignment = dispatcher.free(session, run_id)
+                assignment = dispatcher.end_assignment(session, run_id)
                 if assignment is not None:
                     freed[run_id] = assignment
                     done.append(Completed(run_id, assignment.claimed.token, result, pid))
@@ -112,7 +112,7 @@ class Outcomes:
                 stored = self._store.set_progress(item.run_id, item.token, item.fraction, item.note)
                 dispatcher.watch(stored, "store progress")
             else:
-                assignment = dispatcher.free(session, item.run_id)
+                assignment = dispatcher.end_assignment(session, item.run_id)
                 if assignment is not None:
                     freed[item.run_id] = assignment
                     self._ends[item.kind](session, assignment, item)

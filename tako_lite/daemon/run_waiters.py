@@ -26,7 +26,7 @@ class RunWaiters:
         future.add_done_callback(forget)
         return future
 
-    def tell(self, ended: Iterable[str]) -> None:
+    def resolve(self, ended: Iterable[str]) -> None:
         """These runs ended."""
         if not self._futures:
             return

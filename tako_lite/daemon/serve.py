@@ -112,28 +112,28 @@ async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], 
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
-            doom = await _until_told(signals, daemon)
-            if doom is not None:
+            fatal = await _until_stopped(signals, daemon)
+            if fatal is not None:
                 daemon.kill()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
-            if doom is not None:
-                raise doom
+            if fatal is not None:
+                raise fatal
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()
 
 
-async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
+async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
     """Wait for a signal that ends the daemon, or for what keeps it from going on, and return that."""
-    doom: TakoError | None = None
+    fatal: TakoError | None = None
 
     async def watch() -> None:
-        nonlocal doom
-        doom = await daemon.doom()
-        daemon.events.doomed(doom)
+        nonlocal fatal
+        fatal = await daemon.wait_fatal()
+        daemon.events.fatal(fatal)
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
@@ -144,7 +144,7 @@ async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) ->
                 break
             await daemon.reload_and_say()
         tasks.cancel_scope.cancel()
-    return doom
+    return fatal
 
 
 async def _kill_at_second(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> None:

@@ -18,7 +18,7 @@ from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes, fate
 from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.linux import keep_memory_private
-from tako_lite.processes.child import Child, Exit, Records
+from tako_lite.processes.child import Child, Exit, WorkerRecords
 from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
@@ -43,8 +43,8 @@ class Spawner:
         health: Health,
         logs: Logs,
         events: Events,
-        zygotes: ForkServers,
-        records: Records,
+        fork_servers: ForkServers,
+        records: WorkerRecords,
     ) -> None:
         self.root = Path()
         self.package = Path()
@@ -53,10 +53,10 @@ class Spawner:
         self._health = health
         self._logs = logs
         self._events = events
-        self._zygotes = zygotes
+        self._fork_servers = fork_servers
         self._records = records
         self.on_change: Callable[[Group], None] = lambda group: None
-        self._proofs: dict[str, list[asyncio.Future[None]]] = {}
+        self._start_waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._umask = os.umask(0o077)
         os.umask(self._umask)
 
@@ -66,15 +66,15 @@ class Spawner:
         secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
         environment = worker_environment(settings, os.environ)
         request = self._fork_request(worker, environment)
-        server = self._zygotes.get(settings.python, environment)
+        server = self._fork_servers.get(settings.python, environment)
         child = worker.child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
         capture = self._logs.capture(settings.name, child.output, child.pid, Mask(secrets.values()))
         session = WorkerSession(worker, capture, self._outcomes, self._events, self._on_ready)
-        child.heard = session.on_heartbeat
+        child.on_heartbeat = session.on_heartbeat
         self._dispatcher.sessions[worker] = session
         await session.connect(child.link)
         if secrets:
-            await child.tell(json.dumps(secrets).encode())
+            await child.send_secrets(json.dumps(secrets).encode())
         self._events.worker_started(worker)
         return child
 
@@ -101,7 +101,7 @@ class Spawner:
 
     async def warm_up(self, settings: GroupSettings) -> None:
         """Have the fork server of these settings ready. Raises CannotStart."""
-        await self._zygotes.get(settings.python, worker_environment(settings, os.environ)).start()
+        await self._fork_servers.get(settings.python, worker_environment(settings, os.environ)).start()
 
     def ask_to_stop(self, worker: Worker) -> None:
         """Let a worker finish what it has, and end."""
@@ -123,7 +123,7 @@ class Spawner:
             self._events.worker_gone(worker, exit, len(session.assignments), fate(session))
             self._settle(session, exit, lines)
             session.close()
-        self._dispatcher.look_at(worker.group.name)
+        self._dispatcher.schedule_pass(worker.group.name)
 
     def _settle(self, session: WorkerSession, exit: Exit, lines: list[str]) -> None:
         """Store what becomes of the runs of a worker that is gone, again until it is accepted."""
@@ -140,26 +140,26 @@ class Spawner:
         self.on_change(group)
         if group.failures:
             self._health.wake()
-            self._tell(group)
-        self._dispatcher.look_at(group.name)
+            self._resolve_start_waiters(group)
+        self._dispatcher.schedule_pass(group.name)
 
     def expects_work(self, group: Group, *, solo: bool) -> bool:
         """Whether a free slot of a group is about to be filled."""
         return self._dispatcher.expects_work(group, solo=solo)
 
-    async def proven(self, group: Group, timeout: float) -> None:
+    async def wait_first_start(self, group: Group, timeout: float) -> None:
         """Wait until a group that never got ready has done so, or has failed."""
-        if group.proven or group.failures or group.paused:
+        if group.has_been_ready or group.failures or group.paused:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._proofs.setdefault(group.name, [])
+        waiting = self._start_waiters.setdefault(group.name, [])
         waiting.append(future)
         await asyncio.wait([future], timeout=timeout)
         if future in waiting:
             waiting.remove(future)
 
-    def _tell(self, group: Group) -> None:
-        for future in self._proofs.pop(group.name, ()):
+    def _resolve_start_waiters(self, group: Group) -> None:
+        for future in self._start_waiters.pop(group.name, ()):
             if not future.done():
                 future.set_result(None)
 
@@ -168,8 +168,8 @@ class Spawner:
         group = worker.group
         self.on_change(group)
         self._events.worker_ready(worker)
-        self._tell(group)
-        self._dispatcher.look_at(group.name)
+        self._resolve_start_waiters(group)
+        self._dispatcher.schedule_pass(group.name)
 
 
 def _read_secrets(settings: GroupSettings) -> dict[str, str]:

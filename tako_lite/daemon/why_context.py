@@ -14,7 +14,7 @@ from tako_lite.store.base import Store
 from tako_lite.why import WhyContext
 
 
-async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> WhyContext:
+async def gather_context(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> WhyContext:
     """What is around a run at this moment."""
     ahead = await store.count_runs_ahead(run) if run.state == "pending" else 0
     children = [await store.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
@@ -33,7 +33,7 @@ async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int
         ahead=ahead,
         crowd=await crowd_before(run, dispatcher.catalog, store, now),
         pid=session.worker.pid if session else None,
-        worker=_condition(session),
+        worker=_worker_condition(session),
         children={child.id: child for child in children if child},
     )
 
@@ -43,7 +43,7 @@ def _next_try(group: Group | None) -> float | None:
     return None if at is None else max(0.0, at - asyncio.get_running_loop().time())
 
 
-def _condition(session: WorkerSession | None) -> Literal["working", "stopping", "ended"]:
+def _worker_condition(session: WorkerSession | None) -> Literal["working", "stopping", "ended"]:
     if session is None:
         return "working"
     if session.worker.is_lost:

@@ -19,7 +19,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     del sys.argv[1:]  # they mean nothing to modules that look for options of their own
     make_importable(arguments[0])
-    from tako_lite.processes.zygote import main as serve
+    from tako_lite.processes.forkserver_main import main as serve
 
     serve(arguments[1:])
 

@@ -31,7 +31,7 @@ class Exit(NamedTuple):
         return f"was killed by signal {-self.code}"
 
 
-class Records:
+class WorkerRecords:
     """The sessions of live workers, in a folder, for the next start to find what survived when all were killed at once."""
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class Child:
     """A forked process that leads its own session. Made by `spawn`; `reap` once it is dead, then nothing of it is left."""
 
     def __init__(
-        self, pid: int, server: ForkServer, records: Records, link: socket.socket, guard: socket.socket, output: int
+        self, pid: int, server: ForkServer, records: WorkerRecords, link: socket.socket, guard: socket.socket, output: int
     ) -> None:
         self.pid = pid
         self.link = link
@@ -107,21 +107,21 @@ class Child:
         self._pidfd: int | None = None
         self._private: socket.socket | None = None
         self.has_ended = False
-        self.heard: Callable[[], None] = lambda: None
+        self.on_heartbeat: Callable[[], None] = lambda: None
 
     @classmethod
     async def spawn(
         cls,
         server: ForkServer,
         request: ForkRequest,
-        records: Records,
+        records: WorkerRecords,
         on_death: Callable[[Child], None],
         *,
         private: bool = False,
     ) -> Child:
         """Fork a child and watch it; `on_death` is called once, when it has ended. Raises CannotStart.
 
-        A `private` one waits for `tell`.
+        A `private` one waits for `send_secrets`.
         """
         pairs = [socket.socketpair() for _ in range(3 if private else 2)]
         output, their_output = os.pipe()
@@ -184,7 +184,7 @@ class Child:
             except OSError:
                 data = b""
             if data:
-                self.heard()
+                self.on_heartbeat()
                 return
             loop.remove_reader(self._guard)
             if self._pidfd is None:
@@ -197,7 +197,7 @@ class Child:
             watched = self._guard.fileno()
         loop.add_reader(self._guard, heartbeat)
 
-    async def tell(self, data: bytes) -> None:
+    async def send_secrets(self, data: bytes) -> None:
         """Send a `private` child what only it may read, over a socket that is closed then; one that died gets nothing.
 
         It is sent after the fork, when the fork server holds the other end no more.

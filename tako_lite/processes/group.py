@@ -20,7 +20,7 @@ from tako_lite.states import GroupState
 
 RESTART: Final = Backoff(base=0.2, max=30)
 UNHEALTHY_AFTER: Final = 5
-LOOK_AGAIN: Final = 0.05
+RECHECK_AFTER: Final = 0.05
 """Seconds until a worker that was about to be pushed work, when it should have idled out, is looked at again."""
 SETTLED_AFTER: Final = 1.0
 """A worker that ends by itself without work sooner than so many seconds after its hello did not start either."""
@@ -37,7 +37,7 @@ class Group:
         self.scale: int | None = None
         self.failures = 0
         self.last_error: str | None = None
-        self.proven = False
+        self.has_been_ready = False
         """Whether a worker got ready since the settings or files changed."""
         self.loaded: dict[str, FileStamp] = {}
         """The stamps of the files that the newest worker imported."""
@@ -113,7 +113,7 @@ class Group:
         if worker.state != "starting" or worker.start_error is not None:
             return
         worker.become_ready()
-        self.proven = True
+        self.has_been_ready = True
         if self.failures:
             self.failures = 0
             self.last_error = None
@@ -177,7 +177,7 @@ class Group:
     def replace(self, settings: GroupSettings) -> None:
         """Other settings, or other files: every worker is replaced by a new one."""
         self.settings = settings
-        self.failures, self.last_error, self.proven = 0, None, False
+        self.failures, self.last_error, self.has_been_ready = 0, None, False
         self.loaded = {}
         self._cancel_retry()
         for worker in list(self.workers):
@@ -346,7 +346,7 @@ class Group:
                 continue
             left = worker.idle_since + (0 if worker.solo else self.settings.idle_timeout) - now
             if left <= 0 and self._owner.expects_work(self, solo=worker.solo):
-                left = LOOK_AGAIN
+                left = RECHECK_AFTER
             if left <= 0:
                 spare -= not worker.solo
                 self.retire(worker)

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 from tako_lite.linux import ON_LINUX, children, dead_child
-from tako_lite.processes.child import Records
+from tako_lite.processes.child import WorkerRecords
 from tako_lite.processes.forkserver import ForkServers
 
 AT_ONCE: Final = 500
@@ -26,7 +26,7 @@ AT_ONCE: Final = 500
 class Orphans:
     """Acts when the kernel says that a child has ended, and never otherwise."""
 
-    def __init__(self, records: Records, servers: ForkServers) -> None:
+    def __init__(self, records: WorkerRecords, servers: ForkServers) -> None:
         self._records = records
         self._servers = servers
         self._loop = asyncio.get_running_loop()

@@ -5,6 +5,6 @@
 
 from tako_lite.secrets.mask import NOTHING, Mask
 from tako_lite.secrets.source import Source, read
-from tako_lite.secrets.worker_secrets import give, masked, secret
+from tako_lite.secrets.worker_secrets import install, masked, secret
 
-__all__ = ["NOTHING", "Mask", "Source", "give", "masked", "read", "secret"]
+__all__ = ["NOTHING", "Mask", "Source", "install", "masked", "read", "secret"]

@@ -13,7 +13,7 @@ _values: Mapping[str, str] = {}
 _mask = NOTHING
 
 
-def give(group: str, values: Mapping[str, str]) -> Mask:
+def install(group: str, values: Mapping[str, str]) -> Mask:
     """Make this process a worker of a group with these secrets; returns the mask that hides them."""
     global _group, _values, _mask
     _group, _values, _mask = group, dict(values), Mask(values.values())

@@ -83,7 +83,7 @@ class Executor:
         """The lists of the `PriorStep`s that came ahead of their run."""
         self._draining = False
         self._on_empty: Callable[[], None] | None = None
-        self._loop.set_task_factory(cast("Any", _adopt))
+        self._loop.set_task_factory(cast("Any", _make_task))
         self._loop.set_default_executor(self._threads)
 
     def add_steps(self, run_id: str, steps: Sequence[Any]) -> None:
@@ -98,7 +98,7 @@ class Executor:
         run = self.runs[pushed.run_id] = ActiveRun(self._link, pushed, steps)
         if self._draining:
             run.drain()
-        # Not by `_adopt`: it is nobody's child.
+        # Not by `_make_task`: it is nobody's child.
         run.task = asyncio.Task(self._execute(run), loop=self._loop, context=self._base.copy())
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
@@ -144,7 +144,7 @@ class Executor:
         if is_fork():
             end_fork()
         run.task = None  # its context holds the run: without the cycle both are free at once
-        if not run.is_still():
+        if not run.is_idle():
             await run.close()
         if timer is not None:
             timer.cancel()
@@ -240,13 +240,13 @@ def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
         raise _PayloadRefused(error.message, hint=error.hint) from None
 
 
-def _adopt(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
     """Make a task; one that a handler starts belongs to its run and ends with it."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     run = current_run.get()
     if run is not None:
         run.tasks.add(task)
-        task.add_done_callback(run.forget)
+        task.add_done_callback(run.task_done)
     return task
 
 

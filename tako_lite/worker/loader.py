@@ -162,13 +162,13 @@ def _place_of(module: str) -> str:
 
 def _evaluation(trigger: Trigger[Any, Any], module: ModuleType, variable: str) -> Handler:
     """A trigger takes its cursor as a payload, and what it returns is looked at before it is reported."""
-    look = trigger.function
+    function = trigger.function
 
     async def evaluated(returned: Awaitable[Any]) -> Any:
         return found(await returned)
 
     def evaluate(cursor: Any) -> Any:
-        returned = look(cursor)
+        returned = function(cursor)
         return evaluated(returned) if inspect.iscoroutine(returned) else found(returned)
 
     return replace(_prepare(trigger, "cursor", module, variable), function=evaluate, is_evaluation=True)

@@ -22,7 +22,7 @@ from tako_lite.protocol.worker import (
     ReadyFrame,
     ToWorker,
 )
-from tako_lite.secrets import give
+from tako_lite.secrets import install
 from tako_lite.worker.ending import wind_down
 from tako_lite.worker.executor import Executor
 from tako_lite.worker.forked import Connections, end_fork, is_fork
@@ -39,7 +39,7 @@ COLLECT_AFTER: Final = 5_000
 
 def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) -> None:
     """Run until the daemon sends `stop`."""
-    output = Output(give(task["group"], {} if secrets is None else _receive(secrets)))
+    output = Output(install(task["group"], {} if secrets is None else _receive(secrets)))
     output.install()
     connections = Connections(link, guard)
     worker = _Worker(task, link, guard, output)
@@ -130,7 +130,7 @@ class _Worker:
 
     def _on_beat(self) -> None:
         if self._stalls is not None:
-            self._stalls.look()
+            self._stalls.probe()
 
     def _on_frame(self, frame: ToWorker) -> None:
         executor = self._executor

@@ -30,9 +30,9 @@ from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05
 """Seconds that all step calls in flight must have been waits."""
-NUDGE_AFTER: Final = 0.02
+CANCEL_AFTER: Final = 0.02
 """Seconds after which a handler that did not notice is cancelled where it is."""
-LAST_NUDGE_AFTER: Final = 5.0
+CANCEL_AGAIN_AFTER: Final = 5.0
 """Seconds that its `finally` blocks have to wait for something."""
 
 _UNSOUND: Final = re.compile("[\x00\ud800-\udfff]")
@@ -165,7 +165,7 @@ class ActiveRun:
         """Stop at the next step; steps in flight may finish and be stored."""
         self._draining = True
         if self.waits and not self._active:
-            self._leave(Drained(), nudge=False)
+            self._leave(Drained(), cancels=False)
 
     # Parking and unwinding
 
@@ -214,7 +214,7 @@ class ActiveRun:
         if self._active or not self.waits or self.unwinding is not None:
             return
         if self._draining:
-            self._leave(Drained(), nudge=False)
+            self._leave(Drained(), cancels=False)
         elif self._park is None:
             self._park = self._loop.call_later(PARK_AFTER, self._park_now)
 
@@ -228,7 +228,7 @@ class ActiveRun:
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
 
-    def _leave(self, reason: Unwind, *, nudge: bool = True) -> None:
+    def _leave(self, reason: Unwind, *, cancels: bool = True) -> None:
         if self.unwinding is not None:
             return
         self.unwinding = reason
@@ -236,22 +236,22 @@ class ActiveRun:
             if not future.done():
                 future.set_exception(reason)
                 future.exception()  # whoever waited may be gone
-        if nudge and self.task is not None:
-            self._loop.call_later(NUDGE_AFTER, self._nudge, _place(self.task))
-            self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, None)
+        if cancels and self.task is not None:
+            self._loop.call_later(CANCEL_AFTER, self._cancel_if_stuck, _await_point(self.task))
+            self._loop.call_later(CANCEL_AGAIN_AFTER, self._cancel_if_stuck, None)
 
-    def _nudge(self, place: object) -> None:
+    def _cancel_if_stuck(self, place: object) -> None:
         """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
-        if self.task is not None and (place is None or _place(self.task) is place):
+        if self.task is not None and (place is None or _await_point(self.task) is place):
             self.task.cancel()
 
-    def forget(self, task: asyncio.Task[Any]) -> None:
+    def task_done(self, task: asyncio.Task[Any]) -> None:
         """A task of the handler ended; what it raised while the handler was left is nobody's."""
         self.tasks.discard(task)
         if self.unwinding is not None and not task.cancelled():
             task.exception()
 
-    def is_still(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether the handler left nothing behind that `close` would have to end."""
         return not (self.tasks or self.waits or self._active or self._park)
 
@@ -268,7 +268,7 @@ class ActiveRun:
             await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _place(task: asyncio.Task[None]) -> object:
+def _await_point(task: asyncio.Task[None]) -> object:
     """What a task awaits, at the bottom of its coroutines: another object whenever it has gone on."""
     place: object = task.get_coro()
     while (inner := getattr(place, "cr_await", None)) is not None:

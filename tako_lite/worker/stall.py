@@ -23,24 +23,24 @@ class StallWatch:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._asked_at: float | None = None
-        self._told = False
+        self._warned = False
 
-    def look(self) -> None:
+    def probe(self) -> None:
         """Ask the loop for a sign of life, or tell that it has not given the last one."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             self._loop.call_soon_threadsafe(self._answer)
-        elif not self._told:
-            self._told = True
+        elif not self._warned:
+            self._warned = True
             # In a thread of its own: what handlers made of sys.stderr may fail or block, and the guard must do neither.
             seconds, context = time.monotonic() - self._asked_at, contextvars.copy_context()
-            threading.Thread(target=context.run, args=(self._tell, seconds), daemon=True).start()
+            threading.Thread(target=context.run, args=(self._warn, seconds), daemon=True).start()
 
     def _answer(self) -> None:
         self._asked_at = None
-        self._told = False
+        self._warned = False
 
-    def _tell(self, seconds: float) -> None:
+    def _warn(self, seconds: float) -> None:
         current_run.set(self._run())  # so that the line is found among those of the run
         place = _place(sys._current_frames().get(self._thread), self._root)
         hint = "what blocks belongs into a plain function, given to step.run or as the handler itself"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,9 +11,12 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
+from tako_lite.cli.main import main
 from tako_lite.client import Client
 from tako_lite.linux import read_process, session_members
 from tests.faults.checker import by_run
@@ -183,11 +187,14 @@ class Project:
         """The facts of a kind, once there are so many."""
         return wait_until(lambda: len(found := self.facts(kind)) >= count and found, f"{count} × {kind}", limit)
 
+    def command(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line in this project, without a process of its own: this is ten times as fast."""
+        self._note_retry(arguments)
+        return command_in(self.root, *arguments, stdin=stdin or "")
+
     def cli(self, *arguments: str, stdin: str | None = None, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line in this project."""
-        if "retry" in arguments:
-            seen = Witness(self.root / LOG)
-            seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
+        """Run a command of the command line in this project, as a process."""
+        self._note_retry(arguments)
         return subprocess.run(
             [sys.executable, "-m", "tako_lite", *arguments],
             cwd=self.root,
@@ -197,6 +204,11 @@ class Project:
             timeout=limit,
             check=False,
         )
+
+    def _note_retry(self, arguments: tuple[str, ...]) -> None:
+        if "retry" in arguments:
+            seen = Witness(self.root / LOG)
+            seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command of the command line in this project, and do not wait for it."""
@@ -230,6 +242,19 @@ class Project:
             except OSError:
                 continue
         return found
+
+
+def command_in(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in a folder, without a process of its own."""
+    given, out, err = (io.TextIOWrapper(io.BytesIO(text), encoding="utf-8") for text in (stdin.encode(), b"", b""))
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), patch.object(sys, "stdin", given):
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, _written(out), _written(err))
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 def rows(table: str) -> dict[str, str]:

@@ -1,7 +1,24 @@
-"""Pushes due runs to free slots the moment both exist.
+"""Claims due runs for free slots, and pushes them to workers.
 
-The queue's length is never in memory: a group is marked where due work may be, a claim asks for as many runs as slots are
-free, and its answer says whether more is due. Slots that come free meanwhile are claimed for without waiting for that answer.
+The dispatcher never knows how long the queue is. It marks a group as pending where due runs may be, with the number of the
+latest arrival. A claim asks for as many runs as there are free slots, and its result says whether more are due. The mark goes
+when a claim found no more and nothing has arrived since that claim was made. Slots that become free while a claim is in
+flight are claimed for at once, by a claim of their own.
+
+What happens in which turn of the event loop:
+
+    turn 1    A frame of a worker or a request of a client arrives. `schedule_pass` is called first, and only then is the
+              change handed to the store. Both wait for the next turn, in this order.
+    turn 2    `_pass` submits a claim for each group that changed. Then the store begins one transaction with the change and
+              the claims: a slot that became free is filled by the commit that stores the result of its last run.
+    turn 3    The transaction is committed, on the store's thread. The store reports the effects: groups with due runs are
+              marked as pending and scheduled. It also sets the results of the futures.
+    turn 4    The callbacks of those futures run: `_claimed` assigns the runs to workers and pushes them.
+    turn 5    Workers are told of waits that are over and of runs that are cancelled (`Daemon._committed` delays this by two
+              turns): a run that the same transaction claimed has its worker by now.
+
+So the calls of `schedule_pass` and `work_arrived` come before the call of the store that they belong to. After it, the claim
+would need a transaction of its own, which costs an fsync.
 """
 
 from __future__ import annotations
@@ -29,18 +46,16 @@ from tako_lite.routing import Routes
 from tako_lite.store.base import Claims, Hold, Resolved, Store
 
 GRACE: Final = 6.0
-"""Seconds that a handler has to notice its time-out or a cancel, before its worker is killed.
+"""Seconds between a run's timeout or cancel and the kill of its worker.
 
-One more than the worker gives to its `finally` blocks, so that the two never race.
+One more than the worker gives to the `finally` blocks of the handler, so that the two never race.
 """
-
-
 PAUSE_AFTER_TROUBLE: Final = 0.5
 """Seconds until a failed claim of a group is tried again."""
 
 
 class Dispatcher:
-    """Who runs what."""
+    """Matches due runs with free slots."""
 
     def __init__(self, store: Store, events: Events, catalog: Catalog, ensure_group: Callable[[str], Group]) -> None:
         self.groups: dict[str, Group] = {}
@@ -60,7 +75,7 @@ class Dispatcher:
         self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
 
-    # Where work may be
+    # Pending work
 
     def work_arrived(self, group: str, hold: Hold | None = None) -> None:
         """A group may have due runs."""
@@ -69,27 +84,24 @@ class Dispatcher:
         self.schedule_pass(group)
 
     def clear_pending(self, group: str) -> None:
-        """Believe in no work of a group until it is told of again."""
+        """Clear the marks of a group; the next commit that makes its runs due sets them again."""
         for due in self._due.values():
             due.pop(group, None)
 
     def schedule_pass(self, group: str) -> None:
-        """Something about a group changed: look at it in the next turn of the loop.
-
-        Called before a change is submitted to the store, so that what is claimed after it shares its transaction.
-        """
+        """Claim for a group in the next turn of the loop. Call it before the change goes to the store: see above."""
         self._dirty.add(group)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._pass)
 
     def expects_work(self, group: Group, *, solo: bool) -> bool:
-        """Whether a free slot of a group is about to be filled: runs are being claimed, or will be."""
+        """Whether a claim for free slots of a group is in flight, or will be made."""
         hold: Hold | None = "suspect" if solo else None
         return self._claims_in_flight.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
 
     async def stop(self) -> None:
-        """Push nothing more, and wait for the claims that are under way to be given back."""
+        """Push nothing more, and wait for the claims in flight, whose runs are re-queued."""
         self._stopping = True
         while any(self._claims_in_flight.values()):  # noqa: ASYNC110 -- once, at the end
             await asyncio.sleep(0.002)
@@ -104,11 +116,11 @@ class Dispatcher:
                 if name in self._due[hold]:
                     try:
                         self._serve(name, hold)
-                    except Exception as error:  # the other groups are to be served
+                    except Exception as error:  # it must not stop the other groups
                         self._failed(name, f"the claim of runs for group {name}", error)
 
     def _failed(self, group: str, what: str, error: Exception) -> None:
-        """Report an unexpected error, and try the group again after a pause."""
+        """Report an unexpected error, and retry the group after a pause."""
         self._events.unexpected.raised(what, error)
         self._loop.call_later(PAUSE_AFTER_TROUBLE, self.schedule_pass, group)
 
@@ -126,7 +138,7 @@ class Dispatcher:
             group.demand(solo=hold == "suspect")
 
     def _sessions(self, group: Group, hold: Hold | None) -> list[WorkerSession]:
-        """The workers for such runs: solo ones for suspects, the pool for all others."""
+        """The workers of a group for such runs: solo workers for suspects, the pool for all others."""
         solo = hold == "suspect"
         return [self.sessions[worker] for worker in group.workers if worker.solo == solo and worker in self.sessions]
 
@@ -135,13 +147,13 @@ class Dispatcher:
         if future.cancelled():
             return
         if error := future.exception():
-            self._events.trouble(f"cannot claim runs for {group.name}: {_says(error)}")
+            self._events.trouble(f"cannot claim runs for group {group.name}: {_message(error)}")
             self._loop.call_later(PAUSE_AFTER_TROUBLE, self.schedule_pass, group.name)
             return
         claims = future.result()
         due = self._due[hold]
         if not claims.more and due.get(group.name) == arrival:
-            del due[group.name]  # nothing has arrived since it was asked
+            del due[group.name]  # nothing has arrived since the claim was made
         if claims.runs:
             try:
                 self._assign(group, hold, claims.runs)
@@ -155,10 +167,10 @@ class Dispatcher:
     # Pushing
 
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
-        """Give each run to the worker with the most free slots."""
+        """Assign each run to the worker with the most free slots; re-queue those that no worker can take."""
         free = {session: session.free_slots for session in self._sessions(group, hold)}
         pushes: dict[WorkerSession, list[PushedRun]] = {session: [] for session in free}
-        back: list[Claimed] = []
+        unplaced: list[Claimed] = []
         missing: list[Claimed] = []
         specs = self.catalog.workflows
         now = self._loop.time()
@@ -170,7 +182,7 @@ class Dispatcher:
             if spec is None:
                 missing.append(run)
             elif session is None or free[session] <= 0 or self._stopping:
-                back.append(run)
+                unplaced.append(run)
             else:
                 free[session] -= 1
                 timeout = spec.options.timeout
@@ -185,8 +197,8 @@ class Dispatcher:
             session.push(pushed)
         if any(pushes.values()):
             self.on_push()
-        if back:
-            self._requeue(back, None)
+        if unplaced:
+            self._requeue(unplaced, None)
         if missing:
             self._requeue(missing, "no_handler")
 
@@ -213,14 +225,14 @@ class Dispatcher:
         )
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
-        """Release claimed runs that no worker has, and end the workers that may or may not have got theirs."""
+        """Re-queue claimed runs after a failed push, and kill the workers that may have received some of them."""
         for session in self._sessions(group, hold):
             if any(run.id in session.assignments for run in runs):
                 session.worker.kill_uncharged("daemon")
         self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
     def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
-        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "give runs back")
+        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "re-queue runs")
 
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         if not session.assignments:
@@ -229,10 +241,10 @@ class Dispatcher:
         if timeout is not None:
             assignment.timers = (self._loop.call_later(timeout + GRACE, session.kill_for, run.id, "timeout"),)
 
-    # What workers give up
+    # Assignments
 
     def end_assignment(self, session: WorkerSession, run_id: str) -> Assignment | None:
-        """A worker reported the outcome of a run; None where it had no such run."""
+        """Free the slot of a run whose end was reported; None if the worker does not have that run."""
         assignment = session.assignments.pop(run_id, None)
         if assignment is not None:
             for timer in assignment.timers:
@@ -241,16 +253,16 @@ class Dispatcher:
         return assignment
 
     def check_idle(self, session: WorkerSession) -> None:
-        """After a worker's frame: it may be idle now."""
+        """Make a worker idle that has no runs left."""
         if not session.assignments:
             session.worker.group.idle(session.worker)
 
     def find(self, run_id: str) -> WorkerSession | None:
-        """The worker that has a run."""
+        """The session of the worker that has a run."""
         return next((session for session in self.sessions.values() if run_id in session.assignments), None)
 
     def cancel(self, run_id: str) -> None:
-        """Ask the worker that has a run to cancel it; after a while, do it the hard way."""
+        """Ask the worker that has a run to cancel it, and kill the worker if the handler ignores that."""
         session = self.find(run_id)
         if session is not None:
             session.send(CancelFrame(t="cancel", id=run_id))
@@ -258,7 +270,7 @@ class Dispatcher:
             session.assignments[run_id].timers += (timer,)
 
     def resolved(self, resolved: Resolved) -> None:
-        """A wait is over; if a worker has the run, it goes on there."""
+        """Tell the worker that has a run that a wait is over."""
         session = self.find(resolved.run_id)
         if session is not None:
             frame = ResolvedFrame(
@@ -271,12 +283,12 @@ class Dispatcher:
         self._events.unexpected.raised(what, error)
 
     def watch(self, future: Any, what: str) -> None:
-        """Say so if a transition fails; the store has tried again where that makes sense."""
+        """Log the failure of a transition; the store has retried it where that makes sense. `what` follows "cannot"."""
 
         def done(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled() and (error := finished.exception()):
                 if isinstance(error, TakoError):
-                    self._events.trouble(f"cannot {what}: {_says(error)}")
+                    self._events.trouble(f"cannot {what}: {_message(error)}")
                 else:
                     self.report(f"the attempt to {what}", error)
 
@@ -284,11 +296,11 @@ class Dispatcher:
 
 
 def _time_left(timeout: float, run: Claimed) -> float:
-    """What is left of a run's time-out: the time that its attempt waited does not count, what it executed does."""
+    """What is left of a run's timeout: the time that its attempt executed before it parked counts, its waits do not."""
     return max(timeout - run.executed_ms / 1000, 0.001)
 
 
-def _says(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, TakoError):
         return f"{error.message}; {error.hint}" if error.hint else error.message
     return str(error)

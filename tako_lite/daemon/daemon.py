@@ -1,4 +1,4 @@
-"""The daemon: everything is made here, started in order and stopped in the reverse one."""
+"""The daemon: makes its parts, starts them in order, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from tako_lite.why import sentence
 from tako_lite.wire import PROTOCOL
 
 WORKERS: Final = "workers"
-"""The folder below the state folder with a record of each worker."""
+"""The subfolder of the state folder with a record of each worker."""
 
 
 class Daemon:
@@ -110,7 +110,7 @@ class Daemon:
         return self.dispatcher.groups
 
     async def start(self) -> None:
-        """Open the queue, put right what the last daemon left, bring the groups up, and listen."""
+        """Open the queue, recover what the last daemon left, start the groups, and listen."""
         self.orphans.start()
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
@@ -121,22 +121,22 @@ class Daemon:
         await self.control.start()
         self.file_watch.check_now()
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
-        self.dispatcher.watch(self._report_undefined_workflows(), "look for runs without a workflow")
+        self.dispatcher.watch(self._report_undefined_workflows(), "find runs without a workflow")
 
     async def _report_undefined_workflows(self) -> None:
-        """Log which runs in the queue wait for a workflow that no file defines."""
-        with suppress(TakoError):  # an unreadable queue is reported elsewhere, and the daemon may be stopping
+        """Log which workflows have runs in the queue but are defined in no file."""
+        with suppress(TakoError):  # an unreadable queue is reported elsewhere; the daemon may also be stopping
             for about in await self.undefined.sentences(self.catalog):
                 self.events.trouble(about)
 
     async def unread_hint(self, name: str) -> str | None:
-        """Where a workflow or trigger is defined that is newer than what was read, or None."""
+        """Where a workflow or trigger is defined that the daemon has not read yet, or None."""
         return await self.unread.hint(name, self.config, self.catalog)
 
     def _sweep(self) -> list[int]:
-        """End the workers that outlived the last daemon, which may have served the queue from another folder.
+        """Kill the workers that outlived the last daemon, which may have served the queue from another folder.
 
-        If that folder has a daemon again, the workers in its records belong to that one, which serves another queue.
+        If a daemon runs in that folder again, it serves another queue, and the recorded workers are its own.
         """
         survivors = self.records.sweep()
         if self._last is not None and self._last.state_dir != os.path.realpath(self.config.state_dir):
@@ -162,18 +162,18 @@ class Daemon:
             self._arrived(name, "suspect")
 
     def _release_held_runs(self) -> None:
-        """Let go the runs of workflows that are defined by now; while the disk is full, that is tried again and again."""
-        self.dispatcher.watch(self.store.release_held_runs("no_handler"), "let go runs that waited for their workflow")
+        """Release the held runs of workflows that are now defined; the store retries this while the disk is full."""
+        self.dispatcher.watch(self.store.release_held_runs("no_handler"), "release runs that waited for their workflow")
 
     async def _warm_up(self) -> None:
-        """Have the fork server ready before there is work; a broken one is told when a group needs it."""
+        """Start the fork server before there is work; if it is broken, each group that needs it reports that."""
         try:
             await self.spawner.warm_up(self.config.group("default"))
         except CannotStart as error:
             self.events.trouble(error.message)
 
     async def stop(self) -> None:
-        """Start nothing new, let handlers stop at their next step, then close everything; twice is harmless."""
+        """Start no more runs, let handlers stop at their next step, then close everything; twice is harmless."""
         if self._stopped:
             return
         self._stopped = True
@@ -193,7 +193,7 @@ class Daemon:
         self.events.stopped()
 
     async def wait_fatal(self) -> TakoError:
-        """Why the daemon cannot go on, once that is so: its queue is damaged, or another daemon serves the project."""
+        """Wait for a fatal error and return it: the queue is damaged, or another daemon serves the project."""
         damaged = asyncio.ensure_future(self.store.wait_until_damaged())
         causes: set[asyncio.Future[TakoError]] = {damaged, self.file_watch.replaced}
         try:
@@ -204,7 +204,7 @@ class Daemon:
                 cause.cancel()
 
     def kill(self) -> None:
-        """End the workers now; their runs go back uncharged."""
+        """Kill the workers; their runs are re-queued, uncharged."""
         for group in self.groups.values():
             group.kill()
 
@@ -235,7 +235,7 @@ class Daemon:
         if effects.triggers is not None:
             self.scheduler.triggers_are_due(effects.triggers)
         if effects.resolved or effects.cancelling:
-            # Two turns later: a claim of the same transaction is assigned to its worker by then.
+            # Two turns later: a run that the same transaction claimed has its worker by then. See dispatcher.py.
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, self._notify_workers, effects)
         if effects.ended or effects.succeeded:
@@ -251,26 +251,26 @@ class Daemon:
             with self.events.unexpected.guarded("the cancelling of a run"):
                 self.dispatcher.cancel(run.run_id)
 
-    # What commands need
+    # For commands
 
     def group_names(self) -> set[str]:
-        """Every group that a file names."""
+        """Every group that tako.toml or a workflow file names."""
         return {"default", *self.config.groups, *self.catalog.groups}
 
     def ensure_group(self, name: str) -> Group:
-        """The group of this name, made where work of another time still names it."""
+        """The group of this name; made if only runs from before a change of the files name it."""
         group = self.groups.get(name)
         if group is None:
             group = self.groups[name] = Group(self._settings(name), self.spawner)
         return group
 
     def _settings(self, name: str) -> GroupSettings:
-        """The settings of a group; one that only work of another time names keeps no worker without work."""
+        """The settings of a group; one that no file names any more keeps no idle worker."""
         settings = self.config.group(name)
         return settings if name in self.group_names() else replace(settings, workers=0, idle_timeout=0.0)
 
     def before_enqueue(self, run: NewRun) -> None:
-        """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
+        """Call before a run, or many like it, is enqueued: if it is due at once, the same transaction claims it."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self.dispatcher.work_arrived(run.group)
             group = self.groups.get(run.group)
@@ -278,16 +278,16 @@ class Daemon:
                 self.fallbacks.waits_in(group)
 
     def recheck_due(self, run: NewRun) -> None:
-        """A run, or many like it, was to be due later; its time may have come while it was being stored."""
+        """Re-check a delayed run, or many like it, after it was stored: it may have become due meanwhile."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
 
     def clear_pending_work(self, group: str) -> None:
-        """What is due in a group is about to be told anew."""
+        """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""
         self.dispatcher.clear_pending(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
-        """A group may have due runs, which nobody has judged yet: where it is lost, their fallbacks apply."""
+        """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
         self.dispatcher.work_arrived(name, hold)
         group = self.groups.get(name)
         if group is not None and not group.available:
@@ -297,7 +297,7 @@ class Daemon:
         return self.waiters.add(run_id)
 
     async def wait_first_start(self, group: str, timeout: float) -> str | None:
-        """Why a group cannot start, if that is known or shows within so many seconds."""
+        """Why a group cannot start, or None; waits up to `timeout` seconds for the first start of its first worker."""
         await self.spawner.wait_first_start(self.ensure_group(group), timeout)
         return self.trouble_of(group)
 
@@ -329,7 +329,7 @@ class Daemon:
         warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
-        except StoreError as error:  # damage that this one question meets hides nothing else
+        except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
@@ -340,7 +340,7 @@ class Daemon:
         await self.scheduler.pause(workflow, paused)
 
     async def prune(self) -> dict[str, int]:
-        """Take away what is past its time; returns how many went in all, by state."""
+        """Delete ended runs that are past their retention; returns how many, by state."""
         before: dict[str, int] = (await self.store.get_stats())["pruned"]
         await self.scheduler.prune_now()
         after: dict[str, int] = (await self.store.get_stats())["pruned"]
@@ -355,7 +355,7 @@ class Daemon:
         return await self.store.back_up(Path(file))
 
     def with_worker_pid(self, run: Run) -> dict[str, Any]:
-        """A run as JSON, with the worker that has it now."""
+        """A run as JSON, with the pid of the worker that is executing it."""
         shape = run.as_json()
         if run.state == "running" and (session := self.dispatcher.find(run.id)):
             shape["worker_pid"] = session.worker.pid
@@ -364,7 +364,7 @@ class Daemon:
     # Reload
 
     async def reload_and_say(self) -> None:
-        """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
+        """Reload on SIGHUP: a mistake is logged, and changes nothing. A socket that was removed is created again."""
         with self.events.unexpected.guarded("the check of the socket, the locks and the queue file"):
             self.file_watch.check_now()
         with self.events.unexpected.guarded("the reload"):
@@ -374,7 +374,7 @@ class Daemon:
                 self.events.trouble(f"not reloaded: {error.message}")
 
     async def reload(self) -> dict[str, Any]:
-        """Read configuration and catalog again, all or nothing, and replace the workers of changed groups."""
+        """Read configuration and catalog again, all or nothing, and replace the workers of groups that changed."""
         async with self._reloading:
             if self._stopped:
                 raise TakoError("the daemon is stopping")
@@ -382,7 +382,7 @@ class Daemon:
             if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog
-            schedules = await self.store.put_catalog(  # first and as a whole: it may fail, and what follows cannot
+            schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
                 limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
             )
             self._use(config, catalog)

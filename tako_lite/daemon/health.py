@@ -1,4 +1,4 @@
-"""Looks after busy workers and whatever is broken, and sleeps while there is none of them."""
+"""Checks busy workers and broken groups every second, and sleeps while there are none."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tako_lite.stamps import FileStamp
 
 TICK: Final = 1.0
 USED_CPU: Final = 0.05
-"""Seconds of processor time that tell a long call from a frozen process."""
+"""Seconds of processor time above which a silent worker counts as computing, not as frozen."""
 
 
 class Health:
-    """Kills busy workers that are silent and do nothing; tries broken groups again when their files change."""
+    """Kills busy workers that are silent and use no processor; retries broken groups when their files change."""
 
     def __init__(self, dispatcher: Dispatcher, events: Events, workflows: Path) -> None:
         self.workflows = workflows
@@ -33,22 +33,22 @@ class Health:
         self._loop = asyncio.get_running_loop()
         self._guarded = events.unexpected.guarded
         self.on_tick: Callable[[], bool] = lambda: False
-        """Looks after something else, and says whether it is to be looked after again."""
+        """Another check to make at each tick; returns whether it needs the next tick."""
 
     def wake(self) -> None:
-        """There may be something to look after."""
+        """Start to tick, because there may be something to check."""
         self._is_woken = True
         if self._timer is None:
             self._last_tick = self._loop.time()
             self._timer = self._loop.call_later(TICK, self._tick)
 
     def stop(self) -> None:
-        """Look no more; twice is harmless."""
+        """Stop to tick; twice is harmless."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _tick(self) -> None:
-        """Check everything. An error in one check, of any kind, stops neither the others nor the next round."""
+        """Make all checks. An error in one of them stops neither the others nor the next tick."""
         self._timer = self._loop.call_later(TICK, self._tick)
         self._is_woken = False
         now = self._loop.time()
@@ -60,7 +60,7 @@ class Health:
         busy = [session for session in self._dispatcher.sessions.values() if session.assignments]
         for session in busy:
             with self._guarded(f"the health check of worker {session.worker.pid}"):
-                session.last_heard += stall  # while we were stalled ourselves, nothing could be heard
+                session.last_heard += stall  # while the daemon itself was stalled, it could hear nothing
                 self._check_worker(session, now)
         broken = [group for group in self._dispatcher.groups.values() if group.failures]
         with self._guarded("the watch of the workflow folder"):
@@ -70,7 +70,7 @@ class Health:
             self._timer = None
 
     def _retry_at_change(self, broken: list[Group]) -> None:
-        """Try broken groups again once a file in the workflow folder is another one."""
+        """Retry broken groups once a file in the workflow folder has changed."""
         if not broken:
             self._stamps = None
             return
@@ -81,9 +81,9 @@ class Health:
                 group.retry_now()
 
     def _check_worker(self, session: WorkerSession, now: float) -> None:
-        """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did.
+        """Kill a busy worker that was silent for heartbeat_timeout and used no processor; warn about one that used some.
 
-        Where its processor time is unknown, it gets twice the time.
+        A worker whose processor time is unknown gets twice the time.
         """
         child, limit = session.worker.child, session.worker.group.settings.heartbeat_timeout
         silent = now - session.last_heard

@@ -20,13 +20,13 @@ from tako_lite.protocol.worker import (
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FRAME_GOAL: Final = 2 * 1024 * 1024
-"""Characters of values after which the rest of a batch goes into another frame."""
+"""Characters of values after which a frame is full; the rest of a batch goes into the next one."""
 
 
 class WorkerLink(asyncio.Protocol):
     """Frames to and from one worker.
 
-    A frame that makes no sense, or a closed socket, is reported to `on_lost`, any other error of `on_frame` to `on_error`.
+    It reports an invalid frame or a closed socket to `on_lost`, and any other error of `on_frame` to `on_error`.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class WorkerLink(asyncio.Protocol):
             for line in self._lines.feed(data):
                 self._on_frame(json.loads(line))
         except (ProtocolError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            logging.getLogger("tako_lite").warning("a frame of a worker was not understood", exc_info=error)
+            logging.getLogger("tako_lite").warning("a worker sent an invalid frame", exc_info=error)
             self.close()
-            self._on_lost(f"sent something that makes no sense: {type(error).__name__}: {error}")
+            self._on_lost(f"sent invalid data: {type(error).__name__}: {error}")
         except Exception as error:
             self.close()
             self._on_error(error)
@@ -60,12 +60,12 @@ class WorkerLink(asyncio.Protocol):
         self._on_lost(None)
 
     def send(self, frame: ToWorker) -> None:
-        """Send a frame; one to a worker that is gone is dropped."""
+        """Send a frame; it is dropped if the worker is gone."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_frame(frame))
 
     def push(self, runs: Sequence[PushedRun]) -> None:
-        """Push runs, in as many frames as their values need; stored steps too long for one go ahead of their run."""
+        """Push runs in as many frames as they need; stored steps that are too long for a frame go ahead of their run."""
         batch: list[Sequence[Any]] = []
         size = 0
         for run in runs:

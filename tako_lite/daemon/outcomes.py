@@ -1,4 +1,4 @@
-"""What workers report, turned into transitions of the store; every answer follows its COMMIT."""
+"""Turns what workers report into transitions of the store; every answer is sent after the commit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tako_lite.wire import MAX_VALUE
 
 
 class Outcomes:
-    """Reads the items of workers' frames."""
+    """Stores the items of workers' frames."""
 
     def __init__(self, store: Store, dispatcher: Dispatcher, commands: Commands, triggers: Triggers, clock: Clock) -> None:
         self._commands = commands
@@ -73,10 +73,10 @@ class Outcomes:
         }
 
     def read(self, session: WorkerSession, items: Sequence[Sequence[Any]]) -> None:
-        """Take up all items of a frame; those of one kind share one call of the store.
+        """Hand all items of a frame to the store, in one call for all steps and one for all successes.
 
-        Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end
-        was not handed to the store are still the worker's, which the caller ends.
+        Steps go first: the store refuses a step of a run that has ended. If this raises, the runs whose end was not handed to
+        the store are still assigned to the worker, and the caller kills the worker.
         """
         freed: dict[str, Assignment] = {}
         try:
@@ -87,7 +87,7 @@ class Outcomes:
         self._dispatcher.check_idle(session)
 
     def _take_up(self, session: WorkerSession, raw: Sequence[Sequence[Any]], freed: dict[str, Assignment]) -> None:
-        """Do so; `freed` has the runs that are not handed to the store yet."""
+        """The same; collects in `freed` the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
         dispatcher.schedule_pass(session.worker.group.name)
@@ -132,7 +132,7 @@ class Outcomes:
         self.attempt_failed(assignment.claimed, Failure("CannotImport", item.error, None, "cannot_import"), session.worker.pid)
 
     def attempt_failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
-        """An attempt failed: another one after a while, or the end."""
+        """Schedule another attempt after the backoff, or end the run if none is left."""
         if retryable and run.attempts + 1 < run.max_attempts:
             delay = self._backoff(run)
             run_at = self._clock.now() + round(delay * 1000)
@@ -168,7 +168,7 @@ class Outcomes:
         run = assignment.claimed
         run_at = self._clock.now() + round(item.delay * 1000)
         future = self._store.reschedule_run(run.id, run.token, None, run_at, session.worker.pid, charged=False)
-        self._dispatcher.watch(future, f"put {run.id} off")
+        self._dispatcher.watch(future, f"postpone {run.id}")
 
     def _parked(self, session: WorkerSession, assignment: Assignment, item: RunParked) -> None:
         run = assignment.claimed
@@ -181,7 +181,7 @@ class Outcomes:
     def _released(self, session: WorkerSession, assignment: Assignment, item: RunReleased) -> None:
         run = assignment.claimed
         future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(assignment))
-        self._dispatcher.watch(future, f"give {run.id} back")
+        self._dispatcher.watch(future, f"re-queue {run.id}")
 
     def _evaluation_ended(self, session: WorkerSession, assignment: Assignment, item: EvaluationEnded) -> None:
         run = assignment.claimed
@@ -190,7 +190,7 @@ class Outcomes:
     def _executed_ms(self, assignment: Assignment) -> int:
         return round((asyncio.get_running_loop().time() - assignment.since) * 1000)
 
-    # Requests that are answered
+    # Requests
 
     def _save(self, session: WorkerSession, items: Sequence[SaveStep]) -> None:
         now = self._clock.now()
@@ -226,7 +226,7 @@ class Outcomes:
         asyncio.ensure_future(work()).add_done_callback(answer)
 
     def _refusal(self, error: BaseException) -> Refused:
-        """An error as an answer; an unexpected one is reported too."""
+        """An error as the answer to a request; an unexpected error is also reported."""
         if not isinstance(error, TakoError):
             self._dispatcher.report("the answer to a step", error)
         return _error(error)
@@ -252,7 +252,7 @@ class Outcomes:
     # Deaths
 
     def worker_gone(self, session: WorkerSession, exit: Exit, last_lines: list[str]) -> None:
-        """A worker and all that it started are confirmed dead: its runs go back, and the culprit is charged."""
+        """A worker and all that it started are confirmed dead: charge its run with a crash, or re-queue its runs."""
         runs = [assignment.claimed for assignment in session.assignments.values()]
         for assignment in session.assignments.values():
             for timer in assignment.timers:
@@ -273,10 +273,10 @@ class Outcomes:
             self._dispatcher.watch(future, f"charge the crash of {run.id}")
         else:
             claims = [(run.id, run.token) for run in runs]
-            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "give suspects back")
+            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "re-queue suspects")
 
     def _after_our_kill(self, session: WorkerSession, runs: list[Claimed]) -> None:
-        innocent = []
+        others = []
         for run in runs:
             why = session.kill_reasons.get(run.id)
             if why == "timeout":
@@ -288,13 +288,13 @@ class Outcomes:
                 future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, session.worker.pid, charged=False)
                 self._dispatcher.watch(future, f"cancel {run.id}")
             else:
-                innocent.append((run.id, run.token))
-        if innocent:
-            self._dispatcher.watch(self._store.requeue_runs(innocent), "give runs back")
+                others.append((run.id, run.token))
+        if others:
+            self._dispatcher.watch(self._store.requeue_runs(others), "re-queue runs")
 
 
 def fate(session: WorkerSession) -> str:
-    """What becomes of the runs of a worker that is dead, for the log."""
+    """What becomes of the runs of a dead worker, for the log."""
     had = len(session.assignments)
     if not had:
         return "it had no runs"

@@ -1,4 +1,4 @@
-"""Brings workers up for groups, listens to them, and sees them off."""
+"""Forks workers for groups, connects them, and settles their runs once they are dead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tako_lite.secrets import Mask, read
 
 ENTRY: Final = "tako_lite.worker.main:main"
 SLOWEST_BEAT: Final = 2.0
-"""The most seconds between two heartbeats of a busy worker."""
+"""The longest pause between two heartbeats of a busy worker, in seconds."""
 
 
 class Spawner:
@@ -61,7 +61,7 @@ class Spawner:
         os.umask(self._umask)
 
     async def spawn(self, worker: Worker, on_death: Callable[[Child], None]) -> Child:
-        """Fork a worker of a group and connect to it. Raises CannotStart, and SecretError where a secret cannot be read."""
+        """Fork a worker of a group and connect to it. Raises CannotStart, and SecretError for a secret that cannot be read."""
         settings = worker.group.settings
         secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
         environment = worker_environment(settings, os.environ)
@@ -114,11 +114,11 @@ class Spawner:
         session = self._dispatcher.sessions.pop(worker, None)
         lines: list[str] = []
         if session is not None:
-            with self._events.unexpected.guarded("the reading of what a worker printed last"):
+            with self._events.unexpected.guarded("the reading of a worker's last output"):
                 session.capture.finish()
                 lines = [line for line in session.capture.last_lines() if line.strip()]
         if lines and worker.start_error is None and not worker.ready_at:
-            worker.fail_to_start(f"a worker {exit} before it was ready; it said last: {lines[-1]}")
+            worker.fail_to_start(f"a worker {exit} before it was ready; its last output: {lines[-1]}")
         if session is not None:
             self._events.worker_gone(worker, exit, len(session.assignments), fate(session))
             self._settle(session, exit, lines)
@@ -126,7 +126,7 @@ class Spawner:
         self._dispatcher.schedule_pass(worker.group.name)
 
     def _settle(self, session: WorkerSession, exit: Exit, lines: list[str]) -> None:
-        """Store what becomes of the runs of a worker that is gone, again until it is accepted."""
+        """Store what becomes of the runs of a dead worker, and retry every second until that works."""
         try:
             self._outcomes.worker_gone(session, exit, lines)
             session.assignments.clear()
@@ -135,7 +135,7 @@ class Spawner:
             asyncio.get_running_loop().call_later(1.0, self._settle, session, exit, lines)
 
     def group_changed(self, group: Group) -> None:
-        """A group failed to start, or something else about it is new."""
+        """A group failed to start, or its state changed otherwise."""
         self._events.group_changed(group)
         self.on_change(group)
         if group.failures:
@@ -148,7 +148,7 @@ class Spawner:
         return self._dispatcher.expects_work(group, solo=solo)
 
     async def wait_first_start(self, group: Group, timeout: float) -> None:
-        """Wait until a group that never got ready has done so, or has failed."""
+        """Wait until a group that was never ready becomes ready or fails."""
         if group.has_been_ready or group.failures or group.paused:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -173,13 +173,13 @@ class Spawner:
 
 
 def _read_secrets(settings: GroupSettings) -> dict[str, str]:
-    """The values of a group's secrets as they are now. Raises SecretError."""
-    keep_memory_private()  # a reload may have brought the first ones
+    """The current values of a group's secrets. Raises SecretError."""
+    keep_memory_private()  # a reload may have added the first secret
     return {name: read(name, source, os.environ) for name, source in settings.secrets.items()}
 
 
 def worker_environment(settings: GroupSettings, ours: Mapping[str, str]) -> dict[str, str]:
-    """The least environment, what the group is to have of ours, and what it was given."""
+    """A minimal environment, the variables of the daemon that the group passes on, and those that its settings add."""
     passed = {*PASSED, *settings.env_pass}
     environment = {name: value for name, value in ours.items() if name in passed or name.startswith(PASSED_FAMILIES)}
     return {**environment, **settings.env}

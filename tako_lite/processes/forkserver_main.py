@@ -1,12 +1,12 @@
 """The fork server's own process: single-threaded, with the worker's runtime imported and nothing else.
 
-It answers one request after another on a socket to the daemon:
+It answers one request after another on a socket to the daemon (`protocol/forkserver.py`):
 
-- `fork`: fork a child that leads a session of its own, with the descriptors that came along; the answer is its pid.
-- `reap`: collect the status of a child that is dead. Only the daemon asks for it, once nobody needs the pid any more: until
-  then the zombie keeps the number from being used again.
+- `fork`: fork a child that leads its own session, with the descriptors that came along; the answer is its pid.
+- `reap`: collect the status of a dead child. The daemon asks for it once it no longer needs the pid: until then the zombie
+  keeps the pid from being reused.
 
-When the socket closes, the daemon is gone, and everything that was forked here goes too.
+When the socket closes, the daemon is gone, and the fork server kills everything that it forked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tako_lite.protocol.forkserver import (
 MAX_DESCRIPTORS: Final = 4
 
 Entry = Callable[..., None]
-"""What a child runs: its task, the descriptor of its link, that of its guard, and perhaps one for it alone."""
+"""What a child runs: its task, the descriptors of its link and of its guard, and perhaps that of its secrets."""
 
 
 def main(arguments: list[str]) -> None:
@@ -122,7 +122,9 @@ def _child(entry: Entry, request: ForkRequest, descriptors: list[int]) -> None:
         os.dup2(output, 2)
         os.close(output)
         for descriptor in (link, guard, *private):
-            os.set_inheritable(descriptor, False)  # what comes with a message is: programs that a handler starts would have it
+            os.set_inheritable(
+                descriptor, False
+            )  # descriptors that came with a message are inheritable, and programs that a handler starts would get them
         _become(request)
         entry(request["task"], link, guard, *private)
         status = 0
@@ -134,7 +136,7 @@ def _child(entry: Entry, request: ForkRequest, descriptors: list[int]) -> None:
         try:
             _flush()
         finally:
-            os._exit(status)  # whatever a handler made of sys.stdout: nothing of the fork server's may run here
+            os._exit(status)  # even if flushing failed: no code of the fork server may run here
 
 
 def _become(request: ForkRequest) -> None:
@@ -164,7 +166,7 @@ def _reap(pid: int, children: set[int]) -> ReapedAnswer:
 
 
 def _silence() -> None:
-    """Errors of the start went to a pipe that the daemon reads no further."""
+    """Close standard error: it is a pipe that the daemon reads only during the start."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 2)
     os.close(nothing)

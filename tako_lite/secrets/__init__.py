@@ -1,6 +1,6 @@
-"""Values that only the groups which name them get: where they come from, who has them, and how they are kept out of logs.
+"""Secrets: values that only the groups which name them get, and that are hidden in logs.
 
-`source` reads them in the daemon, `given` holds them in a worker, `mask` hides them in text.
+`source` reads them in the daemon, `worker_secrets` holds them in a worker, `mask` hides them in text.
 """
 
 from tako_lite.secrets.mask import NOTHING, Mask

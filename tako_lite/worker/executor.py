@@ -1,4 +1,4 @@
-"""Executes runs: as many at a time as the worker has slots, each to one outcome that is reported once."""
+"""Executes runs, as many at a time as the worker has slots, and reports the end of each attempt once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Executor:
     def __init__(
         self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None], base: contextvars.Context
     ) -> None:
-        """`base` is the context that the imports left: each run has a copy of it."""
+        """`base` is the context after the imports: each run gets a copy of it."""
         self.runs: dict[str, ActiveRun] = {}
         self._link = link
         self._loader = loader
@@ -87,7 +87,7 @@ class Executor:
         self._loop.set_default_executor(self._threads)
 
     def add_steps(self, run_id: str, steps: Sequence[Any]) -> None:
-        """Stored steps of a run that is about to come: too much for its own frame."""
+        """Keep stored steps for a run that is about to come."""
         self._steps.setdefault(run_id, []).extend(steps)
 
     def start(self, pushed: PushedRun) -> None:
@@ -98,21 +98,21 @@ class Executor:
         run = self.runs[pushed.run_id] = ActiveRun(self._link, pushed, steps)
         if self._draining:
             run.drain()
-        # Not by `_make_task`: it is nobody's child.
+        # Not made by `_make_task`: it belongs to no other run.
         run.task = asyncio.Task(self._execute(run), loop=self._loop, context=self._base.copy())
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
-        """A wait of a run is over."""
+        """End a wait of a run."""
         if run_id in self.runs:
             self.runs[run_id].resolved(name, StoredStep(state, text, 1))
 
     def cancel(self, run_id: str) -> None:
-        """Somebody cancelled a run."""
+        """Cancel a run."""
         if run_id in self.runs:
             self.runs[run_id].cancel()
 
     def drain(self, on_empty: Callable[[], None]) -> None:
-        """Ask every handler to stop at its next step; call back when none is left."""
+        """Leave every handler at its next step, and call back once none is left."""
         self._draining = True
         self._on_empty = on_empty
         for run in self.runs.values():
@@ -121,9 +121,9 @@ class Executor:
             on_empty()
 
     def _import(self, workflow: str, module: str) -> None:
-        """Import the module of a run that routing sent here, as one at the start is: in the base context, and with no loop.
+        """Import the module of a run that routing sent to this group: in the base context and without a loop, as at the start.
 
-        An error of it is met again, and reported, when the run asks for its handler.
+        If it fails, it fails again, and is reported, when the run asks for its handler.
         """
         with paused(self._loop), suppress(CannotImport):
             self._base.run(self._loader.handler, workflow, module)
@@ -132,7 +132,7 @@ class Executor:
         self._shares_decimals = _holds_decimals(self._base)
 
     def end_threads(self) -> None:
-        """No run is left: threads end when they have nothing to do."""
+        """Let threads end once they are idle, because no run is left."""
         self._threads.shutdown(wait=False)
 
     async def _execute(self, run: ActiveRun) -> None:
@@ -143,7 +143,7 @@ class Executor:
         item, size = await self._outcome(run)
         if is_fork():
             end_fork()
-        run.task = None  # its context holds the run: without the cycle both are free at once
+        run.task = None  # breaks a cycle, since its context holds the run: both are freed at once
         if not run.is_idle():
             await run.close()
         if timer is not None:
@@ -152,7 +152,7 @@ class Executor:
         del self.runs[run.run_id]
         self._link.send(item, size)
         if not self.runs:
-            self._link.flush()  # nothing else is to come along
+            self._link.flush()  # nothing else will be sent in this turn
             if self._on_empty is not None:
                 self._on_empty()
 
@@ -183,7 +183,7 @@ class Executor:
             return _failed(run, error)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
-        task, run.task = run.task, None  # its thread cannot be cancelled, and must not be left behind
+        task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind
         step = Step(run) if handler.hides_async else BlockingStep(run, self._loop)
         arguments = (payload, step)[: handler.parameters]
 
@@ -199,7 +199,7 @@ class Executor:
         if not handler.hides_async:
             value.close()
             raise _hidden_coroutine(run.workflow_name, value)
-        if run.unwinding is not None:  # a cancel or a time-out came meanwhile
+        if run.unwinding is not None:  # a cancel or a timeout came meanwhile
             value.close()
             return None
         run.task = task
@@ -207,7 +207,7 @@ class Executor:
 
 
 def _hidden_coroutine(workflow: str, coroutine: CoroutineType[Any, Any, Any]) -> StepError:
-    """The error for a `def` handler that returned a coroutine: it got the blocking Step of a `def`."""
+    """The error for a `def` handler that returned a coroutine, which got the blocking Step of a `def`."""
     return StepError(
         f"the handler of {workflow} is a plain function that returned a coroutine, of {coroutine.__qualname__}",
         hint="write `async def`; a decorator above one needs functools.wraps, or to be `async def` itself",
@@ -215,12 +215,12 @@ def _hidden_coroutine(workflow: str, coroutine: CoroutineType[Any, Any, Any]) ->
 
 
 def _holds_decimals(context: contextvars.Context) -> bool:
-    """Whether a file that was imported has used or set the context of decimal numbers."""
+    """Whether an imported file has used or set the decimal context."""
     return any(variable.name == "decimal_context" for variable in context)
 
 
 def _own_decimals() -> None:
-    """Give a run a copy of that context: it is one object, which all runs would change."""
+    """Give a run a decimal context of its own: the one of the imports is a single object that all runs would change."""
     decimal = sys.modules.get("decimal")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())
@@ -241,7 +241,7 @@ def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
-    """Make a task; one that a handler starts belongs to its run and ends with it."""
+    """Make a task; a task that a handler starts belongs to its run and ends with it."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     run = current_run.get()
     if run is not None:
@@ -281,7 +281,7 @@ def _failed_for_good(error: object) -> FailureFacts:
 
 
 def _failed(run: ActiveRun, error: BaseException) -> Report:
-    """What went wrong, and whether another attempt could go better."""
+    """The end of an attempt whose handler failed, and whether another attempt could succeed."""
     failure = _describe(error)
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
@@ -291,7 +291,7 @@ def _failed(run: ActiveRun, error: BaseException) -> Report:
     elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
-        if hint := getattr(error, "hint", None):  # a class of somebody else's may never have called our `__init__`
+        if hint := getattr(error, "hint", None):  # a subclass may not have called `TakoError.__init__`
             failure["message"] += f" ({sound(str(hint))})"
     return RunFailed("fail", run.run_id, run.token, failure, retryable), len(failure.get("traceback") or "")
 
@@ -311,7 +311,7 @@ def _describe(error: BaseException) -> FailureFacts:
     message = message_of(error)
     try:
         text = masked("".join(traceback.format_exception(error, limit=-30)))  # before it is cut
-    except BaseException:  # what a `__str__` of the user's raises ends the run, and no worker
+    except BaseException:  # an error in the user's `__str__` must end the run, not the worker
         text = "(its traceback cannot be read)"
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]

@@ -1,4 +1,4 @@
-"""The worker's end of its socket to the daemon: items out, batched by turns of the loop; frames in."""
+"""The worker's end of its link to the daemon: sends items, batched by turns of the loop, and receives frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 FULL: Final = 2 * 1024 * 1024
 """Characters of values after which a frame is sent without waiting for the end of the turn."""
 MANY: Final = 50
-"""Items after which that is done too: the daemon commits them while the handlers of the others are still at work."""
+"""Items after which a frame is sent at once too: the daemon commits them while other handlers are still executing."""
 
 
 class Link(asyncio.Protocol):
@@ -53,7 +53,7 @@ class Link(asyncio.Protocol):
         self._on_lost()
 
     def send(self, item: Item, size: int = 0) -> None:
-        """Send an item with the others of this turn; `size` is how many characters of values it carries."""
+        """Send an item with the others of this turn; `size` is the number of characters of its values."""
         if not self._items:
             self._loop.call_soon(self.flush)
         self._items.append(item)
@@ -78,7 +78,7 @@ class Link(asyncio.Protocol):
                 future.set_result(outcome)
 
     def flush(self) -> None:
-        """Send what has gathered."""
+        """Send the items of this turn."""
         if self._items and self._transport is not None:
             items, self._items, self._size = self._items, [], 0
             try:
@@ -88,30 +88,30 @@ class Link(asyncio.Protocol):
             self._transport.write(data)
 
     def _encode_alone(self, item: Item) -> bytes:
-        """A frame of one item; one that JSON cannot carry is answered with that, and spoils no other."""
+        """A frame of one item; a request that JSON cannot carry fails with NotJson, and the other items are still sent."""
         try:
             return encode_frame(OutFrame(t="out", items=[item]))
         except (TypeError, ValueError) as error:
             future = self._answers.pop(item.sequence, None) if isinstance(item, Request) else None
             if future is None:
                 raise
-            future.set_exception(NotJson(f"what was asked cannot be sent: {error}"))
+            future.set_exception(NotJson(f"the request cannot be sent: {error}"))
             return b""
 
     def say(self, frame: FromWorker) -> None:
-        """Send a frame of its own."""
+        """Send a frame, after the items that wait."""
         self.flush()
         if self._transport is not None:
             self._transport.write(encode_frame(frame))
 
     async def sent(self) -> None:
-        """Wait until the kernel has all that was to be sent."""
+        """Wait until everything is handed to the kernel."""
         while self._transport is not None and self._transport.get_write_buffer_size():  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.01)
 
     async def command(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """A client's command, from a handler. Raises the error that the daemon answers with."""
+        """Send a command of the client that a handler uses. Raises the error in the answer."""
         answer = await self.ask(CallCommand("call", self.next_sequence(), command, arguments))
         if not isinstance(answer, dict):
-            raise TakoError("the daemon's answer makes no sense")
+            raise TakoError("the daemon sent an invalid answer")
         return answer

@@ -34,7 +34,7 @@ from tako_lite.worker.output import Output
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
-"""Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
+"""New containers between two collections. Runs rarely leave cycles, so this is more than Python's 700."""
 
 
 def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) -> None:
@@ -53,17 +53,17 @@ def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) ->
     except BaseException as error:
         if is_fork():
             end_fork(error)
-        # sys.exit in a task of a handler. The loop's end would cancel its neighbours, and that would be charged to them.
+        # sys.exit in a task of a handler: ending the loop would cancel the other runs, and charge them.
         traceback.print_exc()
         output.finish_all()
         os._exit(1)
-    client.use_link(None)  # nobody answers there any more: what exit handlers enqueue goes over the socket
+    client.use_link(None)  # the link is closed: what exit handlers enqueue goes over the control socket
     wind_down(loop, task["drain"], worker.end_threads)
     output.finish_all()
 
 
 def _receive(descriptor: int) -> dict[str, str]:
-    """The values of the group's secrets, which come once; the descriptor is closed before any code of the user's runs."""
+    """Read the values of the group's secrets; the descriptor is closed before any user code runs."""
     dump_no_core()
     keep_memory_private()
     with open(descriptor, "rb") as stream:
@@ -86,14 +86,14 @@ class _Worker:
         self._trouble: str | None = None
 
     def load(self) -> None:
-        """Import the modules of the group, as the main thread of any program does: before there is a loop that runs."""
+        """Import the modules of the group, before a loop runs, as any program does."""
         try:
             self._workflows = self._loader.load(self._task["modules"])
         except CannotImport as error:
             self._trouble, self.failed_import = error.message, error.__cause__
 
     async def run(self) -> None:
-        """Connect to the daemon, and take runs until it says stop."""
+        """Connect to the daemon, and take runs until it sends `stop`."""
         self._over = asyncio.Event()
         self._link = Link(self._on_frame, self._on_lost)
         loop = asyncio.get_running_loop()
@@ -116,13 +116,13 @@ class _Worker:
         await self._link.sent()
 
     def end_threads(self) -> None:
-        """Take no more calls for threads."""
+        """Let the threads of the worker end."""
         if self._executor is not None:
             self._executor.end_threads()
 
     def _on_end(self, run_id: str) -> None:
         self._output.finish(run_id)
-        if files := self._loader.new_files():  # a handler may import some, too
+        if files := self._loader.new_files():  # a handler may have imported some
             self._link.say(FilesFrame(t="files", files=files))
 
     def _is_busy(self) -> bool:
@@ -154,6 +154,6 @@ class _Worker:
             executor.drain(self._over.set)
 
     def _on_lost(self) -> None:
-        """The daemon is gone, or it has given this worker up."""
+        """End at once: the daemon is gone or has closed the link."""
         kill_session(os.getpid())
         os._exit(1)

@@ -29,11 +29,11 @@ from tako_lite.secrets import masked
 from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05
-"""Seconds that all step calls in flight must have been waits."""
+"""Seconds for which a handler must do nothing but wait before its run is parked."""
 CANCEL_AFTER: Final = 0.02
-"""Seconds after which a handler that did not notice is cancelled where it is."""
+"""Seconds after which a handler that has not moved since it was to be left is cancelled."""
 CANCEL_AGAIN_AFTER: Final = 5.0
-"""Seconds that its `finally` blocks have to wait for something."""
+"""Seconds after which its `finally` blocks are cancelled."""
 
 _UNSOUND: Final = re.compile("[\x00\ud800-\udfff]")
 current_run: ContextVar[ActiveRun | None] = ContextVar("current_run", default=None)
@@ -138,12 +138,12 @@ class ActiveRun:
             self.unwinding = reason
 
     def begin_handler(self) -> None:
-        """The handler's first line comes next; a rate waits for this report, so it does not wait for the end of the turn."""
+        """Report that the handler begins, at once: a workflow with a rate counts from this report."""
         if self.is_rated:
             self._link.send(HandlerBegun("begun", self.run_id, self.token))
             self._link.flush()
 
-    # What the daemon says
+    # Frames from the daemon
 
     def resolved(self, name: str, stored: StoredStep) -> None:
         """A wait is over."""
@@ -154,15 +154,15 @@ class ActiveRun:
             future.set_result(stored)
 
     def cancel(self) -> None:
-        """Somebody cancelled the run: leave the handler where it is."""
+        """Leave the handler, because the run is cancelled."""
         self._leave(Cancelled())
 
     def time_out(self) -> None:
-        """The attempt took too long."""
+        """Leave the handler, because the attempt took longer than its timeout."""
         self._leave(TimedOut())
 
     def drain(self) -> None:
-        """Stop at the next step; steps in flight may finish and be stored."""
+        """Leave the handler at its next step; steps in flight may finish and be stored."""
         self._draining = True
         if self.waits and not self._active:
             self._leave(Drained(), cancels=False)
@@ -235,28 +235,28 @@ class ActiveRun:
         for future in self.waits.values():
             if not future.done():
                 future.set_exception(reason)
-                future.exception()  # whoever waited may be gone
+                future.exception()  # retrieved here, since the task that waited may be gone
         if cancels and self.task is not None:
             self._loop.call_later(CANCEL_AFTER, self._cancel_if_stuck, _await_point(self.task))
             self._loop.call_later(CANCEL_AGAIN_AFTER, self._cancel_if_stuck, None)
 
     def _cancel_if_stuck(self, place: object) -> None:
-        """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
+        """Cancel a handler that still awaits the same. If it has moved, it is ending, and its `finally` may take a while."""
         if self.task is not None and (place is None or _await_point(self.task) is place):
             self.task.cancel()
 
     def task_done(self, task: asyncio.Task[Any]) -> None:
-        """A task of the handler ended; what it raised while the handler was left is nobody's."""
+        """Forget a task of the handler that ended; while unwinding, retrieve its exception, so that asyncio logs none."""
         self.tasks.discard(task)
         if self.unwinding is not None and not task.cancelled():
             task.exception()
 
     def is_idle(self) -> bool:
-        """Whether the handler left nothing behind that `close` would have to end."""
+        """Whether the handler left nothing behind for `close` to end."""
         return not (self.tasks or self.waits or self._active or self._park)
 
     async def close(self) -> None:
-        """The handler is left: tasks that it forgot are cancelled, and steps in threads are waited for."""
+        """After the handler: cancel the tasks that it left behind, and wait for steps in threads."""
         if self._park is not None:
             self._park.cancel()
         for task in self.tasks:
@@ -269,7 +269,7 @@ class ActiveRun:
 
 
 def _await_point(task: asyncio.Task[None]) -> object:
-    """What a task awaits, at the bottom of its coroutines: another object whenever it has gone on."""
+    """What a task awaits at the bottom of its coroutines: another object after each move."""
     place: object = task.get_coro()
     while (inner := getattr(place, "cr_await", None)) is not None:
         place = inner

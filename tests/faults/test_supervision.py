@@ -378,7 +378,7 @@ SITES: Final = {
     "processes/child.py Child._watch: add_reader": "taken away before the death is reported",
     "processes/child.py Child.reap: run_in_executor": "awaited; tried again each second",
     "processes/forkserver.py ForkServer._discard: run_in_executor": "waits for a process that was killed",
-    "processes/forkserver.py ForkServer._first_words: run_in_executor": "awaited",
+    "processes/forkserver.py ForkServer._last_output: run_in_executor": "awaited",
     "processes/forkserver.py ForkServer.stop: run_in_executor": "awaited",
     "processes/group.py Group._check_idle_in: call_at": "armed again after an error",
     "processes/group.py Group._died: add_done_callback": "forgets a task",

@@ -275,7 +275,7 @@ def test_every_frame_has_a_golden_line() -> None:
 
 def test_a_line_that_is_no_frame_is_reported_and_ends_the_link(ends: Ends) -> None:
     ends.daemon.data_received(b"no frame\n")
-    assert [reason and reason.startswith("sent something that makes no sense") for reason in ends.lost] == [True]
+    assert [reason and reason.startswith("sent invalid data") for reason in ends.lost] == [True]
 
 
 def test_what_the_daemon_and_a_fork_server_say_to_each_other() -> None:

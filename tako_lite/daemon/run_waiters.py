@@ -1,4 +1,4 @@
-"""Who waits for the end of which run."""
+"""Futures for callers that wait for the end of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class RunWaiters:
-    """Futures by run; one that is cancelled is forgotten."""
+    """Futures by run; a cancelled future is forgotten."""
 
     def __init__(self) -> None:
         self._futures: dict[str, set[asyncio.Future[None]]] = {}
@@ -27,7 +27,7 @@ class RunWaiters:
         return future
 
     def resolve(self, ended: Iterable[str]) -> None:
-        """These runs ended."""
+        """Resolve the futures of runs that have ended."""
         if not self._futures:
             return
         for run_id in ended:

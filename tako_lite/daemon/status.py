@@ -18,7 +18,7 @@ async def snapshot(
     warnings: list[str],
     now: int,
 ) -> dict[str, Any]:
-    """Every group with its workers and what the queue holds for it."""
+    """Every group with its workers and the counts of its runs."""
     counts = await store.count_by_group()
     shown = sorted(names | {name for name, count in counts.items() if count.live})
     groups = [_group(name, dispatcher, config, counts.get(name, NO_COUNTS), now) for name in shown]

@@ -1,4 +1,4 @@
-"""What `why` is told of a run's surroundings: its group, its worker and its children."""
+"""Collects the context of a run for `why`: its group, its worker and its children."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tako_lite.why import WhyContext
 
 
 async def gather_context(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> WhyContext:
-    """What is around a run at this moment."""
+    """The current context of a run."""
     ahead = await store.count_runs_ahead(run) if run.state == "pending" else 0
     children = [await store.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
     group, session, trouble = dispatcher.groups.get(run.group), dispatcher.find(run.id), store.trouble

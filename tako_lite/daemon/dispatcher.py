@@ -14,8 +14,8 @@ What happens in which turn of the event loop:
     turn 3    The transaction is committed, on the store's thread. The store reports the effects: groups with due runs are
               marked as pending and scheduled. It also sets the results of the futures.
     turn 4    The callbacks of those futures run: `_claimed` assigns the runs to workers and pushes them.
-    turn 5    Workers are told of waits that are over and of runs that are cancelled (`Daemon._committed` delays this by two
-              turns): a run that the same transaction claimed has its worker by now.
+    turn 5    Workers get the frames for waits that are over and for runs that are cancelled (`Daemon._committed` delays this
+              by two turns): a run that the same transaction claimed has its worker by now.
 
 So the calls of `schedule_pass` and `work_arrived` come before the call of the store that they belong to. After it, the claim
 would need a transaction of its own, which costs an fsync.

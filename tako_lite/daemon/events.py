@@ -169,7 +169,7 @@ class Events:
 
     def trouble(self, what: str) -> None:
         now = time.monotonic()
-        self._logged_at = {told: at for told, at in self._logged_at.items() if now - at <= AGAIN_AFTER}
+        self._logged_at = {known: at for known, at in self._logged_at.items() if now - at <= AGAIN_AFTER}
         if what not in self._logged_at:
             self._logged_at[what] = now
             logger.error("%s", printable(what))

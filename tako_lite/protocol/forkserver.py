@@ -1,6 +1,6 @@
 """What the daemon asks of a fork server, and what that answers: JSON objects, one a line, over a socket pair.
 
-The fork server says `ReadyAnswer` once, then answers one request after another. The descriptors of a new worker come along
+The fork server sends `ReadyAnswer` once, then answers one request after another. The descriptors of a new worker come along
 with the request to fork it: its link, its guard, its output, and for a worker with secrets one more.
 """
 
@@ -10,7 +10,7 @@ from typing import Literal, TypedDict, final
 
 
 class WorkerTask(TypedDict):
-    """What a worker is told at its start. `root` is the folder of tako.toml, `package` the workflows folder.
+    """What a worker needs at its start. `root` is the folder of tako.toml, `package` the workflows folder.
 
     `beat` is the pause between two heartbeats and `drain` the time for its end, both in seconds.
     """

@@ -2,8 +2,8 @@
 
 Each side sends *frames*: JSON objects, one a line, with the kind of the frame under `t`. A worker's `out` frame carries items,
 which `items.py` has. What a frame carries as a list is a named tuple here, written as the list of its fields. It arrives as a
-plain list again, and `PushedRun(*row)` or `read_items` gives the fields their names. Nothing else of the two processes is in
-contact, save for the guard: a socket on which a busy worker sends its heartbeat, and whose end says that the daemon is gone.
+plain list again, and `PushedRun(*row)` or `read_items` gives the fields their names. Besides the link, the two processes share
+the guard: a socket on which a busy worker sends its heartbeat, and which closes when the daemon is gone.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ T = TypeVar("T")
 MAX_NAME: Final = 256
 """Maximum number of characters in the name of a step."""
 
-StepKind = Literal["run", "sleep", "signal", "child", "retry"]
+WaitKind = Literal["sleep", "signal", "child", "retry"]
+StepKind = Literal["run"] | WaitKind
+StepState = Literal["succeeded", "failed"]
 
 
 class Stored(Protocol):
@@ -48,15 +50,15 @@ class Engine(Protocol):
         """Note the end of that step call."""
 
     async def save(
-        self, name: str, kind: StepKind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+        self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
     ) -> Stored:
         """Store an outcome; returns the outcome that the queue holds."""
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
         """Store a failed try without waiting for it."""
 
-    async def wait(self, name: str, kind: StepKind, key: str | None, wake_at: int | None) -> Stored:
-        """Wait for a time, a signal or the next try. The run may park during the wait."""
+    async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> Stored:
+        """Wait for a time, a signal or the next try; the run may park meanwhile."""
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
         """Start a child run and wait until it ends."""

@@ -1,9 +1,9 @@
 """How a worker, and the Python processes that its handlers start through multiprocessing, import the project's modules.
 
-`sys.path` begins with tako.toml's folder. It ends with the folder that holds the workflows folder, where that is another one:
-what lies there can be imported, and hides nothing. The workflows folder itself is a package under its own name, even where
-another module has that name. Modules of the project are compiled anew whenever their cached bytecode could be that of another
-text: see `ProjectLoader`.
+`sys.path` begins with tako.toml's folder. If the workflows folder lies in another folder, `sys.path` ends with that one: its
+modules can be imported, and hide no others. The workflows folder itself is a package under its own name, even if another
+module has that name. Modules of the project are compiled again whenever their cached bytecode could be stale: see
+`ProjectLoader`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from typing import Final
 from tako_lite.stamps import FileStamp, file_stamp
 
 VARIABLE: Final = "TAKO_LITE_IMPORTS"
-"""The environment variable by which processes that a worker starts learn of `root` and `package`."""
+"""The environment variable that passes `root` and `package` to processes that a worker starts."""
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _SLOWEST_COMPILE: Final = 2_000_000_000
-"""Nanoseconds: a file that was changed so shortly before its bytecode was written may have changed in between."""
+"""Nanoseconds; a file that changed this shortly before its bytecode was written may have changed in between."""
 _HEADER: Final = 16
 
 stamps: dict[str, FileStamp] = {}
-"""The stamps that files of the project had when they were read, by path."""
+"""The stamps of the project's files at the time when they were read, by path."""
 
 
 def install(root: Path, package: Path) -> None:
@@ -47,12 +47,12 @@ def install(root: Path, package: Path) -> None:
     sys.path.insert(0, str(root))
     if package.parent != root:
         sys.path.append(str(package.parent))
-    os.putenv(VARIABLE, json.dumps([str(root), str(package)]))  # not in os.environ, which is what the group was given
+    os.putenv(VARIABLE, json.dumps([str(root), str(package)]))  # not in os.environ, which shows the environment of the group
     _install_finders(package)
 
 
 def install_again() -> None:
-    """The same in a process that a worker started, whose `sys.path` has come along."""
+    """The same in a process that a worker started, which has inherited `sys.path`."""
     if given := os.environ.get(VARIABLE):
         _root, package = json.loads(given)
         _install_finders(Path(package))
@@ -60,7 +60,7 @@ def install_again() -> None:
 
 def _install_finders(package: Path) -> None:
     sys.meta_path.insert(0, WorkflowsFinder(package))
-    # The standard library, whose place sysconfig would read in a file of its own at each start, and this package.
+    # The standard library (sysconfig would read a file at each start to find it) and this package.
     others = {os.path.dirname(os.__file__), os.path.dirname(os.path.abspath(__file__))}  # noqa: PTH100, PTH120 -- starts faster
 
     def finder(entry: str) -> FileFinder:
@@ -79,7 +79,7 @@ def _install_finders(package: Path) -> None:
 
 
 def _is_of_project(folder: str, others: set[str]) -> bool:
-    """Whether people edit what lies in a folder, below the project or not: all that is not Python's, installed, or ours."""
+    """Whether a folder has files that people edit: any that is not the standard library, installed, or this package."""
     path = Path(folder)
     if not path.is_dir() or INSTALLED.intersection(path.parts):
         return False
@@ -111,16 +111,17 @@ class WorkflowsFinder:
 
 
 class ProjectLoader(SourceFileLoader):
-    """Loads a source file of the project, by cached bytecode only where that is sure to be of the text as it is.
+    """Loads a source file of the project; it uses cached bytecode only if that is certain to be of the current text.
 
-    Python's own bytecode knows the second and the length of its source, so that it hides an edit of the same length within a
-    second, or one whose time was set back. What is written here has the hash of its source instead, which every Python checks.
+    Python's own bytecode records the mtime in seconds and the length of its source, so it misses an edit of the same length
+    within a second, or one whose mtime was set back. The bytecode that is written here has a hash of its source, which every
+    Python checks.
     """
 
     def get_code(self, fullname: str) -> CodeType | None:
         path = self.get_filename(fullname)
         if stamp := file_stamp(path):
-            stamps[path] = stamp  # before it is read: what comes later is a change
+            stamps[path] = stamp  # taken before the file is read: what comes later is a change
         try:
             cache = importlib.util.cache_from_source(path)
         except NotImplementedError:
@@ -131,7 +132,7 @@ class ProjectLoader(SourceFileLoader):
         return code
 
     def _is_of_text(self, cache: str, path: str, stamp: FileStamp) -> bool:
-        """Whether a file of bytecode is either of the source as it is, or one that Python itself finds out of date."""
+        """Whether bytecode is of the current source, or Python itself will find that it is stale."""
         try:
             with Path(cache).open("rb") as file:
                 header = file.read(_HEADER)
@@ -146,7 +147,7 @@ class ProjectLoader(SourceFileLoader):
         return one_clock and stamp.changed + _SLOWEST_COMPILE < written.st_mtime_ns
 
     def _write(self, cache: str, path: str) -> bool:
-        """Compile a file, and keep the bytecode for the next worker; False where that fails, or is not wanted."""
+        """Compile a file, and cache the bytecode for the next worker; False if that fails or is turned off."""
         if sys.dont_write_bytecode:
             return False
         try:

@@ -1,4 +1,4 @@
-"""What Linux tells of processes, and what it does with orphans. Elsewhere the answers are empty."""
+"""Processes, sessions and file watches on Linux. On other systems the answers are empty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 IN_IGNORED: Final = 0x8000
-"""Of an event of inotify(7): there are no more of this watch."""
+"""The flag of the last event of a watch: see inotify(7)."""
 _IN_MOVED_FROM, _IN_MOVED_TO, _IN_DELETE, _IN_DELETE_SELF, _IN_MOVE_SELF = 0x40, 0x80, 0x200, 0x400, 0x800
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -35,21 +35,21 @@ class Process(NamedTuple):
 
 
 def become_subreaper() -> None:
-    """Orphans below this process become its children, so that nobody is left to init."""
+    """Make orphans below this process its children, instead of those of init."""
     if ON_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def name_process(name: str) -> None:
-    """What `ps` and `top` call this process: the first 15 bytes."""
+    """Set the name that `ps` and `top` show for this process; the kernel keeps 15 bytes."""
     if ON_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def watch_names(folder: Path) -> int | None:
-    """A descriptor that has something to read when a name in a folder goes away or gets another file: see inotify(7).
+    """A descriptor that becomes readable when a name in a folder is removed or replaced: see inotify(7).
 
-    None where nobody tells, or where no more may be watched.
+    None on a system without inotify, or if its limit of watches is reached.
     """
     if not ON_LINUX:
         return None
@@ -63,15 +63,15 @@ def watch_names(folder: Path) -> int | None:
 
 
 def dump_no_core() -> None:
-    """Nothing of this process or of its children is ever written to a core dump, whatever limits are set later."""
+    """Forbid core dumps of this process and its children, whatever limits are set later."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def keep_memory_private() -> None:
-    """Close the memory and the environment of this process to others of the same user; it leaves no core dump either.
+    """Hide the memory and the environment of this process from other processes of the same user; forbid core dumps too.
 
-    A program that it starts is as open as any. Where /proc shows a user only what he may trace (`hidepid`), nothing is done:
-    whoever watches over this process would no longer see it.
+    Programs that it starts are not protected. Where /proc is mounted with `hidepid`, nothing is done: the daemon and its
+    workers could no longer see each other there.
     """
     if ON_LINUX and not _proc_hides():
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -86,7 +86,7 @@ def _proc_hides() -> bool:
 
 
 def boot_id() -> str:
-    """The name of this boot of the machine: pids and start times of another one mean nothing."""
+    """The id of this boot of the machine: pids and start times of another boot are meaningless."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -94,7 +94,7 @@ def boot_id() -> str:
 
 
 def read_process(pid: int) -> Process | None:
-    """What /proc says of a process; None where it is gone, or where nothing can be learned of it."""
+    """What /proc shows for a process; None if it is gone or cannot be read."""
     try:
         return _read(pid)
     except OSError:
@@ -102,7 +102,7 @@ def read_process(pid: int) -> Process | None:
 
 
 def _read(pid: int) -> Process | None:
-    """The same, but whoever cannot look, for want of a descriptor, must not take a process for gone. Raises OSError."""
+    """The same, but raises OSError if /proc cannot be read, for want of a descriptor: the process may still be there."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -124,7 +124,7 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def session_members(session: int) -> list[Process]:
-    """The processes of a session that run or could run again; zombies are not among them. Raises OSError if it cannot look."""
+    """The processes of a session, without zombies. Raises OSError if /proc cannot be read."""
     if not ON_LINUX:
         return []
     names = os.listdir("/proc")  # noqa: PTH208 -- a Path for each process would cost more than the read
@@ -133,7 +133,7 @@ def session_members(session: int) -> list[Process]:
 
 
 def dead_child() -> int | None:
-    """A child of ours that is dead and was not collected, which it is not by this either; None where there is none."""
+    """The pid of a child that is dead and not collected yet, or None; this does not collect it."""
     try:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -142,7 +142,7 @@ def dead_child() -> int | None:
 
 
 def children() -> list[int]:
-    """Our children, the dead among them that were not collected."""
+    """The children of this process, with the dead ones that are not collected yet."""
     try:
         lists = [(task / "children").read_text() for task in Path("/proc/self/task").iterdir()]
     except OSError:  # a kernel without these files
@@ -153,9 +153,9 @@ def children() -> list[int]:
 
 
 def kill_session(session: int, *, limit: float = 5.0) -> bool:
-    """SIGKILL everything in a session, again and again until it is empty; False where something is left after `limit` seconds.
+    """SIGKILL everything in a session until it is empty; False if something is left after `limit` seconds.
 
-    The session's own process group goes first, by one signal, and alone where there is no /proc.
+    The session's own process group is killed first, by one signal; without /proc, only that one is.
     """
     give_up = time.monotonic() + limit
     while True:

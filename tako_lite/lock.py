@@ -1,11 +1,12 @@
 """The locks of a project and of its queue.
 
-`daemon.lock`, in the state folder, is held by the daemon of a project for its life. Two folders may name one queue file, such
-as two releases of an application, so the daemon also holds `<queue file>.lock`, beside the queue; what stands in it says how
-clients of other folders find the daemon. `<queue file>.write.lock` is held by the program that writes the queue file: the
-daemon for its life, a client without a daemon for one transaction. So no program has to guess what the holder of a lock is.
+- `daemon.lock`, in the state folder: the daemon of a project holds it for its life.
+- `<queue file>.lock`, beside the queue: the daemon holds this one too, because two folders, such as two releases of an
+  application, may name one queue file. Its text tells clients of other folders how to reach the daemon.
+- `<queue file>.write.lock`: the program that writes to the queue file holds it, a daemon for its life, a client without a
+  daemon for one transaction.
 
-The files are never removed: a lock on a file without a name would exclude no other program.
+Lock files are never removed: a lock on a file that was unlinked would exclude no other program.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from typing import Any, Final, NamedTuple
 from tako_lite.errors import StoreError
 
 PAUSE: Final = 0.02
-"""Seconds between two tries of a lock that another process holds."""
+"""Seconds between two tries to take a lock."""
 LONGEST_TEXT: Final = 65536
-"""Bytes of a lock file that are read."""
+"""Bytes of a lock file that are read at most."""
 LONGEST_PID: Final = 20
-"""Characters; a number that is longer is no pid."""
+"""Digits; a longer number is not a pid."""
 
 
 class FileLock:
@@ -36,7 +37,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Take the lock, waiting up to `timeout` seconds; False where another process keeps it. Raises StoreError."""
+        """Take the lock, waiting up to `timeout` seconds; False if another process keeps it. Raises StoreError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         give_up = time.monotonic() + timeout
         descriptor = self._open_to_lock()
@@ -55,8 +56,8 @@ class FileLock:
     def _open_to_lock(self) -> int:
         if is_in_the_way(self.path):
             raise StoreError(
-                f"{self.path} is in the way: it is not a file, and tako-lite needs a lock there",
-                hint=f"look what it is, and put it elsewhere: ls -ld {self.path}",
+                f"{self.path} is not a regular file, and tako-lite needs a lock file there",
+                hint=f"move it away; to see what it is: ls -ld {self.path}",
             )
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
@@ -64,14 +65,14 @@ class FileLock:
             raise StoreError(f"{self.path} cannot be locked: {error.strerror}", hint="tako-lite doctor shows why") from error
 
     def keep(self) -> bool:
-        """Lock the file that has the name by now, if that is another one; False where that is not possible."""
+        """Re-acquire the lock if the lock file was replaced on disk; False if that is not possible."""
         if self._descriptor is None or not self.path.parent.exists() or _is_at(self._descriptor, self.path):
             return True
         anew, text = FileLock(self.path), os.pread(self._descriptor, LONGEST_TEXT, 0).decode()
         try:
             if not anew.acquire():
                 return False
-        except (OSError, StoreError):  # something else has the name, such as a folder
+        except (OSError, StoreError):  # the name is taken by something else, such as a folder
             return False
         anew.write(text)
         self.release()
@@ -79,22 +80,22 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock up; twice is harmless."""
+        """Release the lock; twice is harmless."""
         if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child that another thread forks just now has the descriptor too
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child that another thread is forking has the descriptor too
             os.close(self._descriptor)
             self._descriptor = None
 
     def write(self, text: str) -> None:
-        """Leave a text in the file for the programs that find it locked."""
+        """Write a text into the file, for programs that find it locked."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, text.encode(), 0)
 
     def read(self) -> str:
-        """The text that the holder, or the last one, left."""
+        """The text of the holder, or of the last one."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the last: it may be a pipe
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: it may be a pipe
         except OSError:
             return ""
         try:
@@ -115,7 +116,7 @@ class FileLock:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do if another thread forks now
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing does not release it if another thread is forking
         except BlockingIOError:
             return True
         finally:
@@ -131,18 +132,18 @@ class FileLock:
         return int(text) if len(text) < LONGEST_PID and text.isascii() and text.isdecimal() else None
 
     def killable_pid(self) -> int | None:
-        """The pid of the holder if it is a process of our pid namespace, so that a command with it reaches the right one."""
+        """The pid of the holder, if it is in this pid namespace, so that `kill` with it reaches the right process."""
         if (pid := self.pid) is None:
             return None
         try:
             locks, inode = Path("/proc/locks").read_text(), self.path.stat().st_ino
-        except OSError:  # not Linux: there are no pid namespaces
+        except OSError:  # not Linux, so no pid namespaces
             return pid
         return pid if any(_is_flock(line.split(), pid, inode) for line in locks.splitlines()) else None
 
 
 class Holder(NamedTuple):
-    """Who serves a queue: the text of `<queue file>.lock`, as JSON. Paths are real ones, without links."""
+    """The daemon that serves a queue: the text of `<queue file>.lock`, as JSON. Paths have their symlinks resolved."""
 
     pid: int
     server: str
@@ -157,7 +158,7 @@ class Holder(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Holder | None:
-        """What a lock file says; None for an empty or foreign text."""
+        """The holder in the text of a lock file; None for an empty or invalid text."""
         try:
             fields: dict[str, Any] = json.loads(text)
             holder = cls(**{name: fields[name] for name in cls._fields})
@@ -169,7 +170,7 @@ class Holder(NamedTuple):
 
 
 def is_in_the_way(path: Path) -> bool:
-    """Whether what has the name of a lock is a folder, a pipe or the like; there may be nothing."""
+    """Whether the path of a lock is a folder, a pipe or the like; False if nothing is there."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -189,20 +190,20 @@ def _is_flock(fields: list[str], pid: int, inode: int) -> bool:
 
 
 def daemon_lock(state_dir: Path) -> FileLock:
-    """The lock of the project's one daemon, whose pid stands in it."""
+    """The lock of the project's daemon; its text is the pid."""
     return FileLock(state_dir / "daemon.lock")
 
 
 def queue_lock(queue: Path) -> FileLock:
-    """The lock of the one daemon that serves a queue file; a `Holder` stands in it."""
+    """The lock of the daemon that serves a queue file; its text is a `Holder`."""
     return FileLock(_beside(queue, ".lock"))
 
 
 def write_lock(queue: Path) -> FileLock:
-    """The lock of the program that writes a queue file."""
+    """The lock of the program that writes to a queue file."""
     return FileLock(_beside(queue, ".write.lock"))
 
 
 def _beside(queue: Path, suffix: str) -> Path:
-    """A file beside the queue itself, where links to it have been followed."""
+    """A file beside the queue file, with symlinks resolved."""
     return Path(f"{os.path.realpath(queue)}{suffix}")

@@ -1,4 +1,4 @@
-"""Stamps of files, by which a change is noticed."""
+"""Stamps of files, by which a change is detected."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 
 class FileStamp(NamedTuple):
-    """The modification time of a file and the time of its last change, in nanoseconds, and its size.
+    """The mtime and the ctime of a file in nanoseconds, and its size.
 
-    Any program can set the first, and tools that copy files do; the second is set by the kernel alone.
+    Any program can set the mtime, and tools that copy files do; only the kernel sets the ctime.
     """
 
     written: int
@@ -18,7 +18,7 @@ class FileStamp(NamedTuple):
 
 
 def file_stamp(file: str | os.PathLike[str]) -> FileStamp | None:
-    """The stamp of a file; None where it is gone."""
+    """The stamp of a file; None if it is gone."""
     try:
         return stamp_of(os.stat(file))  # noqa: PTH116 -- at every import of a worker
     except OSError:

@@ -1,4 +1,4 @@
-"""The states of runs, workers and groups, and the moves of a run that are legal."""
+"""The states of runs, workers and groups, and the legal moves of runs and workers."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ MOVES: Final[dict[RunState, frozenset[RunState]]] = {
     "dead": frozenset({"pending"}),
 }
 """From each state the states that may follow; out of a terminal one only `retry` leads."""
+
+WORKER_STATES: Final[tuple[WorkerState, ...]] = ("starting", "idle", "busy", "draining", "exited")
+WORKER_MOVES: Final[dict[WorkerState, frozenset[WorkerState]]] = {
+    "starting": frozenset({"idle", "draining", "exited"}),
+    "idle": frozenset({"busy", "draining", "exited"}),
+    "busy": frozenset({"idle", "draining", "exited"}),
+    "draining": frozenset({"exited"}),
+    "exited": frozenset(),
+}
+"""The same for workers. A kill is no state: the worker exits once its process is confirmed dead."""

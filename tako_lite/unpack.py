@@ -1,7 +1,7 @@
-"""Where the package `tako_lite` lies as plain files, also when it runs from the single file.
+"""Finds the package `tako_lite` as plain files, and unpacks it when it runs from the single file.
 
-Workers may run on another interpreter, with nothing but this package to import. An interpreter could import it from
-the zip as well, but our dependencies would come with it. So the package alone is unpacked, once for each build:
+Workers may run on another interpreter, and import nothing but this package. An interpreter could import it from the zip, but
+with it come the dependencies of tako-lite. So the package alone is unpacked, once for each build:
 `~/.cache/tako-lite/<version>-<hash>/tako_lite`.
 """
 
@@ -28,17 +28,17 @@ _SOURCE = Path(__file__).absolute().parent
 
 @functools.cache
 def package_dir() -> Path:
-    """The folder that holds the package: its own one when installed, else one in the cache, unpacked when needed.
+    """The folder that holds the package: where it is installed, or else a folder in the cache, unpacked when needed.
 
-    With no cache that can be written, it is a private folder that goes when this process ends. Raises `TakoError` when
-    there is no room for that either.
+    If the cache cannot be written, it is a private folder that is removed when this process ends. Raises `TakoError` if
+    that cannot be written either.
     """
     if _SOURCE.is_dir():
         return _SOURCE.parent
     archive = next(parent for parent in _SOURCE.parents if parent.is_file())
     try:
         return _unpack(archive, _cache_root())
-    except (OSError, RuntimeError):  # RuntimeError: nobody knows where this user's home is
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         pass
     try:
         return _unpack(archive, _passing_root())
@@ -50,7 +50,7 @@ def package_dir() -> Path:
 
 
 def _cache_root() -> Path:
-    """Our folder in the user's cache. Raises `OSError` when it cannot be made, or is not ours alone to write."""
+    """The folder of tako-lite in the user's cache. Raises `OSError` if it cannot be made, or if others may write to it."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     if not home.is_absolute():
         raise NotADirectoryError(f"{home} is not an absolute path")
@@ -63,7 +63,7 @@ def _cache_root() -> Path:
 
 
 def _passing_root() -> Path:
-    """A private folder that is removed when the process that made it ends, and not when a fork of it does."""
+    """A private folder that is removed at the end of this process, but not at the end of a fork."""
     root = Path(tempfile.mkdtemp(prefix="tako-lite-"))
     owner = os.getpid()
 
@@ -76,7 +76,7 @@ def _passing_root() -> Path:
 
 
 def _unpack(archive: Path, root: Path) -> Path:
-    """The folder under `root` that has the archive's package, whole; made when it is not there or damaged."""
+    """The folder under `root` with the package of the archive; unpacked if it is missing or damaged."""
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
     with zipfile.ZipFile(archive) as file:
         members = [member for member in file.infolist() if member.filename.startswith(f"{_PACKAGE}/")]
@@ -89,7 +89,7 @@ def _unpack(archive: Path, root: Path) -> Path:
                 shutil.rmtree(draft, ignore_errors=True)
                 draft.mkdir(mode=0o700)
                 file.extractall(draft, members)
-                # What lacks files was cut short: by a cleaner, or by a power cut.
+                # Files may be missing because of a cleaner or a power cut.
                 shutil.rmtree(target, ignore_errors=True)
                 draft.rename(target)
     return target
@@ -97,14 +97,14 @@ def _unpack(archive: Path, root: Path) -> Path:
 
 @contextmanager
 def _lock(root: Path) -> Iterator[None]:
-    """Lets one process at a time unpack to `root`; the system releases it when that process dies."""
+    """Let one process at a time unpack to `root`; the kernel releases the lock when that process dies."""
     with (root / ".lock").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _whole(folder: Path, members: list[zipfile.ZipInfo]) -> bool:
-    """Whether every file of the package is there in its full length."""
+    """Whether every file of the package is there with its full size."""
     files = [member for member in members if not member.is_dir()]
     try:
         return all((folder / member.filename).stat().st_size == member.file_size for member in files)

@@ -1,4 +1,4 @@
-"""The daemon: everything is made here, started in order and stopped in the reverse one."""
+"""The daemon: makes its parts, starts them in order, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
-from tako_lite.daemon.why_context import circumstances
+from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.lock import FileLock, Holder, daemon_lock
-from tako_lite.processes.child import Records
+from tako_lite.processes.child import WorkerRecords
 from tako_lite.processes.forkserver import CannotStart, ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
@@ -53,7 +53,7 @@ from tako_lite.why import sentence
 from tako_lite.wire import PROTOCOL
 
 WORKERS: Final = "workers"
-"""The folder below the state folder with a record of each worker."""
+"""The subfolder of the state folder with a record of each worker."""
 
 
 class Daemon:
@@ -84,10 +84,10 @@ class Daemon:
             config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
         )
         self.undefined, self.unread = Undefined(self.store), UnreadFiles()
-        self.zygotes = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
-        self.records = Records(config.state_dir / WORKERS)
+        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
-        self.orphans = Orphans(self.records, self.zygotes)
+        self.orphans = Orphans(self.records, self.fork_servers)
         self.logs = Logs(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, clock, catalog, self.trouble_of)
         self.commands = Commands(self)
@@ -95,15 +95,15 @@ class Daemon:
         self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router, self.triggers)
+        self.scheduler = Scheduler(self.store, clock, events, _retention(config), self.router, self.triggers)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.fallbacks = Fallbacks(self.store, clock, events)
-        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
+        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.fork_servers, self.records)
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake
-        self.spawner.on_change = self.fallbacks.look
+        self.spawner.on_change = self.fallbacks.reevaluate
         folders = {config.state_dir, Path(os.path.realpath(config.queue.path)).parent}
-        self.presence = FileWatch(folders, locks, self.control, self.store, self.health, events)
+        self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
     @property
@@ -111,7 +111,7 @@ class Daemon:
         return self.dispatcher.groups
 
     async def start(self) -> None:
-        """Open the queue, put right what the last daemon left, bring the groups up, and listen."""
+        """Open the queue, recover what the last daemon left, start the groups, and listen."""
         self.orphans.start()
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
@@ -120,40 +120,40 @@ class Daemon:
         await self._start_groups()
         await self.scheduler.start(self.catalog)
         await self.control.start()
-        self.presence.look()
+        self.file_watch.check_now()
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
-        self.dispatcher.watch(self._tell_of_undefined(), "look for runs without a workflow")
+        self.dispatcher.watch(self._report_undefined_workflows(), "find runs without a workflow")
 
-    async def _tell_of_undefined(self) -> None:
-        """Log which runs in the queue wait for a workflow that no file defines."""
-        with suppress(TakoError):  # an unreadable queue is reported elsewhere, and the daemon may be stopping
+    async def _report_undefined_workflows(self) -> None:
+        """Log which workflows have runs in the queue but are defined in no file."""
+        with suppress(TakoError):  # an unreadable queue is reported elsewhere; the daemon may also be stopping
             for about in await self.undefined.sentences(self.catalog):
                 self.events.trouble(about)
 
     async def unread_hint(self, name: str) -> str | None:
-        """Where a workflow or trigger is defined that is newer than what was read, or None."""
+        """Where a workflow or trigger is defined that the daemon has not read yet, or None."""
         return await self.unread.hint(name, self.config, self.catalog)
 
     def _sweep(self) -> list[int]:
-        """End the workers that outlived the last daemon, which may have served the queue from another folder.
+        """Kill the workers that outlived the last daemon, which may have served the queue from another folder.
 
-        If that folder has a daemon again, the workers in its records belong to that one, which serves another queue.
+        If a daemon runs in that folder again, it serves another queue, and the recorded workers are its own.
         """
         survivors = self.records.sweep()
         if self._last is not None and self._last.state_dir != os.path.realpath(self.config.state_dir):
             state_dir = Path(self._last.state_dir)
             if not daemon_lock(state_dir).is_held():
-                survivors += Records(state_dir / WORKERS).sweep()
+                survivors += WorkerRecords(state_dir / WORKERS).sweep()
         return survivors
 
     async def _start_groups(self) -> None:
         await self._warm_up()
-        wishes = await self.store.list_group_overrides()
-        for name in self.group_names() | set(wishes):
+        overrides = await self.store.list_group_overrides()
+        for name in self.group_names() | set(overrides):
             group = self.ensure_group(name)
-            if name in wishes:
-                group.paused, group.scale = wishes[name]
-        self._lift()
+            if name in overrides:
+                group.paused, group.scale = overrides[name]
+        self._release_held_runs()
         ready, suspects = await self.store.list_groups_with_work()
         for group in self.groups.values():
             group.start()
@@ -162,19 +162,19 @@ class Daemon:
         for name in suspects:
             self._arrived(name, "suspect")
 
-    def _lift(self) -> None:
-        """Let go the runs of workflows that are defined by now; while the disk is full, that is tried again and again."""
-        self.dispatcher.watch(self.store.release_held_runs("no_handler"), "let go runs that waited for their workflow")
+    def _release_held_runs(self) -> None:
+        """Release the held runs of workflows that are now defined; the store retries this while the disk is full."""
+        self.dispatcher.watch(self.store.release_held_runs("no_handler"), "release runs that waited for their workflow")
 
     async def _warm_up(self) -> None:
-        """Have the fork server ready before there is work; a broken one is told when a group needs it."""
+        """Start the fork server before there is work; if it is broken, each group that needs it reports that."""
         try:
             await self.spawner.warm_up(self.config.group("default"))
         except CannotStart as error:
             self.events.trouble(error.message)
 
     async def stop(self) -> None:
-        """Start nothing new, let handlers stop at their next step, then close everything; twice is harmless."""
+        """Start no more runs, let handlers stop at their next step, then close everything; twice is harmless."""
         if self._stopped:
             return
         self._stopped = True
@@ -185,18 +185,18 @@ class Daemon:
             for group in list(self.groups.values()):
                 tasks.start_soon(group.stop)
         self.health.stop()
-        self.presence.stop()
+        self.file_watch.stop()
         await self.control.stop()
         await self.store.stop()
-        await self.zygotes.stop()
+        await self.fork_servers.stop()
         self.orphans.stop()
         self.logs.stop()
         self.events.stopped()
 
-    async def doom(self) -> TakoError:
-        """Why the daemon cannot go on, once that is so: its queue is damaged, or another daemon serves the project."""
+    async def wait_fatal(self) -> TakoError:
+        """Wait for a fatal error and return it: the queue is damaged, or another daemon serves the project."""
         damaged = asyncio.ensure_future(self.store.wait_until_damaged())
-        causes: set[asyncio.Future[TakoError]] = {damaged, self.presence.replaced}
+        causes: set[asyncio.Future[TakoError]] = {damaged, self.file_watch.replaced}
         try:
             done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -205,7 +205,7 @@ class Daemon:
                 cause.cancel()
 
     def kill(self) -> None:
-        """End the workers now; their runs go back uncharged."""
+        """Kill the workers; their runs are re-queued, uncharged."""
         for group in self.groups.values():
             group.kill()
 
@@ -216,7 +216,7 @@ class Daemon:
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
         self.health.workflows = config.workflows_path
-        self.scheduler.keep = _keep(config)
+        self.scheduler.keep = _retention(config)
         self.dispatcher.routes = config.routes
         self.triggers.catalog = catalog
         self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
@@ -236,15 +236,15 @@ class Daemon:
         if effects.triggers is not None:
             self.scheduler.triggers_are_due(effects.triggers)
         if effects.resolved or effects.cancelling:
-            # Two turns later: a claim of the same transaction is assigned to its worker by then.
+            # Two turns later: a run that the same transaction claimed has its worker by then. See dispatcher.py.
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._tell_workers, effects)
+            loop.call_soon(loop.call_soon, self._notify_workers, effects)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
-            self.waiters.tell(run.run_id for run in effects.ended)
-            self.waiters.tell(effects.succeeded)
+            self.waiters.resolve(run.run_id for run in effects.ended)
+            self.waiters.resolve(effects.succeeded)
 
-    def _tell_workers(self, effects: Effects) -> None:
+    def _notify_workers(self, effects: Effects) -> None:
         for resolved in effects.resolved:
             with self.events.unexpected.guarded("the message to a worker that a wait is over"):
                 self.dispatcher.resolved(resolved)
@@ -252,51 +252,51 @@ class Daemon:
             with self.events.unexpected.guarded("the cancelling of a run"):
                 self.dispatcher.cancel(run.run_id)
 
-    # What commands need
+    # For commands
 
     def group_names(self) -> set[str]:
-        """Every group that a file names."""
+        """Every group that tako.toml or a workflow file names."""
         return {"default", *self.config.groups, *self.catalog.groups}
 
     def ensure_group(self, name: str) -> Group:
-        """The group of this name, made where work of another time still names it."""
+        """The group of this name; made if only runs from before a change of the files name it."""
         group = self.groups.get(name)
         if group is None:
             group = self.groups[name] = Group(self._settings(name), self.spawner)
         return group
 
     def _settings(self, name: str) -> GroupSettings:
-        """The settings of a group; one that only work of another time names keeps no worker without work."""
+        """The settings of a group; one that no file names any more keeps no idle worker."""
         settings = self.config.group(name)
         return settings if name in self.group_names() else replace(settings, workers=0, idle_timeout=0.0)
 
-    def enqueued(self, run: NewRun) -> None:
-        """A run, or many like it, is about to be stored: what is due at once is claimed in the same transaction."""
+    def before_enqueue(self, run: NewRun) -> None:
+        """Call before a run, or many like it, is enqueued: if it is due at once, the same transaction claims it."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self.dispatcher.work_arrived(run.group)
             group = self.groups.get(run.group)
             if group is not None and not group.available:
                 self.fallbacks.waits_in(group)
 
-    def ripened(self, run: NewRun) -> None:
-        """A run, or many like it, was to be due later; its time may have come while it was being stored."""
+    def recheck_due(self, run: NewRun) -> None:
+        """Re-check a delayed run, or many like it, after it was stored: it may have become due meanwhile."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
 
-    def forget_work(self, group: str) -> None:
-        """What is due in a group is about to be told anew."""
-        self.dispatcher.forget(group)
+    def clear_pending_work(self, group: str) -> None:
+        """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""
+        self.dispatcher.clear_pending(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
-        """A group may have due runs, which nobody has judged yet: where it is lost, their fallbacks apply."""
+        """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
         self.dispatcher.work_arrived(name, hold)
         group = self.groups.get(name)
         if group is not None and not group.available:
-            self.fallbacks.look(group)
+            self.fallbacks.reevaluate(group)
 
-    async def proven(self, group: str, timeout: float) -> str | None:
-        """Why a group cannot start, if that is known or shows within so many seconds."""
-        await self.spawner.proven(self.ensure_group(group), timeout)
+    async def wait_first_start(self, group: str, timeout: float) -> str | None:
+        """Why a group cannot start, or None; waits up to `timeout` seconds for the first start of its first worker."""
+        await self.spawner.wait_first_start(self.ensure_group(group), timeout)
         return self.trouble_of(group)
 
     def trouble_of(self, group: str) -> str | None:
@@ -313,7 +313,7 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         daemon = {
             "pid": os.getpid(),
-            "zygote_pid": self.zygotes.pid,
+            "zygote_pid": self.fork_servers.pid,
             "server": self.config.server,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
@@ -327,12 +327,12 @@ class Daemon:
         warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
-        except StoreError as error:  # damage that this one question meets hides nothing else
+        except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
     async def prune(self) -> dict[str, int]:
-        """Take away what is past its time; returns how many went in all, by state."""
+        """Delete ended runs that are past their retention; returns how many, by state."""
         before: dict[str, int] = (await self.store.get_stats())["pruned"]
         await self.scheduler.prune_now()
         after: dict[str, int] = (await self.store.get_stats())["pruned"]
@@ -341,21 +341,21 @@ class Daemon:
     async def why(self, run: Run) -> str:
         self.store.check_file()
         now = self.clock.now()
-        return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
+        return sentence(run, await gather_context(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
-    def overlay(self, run: Run) -> dict[str, Any]:
-        """A run as JSON, with the worker that has it now."""
+    def with_worker_pid(self, run: Run) -> dict[str, Any]:
+        """A run as JSON, with the pid of the worker that is executing it."""
         shape = run.as_json()
-        if run.state == "running" and (post := self.dispatcher.find(run.id)):
-            shape["worker_pid"] = post.worker.pid
+        if run.state == "running" and (session := self.dispatcher.find(run.id)):
+            shape["worker_pid"] = session.worker.pid
         return shape
 
     # Reload
 
     async def reload_and_say(self) -> None:
-        """Reload on a signal: mistakes go to the log, and nothing changes. A socket that was removed is made again."""
+        """Reload on SIGHUP: a mistake is logged, and changes nothing. A socket that was removed is created again."""
         with self.events.unexpected.guarded("the check of the socket, the locks and the queue file"):
-            self.presence.look()
+            self.file_watch.check_now()
         with self.events.unexpected.guarded("the reload"):
             try:
                 await self.reload()
@@ -363,7 +363,7 @@ class Daemon:
                 self.events.trouble(f"not reloaded: {error.message}")
 
     async def reload(self) -> dict[str, Any]:
-        """Read configuration and catalog again, all or nothing, and replace the workers of changed groups."""
+        """Read configuration and catalog again, all or nothing, and replace the workers of groups that changed."""
         async with self._reloading:
             if self._stopped:
                 raise TakoError("the daemon is stopping")
@@ -371,7 +371,7 @@ class Daemon:
             if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog
-            schedules = await self.store.put_catalog(  # first and as a whole: it may fail, and what follows cannot
+            schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
                 limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
             )
             self._use(config, catalog)
@@ -382,9 +382,9 @@ class Daemon:
                 changed.append(name)
             for name in changed:
                 self.groups[name].replace(self._settings(name))
-                self.fallbacks.look(self.groups[name])
-                self.dispatcher.look_at(name)
-            self._lift()
+                self.fallbacks.reevaluate(self.groups[name])
+                self.dispatcher.schedule_pass(name)
+            self._release_held_runs()
             self.events.reloaded(changed)
             about_queue: list[str] = []
             with suppress(TakoError):  # the reload itself is done
@@ -420,7 +420,7 @@ def hello(config: Config) -> dict[str, Any]:
     }
 
 
-def _keep(config: Config) -> dict[RunState, int | None]:
+def _retention(config: Config) -> dict[RunState, int | None]:
     """Retention in milliseconds, by state."""
     ages: dict[RunState, int | None] = {}
     for state in ("succeeded", "cancelled", "dead"):

@@ -1,4 +1,4 @@
-"""What happens in the daemon, and the words in which its log says so."""
+"""The events of the daemon, and the log line of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tako_lite.processes.group import RESTART
 from tako_lite.units import counted, duration_text, was_or_were
 
 if TYPE_CHECKING:
-    from tako_lite.daemon.dispatcher import Post
+    from tako_lite.daemon.worker_session import WorkerSession
     from tako_lite.errors import TakoError
     from tako_lite.processes.child import Exit
     from tako_lite.processes.group import Group
@@ -26,23 +26,23 @@ logger = logging.getLogger("tako_lite")
 
 
 AGAIN_AFTER: Final = 60.0
-"""Seconds after which a trouble that lasts is logged again."""
+"""Seconds after which a persistent error is logged again."""
 REMINDED_AFTER: Final = 3600.0
-"""Seconds between two lines about a group that still cannot start."""
+"""Seconds between two log lines about a group that still cannot start."""
 SETTLED_AFTER: Final = 60.0
-"""Seconds after which a group that was running again and fails as before is news."""
+"""Seconds for which a group must run again before the same failure is logged as a new one."""
 KILLED: Final = {
     "drain": "did not reach its next step within drain_timeout ({drain_timeout}) and was killed",
     "startup": "was not ready within startup_timeout ({startup_timeout}) and was killed",
     "stop": "was killed, because the daemon was told to stop at once",
     "unreachable": "closed its connection to the daemon, did not end by itself and was killed",
-    "nonsense": "sent the daemon something that makes no sense and was killed",
+    "nonsense": "sent the daemon invalid data and was killed",
     "daemon": "was killed after an error of the daemon itself",
     "timeout": "was killed, because run {run} ignored its timeout",
     "cancelled": "was killed, because run {run} ignored that it was cancelled",
     "silent": "was killed, because it gave no sign of life within heartbeat_timeout ({heartbeat_timeout})",
 }
-"""Why we kill a worker, and how the log says so."""
+"""Why the daemon kills a worker, and how the log puts it."""
 _WHY_NOW: Final = {
     "timeout": "run {run} has ignored its timeout",
     "cancelled": "run {run} has ignored that it was cancelled",
@@ -52,7 +52,7 @@ _WHY_NOW: Final = {
 
 @dataclass(slots=True)
 class _Failing:
-    """What the log said last of a group that cannot start, and since when it cannot."""
+    """A group that cannot start: its last logged error, and since when it fails."""
 
     error: str
     unhealthy: bool
@@ -62,12 +62,12 @@ class _Failing:
 
 
 class Events:
-    """The engine says what happened; tests listen by overriding. What a listener raises is reported and stops nothing."""
+    """One method for each event; tests override them to listen. What a method raises is reported, and stops nothing else."""
 
     def __init__(self) -> None:
         self.unexpected = Unexpected()
-        self._told: dict[str, float] = {}
-        """Which troubles were logged of late, and when."""
+        self._logged_at: dict[str, float] = {}
+        """The errors that were logged recently, and when."""
         self._failing: dict[str, _Failing] = {}
         for name in [name for name in vars(Events) if not name.startswith("_")]:
             setattr(self, name, self.unexpected.contained(f"the log line of {name}", getattr(self, name)))
@@ -88,8 +88,8 @@ class Events:
     def stopping(self, reason: str) -> None:
         logger.info("stopping gracefully (%s); send it again to kill the workers", reason)
 
-    def doomed(self, error: TakoError) -> None:
-        logger.error("stopping, to make nothing worse: %s", printable(error.message))
+    def fatal(self, error: TakoError) -> None:
+        logger.error("stopping because of a fatal error: %s", printable(error.message))
 
     def stopped(self) -> None:
         logger.info("stopped")
@@ -105,7 +105,7 @@ class Events:
             logger.info("group %s is running again", worker.group.name)
 
     def worker_gone(self, worker: Worker, exit: Exit, runs: int, fate: str = "") -> None:
-        """A worker ended; `fate` is what becomes of the runs that it had."""
+        """A worker is dead; `fate` says what becomes of its runs."""
         killed = _killed(worker, exit)
         end = "did not end within drain_timeout ({drain_timeout}) and was killed" if killed == "drain" and not runs else None
         said = _worded(end, worker, None) if end else ending(worker, exit)
@@ -113,7 +113,7 @@ class Events:
             said += " (the daemon sent no signal)"
         what = f"worker {worker.pid} of group {worker.group.name} {said}"
         if not worker.ready_at or (killed is None and worker.asked_to_stop and not runs):
-            logger.debug("%s", what)  # what kept it from its start is said of its group
+            logger.debug("%s", what)  # why it did not start is logged for its group
         else:
             logger.warning("%s%s", what, f"; {fate}" if fate else "")
 
@@ -141,16 +141,16 @@ class Events:
             tries, hours = counted(group.failures, "try", "tries"), (now - known.since) / 3600
             logger.warning("group %s still cannot start, after %s in %.1f hours: %s", group.name, tries, hours, said)
 
-    def killing(self, post: Post, run_id: str, why: str) -> None:
-        worker = post.worker
+    def killing(self, session: WorkerSession, run_id: str, why: str) -> None:
+        worker = session.worker
         logger.warning(
             "killing worker %d of group %s: %s", worker.pid, worker.group.name, _worded(_WHY_NOW[why], worker, run_id)
         )
 
-    def slow(self, post: Post, seconds: float) -> None:
+    def slow(self, session: WorkerSession, seconds: float) -> None:
         logger.warning(
             "worker %d of group %s has sent no heartbeat for %.0f s but uses the processor; does a call hold the GIL? runs: %s",
-            post.worker.pid, post.worker.group.name, seconds, ", ".join(post.running),
+            session.worker.pid, session.worker.group.name, seconds, ", ".join(session.assignments),
         )  # fmt: skip
 
     def reloaded(self, changed: list[str]) -> None:
@@ -169,20 +169,20 @@ class Events:
 
     def trouble(self, what: str) -> None:
         now = time.monotonic()
-        self._told = {told: at for told, at in self._told.items() if now - at <= AGAIN_AFTER}
-        if what not in self._told:
-            self._told[what] = now
+        self._logged_at = {known: at for known, at in self._logged_at.items() if now - at <= AGAIN_AFTER}
+        if what not in self._logged_at:
+            self._logged_at[what] = now
             logger.error("%s", printable(what))
 
 
 def ending(worker: Worker, exit: Exit) -> str:
-    """How a worker ended, and why where it was our doing: `was killed by SIGSEGV`."""
+    """How a worker ended, and why if the daemon killed it: `was killed by SIGSEGV`."""
     killed = _killed(worker, exit)
     return str(exit) if killed is None else _worded(KILLED[killed], worker, worker.killed_for)
 
 
 def _killed(worker: Worker, exit: Exit) -> str | None:
-    """Why we killed a worker; None where it ended in another way, perhaps a moment before our signal."""
+    """Why the daemon killed a worker; None if it ended in another way, perhaps just before the signal."""
     return worker.killed if exit.code in (None, -signal.SIGKILL) else None
 
 
@@ -197,7 +197,7 @@ def _worded(reason: str, worker: Worker, run: str | None) -> str:
 
 
 def _in(group: Group) -> str:
-    """How long a group waits until its next try."""
+    """How long a group waits until its next try, in words."""
     at = group.next_try_at
     return "a moment" if at is None else _seconds(max(at - asyncio.get_running_loop().time(), 0.0))
 

@@ -1,7 +1,7 @@
-"""What becomes of queued runs when their group is lost: paused, or unable to start.
+"""Applies fallbacks to queued runs while their group is unavailable: paused, or unable to start.
 
-A run that comes to a lost group is judged as it comes; those that were there before, and those that become due later, are
-judged here.
+A run that is enqueued to an unavailable group gets its fallback at that moment. The runs that were queued before, and those
+that become due later, get it here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tako_lite.routing import no_worker
 from tako_lite.store.base import Store
 
 LONGEST_SLEEP: Final = 60.0
-"""Seconds; bounds what a suspended machine or a moved clock can delay."""
+"""Seconds; bounds the delay after the machine was suspended or the clock was set."""
 PAUSE_AFTER_TROUBLE: Final = 1.0
-SOONEST: Final = 0.5
-"""Seconds between two looks for runs that have waited for too long."""
+CHECK_INTERVAL: Final = 0.5
+"""Seconds between two searches for runs that have waited for too long."""
 
 
 class Fallbacks:
-    """Applies the fallbacks of the runs of lost groups, and ends those that have waited for too long."""
+    """Applies the fallbacks of runs in unavailable groups, and ends runs that have waited for longer than wait_timeout."""
 
     def __init__(self, store: Store, clock: Clock, events: Events) -> None:
         self._store = store
@@ -34,17 +34,17 @@ class Fallbacks:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._counted: dict[str, float] = {}
+        self._checked_at: dict[str, float] = {}
         self._stopped = False
         self._loop = asyncio.get_running_loop()
 
     def waits_in(self, group: Group) -> None:
-        """A run that was judged is about to be stored, to wait for a lost group: perhaps not for ever."""
+        """A run for an unavailable group is about to be stored: arm the group's wait_timeout, if it has one."""
         if group.settings.wait_timeout is not None and group.name not in self._timers:
-            self._loop.call_soon(self.look, group)
+            self._loop.call_soon(self.reevaluate, group)
 
-    def look(self, group: Group) -> None:
-        """A group was lost or found, or due work came to one that is lost, which nobody has judged."""
+    def reevaluate(self, group: Group) -> None:
+        """Apply fallbacks because a group became unavailable or available, or an unavailable one got due runs."""
         if self._stopped or (group.available and group.name not in self._lost):
             return
         name = group.name
@@ -57,7 +57,7 @@ class Fallbacks:
         self._tasks[name] = self._loop.create_task(self._work(group))
 
     def stop(self) -> None:
-        """Judge no more; twice is harmless."""
+        """Apply no more fallbacks; twice is harmless."""
         self._stopped = True
         for timer in self._timers.values():
             timer.cancel()
@@ -67,31 +67,31 @@ class Fallbacks:
         try:
             while True:
                 self._again.discard(name)
-                pause = await self._judge(group)
+                pause = await self._apply(group)
                 if name not in self._again:
                     break
-        except Exception as error:  # of any kind: runs that have waited too long must not wait for ever
+        except Exception as error:  # of any kind: runs that waited for too long must still end
             if isinstance(error, TakoError):
                 self._events.trouble(f"cannot apply the fallbacks of group {name}: {error.message}")
             else:
                 self._events.unexpected.raised(f"the fallbacks of group {name}", error)
             pause = PAUSE_AFTER_TROUBLE
         if pause is not None and not self._stopped:
-            self._timers[name] = self._loop.call_later(min(pause, LONGEST_SLEEP), self.look, group)
+            self._timers[name] = self._loop.call_later(min(pause, LONGEST_SLEEP), self.reevaluate, group)
 
-    async def _judge(self, group: Group) -> float | None:
-        """Do what is to be done now; returns the seconds until there is more."""
+    async def _apply(self, group: Group) -> float | None:
+        """Apply what applies now; returns the seconds until the next run times out, or None."""
         if group.available:
             await self._store.mark_group_available(group.name)
             if group.available:
                 self._lost.pop(group.name, None)
             return None
         wait = group.settings.wait_timeout
-        since = self._loop.time() - self._counted.get(group.name, -SOONEST)
-        if wait is not None and since < SOONEST:  # who waited for too long is looked for in the whole queue of the group
+        since = self._loop.time() - self._checked_at.get(group.name, -CHECK_INTERVAL)
+        if wait is not None and since < CHECK_INTERVAL:  # the search reads the whole queue of the group
             await self._store.mark_group_unavailable(group.name, no_worker(group.trouble or "nobody serves the group"), None)
-            return SOONEST - since
-        self._counted[group.name] = self._loop.time()
+            return CHECK_INTERVAL - since
+        self._checked_at[group.name] = self._loop.time()
         timeout = None if wait is None else round(wait * 1000)
         next_at = await self._store.mark_group_unavailable(
             group.name, no_worker(group.trouble or "nobody serves the group"), timeout

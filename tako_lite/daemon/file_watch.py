@@ -1,4 +1,4 @@
-"""Notices when the socket or the queue is taken away, also while nothing runs: the kernel tells, and nobody has to look."""
+"""Notices that the socket or the queue file was removed or replaced, by inotify, so that an idle daemon need not poll."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tako_lite.store.base import Store
 
 
 class FileWatch:
-    """Looks when a name in one of these folders went away or got another file, and each second while anything is wrong.
+    """Checks socket, queue file and locks when a name in one of these folders changes, and every second while one is missing.
 
-    Where the system does not tell of names, it looks while something runs.
+    On a system without inotify it checks while runs are executing.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class FileWatch:
         self._watches: dict[tuple[int, int], int] = {}
         self._loop = asyncio.get_running_loop()
         self.replaced: asyncio.Future[TakoError] = self._loop.create_future()
-        """Done once another daemon serves the project: its lock files were taken away, and nothing kept that one off."""
-        health.on_look = self._is_wrong
+        """Done once another daemon serves the project, which can start if the lock files of this one are removed."""
+        health.on_tick = self._is_wrong
 
-    def look(self) -> None:
-        """See to it that the socket and the queue are there, now and as long as they are not."""
+    def check_now(self) -> None:
+        """Check now, and every second until nothing is missing."""
         if self._is_wrong():
             self._health.wake()
 
     def stop(self) -> None:
-        """Watch no more; twice is harmless."""
+        """Stop watching; twice is harmless."""
         for identity in list(self._watches):
             self._forget(identity)
 
@@ -66,29 +66,29 @@ class FileWatch:
         return is_unheard or gone is not None
 
     def _give_way(self, lock: FileLock) -> None:
-        """A client holds a lock for a moment, and leaves no text in it; another daemon leaves its pid."""
+        """Give up the project if another daemon holds the lock; a client holds it for a moment, and writes no pid into it."""
         if (other := lock.pid) not in (None, os.getpid()) and not self.replaced.done():
-            what = f"another daemon (pid {other}) serves this project: {lock.path} was taken away and made anew"
+            what = f"another daemon (pid {other}) serves this project: {lock.path} was removed and created again"
             self.replaced.set_result(AlreadyServing(what, hint="tako-lite status shows it"))
 
     def _watch(self) -> None:
-        """Watch the folders that are there and are not watched yet: one may be back, or another one in its place."""
+        """Watch the folders that exist and are not watched yet: one may have come back, or been replaced."""
         found = {(about.st_dev, about.st_ino): folder for folder in self._folders if (about := _stat(folder)) is not None}
         for identity in self._watches.keys() - found.keys():
             self._forget(identity)
         for identity in found.keys() - self._watches.keys():
             if (watch := watch_names(found[identity])) is not None:
                 self._watches[identity] = watch
-                self._loop.add_reader(watch, self._heard, watch)
+                self._loop.add_reader(watch, self._on_event, watch)
 
-    def _heard(self, watch: int) -> None:
+    def _on_event(self, watch: int) -> None:
         try:
             events = os.read(watch, 65536)
-        except OSError:  # it would stay readable for ever: the watch is set up again
+        except OSError:  # it would stay readable for ever, so the watch is replaced
             events = _OVER
-        if _is_over(events):  # which name it was does not matter: all are looked at
+        if _is_over(events):  # which name changed does not matter: everything is checked
             self._forget(next(identity for identity, known in self._watches.items() if known == watch))
-        self._health.wake()  # in a second: whoever takes a whole folder away is not to find new files in it meanwhile
+        self._health.wake()  # in a second: a program that removes the whole folder must not find new files in it meanwhile
 
     def _forget(self, identity: tuple[int, int]) -> None:
         watch = self._watches.pop(identity)
@@ -100,7 +100,7 @@ _OVER = struct.pack("iIII", 0, IN_IGNORED, 0, 0)
 
 
 def _is_over(events: bytes) -> bool:
-    """Whether a folder that was watched is gone, though another one may have its number by now."""
+    """Whether the watched folder is gone; another folder may have its inode number by now."""
     at = 0
     while at < len(events):
         _, mask, _, length = struct.unpack_from("iIII", events, at)

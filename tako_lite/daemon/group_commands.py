@@ -21,7 +21,7 @@ class GroupHost(Protocol):
 
     def group_names(self) -> set[str]: ...
     def ensure_group(self, name: str) -> Group: ...
-    def forget_work(self, group: str) -> None: ...
+    def clear_pending_work(self, group: str) -> None: ...
 
 
 class GroupCommands:
@@ -43,7 +43,7 @@ class GroupCommands:
     async def _resume(self, request: OneGroup) -> dict[str, Any]:
         group = self._group(request.group)
         if group.paused:  # the commit reports what is due: some of it may have been cancelled during the pause
-            self._host.forget_work(request.group)
+            self._host.clear_pending_work(request.group)
         await self._host.store.pause_group(request.group, False)
         group.pause(False)
         return {}

@@ -1,4 +1,4 @@
-"""Looks after busy workers and whatever is broken, and sleeps while there is none of them."""
+"""Checks busy workers and broken groups every second, and sleeps while there are none."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.catalog import stamps
-from tako_lite.daemon.dispatcher import Dispatcher, Post
+from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.processes.group import Group
 from tako_lite.stamps import FileStamp
 
-LOOK_EVERY: Final = 1.0
+TICK: Final = 1.0
 USED_CPU: Final = 0.05
-"""Seconds of processor time that tell a long call from a frozen process."""
+"""Seconds of processor time above which a silent worker counts as computing, not as frozen."""
 
 
 class Health:
-    """Kills busy workers that are silent and do nothing; tries broken groups again when their files change."""
+    """Kills busy workers that are silent and use no processor; retries broken groups when their files change."""
 
     def __init__(self, dispatcher: Dispatcher, events: Events, workflows: Path) -> None:
         self.workflows = workflows
@@ -27,40 +28,40 @@ class Health:
         self._events = events
         self._stamps: dict[Path, FileStamp] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_look = 0.0
+        self._last_tick = 0.0
         self._is_woken = False
         self._loop = asyncio.get_running_loop()
         self._guarded = events.unexpected.guarded
-        self.on_look: Callable[[], bool] = lambda: False
-        """Looks after something else, and says whether it is to be looked after again."""
+        self.on_tick: Callable[[], bool] = lambda: False
+        """Another check to make at each tick; returns whether it needs the next tick."""
 
     def wake(self) -> None:
-        """There may be something to look after."""
+        """Start to tick, because there may be something to check."""
         self._is_woken = True
         if self._timer is None:
-            self._last_look = self._loop.time()
-            self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+            self._last_tick = self._loop.time()
+            self._timer = self._loop.call_later(TICK, self._tick)
 
     def stop(self) -> None:
-        """Look no more; twice is harmless."""
+        """Stop to tick; twice is harmless."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
-        """Check everything. An error in one check, of any kind, stops neither the others nor the next round."""
-        self._timer = self._loop.call_later(LOOK_EVERY, self._look)
+    def _tick(self) -> None:
+        """Make all checks. An error in one of them stops neither the others nor the next tick."""
+        self._timer = self._loop.call_later(TICK, self._tick)
         self._is_woken = False
         now = self._loop.time()
-        stall = max(now - self._last_look - LOOK_EVERY, 0.0)
-        self._last_look = now
+        stall = max(now - self._last_tick - TICK, 0.0)
+        self._last_tick = now
         is_wrong = True
         with self._guarded("the check of the socket, the locks and the queue file"):
-            is_wrong = self.on_look()
-        busy = [post for post in self._dispatcher.posts.values() if post.running]
-        for post in busy:
-            with self._guarded(f"the health check of worker {post.worker.pid}"):
-                post.last_heard += stall  # while we were stalled ourselves, nothing could be heard
-                self._judge(post, now)
+            is_wrong = self.on_tick()
+        busy = [session for session in self._dispatcher.sessions.values() if session.assignments]
+        for session in busy:
+            with self._guarded(f"the health check of worker {session.worker.pid}"):
+                session.last_heard += stall  # while the daemon itself was stalled, it could hear nothing
+                self._check_worker(session, now)
         broken = [group for group in self._dispatcher.groups.values() if group.failures]
         with self._guarded("the watch of the workflow folder"):
             self._retry_at_change(broken)
@@ -69,7 +70,7 @@ class Health:
             self._timer = None
 
     def _retry_at_change(self, broken: list[Group]) -> None:
-        """Try broken groups again once a file in the workflow folder is another one."""
+        """Retry broken groups once a file in the workflow folder has changed."""
         if not broken:
             self._stamps = None
             return
@@ -79,23 +80,23 @@ class Health:
             for group in broken:
                 group.retry_now()
 
-    def _judge(self, post: Post, now: float) -> None:
-        """Kill a busy worker that was silent for too long and used no processor meanwhile; warn of one that did.
+    def _check_worker(self, session: WorkerSession, now: float) -> None:
+        """Kill a busy worker that was silent for heartbeat_timeout and used no processor; warn about one that used some.
 
-        Where its processor time is unknown, it gets twice the time.
+        A worker whose processor time is unknown gets twice the time.
         """
-        child, limit = post.worker.child, post.worker.group.settings.heartbeat_timeout
-        silent = now - post.last_heard
+        child, limit = session.worker.child, session.worker.group.settings.heartbeat_timeout
+        silent = now - session.last_heard
         if child is None or silent < limit / 2:
             return
         used = child.cpu_seconds
         if used is None and silent < 2 * limit:
             return
-        if post.cpu_mark is None and used is not None:
-            post.cpu_mark = used
+        if session.cpu_mark is None and used is not None:
+            session.cpu_mark = used
         elif silent >= limit:
-            if used is not None and post.cpu_mark is not None and used - post.cpu_mark > USED_CPU:
-                post.last_heard, post.cpu_mark = now, None
-                self._events.slow(post, silent)
+            if used is not None and session.cpu_mark is not None and used - session.cpu_mark > USED_CPU:
+                session.last_heard, session.cpu_mark = now, None
+                self._events.slow(session, silent)
             else:
-                self._dispatcher.blame(post, next(iter(post.running)), "silent")
+                session.kill_for(next(iter(session.assignments)), "silent")

@@ -1,4 +1,4 @@
-"""Where the files and a running daemon differ: runs in the queue without a workflow, and files that it has not read."""
+"""Differences between the files and a running daemon: queued runs without a workflow, and files that it has not read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tako_lite.stamps import FileStamp
 from tako_lite.store.base import Store
 
 FRESH: Final = 5.0
-"""Seconds for which an answer about the queue is given again."""
+"""Seconds for which an answer about the queue is cached, at least."""
 SHARE: Final = 50
-"""It is given for so many times as long as it took to find, so that a long queue is not read again and again."""
+"""It is cached for this many times as long as the query took, so that a long queue is not read all the time."""
 
 
 class Undefined:
-    """The runs in the queue whose workflow no file defines; looked up on request."""
+    """Finds queued runs whose workflow no file defines, on request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -41,10 +41,7 @@ class Undefined:
 
 
 class UnreadFiles:
-    """Workflow files that are newer than the daemon's catalog; read when a name is asked for that the daemon does not know.
-
-    As long as no file changes, they are read once.
-    """
+    """Finds names in workflow files that are newer than the daemon's catalog; files that do not change are read once."""
 
     def __init__(self) -> None:
         self._stamps: Mapping[Path, FileStamp] = {}
@@ -52,7 +49,7 @@ class UnreadFiles:
         self._reading = asyncio.Lock()
 
     async def hint(self, name: str, config: Config, known: Catalog) -> str | None:
-        """Where a workflow or trigger is defined that the daemon does not know, and what to type; None if nowhere."""
+        """Where a name is defined that the daemon does not know, and what to type; None if nowhere."""
         async with self._reading:
             seen = await asyncio.to_thread(stamps, config.workflows_path)
             if seen == known.files:

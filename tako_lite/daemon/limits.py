@@ -1,4 +1,4 @@
-"""What the catalog says about limits, for the store to act on, and what there is to say of a run that they hold."""
+"""The limits of the catalog for the store, and the runs that a held run waits for, in words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def limits_of(catalog: Catalog) -> dict[str, Limit]:
 
 
 async def crowd_before(run: Run, catalog: Catalog, store: Store, now: int) -> str | None:
-    """Which runs a held run waits for, in words; None for one that waits for none."""
+    """The runs that a held run waits for, in words; None if it waits for none."""
     spec = catalog.workflows.get(run.workflow)
     if spec is None or run.hold is None or run.state != "pending":
         return None

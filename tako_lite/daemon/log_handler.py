@@ -7,19 +7,21 @@ import os
 import select
 from typing import Final
 
+from tako_lite.units import counted, was_or_were
+
 AT_ONCE: Final = 4096
-"""Bytes that a pipe which is ready takes without a wait."""
+"""Bytes that a pipe accepts without blocking once poll(2) reports it writable."""
 
 
 class Journal(logging.Handler):
-    """Writes a line an event, and never waits: those that nobody takes, or that have no room, are dropped and counted."""
+    """Writes one line for each event, and never blocks: a line that cannot be written at once is dropped and counted."""
 
     def __init__(self, descriptor: int = 2) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._descriptor = descriptor
-        self._taker = select.poll()
-        self._taker.register(descriptor, select.POLLOUT)
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -28,16 +30,18 @@ class Journal(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        if self._dropped and self._write(f"({self._dropped} lines were dropped: nobody took them)\n"):
+        if self._dropped and self._write(
+            f"({counted(self._dropped, 'line')} {was_or_were(self._dropped)} dropped: the log could not be written)\n"
+        ):
             self._dropped = 0
         if self._dropped or not self._write(line):
             self._dropped += 1
 
     def _write(self, text: str) -> bool:
-        """Whether all of it was taken."""
+        """Write a text; False if not all of it was accepted."""
         data = text.encode(errors="backslashreplace")
         try:
-            while data and self._taker.poll(0):
+            while data and self._poll.poll(0):
                 data = data[os.write(self._descriptor, data[:AT_ONCE]) :]
         except OSError:  # closed, or full
             return False
@@ -45,7 +49,7 @@ class Journal(logging.Handler):
 
 
 def open_missing_streams() -> None:
-    """Give a process that was started without standard streams empty ones, so that no file of ours gets their numbers."""
+    """Open the standard streams that are closed, so that no file of the daemon gets their numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

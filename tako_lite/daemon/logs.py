@@ -1,4 +1,4 @@
-"""What workers print: bounded, by group and run, in rotated files of JSON lines."""
+"""The output of workers: bounded, by group and run, in rotated files of JSON lines."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ MAX_LINE: Final = 64 * 1024
 MAX_FILE: Final = 10_000_000
 KEPT_FILES: Final = 4
 MAX_RUN: Final = 1_000_000
-"""Bytes that one run may add to the log while its worker has it; the rest is counted and dropped."""
+"""Bytes that one run may add to the log during an attempt; the rest is counted and dropped."""
 MOST_RUNS: Final = 20_000
 RING: Final = 20
-TOLD_AGAIN: Final = 60.0
-"""Seconds after which a log that still fails is reported again."""
+REPORT_AGAIN_AFTER: Final = 60.0
+"""Seconds after which a log that still cannot be written is reported again."""
 SETTLED: Final = 1.0
-"""Seconds without an error after which a log counts as written again."""
+"""Seconds without an error after which a log counts as working again."""
 READ: Final = 256 * 1024
-"""Bytes that one look at a pipe takes; more than a pipe holds."""
+"""Bytes that one read of a pipe takes; more than a pipe holds."""
 TAG: Final = re.compile(rb"\x1e([0-9a-f-]{36})\x1f")
-"""What a worker puts before a line that a run printed."""
+"""The tag that a worker puts before a line of a run."""
 
 
 class GroupLog:
     """The log of one group: `<group>.jsonl`, and older ones with a number.
 
-    A file that was moved, deleted or replaced is noticed before the next lines are written, and a new one is made. Lines that
-    the system refuses are dropped and counted.
+    If the file was moved, deleted or replaced, a new one is made before the next lines are written. Lines that cannot be
+    written are dropped and counted.
     """
 
     def __init__(self, folder: Path, group: str, clock: Clock, events: Events | None = None) -> None:
@@ -50,16 +50,16 @@ class GroupLog:
         self._file: tuple[int, int] | None = None
         self._size = 0
         self._cut = False
-        """Whether the last line of the file has no end."""
+        """Whether the last line of the file is incomplete."""
         self._pending: list[bytes] = []
         self._pending_size = 0
         self._failed_at: float | None = None
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
         self.lost = 0
-        """Lines that were dropped since lines were last written."""
+        """Lines that were dropped since the log last worked."""
 
     def write(self, pid: int, run: str | None, text: str) -> None:
-        """Add a line to those that `flush` writes."""
+        """Queue a line for `flush`."""
         facts = {"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}
         line = json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         self._pending.append(line)
@@ -68,7 +68,7 @@ class GroupLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that were added; a full disk or a folder that is closed to us loses them, and nothing else."""
+        """Write the queued lines; on a full disk, or without permission, they are dropped."""
         if not self._pending:
             return
         lines, self._pending, self._pending_size = self._pending, [], 0
@@ -80,7 +80,7 @@ class GroupLog:
             self._is_written()
 
     def close(self) -> None:
-        """Write what is left and close the file; twice is harmless."""
+        """Write the queued lines and close the file; twice is harmless."""
         self.flush()
         self._close()
 
@@ -99,7 +99,7 @@ class GroupLog:
             self._rotate()
 
     def _open(self) -> int:
-        """The descriptor of the file that has the name now."""
+        """The descriptor of the file that is at the path now."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -109,7 +109,9 @@ class GroupLog:
             return self._descriptor
         self._close()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a reader is refused
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        )  # O_NONBLOCK: a pipe without a reader is refused
         self._descriptor = os.open(self._path, flags, 0o600)
         found = os.fstat(self._descriptor)
         self._file, self._size, self._cut = (found.st_dev, found.st_ino), found.st_size, False
@@ -131,29 +133,29 @@ class GroupLog:
         self._size = 0
 
     def _lose(self, lines: int, error: OSError) -> None:
-        """Count lines that are dropped, and say so at first and every minute."""
+        """Count dropped lines, and report them at first and then every minute."""
         self.lost += lines
         now = self._failed_at = time.monotonic()
-        if self._events is not None and (self._told_at is None or now - self._told_at > TOLD_AGAIN):
-            self._told_at = now
+        if self._events is not None and (self._reported_at is None or now - self._reported_at > REPORT_AGAIN_AFTER):
+            self._reported_at = now
             self._events.output_lost(self._group, error.strerror or str(error))
 
     def _is_written(self) -> None:
-        """Say how many lines were dropped, once they are written for a while again."""
+        """Report how many lines were dropped, once the log has worked for a while again."""
         if self._failed_at is None or time.monotonic() - self._failed_at < SETTLED:
             return
-        lost, self.lost, self._failed_at, self._told_at = self.lost, 0, None, None
+        lost, self.lost, self._failed_at, self._reported_at = self.lost, 0, None, None
         if self._events is not None:
             self._events.output_kept_again(self._group, lost)
 
 
 class Capture:
-    """Reads the pipe of one worker, and hides its secrets. Its last lines stay in memory for the report of a crash."""
+    """Reads the pipe of one worker, and hides its secrets. The last lines stay in memory for the report of a crash."""
 
     def __init__(self, log: GroupLog, descriptor: int, pid: int, mask: Mask = NOTHING) -> None:
         self._log = log
         self._mask = mask
-        self._room = MAX_LINE + mask.longest  # what is cut off a line that has no end yet must not end within a secret
+        self._room = MAX_LINE + mask.longest  # a piece of a line without a newline must not end within a secret
         self._descriptor: int | None = descriptor
         self._pid = pid
         self._rest = b""
@@ -167,7 +169,7 @@ class Capture:
         return [text[:500] for _, text in self._ring]
 
     def runs_ended(self, runs: Iterable[str]) -> None:
-        """Runs are over: take in what they printed last, say what was dropped of it, and forget their counts."""
+        """Runs have ended: read their last output, note how much of it was dropped, and forget their counts."""
         self._read()
         for run in runs:
             self._spent.pop(run, None)
@@ -176,7 +178,7 @@ class Capture:
         self._log.flush()
 
     def finish(self) -> None:
-        """The worker is dead: read what is left, and close."""
+        """Read what is left of a dead worker's output, and close the pipe."""
         if self._descriptor is None:
             return
         self._read()
@@ -193,7 +195,7 @@ class Capture:
             self._descriptor = None
 
     def _read(self) -> None:
-        """Take in what is there."""
+        """Read what is in the pipe."""
         if self._descriptor is None:
             return
         try:
@@ -217,7 +219,7 @@ class Capture:
         self._log.flush()
 
     def _line(self, line: bytes) -> None:
-        """A line, and before its tag perhaps one that was written to the descriptor without an end."""
+        """Log a line; before its tag there may be text that was written to the descriptor without a newline."""
         run: str | None = None
         if tag := TAG.search(line):
             if tag.start():
@@ -232,7 +234,7 @@ class Capture:
         self._ring.append((run, text))
         if run is not None:
             if len(self._spent) > MOST_RUNS:
-                self._spent.clear()  # threads that print after their run leave entries behind
+                self._spent.clear()  # threads that print after the end of their run leave entries behind
             spent = self._spent.get(run, 0) + len(piece)
             if spent > MAX_RUN:
                 self._dropped[run] = self._dropped.get(run, 0) + len(piece)
@@ -251,7 +253,7 @@ class Logs:
         self._groups: dict[str, GroupLog] = {}
 
     def capture(self, group: str, descriptor: int, pid: int, mask: Mask) -> Capture:
-        """Start to read a worker's pipe; `mask` hides the secrets that it has."""
+        """Start reading a worker's pipe; `mask` hides its secrets."""
         log = self._groups.setdefault(group, GroupLog(self._folder, group, self._clock, self._events))
         return Capture(log, descriptor, pid, mask)
 

@@ -1,29 +1,52 @@
-"""What workers report, turned into transitions of the store; every answer follows its COMMIT."""
+"""Turns what workers report into transitions of the store; every answer is sent after the commit."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
-from tako_lite.daemon.dispatcher import Dispatcher, Post, Running
+from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
 from tako_lite.daemon.triggers import Triggers
+from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import ProtocolError, TakoError
 from tako_lite.processes.child import Exit
+from tako_lite.protocol.items import (
+    ANSWERED_ALONE,
+    AddWait,
+    CallCommand,
+    EnqueueChild,
+    EvaluationEnded,
+    InvokeChild,
+    Request,
+    RunBailed,
+    RunCancelled,
+    RunDropped,
+    RunFailed,
+    RunNotImported,
+    RunParked,
+    RunPostponed,
+    RunReleased,
+    SaveStep,
+    read_items,
+)
+from tako_lite.protocol.worker import (
+    Answer,
+    AnswersFrame,
+    Refused,
+)
 from tako_lite.records import Claimed, Failure
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
 from tako_lite.units import counted, was_or_were
 from tako_lite.wire import MAX_VALUE
 
-Item = list[Any]
-
 
 class Outcomes:
-    """Reads the items of workers' frames."""
+    """Stores the items of workers' frames."""
 
     def __init__(self, store: Store, dispatcher: Dispatcher, commands: Commands, triggers: Triggers, clock: Clock) -> None:
         self._commands = commands
@@ -31,86 +54,85 @@ class Outcomes:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._ends: dict[str, Callable[[Post, Running, Item], None]] = {
-            "fail": self._fail,
-            "broken": self._broken,
-            "bail": self._bail,
-            "later": self._later,
+        self._ends: dict[str, Callable[[WorkerSession, Assignment, Any], None]] = {
+            "found": self._evaluation_ended,
+            "fail": self._failed,
+            "broken": self._not_imported,
+            "bail": self._bailed,
+            "later": self._postponed,
             "parked": self._parked,
-            "given": self._given,
+            "given": self._released,
             "cancelled": self._cancelled,
-            "dropped": lambda post, running, item: None,
-            "found": self._found,
+            "dropped": self._dropped,
         }
-        self._requests: dict[str, Callable[[Post, Item], Awaitable[Any]]] = {
+        self._requests: dict[str, Callable[[WorkerSession, Any], Awaitable[Any]]] = {
             "wait": self._wait,
             "invoke": self._invoke,
             "enqueue": self._enqueue,
             "call": self._call,
         }
 
-    def read(self, post: Post, items: list[Item]) -> None:
-        """Take up all items of a frame; those of one kind share one call of the store.
+    def read(self, session: WorkerSession, items: Sequence[Sequence[Any]]) -> None:
+        """Hand all items of a frame to the store, in one call for all steps and one for all successes.
 
-        Steps come first: once the end of its run is stored, a step would be refused. Where an error leaves this, runs whose end
-        was not handed to the store are still the worker's, which the caller ends.
+        Steps go first: the store refuses a step of a run that has ended. If this raises, the runs whose end was not handed to
+        the store are still assigned to the worker, and the caller kills the worker.
         """
-        freed: dict[str, Running] = {}
+        freed: dict[str, Assignment] = {}
         try:
-            self._take_up(post, items, freed)
+            self._take_up(session, items, freed)
         except BaseException:
-            post.running.update(freed)
+            session.assignments.update(freed)
             raise
-        self._dispatcher.settled(post)
+        self._dispatcher.check_idle(session)
 
-    def _take_up(self, post: Post, items: list[Item], freed: dict[str, Running]) -> None:
-        """Do so; `freed` has the runs that are not handed to the store yet."""
+    def _take_up(self, session: WorkerSession, raw: Sequence[Sequence[Any]], freed: dict[str, Assignment]) -> None:
+        """The same; collects in `freed` the runs that are not handed to the store yet."""
         done: list[Completed] = []
         dispatcher = self._dispatcher
-        dispatcher.look_at(post.worker.group.name)
-        pid = post.worker.pid
-        if steps := [item for item in items if item[0] == "step"]:
-            self._save(post, steps)
-        for item in items:
-            kind = item[0]
-            if kind == "ok":
+        dispatcher.schedule_pass(session.worker.group.name)
+        pid = session.worker.pid
+        steps, others = read_items(raw)
+        if steps:
+            self._save(session, steps)
+        for item in others:
+            if item.kind == "ok":
                 _, run_id, _, result = item
                 if not isinstance(result, str) or len(result) > MAX_VALUE:
                     raise ProtocolError("a result is JSON text of at most 1 MiB")
-                running = dispatcher.free(post, run_id)
-                if running is not None:
-                    freed[run_id] = running
-                    done.append(Completed(run_id, running.claimed.token, result, pid))
-            elif kind in self._requests:
-                self._request(post, item)
-            elif kind == "begun":
-                dispatcher.watch(self._store.mark_run_begun(item[1], item[2]), "store the start of a run")
-            elif kind == "progress":
-                dispatcher.watch(self._store.set_progress(*item[1:]), "store progress")
-            elif kind in self._ends:
-                running = dispatcher.free(post, item[1])
-                if running is not None:
-                    freed[item[1]] = running
-                    self._ends[kind](post, running, item)
-                    del freed[item[1]]
-            elif kind != "step":
-                raise ProtocolError(f"no item is called {kind!r}")
+                assignment = dispatcher.end_assignment(session, run_id)
+                if assignment is not None:
+                    freed[run_id] = assignment
+                    done.append(Completed(run_id, assignment.claimed.token, result, pid))
+            elif isinstance(item, ANSWERED_ALONE):
+                self._request(session, item)
+            elif item.kind == "begun":
+                dispatcher.watch(self._store.mark_run_begun(item.run_id, item.token), "store the start of a run")
+            elif item.kind == "progress":
+                stored = self._store.set_progress(item.run_id, item.token, item.fraction, item.note)
+                dispatcher.watch(stored, "store progress")
+            else:
+                assignment = dispatcher.end_assignment(session, item.run_id)
+                if assignment is not None:
+                    freed[item.run_id] = assignment
+                    self._ends[item.kind](session, assignment, item)
+                    del freed[item.run_id]
         if done:
             dispatcher.watch(self._store.complete_runs(done), "store results")
             freed.clear()
 
     # Ends of attempts
 
-    def _fail(self, post: Post, running: Running, item: Item) -> None:
-        _, _, _, failure, retryable = item
-        facts = {key: failure.get(key) for key in ("type", "message", "traceback", "reason")}
-        self.failed(running.claimed, Failure(**facts), post.worker.pid, retryable=retryable)
+    def _failed(self, session: WorkerSession, assignment: Assignment, item: RunFailed) -> None:
+        about = item.failure
+        failure = Failure(about["type"], about["message"], about.get("traceback"), about.get("reason"))
+        self.attempt_failed(assignment.claimed, failure, session.worker.pid, retryable=item.retryable)
 
-    def _broken(self, post: Post, running: Running, item: Item) -> None:
-        self.failed(running.claimed, Failure("CannotImport", item[3], None, "cannot_import"), post.worker.pid)
+    def _not_imported(self, session: WorkerSession, assignment: Assignment, item: RunNotImported) -> None:
+        self.attempt_failed(assignment.claimed, Failure("CannotImport", item.error, None, "cannot_import"), session.worker.pid)
 
-    def failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
-        """An attempt failed: another one after a while, or the end."""
+    def attempt_failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
+        """Schedule another attempt after the backoff, or end the run if none is left."""
         if retryable and run.attempts + 1 < run.max_attempts:
             delay = self._backoff(run)
             run_at = self._clock.now() + round(delay * 1000)
@@ -123,160 +145,174 @@ class Outcomes:
         spec = self._dispatcher.catalog.workflows.get(run.workflow)
         return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
 
-    def _bail(self, post: Post, running: Running, item: Item) -> None:
-        self._finish(post, running, "cancelled", Failure("Bailed", item[3], None, "bailed"), charged=True)
+    def _bailed(self, session: WorkerSession, assignment: Assignment, item: RunBailed) -> None:
+        self._finish(session, assignment, "cancelled", Failure("Bailed", item.reason, None, "bailed"), charged=True)
 
-    def _cancelled(self, post: Post, running: Running, item: Item) -> None:
-        self._finish(post, running, "cancelled", _CANCELLED, charged=False)
+    def _cancelled(self, session: WorkerSession, assignment: Assignment, item: RunCancelled) -> None:
+        self._finish(session, assignment, "cancelled", _CANCELLED, charged=False)
 
     def _finish(
-        self, post: Post, running: Running, state: Literal["cancelled", "dead"], failure: Failure, *, charged: bool
+        self,
+        session: WorkerSession,
+        assignment: Assignment,
+        state: Literal["cancelled", "dead"],
+        failure: Failure,
+        *,
+        charged: bool,
     ) -> None:
-        run = running.claimed
-        future = self._store.finish_run(run.id, run.token, state, failure, post.worker.pid, charged=charged)
+        run = assignment.claimed
+        future = self._store.finish_run(run.id, run.token, state, failure, session.worker.pid, charged=charged)
         self._dispatcher.watch(future, f"end {run.id}")
 
-    def _later(self, post: Post, running: Running, item: Item) -> None:
-        run = running.claimed
-        run_at = self._clock.now() + round(item[3] * 1000)
-        future = self._store.reschedule_run(run.id, run.token, None, run_at, post.worker.pid, charged=False)
-        self._dispatcher.watch(future, f"put {run.id} off")
+    def _postponed(self, session: WorkerSession, assignment: Assignment, item: RunPostponed) -> None:
+        run = assignment.claimed
+        run_at = self._clock.now() + round(item.delay * 1000)
+        future = self._store.reschedule_run(run.id, run.token, None, run_at, session.worker.pid, charged=False)
+        self._dispatcher.watch(future, f"postpone {run.id}")
 
-    def _parked(self, post: Post, running: Running, item: Item) -> None:
-        run = running.claimed
-        self._dispatcher.watch(self._store.park_run(run.id, run.token, item[3], self._executed_ms(running)), f"park {run.id}")
+    def _parked(self, session: WorkerSession, assignment: Assignment, item: RunParked) -> None:
+        run = assignment.claimed
+        future = self._store.park_run(run.id, run.token, item.waits, self._executed_ms(assignment))
+        self._dispatcher.watch(future, f"park {run.id}")
 
-    def _given(self, post: Post, running: Running, item: Item) -> None:
-        run = running.claimed
-        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(running))
-        self._dispatcher.watch(future, f"give {run.id} back")
+    def _dropped(self, session: WorkerSession, assignment: Assignment, item: RunDropped) -> None:
+        """Another attempt owns the run: nothing is stored."""
 
-    def _found(self, post: Post, running: Running, item: Item) -> None:
-        run = running.claimed
-        self._dispatcher.watch(self._triggers.found(run, item[3], post.worker.pid), f"store what {run.workflow} found")
+    def _released(self, session: WorkerSession, assignment: Assignment, item: RunReleased) -> None:
+        run = assignment.claimed
+        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(assignment))
+        self._dispatcher.watch(future, f"re-queue {run.id}")
 
-    def _executed_ms(self, running: Running) -> int:
-        return round((asyncio.get_running_loop().time() - running.since) * 1000)
+    def _evaluation_ended(self, session: WorkerSession, assignment: Assignment, item: EvaluationEnded) -> None:
+        run = assignment.claimed
+        self._dispatcher.watch(self._triggers.found(run, item.result, session.worker.pid), f"store what {run.workflow} found")
 
-    # Requests that are answered
+    def _executed_ms(self, assignment: Assignment) -> int:
+        return round((asyncio.get_running_loop().time() - assignment.since) * 1000)
 
-    def _save(self, post: Post, items: list[Item]) -> None:
+    # Requests
+
+    def _save(self, session: WorkerSession, items: Sequence[SaveStep]) -> None:
         now = self._clock.now()
-        numbers = [item[1] for item in items]
-        steps = [SavedStep._make([*item[2:], now]) for item in items]
+        steps = [
+            SavedStep(
+                item.run_id, item.token, item.name, item.step_kind, item.state, item.value, item.error, item.tries,
+                item.started_at, now,
+            )
+            for item in items
+        ]  # fmt: skip
 
         def answer(finished: asyncio.Future[Any]) -> None:
             if finished.cancelled():
                 return
             if error := finished.exception():
-                answers: list[Any] = [[number, self._refusal(error)] for number in numbers]
+                answers = [Answer(item.sequence, self._refusal(error)) for item in items]
             else:
-                answers = list(zip(numbers, finished.result(), strict=True))
-            post.send({"t": "answers", "answers": answers})
+                answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
+            session.send(AnswersFrame(t="answers", answers=answers))
 
         asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
 
-    def _request(self, post: Post, item: Item) -> None:
+    def _request(self, session: WorkerSession, item: Request) -> None:
         async def work() -> Any:
-            return await self._requests[item[0]](post, item)
+            return await self._requests[item.kind](session, item)
 
         def answer(finished: asyncio.Future[Any]) -> None:
             if not finished.cancelled():
                 error = finished.exception()
-                post.send({"t": "answers", "answers": [[item[1], self._refusal(error) if error else finished.result()]]})
+                answer = Answer(item.sequence, self._refusal(error) if error else finished.result())
+                session.send(AnswersFrame(t="answers", answers=[answer]))
 
         asyncio.ensure_future(work()).add_done_callback(answer)
 
-    def _refusal(self, error: BaseException) -> dict[str, Any]:
-        """An error as an answer; an unexpected one is reported too."""
+    def _refusal(self, error: BaseException) -> Refused:
+        """An error as the answer to a request; an unexpected error is also reported."""
         if not isinstance(error, TakoError):
             self._dispatcher.report("the answer to a step", error)
         return _error(error)
 
-    async def _wait(self, post: Post, item: Item) -> Any:
-        return await self._store.add_wait(NewWait(*item[2:]))
+    async def _wait(self, session: WorkerSession, item: AddWait) -> Any:
+        return await self._store.add_wait(NewWait(item.run_id, item.token, item.name, item.step_kind, item.key, item.wake_at))
 
-    async def _invoke(self, post: Post, item: Item) -> Any:
-        _, _, run_id, token, name, workflow, payload, options = item
-        if (running := post.running.get(run_id)) is None:
+    async def _invoke(self, session: WorkerSession, item: InvokeChild) -> Any:
+        if (assignment := session.assignments.get(item.run_id)) is None:
             return None
-        child = self._commands.child(running.claimed, workflow, payload, options)
-        return await self._store.invoke_child(run_id, token, name, child)
+        child = self._commands.child(assignment.claimed, item.workflow, item.payload, item.options)
+        return await self._store.invoke_child(item.run_id, item.token, item.name, child)
 
-    async def _enqueue(self, post: Post, item: Item) -> Any:
-        _, _, run_id, token, name, workflow, payload, options = item
-        if (running := post.running.get(run_id)) is None:
+    async def _enqueue(self, session: WorkerSession, item: EnqueueChild) -> Any:
+        if (assignment := session.assignments.get(item.run_id)) is None:
             return None
-        child = self._commands.child(running.claimed, workflow, payload, options)
-        return await self._store.enqueue_child(run_id, token, name, child)
+        child = self._commands.child(assignment.claimed, item.workflow, item.payload, item.options)
+        return await self._store.enqueue_child(item.run_id, item.token, item.name, child)
 
-    async def _call(self, post: Post, item: Item) -> Any:
-        return await self._commands.execute(item[2], item[3])
+    async def _call(self, session: WorkerSession, item: CallCommand) -> Any:
+        return await self._commands.execute(item.command, item.arguments)
 
     # Deaths
 
-    def worker_gone(self, post: Post, exit: Exit, last_lines: list[str]) -> None:
-        """A worker and all that it started are confirmed dead: its runs go back, and the culprit is charged."""
-        runs = [running.claimed for running in post.running.values()]
-        for running in post.running.values():
-            for timer in running.timers:
+    def worker_gone(self, session: WorkerSession, exit: Exit, last_lines: list[str]) -> None:
+        """A worker and all that it started are confirmed dead: charge its run with a crash, or re-queue its runs."""
+        runs = [assignment.claimed for assignment in session.assignments.values()]
+        for assignment in session.assignments.values():
+            for timer in assignment.timers:
                 timer.cancel()
         if not runs:
             return
-        group = post.worker.group
-        silent = "silent" in post.blamed.values()
-        if (post.worker.asked_to_stop or post.blamed) and not silent:
-            self._after_our_kill(post, runs)
+        group = session.worker.group
+        silent = "silent" in session.kill_reasons.values()
+        if (session.worker.asked_to_stop or session.kill_reasons) and not silent:
+            self._after_our_kill(session, runs)
         elif len(runs) == 1:
             tail = "\n".join(last_lines).strip()
-            end = "gave no sign of life and was killed" if silent else ending(post.worker, exit)
+            end = "gave no sign of life and was killed" if silent else ending(session.worker, exit)
             said = f"its worker {end}" + (f"; last lines:\n{tail}" if tail else "")
             failure = Failure("WorkerCrashed", said, None, "crashed")
             run = runs[0]
-            future = self._store.charge_crash(run.id, run.token, failure, group.settings.max_crashes, post.worker.pid)
+            future = self._store.charge_crash(run.id, run.token, failure, group.settings.max_crashes, session.worker.pid)
             self._dispatcher.watch(future, f"charge the crash of {run.id}")
         else:
             claims = [(run.id, run.token) for run in runs]
-            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "give suspects back")
+            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "re-queue suspects")
 
-    def _after_our_kill(self, post: Post, runs: list[Claimed]) -> None:
-        innocent = []
+    def _after_our_kill(self, session: WorkerSession, runs: list[Claimed]) -> None:
+        others = []
         for run in runs:
-            why = post.blamed.get(run.id)
+            why = session.kill_reasons.get(run.id)
             if why == "timeout":
                 failure = Failure(
                     "Timeout", "the attempt took longer than its timeout, and its worker was killed", None, "timeout"
                 )
-                self.failed(run, failure, post.worker.pid)
+                self.attempt_failed(run, failure, session.worker.pid)
             elif why == "cancelled":
-                future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, post.worker.pid, charged=False)
+                future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, session.worker.pid, charged=False)
                 self._dispatcher.watch(future, f"cancel {run.id}")
             else:
-                innocent.append((run.id, run.token))
-        if innocent:
-            self._dispatcher.watch(self._store.requeue_runs(innocent), "give runs back")
+                others.append((run.id, run.token))
+        if others:
+            self._dispatcher.watch(self._store.requeue_runs(others), "re-queue runs")
 
 
-def fate(post: Post) -> str:
-    """What becomes of the runs of a worker that is dead, for the log."""
-    running = len(post.running)
-    if not running:
+def fate(session: WorkerSession) -> str:
+    """What becomes of the runs of a dead worker, for the log."""
+    had = len(session.assignments)
+    if not had:
         return "it had no runs"
-    silent = "silent" in post.blamed.values()
-    if (post.worker.asked_to_stop or post.blamed) and not silent:
-        others = running - sum(run in post.blamed for run in post.running)
+    silent = "silent" in session.kill_reasons.values()
+    if (session.worker.asked_to_stop or session.kill_reasons) and not silent:
+        others = had - sum(run in session.kill_reasons for run in session.assignments)
         if not others:
             return ""
-        return f"its {'other ' if others < running else ''}{counted(others, 'run')} {was_or_were(others)} re-queued"
-    if running == 1:
-        return f"run {next(iter(post.running))} is charged with a crash"
-    return f"its {counted(running, 'run')} will run again one at a time, to find the one that did it"
+        return f"its {'other ' if others < had else ''}{counted(others, 'run')} {was_or_were(others)} re-queued"
+    if had == 1:
+        return f"run {next(iter(session.assignments))} is charged with a crash"
+    return f"its {counted(had, 'run')} will run again one at a time, to find the one that did it"
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")
 
 
-def _error(error: BaseException) -> dict[str, Any]:
+def _error(error: BaseException) -> Refused:
     if isinstance(error, TakoError):
-        return {"error": error.as_json()}
-    return {"error": {"type": "error", "message": f"{type(error).__name__}: {error}", "hint": None}}
+        return Refused(error=error.as_json())
+    return Refused(error={"type": "error", "message": f"{type(error).__name__}: {error}", "hint": None})

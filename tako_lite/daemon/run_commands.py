@@ -48,12 +48,12 @@ class RunHost(Protocol):
     router: Router
     waiters: RunWaiters
 
-    def enqueued(self, run: NewRun) -> None: ...
-    def ripened(self, run: NewRun) -> None: ...
-    async def proven(self, group: str, timeout: float) -> str | None: ...
+    def before_enqueue(self, run: NewRun) -> None: ...
+    def recheck_due(self, run: NewRun) -> None: ...
+    async def wait_first_start(self, group: str, timeout: float) -> str | None: ...
     def trouble_of(self, group: str) -> str | None: ...
     async def why(self, run: Run) -> str: ...
-    def overlay(self, run: Run) -> dict[str, Any]: ...
+    def with_worker_pid(self, run: Run) -> dict[str, Any]: ...
 
 
 class RunCommands:
@@ -97,10 +97,10 @@ class RunCommands:
         host = self._host
         now = host.clock.now()
         run = self._new_run(request, _json_text(request.payload), now)
-        host.enqueued(run)
+        host.before_enqueue(run)
         (made,) = await host.store.enqueue_runs([run])
         if run.run_at > now:
-            host.ripened(run)
+            host.recheck_due(run)
         answer = made.as_json()
         del answer["schema"]
         if made.state == "pending" and not made.deduplicated:
@@ -115,11 +115,11 @@ class RunCommands:
         refused = 0
         if runs:
             for like, _ in batches:
-                host.enqueued(like)
+                host.before_enqueue(like)
             refused = await host.store.enqueue_batches(batches)
             for like, _ in batches:
                 if like.run_at > now:
-                    host.ripened(like)
+                    host.recheck_due(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()
         return {"ids": request.run_ids, "refused": refused, "warning": next(filter(None, troubles), None)}
 
@@ -130,7 +130,7 @@ class RunCommands:
         """Why the group of a run cannot start it, or None."""
         if run.run_at > self._host.clock.now():
             return self._host.trouble_of(run.group)
-        return await self._host.proven(run.group, FIRST_START_WAIT)
+        return await self._host.wait_first_start(run.group, FIRST_START_WAIT)
 
     async def _run_schedule(self, request: OneSchedule) -> dict[str, Any]:
         check_schedule(self._host.catalog, request.workflow)
@@ -157,7 +157,7 @@ class RunCommands:
         return {"id": await self._host.store.resolve_ending(request.ending)}
 
     async def _get(self, request: OneRun) -> dict[str, Any]:
-        return {"run": self._host.overlay(await self._run(request.run_id))}
+        return {"run": self._host.with_worker_pid(await self._run(request.run_id))}
 
     async def _run(self, run_id: str) -> Run:
         run = await self._host.store.get_run(run_id)
@@ -180,11 +180,11 @@ class RunCommands:
             raise WaitTimeout(f"run {request.run_id} did not end within {request.timeout:g} s") from None
         finally:
             ended.cancel()
-        return {"run": self._host.overlay(run)}
+        return {"run": self._host.with_worker_pid(run)}
 
     async def _runs(self, request: Filter) -> dict[str, Any]:
         runs = await self._host.store.list_runs(run_filter(request), request.page)
-        return {"runs": [self._host.overlay(run) for run in runs]}
+        return {"runs": [self._host.with_worker_pid(run) for run in runs]}
 
     async def _ids(self, request: Filter) -> dict[str, Any]:
         return {"ids": await self._host.store.list_run_ids(run_filter(request))}

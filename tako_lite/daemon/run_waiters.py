@@ -1,4 +1,4 @@
-"""Who waits for the end of which run."""
+"""Futures for callers that wait for the end of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class RunWaiters:
-    """Futures by run; one that is cancelled is forgotten."""
+    """Futures by run; a cancelled future is forgotten."""
 
     def __init__(self) -> None:
         self._futures: dict[str, set[asyncio.Future[None]]] = {}
@@ -26,8 +26,8 @@ class RunWaiters:
         future.add_done_callback(forget)
         return future
 
-    def tell(self, ended: Iterable[str]) -> None:
-        """These runs ended."""
+    def resolve(self, ended: Iterable[str]) -> None:
+        """Resolve the futures of runs that have ended."""
         if not self._futures:
             return
         for run_id in ended:

@@ -27,9 +27,9 @@ from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock, write_lock
 from tako_lite.project_lint import read_catalog
 
 PROBE: Final = 0.5
-"""Seconds that a client which looks whether a daemon runs may hold the daemon's lock."""
+"""Seconds for which a client that probes for a daemon may hold the daemon's lock."""
 SHORT_WRITER: Final = 10.0
-"""Seconds that `serve` waits for a client that writes the queue file by itself."""
+"""Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
 def serve(config_path: Path | None, server: str | None = None) -> int:
@@ -50,7 +50,7 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
 
 @contextmanager
 def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
-    """Hold the locks of the folder, of the queue and of its writer; also tells which daemon served the queue before."""
+    """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
     own, queue, writing = daemon_lock(config.state_dir), queue_lock(config.queue.path), write_lock(config.queue.path)
     try:
         if not own.acquire(PROBE):
@@ -71,7 +71,7 @@ def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None
 
 
 def _holder(config: Config) -> Holder:
-    """What stands in the lock of the queue, for clients of other folders. A link that led here may lead elsewhere later."""
+    """The text of the queue lock, for clients of other folders. Paths are resolved: a symlink may be changed later."""
     state_dir = os.path.realpath(config.state_dir)
     return Holder(
         pid=os.getpid(),
@@ -91,7 +91,7 @@ def _already_serving(lock: FileLock, what: str) -> AlreadyServing:
 
 
 def _keep_out_of_git(state_dir: Path) -> None:
-    """What is in the folder belongs to this machine and to no repository."""
+    """Have git ignore the state folder."""
     with suppress(OSError):
         descriptor = os.open(state_dir / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -99,9 +99,9 @@ def _keep_out_of_git(state_dir: Path) -> None:
 
 
 def _log_to_stderr() -> None:
-    """The daemon's own log, and what the event loop has to say."""
+    """Send the log of the daemon and of the event loop to standard error."""
     journal = Journal()
-    logging.raiseExceptions = False  # a line that cannot be made is no reason to stop
+    logging.raiseExceptions = False  # a log line that cannot be formatted must not stop the daemon
     for name in ("tako_lite", "asyncio"):
         logging.getLogger(name).addHandler(journal)
     logging.getLogger("tako_lite").setLevel(logging.INFO)
@@ -112,28 +112,28 @@ async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], 
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
-            doom = await _until_told(signals, daemon)
-            if doom is not None:
+            fatal = await _until_stopped(signals, daemon)
+            if fatal is not None:
                 daemon.kill()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
-            if doom is not None:
-                raise doom
+            if fatal is not None:
+                raise fatal
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()
 
 
-async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
-    """Wait for a signal that ends the daemon, or for what keeps it from going on, and return that."""
-    doom: TakoError | None = None
+async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
+    """Wait for a signal that ends the daemon, or for a fatal error, and return that."""
+    fatal: TakoError | None = None
 
     async def watch() -> None:
-        nonlocal doom
-        doom = await daemon.doom()
-        daemon.events.doomed(doom)
+        nonlocal fatal
+        fatal = await daemon.wait_fatal()
+        daemon.events.fatal(fatal)
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
@@ -144,7 +144,7 @@ async def _until_told(signals: AsyncIterator[signal.Signals], daemon: Daemon) ->
                 break
             await daemon.reload_and_say()
         tasks.cancel_scope.cancel()
-    return doom
+    return fatal
 
 
 async def _kill_at_second(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> None:

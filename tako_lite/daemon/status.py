@@ -18,7 +18,7 @@ async def snapshot(
     warnings: list[str],
     now: int,
 ) -> dict[str, Any]:
-    """Every group with its workers and what the queue holds for it."""
+    """Every group with its workers and the counts of its runs."""
     counts = await store.count_by_group()
     shown = sorted(names | {name for name, count in counts.items() if count.live})
     groups = [_group(name, dispatcher, config, counts.get(name, NO_COUNTS), now) for name in shown]
@@ -47,10 +47,10 @@ def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCount
 
 
 def _worker(dispatcher: Dispatcher, worker: Any) -> dict[str, Any]:
-    post = dispatcher.posts.get(worker)
+    session = dispatcher.sessions.get(worker)
     return {
         "pid": worker.pid,
         "state": worker.state,
-        "running": list(post.running) if post is not None else [],
+        "running": list(session.assignments) if session is not None else [],
         "rss_bytes": worker.child.resident_bytes if worker.child is not None else None,
     }

@@ -1,6 +1,6 @@
-"""Errors that no code expected: each is counted and logged, and only the call that raised it is lost.
+"""Unexpected errors: each is counted and logged, and only the call that raised it fails.
 
-Code of the daemon that no caller awaits (a timer, a reader, a task, a callback) either does its work within `guarded` and arms
+Code of the daemon that no caller awaits (a timer, a reader, a task, a callback) either works within `guarded`, and schedules
 its next round before that, or leaves its errors to the event loop, which reports them to `from_loop`.
 """
 
@@ -19,15 +19,15 @@ from tako_lite.names import printable
 logger = logging.getLogger("tako_lite")
 
 FIRST_PAUSE: Final = 1.0
-"""Seconds after which an error that is still there is logged again; the next pause is twice as long."""
+"""Seconds after which a persistent error is logged again; each pause is twice as long as the last."""
 LONGEST_PAUSE: Final = 3600.0
 MOST_KINDS: Final = 200
-"""How many errors are remembered at a time."""
+"""The maximum number of errors that are remembered."""
 
 
 @dataclass(slots=True)
 class _Error:
-    """What failed in one way, how often since it was logged, and when it will be logged again."""
+    """One error: how often it occurred since it was logged, and when it will be logged again."""
 
     kind: tuple[str, str, int]
     again_at: float
@@ -37,7 +37,7 @@ class _Error:
 
 
 class Unexpected:
-    """Counts unexpected errors. Each is logged with its traceback once, then at intervals that double, and when it is over."""
+    """Counts unexpected errors. Each is logged with its traceback once, then at doubling intervals, and when it is over."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.count = 0
@@ -46,7 +46,7 @@ class Unexpected:
 
     @contextmanager
     def guarded(self, what: str) -> Iterator[None]:
-        """Keep an error in this block from leaving it; `what` is a noun, such as `the check of the queue file`."""
+        """Report an error that this block raises, and suppress it; `what` is a noun, such as `the check of the queue file`."""
         try:
             yield
         except Exception as error:
@@ -66,7 +66,7 @@ class Unexpected:
         return contained
 
     def raised(self, what: str, error: BaseException, *, traced: bool = True) -> None:
-        """Count an error, and log it unless the same one was logged a short while ago; with its traceback, where that tells."""
+        """Count an error, and log it, with its traceback if `traced`, unless the same one was logged recently."""
         self.count += 1
         now, kind = self._now(), _kind(error)
         known = self._errors.get(what)
@@ -84,17 +84,17 @@ class Unexpected:
             known.again_at = now + known.pause
 
     def over(self, what: str) -> None:
-        """Say that something works again, if it had failed."""
+        """Log that something works again, if it had failed."""
         if self._errors and (known := self._errors.pop(what, None)) is not None:
             times = "1 error" if known.total == 1 else f"{known.total} errors"
             _log(logging.INFO, f"{what} works again, after {times}", None)
 
     def from_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what a callback, a protocol or a task without an owner left to the event loop."""
+        """Report an error that a callback, a protocol or a task left to the event loop."""
         error = context.get("exception")
         if error is None:
             error = RuntimeError(context["message"])
-        if "socket" in context:  # there are no descriptors left to accept a client with: the loop tries again in a second
+        if "socket" in context:  # no descriptors are left to accept a client: the loop tries again in a second
             self.raised("accepting a client", error, traced=False)
             return
         origin = context.get("task") or context.get("future") or context.get("handle") or context.get("protocol")
@@ -106,7 +106,7 @@ class Unexpected:
 
 
 def _kind(error: BaseException) -> tuple[str, str, int]:
-    """What an error has in common with the same one later: its type and the place that raised it."""
+    """What identifies an error: its type and the place that raised it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -116,7 +116,7 @@ def _kind(error: BaseException) -> tuple[str, str, int]:
 
 
 def _origin(origin: object) -> str:
-    """The code behind a handle, a task or a protocol: its representation has numbers that differ each time."""
+    """The name of the code behind a handle or a task; its repr would differ each time."""
     if isinstance(origin, asyncio.Handle):
         callback = getattr(origin, "_callback", None)
         return f"the callback {getattr(callback, '__qualname__', type(callback).__name__)}"
@@ -130,5 +130,5 @@ def _named(error: BaseException) -> str:
 
 
 def _log(level: int, message: str, error: BaseException | None) -> None:
-    with suppress(Exception):  # a handler of the log that fails is no reason to stop
+    with suppress(Exception):  # a failing log handler must not stop the daemon
         logger.log(level, "%s", message, exc_info=error)

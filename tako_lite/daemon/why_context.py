@@ -1,23 +1,24 @@
-"""What `why` is told of a run's surroundings: its group, its worker and its children."""
+"""Collects the context of a run for `why`: its group, its worker and its children."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Literal
 
-from tako_lite.daemon.dispatcher import Dispatcher, Post
+from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.limits import crowd_before
+from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.processes.group import Group
 from tako_lite.records import Run
 from tako_lite.store.base import Store
 from tako_lite.why import WhyContext
 
 
-async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> WhyContext:
-    """What is around a run at this moment."""
+async def gather_context(run: Run, store: Store, dispatcher: Dispatcher, now: int, *, is_stopping: bool) -> WhyContext:
+    """The current context of a run."""
     ahead = await store.count_runs_ahead(run) if run.state == "pending" else 0
     children = [await store.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
-    group, post, trouble = dispatcher.groups.get(run.group), dispatcher.find(run.id), store.trouble
+    group, session, trouble = dispatcher.groups.get(run.group), dispatcher.find(run.id), store.trouble
     alike = [worker for worker in group.workers if worker.solo == (run.hold or "").startswith("suspect")] if group else []
     return WhyContext(
         now=now,
@@ -31,8 +32,8 @@ async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int
         starting=sum(worker.state == "starting" for worker in alike),
         ahead=ahead,
         crowd=await crowd_before(run, dispatcher.catalog, store, now),
-        pid=post.worker.pid if post else None,
-        worker=_condition(post),
+        pid=session.worker.pid if session else None,
+        worker=_worker_condition(session),
         children={child.id: child for child in children if child},
     )
 
@@ -42,9 +43,9 @@ def _next_try(group: Group | None) -> float | None:
     return None if at is None else max(0.0, at - asyncio.get_running_loop().time())
 
 
-def _condition(post: Post | None) -> Literal["working", "stopping", "ended"]:
-    if post is None:
+def _worker_condition(session: WorkerSession | None) -> Literal["working", "stopping", "ended"]:
+    if session is None:
         return "working"
-    if post.worker.is_dead:
+    if session.worker.is_lost:
         return "ended"
-    return "stopping" if post.worker.asked_to_stop else "working"
+    return "stopping" if session.worker.asked_to_stop else "working"

@@ -1,1 +1,1 @@
-"""Worker processes: a fork server, children, and the pools they form. Nothing here knows of runs."""
+"""Worker processes: fork servers, children, and the groups that they form. Nothing here knows about runs."""

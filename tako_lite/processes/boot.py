@@ -1,11 +1,11 @@
-"""Starts a zygote: run as a file, by whatever interpreter a group names.
+"""Starts a fork server: run as a script by the interpreter that a group names.
 
-`tako_lite` is made importable by its folder alone, so that workers see nothing of what is installed beside it. Kept to a syntax
-that old interpreters can read, so that they say what is wrong with them.
+`tako_lite` is made importable by its folder alone, so that workers see nothing that is installed beside it. The syntax here is
+one that old interpreters can read, so that they report what is wrong with them.
 
-Workers are forks of that process, so this file is their main module too. multiprocessing has the children that it does not fork
-(`spawn`, `forkserver`) run their parent's main module under another name before anything else. Here that makes `tako_lite` and
-the project's modules importable in them.
+Workers are forks of that process, so this file is their main module too. A child that multiprocessing does not fork (`spawn`,
+`forkserver`) first runs its parent's main module under another name. Here that makes `tako_lite` and the project's modules
+importable in the child.
 """
 
 import os.path
@@ -17,9 +17,9 @@ def main() -> None:
         sys.exit("workers need Python 3.11 or newer; this is " + sys.version.split()[0])
     sys.path.pop(0)  # the folder of this file
     arguments = sys.argv[1:]
-    del sys.argv[1:]  # they mean nothing to modules that look for options of their own
+    del sys.argv[1:]  # modules that read options of their own must not see them
     make_importable(arguments[0])
-    from tako_lite.processes.zygote import main as serve
+    from tako_lite.processes.forkserver_main import main as serve
 
     serve(arguments[1:])
 

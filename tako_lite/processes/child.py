@@ -1,4 +1,4 @@
-"""One worker process as the daemon sees it: its sockets, its death, and the end of everything that it started."""
+"""One worker process: its sockets, its death, and the end of everything that it started."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tako_lite.linux import ON_LINUX, boot_id, kill_session, read_process, resident_bytes, session_members
 from tako_lite.processes.forkserver import ForkServer
+from tako_lite.protocol.forkserver import ForkRequest
 
 
 class Exit(NamedTuple):
-    """How a process ended: its exit code, or negative the signal; None where nobody could tell."""
+    """How a process ended: its exit code, or negative the signal; None if that is unknown."""
 
     code: int | None
 
@@ -30,15 +31,15 @@ class Exit(NamedTuple):
         return f"was killed by signal {-self.code}"
 
 
-class Records:
-    """The sessions of live workers, in a folder, for the next start to find what survived when all were killed at once."""
+class WorkerRecords:
+    """Records the sessions of live workers in a folder, so that the next daemon can kill those that outlived this one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.live: set[int] = set()
 
     def add(self, pid: int) -> None:
-        """Remember a process by its start; on a full disk it goes without, since only that all die at once needs it."""
+        """Record a process with its start time; on a full disk it is left out, since only a crash of the daemon needs it."""
         self.live.add(pid)
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,13 +48,13 @@ class Records:
                 file.write(_start_of(pid))
 
     def forget(self, pid: int) -> None:
-        """The process is gone, with all of its session."""
+        """Delete the record of a process that is gone, with all of its session."""
         self.live.discard(pid)
-        with contextlib.suppress(OSError):  # a record that stays is looked at, and found stale, at the next start
+        with contextlib.suppress(OSError):  # the next start finds that a record which stays is stale
             (self._folder / str(pid)).unlink(missing_ok=True)
 
     def survivors(self) -> list[int]:
-        """The recorded sessions that have members still; a pid of another boot, or taken since, is somebody else's."""
+        """The recorded sessions that still have members; a pid of another boot, or one that was reused, does not count."""
         return [int(entry.name) for entry in self._entries() if _lives(entry)]
 
     def sweep(self) -> list[int]:
@@ -67,7 +68,7 @@ class Records:
         return survivors
 
     def _entries(self) -> list[Path]:
-        """Its records. Raises OSError for an unreadable folder: a worker that it names may still be running."""
+        """The records. Raises OSError for an unreadable folder: a recorded worker may still be running."""
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 -- glob passes over a folder that it cannot read
         except (FileNotFoundError, NotADirectoryError):
@@ -78,7 +79,7 @@ class Records:
 def _lives(entry: Path) -> bool:
     try:
         boot, _, started = entry.read_text(errors="replace").partition(" ")
-    except FileNotFoundError:  # whoever started meanwhile has seen to it
+    except FileNotFoundError:  # another daemon has swept it meanwhile
         return False
     leader = read_process(int(entry.name))
     same = boot == boot_id() and (leader is None or str(leader.started) == started)
@@ -86,16 +87,16 @@ def _lives(entry: Path) -> bool:
 
 
 def _start_of(pid: int) -> str:
-    """What no other process ever has in common with this one, as long as its number is taken: the boot and its start."""
+    """What tells a process from any other with the same pid: the boot and its start time."""
     process = read_process(pid)
     return f"{boot_id()} {process.started if process else 0}"
 
 
 class Child:
-    """A forked process that leads its own session. Made by `spawn`; `reap` once it is dead, then nothing of it is left."""
+    """A forked process that leads its own session. Made by `spawn`; call `reap` once it is dead."""
 
     def __init__(
-        self, pid: int, server: ForkServer, records: Records, link: socket.socket, guard: socket.socket, output: int
+        self, pid: int, server: ForkServer, records: WorkerRecords, link: socket.socket, guard: socket.socket, output: int
     ) -> None:
         self.pid = pid
         self.link = link
@@ -106,21 +107,21 @@ class Child:
         self._pidfd: int | None = None
         self._private: socket.socket | None = None
         self.has_ended = False
-        self.heard: Callable[[], None] = lambda: None
+        self.on_heartbeat: Callable[[], None] = lambda: None
 
     @classmethod
     async def spawn(
         cls,
         server: ForkServer,
-        request: Mapping[str, Any],
-        records: Records,
+        request: ForkRequest,
+        records: WorkerRecords,
         on_death: Callable[[Child], None],
         *,
         private: bool = False,
     ) -> Child:
         """Fork a child and watch it; `on_death` is called once, when it has ended. Raises CannotStart.
 
-        A `private` one waits for `tell`.
+        A `private` child waits for `send_secrets`.
         """
         pairs = [socket.socketpair() for _ in range(3 if private else 2)]
         output, their_output = os.pipe()
@@ -156,10 +157,10 @@ class Child:
         self._watch(on_death)
 
     async def _abandon(self) -> None:
-        """End a child that was forked but is not watched, since no descriptor was left: its death would go unnoticed."""
+        """End a child that was forked but cannot be watched for want of descriptors: its death would go unnoticed."""
         self.kill()
         with contextlib.suppress(OSError):
-            self._guard.shutdown(socket.SHUT_RDWR)  # at which it ends by itself, should it have no process group yet
+            self._guard.shutdown(socket.SHUT_RDWR)  # this ends it too if it has no process group yet
         self.link.close()
         os.close(self.output)
         with contextlib.suppress(OSError):
@@ -183,7 +184,7 @@ class Child:
             except OSError:
                 data = b""
             if data:
-                self.heard()
+                self.on_heartbeat()
                 return
             loop.remove_reader(self._guard)
             if self._pidfd is None:
@@ -196,17 +197,17 @@ class Child:
             watched = self._guard.fileno()
         loop.add_reader(self._guard, heartbeat)
 
-    async def tell(self, data: bytes) -> None:
-        """Send a `private` child what only it may read, over a socket that is closed then; one that died gets nothing.
+    async def send_secrets(self, data: bytes) -> None:
+        """Send a `private` child its secrets, and close their socket; a child that died gets nothing.
 
-        It is sent after the fork, when the fork server holds the other end no more.
+        They are sent after the fork, when the fork server has closed its copy of the other end.
         """
         assert self._private is not None  # noqa: S101
         with self._private, contextlib.suppress(ConnectionError):
             await asyncio.get_running_loop().sock_sendall(self._private, data)
 
     def kill(self) -> None:
-        """SIGKILL its process group; `reap` sees to the rest of its session."""
+        """SIGKILL its process group; `reap` kills the rest of its session."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -217,14 +218,14 @@ class Child:
 
     @property
     def cpu_seconds(self) -> float | None:
-        """The processor time that it has used; None where /proc does not say, and 0 on systems without it."""
+        """The processor time that it has used; None if it cannot be read, and 0 on systems without /proc."""
         process = read_process(self.pid)
         if process is None:
             return None if ON_LINUX else 0.0
         return process.cpu
 
     async def reap(self) -> Exit:
-        """Kill what is left of its session, confirm that it is gone, collect the status and give up the descriptors."""
+        """Kill what is left of its session, confirm that it is gone, collect the status and close the descriptors."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._guard)
         await loop.run_in_executor(None, kill_session, self.pid)
@@ -242,7 +243,7 @@ class Child:
 
 
 def _collect(pid: int) -> int | None:
-    """The status of a child that a lost zygote left to us, the subreaper."""
+    """The status of a child whose fork server is gone, so that the daemon inherited it as the subreaper."""
     try:
         found, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""The daemon's side of fork servers: one zygote an interpreter and start-up environment."""
+"""The daemon's side of fork servers: one for each interpreter and start-up environment."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import TakoError
 from tako_lite.processes.startup import acting_at_start
+from tako_lite.protocol.forkserver import ForkAnswer, ForkRequest, ReapedAnswer, ReapRequest
 
 READY_TIMEOUT: Final = 20.0
 
@@ -24,14 +25,14 @@ class CannotStart(TakoError):
 
 
 class Interpreter(NamedTuple):
-    """What a zygote is keyed by: a program, and the environment that acts at its start (`PYTHON*`, `MALLOC_*`, `LD_*` …)."""
+    """A program, and the environment that acts at its start (`PYTHON*`, `MALLOC_*`, `LD_*` …)."""
 
     python: str
     environment: tuple[tuple[str, str], ...]
 
 
 class ForkServer:
-    """One zygote: started when first needed, replaced when it died."""
+    """One fork server: started when first needed, and replaced when it died."""
 
     def __init__(self, interpreter: Interpreter, package: Path, folder: Path, entry: str) -> None:
         self._interpreter = interpreter
@@ -40,13 +41,13 @@ class ForkServer:
         self._entry = entry
         self._process: subprocess.Popen[bytes] | None = None
         self._uncollected: list[subprocess.Popen[bytes]] = []
-        """Its process, and earlier ones that are about to be gone."""
+        """Its process, and earlier ones that are still ending."""
         self._control: socket.socket | None = None
         self._turn = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
-        """The zygote's process, while it lives."""
+        """The pid of the fork server, while it lives."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def poll(self) -> set[int]:
@@ -54,35 +55,35 @@ class ForkServer:
         self._uncollected = [process for process in self._uncollected if process.poll() is None]
         return {process.pid for process in self._uncollected}
 
-    async def fork(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+    async def fork(self, request: ForkRequest, descriptors: Sequence[int]) -> int:
         """Fork a child, and return its pid. Raises CannotStart."""
         async with self._turn:
             if self.pid is None:
                 await self._start()
-            answer = await self._ask({"op": "fork", **request}, descriptors)
+            answer: ForkAnswer = await self._ask(request, descriptors)
         if "error" in answer:
             raise CannotStart(answer["error"])
-        return int(answer["pid"])
+        return answer["pid"]
 
     async def start(self) -> None:
-        """Have the zygote ready before it is needed. Raises CannotStart."""
+        """Start the fork server before it is needed. Raises CannotStart."""
         async with self._turn:
             if self.pid is None:
                 await self._start()
 
     async def reap(self, pid: int) -> int | None:
-        """The exit code of a dead child (negative: the signal), or None where the zygote that forked it is gone."""
+        """The exit code of a dead child (negative: the signal), or None if the fork server that forked it is gone."""
         async with self._turn:
             if self.pid is None:
                 return None
             try:
-                status = (await self._ask({"op": "reap", "pid": pid}, ()))["status"]
+                answer: ReapedAnswer = await self._ask(ReapRequest(op="reap", pid=pid), ())
             except CannotStart:
                 return None
-        return None if status is None else int(status)
+        return answer["status"]
 
     async def stop(self) -> None:
-        """Close the socket, which makes the zygote kill what it forked and end."""
+        """Close the socket, which makes the fork server kill its workers and end."""
         async with self._turn:
             if self._control is not None:
                 self._control.close()
@@ -119,12 +120,12 @@ class ForkServer:
         try:
             await self._receive(READY_TIMEOUT)
         except CannotStart as error:
-            raise CannotStart(await self._first_words() or error.message) from None
+            raise CannotStart(await self._last_output() or error.message) from None
         assert self._process.stderr is not None  # noqa: S101
         self._process.stderr.close()
 
-    async def _first_words(self) -> str:
-        """What an interpreter that did not get ready said last."""
+    async def _last_output(self) -> str:
+        """The last line of output of an interpreter that did not get ready."""
         assert self._process is not None and self._process.stderr is not None  # noqa: S101
         process, stderr = self._process, self._process.stderr
         self._process = None
@@ -139,7 +140,7 @@ class ForkServer:
         said = await asyncio.get_running_loop().run_in_executor(None, read)
         return f"{self._interpreter.python}: {said}" if said else ""
 
-    async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
+    async def _ask(self, request: ForkRequest | ReapRequest, descriptors: Sequence[int]) -> Any:
         assert self._control is not None  # noqa: S101
         data = json.dumps(request).encode() + b"\n"
         try:
@@ -154,16 +155,16 @@ class ForkServer:
             raise
 
     def _discard(self) -> None:
-        """Have a new zygote next time: an answer that comes late would be taken for that of another request."""
+        """Drop the fork server, so that the next request starts a new one: a late answer would be taken for another's."""
         if self._process is not None:
             process, self._process = self._process, None
-            process.kill()  # before it can see its socket close and take its workers along
+            process.kill()  # before it sees its socket close and kills its workers
             asyncio.get_running_loop().run_in_executor(None, process.wait)
         if self._control is not None:
             self._control.close()
             self._control = None
 
-    async def _receive(self, timeout: float) -> dict[str, Any]:
+    async def _receive(self, timeout: float) -> Any:
         assert self._control is not None  # noqa: S101
         data = b""
         try:
@@ -177,12 +178,11 @@ class ForkServer:
             raise CannotStart(f"{self._interpreter.python} was not ready within {timeout:g} s") from None
         except OSError as error:
             raise CannotStart(f"the fork server does not answer: {error.strerror}") from None
-        answer: dict[str, Any] = json.loads(data)
-        return answer
+        return json.loads(data)
 
 
 class ForkServers:
-    """All zygotes of a daemon."""
+    """All fork servers of a daemon."""
 
     def __init__(self, package: Path, folder: Path, entry: str) -> None:
         self._package = package
@@ -198,12 +198,12 @@ class ForkServers:
         return self._servers[interpreter]
 
     def poll(self) -> set[int]:
-        """Collect the zygotes that are dead; returns the pids of the others."""
+        """Collect the fork servers that are dead; returns the pids of the others."""
         return set().union(*(server.poll() for server in self._servers.values()))
 
     @property
     def pid(self) -> int | None:
-        """The first zygote that lives."""
+        """The pid of the first fork server that lives."""
         return next((server.pid for server in self._servers.values() if server.pid is not None), None)
 
     async def stop(self) -> None:

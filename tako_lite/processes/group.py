@@ -1,13 +1,29 @@
-"""A worker group: the pool of processes of one name, and when it grows, shrinks, backs off and recycles.
+"""A worker group: the pool of worker processes of one name. It grows, shrinks, backs off and recycles.
 
-The group knows how many workers there are and which of them have nothing to do. What they do is the owner's business: it
-says that work waits (`demand`), that a worker became busy or idle, and it is told when a worker is gone.
+The life of a worker (`worker.py` draws its states):
+
+1. *Spawned*, because always-on workers are missing (`_fill`) or due runs find no free slot (`demand`). At most one worker is
+   on its way at a time for due runs. `_bring_up` has the owner fork it, under the deadline of startup_timeout.
+2. *Ready*: the worker has imported its modules. The group forgets its failures and brings up what is still missing.
+   *Broken* instead: the imports failed, and the worker ends by itself within drain_timeout.
+3. *Busy and idle* in turn. The owner reports both, and each run that ends: past max_runs or max_memory the worker drains.
+   A worker that was idle for idle_timeout is retired, down to the always-on ones. A solo worker, which runs one suspect run
+   alone, is retired as soon as it is idle.
+4. *Retired*: asked to stop, and killed if it has not ended by itself within drain_timeout.
+5. *Dead*: its pidfd or guard socket reports the end (`_died`). The worker takes no more work from then on. `_reap` kills what
+   is left of its session and waits until all of it is confirmed gone; only then does the owner learn of the death and settle
+   the worker's runs. So no run ever executes twice at the same time.
+6. *Removed*: a worker that died before it was ready, or idle right after that, is a failed start. The group then waits before
+   it retries (`RESTART`), and is unhealthy from the fifth failure on. After any other end it brings up what is missing.
+
+The group does not know what its workers do. Its owner says when runs wait and when a worker became idle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import Any, Final
 
 from tako_lite.backoff import Backoff
@@ -19,14 +35,14 @@ from tako_lite.states import GroupState
 
 RESTART: Final = Backoff(base=0.2, max=30)
 UNHEALTHY_AFTER: Final = 5
-LOOK_AGAIN: Final = 0.05
-"""Seconds until a worker that was about to be pushed work, when it should have idled out, is looked at again."""
+RECHECK_AFTER: Final = 0.05
+"""Re-check delay in seconds for a worker whose idle timeout expired while a claim for it was in flight."""
 SETTLED_AFTER: Final = 1.0
-"""A worker that ends by itself without work sooner than so many seconds after its hello did not start either."""
+"""A worker that exits idle within this many seconds of becoming ready counts as a failed start."""
 
 
 class Group:
-    """The pool of one name."""
+    """The workers of one name."""
 
     def __init__(self, settings: GroupSettings, owner: Owner) -> None:
         self.name = settings.name
@@ -36,8 +52,8 @@ class Group:
         self.scale: int | None = None
         self.failures = 0
         self.last_error: str | None = None
-        self.proven = False
-        """Whether a worker got ready since the settings or files changed."""
+        self.has_been_ready = False
+        """Whether a worker has become ready since the settings or files last changed."""
         self.loaded: dict[str, FileStamp] = {}
         """The stamps of the files that the newest worker imported."""
         self._owner = owner
@@ -58,12 +74,12 @@ class Group:
 
     @property
     def max_workers(self) -> int:
-        """The most workers at a time, solo ones not counted."""
+        """The maximum number of workers, solo ones not counted."""
         return max(self.settings.max_workers, self.min_workers)
 
     @property
     def available(self) -> bool:
-        """Whether the group takes work; asleep and busy ones do, and one that failed a few times is being tried."""
+        """Whether the group takes work. A group without workers does, and so does one that failed to start a few times."""
         return not self.paused and self.failures < UNHEALTHY_AFTER
 
     @property
@@ -87,17 +103,17 @@ class Group:
 
     @property
     def next_try_at(self) -> float | None:
-        """When, by the loop's clock, it tries again to start a worker; None if it does not wait for that."""
+        """When, by the loop's clock, the group retries to start a worker; None if no retry is scheduled."""
         return None if self._retry is None else self._retry.when()
 
-    # What the owner says
+    # Events that the owner reports
 
     def start(self) -> None:
         """Bring up the always-on workers."""
         self._fill()
 
     def demand(self, *, solo: bool = False) -> None:
-        """Due work waits and no free slot can take it: grow, if there is room and nobody is on the way."""
+        """Grow by one worker because due runs find no free slot, unless the group is full or a worker is starting."""
         if self._stopping or self.paused:
             return
         if self._retry is not None:
@@ -108,13 +124,11 @@ class Group:
             self._spawn(solo)
 
     def ready(self, worker: Worker) -> None:
-        """A worker said hello; one that was killed for being too slow comes too late with it."""
-        if worker.state != "starting" or worker.trouble is not None:
+        """A worker is ready; that of a worker which is being killed for being too slow comes too late and is ignored."""
+        if worker.state != "starting" or worker.start_error is not None:
             return
-        if worker.deadline is not None:
-            worker.deadline.cancel()
-        worker.ready_at = self._loop.time()
-        self.proven = True
+        worker.become_ready()
+        self.has_been_ready = True
         if self.failures:
             self.failures = 0
             self.last_error = None
@@ -122,31 +136,23 @@ class Group:
         self._fill()
 
     def broken(self, worker: Worker, error: str) -> None:
-        """A worker could not import its modules: it ends by itself, and has as long for its exit handlers as any other."""
-        if worker.state != "starting" or worker.trouble is not None:
+        """A worker could not import its modules: it ends by itself, and gets drain_timeout for its exit handlers."""
+        if worker.state != "starting" or worker.start_error is not None:
             return
-        worker.trouble = error
-        if worker.deadline is not None:
-            worker.deadline.cancel()
-        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self.kill_worker, worker, "drain")
-
-    def busy(self, worker: Worker) -> None:
-        """A worker with nothing to do got work."""
-        if worker.state == "idle":
-            worker.state = "busy"
+        worker.fail_to_start(error)
+        worker.set_deadline(self.settings.drain_timeout, partial(worker.kill, "drain"))
 
     def idle(self, worker: Worker) -> None:
-        """A worker has nothing to do."""
-        worker.idle_since = self._loop.time()
+        """A worker has no runs."""
         if worker.state == "draining":
             self.retire(worker)
             return
-        worker.state = "idle"
+        worker.become_idle()
         if worker.solo or len(self._pool()) > self.min_workers:
             self._check_idle_in(0 if worker.solo else self.settings.idle_timeout)
 
-    def ran(self, worker: Worker) -> None:
-        """A run of a worker is over: past `max_runs` or `max_memory` the worker takes no more."""
+    def run_ended(self, worker: Worker) -> None:
+        """A run of a worker ended: past `max_runs` or `max_memory` the worker takes no more."""
         worker.runs_done += 1
         settings = self.settings
         if settings.max_runs is None and settings.max_memory is None:
@@ -156,13 +162,13 @@ class Group:
             over = (worker.child.resident_bytes or 0) > settings.max_memory
         if over and worker.takes_work:
             was_idle = worker.state == "idle"
-            worker.state = "draining"
+            worker.drain()
             self._fill()
             if was_idle:
                 self.retire(worker)
 
     def retry_now(self) -> None:
-        """Something changed that may mend a group that could not start."""
+        """Retry at once to start a group that failed to, because something changed that may have fixed it."""
         if self.failures and not self._stopping:
             self._cancel_retry()
             self._try_again()
@@ -175,7 +181,7 @@ class Group:
         self._owner.group_changed(self)
 
     def resize(self, scale: int | None) -> None:
-        """Another number of workers from now on; None is what the settings say."""
+        """Override the number of always-on workers; None returns to the settings."""
         self.scale = scale
         self._fill()
         pool = sorted(self._pool(), key=lambda worker: worker.state == "busy")
@@ -184,9 +190,9 @@ class Group:
         self._shrink()
 
     def replace(self, settings: GroupSettings) -> None:
-        """Other settings, or other files: every worker is replaced by a new one."""
+        """Take new settings, and replace every worker, because its settings or its files changed."""
         self.settings = settings
-        self.failures, self.last_error, self.proven = 0, None, False
+        self.failures, self.last_error, self.has_been_ready = 0, None, False
         self.loaded = {}
         self._cancel_retry()
         for worker in list(self.workers):
@@ -194,18 +200,16 @@ class Group:
         self._fill()
 
     def retire(self, worker: Worker) -> None:
-        """Take no more work, and end when what it has is over or `drain_timeout` is past."""
-        if worker.asked_to_stop:
-            return
-        worker.asked_to_stop = True
-        worker.state = "draining"
-        if worker.deadline is not None:
-            worker.deadline.cancel()
-        worker.deadline = self._loop.call_later(self.settings.drain_timeout, self.kill_worker, worker, "drain")
+        """Have a worker take no more work and end once its runs are over, at the latest after `drain_timeout`."""
+        if worker.retire():
+            self._ask_to_stop(worker)
+
+    def _ask_to_stop(self, worker: Worker) -> None:
+        worker.set_deadline(self.settings.drain_timeout, partial(worker.kill, "drain"))
         self._owner.ask_to_stop(worker)
 
     async def stop(self) -> None:
-        """Retire every worker and wait until the last one is gone; twice is harmless."""
+        """Retire every worker, and wait until the last one is removed; twice is harmless."""
         self._stopping = True
         self._cancel_retry()
         if self._idle_check is not None:
@@ -219,18 +223,11 @@ class Group:
             await asyncio.wait(self._tasks)
 
     def kill(self) -> None:
-        """End every worker now."""
+        """Kill every worker."""
         self._stopping = True
         self._killed = True
         for worker in list(self.workers):
-            worker.asked_to_stop = True
-            self.kill_worker(worker, "stop")
-
-    def kill_worker(self, worker: Worker, why: str) -> None:
-        """End a worker now, and keep the first reason to do so."""
-        if worker.child is not None and not worker.child.has_ended:
-            worker.killed = worker.killed or why
-            worker.child.kill()
+            worker.kill_uncharged("stop")
 
     # Growth
 
@@ -253,35 +250,34 @@ class Group:
         task.add_done_callback(self._tasks.discard)
 
     async def _bring_up(self, worker: Worker) -> None:
-        worker.deadline = self._loop.call_later(self.settings.startup_timeout, self._too_slow, worker)
+        worker.set_deadline(self.settings.startup_timeout, partial(self._too_slow, worker))
         try:
             worker.child = await self._owner.spawn(worker, lambda _: self._died(worker))
-        except Exception as error:  # whatever it is, a worker that nobody starts must not be waited for
-            worker.trouble = str(error) or type(error).__name__
+        except Exception as error:  # of any kind: the group must not wait for a worker that will never start
+            worker.fail_to_start(str(error) or type(error).__name__)
             if worker.child is None:
                 self._remove(worker, Exit(None))
             else:
-                self.kill_worker(worker, "daemon")  # it was forked, and is removed once it is dead
+                worker.kill("daemon")  # it was forked, so it is removed once it is confirmed dead
         else:
             if self._killed:
-                self.kill_worker(worker, "stop")
-            elif worker.asked_to_stop:
-                worker.asked_to_stop = False
-                self.retire(worker)
+                worker.kill("stop")
+            elif worker.asked_to_stop and worker.state != "exited":
+                self._ask_to_stop(worker)  # it was retired before it was connected
 
     def _too_slow(self, worker: Worker) -> None:
-        worker.trouble = f"was not ready within startup_timeout = {self.settings.startup_timeout:g} s"
-        self.kill_worker(worker, "startup")
+        worker.fail_to_start(f"was not ready within startup_timeout = {self.settings.startup_timeout:g} s")
+        worker.kill("startup")
 
     # Ends
 
     def _died(self, worker: Worker) -> None:
-        worker.is_dead = True  # until it is seen off it may look free
-        task = self._loop.create_task(self._bury(worker))
+        worker.lose_link()  # its slots would count as free until it is reaped
+        task = self._loop.create_task(self._reap(worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bury(self, worker: Worker) -> None:
+    async def _reap(self, worker: Worker) -> None:
         assert worker.child is not None  # noqa: S101
         while True:
             try:
@@ -293,13 +289,11 @@ class Group:
         self._remove(worker, exit)
 
     def _remove(self, worker: Worker, exit: Exit) -> None:
-        started = worker.state != "starting" and worker.trouble is None
+        started = worker.state != "starting" and worker.start_error is None
         lived = self._loop.time() - worker.ready_at
         by_itself = not worker.asked_to_stop
         was_idle = worker.state == "idle"
-        worker.state = "exited"
-        if worker.deadline is not None:
-            worker.deadline.cancel()
+        worker.exit()
         self.workers.remove(worker)
         self._gone.set()
         try:
@@ -307,14 +301,14 @@ class Group:
         except Exception as error:
             self._report(f"what follows the end of a worker of group {self.name}", error)
         if by_itself and (not started or (was_idle and lived < SETTLED_AFTER)):
-            self._failed(worker.trouble or f"a worker {exit} before it took any work")
+            self._failed(worker.start_error or f"a worker {exit} before it took any work")
         else:
             self._fill()
         self._owner.group_changed(self)
 
     def _failed(self, error: str) -> None:
         if self._retry is not None:
-            return  # workers that fail together are one try of the group
+            return  # workers that fail together count as one failure of the group
         self.failures += 1
         self.last_error = error
         pause = RESTART.delay(self.failures, random.random) if self.failures < UNHEALTHY_AFTER else RESTART.max
@@ -322,7 +316,7 @@ class Group:
             self._retry = self._loop.call_later(float(pause), self._try_again)
 
     def _try_again(self) -> None:
-        """The pause is over: bring up what is missing, and what was asked for meanwhile."""
+        """Bring up the workers that are missing, and those that were demanded during the pause."""
         self._retry = None
         wanted, self._wanted = self._wanted, set()
         try:
@@ -336,7 +330,7 @@ class Group:
             self._retry.cancel()
             self._retry = None
 
-    # Idling out
+    # Idle timeout
 
     def _check_idle_in(self, seconds: float) -> None:
         when = self._loop.time() + seconds
@@ -344,11 +338,11 @@ class Group:
             if self._idle_check_at <= when:
                 return
             self._idle_check.cancel()
-        self._idle_check_at = when  # uvloop's handle of a call that is due at once cannot tell
+        self._idle_check_at = when  # uvloop's handle of a call that is due at once does not know its time
         self._idle_check = self._loop.call_at(when, self._shrink)
 
     def _shrink(self) -> None:
-        """Retire the workers that had nothing to do for `idle_timeout`, down to the always-on ones."""
+        """Retire the workers that were idle for `idle_timeout`, down to the always-on ones."""
         self._idle_check = None
         if self._stopping:
             return
@@ -367,7 +361,7 @@ class Group:
                 continue
             left = worker.idle_since + (0 if worker.solo else self.settings.idle_timeout) - now
             if left <= 0 and self._owner.expects_work(self, solo=worker.solo):
-                left = LOOK_AGAIN
+                left = RECHECK_AFTER
             if left <= 0:
                 spare -= not worker.solo
                 self.retire(worker)
@@ -377,7 +371,7 @@ class Group:
             self._check_idle_in(next_check)
 
     def _report(self, what: str, error: Exception) -> None:
-        """Leave an unexpected error to the event loop's handler, which counts and logs it."""
+        """Pass an unexpected error to the event loop's handler, which counts and logs it."""
         self._loop.call_exception_handler({"message": what, "exception": error})
 
     def as_json(self) -> dict[str, Any]:

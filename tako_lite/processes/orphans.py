@@ -1,8 +1,8 @@
-"""Collects the orphans that the kernel gives to the daemon, which is their subreaper or the first process of a container.
+"""Collects the orphans that the daemon inherits, as their subreaper or as the first process of a container.
 
-A worker is a child of its fork server, so the daemon inherits what outlives the process that started it, such as the second
-child of a double fork. It must leave alone the dead that other code waits for: fork servers, and workers whose fork server is
-gone. The interpreters that `catalog` runs are collected too: it reads what they wrote, and does without the exit code.
+A worker is a child of its fork server, so the daemon inherits what outlives its own parent, such as the second child of a
+double fork. It must not collect the children that other code waits for: fork servers, and workers whose fork server is gone.
+The interpreters that `catalog` runs are collected too: it reads their output, and does not need their exit code.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from types import FrameType
 from typing import Any, Final
 
 from tako_lite.linux import ON_LINUX, children, dead_child
-from tako_lite.processes.child import Records
+from tako_lite.processes.child import WorkerRecords
 from tako_lite.processes.forkserver import ForkServers
 
 AT_ONCE: Final = 500
-"""The dead that one turn of the loop collects."""
+"""Dead children that one turn of the loop collects."""
 
 
 class Orphans:
-    """Acts when the kernel says that a child has ended, and never otherwise."""
+    """Collects children on SIGCHLD, and never polls."""
 
-    def __init__(self, records: Records, servers: ForkServers) -> None:
+    def __init__(self, records: WorkerRecords, servers: ForkServers) -> None:
         self._records = records
         self._servers = servers
         self._loop = asyncio.get_running_loop()
@@ -34,13 +34,13 @@ class Orphans:
         self._scheduled = False
 
     def start(self) -> None:
-        """Collect the children that are dead already, and from now on each one that dies."""
+        """Collect the children that are dead, and from now on each child that dies."""
         if ON_LINUX and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGCHLD, self._on_signal)
             self._collect()
 
     def stop(self) -> None:
-        """Collect no more; twice is harmless."""
+        """Stop collecting; twice is harmless."""
         if self._before is not None:
             signal.signal(signal.SIGCHLD, self._before)
             self._before = None

@@ -1,4 +1,4 @@
-"""Environment variables that act when a process starts: set after a fork, `os.environ` shows them and nothing obeys."""
+"""Environment variables that act when a process starts: setting them after a fork has no effect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 LOADED_CODE: Final = ("LD_PRELOAD", "LD_AUDIT")
-"""What loads code of the user's before anything else runs: it may read any variable."""
+"""Variables that load user code before anything else runs; that code may read any variable."""
 
 READ_AT_START: Final = (
     # the interpreter, and where it finds itself and its packages
@@ -19,7 +19,7 @@ READ_AT_START: Final = (
     *("ASAN_", "LSAN_", "MSAN_", "TSAN_", "UBSAN_", "HWASAN_", "GCOV_", "LLVM_PROFILE_"),
     # OpenSSL, which Python's own modules are linked with
     "OPENSSL_",
-    # what begins to watch a process from a .pth file or sitecustomize
+    # tools that hook into a process from a .pth file or sitecustomize
     *("COVERAGE_", "COV_CORE_", "OTEL_", "DD_", "NEW_RELIC_"),
 )
 """The beginnings of their names."""

@@ -1,4 +1,4 @@
-"""Hides values in text that people read."""
+"""Hides secrets in text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 SHORTEST: Final = 4
-"""Characters of a value that is hidden; shorter ones stand everywhere by chance."""
+"""The shortest value that is hidden, in characters: shorter ones occur everywhere by chance."""
 HIDDEN: Final = "***"
 
 
 class Mask:
-    """Puts `***` in the place of values, of each of their lines, and of both as `repr` and JSON write them.
+    """Replaces values and each of their lines by `***`, also in the forms that `repr` and JSON give them.
 
-    `longest` is how many bytes of a text that is not complete may be the beginning of one.
+    `longest` is the length in bytes of the longest form: that much of an incomplete text may be the beginning of a secret.
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         whole = {text for value in values for text in (value, *_lines(value)) if len(text) >= SHORTEST}
         shown = {form for text in whole for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1])}
-        self._forms = sorted(shown, key=len, reverse=True)  # so that one which is part of another leaves no rest of it
+        self._forms = sorted(shown, key=len, reverse=True)  # longest first: a form may be part of another
         self._bytes = [form.encode() for form in self._forms]
         self.longest = max(map(len, self._bytes), default=0)
 
@@ -31,7 +31,7 @@ class Mask:
         return text
 
     def raw(self, data: bytes) -> bytes:
-        """The same of bytes, which need not be UTF-8."""
+        """The same for bytes, which need not be UTF-8."""
         for form in self._bytes:
             data = data.replace(form, HIDDEN.encode())
         return data
@@ -42,5 +42,5 @@ NOTHING: Final = Mask()
 
 
 def _lines(value: str) -> Iterator[str]:
-    """The lines of a longer value: output is taken apart into lines."""
+    """The lines of a value: output is split into lines."""
     return (line.strip() for line in value.splitlines())

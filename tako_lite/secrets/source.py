@@ -27,7 +27,7 @@ class Source(NamedTuple):
 
 
 def read(name: str, source: Source, environment: Mapping[str, str]) -> str:
-    """The value of a secret now. Raises SecretError, which says what is wrong with its source and never holds the value."""
+    """The current value of a secret. Raises SecretError, which names the source and never contains the value."""
     try:
         data = _variable(source.place, environment) if source.kind == "env" else _file(source.place)
         if len(data) > MAX_SECRET:
@@ -48,7 +48,7 @@ def _variable(variable: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _file(path: str) -> bytes:
-    """The content without a byte order mark and one newline at its end. A pipe or a device is refused, never waited for."""
+    """The content without a byte order mark and one final newline. A pipe or a device is refused without waiting."""
     try:
         with open(path, "rb", opener=_open) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

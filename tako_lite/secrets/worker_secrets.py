@@ -1,4 +1,4 @@
-"""What a worker was given: `secret("name")` in a handler, and the mask of what it says."""
+"""The secrets of this worker: `secret("name")` in a handler, and the mask that hides them in its output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _values: Mapping[str, str] = {}
 _mask = NOTHING
 
 
-def give(group: str, values: Mapping[str, str]) -> Mask:
+def install(group: str, values: Mapping[str, str]) -> Mask:
     """Make this process a worker of a group with these secrets; returns the mask that hides them."""
     global _group, _values, _mask
     _group, _values, _mask = group, dict(values), Mask(values.values())
@@ -32,7 +32,7 @@ def secret(name: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Text without the values that this worker was given; elsewhere the text as it is."""
+    """A text with the secrets of this worker hidden; outside of a worker, the text unchanged."""
     return _mask.text(text)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from tako_lite.clock import Clock
 from tako_lite.errors import TakoError
 from tako_lite.options import OnLimit
+from tako_lite.protocol.worker import StoredStep as StoredStep
 from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
@@ -64,14 +65,6 @@ class SavedStep(NamedTuple):
     tries: int
     started_at: int
     finished_at: int
-
-
-class StoredStep(NamedTuple):
-    """What a step has stored: its value's JSON text, or for a failed one its error's."""
-
-    state: str
-    text: str | None
-    tries: int
 
 
 class NewWait(NamedTuple):

@@ -1,4 +1,4 @@
-"""The orderly end of a worker: what was left under way is ended, then exit handlers run as at the end of any program."""
+"""The orderly end of a worker: ends tasks and threads that are left, then runs exit handlers as any program does."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from contextlib import suppress
 from typing import Any, Final
 
 SHARE: Final = 0.5
-"""The part of `drain_timeout` that is left to tasks and threads, so that exit handlers have the rest."""
+"""The share of `drain_timeout` for tasks and threads; exit handlers get the rest."""
 TRACKERS_TAKE: Final = 1.0
-"""Seconds for the processes that remove what multiprocessing left: they wait for whoever else still uses it."""
+"""Seconds for the processes that remove what multiprocessing left behind: they wait for other users of it."""
 
 
 def wind_down(loop: asyncio.AbstractEventLoop, drain_timeout: float, end_threads: Callable[[], None]) -> None:
-    """End tasks and threads that are left, for a part of `drain_timeout` at most, and run the exit handlers.
+    """End tasks and threads that are left, within a share of `drain_timeout`, and run the exit handlers.
 
-    `end_threads` has the idle threads of the worker's own pool end.
-    The order is Python's own: threads that are no daemons are waited for before exit handlers run. The interpreter itself is
-    not finalized, and the loop stays open, for exit handlers that close their connections with it. What finalizing would do
-    for the outside is done here: files that are still open are written out, and shared memory that nobody removed is removed.
+    `end_threads` lets the idle threads of the worker's own pool end. The order is Python's: threads that are not daemonic are
+    joined before exit handlers run. The interpreter is not finalized, and the loop stays open for exit handlers that close
+    their connections with it. What finalizing would do for the outside is done here: open files are flushed, and shared memory
+    that is left is removed.
     """
     give_up = time.monotonic() + drain_timeout * SHARE
     _do(lambda: loop.run_until_complete(_end_tasks(give_up)))
@@ -40,7 +40,7 @@ def wind_down(loop: asyncio.AbstractEventLoop, drain_timeout: float, end_threads
 
 
 def _in_thread(function: Callable[[], None], seconds: float) -> None:
-    """Wait for a function, but only so long."""
+    """Call a function in a thread, and wait at most this many seconds for it."""
     thread = threading.Thread(target=_do, args=(function,), name="tako-exit", daemon=True)
     thread.start()
     thread.join(seconds)
@@ -69,27 +69,27 @@ def _finish_threads() -> None:
 
 def _write_files() -> None:
     """Flush the files that are still open, texts before the bytes below them."""
-    if not _has_open_files():  # as almost always; to look at all objects copies the memory that the fork server shares
+    if not _has_open_files():  # nearly always; walking all objects would copy the memory that is shared with the fork server
         return
     gc.unfreeze()
     known = gc.get_objects()
     for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
-        for file in [thing for thing in known if issubclass(type(thing), kind)]:  # isinstance would ask a proxy what it is
-            with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+        for file in [thing for thing in known if issubclass(type(thing), kind)]:  # isinstance would call a proxy
+            with suppress(OSError, ValueError):  # closed, or the reader is gone
                 file.flush()
 
 
 def _has_open_files() -> bool:
-    """Whether a descriptor is one of a file, which somebody may have written to."""
+    """Whether a regular file is open, which may have unwritten data."""
     for entry in os.listdir("/dev/fd"):  # noqa: PTH208
-        with suppress(OSError):  # the one of the list itself
+        with suppress(OSError):  # the descriptor of the listing itself
             if stat.S_ISREG(os.fstat(int(entry)).st_mode):
                 return True
     return False
 
 
 def _end_trackers() -> None:
-    """Have multiprocessing's resource trackers, and those of packages derived from it, remove what is left, and end."""
+    """Let the resource trackers of multiprocessing, and of packages derived from it, remove what is left and end."""
     for name, module in list(sys.modules.items()):
         tracker: Any = getattr(module, "_resource_tracker", None) if name.endswith("resource_tracker") else None
         if getattr(tracker, "_fd", None) is not None:
@@ -97,7 +97,7 @@ def _end_trackers() -> None:
 
 
 def _do(function: Callable[[], object]) -> None:
-    """Call something of the user's; what it raises is printed, and stops nothing."""
+    """Call user code; what it raises is printed, and stops nothing."""
     try:
         function()
     except BaseException:

@@ -1,4 +1,4 @@
-"""Executes runs: as many at a time as the worker has slots, each to one outcome that is reported once."""
+"""Executes runs, as many at a time as the worker has slots, and reports the end of each attempt once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from types import CoroutineType
@@ -19,7 +19,6 @@ from tako_lite.errors import (
     BadInput,
     Bailed,
     Cancelled,
-    Drained,
     Failed,
     Parked,
     RetryLater,
@@ -29,6 +28,24 @@ from tako_lite.errors import (
     TimedOut,
     Unwind,
 )
+from tako_lite.protocol.items import (
+    End,
+    EvaluationEnded,
+    FailureFacts,
+    RunBailed,
+    RunCancelled,
+    RunDropped,
+    RunFailed,
+    RunNotImported,
+    RunParked,
+    RunPostponed,
+    RunReleased,
+    RunSucceeded,
+)
+from tako_lite.protocol.worker import (
+    PushedRun,
+    StoredStep,
+)
 from tako_lite.secrets import masked
 from tako_lite.step import Step
 from tako_lite.values import value_text
@@ -37,14 +54,14 @@ from tako_lite.worker.forked import end_fork, is_fork
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.loop import paused
-from tako_lite.worker.run import ActiveRun, StoredStep, current_run
+from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.worker.threads import RunThreads
 
 MAX_TRACEBACK: Final = 16_384
 MAX_MESSAGE: Final = 4_096
 
-Report = tuple[list[Any], int]
-"""An item for the daemon, and how many characters of values it carries."""
+Report = tuple[End, int]
+"""The end of an attempt, and how many characters of values it carries."""
 
 
 class Executor:
@@ -53,7 +70,7 @@ class Executor:
     def __init__(
         self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None], base: contextvars.Context
     ) -> None:
-        """`base` is the context that the imports left: each run has a copy of it."""
+        """`base` is the context after the imports: each run gets a copy of it."""
         self.runs: dict[str, ActiveRun] = {}
         self._link = link
         self._loader = loader
@@ -63,44 +80,39 @@ class Executor:
         self._threads = RunThreads(slots)
         self._loop = asyncio.get_running_loop()
         self._steps: dict[str, list[Any]] = {}
+        """The lists of the `PriorStep`s that came ahead of their run."""
         self._draining = False
         self._on_empty: Callable[[], None] | None = None
-        self._loop.set_task_factory(cast("Any", _adopt))
+        self._loop.set_task_factory(cast("Any", _make_task))
         self._loop.set_default_executor(self._threads)
 
-    def add_steps(self, run_id: str, steps: list[Any]) -> None:
-        """Stored steps of a run that is about to come: too much for its own frame."""
+    def add_steps(self, run_id: str, steps: Sequence[Any]) -> None:
+        """Keep stored steps for a run that is about to come."""
         self._steps.setdefault(run_id, []).extend(steps)
 
-    def start(self, pushed: list[Any]) -> None:
-        """Take a run on: id, workflow, module, token, attempt, timeout in seconds or null, payload text, stored steps.
-
-        One for a tenant, or of a workflow with a rate, has besides: the tenant's name or null, its environment, and whether the
-        start is to be reported.
-        """
-        run_id, workflow, module, token, attempt, timeout, payload, steps, *tenant = pushed
-        if not self._loader.knows(workflow):
-            self._import(workflow, module)
-        stored = self._steps.pop(run_id, []) + steps if self._steps else steps
-        run = ActiveRun(self._link, run_id, workflow, token, attempt, payload, stored, *tenant)
-        self.runs[run_id] = run
+    def start(self, pushed: PushedRun) -> None:
+        """Start a run."""
+        if not self._loader.knows(pushed.workflow):
+            self._import(pushed.workflow, pushed.module)
+        steps = [*self._steps.pop(pushed.run_id, ()), *pushed.steps] if self._steps else pushed.steps
+        run = self.runs[pushed.run_id] = ActiveRun(self._link, pushed, steps)
         if self._draining:
             run.drain()
-        # Not by `_adopt`: it is nobody's child.
-        run.task = asyncio.Task(self._execute(run, module, timeout), loop=self._loop, context=self._base.copy())
+        # Not made by `_make_task`: it belongs to no other run.
+        run.task = asyncio.Task(self._execute(run), loop=self._loop, context=self._base.copy())
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
-        """A wait of a run is over."""
+        """End a wait of a run."""
         if run_id in self.runs:
             self.runs[run_id].resolved(name, StoredStep(state, text, 1))
 
     def cancel(self, run_id: str) -> None:
-        """Somebody cancelled a run."""
+        """Cancel a run."""
         if run_id in self.runs:
             self.runs[run_id].cancel()
 
     def drain(self, on_empty: Callable[[], None]) -> None:
-        """Ask every handler to stop at its next step; call back when none is left."""
+        """Leave every handler at its next step, and call back once none is left."""
         self._draining = True
         self._on_empty = on_empty
         for run in self.runs.values():
@@ -109,9 +121,9 @@ class Executor:
             on_empty()
 
     def _import(self, workflow: str, module: str) -> None:
-        """Import the module of a run that routing sent here, as one at the start is: in the base context, and with no loop.
+        """Import the module of a run that routing sent to this group: in the base context and without a loop, as at the start.
 
-        An error of it is met again, and reported, when the run asks for its handler.
+        If it fails, it fails again, and is reported, when the run asks for its handler.
         """
         with paused(self._loop), suppress(CannotImport):
             self._base.run(self._loader.handler, workflow, module)
@@ -120,35 +132,34 @@ class Executor:
         self._shares_decimals = _holds_decimals(self._base)
 
     def end_threads(self) -> None:
-        """No run is left: threads end when they have nothing to do."""
+        """Let threads end once they are idle, because no run is left."""
         self._threads.shutdown(wait=False)
 
-    async def _execute(self, run: ActiveRun, module: str, timeout: float | None) -> None:
+    async def _execute(self, run: ActiveRun) -> None:
         current_run.set(run)
         if self._shares_decimals:
             _own_decimals()
-        timer = None if timeout is None else self._loop.call_later(timeout, run.time_out)
-        item, size = await self._outcome(run, module)
+        timer = None if run.timeout is None else self._loop.call_later(run.timeout, run.time_out)
+        item, size = await self._outcome(run)
         if is_fork():
             end_fork()
-        run.task = None  # its context holds the run: without the cycle both are free at once
-        if not run.is_still():
+        run.task = None  # breaks a cycle, since its context holds the run: both are freed at once
+        if not run.is_idle():
             await run.close()
         if timer is not None:
             timer.cancel()
         self._on_end(run.run_id)
         del self.runs[run.run_id]
-        if item:
-            self._link.send(item, size)
+        self._link.send(item, size)
         if not self.runs:
-            self._link.flush()  # nothing else is to come along
+            self._link.flush()  # nothing else will be sent in this turn
             if self._on_empty is not None:
                 self._on_empty()
 
-    async def _outcome(self, run: ActiveRun, module: str) -> Report:
+    async def _outcome(self, run: ActiveRun) -> Report:
         try:
             run.check()  # a cancel or a stop may have come in the same frame
-            handler = self._loader.handler(run.workflow_name, module)
+            handler = self._loader.handler(run.workflow_name, run.module)
             payload: Any = decode_value(run.payload)
             if handler.read_payload is not None:
                 payload = _checked(handler.read_payload, payload)
@@ -160,7 +171,9 @@ class Executor:
             if run.unwinding is not None:
                 return _unwound(run, run.unwinding)
             text = "null" if value is None else value_text(value, "the result")
-            return [handler.end, run.run_id, run.token, text], len(text)
+            if handler.is_evaluation:
+                return EvaluationEnded("found", run.run_id, run.token, text), len(text)
+            return RunSucceeded("ok", run.run_id, run.token, text), len(text)
         except BaseException as error:
             if is_fork():
                 end_fork(error)
@@ -170,7 +183,7 @@ class Executor:
             return _failed(run, error)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
-        task, run.task = run.task, None  # its thread cannot be cancelled, and must not be left behind
+        task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind
         step = Step(run) if handler.hides_async else BlockingStep(run, self._loop)
         arguments = (payload, step)[: handler.parameters]
 
@@ -186,7 +199,7 @@ class Executor:
         if not handler.hides_async:
             value.close()
             raise _hidden_coroutine(run.workflow_name, value)
-        if run.unwinding is not None:  # a cancel or a time-out came meanwhile
+        if run.unwinding is not None:  # a cancel or a timeout came meanwhile
             value.close()
             return None
         run.task = task
@@ -194,7 +207,7 @@ class Executor:
 
 
 def _hidden_coroutine(workflow: str, coroutine: CoroutineType[Any, Any, Any]) -> StepError:
-    """The error for a `def` handler that returned a coroutine: it got the blocking Step of a `def`."""
+    """The error for a `def` handler that returned a coroutine, which got the blocking Step of a `def`."""
     return StepError(
         f"the handler of {workflow} is a plain function that returned a coroutine, of {coroutine.__qualname__}",
         hint="write `async def`; a decorator above one needs functools.wraps, or to be `async def` itself",
@@ -202,12 +215,12 @@ def _hidden_coroutine(workflow: str, coroutine: CoroutineType[Any, Any, Any]) ->
 
 
 def _holds_decimals(context: contextvars.Context) -> bool:
-    """Whether a file that was imported has used or set the context of decimal numbers."""
+    """Whether an imported file has used or set the decimal context."""
     return any(variable.name == "decimal_context" for variable in context)
 
 
 def _own_decimals() -> None:
-    """Give a run a copy of that context: it is one object, which all runs would change."""
+    """Give a run a decimal context of its own: the one of the imports is a single object that all runs would change."""
     decimal = sys.modules.get("decimal")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())
@@ -227,57 +240,62 @@ def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
         raise _PayloadRefused(error.message, hint=error.hint) from None
 
 
-def _adopt(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
-    """Make a task; one that a handler starts belongs to its run and ends with it."""
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+    """Make a task; a task that a handler starts belongs to its run and ends with it."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     run = current_run.get()
     if run is not None:
         run.tasks.add(task)
-        task.add_done_callback(run.forget)
+        task.add_done_callback(run.task_done)
     return task
 
 
 def _unwound(run: ActiveRun, reason: Unwind) -> Report:
-    head = [run.run_id, run.token]
+    return _end_of(run.run_id, run.token, reason, run.parked_on), 0
+
+
+def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> End:
+    """The end of an attempt whose handler was left."""
     match reason:
         case Parked():
-            return ["parked", *head, run.parked_on], 0
-        case Drained():
-            return ["given", *head], 0
+            return RunParked("parked", run_id, token, parked_on)
         case Superseded():
-            return ["dropped", *head], 0
+            return RunDropped("dropped", run_id, token)
         case Cancelled():
-            return ["cancelled", *head], 0
+            return RunCancelled("cancelled", run_id, token)
         case TimedOut():
-            failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
-            return ["fail", *head, failure, True], 0
+            failure = FailureFacts(type="Timeout", message="the attempt took longer than its timeout", reason="timeout")
+            return RunFailed("fail", run_id, token, failure, True)
         case Bailed():
-            return ["bail", *head, sanitized(str(reason.reason))[:MAX_MESSAGE]], 0
+            return RunBailed("bail", run_id, token, sanitized(str(reason.reason))[:MAX_MESSAGE])
         case RetryLater():
-            return ["later", *head, reason.after], 0
+            return RunPostponed("later", run_id, token, reason.after)
         case Failed():
-            error = reason.error
-            failure = (
-                _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": sanitized(str(error))}
-            )
-            return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
-    return ["given", *head], 0
+            return RunFailed("fail", run_id, token, _failed_for_good(reason.error), False)
+    return RunReleased("given", run_id, token)
+
+
+def _failed_for_good(error: object) -> FailureFacts:
+    failure = (
+        _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sanitized(str(error)))
+    )
+    return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
 
 
 def _failed(run: ActiveRun, error: BaseException) -> Report:
-    """What went wrong, and whether another attempt could go better."""
+    """The end of an attempt whose handler failed, and whether another attempt could succeed."""
     failure = _describe(error)
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
-        failure = {"type": "BadPayload", "message": sanitized(error.message), "reason": "bad_payload"}
+        failure = FailureFacts(type="BadPayload", message=sanitized(error.message), reason="bad_payload")
     elif isinstance(error, CannotImport):
-        return ["broken", run.run_id, run.token, error.message], 0
+        return RunNotImported("broken", run.run_id, run.token, error.message), 0
     elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
-        if hint := getattr(error, "hint", None):  # a class of somebody else's may never have called our `__init__`
+        if hint := getattr(error, "hint", None):  # a subclass may not have called `TakoError.__init__`
             failure["message"] += f" ({sanitized(str(hint))})"
-    return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
+    return RunFailed("fail", run.run_id, run.token, failure, retryable), len(failure.get("traceback") or "")
 
 
 def _find_unwind(error: BaseException) -> Unwind | None:
@@ -291,11 +309,11 @@ def _find_unwind(error: BaseException) -> Unwind | None:
     return None
 
 
-def _describe(error: BaseException) -> dict[str, Any]:
+def _describe(error: BaseException) -> FailureFacts:
     message = message_of(error)
     try:
         text = masked("".join(traceback.format_exception(error, limit=-30)))  # before it is cut
-    except BaseException:  # what a `__str__` of the user's raises ends the run, and no worker
+    except BaseException:  # an error in the user's `__str__` must end the run, not the worker
         text = "(its traceback cannot be read)"
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]

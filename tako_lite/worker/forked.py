@@ -1,4 +1,4 @@
-"""Processes that a handler forked: they have the worker's memory, and must not act as the worker."""
+"""Processes that a handler forked: they share the worker's memory and descriptors, and must not act as the worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _forked = False
 
 
 class Connections:
-    """What a fork lets go of: it can neither speak nor listen for the worker, and ends if it gets into the worker's loop."""
+    """The sockets that a fork closes, so that it can neither send nor receive for the worker."""
 
     def __init__(self, *sockets: int) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -22,7 +22,7 @@ class Connections:
     def _let_go(self) -> None:
         global _forked
         if _forked:
-            return  # its parent had let go before: the numbers may be those of other files by now
+            return  # its parent has closed them: the numbers may belong to other files by now
         _forked = True
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in self._sockets:
@@ -39,13 +39,13 @@ def is_fork() -> bool:
 
 
 def end_fork(error: BaseException | None = None) -> NoReturn:
-    """End a fork that came back from the code that made it: by its `sys.exit`, or with a word of what is wrong with that."""
+    """End a fork that left the handler: with the code of its `sys.exit`, else with a message that it must end itself."""
     code = 1
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     else:
-        sys.stderr.write("a process that a handler forked went on with the handler, and was ended: let it end itself\n")
+        sys.stderr.write("a process that a handler forked returned into the handler and was ended; end it with os._exit()\n")
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # whatever a handler made of them
+        with suppress(Exception):  # a handler may have replaced them
             stream.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""The guard thread: the heartbeat of a busy worker, and its end when the daemon is gone."""
+"""The guard thread: sends the heartbeat of a busy worker, and ends the worker when the daemon is gone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tako_lite.linux import kill_session
 
 
 class Guard:
-    """Watches a socket whose other end only the daemon holds. A thread of its own, so that no handler can stall it.
+    """Watches a socket whose other end only the daemon holds, in a thread of its own, so that no handler can block it.
 
-    A worker with nothing to do is silent and does not wake up: the thread then sleeps until `busy` is called. `beat` is
-    how many seconds lie between two heartbeats of a busy one; `on_beat` is called with each.
+    An idle worker sends no heartbeat: the thread sleeps until `busy` is called. `beat` is the pause in seconds between two
+    heartbeats of a busy worker; `on_beat` is called with each.
     """
 
     def __init__(self, descriptor: int, beat: float, is_busy: Callable[[], bool], on_beat: Callable[[], None]) -> None:
@@ -33,7 +33,7 @@ class Guard:
         threading.Thread(target=self._run, name="tako-guard", daemon=True).start()
 
     def busy(self) -> None:
-        """There is work: heartbeats are due again."""
+        """Send heartbeats again, because there is work."""
         if self._asleep:
             self._asleep = False
             os.write(self._wake_write, b"x")
@@ -47,12 +47,14 @@ class Guard:
             for descriptor, _ in events:
                 if descriptor == self._wake_read:
                     os.read(self._wake_read, 4096)
-                    self._asleep = False  # the work may have come just before we noted that there is none
+                    self._asleep = False  # the work may have come just before the thread fell asleep
                 elif not self._listen():
                     kill_session(os.getpid())
                     os._exit(1)
             if not events and not self._beat():
-                self._asleep = True  # before the last look, so that work which comes meanwhile is seen by one of us
+                self._asleep = (
+                    True  # set before the last check, so that this thread or `busy` notices work that comes meanwhile
+                )
                 self._asleep = not self._is_busy()
 
     def _listen(self) -> bool:
@@ -62,11 +64,11 @@ class Guard:
             return False
 
     def _beat(self) -> bool:
-        """Send a heartbeat if there is work; whether there is."""
+        """Send a heartbeat if there is work; returns whether there is."""
         if not self._is_busy():
             return False
-        with contextlib.suppress(OSError):  # full, or gone: the next poll says which
+        with contextlib.suppress(OSError):  # full or closed: the next poll shows which
             self._socket.send(b".", socket.MSG_DONTWAIT)
-        with contextlib.suppress(Exception):  # nothing may end this thread: it is the worker's life and its end
+        with contextlib.suppress(Exception):  # nothing may end this thread
             self._on_beat()
         return True

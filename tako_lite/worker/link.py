@@ -1,31 +1,43 @@
-"""The worker's end of its socket to the daemon: items out, batched by turns of the loop; frames in."""
+"""The worker's end of its link to the daemon: sends items, batched by turns of the loop, and receives frames."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 from tako_lite.errors import NotJson, TakoError, from_json
+from tako_lite.protocol.items import (
+    CallCommand,
+    Item,
+    Request,
+)
+from tako_lite.protocol.worker import (
+    FromWorker,
+    OutFrame,
+    ToWorker,
+)
 from tako_lite.wire import MAX_LINK_FRAME, LineReader, encode_frame
 
 FULL: Final = 2 * 1024 * 1024
 """Characters of values after which a frame is sent without waiting for the end of the turn."""
 MANY: Final = 50
-"""Items after which that is done too: the daemon commits them while the handlers of the others are still at work."""
+"""Items after which a frame is sent at once too: the daemon commits them while other handlers are still executing."""
 
 
 class Link(asyncio.Protocol):
     """The connection. What a handler does in one turn of the loop leaves in one frame."""
 
-    def __init__(self, on_frame: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_frame: Callable[[ToWorker], None], on_lost: Callable[[], None]) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._lines = LineReader(MAX_LINK_FRAME)
-        self._items: list[Any] = []
+        self._items: list[Item] = []
         self._size = 0
-        self._sequence = 0
+        self.next_sequence: Callable[[], int] = itertools.count(1).__next__
+        """Counts requests."""
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
@@ -40,8 +52,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost()
 
-    def send(self, item: list[Any], size: int = 0) -> None:
-        """Send an item with the others of this turn; `size` is how many characters of values it carries."""
+    def send(self, item: Item, size: int = 0) -> None:
+        """Send an item with the others of this turn; `size` is the number of characters of its values."""
         if not self._items:
             self._loop.call_soon(self.flush)
         self._items.append(item)
@@ -49,58 +61,57 @@ class Link(asyncio.Protocol):
         if self._size > FULL or len(self._items) == MANY:
             self.flush()
 
-    def ask(self, kind: str, *rest: Any, size: int = 0) -> asyncio.Future[Any]:
-        """Send an item that is answered; the future gets the answer."""
-        self._sequence += 1
+    def ask(self, request: Request, size: int = 0) -> asyncio.Future[Any]:
+        """Send a request; the future gets the outcome in its answer."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._answers[self._sequence] = future
-        self.send([kind, self._sequence, *rest], size)
+        self._answers[request.sequence] = future
+        self.send(request, size)
         return future
 
-    def answer(self, sequence: int, answer: Any) -> None:
-        """An answer came."""
+    def answer(self, sequence: int, outcome: Any) -> None:
+        """Pass an answer on to the call that waits for it."""
         future = self._answers.pop(sequence, None)
         if future is not None and not future.done():
-            if isinstance(answer, dict) and "error" in answer:
-                future.set_exception(from_json(answer["error"]))
+            if isinstance(outcome, dict) and "error" in outcome:
+                future.set_exception(from_json(outcome["error"]))
             else:
-                future.set_result(answer)
+                future.set_result(outcome)
 
     def flush(self) -> None:
-        """Send what has gathered."""
+        """Send the items of this turn."""
         if self._items and self._transport is not None:
             items, self._items, self._size = self._items, [], 0
             try:
-                data = encode_frame({"t": "out", "items": items})
+                data = encode_frame(OutFrame(t="out", items=items))
             except (TypeError, ValueError):
                 data = b"".join(self._encode_alone(item) for item in items)
             self._transport.write(data)
 
-    def _encode_alone(self, item: list[Any]) -> bytes:
-        """A frame of one item; one that JSON cannot carry is answered with that, and spoils no other."""
+    def _encode_alone(self, item: Item) -> bytes:
+        """A frame of one item; a request that JSON cannot carry fails with NotJson, and the other items are still sent."""
         try:
-            return encode_frame({"t": "out", "items": [item]})
+            return encode_frame(OutFrame(t="out", items=[item]))
         except (TypeError, ValueError) as error:
-            future = self._answers.pop(item[1], None) if isinstance(item[1], int) else None
+            future = self._answers.pop(item.sequence, None) if isinstance(item, Request) else None
             if future is None:
                 raise
-            future.set_exception(NotJson(f"what was asked cannot be sent: {error}"))
+            future.set_exception(NotJson(f"the request cannot be sent: {error}"))
             return b""
 
-    def say(self, frame: dict[str, Any]) -> None:
-        """Send a frame of its own."""
+    def say(self, frame: FromWorker) -> None:
+        """Send a frame, after the items that wait."""
         self.flush()
         if self._transport is not None:
             self._transport.write(encode_frame(frame))
 
     async def sent(self) -> None:
-        """Wait until the kernel has all that was to be sent."""
+        """Wait until everything is handed to the kernel."""
         while self._transport is not None and self._transport.get_write_buffer_size():  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.01)
 
     async def command(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """A client's command, from a handler. Raises the error that the daemon answers with."""
-        answer = await self.ask("call", command, arguments)
+        """Send a command of the client that a handler uses. Raises the error in the answer."""
+        answer = await self.ask(CallCommand("call", self.next_sequence(), command, arguments))
         if not isinstance(answer, dict):
-            raise TakoError("the daemon's answer makes no sense")
+            raise TakoError("the daemon sent an invalid answer")
         return answer

@@ -26,23 +26,23 @@ from tako_lite.workflow import Workflow
 
 
 class CannotImport(TakoError):
-    """A module of the user's does not import; the message has the file and line."""
+    """A user module does not import; the message has the file and line."""
 
     type = "cannot_import"
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes, `end` reports its result.
+    """A workflow that is ready to run. `parameters` is how many of (payload, step) it takes.
 
-    `hides_async` says that a plain decorator is above an `async def`: a call returns its coroutine.
+    `hides_async`: a plain decorator is above an `async def`, so a call returns its coroutine.
     """
 
     function: Callable[..., Any]
     parameters: int
     is_async: bool
     read_payload: Callable[[Any], Any] | None
-    end: str = "ok"
+    is_evaluation: bool = False
     hides_async: bool = False
 
 
@@ -75,7 +75,7 @@ class Loader:
             name = workflow.removeprefix(EVALUATION)
             noun = "workflow" if name == workflow else "trigger"
             message = f"{module} defines no {noun} {name!r} at run time"
-            hint = "its name is bound to something else by then, or the file has changed since: tako-lite reload"
+            hint = "its name was bound to something else later, or the file has changed since: tako-lite reload"
             raise CannotImport(message, hint=hint) from None
 
     def knows(self, workflow: str) -> bool:
@@ -83,7 +83,7 @@ class Loader:
         return workflow in self._handlers
 
     def new_files(self) -> dict[str, FileStamp]:
-        """The project's files that were imported since the last call, with their stamps, so that a change can be noticed."""
+        """The project's files that were imported since the last call, with their stamps, by which a change is noticed."""
         if len(sys.modules) == self._seen:
             return {}
         self._seen = len(sys.modules)
@@ -94,11 +94,11 @@ class Loader:
         return {path: stamp for path, stamp in stamped if stamp is not None}
 
     def _own_modules(self) -> list[ModuleType]:
-        """What this process has imported itself; to look at the others would copy the memory that they are in."""
+        """The modules that this process imported itself; reading the others would copy memory shared with the fork server."""
         try:
-            later = takewhile(lambda item: item[0] != self._inherited, reversed(sys.modules.items()))
-            return [module for _, module in later]
-        except RuntimeError:  # a thread imports something meanwhile
+            later = takewhile(lambda name: name != self._inherited, reversed(sys.modules))
+            return [sys.modules[name] for name in later]
+        except (RuntimeError, KeyError):  # a thread is importing something
             return list(sys.modules.values())
 
     def _is_ours(self, path: str) -> bool:
@@ -112,11 +112,11 @@ class Loader:
                     self._take(value, module, variable)
         except CannotImport:
             raise
-        except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order, and says why
+        except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order and reports why
             raise CannotImport(self._describe(error)) from error
 
     def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
-        """Make a handler of a decorated function. Raises CannotImport with the line and name of one that cannot be."""
+        """Make a handler of a decorated function. Raises CannotImport with the line and name of an invalid one."""
         try:
             if isinstance(found, Workflow):
                 self._handlers[found.name] = _prepare(found, "payload", module, variable)
@@ -130,7 +130,7 @@ class Loader:
             raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
 
     def _describe(self, error: BaseException) -> str:
-        """What happened, with the file and line that the user can fix."""
+        """The error in words, with the file and line that the user can fix."""
         text = f"{type(error).__name__}: {message_of(error)}"
         if isinstance(error, SyntaxError) and error.filename:
             return f"{self._short(error.filename)}:{error.lineno}: {type(error).__name__}: {error.msg}"
@@ -143,7 +143,7 @@ class Loader:
         return file.removeprefix(f"{self._root}/")
 
     def _where_it_looked(self, name: str) -> str:
-        """Where a module was looked for that was not found, and what to write."""
+        """Where a module was searched that was not found, and what to set."""
         top = name.partition(".")[0]
         if top in sys.modules:
             return f"{top} was found at {_place_of(top)}"
@@ -161,17 +161,17 @@ def _place_of(module: str) -> str:
 
 
 def _evaluation(trigger: Trigger[Any, Any], module: ModuleType, variable: str) -> Handler:
-    """A trigger takes its cursor as a payload, and what it returns is looked at before it is reported."""
-    look = trigger.function
+    """The handler of a trigger: it takes the cursor as its payload, and its result is checked before it is reported."""
+    function = trigger.function
 
     async def evaluated(returned: Awaitable[Any]) -> Any:
         return found(await returned)
 
     def evaluate(cursor: Any) -> Any:
-        returned = look(cursor)
+        returned = function(cursor)
         return evaluated(returned) if inspect.iscoroutine(returned) else found(returned)
 
-    return replace(_prepare(trigger, "cursor", module, variable), function=evaluate, end="found")
+    return replace(_prepare(trigger, "cursor", module, variable), function=evaluate, is_evaluation=True)
 
 
 def _prepare(workflow: Workflow[Any, Any] | Trigger[Any, Any], what: str, module: ModuleType, variable: str) -> Handler:

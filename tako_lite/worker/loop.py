@@ -1,4 +1,4 @@
-"""Which event loop runs the handlers, and how imports find none running."""
+"""Chooses the event loop for the handlers, and hides it from imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def offer_loop() -> asyncio.AbstractEventLoop:
 def choose_loop(offered: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     """The loop for the handlers, after the imports: the current one of this thread, which may be another by now.
 
-    A file may have used up the one that was offered, set one of its own, or installed a policy (uvloop).
+    A file may have closed the loop that was offered, set its own, or installed a policy (uvloop).
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -48,7 +48,7 @@ def _has_policy() -> bool:
 
 @contextmanager
 def paused(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Within a callback of a loop: have this thread look as if no loop ran in it. What awaits goes on afterwards."""
+    """Within a callback of a loop: make it look as if no loop ran in this thread, for the time of the block."""
     events._set_running_loop(None)
     try:
         yield

@@ -10,11 +10,19 @@ import os
 import socket
 import traceback
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tako_lite import client
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
-from tako_lite.secrets import give
+from tako_lite.protocol.forkserver import WorkerTask
+from tako_lite.protocol.worker import (
+    BrokenFrame,
+    FilesFrame,
+    PushedRun,
+    ReadyFrame,
+    ToWorker,
+)
+from tako_lite.secrets import install
 from tako_lite.worker.ending import wind_down
 from tako_lite.worker.executor import Executor
 from tako_lite.worker.forked import Connections, end_fork, is_fork
@@ -26,12 +34,12 @@ from tako_lite.worker.output import Output
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
-"""Containers made since the last collection. What a run leaves mostly frees itself; Python counts to 700."""
+"""New containers between two collections. Runs rarely leave cycles, so this is more than Python's 700."""
 
 
-def main(task: dict[str, Any], link: int, guard: int, secrets: int | None = None) -> None:
-    """Run until the daemon says stop. `task`: group, root, package, modules, slots, beat, drain."""
-    output = Output(give(task["group"], {} if secrets is None else _receive(secrets)))
+def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) -> None:
+    """Run until the daemon sends `stop`."""
+    output = Output(install(task["group"], {} if secrets is None else _receive(secrets)))
     output.install()
     connections = Connections(link, guard)
     worker = _Worker(task, link, guard, output)
@@ -45,17 +53,17 @@ def main(task: dict[str, Any], link: int, guard: int, secrets: int | None = None
     except BaseException as error:
         if is_fork():
             end_fork(error)
-        # sys.exit in a task of a handler. The loop's end would cancel its neighbours, and that would be charged to them.
+        # sys.exit in a task of a handler: ending the loop would cancel the other runs, and charge them.
         traceback.print_exc()
         output.finish_all()
         os._exit(1)
-    client.use_link(None)  # nobody answers there any more: what exit handlers enqueue goes over the socket
+    client.use_link(None)  # the link is closed: what exit handlers enqueue goes over the control socket
     wind_down(loop, task["drain"], worker.end_threads)
     output.finish_all()
 
 
 def _receive(descriptor: int) -> dict[str, str]:
-    """The values of the group's secrets, which come once; the descriptor is closed before any code of the user's runs."""
+    """Read the values of the group's secrets; the descriptor is closed before any user code runs."""
     dump_no_core()
     keep_memory_private()
     with open(descriptor, "rb") as stream:
@@ -64,7 +72,7 @@ def _receive(descriptor: int) -> dict[str, str]:
 
 
 class _Worker:
-    def __init__(self, task: dict[str, Any], link: int, guard: int, output: Output) -> None:
+    def __init__(self, task: WorkerTask, link: int, guard: int, output: Output) -> None:
         self.failed_import: BaseException | None = None
         self._task = task
         self._output = output
@@ -78,20 +86,20 @@ class _Worker:
         self._trouble: str | None = None
 
     def load(self) -> None:
-        """Import the modules of the group, as the main thread of any program does: before there is a loop that runs."""
+        """Import the modules of the group, before a loop runs, as any program does."""
         try:
             self._workflows = self._loader.load(self._task["modules"])
         except CannotImport as error:
             self._trouble, self.failed_import = error.message, error.__cause__
 
     async def run(self) -> None:
-        """Connect to the daemon, and take runs until it says stop."""
+        """Connect to the daemon, and take runs until it sends `stop`."""
         self._over = asyncio.Event()
         self._link = Link(self._on_frame, self._on_lost)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._link, sock=socket.socket(fileno=self._link_descriptor))
         if self._trouble is not None:
-            self._link.say({"t": "broken", "error": self._trouble})
+            self._link.say(BrokenFrame(t="broken", error=self._trouble))
             await self._link.sent()
             return
         gc.collect()
@@ -101,52 +109,51 @@ class _Worker:
         self._executor = Executor(self._link, self._loader, self._task["slots"], self._on_end, base)
         self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
-        self._link.say({"t": "ready", "pid": os.getpid(), "workflows": self._workflows, "files": self._loader.new_files()})
+        ready = ReadyFrame(t="ready", pid=os.getpid(), workflows=self._workflows, files=self._loader.new_files())
+        self._link.say(ready)
         await self._over.wait()
         self._link.flush()
         await self._link.sent()
 
     def end_threads(self) -> None:
-        """Take no more calls for threads."""
+        """Let the threads of the worker end."""
         if self._executor is not None:
             self._executor.end_threads()
 
     def _on_end(self, run_id: str) -> None:
         self._output.finish(run_id)
-        if files := self._loader.new_files():  # a handler may import some, too
-            self._link.say({"t": "files", "files": files})
+        if files := self._loader.new_files():  # a handler may have imported some
+            self._link.say(FilesFrame(t="files", files=files))
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)
 
     def _on_beat(self) -> None:
         if self._stalls is not None:
-            self._stalls.look()
+            self._stalls.probe()
 
-    def _on_frame(self, frame: dict[str, Any]) -> None:
+    def _on_frame(self, frame: ToWorker) -> None:
         executor = self._executor
-        kind = frame["t"]
-        if kind == "stop" and executor is None:
-            self._over.set()
-        elif executor is None:
-            return
-        elif kind == "run":
-            for pushed in frame["runs"]:
-                executor.start(pushed)
+        if executor is None:
+            if frame["t"] == "stop":
+                self._over.set()
+        elif frame["t"] == "run":
+            for row in frame["runs"]:
+                executor.start(PushedRun(*row))
             self._guard.busy()
-        elif kind == "answers":
-            for sequence, answer in frame["answers"]:
-                self._link.answer(sequence, answer)
-        elif kind == "resolved":
+        elif frame["t"] == "answers":
+            for sequence, outcome in frame["answers"]:
+                self._link.answer(sequence, outcome)
+        elif frame["t"] == "resolved":
             executor.resolved(frame["id"], frame["name"], frame["state"], frame["text"])
-        elif kind == "steps":
+        elif frame["t"] == "steps":
             executor.add_steps(frame["id"], frame["steps"])
-        elif kind == "cancel":
+        elif frame["t"] == "cancel":
             executor.cancel(frame["id"])
-        elif kind == "stop":
+        elif frame["t"] == "stop":
             executor.drain(self._over.set)
 
     def _on_lost(self) -> None:
-        """The daemon is gone, or it has given this worker up."""
+        """End at once: the daemon is gone or has closed the link."""
         kill_session(os.getpid())
         os._exit(1)

@@ -1,8 +1,8 @@
-"""What handlers print, tagged with their run.
+"""Tags what handlers print with their run.
 
-Descriptors 1 and 2 are one pipe to the daemon. A line that is printed inside a run starts with a mark and the run's id; what is
-written to the descriptors directly has none and belongs to the group. A descriptor that the user's code has pointed elsewhere
-(`os.dup2`) gets what is printed as it is.
+Descriptors 1 and 2 are one pipe to the daemon. A line that is printed inside a run starts with a mark and the run's id. What is
+written to the descriptors directly has no mark, and belongs to the group. If user code has pointed a descriptor elsewhere
+(`os.dup2`), what is printed goes there unchanged.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 MARK: Final = b"\x1e"
 END: Final = b"\x1f"
 PIECE: Final = 3_500
-"""Bytes of a line that go in one write: below PIPE_BUF with the mark, so that lines of threads do not mix."""
+"""Bytes of a line that one write sends: with the mark below PIPE_BUF, so that lines of threads do not mix."""
 
 
 class TaggedBuffer(io.BufferedIOBase):
-    """The bytes of one stream, line by line: each run's lines are put together apart, and go out with its tag."""
+    """The bytes of one stream: collects the lines of each run, and writes each with its tag."""
 
     def __init__(self, descriptor: int, name: str, mask: Mask) -> None:
         self.raw = io.FileIO(descriptor, "w", closefd=False)
@@ -38,12 +38,12 @@ class TaggedBuffer(io.BufferedIOBase):
         self._descriptor = descriptor
         self._pipe = _identity(descriptor)
         self._mask = mask
-        self._room = PIECE + mask.longest  # what is cut off a line that has no end yet must not end within a secret
+        self._room = PIECE + mask.longest  # a piece of a line without a newline must not end within a secret
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        """No line is begun, at the start and after a fork: those of the parent are the parent's, like its locks."""
+        """Begin without partial lines and with a new lock, at the start and after a fork."""
         self._partial: dict[str, bytes] = {}
         self._lock = threading.RLock()
 
@@ -57,7 +57,7 @@ class TaggedBuffer(io.BufferedIOBase):
         return False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take bytes in the order in which they come; whole lines go out at once."""
+        """Add bytes, and write the lines that are complete."""
         data = data if isinstance(data, bytes) else bytes(memoryview(data))
         run = current_run.get()
         key = run.run_id if run is not None else ""
@@ -77,7 +77,7 @@ class TaggedBuffer(io.BufferedIOBase):
         return len(data)
 
     def finish(self, run_id: str) -> None:
-        """A run is over: its last line may have no end."""
+        """Write the last line of a run that has ended, even without a newline."""
         if run_id not in self._partial:
             return
         with self._lock:
@@ -86,12 +86,12 @@ class TaggedBuffer(io.BufferedIOBase):
                 self._emit(run_id, rest, b"")
 
     def finish_all(self) -> None:
-        """Nothing is to come: the lines that have no end go out."""
+        """Write all lines that have no newline yet."""
         for run_id in list(self._partial):
             self.finish(run_id)
 
     def flush(self) -> None:
-        """A line without an end waits for it; but not where the descriptor is another file, nor in a fork, which may end so."""
+        """Write partial lines only if the descriptor is another file, or in a fork, which may end without another flush."""
         if self._partial and (is_fork() or not self._is_ours()):
             self.finish_all()
 
@@ -102,7 +102,7 @@ class TaggedBuffer(io.BufferedIOBase):
         raise io.UnsupportedOperation("detach")
 
     def close(self) -> None:
-        """Only flush: the stream is the whole worker's, and one run that closes it must not silence the others."""
+        """Only flush: all runs share the stream, so one that closes it must not silence the others."""
         self.flush()
 
     def _emit(self, run_id: str, line: bytes, end: bytes = b"\n") -> None:
@@ -115,7 +115,7 @@ class TaggedBuffer(io.BufferedIOBase):
             for piece in _pieces(body):
                 self._put(head + piece + b"\n")
         except OSError:
-            return  # nobody reads any more; the outcome of the run matters more
+            return  # the reader is gone; the outcome of the run matters more
 
     def _put(self, data: bytes) -> None:
         while data:
@@ -123,9 +123,9 @@ class TaggedBuffer(io.BufferedIOBase):
 
 
 class TaggedStream(io.TextIOWrapper):
-    """`sys.stdout` or `sys.stderr` of a worker: a text stream as that of any program; it holds no text back from its buffer.
+    """`sys.stdout` or `sys.stderr` of a worker: an ordinary text stream that passes text to its buffer at once.
 
-    What arrives in a log is UTF-8, whatever `encoding` it was set to.
+    The log is UTF-8, whatever `encoding` the stream is set to.
     """
 
     def __init__(self, buffer: TaggedBuffer, *, line_buffering: bool = False) -> None:
@@ -143,7 +143,7 @@ class TaggedStream(io.TextIOWrapper):
         return len(text)
 
     def reconfigure(self, **options: Any) -> None:
-        """As that of every text stream; a line ends with a newline, whatever `newline` says."""
+        """As for any text stream; but a line ends with a newline, whatever `newline` is."""
         super().reconfigure(**options)
         self._encoded_alike = self.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
@@ -166,7 +166,9 @@ class Output:
         out, err = self._buffers
         sys.stdout = sys.__stdout__ = TaggedStream(out)  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = TaggedStream(err, line_buffering=True)  # type: ignore[misc]
-        handler = logging.StreamHandler(TaggedStream(out))  # its own one: a file may detach or replace the others
+        handler = logging.StreamHandler(
+            TaggedStream(out)
+        )  # a stream of its own: a workflow file may detach or replace the others
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         logger = logging.getLogger("tako_lite.run")
         logger.addHandler(handler)
@@ -174,18 +176,18 @@ class Output:
         logger.propagate = False
 
     def finish(self, run_id: str) -> None:
-        """A run is over: its last lines may have no end."""
+        """Write the last lines of a run that has ended, even without a newline."""
         for buffer in self._buffers:
             buffer.finish(run_id)
 
     def finish_all(self) -> None:
-        """Nothing is to come: the lines that have no end go out."""
+        """Write all lines that have no newline yet."""
         for buffer in self._buffers:
             buffer.finish_all()
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:
-    """A line in parts of a bounded length; one part at the least."""
+    """A line in pieces of bounded length; at least one piece."""
     start = 0
     while len(line) - start > PIECE:
         end = _end_of_piece(line, start)
@@ -195,7 +197,7 @@ def _pieces(line: bytes) -> Iterator[bytes]:
 
 
 def _end_of_piece(line: bytes, start: int) -> int:
-    """Where to cut a long line: not within a character, if it is UTF-8."""
+    """Where to cut a long line: not within a UTF-8 character."""
     end = start + PIECE
     while line[end] & 0xC0 == 0x80 and end > start + PIECE - 4:
         end -= 1

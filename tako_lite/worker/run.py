@@ -5,67 +5,55 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
-from tako_lite.engine import MAX_NAME
+from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
+from tako_lite.protocol.items import (
+    AddWait,
+    EnqueueChild,
+    HandlerBegun,
+    InvokeChild,
+    Progress,
+    SaveStep,
+)
+from tako_lite.protocol.worker import (
+    PriorStep,
+    PushedRun,
+    StoredStep,
+)
 from tako_lite.secrets import masked
 from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05
-"""Seconds that all step calls in flight must have been waits."""
-NUDGE_AFTER: Final = 0.02
-"""Seconds after which a handler that did not notice is cancelled where it is."""
-LAST_NUDGE_AFTER: Final = 5.0
-"""Seconds that its `finally` blocks have to wait for something."""
+"""Seconds for which a handler must do nothing but wait before its run is parked."""
+CANCEL_AFTER: Final = 0.02
+"""Seconds after which a handler that has not moved since it was to be left is cancelled."""
+CANCEL_AGAIN_AFTER: Final = 5.0
+"""Seconds after which its `finally` blocks are cancelled."""
 
 _UNSOUND: Final = re.compile("[\x00\ud800-\udfff]")
-Kind = Literal["run", "sleep", "signal", "child", "retry"]
-NO_ENV: Final[Mapping[str, str]] = {}
 current_run: ContextVar[ActiveRun | None] = ContextVar("current_run", default=None)
-
-
-class StoredStep(NamedTuple):
-    """What a step has stored: its value's JSON text, or for a failed one its error's."""
-
-    state: str
-    text: str | None
-    tries: int
 
 
 class ActiveRun:
     """Carries the steps of one attempt over the link, and knows what is in flight."""
 
-    def __init__(
-        self,
-        link: Link,
-        run_id: str,
-        workflow_name: str,
-        token: int,
-        attempt: int,
-        payload: str,
-        stored: list[tuple[str, str, str | None, int]],
-        tenant: str | None = None,
-        tenant_env: Mapping[str, str] = NO_ENV,
-        is_rated: bool = False,
-    ) -> None:
-        self.run_id = run_id
-        self.workflow_name = workflow_name
-        self.token = token
-        self.attempt = attempt
-        self.payload = payload
-        self.tenant = tenant
-        self.tenant_env = tenant_env
-        self.is_rated = is_rated
+    def __init__(self, link: Link, pushed: PushedRun, steps: Sequence[Any]) -> None:
+        """`steps` are the lists of all `PriorStep`s, those too that came ahead of the run."""
+        (
+            self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
+            self.tenant, self.tenant_env, self.is_rated,
+        ) = pushed  # fmt: skip
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
         self.waits: dict[str, asyncio.Future[StoredStep]] = {}
         self._link = link
-        self._stored = {step[0]: StoredStep(*step[1:]) for step in stored} if stored else {}
+        self._stored = {prior.name: prior.stored for prior in (PriorStep(*step) for step in steps)} if steps else {}
         self._early: dict[str, StoredStep] = {}
         self._names: set[str] = set()
         self._waited: dict[str, int] = {}
@@ -102,31 +90,38 @@ class ActiveRun:
         self._maybe_park()
 
     async def save(
-        self, name: str, kind: Kind, state: str, value: str | None, error: str | None, tries: int, started_at: int
+        self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
     ) -> StoredStep:
-        size = len(value or "") + len(error or "")
-        answer = await self._link.ask(
-            "step", self.run_id, self.token, name, kind, state, value, error, tries, started_at, size=size
+        link, size = self._link, len(value or "") + len(error or "")
+        item = SaveStep(
+            "step", link.next_sequence(), self.run_id, self.token, name, kind, state, value, error, tries, started_at
         )
+        answer = await link.ask(item, size)
         stored = self._take(name, answer)
         self.check()
         return stored
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
         if self.unwinding is None:
-            asked = self._link.ask("step", self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+            sequence = self._link.next_sequence()
+            asked = self._link.ask(
+                SaveStep("step", sequence, self.run_id, self.token, name, "run", "failed", None, error, tries, started_at)
+            )
             asked.add_done_callback(lambda future: future.cancelled() or future.exception())
 
-    async def wait(self, name: str, kind: Kind, key: str | None, wake_at: int | None) -> StoredStep:
-        return await self._wait(name, self._link.ask("wait", self.run_id, self.token, name, kind, key, wake_at))
+    async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> StoredStep:
+        item = AddWait("wait", self._link.next_sequence(), self.run_id, self.token, name, kind, key, wake_at)
+        return await self._wait(name, self._link.ask(item))
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        item = ("invoke", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
-        return await self._wait(name, self._link.ask(*item, size=len(payload)))
+        options = read_options(options, OPTIONS)
+        item = InvokeChild("invoke", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
+        return await self._wait(name, self._link.ask(item, len(payload)))
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        item = ("enqueue", self.run_id, self.token, name, workflow, payload, read_options(options, OPTIONS))
-        stored = self._take(name, await self._link.ask(*item, size=len(payload)))
+        options = read_options(options, OPTIONS)
+        item = EnqueueChild("enqueue", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
+        stored = self._take(name, await self._link.ask(item, len(payload)))
         self.check()
         return stored
 
@@ -134,7 +129,8 @@ class ActiveRun:
         await self._link.command("signal", {"event": event, "payload": json.loads(payload)})
 
     def set_progress(self, fraction: float, note: str | None) -> None:
-        item = ["progress", self.run_id, self.token, fraction, None if note is None else _UNSOUND.sub("�", masked(note))]
+        text = None if note is None else _UNSOUND.sub("�", masked(note))
+        item = Progress("progress", self.run_id, self.token, fraction, text)
         self._loop.call_soon_threadsafe(self._link.send, item)
 
     def unwind(self, reason: Unwind) -> None:
@@ -142,12 +138,12 @@ class ActiveRun:
             self.unwinding = reason
 
     def begin_handler(self) -> None:
-        """The handler's first line comes next; a rate waits for this report, so it does not wait for the end of the turn."""
+        """Report that the handler begins, at once: a workflow with a rate counts from this report."""
         if self.is_rated:
-            self._link.send(["begun", self.run_id, self.token])
+            self._link.send(HandlerBegun("begun", self.run_id, self.token))
             self._link.flush()
 
-    # What the daemon says
+    # Frames from the daemon
 
     def resolved(self, name: str, stored: StoredStep) -> None:
         """A wait is over."""
@@ -158,18 +154,18 @@ class ActiveRun:
             future.set_result(stored)
 
     def cancel(self) -> None:
-        """Somebody cancelled the run: leave the handler where it is."""
+        """Leave the handler, because the run is cancelled."""
         self._leave(Cancelled())
 
     def time_out(self) -> None:
-        """The attempt took too long."""
+        """Leave the handler, because the attempt took longer than its timeout."""
         self._leave(TimedOut())
 
     def drain(self) -> None:
-        """Stop at the next step; steps in flight may finish and be stored."""
+        """Leave the handler at its next step; steps in flight may finish and be stored."""
         self._draining = True
         if self.waits and not self._active:
-            self._leave(Drained(), nudge=False)
+            self._leave(Drained(), cancels=False)
 
     # Parking and unwinding
 
@@ -218,7 +214,7 @@ class ActiveRun:
         if self._active or not self.waits or self.unwinding is not None:
             return
         if self._draining:
-            self._leave(Drained(), nudge=False)
+            self._leave(Drained(), cancels=False)
         elif self._park is None:
             self._park = self._loop.call_later(PARK_AFTER, self._park_now)
 
@@ -232,35 +228,35 @@ class ActiveRun:
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
 
-    def _leave(self, reason: Unwind, *, nudge: bool = True) -> None:
+    def _leave(self, reason: Unwind, *, cancels: bool = True) -> None:
         if self.unwinding is not None:
             return
         self.unwinding = reason
         for future in self.waits.values():
             if not future.done():
                 future.set_exception(reason)
-                future.exception()  # whoever waited may be gone
-        if nudge and self.task is not None:
-            self._loop.call_later(NUDGE_AFTER, self._nudge, _place(self.task))
-            self._loop.call_later(LAST_NUDGE_AFTER, self._nudge, None)
+                future.exception()  # retrieved here, since the task that waited may be gone
+        if cancels and self.task is not None:
+            self._loop.call_later(CANCEL_AFTER, self._cancel_if_stuck, _await_point(self.task))
+            self._loop.call_later(CANCEL_AGAIN_AFTER, self._cancel_if_stuck, None)
 
-    def _nudge(self, place: object) -> None:
-        """Cancel a handler that still is where it was. One that is elsewhere noticed, and its `finally` may take a while."""
-        if self.task is not None and (place is None or _place(self.task) is place):
+    def _cancel_if_stuck(self, place: object) -> None:
+        """Cancel a handler that still awaits the same. If it has moved, it is ending, and its `finally` may take a while."""
+        if self.task is not None and (place is None or _await_point(self.task) is place):
             self.task.cancel()
 
-    def forget(self, task: asyncio.Task[Any]) -> None:
-        """A task of the handler ended; what it raised while the handler was left is nobody's."""
+    def task_done(self, task: asyncio.Task[Any]) -> None:
+        """Forget a task of the handler that ended; while unwinding, retrieve its exception, so that asyncio logs none."""
         self.tasks.discard(task)
         if self.unwinding is not None and not task.cancelled():
             task.exception()
 
-    def is_still(self) -> bool:
-        """Whether the handler left nothing behind that `close` would have to end."""
+    def is_idle(self) -> bool:
+        """Whether the handler left nothing behind for `close` to end."""
         return not (self.tasks or self.waits or self._active or self._park)
 
     async def close(self) -> None:
-        """The handler is left: tasks that it forgot are cancelled, and steps in threads are waited for."""
+        """After the handler: cancel the tasks that it left behind, and wait for steps in threads."""
         if self._park is not None:
             self._park.cancel()
         for task in self.tasks:
@@ -272,8 +268,8 @@ class ActiveRun:
             await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _place(task: asyncio.Task[None]) -> object:
-    """What a task awaits, at the bottom of its coroutines: another object whenever it has gone on."""
+def _await_point(task: asyncio.Task[None]) -> object:
+    """What a task awaits at the bottom of its coroutines: another object after each move."""
     place: object = task.get_coro()
     while (inner := getattr(place, "cr_await", None)) is not None:
         place = inner

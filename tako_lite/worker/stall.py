@@ -1,4 +1,4 @@
-"""Says so when a handler holds up the loop of its worker: which run, at which line, for how long."""
+"""Warns when a handler blocks the event loop of its worker: which run, at which line, for how long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tako_lite.worker.run import ActiveRun, current_run
 
 
 class StallWatch:
-    """Is asked at each heartbeat, from the guard's thread; warns once for each time that the loop stands still."""
+    """Probes the loop at each heartbeat, from the guard's thread, and warns once each time that it is blocked."""
 
     def __init__(self, root: Path, runs: Mapping[str, ActiveRun]) -> None:
         self._root = f"{root}/"
@@ -23,28 +23,28 @@ class StallWatch:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._asked_at: float | None = None
-        self._told = False
+        self._warned = False
 
-    def look(self) -> None:
-        """Ask the loop for a sign of life, or tell that it has not given the last one."""
+    def probe(self) -> None:
+        """Ask the loop for a sign of life, or warn that it has not answered the last probe."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
             self._loop.call_soon_threadsafe(self._answer)
-        elif not self._told:
-            self._told = True
-            # In a thread of its own: what handlers made of sys.stderr may fail or block, and the guard must do neither.
+        elif not self._warned:
+            self._warned = True
+            # In a thread of its own: handlers may have replaced sys.stderr by something that fails or blocks.
             seconds, context = time.monotonic() - self._asked_at, contextvars.copy_context()
-            threading.Thread(target=context.run, args=(self._tell, seconds), daemon=True).start()
+            threading.Thread(target=context.run, args=(self._warn, seconds), daemon=True).start()
 
     def _answer(self) -> None:
         self._asked_at = None
-        self._told = False
+        self._warned = False
 
-    def _tell(self, seconds: float) -> None:
-        current_run.set(self._run())  # so that the line is found among those of the run
+    def _warn(self, seconds: float) -> None:
+        current_run.set(self._run())  # so that the line is tagged with the run
         place = _place(sys._current_frames().get(self._thread), self._root)
-        hint = "what blocks belongs into a plain function, given to step.run or as the handler itself"
-        sys.stderr.write(f"warning: all runs of this worker have stood still for {seconds:.1f} s{place}; {hint}\n")
+        hint = "put blocking code into a plain function, for step.run or as the handler itself"
+        sys.stderr.write(f"warning: the event loop of this worker has been blocked for {seconds:.1f} s{place}; {hint}\n")
 
     def _run(self) -> ActiveRun | None:
         task = asyncio.current_task(self._loop)
@@ -52,7 +52,7 @@ class StallWatch:
 
 
 def _place(frame: FrameType | None, root: str) -> str:
-    """Where the user's code is: the innermost line of a file below the root."""
+    """The innermost line of the user's code, which is in a file below the root."""
     while frame is not None:
         if frame.f_code.co_filename.startswith(root):
             return f" at {frame.f_code.co_filename.removeprefix(root)}:{frame.f_lineno} in {frame.f_code.co_name}"

@@ -1,7 +1,7 @@
-"""The threads of a worker: no run can take those that another one needs.
+"""The threads of a worker: no run can use up the threads that another run needs.
 
-asyncio's default executor is one queue before a fixed number of threads, so a run with many blocking calls keeps the calls of
-all others waiting. Here each run has a bound of its own, and within it a call finds a thread at once, an idle or a new one.
+asyncio's default executor is one queue for a fixed number of threads, so a run with many blocking calls delays the calls of
+all others. Here each run has a limit of its own, and within that limit a call gets a thread at once, an idle or a new one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tako_lite.worker.run import current_run
 P = ParamSpec("P")
 T = TypeVar("T")
 PER_RUN: Final = 32
-"""Threads that one run may occupy at a time; its further calls wait for its own."""
+"""Threads that one run may use at a time; its further calls wait for its own threads."""
 KEPT: Final = 32
-"""Threads that stay when they have nothing to do, at the least; a worker with more slots keeps one for each."""
+"""Idle threads that are kept; a worker with more slots keeps one for each slot."""
 
-Call = tuple["Future[Any]", Callable[[], Any], "_Lane | None"]
+Call = tuple["Future[Any]", Callable[[], Any], "_RunCalls | None"]
 
 
-class _Lane:
-    """What one run has under way."""
+class _RunCalls:
+    """The calls of one run: how many are executing, and which wait."""
 
     __slots__ = ("busy", "key", "waiting")
 
@@ -41,52 +41,53 @@ class _Lane:
 class RunThreads(ThreadPoolExecutor):
     """The default executor of a worker's loop. A call belongs to the run in whose context it is submitted.
 
-    It is a ThreadPoolExecutor because asyncio takes no other; of that class it uses nothing.
+    It is a ThreadPoolExecutor only because asyncio accepts no other class; it uses nothing of it.
     """
 
     def __init__(self, slots: int) -> None:
         super().__init__(PER_RUN)
-        self._kept = max(slots, KEPT)
+        self._max_idle = max(slots, KEPT)
         self._made = self._idle = 0
         self._open = True
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a function in a thread of the run that asks, or of none."""
+        """Call a function in a thread, within the limit of the run that asks, if a run asks."""
         future: Future[T] = Future()
         call = fn if not args and not kwargs else lambda: fn(*args, **kwargs)
         key = current_run.get()
         with self._guard:
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = _Lane(key)
-            if lane.busy == PER_RUN:
-                lane.waiting.append((future, call, lane))
+            calls = self._runs.get(key)
+            if calls is None:
+                calls = self._runs[key] = _RunCalls(key)
+            if calls.busy == PER_RUN:
+                calls.waiting.append((future, call, calls))
                 return future
-            lane.busy += 1
+            calls.busy += 1
             try:
-                self._give((future, call, lane))
+                self._hand_out((future, call, calls))
             except BaseException:
-                self._vacate(lane)
+                self._vacate(calls)
                 raise
         return future
 
     def submit_handler(self, call: Callable[[], T]) -> Future[T]:
-        """Call a plain handler in a thread; there are no more of them than slots."""
+        """Call a plain handler in a thread, without a limit: there are no more handlers than slots."""
         future: Future[T] = Future()
         with self._guard:
-            self._give((future, call, None))
+            self._hand_out((future, call, None))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; threads end when they have nothing left to do. Twice is harmless."""
+        """Take no more calls, and let threads end once they are idle; twice is harmless."""
         with self._guard:
             self._open = False
             if cancel_futures:
-                for lane in self._lanes.values():
-                    while lane.waiting:
-                        lane.waiting.popleft()[0].cancel()
+                for calls in self._runs.values():
+                    while calls.waiting:
+                        future, *_ = calls.waiting.popleft()
+                        future.cancel()
             for _ in range(self._idle):
                 self._calls.put(None)
             self._idle = 0
@@ -96,15 +97,15 @@ class RunThreads(ThreadPoolExecutor):
                 thread.join()
 
     def _reset(self) -> None:
-        """No threads and nothing to do, at the start and in a process that a handler forked."""
+        """Begin without threads and calls, at the start and in a process that a handler forked."""
         self._guard = threading.Lock()
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
-        self._lanes: dict[object, _Lane] = {}
+        self._runs: dict[object, _RunCalls] = {}
         self._idle = 0
         self._alive: set[threading.Thread] = set()
 
-    def _give(self, call: Call) -> None:
-        """Hand a call to an idle thread, each of which is promised one at most, or to a new one. Raises RuntimeError."""
+    def _hand_out(self, call: Call) -> None:
+        """Hand a call to an idle thread, at most one each, or to a new one. Raises RuntimeError."""
         if not self._open:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._idle:
@@ -116,14 +117,14 @@ class RunThreads(ThreadPoolExecutor):
         self._alive.add(thread)
         try:
             thread.start()
-        except BaseException:  # no thread to be had
+        except BaseException:  # the system refused a thread
             self._alive.discard(thread)
             raise
 
     def _work(self, call: Call | None) -> None:
-        calls = self._calls
+        queue = self._calls
         while call is not None:
-            future, function, lane = call
+            future, function, calls = call
             value, error = None, None
             started = future.set_running_or_notify_cancel()
             if started:
@@ -131,32 +132,34 @@ class RunThreads(ThreadPoolExecutor):
                     value = function()
                 except BaseException as raised:
                     error = raised
-            if calls is not self._calls:
+            if queue is not self._calls:
                 end_fork(error)
-            following, stays = self._leave(lane)  # before the loop hears of it, which may have the next call at once
+            following, stays = self._leave(
+                calls
+            )  # before the loop learns of the result, since it may submit the next call at once
             if error is not None:
                 future.set_exception(error)
             elif started:
                 future.set_result(value)
-            del call, future, function, lane, value, error  # while it waits, a thread must hold nothing of the run's
-            call = following or (calls.get() if stays else None)
+            del call, future, function, calls, value, error  # a waiting thread must not keep objects of a run alive
+            call = following or (queue.get() if stays else None)
             del following
         with self._guard:
             self._alive.discard(threading.current_thread())
 
-    def _vacate(self, lane: _Lane) -> None:
-        """A thread of a run is free; of a run that has none nothing is kept."""
-        lane.busy -= 1
-        if not lane.busy:
-            self._lanes.pop(lane.key, None)
+    def _vacate(self, calls: _RunCalls) -> None:
+        """Free a thread of a run, and forget a run that has no thread left."""
+        calls.busy -= 1
+        if not calls.busy:
+            self._runs.pop(calls.key, None)
 
-    def _leave(self, lane: _Lane | None) -> tuple[Call | None, bool]:
-        """A call is over: the next one of its run, and whether the thread waits for another where there is none."""
+    def _leave(self, calls: _RunCalls | None) -> tuple[Call | None, bool]:
+        """After a call: the next call of its run, if any, and whether the thread is to wait for another one."""
         with self._guard:
-            if lane is not None:
-                if lane.waiting:
-                    return lane.waiting.popleft(), True
-                self._vacate(lane)
-            stays = self._open and self._idle < self._kept
+            if calls is not None:
+                if calls.waiting:
+                    return calls.waiting.popleft(), True
+                self._vacate(calls)
+            stays = self._open and self._idle < self._max_idle
             self._idle += stays
             return None, stays

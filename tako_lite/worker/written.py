@@ -1,4 +1,4 @@
-"""What a handler takes where a decorator hides it: `def inner(*args)` without functools.wraps."""
+"""Counts the parameters of a handler that a decorator hides: `def inner(*args)` without functools.wraps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def written_parameters(module: ModuleType, name: str, seen: int) -> int:
-    """How many of (payload, step) the function takes that a module's source defines under a name; `seen` without a source."""
+    """The number of parameters of the function that a module's source defines under a name; `seen` without a source."""
     try:
         tree = ast.parse(inspect.getsource(module))
     except (OSError, TypeError, SyntaxError):

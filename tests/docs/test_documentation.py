@@ -95,7 +95,7 @@ def test_every_error_type_is_documented_with_its_exit_code() -> None:
 def test_every_reason_is_documented() -> None:
     expected = {error.type for error in error_classes() if error.__name__ in ("BadInput", "NotJson", "TooLarge", "StepError")}
     for call in calls():
-        if called(call) == "Failure":
+        if called(call) in ("Failure", "FailureFacts"):
             reason = keyword(call, "reason") or literal(call.args[3] if len(call.args) > 3 else None)
             expected.update([reason] if reason else [])
     for source in SOURCES:

@@ -26,7 +26,7 @@ from tako_lite.daemon import serve as command
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.linux import read_process
-from tako_lite.processes.child import Records
+from tako_lite.processes.child import WorkerRecords
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.faults.witness import Fact, Witness
@@ -197,10 +197,10 @@ def listening_events(points: Points) -> type[Events]:
     return Listening
 
 
-def listening_records(points: Points) -> type[Records]:
+def listening_records(points: Points) -> type[WorkerRecords]:
     """The records of workers, with a point at each of their changes."""
 
-    class Listening(Records):
+    class Listening(WorkerRecords):
         def add(self, pid: int) -> None:
             points.reached("spawn.before_register")
             super().add(pid)
@@ -241,7 +241,7 @@ def main(asked: list[str]) -> int:
     """Serve the project in the current folder until a point or a signal ends it."""
     points = Points(asked)
     composition.SqliteStore = listening_store(points)  # type: ignore[misc]
-    composition.Records = listening_records(points)  # type: ignore[misc]
+    composition.WorkerRecords = listening_records(points)  # type: ignore[misc]
     command.Events = listening_events(points)  # type: ignore[misc]
     command.Daemon = listening_daemon(points)  # type: ignore[misc]
     return command.serve(None, "here")

@@ -43,7 +43,7 @@ import sys
 from tako_lite.cli.main import main
 from tako_lite.daemon import file_watch
 
-presence.watch_names = lambda folder: None
+file_watch.watch_names = lambda folder: None
 sys.exit(main(sys.argv[1:]))
 """
 """Starts the command line as on a system that does not tell when names go away."""

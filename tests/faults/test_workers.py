@@ -157,7 +157,7 @@ def test_a_child_that_a_handler_forks_can_do_nothing_with_the_sockets_of_its_wor
         assert (deed, run["result"], *back(run)) == (deed, "parent", "succeeded", 1, 0)
     assert len({run["worker_pid"] for run in ends.values()}) == 1
     wait_until(lambda: all(is_gone(fact["child"]) for fact in project.facts("child")), "the children have ended", 5)
-    assert "makes no sense" not in project.daemon_log()
+    assert "invalid data" not in project.daemon_log()
 
 
 # Failures

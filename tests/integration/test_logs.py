@@ -418,11 +418,11 @@ def test_a_handler_that_holds_up_its_worker_is_warned_about_with_its_run_and_its
     project.serve()
     project.run("patient")
     run_id = project.enqueue("blocks")
-    found = wait_for_text(project, "have stood still for")
-    (warning,) = [line for line in found if "have stood still" in line["text"]]
+    found = wait_for_text(project, "has been blocked for")
+    (warning,) = [line for line in found if "has been blocked" in line["text"]]
     assert warning["run"] == run_id
-    assert re.search(r"workflows/a\.py:\d+ in held; what blocks belongs into a plain function", warning["text"])
+    assert re.search(r"workflows/a\.py:\d+ in held; put blocking code into a plain function", warning["text"])
     (project.root / "go").touch()
     assert project.wait(run_id)["attempts"] == 1
     project.run("patient")
-    assert len([line for line in written(project) if "have stood still" in line["text"]]) == 1
+    assert len([line for line in written(project) if "has been blocked" in line["text"]]) == 1

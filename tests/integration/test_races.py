@@ -143,10 +143,10 @@ async def test_a_worker_that_is_ready_just_after_it_was_killed_for_being_slow_ta
     group.demand()
     (worker,) = group.workers
     async with asyncio.timeout(10):
-        while worker.trouble is None:  # noqa: ASYNC110 -- the group tells nobody
+        while worker.start_error is None:  # noqa: ASYNC110 -- the group tells nobody
             await asyncio.sleep(0.005)
     group.ready(worker)
-    assert (worker.takes_work, group.proven) == (False, False)
+    assert (worker.takes_work, group.has_been_ready) == (False, False)
 
 
 async def _end(store: SqliteStore, *, dead: bool) -> None:

@@ -99,4 +99,4 @@ def test_a_call_for_which_no_thread_can_be_had_leaves_nothing_of_its_run(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         submit(threads, "a", int)
-    assert not threads._lanes
+    assert not threads._runs

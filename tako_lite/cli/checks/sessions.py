@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tako_lite.cli.checks.finding import Finding, Subject
 from tako_lite.linux import ON_LINUX, session_members
-from tako_lite.processes.child import Records
+from tako_lite.processes.child import WorkerRecords
 
 
 def orphans(subject: Subject) -> Iterator[Finding]:
@@ -17,7 +17,7 @@ def orphans(subject: Subject) -> Iterator[Finding]:
     if subject.has_daemon:
         yield Finding("orphans", "ok", "workers belong to the daemon that runs")
         return
-    alive = Records(subject.state_dir / "workers").survivors()
+    alive = WorkerRecords(subject.state_dir / "workers").survivors()
     for pid in alive:
         pids = ", ".join(str(process.pid) for process in session_members(pid))
         what = f"the session of worker {pid} outlived the daemon and may still be at work: {pids}"

@@ -1,12 +1,12 @@
 """The fork server's own process: single-threaded, with the worker's runtime imported and nothing else.
 
-It answers one request after another on a socket to the daemon:
+It answers one request after another on a socket to the daemon (`protocol/forkserver.py`):
 
-- `fork`: fork a child that leads a session of its own, with the descriptors that came along; the answer is its pid.
-- `reap`: collect the status of a child that is dead. Only the daemon asks for it, once nobody needs the pid any more: until
-  then the zombie keeps the number from being used again.
+- `fork`: fork a child that leads its own session, with the descriptors that came along; the answer is its pid.
+- `reap`: collect the status of a dead child. The daemon asks for it once it no longer needs the pid: until then the zombie
+  keeps the pid from being reused.
 
-When the socket closes, the daemon is gone, and everything that was forked here goes too.
+When the socket closes, the daemon is gone, and the fork server kills everything that it forked.
 """
 
 from __future__ import annotations
@@ -23,14 +23,24 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from tako_lite.linux import kill_session, name_process
+from tako_lite.protocol.forkserver import (
+    FailedAnswer,
+    ForkAnswer,
+    ForkedAnswer,
+    ForkRequest,
+    ReadyAnswer,
+    ReapedAnswer,
+    ReapRequest,
+    ServerAnswer,
+)
 
 MAX_DESCRIPTORS: Final = 4
 
 Entry = Callable[..., None]
-"""What a child runs: its task, the descriptor of its link, that of its guard, and perhaps one for it alone."""
+"""What a child runs: its task, the descriptors of its link and of its guard, and perhaps that of its secrets."""
 
 
 def main(arguments: list[str]) -> None:
@@ -44,7 +54,7 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     gc.freeze()  # what is frozen is never touched by a child's collector, so its pages stay shared
     name_process("tako-zygote")
-    _send(control, {"ready": True, "python": sys.version.split()[0]})
+    _send(control, ReadyAnswer(ready=True, python=sys.version.split()[0]))
     _silence()
     children: set[int] = set()
     try:
@@ -65,7 +75,7 @@ def _serve(control: socket.socket, entry: Entry, children: set[int]) -> None:
             _send(control, _reap(request["pid"], children))
 
 
-def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+def _receive(control: socket.socket) -> tuple[ForkRequest | ReapRequest | None, list[int]]:
     data = b""
     descriptors: list[int] = []
     while not data.endswith(b"\n"):
@@ -80,32 +90,30 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     return json.loads(data), descriptors
 
 
-def _send(control: socket.socket, answer: dict[str, Any]) -> None:
+def _send(control: socket.socket, answer: ServerAnswer) -> None:
     try:
         control.sendall(json.dumps(answer).encode() + b"\n")
     except ConnectionError:
         return  # the daemon is gone; the next read says so
 
 
-def _fork(
-    control: socket.socket, entry: Entry, request: dict[str, Any], descriptors: list[int], children: set[int]
-) -> dict[str, Any]:
+def _fork(control: socket.socket, entry: Entry, request: ForkRequest, descriptors: list[int], children: set[int]) -> ForkAnswer:
     try:
         pid = os.fork()
     except OSError as error:
         for descriptor in descriptors:
             os.close(descriptor)
-        return {"error": f"cannot fork: {error.strerror}"}
+        return FailedAnswer(error=f"cannot fork: {error.strerror}")
     if pid == 0:
         control.close()
         _child(entry, request, descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     children.add(pid)
-    return {"pid": pid}
+    return ForkedAnswer(pid=pid)
 
 
-def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> None:
+def _child(entry: Entry, request: ForkRequest, descriptors: list[int]) -> None:
     status = 1
     try:
         os.setsid()
@@ -114,7 +122,9 @@ def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> Non
         os.dup2(output, 2)
         os.close(output)
         for descriptor in (link, guard, *private):
-            os.set_inheritable(descriptor, False)  # what comes with a message is: programs that a handler starts would have it
+            os.set_inheritable(
+                descriptor, False
+            )  # descriptors that came with a message are inheritable, and programs that a handler starts would get them
         _become(request)
         entry(request["task"], link, guard, *private)
         status = 0
@@ -126,10 +136,10 @@ def _child(entry: Entry, request: dict[str, Any], descriptors: list[int]) -> Non
         try:
             _flush()
         finally:
-            os._exit(status)  # whatever a handler made of sys.stdout: nothing of the fork server's may run here
+            os._exit(status)  # even if flushing failed: no code of the fork server may run here
 
 
-def _become(request: dict[str, Any]) -> None:
+def _become(request: ForkRequest) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     name_process(request["name"])
     os.environ.clear()
@@ -146,17 +156,17 @@ def _become(request: dict[str, Any]) -> None:
         resource.setrlimit(which, (ceiling, ceiling))
 
 
-def _reap(pid: int, children: set[int]) -> dict[str, Any]:
+def _reap(pid: int, children: set[int]) -> ReapedAnswer:
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
-        return {"status": None}
+        return ReapedAnswer(status=None)
     children.discard(pid)
-    return {"status": os.waitstatus_to_exitcode(status)}
+    return ReapedAnswer(status=os.waitstatus_to_exitcode(status))
 
 
 def _silence() -> None:
-    """Errors of the start went to a pipe that the daemon reads no further."""
+    """Close standard error: it is a pipe that the daemon reads only during the start."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 2)
     os.close(nothing)

@@ -1,0 +1,162 @@
+"""The link between the daemon and a worker: every frame, in both directions, and what the frames carry.
+
+Each side sends *frames*: JSON objects, one a line, with the kind of the frame under `t`. A worker's `out` frame carries items,
+which `items.py` has. What a frame carries as a list is a named tuple here, written as the list of its fields. It arrives as a
+plain list again, and `PushedRun(*row)` or `read_items` gives the fields their names. Besides the link, the two processes share
+the guard: a socket on which a busy worker sends its heartbeat, and which closes when the daemon is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypedDict
+
+from tako_lite.protocol.items import Item
+
+NO_ENV: Final[Mapping[str, str]] = {}
+
+
+class StoredStep(NamedTuple):
+    """What a step has stored: its value's JSON text, or for a failed one its error's."""
+
+    state: str
+    text: str | None
+    tries: int
+
+
+class PriorStep(NamedTuple):
+    """A step that an earlier attempt, or this one before it parked, has stored."""
+
+    name: str
+    state: str
+    text: str | None
+    tries: int
+
+    @property
+    def stored(self) -> StoredStep:
+        return StoredStep(self.state, self.text, self.tries)
+
+
+class PushedRun(NamedTuple):
+    """A run for a worker. `timeout` is what is left of it in seconds; `payload` is JSON text.
+
+    The last three fields are for the run of a tenant, or of a workflow with a rate, and are left off for any other: see `row`.
+    `is_rated` asks the worker to report when the handler begins.
+    """
+
+    run_id: str
+    workflow: str
+    module: str
+    token: int
+    attempt: int
+    timeout: float | None
+    payload: str
+    steps: Sequence[PriorStep]
+    tenant: str | None = None
+    tenant_env: Mapping[str, str] = NO_ENV
+    is_rated: bool = False
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """The list on the wire."""
+        return self if self.tenant is not None or self.is_rated else self[:8]
+
+
+class Refused(TypedDict):
+    """The answer to a request that failed."""
+
+    error: dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """The answer to a request. None says that the run's claim is stale, `waiting` that a wait is not over yet."""
+
+    sequence: int
+    outcome: StoredStep | Literal["waiting"] | dict[str, Any] | Refused | None
+
+
+# Frames from a worker
+
+
+class OutFrame(TypedDict):
+    """What the worker's runs did in one turn of its loop."""
+
+    t: Literal["out"]
+    items: Sequence[Item]
+
+
+class ReadyFrame(TypedDict):
+    """The worker has imported its modules and takes runs; `files` are those of the project, with their stamps."""
+
+    t: Literal["ready"]
+    pid: int
+    workflows: list[str]
+    files: Mapping[str, Sequence[int]]
+
+
+class FilesFrame(TypedDict):
+    """Files of the project that a handler has imported since."""
+
+    t: Literal["files"]
+    files: Mapping[str, Sequence[int]]
+
+
+class BrokenFrame(TypedDict):
+    """A module of the group does not import; the worker ends."""
+
+    t: Literal["broken"]
+    error: str
+
+
+FromWorker = OutFrame | ReadyFrame | FilesFrame | BrokenFrame
+
+
+# Frames to a worker
+
+
+class RunFrame(TypedDict):
+    """Runs to start; each is the `row` of a `PushedRun`."""
+
+    t: Literal["run"]
+    runs: Sequence[Sequence[Any]]
+
+
+class StepsFrame(TypedDict):
+    """Stored steps of a run that is about to come: too much for the run's own frame."""
+
+    t: Literal["steps"]
+    id: str
+    steps: Sequence[PriorStep]
+
+
+class AnswersFrame(TypedDict):
+    """Answers to requests."""
+
+    t: Literal["answers"]
+    answers: Sequence[Answer]
+
+
+class ResolvedFrame(TypedDict):
+    """A wait of a run is over; `state` and `text` are what its step has stored."""
+
+    t: Literal["resolved"]
+    id: str
+    name: str
+    state: str
+    text: str | None
+
+
+class CancelFrame(TypedDict):
+    """Leave the handler of a run: the run is cancelled."""
+
+    t: Literal["cancel"]
+    id: str
+
+
+class StopFrame(TypedDict):
+    """Take no more runs, leave each handler at its next step, and end."""
+
+    t: Literal["stop"]
+
+
+ToWorker = RunFrame | StepsFrame | AnswersFrame | ResolvedFrame | CancelFrame | StopFrame

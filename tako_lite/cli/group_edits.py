@@ -20,7 +20,7 @@ from tako_lite.units import counted
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class GroupEdit:
     """A change of tako.toml that is sound. `live` runs of the group that it takes away go to the group `to`."""
 
     draft: Draft
@@ -58,7 +58,7 @@ def not_reloaded(error: WrongProject) -> str:
     return f"it holds once a daemon serves this file: {error.message}"
 
 
-def add(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
+def add(config_path: str | None, name: str, words: Sequence[str]) -> GroupEdit:
     """A table for a group that has none. Raises BadInput, ConfigError, CatalogError."""
     config, table = load(config_path), ("workflows", group_name(name))
     if table in config.tables and config.document is not None:
@@ -68,7 +68,7 @@ def add(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
     return _with(config, table, words)
 
 
-def change(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
+def change(config_path: str | None, name: str, words: Sequence[str]) -> GroupEdit:
     """Other settings for a group that exists, with a table or without. Raises NotFound, BadInput, ConfigError, CatalogError."""
     config = load(config_path)
     known = {*config.groups, *read_catalog(config).groups}
@@ -77,7 +77,7 @@ def change(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
     return _with(config, ("workflows", name), words)
 
 
-def _with(config: Config, table: Path, words: Sequence[str]) -> Edit:
+def _with(config: Config, table: Path, words: Sequence[str]) -> GroupEdit:
     settings = dict(assignment(word, config.root) for word in words)
     needed = not settings or any(value is not UNSET for value in settings.values())
 
@@ -95,10 +95,10 @@ def _with(config: Config, table: Path, words: Sequence[str]) -> Edit:
         for key in others
         if sources[key] != label(table)
     ]
-    return Edit(made, warnings=warnings)
+    return GroupEdit(made, warnings=warnings)
 
 
-def remove(config_path: str | None, name: str, to: str | None) -> Edit:
+def remove(config_path: str | None, name: str, to: str | None) -> GroupEdit:
     """A project without a group. Raises BadInput while anything names it, or where it has live runs and nowhere to put them."""
     config = load(config_path)
     catalog = read_catalog(config)
@@ -122,7 +122,7 @@ def remove(config_path: str | None, name: str, to: str | None) -> Edit:
             text = without_table(text, table)
         return text
 
-    return Edit(draft(config, edit), name, to, live)
+    return GroupEdit(draft(config, edit), name, to, live)
 
 
 def _live(group: str) -> int:

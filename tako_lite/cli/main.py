@@ -53,10 +53,10 @@ def _is_plain_enqueue(words: list[str]) -> bool:
 
 def _enqueue(workflow: str, payload: str | None = None) -> int:
     from tako_lite.cli.enqueue_one import enqueue_one
-    from tako_lite.cli.project_notice import say_place
+    from tako_lite.cli.project_notice import note_project
     from tako_lite.client.blocking import Client
 
-    say_place()
+    note_project()
     with Client() as client:
         return enqueue_one(client, workflow, payload, {})
 

@@ -18,7 +18,7 @@ HELP_NAMES: Final = ["-h", "--help"]
 SHORTEST_ENDING: Final = 4
 NOTES: Final = "tako_lite.notes"
 """Where the context of a command keeps what stderr is to say beside its answer."""
-_TOLD: Final = "tako_lite.place"
+_NOTED: Final = "tako_lite.project_noted"
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -66,11 +66,11 @@ def chosen_config() -> str | None:
     """The path of `--config`, wherever on the command line it stood; without one, stderr may say once which folder it is."""
     root = click.get_current_context().find_root()
     path: str | None = root.obj
-    if path is None and not root.meta.setdefault(_TOLD, False) and not wants_json():
-        from tako_lite.cli.project_notice import say_place  # help imports nothing that reads a project
+    if path is None and not root.meta.setdefault(_NOTED, False) and not wants_json():
+        from tako_lite.cli.project_notice import note_project  # help imports nothing that reads a project
 
-        root.meta[_TOLD] = True
-        say_place()
+        root.meta[_NOTED] = True
+        note_project()
     return path
 
 
@@ -150,6 +150,6 @@ server_option = click.option(
 )
 
 
-def given(**arguments: Any) -> dict[str, Any]:
+def without_none(**arguments: Any) -> dict[str, Any]:
     """The arguments that were given: absent ones are left out of a request."""
     return {name: value for name, value in arguments.items() if value is not None and value != ()}

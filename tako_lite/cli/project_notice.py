@@ -6,7 +6,7 @@ from tako_lite.cli.output import note
 from tako_lite.config.files import DEFAULT_PATH, FILE_NAME, current_folder, locate
 
 
-def say_place() -> None:
+def note_project() -> None:
     """Say on stderr which folder is the project, where neither a tako.toml nor workflow files say so."""
     if locate() is None and not (folder := current_folder()).joinpath(DEFAULT_PATH).is_dir():
         note(f"no {FILE_NAME} here or above, so {folder} is the project; -c PATH or TAKO_CONFIG names another")

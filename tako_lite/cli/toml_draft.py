@@ -18,7 +18,8 @@ from tako_lite.routing import unknown_group
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
 
-Edit = Callable[[str], str]
+TextEdit = Callable[[str], str]
+"""Makes a new text of tako.toml from the old one."""
 
 
 class Draft(NamedTuple):
@@ -43,7 +44,7 @@ class Draft(NamedTuple):
         rewrite(self.file, data, lambda: _read(self.file) == self.before)
 
 
-def draft(config: Config, edit: Edit) -> Draft:
+def draft(config: Config, edit: TextEdit) -> Draft:
     """What an edit makes of a project's tako.toml. ConfigError or CatalogError where it would not be sound."""
     if config.file is None:
         raise BadInput("there is no tako.toml to change", hint="make one, or name it with --config")

@@ -12,7 +12,7 @@ import pytest
 
 from tako_lite import __version__
 from tako_lite.cli.checks.daemon import daemon
-from tako_lite.cli.checks.finding import Subject
+from tako_lite.cli.checks.finding import CheckContext
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
@@ -57,11 +57,11 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 ) -> None:
     pid = project.serve()
     monkeypatch.setitem(daemon.__globals__, "PATIENCE", 0.3)
-    subject = Subject(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
+    context = CheckContext(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")
-        (found,) = daemon(subject)
+        (found,) = daemon(context)
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -20,7 +20,7 @@ import pytest
 
 from tako_lite.cli.checks.daemon import judge_groups, judge_lag
 from tako_lite.cli.checks.disk import judge_mount, judge_space
-from tako_lite.cli.checks.finding import Subject
+from tako_lite.cli.checks.finding import CheckContext
 from tako_lite.cli.checks.queue import judge_sqlite, wal
 from tako_lite.cli.main import main
 from tako_lite.cli.rescue import _print
@@ -314,7 +314,7 @@ def test_beside_a_daemon_a_long_log_is_laid_to_whoever_reads_for_so_long(queue: 
     with closing(sqlite3.connect(queue)) as reader:
         reader.execute("SELECT count(*) FROM runs").fetchone()
         os.truncate(f"{queue}-wal", 65_000_000)
-        (found,) = wal(Subject(Project(None), queue, True, False, SystemClock()))
+        (found,) = wal(CheckContext(Project(None), queue, True, False, SystemClock()))
         os.truncate(f"{queue}-wal", 0)
 
     assert (found.level, f"fuser -v {queue}" in (found.mend or "")) == ("warning", True)
@@ -447,7 +447,7 @@ def test_a_run_of_the_future_shows_that_the_clock_was_set_back(doctor: Doctor, q
 
 
 def test_a_clock_before_2024_is_not_set(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tako_lite.cli.doctor.SystemClock", lambda: Early())
+    monkeypatch.setattr("tako_lite.cli.commands.doctor.SystemClock", lambda: Early())
 
     assert doctor(code=1)["clock"]["message"].startswith("the clock says 1970-01-01")
 

@@ -134,7 +134,7 @@ def test_add_writes_a_table_and_shows_the_change(tako: Tako) -> None:
     assert tako.text == TOML.replace("# on lax\n", f"{added}# on lax\n")
     assert "+++ tako.toml" in out
     assert "+workers = 1" in out
-    assert "no daemon is running; it holds from its next start" in tako.err
+    assert "no daemon is running; the change takes effect at its next start" in tako.err
 
 
 def test_set_changes_and_takes_out_settings_and_nothing_else(tako: Tako) -> None:
@@ -189,7 +189,7 @@ REFUSED = [
     (("set", "meida", "workers=1"), 5, "no worker group 'meida'", "`media`"),
     (("add", "gpu", "workers=1", "--workers", "2"), 2, "workers is given more than once: workers=2, workers=1", ""),
     (("set", "media", "workers=1", "--unset", "workers"), 2, "workers is given more than once", ""),
-    (("set", "media"), 2, "say what to change", ""),
+    (("set", "media"), 2, "nothing to change", ""),
     (("set", "media", "--unset", "wrokers"), 2, "no setting `wrokers`", "`workers`"),
     (("rm", "default"), 2, "always exists", ""),
     (("rm", "meida"), 5, "no worker group 'meida'", "`media`"),
@@ -230,7 +230,7 @@ def test_a_group_with_live_runs_is_removed_only_when_it_is_said_where_they_go(ta
     assert "--to GROUP" in tako.err
     assert tako.json("groups", "rm", "media", "--to", "email", "--dry-run")["moved"] == 2
 
-    assert "2 runs went to email" in tako("groups", "rm", "media", "--to", "email")
+    assert "moved 2 runs to group email" in tako("groups", "rm", "media", "--to", "email")
     assert "media" not in tako.text
     assert [tako.json("show", id)["group"] for id in ids] == ["email", "email"]
     assert [group["name"] for group in tako.json("groups")["groups"]] == ["default", "email"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.cli.checks.finding import CheckContext, Finding, quoted
 from tako_lite.linux import ON_LINUX
 from tako_lite.store.sqlite.filesystem import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at, nearest
 from tako_lite.units import size_text
@@ -18,12 +18,12 @@ LITTLE_ROOM: Final = 10_000_000_000
 LEAST_SHARE: Final = 0.05
 
 
-def filesystem(subject: Subject) -> Iterator[Finding]:
+def filesystem(context: CheckContext) -> Iterator[Finding]:
     """Whether the queue is on a disk of this machine, where SQLite's locks hold."""
     if not ON_LINUX:
         yield Finding("filesystem", "info", "not looked at: only Linux tells which file system a folder is on (/proc)")
         return
-    folder = nearest(subject.queue.parent).resolve()
+    folder = nearest(context.queue.parent).resolve()
     mount = mount_at(folder)
     yield judge_mount(folder, mount) if mount else Finding("filesystem", "info", f"{MOUNTS} does not tell what {folder} is on")
 
@@ -41,10 +41,10 @@ def judge_mount(folder: Path, mount: Mount) -> Finding:
     return Finding("filesystem", "ok", where)
 
 
-def space(subject: Subject) -> Iterator[Finding]:
+def space(context: CheckContext) -> Iterator[Finding]:
     """How much room the queue and the logs have left."""
-    folders = [nearest(subject.state_dir)]
-    if (elsewhere := nearest(subject.queue.parent)).stat().st_dev != folders[0].stat().st_dev:
+    folders = [nearest(context.state_dir)]
+    if (elsewhere := nearest(context.queue.parent)).stat().st_dev != folders[0].stat().st_dev:
         folders.append(elsewhere)
     for folder in folders:
         room = os.statvfs(folder)

@@ -24,7 +24,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class CheckContext:
     """A project as the checks see it; `deep` asks for those that read the whole queue.
 
     `catalog` is what the workflow files define, where they have no mistakes.

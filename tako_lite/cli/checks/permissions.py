@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.cli.checks.finding import CheckContext, Finding, quoted
 from tako_lite.lock import is_in_the_way, queue_lock, write_lock
 from tako_lite.store.sqlite.filesystem import nearest
 
@@ -18,20 +18,20 @@ FOLDERS: Final = (".", "logs", "workers")
 FILES: Final = ("daemon.lock", "tako.sock", "logs/*.jsonl*", "workers/[0-9]*")
 
 
-def permissions(subject: Subject) -> Iterator[Finding]:
+def permissions(context: CheckContext) -> Iterator[Finding]:
     """Whether folders are 0700 and files 0600, whether all of them are ours, and whether we may write them."""
-    found = dict(_stats(subject))
-    closed_to_us = [path for path in _written(subject, found) if not _may_write(path)]
+    found = dict(_stats(context))
+    closed_to_us = [path for path in _written(context, found) if not _may_write(path)]
     if not found:
         if closed_to_us:
             yield _unwritable(closed_to_us)
         else:
-            yield Finding("permissions", "ok", f"nothing is stored in {subject.state_dir} yet")
+            yield Finding("permissions", "ok", f"nothing is stored in {context.state_dir} yet")
         return
     theirs = [path for path, about in found.items() if about.st_uid != os.geteuid()]
     closed = [path for path, about in found.items() if _ours(about) != _needed(about)]
     open_to_others = [path for path, about in found.items() if about.st_mode & 0o077]
-    roots = quoted(*_roots(subject, found))
+    roots = quoted(*_roots(context, found))
     if theirs:
         owner, me = _user(found[theirs[0]].st_uid), _user(os.geteuid())
         mend = f"give the command as {owner}, or make them yours: sudo chown -R {me} {roots}"
@@ -47,14 +47,14 @@ def permissions(subject: Subject) -> Iterator[Finding]:
         yield Finding("permissions", "ok", "folders are 0700, files 0600, and all of them yours")
 
 
-def _written(subject: Subject, found: dict[Path, os.stat_result]) -> Iterator[Path]:
+def _written(context: CheckContext, found: dict[Path, os.stat_result]) -> Iterator[Path]:
     """What `serve` and `enqueue` write: of what is not there yet, the folder in which it would be made."""
     yield from found
-    for path in (subject.state_dir, subject.queue):
+    for path in (context.state_dir, context.queue):
         if not path.exists():
             yield nearest(path)
-    if subject.queue.exists():
-        yield subject.queue.parent  # SQLite makes two files there
+    if context.queue.exists():
+        yield context.queue.parent  # SQLite makes two files there
 
 
 def _may_write(path: Path) -> bool:
@@ -75,20 +75,20 @@ def _unwritable(paths: Sequence[Path]) -> Finding:
     return Finding("permissions", "problem", what, remedy)
 
 
-def _stats(subject: Subject) -> Iterator[tuple[Path, os.stat_result]]:
-    folders = [subject.state_dir / name for name in FOLDERS]
-    files = [path for name in FILES for path in sorted(subject.state_dir.glob(name))]
-    locks = [lock.path for lock in (queue_lock(subject.queue), write_lock(subject.queue)) if not is_in_the_way(lock.path)]
-    for path in (*folders, *files, subject.queue, subject.log, subject.index, *locks):
+def _stats(context: CheckContext) -> Iterator[tuple[Path, os.stat_result]]:
+    folders = [context.state_dir / name for name in FOLDERS]
+    files = [path for name in FILES for path in sorted(context.state_dir.glob(name))]
+    locks = [lock.path for lock in (queue_lock(context.queue), write_lock(context.queue)) if not is_in_the_way(lock.path)]
+    for path in (*folders, *files, context.queue, context.log, context.index, *locks):
         try:
             yield path, path.stat()
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # a folder closed to us is a finding of its own
             continue
 
 
-def _roots(subject: Subject, found: dict[Path, os.stat_result]) -> list[Path]:
+def _roots(context: CheckContext, found: dict[Path, os.stat_result]) -> list[Path]:
     """The state folder, and the files of a queue that is elsewhere."""
-    return [path for path in found if path == subject.state_dir or not path.is_relative_to(subject.state_dir)]
+    return [path for path in found if path == context.state_dir or not path.is_relative_to(context.state_dir)]
 
 
 def _ours(about: os.stat_result) -> int:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tako_lite.cli.checks.finding import Finding, Subject
+from tako_lite.cli.checks.finding import CheckContext, Finding
 from tako_lite.linux import ON_LINUX, session_members
 from tako_lite.processes.child import Records
 
 
-def orphans(subject: Subject) -> Iterator[Finding]:
+def orphans(context: CheckContext) -> Iterator[Finding]:
     """Whether a recorded session lives while no daemon does."""
     if not ON_LINUX:
         yield Finding("orphans", "info", "not looked for: only Linux tells which processes are of a session (/proc)")
         return
-    if subject.has_daemon:
+    if context.has_daemon:
         yield Finding("orphans", "ok", "workers belong to the daemon that runs")
         return
-    alive = Records(subject.state_dir / "workers").survivors()
+    alive = Records(context.state_dir / "workers").survivors()
     for pid in alive:
         pids = ", ".join(str(process.pid) for process in session_members(pid))
         what = f"the session of worker {pid} outlived the daemon and may still be at work: {pids}"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tako_lite.cli.enqueue_one import enqueue_one
-from tako_lite.cli.options import chosen_config, command, duration, given, json_option, time
+from tako_lite.cli.options import chosen_config, command, duration, json_option, time, without_none
 from tako_lite.client import Client
 
 ONE_RUN_ONLY = ("payload", "unique_key", "id", "wait")
@@ -37,7 +37,7 @@ def enqueue(workflow: str, payload: str | None, jsonl: str | None, as_json: bool
     """
     wait, timeout = options.pop("wait"), options.pop("timeout")
     _check(options, payload, jsonl, wait, timeout)
-    chosen = given(**options)
+    chosen = without_none(**options)
     with Client(chosen_config()) as client:
         if jsonl is not None:
             from tako_lite.cli.enqueue_jsonl import enqueue_lines

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tako_lite.cli.filter_names import check_names
-from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
+from tako_lite.cli.options import command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.clock import SystemClock, in_local_time
@@ -29,7 +29,7 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, the newest first."""
-    chosen = given(workflow=workflow, group=group, states=states, since=since)
+    chosen = without_none(workflow=workflow, group=group, states=states, since=since)
     queue = Queue()
     found = _pages(queue, chosen, None if unlimited else limit)
     if not found:
@@ -47,7 +47,7 @@ def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict
     found: list[dict[str, Any]] = []
     while limit is None or len(found) < limit:
         size = PAGE if limit is None else min(PAGE, limit - len(found))
-        page = queue.ask("runs", **chosen, limit=size, **given(before=found[-1]["id"] if found else None))["runs"]
+        page = queue.ask("runs", **chosen, limit=size, **without_none(before=found[-1]["id"] if found else None))["runs"]
         found += page
         if len(page) < size:
             break

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from tako_lite.cli.filter_names import check_names
-from tako_lite.cli.options import chosen_config, command, filter_options, given, json_option, run_ending
+from tako_lite.cli.options import chosen_config, command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
@@ -158,7 +158,7 @@ def _run_anew(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
 def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
     """The ids of the runs that are named, or that the filters choose."""
     everything = chosen.pop("everything")
-    filters = given(**chosen)
+    filters = without_none(**chosen)
     if endings:
         if filters or everything:
             raise click.UsageError("name runs or give filters, not both")

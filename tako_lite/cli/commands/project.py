@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.projectfiles import read_files
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
-from tako_lite.clock import SystemClock
-from tako_lite.errors import CatalogError, ConfigError, Mistake
+from tako_lite.errors import ConfigError, Mistake
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
-    from tako_lite.config import Config
 
 
 @command
@@ -75,6 +73,7 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake],
 @json_option
 def config(server: str | None, as_json: bool) -> None:
     """Show every setting of every group and where it came from: a table of tako.toml, `scale`, or built-in."""
+    from tako_lite.cli.group_report import catalog_of, effective_groups
     from tako_lite.config import load
 
     settings = load(chosen_config(), server=server)
@@ -113,38 +112,3 @@ def reload(as_json: bool) -> None:
     write(f"changed: {', '.join(answer['changed'])}" if answer["changed"] else "nothing changed")
     for warning in answer["warnings"]:
         warn(warning)
-
-
-def effective_groups(settings: Config, catalog: Catalog | None, others: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """The settings of the groups of the file, then of those that only decorators name, then of others."""
-    from tako_lite.config import effective
-
-    names = [*settings.groups, *(sorted(catalog.groups) if catalog else ()), *others]
-    groups = effective(settings, list(dict.fromkeys(names)))
-    _put_scales(settings, groups)
-    return groups
-
-
-def catalog_of(settings: Config) -> Catalog | None:
-    """The workflow files, or None and a warning where they have mistakes."""
-    from tako_lite.catalog import scan
-    from tako_lite.project_lint import pythons
-
-    try:
-        return scan(settings.workflows_path, settings.root, settings.routes, pythons(settings))
-    except CatalogError:
-        warn("the workflow files have mistakes, so groups may be missing here; `tako-lite check` shows them")
-        return None
-
-
-def _put_scales(settings: Config, groups: dict[str, dict[str, Any]]) -> None:
-    """Put what `tako-lite scale` set in the place of what the file says."""
-    from tako_lite.store.sqlite.offline import OfflineQueue
-
-    queue = OfflineQueue(settings.queue.path, settings.queue.durability, SystemClock())
-    scales = {name: wish.scale for name, wish in queue.list_group_overrides().items() if wish.scale is not None}
-    for name in scales.keys() & groups.keys():
-        settings_of = groups[name]
-        settings_of["workers"] = {"value": scales[name], "source": "tako-lite scale"}
-        if settings_of["max_workers"]["value"] < scales[name]:
-            settings_of["max_workers"] = settings_of["workers"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tako_lite.cli.checks import CHECKS, Finding, Subject
+from tako_lite.cli.checks import CHECKS, CheckContext, Finding
 from tako_lite.cli.checks.finding import quoted
 from tako_lite.cli.checks.secrets import secrets
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
@@ -73,10 +73,10 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
     has_daemon = False
     with suppress(OSError):  # a lock that we may not read is a finding of `permissions`
         has_daemon = project.has_daemon()
-    subject = Subject(project, queue.resolve(), has_daemon, deep, SystemClock(), files.catalog)
+    context = CheckContext(project, queue.resolve(), has_daemon, deep, SystemClock(), files.catalog)
     for check in CHECKS:
         try:
-            yield from check(subject)
+            yield from check(context)
         except TakoError as error:
             yield Finding(check.__name__, "problem", error.message, error.hint or FIRST)
         except OSError as error:

@@ -30,7 +30,7 @@ async def circumstances(run: Run, store: Store, dispatcher: Dispatcher, now: int
         taking=sum(worker.takes_work for worker in alike),
         starting=sum(worker.state == "starting" for worker in alike),
         ahead=ahead,
-        crowd=await crowd_before(run, dispatcher.catalog, store, now),
+        limit_holders=await crowd_before(run, dispatcher.catalog, store, now),
         pid=post.worker.pid if post else None,
         worker=_condition(post),
         children={child.id: child for child in children if child},

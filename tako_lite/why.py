@@ -59,7 +59,7 @@ def sentence(run: Run, around: WhyContext) -> str:
         case "dead":
             return f"It died at {iso(run.finished_at)}{_tries(run)}{_because(run)}{_for_good(run)}."
         case "waiting":
-            return f"It waits for {_waits(run, around)} and uses no slot in the meantime{_hindrance(run, around)}."
+            return f"It waits for {_waits(run, around)}, and uses no slot meanwhile{_hindrance(run, around)}."
         case "running":
             return _running(run, around)
     return _later(run, around) if run.run_at > around.now else _pending(run, around)

@@ -70,7 +70,7 @@ def test_a_run_that_waits_for_a_child_which_waits_says_so_and_the_child_for_what
     wait_for_words(project, parent, "of child, which is waiting too (tako-lite why ")
     (child,) = [run["id"] for run in project.call("runs", workflow="child")["runs"]]
     assert f"its child run {child[-8:]} of child" in why(project, parent)
-    assert why(project, child) == "It waits for the signal 'go' and uses no slot in the meantime."
+    assert why(project, child) == "It waits for the signal 'go', and uses no slot meanwhile."
     project.stop()
     assert project.cli("why", parent).stdout.endswith("no daemon is running, so it cannot start before tako-lite serve.\n")
 

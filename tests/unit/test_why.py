@@ -75,8 +75,8 @@ def test_a_run_that_died_with_attempts_left_says_that_it_is_for_good(reason: str
         (run("running", cancel_requested=True), {"pid": 7, "worker": "stopping"},
          "It is running in worker 7 of media, attempt 1 of 3; its cancellation was requested."),
         (run("running"), {"pid": 7, "worker": "stopping"},
-         "It is running in worker 7 of media, attempt 1 of 3; that worker is stopping: the run ends there, or goes back to the "
-         "queue at its next step, uncharged."),
+         "It is running in worker 7 of media, attempt 1 of 3; that worker is stopping: the run ends there, or is re-queued "
+         "at its next step without charging an attempt."),
         (run("running"), {"pid": 7, "worker": "ended"},
          "Its worker 7 of media ended; the daemon handles the run once all processes of the worker are gone."),
         (run("running"), {}, "It is on its way between the queue and a worker of group media."),
@@ -129,8 +129,8 @@ SUSPECT = " and will run alone, because it was running when a worker of media cr
         ({"hold": "limit"}, {"taking": 1, "limit_holders": "2 other runs of resize are running (limit)"},
          ", but 2 other runs of resize are running (limit)"),
         ({"hold": "suspect_rate"}, {"taking": 1, "limit_holders": "5 runs of resize began in the last minute (rate)"},
-         ", but 5 runs of resize began in the last minute (rate), and runs alone then,"
-         " since it was running when a worker crashed"),
+         ", but 5 runs of resize began in the last minute (rate); when it starts it runs alone,"
+         " because it was running when a worker crashed"),
         ({"hold": "limit"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
         ({"hold": "suspect"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
         ({"hold": "suspect"}, {"has_daemon": False}, ", but no daemon is running: start tako-lite serve and it runs in media"),
@@ -202,7 +202,7 @@ CHILD = "019a0000-0000-7000-8000-00000000beef"
     ],
 )  # fmt: skip
 def test_a_waiting_run_says_for_what(waits: list[Wait], expected: str) -> None:
-    assert told(run("waiting", waits=tuple(waits))) == f"It waits for {expected} and uses no slot in the meantime."
+    assert told(run("waiting", waits=tuple(waits))) == f"It waits for {expected}, and uses no slot meanwhile."
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_waiting_run_says_for_what(waits: list[Wait], expected: str) -> None:
 def test_a_run_that_waits_for_a_child_says_where_that_stands(state: RunState, expected: str) -> None:
     child = run(state, id=CHILD, workflow="thumb")
     made = run("waiting", waits=(Wait("sub", "child", CHILD, None),))
-    assert told(made, children={CHILD: child}).startswith(f"It waits for its child run 0000beef {expected}, and holds")
+    assert told(made, children={CHILD: child}).startswith(f"It waits for its child run 0000beef {expected}, and uses")
 
 
 def test_without_a_daemon_a_waiting_run_says_that_nothing_wakes_it() -> None:

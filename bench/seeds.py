@@ -10,9 +10,10 @@ from pathlib import Path
 from bench.figures import Plan
 from tako_lite.records import NewRun, new_ids
 from tako_lite.store.base import Completed
-from tako_lite.store.sqlite import claims, enqueue, runs, schedules
 from tako_lite.store.sqlite.file import connect
-from tako_lite.store.sqlite.transaction import Transaction, commit
+from tako_lite.store.sqlite.transaction import commit
+from tako_lite.store.transitions import claims, enqueue, groups, runs
+from tako_lite.store.transitions.transaction import Transaction
 
 BATCH = 10_000
 HOUR_MS = 3_600_000
@@ -47,7 +48,7 @@ def _write(path: Path, count: int, ended: bool) -> None:
             steps = [partial(_enqueue, new), partial(_end, size)] if ended else [partial(_enqueue, new)]
             commit(connection, now, steps)
         if not ended:
-            commit(connection, now, [lambda transaction: schedules.pause_group(transaction, "default", True)])
+            commit(connection, now, [lambda transaction: groups.pause(transaction, "default", True)])
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         connection.close()

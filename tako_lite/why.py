@@ -144,7 +144,11 @@ def _pending(run: Run, around: WhyContext) -> str:
 def _next_try(around: WhyContext) -> str:
     if around.starting:
         return "; the group is being started again now"
-    return "" if around.next_try is None else f"; the group will be started again in {duration_text(max(1, round(around.next_try)))}"
+    return (
+        ""
+        if around.next_try is None
+        else f"; the group will be started again in {duration_text(max(1, round(around.next_try)))}"
+    )
 
 
 def _alone(around: WhyContext) -> str:

@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple
 from bench.figures import Goal, Plan
 from tako_lite.records import NewRun, new_ids
 from tako_lite.store.sqlite import queries
-from tako_lite.store.sqlite.enqueue import COLUMNS, enqueue_many
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.transaction import commit
+from tako_lite.store.transitions.enqueue import enqueue_many
+from tako_lite.store.transitions.rows import ClaimedRun, CompletedRun, InsertedRun
 
 MOST_RUNS = 99
 GOALS = {
@@ -91,9 +92,9 @@ def _drain(connection: sqlite3.Connection, work: _Work, batch: int, count: int) 
 def _lone_inserts(connection: sqlite3.Connection) -> float:
     times = []
     for id in new_ids(200):
-        row = (*NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3)[:COLUMNS], _DUE, _DUE)
+        row = _inserted(NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3))
         start = time.perf_counter()
-        connection.execute(queries.runs.insert, row)
+        connection.execute(queries.runs.insert.numbered(InsertedRun._fields), row)
         times.append(time.perf_counter() - start)
     return 1 / median(times)
 
@@ -103,11 +104,17 @@ def _lone_inserts(connection: sqlite3.Connection) -> float:
 
 def _claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
     names = {"group": "default", "hold": None, "limit": batch, "server": "bench", "boot_id": "bench", "now": now}
-    return [(row[1], row[3]) for row in connection.execute(queries.runs.claim, {**names, "allowed": None}).fetchall()]
+    found = connection.execute(queries.runs.claim, {**names, "allowed": None}).fetchall()
+    return [(run.id, run.token) for run in map(ClaimedRun._make, found)]
 
 
 def _complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
-    connection.executemany(queries.runs.complete, [("null", now, 1, id, token) for id, token in done])
+    rows = [CompletedRun(id, token, "null", 1, now) for id, token in done]
+    connection.executemany(queries.runs.complete.numbered(CompletedRun._fields), rows)
+
+
+def _inserted(run: NewRun) -> InsertedRun:
+    return InsertedRun._make(getattr(run, field, _DUE) for field in InsertedRun._fields)
 
 
 _OWN = _Work(_claim, _complete)

@@ -64,9 +64,9 @@ def catalog_of(config: Config) -> Catalog | None:
 
 def _apply_scales(config: Config, groups: dict[str, Settings]) -> None:
     """Replace the numbers of tako.toml with those that `tako-lite scale` stored in the queue."""
-    from tako_lite.store.sqlite.offline import OfflineQueue
+    from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
-    queue = OfflineQueue(config.queue.path, config.queue.durability, SystemClock())
+    queue = SqliteOfflineStore(config.queue.path, config.queue.durability, SystemClock())
     scales = {name: override.scale for name, override in queue.list_group_overrides().items() if override.scale is not None}
     for name in scales.keys() & groups.keys():
         settings = groups[name]

@@ -20,7 +20,7 @@ from tako_lite.protocol.commands import SHAPES, Cancel, Discard, Enqueue, Enqueu
 from tako_lite.records import Batch, Run
 from tako_lite.routing import DEFAULT, Route, Router, unknown_group
 from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, RunFilter
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.typed import converter
 from tako_lite.why import WhyContext, sentence
 
@@ -35,7 +35,7 @@ class OfflineBackend:
         self._project = project
         self._clock = clock
         settings = project.config().queue
-        self._queue = OfflineQueue(settings.path, settings.durability, clock)
+        self._queue = SqliteOfflineStore(settings.path, settings.durability, clock)
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if somebody else was writing for all of `patience` seconds."""
@@ -128,7 +128,7 @@ class OfflineBackend:
             run = self._queue.get_run(id)
             routes[id] = self._route_again(run)
             again.add(run)
-        return again.reply(self._queue.retry_runs(routes, asked.fresh))
+        return again.reply(self._queue.retry_runs(routes, fresh=asked.fresh))
 
     def _route_again(self, run: Run | None) -> Route:
         catalog = self._project.catalog()
@@ -173,7 +173,7 @@ class OfflineBackend:
         return {
             "daemon": None,
             "groups": [
-                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.wishes.get(name), now) for name in names
+                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names
             ],
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,

@@ -114,7 +114,7 @@ class Daemon:
         self.orphans.start()
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
-        self.events.recovered(await self.store.recover_runs(), survivors)
+        self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
         await self.store.set_limits(limits_of(self.catalog))
         await self._start_groups()
         await self.scheduler.start(self.catalog)
@@ -240,16 +240,16 @@ class Daemon:
             loop.call_soon(loop.call_soon, self._tell_workers, effects)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
-            self.waiters.tell(effects.ended)
+            self.waiters.tell(run.run_id for run in effects.ended)
             self.waiters.tell(effects.succeeded)
 
     def _tell_workers(self, effects: Effects) -> None:
         for resolved in effects.resolved:
             with self.events.unexpected.guarded("the message to a worker that a wait is over"):
                 self.dispatcher.resolved(resolved)
-        for run_id in effects.cancelling:
+        for run in effects.cancelling:
             with self.events.unexpected.guarded("the cancelling of a run"):
-                self.dispatcher.cancel(run_id)
+                self.dispatcher.cancel(run.run_id)
 
     # What commands need
 

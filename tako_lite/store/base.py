@@ -1,8 +1,9 @@
-"""The contract of a store: one method per transition.
+"""The contract of a store: one method for each transition.
 
-A method returns after its transaction is committed (group commit makes many share one). Losing a race is a result, not an
-exception: a stale claim is told as `False`, `None` or `Stale`. No method assumes that this daemon is the only claimer, that ids
-are row numbers, or that the clock is this machine's. Times are milliseconds since 1970.
+A method returns after its transaction is committed; group commit lets many share one. Times are milliseconds since 1970 by the
+store's own clock. A *claim* is a run's id with the token under which it was claimed. A claim is stale once the run was taken
+away from its claimer; then a method changes nothing and returns False or None. That is a result, not an exception. No method
+assumes that ids are row numbers, or that no other server claims runs of the same queue.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from tako_lite.clock import Clock
 from tako_lite.errors import TakoError
 from tako_lite.options import OnLimit
 from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
@@ -20,15 +22,15 @@ from tako_lite.states import RunState
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
-"""Milliseconds after which a signal is forgotten."""
+"""Milliseconds after which a signal is deleted."""
 
 Hold = Literal["suspect", "no_handler", "limit", "rate", "suspect_limit", "suspect_rate"]
-"""Why a due run is not claimed: it must run alone, the catalog has no workflow of its name, or its workflow has as many runs as
-it may have. A suspect beyond a limit stays a suspect."""
+"""Why the ordinary claim skips a due run: it must run alone (a suspect), no file defines its workflow, or the limit or rate of
+its workflow is reached. A suspect over a limit stays a suspect."""
 
 
 class Limit(NamedTuple):
-    """How many runs of a workflow may be running, those with one value of `key` counted apart, and how many may begin.
+    """How many runs of a workflow may run at a time, counted for each value of `key`, and at what rate they may start.
 
     Keys are fields of the payload, or `@tenant`.
     """
@@ -73,7 +75,7 @@ class StoredStep(NamedTuple):
 
 
 class NewWait(NamedTuple):
-    """A claimed run starts to wait; `key` is the event's name or the child's id."""
+    """A wait that a claimed run begins; `key` is the name of the event or the id of the child."""
 
     run_id: str
     token: int
@@ -84,26 +86,38 @@ class NewWait(NamedTuple):
 
 
 class Signalled(NamedTuple):
-    """What a signal did: whether its payload was stored, as the first of its name is, and how many waits it ended."""
+    """What a signal did: whether its payload was stored (the first of its name is), and how many waits it ended."""
 
     stored: bool
     woken: int
 
 
 class Claims(NamedTuple):
-    """What a claim got, in the order in which it is to start, and whether more is due."""
+    """The claimed runs, in the order in which they are to start, and whether more are due."""
 
     runs: list[Claimed]
     more: bool
 
 
 class Resolved(NamedTuple):
-    """A wait that is over. `text` as in StoredStep; state `gone` means that only the time between two tries passed."""
+    """A wait that has ended while its run was not parked.
+
+    `text` is as in StoredStep; state `gone` means that only the pause between two tries passed. `boot_id` is that of the server
+    that has the run.
+    """
 
     run_id: str
     name: str
     state: str
     text: str | None
+    boot_id: str | None
+
+
+class ServedRun(NamedTuple):
+    """A run, and the boot id of the server that claimed it last; None for a run that was never claimed."""
+
+    run_id: str
+    boot_id: str | None
 
 
 @dataclass(slots=True)
@@ -117,25 +131,26 @@ class Effects:
     due: int | None = None
     """The earliest time that the timer must not miss."""
     resolved: list[Resolved] = field(default_factory=list)
-    """Waits that are over: a worker may hold their run."""
-    ended: list[str] = field(default_factory=list)
-    """Runs that are terminal now, except for those in `succeeded`."""
+    """Waits that have ended: a worker may have their run."""
+    ended: list[ServedRun] = field(default_factory=list)
+    """Runs that have ended, except for those in `succeeded`."""
     succeeded: list[str] = field(default_factory=list)
-    cancelling: list[str] = field(default_factory=list)
-    """Running runs that somebody asked to cancel."""
+    """Runs that this server reported as succeeded."""
+    cancelling: list[ServedRun] = field(default_factory=list)
+    """Running runs whose cancellation was requested."""
     triggers: dict[str, int] | None = None
-    """When each trigger is due that is neither paused nor being evaluated; None where that is as it was."""
+    """When each trigger is due that is neither paused nor being evaluated; None if nothing about that changed."""
     limits: Mapping[str, Limit] | None = None
-    """The limits of workflows from now on; None where those are as they were."""
+    """The limits of workflows from now on; None if they did not change."""
 
     def wake_by(self, moment: int) -> None:
-        """The timer must fire at this moment or before."""
+        """Have the timer fire at this moment or before."""
         if self.due is None or moment < self.due:
             self.due = moment
 
 
 class GroupCounts(NamedTuple):
-    """What the queue holds for a group; rates are the ends within the last minute."""
+    """How many runs a group has, by state; the rates are the runs that ended within the last minute."""
 
     pending: int
     waiting: int
@@ -147,7 +162,7 @@ class GroupCounts(NamedTuple):
     due: int = 0
 
     def as_json(self, now: int) -> dict[str, Any]:
-        """What `status` shows of it: `due` are those of `pending` whose time has come, the oldest since `oldest_wait_s`."""
+        """The shape of `status`: `due` are the pending runs whose time has come, the oldest of them `oldest_wait_s` ago."""
         return {
             "pending": self.pending,
             "due": self.due,
@@ -161,7 +176,7 @@ class GroupCounts(NamedTuple):
 
     @property
     def live(self) -> bool:
-        """Whether there is a run that is not over: of a name that only a payload gave, nothing else is left."""
+        """Whether the group has a run that has not ended. A group that only a payload named exists no longer without one."""
         return bool(self.pending or self.waiting or self.running)
 
 
@@ -169,7 +184,7 @@ NO_COUNTS: Final = GroupCounts(0, 0, 0, 0, None, 0, 0, 0)
 
 
 class GroupOverride(NamedTuple):
-    """What people asked of a group while it ran."""
+    """What people set for a group at run time, with `pause` and `scale`."""
 
     paused: bool
     scale: int | None
@@ -187,72 +202,173 @@ class RunFilter:
 
 
 class Store(Protocol):
-    """Every transition of runs, steps, signals and schedules, and what people read."""
+    """Every transition of runs, steps, signals, schedules, triggers and groups, and what people read.
 
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
+    `start` and `stop` bound its life; stopping twice, or before the start, is safe. Any method raises StoreError while the
+    store is not open, and a subclass of it for what the backend cannot do: StorageFull, StoreBusy, StoreDamaged, StoreGone.
+    """
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which the queue tells what is due: that of this machine, or that of a database."""
 
     @property
     def trouble(self) -> TakoError | None:
         """Why the last transaction could not be stored, such as a full disk; None once one was."""
 
-    def check_file(self) -> TakoError | None:
-        """See whether the queue is still where it was, which who does not write would not notice; what is wrong, or None.
+    async def start(self) -> None:
+        """Open the queue, and create or migrate it. Raises StoreTooNew for the queue of a newer release."""
 
-        Costs next to nothing, and `trouble` says it too from then on.
+    async def stop(self) -> None:
+        """Commit what was submitted, then close; later submissions fail."""
+
+    def check_file(self) -> TakoError | None:
+        """Check that the queue was not moved or replaced, which only a write would notice; cheap.
+
+        Returns the error, which is `trouble` from then on, or None.
         """
 
     async def wait_until_damaged(self) -> TakoError:
-        """Return once the queue turns out to be damaged, with what to say; nothing is stored any more then."""
+        """Wait until the queue turns out to be damaged, and return the error. Nothing is stored any more from then on."""
 
-    # runs
-    def enqueue_runs(self, runs: Sequence[NewRun]) -> Awaitable[list[Enqueued]]: ...
-    def enqueue_batches(self, batches: Sequence[Batch]) -> Awaitable[int]: ...
+    # Runs
+
+    def enqueue_runs(self, new: Sequence[NewRun]) -> Awaitable[list[Enqueued]]:
+        """Store new runs, all or none.
+
+        A run whose id is known, or whose unique key belongs to a live run, is not stored: the answer is the known run, with
+        `deduplicated`. `Effects.ready` does not name the groups of these runs.
+        """
+
+    def enqueue_batches(self, batches: Sequence[Batch]) -> Awaitable[int]:
+        """Store a run for each id and payload, all or none; an id that is known changes nothing.
+
+        Returns how many of the runs were refused, and so ended at once.
+        """
+
     def claim_runs(
         self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
-    ) -> Awaitable[Claims]: ...
-    def mark_run_begun(self, id: str, token: int) -> Awaitable[None]:
-        """The handler of a claimed run was called: for a rate it counts from now on. A stale claim changes nothing."""
+    ) -> Awaitable[Claims]:
+        """Claim up to `limit` due runs of a group with this hold, each under a new token, within the limits and rates.
 
-    def complete_runs(self, done: Sequence[Completed]) -> Awaitable[None]: ...
+        Of a paused group it claims none. `allowed` are the tenants that may use the group; due runs of others end `dead`.
+        """
+
+    def mark_run_begun(self, id: str, token: int) -> Awaitable[None]:
+        """Record that the handler of a claimed run was called: a rate counts it from now on. A stale claim changes nothing."""
+
+    def complete_runs(self, done: Sequence[Completed]) -> Awaitable[None]:
+        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing."""
+
     def reschedule_run(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
-    ) -> Awaitable[bool]: ...
+    ) -> Awaitable[bool]:
+        """Re-queue a claimed run for another attempt at `run_at`; `charged` counts the attempt that ended.
+
+        A run whose cancellation was requested is cancelled instead. False for a stale claim.
+        """
+
     def finish_run(
         self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool
-    ) -> Awaitable[bool]: ...
+    ) -> Awaitable[bool]:
+        """End a claimed run as `dead` or `cancelled`, with what it invoked if it is cancelled. False for a stale claim."""
+
     def requeue_runs(
-        self, given: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
-    ) -> Awaitable[None]: ...
-    def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Awaitable[RunState | None]: ...
-    def recover_runs(self) -> Awaitable[int]: ...
-    def release_held_runs(self, hold: Hold) -> Awaitable[None]: ...
-    def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]: ...
-    def cancel_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]: ...
+        self, claimed: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+    ) -> Awaitable[None]:
+        """Make claimed runs due again with nothing charged, or cancel those for which that was requested.
+
+        `begun` is False for runs that reached no worker. Stale claims among them change nothing.
+        """
+
+    def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Awaitable[RunState | None]:
+        """Charge a claimed run with the crash of its worker: due again and alone, or `dead` after `max_crashes`.
+
+        Returns the new state, `cancelled` if that was requested, or None for a stale claim.
+        """
+
+    def recover_runs(self, server: str, boot_id: str) -> Awaitable[int]:
+        """Re-queue, uncharged, every run that an earlier process of this server has claimed; returns how many.
+
+        To be called once after a start, when the workers of the earlier process are confirmed dead. A backend with one server
+        recovers the runs of every other boot id.
+        """
+
+    def release_held_runs(self, hold: Hold) -> Awaitable[None]:
+        """Make all due runs with this hold claimable again, in portions."""
+
+    def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
+        """Replace the limits of all workflows, and release the runs that the new limits allow."""
+
+    def cancel_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
+        """Cancel runs and those that they invoked, all in one transaction.
+
+        Returns for each `cancelled`, `cancelling` (it is running: `Effects.cancelling` has it), `ended` or `unknown`.
+        """
+
     def discard_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
-        """Acknowledge dead runs, so that no count has them any more: `discarded`, `not_dead` or `unknown` for each."""
+        """Acknowledge dead runs, which takes them out of the counts: `discarded`, `not_dead` or `unknown` for each."""
 
-    def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Awaitable[dict[str, str]]: ...
-    def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Awaitable[None]: ...
+    def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Awaitable[dict[str, str]]:
+        """Start dead and cancelled runs over, each by its route; `fresh` deletes their steps first.
 
-    # steps and waits
-    def save_steps(self, steps: Sequence[SavedStep]) -> Awaitable[list[StoredStep | None]]: ...
-    def add_wait(self, wait: NewWait) -> Awaitable[StoredStep | Literal["waiting"] | None]: ...
+        Returns for each `pending`, `refused`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`.
+        """
+
+    def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Awaitable[None]:
+        """Store how far a claimed run has come. A stale claim changes nothing."""
+
+    # Steps and waits
+
+    def save_steps(self, steps: Sequence[SavedStep]) -> Awaitable[list[StoredStep | None]]:
+        """Store outcomes of steps, each unless its name has a value already.
+
+        Returns for each what is stored from now on, or None for a stale claim.
+        """
+
+    def add_wait(self, wait: NewWait) -> Awaitable[StoredStep | Literal["waiting"] | None]:
+        """Store a wait of a claimed run; answers with its end if that is there already. None for a stale claim."""
+
     def invoke_child(
         self, run_id: str, token: int, name: str, child: NewRun
-    ) -> Awaitable[StoredStep | Literal["waiting"] | None]: ...
-    def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Awaitable[StoredStep | None]: ...
-    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Awaitable[RunState | None]: ...
-    def store_signal(self, event: str, payload: str) -> Awaitable[Signalled]: ...
+    ) -> Awaitable[StoredStep | Literal["waiting"] | None]:
+        """Start a child run, once for each step name, and wait for its end, in one transaction. None for a stale claim."""
 
-    # time
-    def wake_due_runs(self) -> Awaitable[None]: ...
-    def get_next_due(self) -> Awaitable[int | None]: ...
-    def list_groups_with_work(self) -> Awaitable[tuple[set[str], set[str]]]: ...
-    def prune_runs(self, keep: dict[RunState, int | None], limit: int) -> Awaitable[int | None]: ...
+    def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Awaitable[StoredStep | None]:
+        """Start a run exactly once for each step name; the step's value is its id. None for a stale claim."""
 
-    # schedules
-    def put_schedules(self, schedules: Sequence[Schedule], from_slot: int) -> Awaitable[list[Schedule]]: ...
+    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Awaitable[RunState | None]:
+        """Take a claimed run off its slot while it waits for these steps.
+
+        Returns `waiting`, `pending` if one of the waits has ended meanwhile, `cancelled` if that was requested, or None for a
+        stale claim.
+        """
+
+    def store_signal(self, event: str, payload: str) -> Awaitable[Signalled]:
+        """Store a signal unless one of its name is stored, and end the waits for that name."""
+
+    # Time
+
+    def wake_due_runs(self) -> Awaitable[None]:
+        """Make due what time makes due: delayed runs, timed waits, runs held for a rate; a bounded number in a transaction."""
+
+    def get_next_due(self) -> Awaitable[int | None]:
+        """When the next delayed run or timed wait is due, or None."""
+
+    def list_groups_with_work(self) -> Awaitable[tuple[set[str], set[str]]]:
+        """The groups that have due runs, and those that have due suspects."""
+
+    def prune_runs(self, keep: dict[RunState, int | None], limit: int) -> Awaitable[int | None]:
+        """Delete up to `limit` ended runs of each state that are older than `keep` (milliseconds; None: for ever).
+
+        Returns when the next one is old enough, or None.
+        """
+
+    # Schedules and triggers
+
+    def put_schedules(self, schedules: Sequence[Schedule], from_slot: int) -> Awaitable[list[Schedule]]:
+        """Make the stored schedules those of the catalog, and return them; new ones start after `from_slot`."""
+
     def put_catalog(
         self,
         limits: Mapping[str, Limit],
@@ -262,36 +378,159 @@ class Store(Protocol):
     ) -> Awaitable[list[Schedule]]:
         """`set_limits`, `put_schedules` and `put_triggers` in one transaction: all of them or none."""
 
-    def list_schedules(self) -> Awaitable[list[Schedule]]: ...
-    def fire_schedule(self, workflow: str, slot: int, runs: Sequence[NewRun]) -> Awaitable[bool]: ...
-    def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Awaitable[bool]: ...
+    def list_schedules(self) -> Awaitable[list[Schedule]]:
+        """The schedules of the catalog, with how far each has come."""
 
-    # triggers
-    def put_triggers(self, known: Sequence[StoredTrigger]) -> Awaitable[None]: ...
-    def list_triggers(self) -> Awaitable[list[StoredTrigger]]: ...
-    def begin_evaluation(self, trigger: str, run: NewRun, *, by_hand: bool = False) -> Awaitable[bool]: ...
-    def complete_evaluation(self, id: str, token: int, cursor: str, found: Sequence[Batch]) -> Awaitable[bool]: ...
-    def pause_trigger(self, trigger: str, paused: bool) -> Awaitable[bool]: ...
+    def fire_schedule(self, workflow: str, slot: int, runs: Sequence[NewRun]) -> Awaitable[bool]:
+        """Take a slot and store its runs in one transaction; without runs, skip the slots up to it.
 
-    # groups
-    def list_group_overrides(self) -> Awaitable[dict[str, GroupOverride]]: ...
-    def pause_group(self, name: str, paused: bool) -> Awaitable[None]: ...
-    def mark_group_unavailable(self, name: str, failure: Failure, wait_timeout: int | None) -> Awaitable[int | None]: ...
-    def mark_group_available(self, name: str) -> Awaitable[None]: ...
-    def scale_group(self, name: str, scale: int | None) -> Awaitable[None]: ...
-    def move_runs(self, group: str, to: str) -> Awaitable[int]: ...
-    def forget_group(self, name: str) -> Awaitable[None]: ...
+        False if the slot was taken before, or the schedule is paused or gone: then nothing is stored.
+        """
 
-    # reading
-    async def get_run(self, id: str) -> Run | None: ...
-    async def resolve_ending(self, ending: str) -> str: ...
-    async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]: ...
-    async def list_run_ids(self, chosen: RunFilter) -> list[str]: ...
-    async def count_runs_ahead(self, run: Run) -> int: ...
-    async def count_runs_beside(self, run: Run, since: int | None) -> int: ...
-    async def count_by_group(self) -> dict[str, GroupCounts]: ...
+    def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Awaitable[bool]:
+        """Pause a schedule, or resume it after `slot`; False if there is none."""
+
+    def put_triggers(self, known: Sequence[StoredTrigger]) -> Awaitable[None]:
+        """Make the stored triggers those of the catalog; evaluations that no worker has begun are withdrawn."""
+
+    def list_triggers(self) -> Awaitable[list[StoredTrigger]]:
+        """The triggers of the catalog, each with its cursor and the state of its evaluation."""
+
+    def begin_evaluation(self, trigger: str, run: NewRun, *, by_hand: bool = False) -> Awaitable[bool]:
+        """Store the run that evaluates a due trigger; False if it is not due, paused, or being evaluated.
+
+        `by_hand` ignores its time and its pause.
+        """
+
+    def complete_evaluation(self, id: str, token: int, cursor: str, found: Sequence[Batch]) -> Awaitable[bool]:
+        """Store the runs that a claimed evaluation found and the new cursor, all or nothing. False for a stale claim."""
+
+    def pause_trigger(self, trigger: str, paused: bool) -> Awaitable[bool]:
+        """Pause or resume a trigger; False if there is none. An evaluation that a worker has begun continues."""
+
+    # Groups
+
+    def list_group_overrides(self) -> Awaitable[dict[str, GroupOverride]]:
+        """What people set for each group at run time."""
+
+    def pause_group(self, name: str, paused: bool) -> Awaitable[None]:
+        """Pause or resume a group; the effects of a resume name its due runs."""
+
+    def scale_group(self, name: str, scale: int | None) -> Awaitable[None]:
+        """Store the number of workers that people set for a group; None removes it."""
+
+    def mark_group_unavailable(self, name: str, failure: Failure, wait_timeout: int | None) -> Awaitable[int | None]:
+        """Apply the fallbacks of a group that takes no work to its due runs; those that wait end after `wait_timeout`.
+
+        Returns when it must be called again, or None.
+        """
+
+    def mark_group_available(self, name: str) -> Awaitable[None]:
+        """Record that a group takes work again, so that `wait_timeout` starts anew at the next loss."""
+
+    def move_runs(self, group: str, to: str) -> Awaitable[int]:
+        """Move all live runs of a group to another, in portions; returns how many."""
+
+    def forget_group(self, name: str) -> Awaitable[None]:
+        """Delete what people set for a group that exists no longer."""
+
+    # Reading
+
+    async def get_run(self, id: str) -> Run | None:
+        """A run with its steps and waits, or None."""
+
+    async def resolve_ending(self, ending: str) -> str:
+        """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
+
+    async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
+        """The newest runs first, without their steps; None is no limit."""
+
+    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
+        """The ids of runs, oldest first."""
+
+    async def count_runs_ahead(self, run: Run) -> int:
+        """How many due runs of its group, with the same hold as it has, start before a run."""
+
+    async def count_runs_beside(self, run: Run, since: int | None) -> int:
+        """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
+
+    async def count_by_group(self) -> dict[str, GroupCounts]:
+        """How many runs each group has, by state."""
+
     async def count_queued_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow are pending or waiting. It looks at each of them: not for hot paths."""
+        """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""
 
-    async def get_stats(self) -> dict[str, Any]: ...
-    async def back_up(self, file: Path) -> int: ...
+    async def get_stats(self) -> dict[str, Any]:
+        """`file_bytes`, the size of the queue, and `pruned`, how many runs retention has deleted, by state."""
+
+    async def back_up(self, file: Path) -> int:
+        """Write a consistent copy to a new file of mode 0600 and return its bytes. Raises BadInput if the file exists."""
+
+
+class Totals(NamedTuple):
+    """What `status` shows of a queue without a daemon: the counts and the overrides by group, and `get_stats`."""
+
+    counts: dict[str, GroupCounts]
+    overrides: dict[str, GroupOverride]
+    stats: dict[str, Any]
+
+
+class OfflineStore(Protocol):
+    """The queue while no daemon serves it. Each method is one transaction or one consistent read, as in `Store`.
+
+    The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
+    """
+
+    def enqueue_run(self, new: NewRun) -> Enqueued:
+        """As `Store.enqueue_runs`, for one run. The next daemon applies limits."""
+
+    def enqueue_batches(self, batches: Sequence[Batch]) -> int:
+        """As `Store.enqueue_batches`."""
+
+    def cancel_runs(self, ids: Sequence[str]) -> dict[str, str]:
+        """As `Store.cancel_runs`; a run that was running when the daemon ended is cancelled at the next start."""
+
+    def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
+        """As `Store.discard_runs`."""
+
+    def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> dict[str, str]:
+        """As `Store.retry_runs`."""
+
+    def store_signal(self, event: str, payload: str) -> Signalled:
+        """As `Store.store_signal`."""
+
+    def move_runs(self, group: str, to: str) -> int:
+        """As `Store.move_runs`, all at once."""
+
+    def forget_group(self, name: str) -> None:
+        """As `Store.forget_group`."""
+
+    def get_run(self, id: str) -> Run | None:
+        """As `Store.get_run`."""
+
+    def resolve_ending(self, ending: str) -> str | None:
+        """As `Store.resolve_ending`; None where no queue exists yet."""
+
+    def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
+        """As `Store.list_runs`."""
+
+    def list_run_ids(self, chosen: RunFilter) -> list[str]:
+        """As `Store.list_run_ids`."""
+
+    def count_queued_by_workflow(self) -> dict[str, int]:
+        """As `Store.count_queued_by_workflow`."""
+
+    def list_group_overrides(self) -> dict[str, GroupOverride]:
+        """As `Store.list_group_overrides`."""
+
+    def list_schedules(self) -> list[Schedule]:
+        """The schedules that the last daemon had."""
+
+    def list_triggers(self) -> list[StoredTrigger]:
+        """The triggers that the last daemon had."""
+
+    def back_up(self, file: Path) -> int | None:
+        """As `Store.back_up`; None where no queue exists yet."""
+
+    def get_totals(self) -> Totals:
+        """What `status` shows, in one consistent read."""

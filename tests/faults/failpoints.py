@@ -28,7 +28,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.linux import read_process
 from tako_lite.processes.child import Records
 from tako_lite.store.sqlite.store import SqliteStore
-from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.faults.witness import Fact, Witness
 from tests.integration.project import Project, wait_until
 
@@ -119,15 +119,15 @@ def listening_store(points: Points) -> type[SqliteStore]:
     class Listening(SqliteStore):
         _point = ""
 
-        def _submit(self, operation: Callable[[Transaction], Any], *, keep: bool = False) -> Future[Any]:
+        def _write(self, operation: Callable[[Any], Any], *, keep: bool = False) -> Future[Any]:
             name, self._point = self._point, ""
 
             def work(transaction: Transaction) -> Any:
-                before, unchanged = transaction.connection.total_changes, (transaction.execute, transaction.executemany)
+                before, unchanged = transaction.connection.total_changes, (transaction._execute, transaction._executemany)
 
                 def halfway() -> None:
                     if transaction.connection.total_changes > before:
-                        transaction.execute, transaction.executemany = unchanged
+                        transaction._execute, transaction._executemany = unchanged
                         points.reached(f"{name}.between")
 
                 def watched(execute: Any) -> Any:
@@ -138,16 +138,16 @@ def listening_store(points: Points) -> type[SqliteStore]:
 
                     return watching
 
-                transaction.execute, transaction.executemany = map(watched, unchanged)
+                transaction._execute, transaction._executemany = map(watched, unchanged)
                 try:
                     result = operation(transaction)
-                    if transaction.execute is not unchanged[0]:
+                    if transaction._execute is not unchanged[0]:
                         halfway()  # a statement that returns rows has counted its changes once they are read
                     return result
                 finally:
-                    transaction.execute, transaction.executemany = unchanged
+                    transaction._execute, transaction._executemany = unchanged
 
-            return super()._submit(work if name else operation, keep=keep)
+            return super()._write(work if name else operation, keep=keep)
 
     def listen(name: str, transition: str) -> None:
         original = getattr(SqliteStore, transition)

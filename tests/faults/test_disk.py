@@ -375,7 +375,7 @@ def test_damage_that_is_met_at_work_ends_the_daemon_with_the_command_that_rescue
     with project.client() as client:
         ids = client.enqueue_many("told", ["x" * 500] * 50, delay=3600)
     page = smash(project, ids[25])
-    os.truncate(queue_file(project), file.PROVEN_AT_START + PAGE)  # too long to be read at the start
+    os.truncate(queue_file(project), file.CHECKED_AT_START + PAGE)  # too long to be read at the start
     project.serve()
     project.enqueue("hold", "y")
     project.wait_for_fact("hold")

@@ -233,7 +233,7 @@ async def test_a_task_that_is_cancelled_at_any_await_leaves_whole_transactions_a
                 if run.state not in TERMINAL:
                     assert run.claim_token == (run.state == "running")
                     assert await store.cancel_runs([run.id])
-            await store.recover_runs()
+            await store.recover_runs("lax", "next")
             assert {run.state for run in await store.list_runs(RunFilter(), None)} <= TERMINAL
             await store.stop()
         with closing(sqlite3.connect(store.path)) as queue:

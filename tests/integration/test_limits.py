@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tako_lite.store.sqlite.limits import RELEASED_AT_ONCE
+from tako_lite.store.transitions.limits import RELEASED_AT_ONCE
 from tests.integration.project import Project, wait_until
 
 ONE_BY_ONE = """

@@ -11,6 +11,7 @@ from tako_lite.states import RunState
 from tako_lite.store.base import Completed, Effects, NewWait, SavedStep, Store
 
 DAY = 24 * 3_600_000
+BOOT_ID = "boot-1"
 WORKER = 4242
 SMALL = '"small"'
 LARGE = '"' + "x" * 5_000 + '"'
@@ -48,6 +49,16 @@ class Bench:
     def effects(self) -> Effects:
         """What the last commit told."""
         return self.told[-1]
+
+    @property
+    def ended_ids(self) -> list[str]:
+        """The runs that the last commit reported as ended, without those that succeeded."""
+        return [run.run_id for run in self.effects.ended]
+
+    @property
+    def cancelling_ids(self) -> list[str]:
+        """The running runs that the last commit reported as to be cancelled."""
+        return [run.run_id for run in self.effects.cancelling]
 
     def new(self, **changes: Any) -> NewRun:
         """A run of workflow `greet` in group `default`, due now."""

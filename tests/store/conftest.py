@@ -9,11 +9,11 @@ import pytest
 
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.sqlite.store import SqliteStore
-from tests.store.bench import Bench, HandClock
+from tests.store.bench import BOOT_ID, Bench, HandClock
 
 
 def _sqlite(folder: Path, clock: HandClock, on_commit: Callable[[Effects], None]) -> Store:
-    return SqliteStore(folder / "queue.db", "process", clock, "lax", "boot-1", on_commit)
+    return SqliteStore(folder / "queue.db", "process", clock, "lax", BOOT_ID, on_commit)
 
 
 BACKENDS = {"sqlite": _sqlite}

@@ -365,7 +365,7 @@ class Model:
         if row.state == "waiting":
             self._back(row, self.now)
         else:
-            self.told.resolved.append(Resolved(row.new.id, name, step.state, step.text))
+            self.told.resolved.append(Resolved(row.new.id, name, step.state, step.text, None))
         return step
 
     def _end_of(self, wait: Wait) -> StoredStep | None:

@@ -26,7 +26,7 @@ from tako_lite.store.sqlite.file import (
     connect_reading,
     gone,
     is_there,
-    refuse_bereft,
+    refuse_orphan_wal,
     translate,
 )
 from tako_lite.store.sqlite.store import SqliteStore
@@ -297,7 +297,7 @@ def interrupted(path: Path, act: Callable[[Path], object]) -> Interrupted:
 def test_a_queue_that_another_process_makes_between_two_looks_is_not_taken_for_a_lost_one(tmp_path: Path) -> None:
     made: list[sqlite3.Connection] = []
     path = tmp_path / "queue.db"
-    refuse_bereft(interrupted(path, lambda path: made.append(connect(path, "disk"))))
+    refuse_orphan_wal(interrupted(path, lambda path: made.append(connect(path, "disk"))))
     assert path.with_name("queue.db-wal").stat().st_size > 0
     made[0].close()
 
@@ -306,24 +306,24 @@ def test_a_queue_that_goes_with_its_log_between_two_looks_is_not_taken_for_a_los
     path = tmp_path / "state" / "queue.db"
     connection = connect(path, "disk")
     assert path.with_name("queue.db-wal").stat().st_size > 0
-    refuse_bereft(interrupted(path, lambda path: shutil.rmtree(path.parent)))
+    refuse_orphan_wal(interrupted(path, lambda path: shutil.rmtree(path.parent)))
     connection.close()
 
 
 def test_a_log_that_was_left_without_its_queue_is_refused_however_the_queue_went(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     connection = connect(path, "disk")
-    refuse_bereft(path)
+    refuse_orphan_wal(path)
     path.rename(tmp_path / "elsewhere.db")
     with pytest.raises(StoreGone, match=r"its log queue\.db-wal was left"):
-        refuse_bereft(path)
+        refuse_orphan_wal(path)
     connection.close()
 
 
 def test_a_name_below_something_that_is_no_folder_has_no_file(tmp_path: Path) -> None:
     file = tmp_path / "a-file" / "queue.db"
     (tmp_path / "a-file").write_text("")
-    refuse_bereft(file)
+    refuse_orphan_wal(file)
     assert not is_there(file)
     assert "was moved or deleted" in gone(file).message
 

@@ -22,7 +22,7 @@ from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread, start_on_thread
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.store import SqliteStore
-from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.store.bench import LARGEST, WORKER, Bench, HandClock, boom
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +61,7 @@ def send(event: str, payload: str = "null") -> Operation:
     """Store a signal; the answer is its name."""
 
     def operation(transaction: Transaction) -> str:
-        transaction.execute("INSERT INTO signals VALUES (?, ?, ?)", (event, payload, transaction.now))
+        transaction.connection.execute("INSERT INTO signals VALUES (?, ?, ?)", (event, payload, transaction.now))
         return event
 
     return operation
@@ -168,7 +168,7 @@ async def test_what_waits_for_the_thread_is_not_written_once_the_file_is_known_t
     waiting = writer.commits.submit(send("waiting"), keep=True)
     await asyncio.sleep(0)
     same_turn = writer.commits.submit(send("same turn"))
-    writer.commits.give_up(StoreDamaged("somebody read a page"))
+    writer.commits.stop_writing(StoreDamaged("somebody read a page"))
     slow.go_on()
     assert await first == "first"
     for future in (waiting, same_turn):
@@ -356,7 +356,7 @@ async def test_on_a_damaged_file_nothing_is_kept_or_tried_again_and_nothing_more
     content = writer.path.read_bytes()
     pages = [content[at : at + 4096] for at in range(0, len(content), 4096)]
     writer.path.write_bytes(b"".join(b"\xff" * 4096 if page[0] == 0x0D and b"e1" in page else page for page in pages))
-    kept = writer.commits.submit(lambda transaction: transaction.execute("DELETE FROM signals").rowcount, keep=True)
+    kept = writer.commits.submit(lambda transaction: transaction.connection.execute("DELETE FROM signals").rowcount, keep=True)
     with anyio.fail_after(2):
         with pytest.raises(StoreDamaged, match="damaged"):
             await kept

@@ -15,7 +15,7 @@ from tako_lite.states import RUN_STATES
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations
 from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
 
 def make_older(file: Path) -> dict[str, str]:
@@ -44,13 +44,13 @@ def older(tmp_path: Path) -> Path:
 def test_reading_an_older_file_says_what_brings_it_up_to_date_and_changes_nothing(older: Path) -> None:
     before = older.read_bytes()
     with pytest.raises(StoreTooOld, match="schema 1") as caught:
-        OfflineQueue(older, "disk", SystemClock()).get_totals()
+        SqliteOfflineStore(older, "disk", SystemClock()).get_totals()
     assert "tako-lite serve" in str(caught.value.hint)
     assert older.read_bytes() == before
 
 
 def test_writing_to_an_older_file_brings_it_up_to_date_with_all_of_its_runs(older: Path) -> None:
-    queue = OfflineQueue(older, "disk", SystemClock())
+    queue = SqliteOfflineStore(older, "disk", SystemClock())
     made = queue.enqueue_run(NewRun(new_id(), "greet", "default", "default", "{}", 0, 0, 3, fallback="fail", limit_key=""))
     runs = queue.list_runs(RunFilter(), None)
     assert sorted(run.state for run in runs if run.id != made.id) == sorted(RUN_STATES)
@@ -70,7 +70,7 @@ def test_what_began_before_the_file_was_brought_up_to_date_counts_for_the_rate(t
             "INSERT INTO starts (workflow, at, run_id) VALUES ('send-sms', 1000, 'one'), ('send-sms', 2000, 'two')"
         )
 
-    OfflineQueue(file, "disk", SystemClock()).enqueue_run(NewRun(new_id(), "greet", "default", "default", "{}", 0, 0, 3))
+    SqliteOfflineStore(file, "disk", SystemClock()).enqueue_run(NewRun(new_id(), "greet", "default", "default", "{}", 0, 0, 3))
 
     with closing(sqlite3.connect(file)) as connection:
         rows = connection.execute("SELECT workflow, key, at, run_id FROM starts ORDER BY at").fetchall()

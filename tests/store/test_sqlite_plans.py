@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tako_lite.store.base import Completed, Limit
-from tako_lite.store.sqlite import queries, runs
+from tako_lite.store.sqlite import queries
 from tako_lite.store.sqlite.file import connect
-from tako_lite.store.sqlite.transaction import Transaction
+from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
+from tako_lite.store.transitions import runs
 
 BY_ID = "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)"
 OF_KEY = "workflow=? AND limit_key=? AND state=? AND ready=? AND hold=?"
@@ -22,54 +23,54 @@ BY_ROW = "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"
 
 STATEMENTS = {
     f"{file}.{name}": statement
-    for file in ("runs", "limits", "steps", "signals", "schedules", "triggers")
+    for file in ("groups", "runs", "limits", "steps", "signals", "schedules", "triggers")
     for name, statement in vars(getattr(queries, file)).items()
 }
 
 PLANS = {
     "runs.claim": [BY_ROW, "SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
-    "runs.more": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
-    "runs.ripen": [BY_ROW, "SEARCH runs USING INDEX runs_later (run_at<?)"],
+    "runs.has_due": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
+    "runs.mark_due": [BY_ROW, "SEARCH runs USING INDEX runs_later (run_at<?)"],
     "runs.next_due": ["SEARCH runs USING INDEX runs_later"],
-    "runs.known": [BY_ID],
-    "runs.holder": ["SEARCH runs USING INDEX runs_unique_key (workflow=? AND unique_key=?)"],
+    "runs.find": [BY_ID],
+    "runs.find_by_unique_key": ["SEARCH runs USING INDEX runs_unique_key (workflow=? AND unique_key=?)"],
     "runs.complete": [BY_ID],
-    "runs.try_again": [BY_ID],
+    "runs.reschedule": [BY_ID],
     "runs.finish": [BY_ID],
-    "runs.give_back": [BY_ID],
+    "runs.requeue": [BY_ID],
     "runs.charge_crash": [BY_ID],
-    "runs.bury_crash": [BY_ID],
-    "runs.claimed": [BY_ID],
+    "runs.end_crashed": [BY_ID],
+    "runs.is_claimed": [BY_ID],
     "runs.park": [BY_ID],
     "runs.wake": [BY_ID],
     "runs.cancel": [BY_ID],
     "runs.retry": [BY_ID],
-    "runs.lift": [
+    "runs.release_held": [
         BY_ROW,
         "SEARCH runs USING INDEX runs_ready (worker_group>?)",
         "SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)",
     ],
-    "runs.move": [BY_ROW, "runs_ready (worker_group=?)", "runs_running (worker_group=?", "runs_waiting (worker_group=?"],
-    "runs.ahead": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=? AND due_order<?)"],
-    "runs.orphans": ["runs_running"],
+    "groups.move_runs": [BY_ROW, "runs_ready (worker_group=?)", "runs_running (worker_group=?", "runs_waiting (worker_group=?"],
+    "runs.count_ahead": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=? AND due_order<?)"],
+    "runs.select_orphans": ["runs_running"],
     "runs.groups_with_work": ["runs_ready"],
-    "runs.suspects": ["runs_ready"],
-    "runs.queued_by_workflow": ["INDEX runs_ready", "INDEX runs_later", "INDEX runs_waiting"],
-    "runs.expired": [BY_ROW, "runs_finished (state=? AND finished_at<?)"],
+    "runs.groups_with_suspects": ["runs_ready"],
+    "runs.count_queued_by_workflow": ["INDEX runs_ready", "INDEX runs_later", "INDEX runs_waiting"],
+    "runs.delete_expired": [BY_ROW, "runs_finished (state=? AND finished_at<?)"],
     "runs.oldest_finished": ["INDEX runs_finished (state=?"],
-    "limits.running": ["SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=?)"],
-    "limits.admitted": [
+    "limits.count_running": ["SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=?)"],
+    "limits.count_admitted": [
         "SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=?)",
         "SEARCH runs USING INDEX runs_limited (workflow=? AND limit_key=? AND state=? AND ready=?)",
     ],
-    "limits.put_back": [BY_ID],
+    "limits.unclaim": [BY_ID],
     "limits.hold_key": [BY_ROW, f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group=?)"],
     "limits.hold_rate": [BY_ROW, f"SEARCH runs USING INDEX runs_rated ({OF_RATE} AND worker_group=?)"],
     "limits.groups_of_rate": [
         f"SEARCH runs USING INDEX runs_rated ({OF_RATE})",
         f"SEARCH runs USING INDEX runs_rated ({OF_RATE} AND worker_group>?)",
     ],
-    "limits.keys_paced": ["SEARCH runs USING INDEX runs_rated (workflow=? AND rate_key>?)"],
+    "limits.rate_keys_held": ["SEARCH runs USING INDEX runs_rated (workflow=? AND rate_key>?)"],
     "limits.groups_of_key": [
         f"SEARCH runs USING INDEX runs_limited ({OF_KEY})",
         f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group>?)",
@@ -80,71 +81,71 @@ PLANS = {
     ],
     "limits.release_key": [BY_ROW, f"SEARCH runs USING INDEX runs_limited ({OF_KEY} AND worker_group=?)"],
     "limits.release_rate": [BY_ROW, f"SEARCH runs USING INDEX runs_rated ({OF_RATE} AND worker_group=?)"],
-    "limits.of_run": [BY_ID],
-    "limits.of_runs": [BY_ID],
+    "limits.select_keys": [BY_ID],
+    "limits.select_keys_of_many": [BY_ID],
     "limits.release_held": [BY_ROW, "SEARCH runs USING INDEX runs_paced (workflow=? AND hold=? AND worker_group=?)"],
     "limits.workflows_held": ["SEARCH runs USING INDEX runs_held", "SEARCH runs USING INDEX runs_held (workflow>?)"],
     "limits.keys_held": ["SEARCH runs USING INDEX runs_held (workflow=?)", f"SEARCH runs USING INDEX runs_limited ({OF_KEY})"],
-    "limits.any_held": ["runs_held"],
-    "limits.all_running": ["runs_running"],
-    "limits.began": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>?)"],
-    "limits.began_at": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>?)"],
-    "limits.forget": ["SEARCH starts USING INDEX starts_at (workflow=? AND at<?)"],
-    "limits.turn_back": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>? AND at<?)"],
-    "limits.begin": ["SEARCH starts USING INDEX starts_"],
-    "limits.unbegin": ["SEARCH starts USING INDEX starts_"],
-    "limits.any_expected": ["starts_expected"],
-    "limits.pace": ["SEARCH paces USING PRIMARY KEY (workflow=? AND key=?)"],
-    "limits.forget_paces": ["SEARCH paces USING INDEX paces_even (workflow=? AND even_at<?)"],
-    "limits.paces_due": ["SEARCH paces USING INDEX paces_free (free_at<?)"],
-    "limits.next_pace": ["SEARCH paces USING INDEX paces_free"],
+    "limits.is_any_held": ["runs_held"],
+    "limits.select_running": ["runs_running"],
+    "limits.count_starts": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>?)"],
+    "limits.find_start": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>?)"],
+    "limits.drop_starts": ["SEARCH starts USING INDEX starts_at (workflow=? AND at<?)"],
+    "limits.clamp_future_starts": ["SEARCH starts USING PRIMARY KEY (workflow=? AND key=? AND at>? AND at<?)"],
+    "limits.record_start": ["SEARCH starts USING INDEX starts_"],
+    "limits.drop_expected_start": ["SEARCH starts USING INDEX starts_"],
+    "limits.is_any_start_expected": ["starts_expected"],
+    "limits.find_pace": ["SEARCH paces USING PRIMARY KEY (workflow=? AND key=?)"],
+    "limits.drop_paces": ["SEARCH paces USING INDEX paces_even (workflow=? AND even_at<?)"],
+    "limits.select_due_paces": ["SEARCH paces USING INDEX paces_free (free_at<?)"],
+    "limits.next_free_at": ["SEARCH paces USING INDEX paces_free"],
     "steps.save": [BY_ID],
-    "steps.get": ["SEARCH steps USING PRIMARY KEY (run_id=? AND name=?)"],
-    "steps.of_run": ["SEARCH steps USING PRIMARY KEY (run_id=?)"],
-    "steps.has_steps": ["SEARCH steps USING PRIMARY KEY (run_id=?)"],
-    "steps.wait": ["SEARCH waits USING PRIMARY KEY (run_id=? AND name=?)"],
-    "steps.waits_for": ["SEARCH waits USING INDEX waits_key (kind=? AND key=?)"],
-    "steps.waits_due": ["SEARCH waits USING INDEX waits_due (wake_at<?)"],
-    "steps.next_wait": ["INDEX waits_due"],
-    "steps.drop_waits": ["SEARCH waits USING PRIMARY KEY (run_id=?)"],
-    "steps.outcome": [BY_ID],
-    "steps.forget_large": ["SEARCH large_values USING INDEX sqlite_autoindex_large_values_1 (run_id=?)"],
-    "signals.expire": ["signals_sent (sent_at<?)"],
-    "signals.oldest": ["signals_sent"],
-    "schedules.advance": ["sqlite_autoindex_schedules_1 (workflow=?)"],
-    "triggers.begin": ["sqlite_autoindex_triggers_1 (name=?)"],
-    "triggers.succeed": ["triggers_evaluation (evaluation=?)"],
-    "triggers.fail": ["triggers_evaluation (evaluation=?)"],
-    "triggers.evaluations": ["SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)"],
-    "triggers.forget": [BY_ID],
+    "steps.find": ["SEARCH steps USING PRIMARY KEY (run_id=? AND name=?)"],
+    "steps.select_for_worker": ["SEARCH steps USING PRIMARY KEY (run_id=?)"],
+    "steps.select_having_steps": ["SEARCH steps USING PRIMARY KEY (run_id=?)"],
+    "steps.find_wait": ["SEARCH waits USING PRIMARY KEY (run_id=? AND name=?)"],
+    "steps.select_waits_for": ["SEARCH waits USING INDEX waits_key (kind=? AND key=?)"],
+    "steps.select_due_waits": ["SEARCH waits USING INDEX waits_due (wake_at<?)"],
+    "steps.next_wake_at": ["INDEX waits_due"],
+    "steps.delete_waits": ["SEARCH waits USING PRIMARY KEY (run_id=?)"],
+    "steps.find_outcome": [BY_ID],
+    "steps.delete_large": ["SEARCH large_values USING INDEX sqlite_autoindex_large_values_1 (run_id=?)"],
+    "signals.delete_expired": ["signals_sent (sent_at<?)"],
+    "signals.oldest_sent_at": ["signals_sent"],
+    "schedules.take_slot": ["sqlite_autoindex_schedules_1 (workflow=?)"],
+    "triggers.begin_evaluation": ["sqlite_autoindex_triggers_1 (name=?)"],
+    "triggers.end_evaluation": ["triggers_evaluation (evaluation=?)"],
+    "triggers.fail_evaluation": ["triggers_evaluation (evaluation=?)"],
+    "triggers.select_evaluations": ["SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)"],
+    "triggers.delete_run": [BY_ID],
 }
 
 COVERED = {
-    "runs.pending_by_group": "runs_ready",
-    "runs.later_by_group": "runs_later",
-    "runs.running_by_group": "runs_running",
-    "runs.waiting_by_group": "runs_waiting",
-    "runs.dead_by_group": "runs_dead",
-    "runs.finished_since": "runs_finished",
-    "runs.ending": "sqlite_autoindex_runs_1",
-    "runs.ids": "sqlite_autoindex_runs_1",
+    "runs.count_due_by_group": "runs_ready",
+    "runs.count_later_by_group": "runs_later",
+    "runs.count_running_by_group": "runs_running",
+    "runs.count_waiting_by_group": "runs_waiting",
+    "runs.count_dead_by_group": "runs_dead",
+    "runs.count_finished_since": "runs_finished",
+    "runs.find_by_ending": "sqlite_autoindex_runs_1",
+    "runs.select_ids": "sqlite_autoindex_runs_1",
 }
 """What `status` and look-ups of ids read: an index alone, never the rows with their payloads."""
 
 SORTED_BY_THEIR_INDEX = (
     "limits.hold_key",
     "limits.hold_rate",
-    "limits.paces_due",
+    "limits.select_due_paces",
     "limits.release_held",
-    "limits.began_at",
+    "limits.find_start",
     "runs.claim",
-    "runs.ripen",
-    "runs.expired",
-    "steps.waits_due",
-    "runs.pending_by_group",
+    "runs.mark_due",
+    "runs.delete_expired",
+    "steps.select_due_waits",
+    "runs.count_due_by_group",
 )
 
-COMPLETED_ELSEWHERE = {"runs.get"}
+COMPLETED_ELSEWHERE = {"runs.select"}
 """Statements to which the code adds its WHERE."""
 
 
@@ -213,10 +214,10 @@ def test_no_statement_reads_a_whole_table(connection: sqlite3.Connection, name: 
 
 
 def test_one_run_is_shown_without_reading_others(connection: sqlite3.Connection) -> None:
-    assert BY_ID in plan(connection, f"{queries.runs.get} WHERE id = ?")
+    assert BY_ID in plan(connection, f"{queries.runs.select} WHERE id = ?")
 
 
-@pytest.mark.parametrize("name", ["runs.claim", "runs.more", "runs.ripen", "runs.next_due", "steps.waits_due"])
+@pytest.mark.parametrize("name", ["runs.claim", "runs.has_due", "runs.mark_due", "runs.next_due", "steps.select_due_waits"])
 def test_ended_runs_make_a_live_one_no_slower(tmp_path: Path, name: str) -> None:
     values = {"group": "g0", "hold": None, "limit": 5, "server": "lax", "boot_id": "b", "now": -1, "allowed": None}
     statement = STATEMENTS[name].replace("?", ":now", 1).replace("?", ":limit", 1)

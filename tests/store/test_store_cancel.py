@@ -18,7 +18,7 @@ async def test_a_run_that_is_not_running_is_cancelled_at_once(bench: Bench, stat
     assert (shown.state, shown.finished_at, shown.waits) == ("cancelled", bench.clock.now(), ())
     assert shown.error is not None
     assert shown.error["reason"] == "cancelled"
-    assert (bench.effects.ended, bench.effects.cancelling) == ([id], [])
+    assert (bench.ended_ids, bench.cancelling_ids) == ([id], [])
 
 
 async def test_a_later_run_that_was_cancelled_never_becomes_due(bench: Bench) -> None:
@@ -35,7 +35,7 @@ async def test_the_worker_of_a_running_run_is_asked(bench: Bench) -> None:
     assert await bench.store.cancel_runs([run.id]) == {run.id: "cancelling"}
     shown = await bench.show(run.id)
     assert (shown.state, shown.cancel_requested) == ("running", True)
-    assert (bench.effects.cancelling, bench.effects.ended) == ([run.id], [])
+    assert (bench.cancelling_ids, bench.ended_ids) == ([run.id], [])
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
@@ -72,7 +72,7 @@ async def test_a_run_that_was_to_be_cancelled_is_not_tried_again(bench: Bench) -
     await bench.store.cancel_runs([run.id])
     await bench.store.reschedule_run(run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True)
     assert await bench.state(run.id) == "cancelled"
-    assert (bench.effects.ended, bench.effects.ready) == ([run.id], set())
+    assert (bench.ended_ids, bench.effects.ready) == ([run.id], set())
 
 
 async def test_a_run_that_was_to_be_cancelled_may_end_dead(bench: Bench) -> None:
@@ -96,7 +96,7 @@ async def test_a_run_that_was_to_be_cancelled_is_not_given_back(bench: Bench, ho
     await bench.store.requeue_runs([(run.id, run.token)], hold)
     shown = await bench.show(run.id)
     assert (shown.state, shown.worker_pid) == ("cancelled", None)
-    assert (bench.effects.ended, bench.effects.ready, bench.effects.suspects) == ([run.id], set(), set())
+    assert (bench.ended_ids, bench.effects.ready, bench.effects.suspects) == ([run.id], set(), set())
 
 
 @pytest.mark.parametrize("max_crashes", [1, 3])
@@ -110,7 +110,7 @@ async def test_a_run_that_was_to_be_cancelled_and_crashed_is_cancelled(bench: Be
 async def test_a_run_that_was_to_be_cancelled_when_the_daemon_died_is_cancelled(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.cancel_runs([run.id])
-    await bench.store.recover_runs()
+    await bench.store.recover_runs("lax", "next")
     assert await bench.state(run.id) == "cancelled"
 
 
@@ -120,7 +120,7 @@ async def test_a_run_that_was_to_be_cancelled_does_not_park_but_is_cancelled(ben
     await bench.store.cancel_runs([run.id])
     assert await bench.store.park_run(run.id, run.token, ["w"]) == "cancelled"
     assert await bench.state(run.id) == "cancelled"
-    assert bench.effects.ended == [run.id]
+    assert bench.ended_ids == [run.id]
 
 
 async def test_a_retry_of_a_cancelled_run_is_not_cancelled_by_the_old_request(bench: Bench) -> None:

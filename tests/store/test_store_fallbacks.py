@@ -71,7 +71,7 @@ async def test_of_the_due_runs_of_a_lost_group_each_gets_what_its_word_says(benc
     assert {word: await bench.state(id) for word, id in ids.items()} == {
         "wait": "pending", "fail": "dead", "cancel": "cancelled", "ignore": "pending",
     }  # fmt: skip
-    assert Counter(bench.effects.ended) == Counter([ids["fail"], ids["cancel"]])
+    assert Counter(bench.ended_ids) == Counter([ids["fail"], ids["cancel"]])
     assert (bench.effects.ready, bench.effects.suspects) == ({"default"}, set())
     for word in ("fail", "cancel"):
         run = await bench.show(ids[word])
@@ -271,7 +271,7 @@ async def test_waiting_is_counted_from_the_loss_for_runs_that_were_due_before(be
     assert [await bench.state(id) for id in ids] == ["pending", "pending"]
     bench.clock.move(1)
     assert await lose(bench, wait_timeout=10 * SECOND) is None
-    assert sorted(bench.effects.ended) == sorted(ids)
+    assert sorted(bench.ended_ids) == sorted(ids)
     for id in ids:
         shown = await bench.show(id)
         assert (shown.state, shown.error, shown.attempts, shown.started_at) == ("dead", PAUSED.as_json(), 0, None)
@@ -309,7 +309,7 @@ BACK: dict[str, Back] = {
     "failed": lambda bench, run: bench.store.reschedule_run(
         run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True
     ),
-    "left by a dead daemon": lambda bench, run: bench.store.recover_runs(),
+    "left by a dead daemon": lambda bench, run: bench.store.recover_runs("lax", "next"),
 }  # fmt: skip
 
 
@@ -390,7 +390,7 @@ async def test_after_a_start_only_a_group_that_is_paused_is_lost_since_before(be
     bench.clock.move(9 * SECOND)
     await bench.store.stop()
     await bench.store.start()
-    await bench.store.recover_runs()
+    await bench.store.recover_runs("lax", "next")
     since = lost_at if paused else bench.clock.now()
     assert await lose(bench, wait_timeout=10 * SECOND) == since + 10 * SECOND
 
@@ -424,7 +424,7 @@ async def test_more_runs_than_one_transaction_takes_up_are_all_judged(bench: Ben
         assert more <= bench.clock.now() and len(bench.told) - before < MANY
     told = bench.told[before:]
     assert len(told) > 1, "MANY is too few to show anything"
-    assert sorted(id for effects in told for id in effects.ended) == ([] if word == "ignore" else ids)
+    assert sorted(run.run_id for effects in told for run in effects.ended) == ([] if word == "ignore" else ids)
     assert set().union(*(effects.ready for effects in told)) == ({"default"} if word == "ignore" else set())
     found = Counter((run.state, run.group) for run in await bench.store.list_runs(RunFilter(), None))
     assert found == {(state, "default" if word == "ignore" else "media"): MANY}
@@ -439,7 +439,7 @@ async def test_a_run_that_is_refused_is_stored_as_ended_with_the_reason(bench: B
     refusal = denial(state)
     new = bench.new(group="media", unique_key="k", payload=payload, refusal=refusal)
     assert await bench.store.enqueue_runs([new]) == [Enqueued(new.id, state, "media", warning=refusal.failure.message)]
-    assert (bench.effects.ended, bench.effects.ready, bench.effects.due) == ([new.id], set(), None)
+    assert (bench.ended_ids, bench.effects.ready, bench.effects.due) == ([new.id], set(), None)
     run = await bench.show(new.id)
     assert (run.state, run.error, run.attempts, run.crashes) == (state, refusal.failure.as_json(), 0, 0)
     assert (run.started_at, run.finished_at, run.payload) == (None, bench.clock.now(), json.loads(payload))
@@ -485,7 +485,7 @@ async def test_many_that_are_refused_are_stored_as_ended_with_the_reason(bench: 
             (fine, [(fine.id, "4")]),
         ]
     )
-    assert bench.effects.ended == ids
+    assert bench.ended_ids == ids
     for id in ids:
         run = await bench.show(id)
         assert (run.state, run.error, run.attempts) == (state, refusal.failure.as_json(), 0)
@@ -503,7 +503,7 @@ async def test_of_many_those_that_are_known_stay_as_they_are_though_they_would_b
     bench.clock.move(SECOND)
     await bench.store.enqueue_batches([(bench.new(refusal=denial()), [(known, "2"), (fresh, "3"), (fresh, "4")])])
     assert await bench.show(known) == before
-    assert bench.effects.ended == [fresh]
+    assert bench.ended_ids == [fresh]
     assert (await bench.show(fresh)).payload == 3
 
 
@@ -522,7 +522,7 @@ async def test_a_child_that_is_refused_ends_for_its_parent(bench: Bench) -> None
 async def test_a_run_that_is_denied_at_its_first_claim_was_never_started(bench: Bench) -> None:
     id = await add(bench, tenant="mars", unique_key="k")
     assert await bench.store.claim_runs("media", 9, None, ["venus"]) == Claims([], False)
-    assert bench.effects.ended == [id]
+    assert bench.ended_ids == [id]
     run = await bench.show(id)
     assert (run.state, await reason(bench, id), run.finished_at) == ("dead", "tenant_denied", bench.clock.now())
     assert (run.started_at, run.server, run.worker_pid, run.attempts, run.crashes) == (None, None, None, 0, 0)
@@ -562,7 +562,7 @@ async def test_of_what_a_claim_looks_at_only_the_denied_end(bench: Bench, hold: 
             await bench.store.requeue_runs([(run.id, run.token)], hold)
     claims = await bench.store.claim_runs("media", 9, hold, ["venus"])
     assert [run.id for run in claims.runs] == [ids["venus"]]
-    assert sorted(bench.effects.ended) == sorted([ids["mars"], ids[None]])
+    assert sorted(bench.ended_ids) == sorted([ids["mars"], ids[None]])
     assert [(await bench.show(ids[tenant])).hold for tenant in ("mars", None)] == [None, None]
 
 

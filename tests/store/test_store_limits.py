@@ -18,9 +18,9 @@ from tako_lite.records import Claimed
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Claims, Completed, Limit
-from tako_lite.store.sqlite import limits
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.store.sqlite.store import SqliteStore
+from tako_lite.store.transitions import limits
 from tako_lite.units import Rate
 from tests.store.bench import WORKER, Bench, boom
 
@@ -224,7 +224,7 @@ async def test_a_crash_that_is_charged_frees_the_place_and_the_suspect_passes_th
 async def test_what_ran_when_the_daemon_died_holds_no_place(one: Bench) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
-    assert await one.store.recover_runs() == 1
+    assert await one.store.recover_runs("lax", "next") == 1
     assert await claim(one) == [run.id]
     await one.complete(await _now_running(one, run.id))
     assert await claim(one) == [behind]
@@ -482,7 +482,7 @@ async def test_how_a_run_ends_that_is_turned_away(bench: Bench, on_limit: OnLimi
     assert (made.state, made.warning) == (run.state, run.error["message"]) == (state, run.error["message"])
     assert (run.error["reason"], run.attempts, run.started_at) == ("limit", 0, None)
     assert run.error["message"] == "1 other run of greet was running or due, which is its limit"
-    assert bench.effects.ended == [made.id]
+    assert bench.ended_ids == [made.id]
 
 
 async def test_a_run_that_comes_while_another_is_due_ends_at_once(strict: Bench) -> None:
@@ -557,7 +557,7 @@ async def test_a_child_that_is_turned_away_ends_for_its_parent(strict: Bench) ->
 
 async def test_what_was_enqueued_without_a_daemon_is_judged_by_the_next(strict: Bench) -> None:
     assert isinstance(strict.store, SqliteStore)
-    offline = OfflineQueue(strict.store.path, "process", strict.clock)
+    offline = SqliteOfflineStore(strict.store.path, "process", strict.clock)
     first, second = [offline.enqueue_run(strict.new(limit_key="")).id for _ in range(2)]
     third = strict.new().id
     offline.enqueue_batches([(strict.new(limit_key=""), [(third, "{}")])])
@@ -571,7 +571,7 @@ async def test_what_was_enqueued_without_a_daemon_is_judged_by_the_next(strict: 
 
 async def test_without_a_daemon_runs_with_no_limit_are_due_as_ever(bench: Bench) -> None:
     assert isinstance(bench.store, SqliteStore)
-    made = OfflineQueue(bench.store.path, "process", bench.clock).enqueue_run(bench.new())
+    made = SqliteOfflineStore(bench.store.path, "process", bench.clock).enqueue_run(bench.new())
     assert await claim(bench) == [made.id]
 
 
@@ -686,7 +686,7 @@ async def test_what_was_on_its_way_when_the_daemon_ended_counts_as_begun(bench: 
     await add(bench)
     run = await bench.claim_one()
     assert await claim(bench) == []
-    await bench.store.recover_runs()
+    await bench.store.recover_runs("lax", "next")
     assert await claim(bench) == []
     bench.clock.move(10 * SECOND + 1)
     await bench.store.wake_due_runs()

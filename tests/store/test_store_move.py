@@ -68,7 +68,7 @@ async def test_the_tenant_of_a_moved_run_is_checked_when_it_is_claimed(bench: Be
 
 
 async def test_more_runs_than_one_transaction_takes_all_move(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tako_lite.store.sqlite.store.MOVED_AT_ONCE", 2)
+    monkeypatch.setattr("tako_lite.store.transactional.MOVED_AT_ONCE", 2)
     for _ in range(5):
         await bench.add(group="media")
 

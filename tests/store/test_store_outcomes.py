@@ -9,8 +9,8 @@ import pytest
 
 from tako_lite.records import Claimed
 from tako_lite.states import TERMINAL, RunState
+from tako_lite.store import transactional as store
 from tako_lite.store.base import Completed
-from tako_lite.store.sqlite import store
 from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom, stale
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +95,7 @@ async def test_a_result_is_stored_with_the_end(bench: Bench) -> None:
     assert (shown.state, shown.result, shown.error, shown.attempts) == ("succeeded", {"thumb": "t.png"}, None, 1)
     assert (shown.finished_at, shown.worker_pid) == (bench.clock.now(), WORKER)
     assert list(bench.effects.succeeded) == [run.id]
-    assert bench.effects.ended == []
+    assert bench.ended_ids == []
 
 
 @pytest.mark.parametrize("result", [SMALL, LARGE, LARGEST], ids=["small", "large", "largest"])
@@ -183,7 +183,7 @@ async def test_a_run_ends_without_success(bench: Bench, state: RunState, charged
     shown = await bench.show(run.id)
     assert (shown.state, shown.attempts, shown.finished_at) == (state, int(charged), bench.clock.now())
     assert shown.error == boom(reason="why").as_json()
-    assert (bench.effects.ended, list(bench.effects.succeeded)) == ([run.id], [])
+    assert (bench.ended_ids, list(bench.effects.succeeded)) == ([run.id], [])
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
@@ -252,13 +252,13 @@ async def test_the_last_crash_that_is_allowed_ends_the_run_dead(bench: Bench) ->
     shown = await bench.show(run.id)
     assert (shown.state, shown.crashes, shown.attempts, shown.hold) == ("dead", 2, 0, None)
     assert shown.error == boom(reason="crashed").as_json()
-    assert bench.effects.ended == [run.id]
+    assert bench.ended_ids == [run.id]
 
 
 async def test_what_was_running_when_the_daemon_died_is_due_again_uncharged(bench: Bench) -> None:
     one, two = await bench.running(group="g"), await bench.running(group="h")
     pending, waiting = await bench.add(), await bench.waiting()
-    assert await bench.store.recover_runs() == 2
+    assert await bench.store.recover_runs("lax", "next") == 2
     assert bench.effects.ready == {"g", "h"}
     for run in (one, two):
         shown = await bench.show(run.id)
@@ -271,7 +271,7 @@ async def test_a_suspect_that_was_running_when_the_daemon_died_stays_a_suspect(b
     run = await bench.running(group="g")
     await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     await bench.store.claim_runs("g", 1, "suspect")
-    await bench.store.recover_runs()
+    await bench.store.recover_runs("lax", "next")
     assert bench.effects.suspects == {"g"}
     assert (await bench.store.list_groups_with_work())[1] == {"g"}
 
@@ -297,7 +297,7 @@ async def test_lifting_one_hold_leaves_another(bench: Bench) -> None:
 
 
 async def test_many_are_lifted_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "LIFTED_AT_ONCE", 2)
+    monkeypatch.setattr(store, "RELEASED_AT_ONCE", 2)
     runs = [await bench.running(group=group) for group in ("a", "a", "a", "b", "b")]
     await bench.store.requeue_runs([(run.id, run.token) for run in runs], "no_handler")
     told = len(bench.told)
@@ -308,7 +308,7 @@ async def test_many_are_lifted_in_portions(bench: Bench, monkeypatch: pytest.Mon
 
 async def test_with_nothing_running_there_is_nothing_to_recover(bench: Bench) -> None:
     await bench.add()
-    assert await bench.store.recover_runs() == 0
+    assert await bench.store.recover_runs("lax", "next") == 0
 
 
 async def test_progress_is_shown(bench: Bench) -> None:

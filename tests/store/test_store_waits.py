@@ -7,7 +7,7 @@ import pytest
 from tako_lite.records import Wait
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Resolved, Signalled, StoredStep
-from tests.store.bench import DAY, LARGE, LARGEST, SMALL, WORKER, Bench, boom
+from tests.store.bench import BOOT_ID, DAY, LARGE, LARGEST, SMALL, WORKER, Bench, boom
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,7 @@ async def test_a_wait_that_ends_while_its_run_is_running_is_told_to_its_worker(b
     await bench.store.add_wait(bench.wait(run, "nap", lasting=10))
     bench.clock.move(10)
     await bench.store.wake_due_runs()
-    assert bench.effects.resolved == [Resolved(run.id, "nap", "succeeded", "null")]
+    assert bench.effects.resolved == [Resolved(run.id, "nap", "succeeded", "null", BOOT_ID)]
     assert await bench.state(run.id) == "running"
     assert await bench.store.add_wait(bench.wait(run, "nap", lasting=10)) == NULL
 
@@ -121,7 +121,7 @@ async def test_a_signal_to_a_run_that_waits_in_its_slot_is_told_to_its_worker(be
     run = await bench.running()
     await bench.store.add_wait(bench.wait(run, "w", "signal", "go"))
     assert (await bench.store.store_signal("go", SMALL)).woken == 1
-    assert bench.effects.resolved == [Resolved(run.id, "w", "succeeded", SMALL)]
+    assert bench.effects.resolved == [Resolved(run.id, "w", "succeeded", SMALL, BOOT_ID)]
 
 
 async def test_a_wait_for_a_signal_that_does_not_come_ends_with_null(bench: Bench) -> None:

@@ -37,7 +37,7 @@ from tako_lite.errors import (
 from tako_lite.lock import daemon_lock, queue_lock, write_lock
 from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
-from tako_lite.store.sqlite.offline import OfflineQueue
+from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +71,8 @@ def client(project: Path) -> Iterator[Client]:
         yield made
 
 
-def queue_of(project: Path) -> OfflineQueue:
-    return OfflineQueue(load(project).queue.path, "process", SystemClock())
+def queue_of(project: Path) -> SqliteOfflineStore:
+    return SqliteOfflineStore(load(project).queue.path, "process", SystemClock())
 
 
 def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]]) -> None:

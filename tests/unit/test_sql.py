@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sqlite3
 from importlib.resources import files
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tako_lite import store
+from tako_lite import records, store
+from tako_lite.store import base
 from tako_lite.store.migrate import migrate
-from tako_lite.store.sql import load
+from tako_lite.store.sql import Statement, load
 from tako_lite.store.sqlite import queries
+from tako_lite.store.transitions import rows
 
 PACKAGE = "tako_lite.store.sqlite"
-FILES = ("runs", "schedules", "signals", "steps", "limits", "triggers", "rescue")
+STORE = Path(str(store.__file__)).parent
+FILES = ("groups", "runs", "schedules", "signals", "steps", "limits", "triggers", "rescue")
 TEXTS = {name: (files(PACKAGE) / "queries" / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
 ANY_TABLE = {
     "table": "runs",
@@ -30,7 +34,7 @@ ANY_TABLE = {
 }
 """What the statements of a rescue, which are for any table, may be filled with."""
 BLOCKS = {
-    f"{file}.{name}": statement.format(**ANY_TABLE) if file == "rescue" else statement
+    f"{file}.{name}": Statement(statement.format(**ANY_TABLE)) if file == "rescue" else statement
     for file in FILES
     for name, statement in vars(getattr(queries, file)).items()
 }
@@ -64,17 +68,86 @@ def test_every_block_is_one_statement_that_the_schema_understands(name: str) -> 
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection, PACKAGE)
     connection.execute(f"PRAGMA writable_schema = {int(name == 'rescue.graft')}")
-    named = dict.fromkeys(re.findall(r":(\w+)", statement))
-    numbers = [int(number) for number in re.findall(r"\?(\d+)", statement)]
-    values = named or (None,) * max(numbers, default=statement.count("?"))
+    values = dict.fromkeys(statement.parameters) or (None,) * statement.count("?")
     connection.execute(f"EXPLAIN {statement}", values).fetchall()
     connection.close()
 
 
+def _reads() -> list[tuple[str, str, str]]:
+    """Each call of `row` and `rows` in the store: its place, its row type and its statement, as they are written."""
+    found = []
+    for path in STORE.rglob("*.py"):
+        if path.parent.name == "rescue":
+            continue  # its tables are those of any file
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("row", "rows"):
+                kind, statement = call.args[:2]
+                found.append((f"{path.name}:{call.lineno}", ast.unparse(kind), ast.unparse(statement)))
+    return found
+
+
+READS = [read for read in _reads() if read[2] != "statement"]
+SHARED = {"statement": ["count_later_by_group", "count_running_by_group", "count_waiting_by_group", "count_dead_by_group"]}
+
+
+@pytest.mark.parametrize(("place", "kind", "written"), READS, ids=[f"{place} {kind}" for place, kind, _ in READS])
+def test_a_row_type_has_the_columns_of_its_statement(place: str, kind: str, written: str) -> None:
+    row_type = getattr(rows, kind.removeprefix("rows."), None) or getattr(base, kind, None) or getattr(records, kind)
+    assert row_type._fields == columns_of(_statement(place, written))
+
+
+@pytest.mark.parametrize("name", SHARED["statement"])
+def test_the_counts_by_group_have_one_shape(name: str) -> None:
+    assert rows.GroupCount._fields == columns_of(getattr(queries.runs, name))
+
+
+def _statement(place: str, written: str) -> Statement:
+    """The statement of an expression such as `transaction.sql.runs.find`, also inside of `Statement(f"…")`."""
+    names = re.findall(r"sql\.(?:(\w+)\.)?(\w+)", written)
+    assert names, f"{place}: {written} names no statement"
+    file, name = names[-1]
+    if not file:  # `sql = transaction.sql.runs`
+        source = next(path for path in STORE.rglob(place.partition(":")[0]))
+        lines = source.read_text(encoding="utf-8").splitlines()[: int(place.partition(":")[2])]
+        file = next(match[1] for line in reversed(lines) if (match := re.search(r"sql\b.* = \w+\.sql\.(\w+)", line)))
+    return getattr(getattr(queries, file), name)
+
+
+def columns_of(statement: Statement) -> tuple[str, ...]:
+    """The names of the columns that a statement returns."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, PACKAGE)
+    cursor = connection.execute(statement, dict.fromkeys(statement.parameters, 0))
+    columns = tuple(column[0] for column in cursor.description)
+    connection.close()
+    return columns
+
+
+def test_rows_that_a_statement_takes_have_its_parameters() -> None:
+    taken = {
+        "runs.insert": rows.InsertedRun,
+        "runs.complete": rows.CompletedRun,
+        "runs.add_large": rows.LargeValue,
+        "runs.delete_steps": rows.DeletedRun,
+        "runs.delete_large": rows.DeletedRun,
+        "steps.save": base.SavedStep,
+        "steps.delete_waits": rows.RunId,
+        "limits.expect_start": rows.ExpectedStart,
+        "limits.unclaim": rows.UnclaimedRun,
+    }
+    for name, row_type in taken.items():
+        assert sorted(row_type._fields) == sorted(BLOCKS[name].parameters), name
+
+
+def test_fields_that_are_not_the_parameters_are_refused() -> None:
+    with pytest.raises(ValueError, match="are not the parameters"):
+        Statement("SELECT :a, ':c' -- :d").numbered(("a", "b"))
+    assert Statement("SELECT :b, :a, :b, ':c'").numbered(("a", "b")) == "SELECT ?2, ?1, ?2, ':c'"
+
+
 def test_every_block_is_used() -> None:
-    folder = Path(str(store.__file__)).parent
-    code = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
-    unused = [name for name in BLOCKS if not re.search(rf"sql\.{name.partition('.')[2]}\b|queries\.{name}\b", code)]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in STORE.rglob("*.py"))
+    unused = [name for name in BLOCKS if not re.search(rf"\bsql\.({name}|{name.partition('.')[2]})\b|queries\.{name}\b", code)]
     assert unused == []
 
 

@@ -13,21 +13,22 @@ from tako_lite.cli.checks.finding import CheckContext, Finding, quoted
 from tako_lite.clock import local
 from tako_lite.errors import StoreError
 from tako_lite.project_lint import undefined
+from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations, refuse_newer
-from tako_lite.store.sqlite import read_queries
 from tako_lite.store.sqlite.file import (
     APPLICATION_ID,
     BUSY_TIMEOUT,
+    CHECKED_AT_START,
     OLDEST_SQLITE,
     PACKAGE,
-    PROVEN_AT_START,
     damaged,
     gone,
     not_ours,
-    refuse_bereft,
+    refuse_orphan_wal,
     translate,
 )
+from tako_lite.store.sqlite.transaction import SqliteSnapshot
 from tako_lite.units import duration_text, size_text
 
 FIXED_SQLITE: Final = (3, 51, 3)
@@ -67,7 +68,7 @@ def judge_sqlite(release: tuple[int, ...]) -> Finding:
 
 def queue(context: CheckContext) -> Iterator[Finding]:
     """Whether the queue file is sound and ours, and whether its newest run is of the past. Raises TakoError where it is not."""
-    refuse_bereft(context.queue)
+    refuse_orphan_wal(context.queue)
     if not context.queue.exists():
         if context.has_daemon:
             raise gone(context.queue)
@@ -142,7 +143,7 @@ def _look(context: CheckContext, connection: sqlite3.Connection) -> Iterator[Fin
     if tables and owner != APPLICATION_ID:
         raise not_ours(context.queue)
     refuse_newer(connection, PACKAGE)
-    if context.deep or context.queue.stat().st_size <= PROVEN_AT_START:
+    if context.deep or context.queue.stat().st_size <= CHECKED_AT_START:
         yield _quick_check(context, connection)
     else:
         yield Finding("queue", "ok", "it opens; --deep reads all of it")
@@ -163,7 +164,7 @@ def _quick_check(context: CheckContext, connection: sqlite3.Connection) -> Findi
 
 def _judge_newest(context: CheckContext, connection: sqlite3.Connection) -> Iterator[Finding]:
     """A run of the future: the clock was set back since, and what is due by the old one waits so long."""
-    for run in read_queries.list_runs(connection, RunFilter(), 1):
+    for run in reading.list_runs(SqliteSnapshot(connection), RunFilter(), 1):
         ahead = (run.created_at - context.clock.now()) / 1000
         if ahead > STEP_BACK:
             what = f"the newest run was made {duration_text(round(ahead))} from now, at {local(run.created_at)}"
@@ -174,7 +175,7 @@ def _judge_newest(context: CheckContext, connection: sqlite3.Connection) -> Iter
 def _undefined(context: CheckContext, connection: sqlite3.Connection) -> Iterator[Finding]:
     """Runs that wait for a workflow which no file defines any more."""
     if context.catalog is not None:
-        for found in undefined(context.catalog, read_queries.queued_by_workflow(connection)):
+        for found in undefined(context.catalog, reading.count_queued_by_workflow(SqliteSnapshot(connection))):
             yield Finding("queue", "warning", found.message, found.remedy)
 
 

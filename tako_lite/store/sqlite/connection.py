@@ -1,4 +1,18 @@
-"""The one writing connection: a thread of its own, and group commit."""
+"""The one writing connection: a thread of its own, and group commit.
+
+How many changes share one fsync:
+
+- `submit` runs on the event loop. It appends the operation to the entries. If the thread is idle, it schedules `_begin` for the
+  next turn of the loop, so that everything which this turn submits comes along.
+- `_begin` hands all entries to the thread as one transaction. While the thread works and waits for the disk, new entries
+  collect; they are the next transaction. So the batch grows with the load, and nothing waits for a timer.
+- The thread runs the operations in the order of their submission, commits, and goes back to the loop in one hop.
+- `_committed` reports the effects first, then answers the futures, the last first: a claim is submitted after what it claims,
+  so its runs are pushed to workers before the clients hear that they are stored.
+- If the transaction fails because of the file (full disk, lock, damage), operations with `keep` are tried again after a pause,
+  and the others fail. If one operation spoiled it, each gets a transaction of its own.
+- Nothing is answered before COMMIT, and after damage nothing is written any more.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +30,8 @@ from tako_lite.clock import Clock
 from tako_lite.errors import StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.sqlite.file import gone, translate
-from tako_lite.store.sqlite.transaction import Transaction, commit
+from tako_lite.store.sqlite.transaction import commit
+from tako_lite.store.transitions.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -103,8 +118,8 @@ class GroupCommit:
             self._loop.call_soon(self._begin)  # not at once: what else this turn of the loop submits comes along
         return future
 
-    def look(self) -> StoreGone | None:
-        """See whether the file is still where it was, also where nobody writes; what is to be said if not."""
+    def check_file(self) -> StoreGone | None:
+        """Check that the file is still where it was; returns the error if not."""
         lost = None if _identity(self._path) == self._file else gone(self._path)
         if lost is not None or isinstance(self.trouble, StoreGone):
             self.trouble = lost
@@ -115,8 +130,8 @@ class GroupCommit:
         self._closing = True
         await self._idle.wait()
 
-    def give_up(self, error: TakoError) -> None:
-        """Write nothing more where an error says that the file is damaged."""
+    def stop_writing(self, error: TakoError) -> None:
+        """Write nothing more if an error says that the file is damaged."""
         if isinstance(error, StoreDamaged) and not self.damaged.done():
             self.damaged.set_result(error)
 
@@ -185,7 +200,7 @@ class GroupCommit:
         kept: list[_Entry] = []
         if _is_of_the_file(error):
             self.trouble = translate(error, self._path)
-            self.give_up(self.trouble)
+            self.stop_writing(self.trouble)
             kept = [] if self._closing else [entry for entry in entries if entry.keep]
             _fail([entry for entry in entries if entry not in kept], self.trouble)
         elif len(entries) == 1:

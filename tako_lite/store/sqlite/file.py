@@ -21,22 +21,23 @@ APPLICATION_ID: Final = 0x74616B6F
 """`tako` in ASCII: what `file` and SQLite itself know a queue file by."""
 BUSY_TIMEOUT: Final = 4.0
 """Seconds. What comes while a transaction waits for the lock waits for that one and then itself: 10 are promised."""
-PROVEN_AT_START: Final = 64 * 1024 * 1024
+CHECKED_AT_START: Final = 64 * 1024 * 1024
 """Bytes up to which the start reads all of a queue: it took 2 to 3 ms a million, with the file in memory."""
 SYNCHRONOUS: Final = {"disk": "FULL", "process": "NORMAL"}
 
 
-def connect(path: Path, durability: Durability, *, proven: bool = False) -> sqlite3.Connection:
+def connect(path: Path, durability: Durability, *, check_integrity: bool = False) -> sqlite3.Connection:
     """The writing connection of a file that exists from here on, up to date and only ours to read.
 
-    With `proven`, every page of a file of no more than `PROVEN_AT_START` is read before. Raises StoreDamaged, StoreTooNew, …
+    With `check_integrity`, every page of a file of at most `CHECKED_AT_START` bytes is read first. Raises
+    StoreDamaged, StoreTooNew, …
     """
     _check_release()
     refuse_shared(path)
     try:
-        refuse_bereft(path)
-        if proven:
-            _prove(path)
+        refuse_orphan_wal(path)
+        if check_integrity:
+            _check_integrity(path)
         create(path)
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256, check_same_thread=False
@@ -65,7 +66,7 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def refuse_bereft(path: Path) -> None:
+def refuse_orphan_wal(path: Path) -> None:
     """Raise StoreGone where the log of a queue is left without its file: SQLite would throw it away.
 
     The log is looked at before the file. Another process that makes the queue just now makes its file first, so a log that was
@@ -177,7 +178,7 @@ def _address(path: Path, mode: str) -> str:
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
-def _prove(path: Path) -> None:
+def _check_integrity(path: Path) -> None:
     """Read every page and change nothing. Raises StoreDamaged.
 
     SQLite cannot be told to stop after a while, and a long file would keep the start waiting: it is left out. Damage in it
@@ -185,7 +186,7 @@ def _prove(path: Path) -> None:
     """
     log = path.with_name(f"{path.name}-wal")
     sizes = [_size(file) for file in (path, log)]
-    if not 0 < sum(sizes) <= PROVEN_AT_START:
+    if not 0 < sum(sizes) <= CHECKED_AT_START:
         return
     mode = "ro" if sizes[1] else "rw"  # closed, the one would leave an empty log behind, and the other take a full one away
     with closing(sqlite3.connect(_address(path, mode), uri=True, timeout=BUSY_TIMEOUT)) as connection:

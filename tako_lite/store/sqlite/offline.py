@@ -1,6 +1,6 @@
 """The queue file while no daemon runs: opened with plain sqlite3 for one call, and closed again.
 
-Whoever writes holds `write.lock` meanwhile, so that closing may checkpoint. The operations are the daemon's own.
+A writer holds the queue's write lock meanwhile, so that closing may checkpoint. The operations are those of the daemon.
 """
 
 from __future__ import annotations
@@ -8,37 +8,29 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Final, TypeVar
 
 from tako_lite.clock import Clock
 from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
-from tako_lite.store.base import GroupCounts, GroupOverride, RunFilter, Signalled
+from tako_lite.store import reading
+from tako_lite.store.base import GroupOverride, RunFilter, Signalled, Totals
 from tako_lite.store.migrate import refuse_newer, refuse_older
-from tako_lite.store.sqlite import enqueue, groups, read_queries, runs, schedules, triggers, waits
+from tako_lite.store.sqlite.backup import back_up, size_of
 from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
-from tako_lite.store.sqlite.transaction import Transaction, commit
+from tako_lite.store.sqlite.transaction import SqliteSnapshot, commit, consistent
+from tako_lite.store.transitions import enqueue, groups, runs, schedules, triggers, waits
+from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What `status` says of the queue: by group what it holds and what people asked of it, then the file as a whole."""
-
-    counts: dict[str, GroupCounts]
-    wishes: dict[str, GroupOverride]
-    stats: dict[str, Any]
+NOTHING: Final = Totals({}, {}, {"file_bytes": 0, "pruned": {}})
 
 
-NOTHING = Totals({}, {}, {"file_bytes": 0, "pruned": {}})
-
-
-class OfflineQueue:
-    """The queue file of a project without a daemon. Writing makes and migrates the file; reading never does."""
+class SqliteOfflineStore:
+    """`store.base.OfflineStore` on a file. Writing creates and migrates the file; reading never does."""
 
     def __init__(self, path: Path, durability: Durability, clock: Clock) -> None:
         self._path = path
@@ -46,83 +38,65 @@ class OfflineQueue:
         self._clock = clock
 
     def enqueue_run(self, new: NewRun) -> Enqueued:
-        """Store a new run."""
         (enqueued,) = self._write(partial(enqueue.enqueue, runs=[new]))
         return enqueued
 
     def enqueue_batches(self, batches: Sequence[Batch]) -> int:
-        """Store a run for each id and payload, all or none; returns how many ended at once."""
         return self._write(partial(enqueue.enqueue_many, batches=batches))
 
     def cancel_runs(self, ids: Sequence[str]) -> dict[str, str]:
-        """What became of each; a run that was running when the daemon ended is cancelled at the next start."""
         return self._write(partial(runs.cancel, ids=ids))
 
     def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
-        """What became of each."""
         return self._write(partial(runs.discard, ids=ids))
 
-    def retry_runs(self, routes: Mapping[str, Route], fresh: bool) -> dict[str, str]:
-        """What became of each."""
+    def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> dict[str, str]:
         return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
 
     def store_signal(self, event: str, payload: str) -> Signalled:
-        """Store a signal, unless one of that name is there, and end the waits for it."""
         return self._write(partial(waits.signal, event=event, payload=payload))
 
     def move_runs(self, group: str, to: str) -> int:
-        """How many live runs of a group belong to another now; the next start gives those that were running back to it."""
-        return self._write(partial(groups.move, group=group, to=to, limit=-1))
+        return self._write(partial(groups.move_runs, group=group, to=to, limit=-1))
 
     def forget_group(self, name: str) -> None:
-        """What people asked of a group is forgotten."""
         self._write(partial(groups.forget, group=name))
 
     def get_run(self, id: str) -> Run | None:
-        """A run with its steps and waits."""
-        return self._read(lambda connection: read_queries.get(connection, id), None)
+        return self._read(partial(reading.get_run, id=id), None)
 
     def resolve_ending(self, ending: str) -> str | None:
-        """The one id that ends so, or None where there is no file yet. Raises BadInput, NotFound."""
-        return self._read(lambda connection: read_queries.resolve_ending(connection, ending), None)
+        return self._read(partial(reading.resolve_ending, ending=ending), None)
 
     def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
-        """The newest runs first, without their steps."""
-        return self._read(lambda connection: read_queries.list_runs(connection, chosen, limit), [])
+        return self._read(partial(reading.list_runs, chosen=chosen, limit=limit), [])
 
     def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        """The ids of runs, oldest first."""
-        return self._read(lambda connection: read_queries.ids(connection, chosen), [])
+        return self._read(partial(reading.list_run_ids, chosen=chosen), [])
 
     def count_queued_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow are pending or waiting."""
-        return self._read(read_queries.queued_by_workflow, {})
+        return self._read(reading.count_queued_by_workflow, {})
 
     def list_group_overrides(self) -> dict[str, GroupOverride]:
-        """What people asked of groups."""
-        return self._read(schedules.wishes, {})
+        return self._read(groups.list_overrides, {})
 
     def list_schedules(self) -> list[Schedule]:
-        """The schedules that the last daemon had."""
-        return self._read(schedules.listed, [])
+        return self._read(schedules.list_all, [])
 
     def list_triggers(self) -> list[StoredTrigger]:
-        """The triggers that the last daemon had."""
-        return self._read(triggers.listed, [])
+        return self._read(triggers.list_all, [])
 
     def back_up(self, file: Path) -> int | None:
-        """Copy the queue to a new file; returns its bytes, or None where there is no queue yet. Raises BadInput."""
-        return self._read(lambda connection: read_queries.backup(connection, file), None)
+        return self._with_reader(lambda connection: back_up(connection, file), None)
 
     def get_totals(self) -> Totals:
-        """What `status` says of the queue."""
         now = self._clock.now()
-        return self._read(
-            lambda connection: Totals(
-                read_queries.counts(connection, now), schedules.wishes(connection), read_queries.stats(connection)
-            ),
-            NOTHING,
-        )
+
+        def read(snapshot: SqliteSnapshot) -> Totals:
+            stats = {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+            return Totals(reading.count_by_group(snapshot, now), groups.list_overrides(snapshot), stats)
+
+        return self._with_reader(lambda connection: consistent(connection, read), NOTHING)
 
     def _write(self, operation: Callable[[Transaction], T]) -> T:
         try:
@@ -133,7 +107,10 @@ class OfflineQueue:
         result: T = results[0]
         return result
 
-    def _read(self, function: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+    def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
+        return self._with_reader(lambda connection: consistent(connection, function), nothing)
+
+    def _with_reader(self, function: Callable[[sqlite3.Connection], T], nothing: T) -> T:
         try:
             if not self._path.exists():
                 return nothing
@@ -144,7 +121,7 @@ class OfflineQueue:
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
-    """Whether the file was ever migrated: its maker may have died between the two. Raises StoreTooNew, StoreTooOld."""
+    """Whether the file was ever migrated; its creator may have died before. Raises StoreTooNew, StoreTooOld."""
     refuse_newer(connection, PACKAGE)
     refuse_older(connection, PACKAGE)
     return bool(connection.execute("PRAGMA user_version").fetchone()[0])

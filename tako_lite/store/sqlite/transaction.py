@@ -1,50 +1,87 @@
-"""What an operation works with: the connection inside a transaction, its time, and what it changes for others."""
+"""Statements of SQLite by name, and one transaction of the writer."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tako_lite.store.base import Effects, Limit
+from tako_lite.store.sql import Statement
+from tako_lite.store.sqlite import queries
+from tako_lite.store.transitions.transaction import R, Statements
+
+T = TypeVar("T")
 
 
-class Transaction:
-    """One `BEGIN IMMEDIATE … COMMIT`. `now` is its time in milliseconds; `effects` are told once it is committed.
+class SqliteSnapshot:
+    """What a connection sees. Inside `BEGIN` that is one moment, else each statement sees the newest commit.
 
-    `limits` are those of workflows; None where nobody knows them, and a daemon will judge. `freed` are the workflows and keys
-    of which a run left its place, `paced` those of which a rate may let another one begin, or not yet.
+    Every row is read at once: an open `RETURNING` would keep the lock.
     """
 
-    __slots__ = ("connection", "effects", "execute", "executemany", "freed", "limits", "now", "paced")
+    __slots__ = ("_execute", "connection", "sql")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._execute = connection.execute
+        self.sql: Statements = queries
+
+    def row(self, kind: type[R], statement: Statement, /, **parameters: object) -> R | None:
+        found = self._execute(statement, parameters).fetchall()
+        return kind._make(found[0]) if found else None
+
+    def rows(self, kind: type[R], statement: Statement, /, **parameters: object) -> list[R]:
+        return list(map(kind._make, self._execute(statement, parameters).fetchall()))
+
+    def value(self, statement: Statement, /, **parameters: object) -> Any:
+        found = self._execute(statement, parameters).fetchall()
+        return found[0][0] if found else None
+
+    def values(self, statement: Statement, /, **parameters: object) -> list[Any]:
+        return [value for (value,) in self._execute(statement, parameters).fetchall()]
+
+    def exists(self, statement: Statement, /, **parameters: object) -> bool:
+        return bool(self._execute(statement, parameters).fetchall())
+
+
+def consistent(connection: sqlite3.Connection, function: Callable[[SqliteSnapshot], T]) -> T:
+    """Read one moment of the queue, with all statements of a function."""
+    connection.execute("BEGIN")
+    try:
+        return function(SqliteSnapshot(connection))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+class SqliteTransaction(SqliteSnapshot):
+    """One `BEGIN IMMEDIATE … COMMIT`."""
+
+    __slots__ = ("_executemany", "effects", "freed", "limits", "now", "paced")
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.now = now
         self.effects = Effects()
         self.limits: Mapping[str, Limit] | None = None
         self.freed: set[tuple[str, str]] = set()
         self.paced: set[tuple[str, str]] = set()
-        self.execute = connection.execute
-        self.executemany = connection.executemany
+        self._executemany = connection.executemany
 
-    def changed(self, statement: str, parameters: Sequence[Any] | dict[str, Any]) -> bool:
-        """Whether a statement changed a row."""
-        return self.execute(statement, parameters).rowcount > 0
+    def execute(self, statement: Statement, /, **parameters: object) -> int:
+        return self._execute(statement, parameters).rowcount
 
-    def one(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> tuple[Any, ...] | None:
-        """The only row of a statement, which is run to its end: an open `RETURNING` would keep the lock."""
-        rows = self.execute(statement, parameters).fetchall()
-        return rows[0] if rows else None
+    def execute_many(self, statement: Statement, rows: Sequence[Any], /) -> int:
+        return self._executemany(statement.numbered(rows[0]._fields), rows).rowcount if rows else 0
 
 
 def commit(
-    connection: sqlite3.Connection, now: int, operations: Sequence[Callable[[Transaction], Any]]
+    connection: sqlite3.Connection, now: int, operations: Sequence[Callable[[SqliteTransaction], Any]]
 ) -> tuple[list[Any], Effects]:
     """Run operations as one transaction and return their results, or store nothing and raise the first error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        transaction = Transaction(connection, now)
+        transaction = SqliteTransaction(connection, now)
         results = [operation(transaction) for operation in operations]
         connection.execute("COMMIT")
     except BaseException:

@@ -1,4 +1,4 @@
-"""The statements of this backend, by file."""
+"""The statements of SQLite, by file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from tako_lite.store.sql import load
 
 _PACKAGE = "tako_lite.store.sqlite"
 
+groups = load(_PACKAGE, "groups")
 limits = load(_PACKAGE, "limits")
 rescue = load(_PACKAGE, "rescue")
 runs = load(_PACKAGE, "runs")

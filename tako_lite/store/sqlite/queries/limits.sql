@@ -1,8 +1,8 @@
--- name: running
+-- name: count_running
 -- How many runs of a workflow and key are running.
-SELECT count(*) FROM runs WHERE workflow = ? AND limit_key = ? AND state = 'running';
+SELECT count(*) FROM runs WHERE workflow = :workflow AND limit_key = :key AND state = 'running';
 
--- name: admitted
+-- name: count_admitted
 -- How many runs of a workflow and key are running or due, counted up to a number.
 SELECT count(*) FROM (
     SELECT 1 FROM runs WHERE workflow = :workflow AND limit_key = :key AND state = 'running'
@@ -11,7 +11,7 @@ SELECT count(*) FROM (
     LIMIT :most
 );
 
--- name: put_back
+-- name: unclaim
 -- A run that was claimed in this transaction was not: nobody has seen its token.
 UPDATE runs
 SET state = 'pending', hold = :held, claim_token = claim_token - 1,
@@ -137,13 +137,13 @@ WHERE rowid IN (
     LIMIT :free
 );
 
--- name: of_run
+-- name: select_keys
 -- What a run is counted by, if it is.
-SELECT workflow, limit_key, rate_key FROM runs WHERE id = ? AND limit_key IS NOT NULL;
+SELECT workflow, limit_key, rate_key FROM runs WHERE id = :id AND limit_key IS NOT NULL;
 
--- name: of_runs
+-- name: select_keys_of_many
 -- What these runs are counted by, if they are.
-SELECT id, workflow, limit_key, rate_key FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND limit_key IS NOT NULL;
+SELECT id, workflow, limit_key, rate_key FROM runs WHERE id IN (SELECT value FROM json_each(:ids)) AND limit_key IS NOT NULL;
 
 -- name: workflows_held
 -- The workflows of which runs are held; each is looked up from the one before it.
@@ -160,7 +160,7 @@ SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: keys_held
 -- A workflow and its keys of which runs are held by a limit, not by a rate; read where limits change.
-SELECT workflow, limit_key FROM (
+SELECT workflow, limit_key AS key FROM (
     SELECT DISTINCT workflow, limit_key FROM runs
     WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate') AND workflow = :workflow
 ) AS pair
@@ -172,98 +172,100 @@ WHERE EXISTS (
     WHERE workflow = pair.workflow AND limit_key = pair.limit_key AND state = 'pending' AND ready = 1 AND hold = 'suspect_limit'
 );
 
--- name: any_held
+-- name: is_any_held
 -- Whether any run is held by a limit.
 SELECT 1 FROM runs WHERE (hold = 'limit' OR hold = 'rate' OR hold = 'suspect_limit' OR hold = 'suspect_rate') LIMIT 1;
 
--- name: all_running
+-- name: select_running
 -- The running runs with what they are counted by; read where limits change.
 SELECT id, workflow, limit_key, rate_key, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+        AS payload
 FROM runs WHERE state = 'running';
 
--- name: counted_by
+-- name: select_key_sources
 -- What the keys of a run are made of, and what its rate counts it by.
-SELECT CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
+SELECT CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+        AS payload,
     tenant, rate_key
-FROM runs WHERE id = ?;
+FROM runs WHERE id = :id;
 
 -- name: set_keys
 -- What a run is counted by has changed with its workflow.
-UPDATE runs SET limit_key = ?, rate_key = ? WHERE id = ?;
+UPDATE runs SET limit_key = :limit_key, rate_key = :rate_key WHERE id = :id;
 
--- name: expect
+-- name: expect_start
 -- A run of a workflow with a rate was given to a worker, which is to say when it begins.
-INSERT OR REPLACE INTO starts (workflow, key, at, run_id) VALUES (?, ?, 4611686018427387904, ?);
+INSERT OR REPLACE INTO starts (workflow, key, at, run_id) VALUES (:workflow, :key, 4611686018427387904, :id);
 
--- name: any_expected
+-- name: is_any_start_expected
 -- Whether any run is expected to begin.
 SELECT 1 FROM starts WHERE at = 4611686018427387904 LIMIT 1;
 
--- name: begin
+-- name: record_start
 -- A run that was expected to begin has begun, or has had its chance.
 UPDATE OR REPLACE starts SET at = :now WHERE workflow = :workflow AND at = 4611686018427387904 AND run_id = :id RETURNING key;
 
--- name: begin_all
+-- name: record_all_starts
 -- What was expected to begin when the last daemon ended has begun, for all that is known.
-UPDATE OR REPLACE starts SET at = ? WHERE at = 4611686018427387904;
+UPDATE OR REPLACE starts SET at = :now WHERE at = 4611686018427387904;
 
--- name: unbegin
+-- name: drop_expected_start
 -- A run that was expected to begin never reached a worker.
 DELETE FROM starts WHERE workflow = :workflow AND at = 4611686018427387904 AND run_id = :id RETURNING key;
 
--- name: began
+-- name: count_starts
 -- How many runs of a workflow and key began since then, or are expected to.
-SELECT count(*) FROM starts WHERE workflow = ? AND key = ? AND at >= ?;
+SELECT count(*) FROM starts WHERE workflow = :workflow AND key = :key AND at >= :since;
 
--- name: began_at
+-- name: find_start
 -- When runs of a workflow and key began since then, from the n-th on.
-SELECT at FROM starts WHERE workflow = ? AND key = ? AND at >= ? ORDER BY at LIMIT 1 OFFSET ?;
+SELECT at FROM starts WHERE workflow = :workflow AND key = :key AND at >= :since ORDER BY at LIMIT 1 OFFSET :skip;
 
--- name: forget
+-- name: drop_starts
 -- Starts before the time of a rate count no more.
-DELETE FROM starts WHERE workflow = ? AND at < ?;
+DELETE FROM starts WHERE workflow = :workflow AND at < :before;
 
--- name: forget_all
+-- name: drop_starts_of_others
 -- Starts of workflows that have no rate count no more.
-DELETE FROM starts WHERE workflow NOT IN (SELECT value FROM json_each(?));
+DELETE FROM starts WHERE workflow NOT IN (SELECT value FROM json_each(:workflows));
 
--- name: turn_back
+-- name: clamp_future_starts
 -- The clock went back: what began after now began now.
 UPDATE OR REPLACE starts SET at = :now
 WHERE workflow = :workflow AND key = :key AND at > :now AND at < 4611686018427387904;
 
--- name: pace
+-- name: find_pace
 -- When the next run of a workflow and key would begin if all were spaced evenly.
-SELECT even_at FROM paces WHERE workflow = ? AND key = ?;
+SELECT even_at FROM paces WHERE workflow = :workflow AND key = :key;
 
--- name: keep_pace
+-- name: set_pace
 -- Runs of a workflow and key begin.
 INSERT INTO paces (workflow, key, even_at) VALUES (:workflow, :key, :even_at)
 ON CONFLICT (workflow, key) DO UPDATE SET even_at = excluded.even_at;
 
--- name: wait_for_pace
+-- name: set_free_at
 -- Runs of a workflow and key are held until then; null where none is, or where that is not known yet.
 INSERT INTO paces (workflow, key, even_at, free_at) VALUES (:workflow, :key, 0, :free_at)
 ON CONFLICT (workflow, key) DO UPDATE SET free_at = excluded.free_at;
 
--- name: forget_paces
+-- name: drop_paces
 -- A workflow and key of which no run began for long may begin at once; nothing has to be known of it.
-DELETE FROM paces WHERE workflow = ? AND even_at < ? AND free_at IS NULL;
+DELETE FROM paces WHERE workflow = :workflow AND even_at < :before AND free_at IS NULL;
 
--- name: forget_all_paces
+-- name: drop_paces_of_others
 -- Where limits change, what is held is looked up anew.
-DELETE FROM paces WHERE workflow NOT IN (SELECT value FROM json_each(?));
+DELETE FROM paces WHERE workflow NOT IN (SELECT value FROM json_each(:workflows));
 
--- name: paces_due
+-- name: select_due_paces
 -- The workflows and keys of which a run that is held may begin by now.
-SELECT workflow, key FROM paces WHERE free_at <= ? ORDER BY free_at LIMIT ?;
+SELECT workflow, key FROM paces WHERE free_at <= :now ORDER BY free_at LIMIT :limit;
 
--- name: next_pace
+-- name: next_free_at
 -- When the next run that is held for a rate may begin.
 SELECT min(free_at) FROM paces WHERE free_at IS NOT NULL;
 
--- name: keys_paced
+-- name: rate_keys_held
 -- A workflow and its rate keys of which due runs are held; read where limits change.
-SELECT DISTINCT workflow, rate_key FROM runs
+SELECT DISTINCT workflow, rate_key AS key FROM runs
 WHERE rate_key IS NOT NULL AND state = 'pending' AND ready = 1 AND workflow = :workflow AND (hold = 'rate' OR hold = 'suspect_rate');

@@ -2,7 +2,8 @@
 -- A new run; one whose id or live unique key is there already changes nothing.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
                   tenant, fallback, fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 'pending', ?6 <= ?17, ?6 - ?7 * 1000, ?16)
+VALUES (:id, :workflow, :group, :group_source, :payload, :run_at, :priority, :max_attempts, :unique_key, :parent, :tenant,
+        :fallback, :fallback_source, :limit_key, :rate_key, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_many
@@ -15,31 +16,31 @@ FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS p
 WHERE true
 ON CONFLICT DO NOTHING;
 
--- name: those_known
+-- name: select_known_ids
 -- Which of the ids in a list of ids and payloads are known already.
-SELECT id FROM runs WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_each(?));
+SELECT id FROM runs WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_each(:rows));
 
 -- name: refuse
 -- A run that is not to start ends; one that was given out before, or has ended, stays as it is.
 UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error
 WHERE id = :id AND state = 'pending' AND claim_token = 0;
 
--- name: insert_large
+-- name: put_large
 -- A value too long for its row, where it leaves an empty text.
-INSERT OR REPLACE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
+INSERT OR REPLACE INTO large_values (run_id, kind, value) VALUES (:run_id, :kind, :value);
 
--- name: keep_large
+-- name: add_large
 -- A long value that stays as it is where it is there.
-INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (?, ?, ?);
+INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (:run_id, :kind, :value);
 
--- name: known
+-- name: find
 -- The run with this id.
-SELECT id, state, worker_group, hold FROM runs WHERE id = ?;
+SELECT id, state, worker_group AS "group", hold FROM runs WHERE id = :id;
 
--- name: holder
+-- name: find_by_unique_key
 -- The live run that has a unique key.
-SELECT id, state, worker_group FROM runs
-WHERE workflow = ? AND unique_key = ? AND state IN ('pending', 'running', 'waiting');
+SELECT id, state, worker_group AS "group", hold FROM runs
+WHERE workflow = :workflow AND unique_key = :unique_key AND state IN ('pending', 'running', 'waiting');
 
 -- name: claim
 -- The first due runs of a group that is not paused become running, each with a new token; those of tenants not `allowed` end.
@@ -53,18 +54,19 @@ WHERE rowid IN (
     ORDER BY due_order, id
     LIMIT :limit
 )
-RETURNING due_order, id, workflow, claim_token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
-    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
+RETURNING due_order, id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
+    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+        AS payload,
     state, limit_key, rate_key;
 
--- name: bury_denied
+-- name: end_denied
 -- A run whose tenant may not use its group ended when it was to be claimed; no worker had it.
 UPDATE runs
 SET finished_at = :now, hold = NULL, ready = 0, error = :error, claim_token = claim_token - 1, server = NULL, boot_id = NULL,
     started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END
 WHERE id = :id AND state = 'dead';
 
--- name: more
+-- name: has_due
 -- Whether a group has due runs left to claim.
 SELECT EXISTS (
     SELECT 1 FROM runs WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
@@ -73,14 +75,14 @@ SELECT EXISTS (
 -- name: complete
 -- A claimed run succeeded.
 UPDATE runs
-SET state = 'succeeded', result = ?, finished_at = ?, worker_pid = ?, attempts = attempts + 1, hold = NULL, error = NULL
-WHERE id = ? AND claim_token = ? AND state = 'running';
+SET state = 'succeeded', result = :result, finished_at = :now, worker_pid = :pid, attempts = attempts + 1, hold = NULL, error = NULL
+WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: succeeded_under
 -- Whether a run succeeded under a claim.
-SELECT 1 FROM runs WHERE id = ? AND claim_token = ? AND state = 'succeeded';
+SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'succeeded';
 
--- name: try_again
+-- name: reschedule
 -- A claimed run goes back to wait for its next attempt; `charged` is 1 where this one counts.
 UPDATE runs
 SET state = 'pending', run_at = :run_at, due_order = :run_at - priority * 1000, ready = :run_at <= :now,
@@ -93,7 +95,7 @@ UPDATE runs
 SET state = :state, error = :error, finished_at = :now, attempts = attempts + :charged, worker_pid = :pid, hold = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
--- name: give_back
+-- name: requeue
 -- A claimed run is due again with nothing charged; a suspect stays one.
 UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
@@ -105,28 +107,28 @@ UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
 
--- name: bury_crash
+-- name: end_crashed
 -- A claimed run took its worker down once too often.
 UPDATE runs
 SET state = 'dead', finished_at = :now, hold = NULL, crashes = crashes + 1, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
--- name: cancelled_meanwhile
+-- name: is_cancel_requested
 -- Whether a claimed run was asked to be cancelled.
-SELECT cancel_requested FROM runs WHERE id = ? AND claim_token = ? AND state = 'running';
+SELECT cancel_requested FROM runs WHERE id = :id AND claim_token = :token AND state = 'running';
 
--- name: orphans
--- The runs that were running when the last daemon ended.
-SELECT id, claim_token FROM runs WHERE state = 'running';
+-- name: select_orphans
+-- The running runs that another process than this one claimed.
+SELECT id, claim_token AS token FROM runs WHERE state = 'running' AND boot_id IS NOT :boot_id;
 
--- name: claimed
+-- name: is_claimed
 -- Whether a claim still holds.
-SELECT 1 FROM runs WHERE id = ? AND claim_token = ? AND state = 'running';
+SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: park
 -- A claimed run gives its slot up until one of its waits is over.
-UPDATE runs SET state = 'waiting', ready = 0, hold = NULL, worker_pid = NULL, executed_ms = executed_ms + ?
-WHERE id = ? AND claim_token = ? AND state = 'running' AND cancel_requested = 0;
+UPDATE runs SET state = 'waiting', ready = 0, hold = NULL, worker_pid = NULL, executed_ms = executed_ms + :executed_ms
+WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: wake
 -- A waiting run is due now.
@@ -135,19 +137,19 @@ SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1
 WHERE id = :id AND state = 'waiting'
 RETURNING worker_group;
 
--- name: ripen
+-- name: mark_due
 -- Runs whose time has come are marked as due.
 UPDATE runs SET ready = 1
 WHERE rowid IN (SELECT rowid FROM runs WHERE state = 'pending' AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit)
-RETURNING worker_group, due_order, id, workflow, limit_key, claim_token;
+RETURNING worker_group AS "group", due_order, id, workflow, limit_key, claim_token AS token;
 
 -- name: next_due
 -- When the next run that is due later becomes due.
 SELECT min(run_at) FROM runs WHERE state = 'pending' AND ready = 0;
 
--- name: queued_by_workflow
+-- name: count_queued_by_workflow
 -- How many runs that no worker has and that are not over there are of each workflow; those of each state by their own index.
-SELECT workflow, sum(number) FROM (
+SELECT workflow, sum(number) AS number FROM (
     SELECT workflow, count(*) AS number FROM runs WHERE state = 'pending' AND ready = 1 GROUP BY workflow
     UNION ALL
     SELECT workflow, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY workflow
@@ -159,11 +161,11 @@ SELECT workflow, sum(number) FROM (
 -- The groups that have due runs.
 SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1;
 
--- name: suspects
+-- name: groups_with_suspects
 -- The groups that have due runs which must run alone.
 SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1 AND hold = 'suspect';
 
--- name: lift
+-- name: release_held
 -- Due runs that were held for a reason are free again; each group is looked up from the one before it.
 UPDATE runs SET hold = NULL
 WHERE rowid IN (
@@ -184,12 +186,15 @@ RETURNING worker_group;
 -- A run that is not running is cancelled at once.
 UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
-WHERE id = :id AND state IN ('pending', 'waiting')
-RETURNING worker_group;
+WHERE id = :id AND state IN ('pending', 'waiting');
+
+-- name: find_server
+-- The process that claimed a run last.
+SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
 
 -- name: request_cancel
 -- A running run is to be cancelled by its worker.
-UPDATE runs SET cancel_requested = 1 WHERE id = ? AND state = 'running';
+UPDATE runs SET cancel_requested = 1 WHERE id = :id AND state = 'running' RETURNING id AS run_id, boot_id;
 
 -- name: retry
 -- A run that ended without success starts over; one whose unique key is taken by a live run stays as it is.
@@ -200,94 +205,25 @@ SET state = 'pending', ready = :judged OR limit_key IS NULL OR claim_token > 0, 
     error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL,
     discarded_at = NULL
 WHERE id = :id AND state IN ('dead', 'cancelled')
-RETURNING worker_group, workflow, limit_key, claim_token;
-
--- name: fall_back
--- Due runs of a lost group that are not to wait for it end.
-UPDATE runs
-SET state = CASE fallback WHEN 'cancel' THEN 'cancelled' ELSE 'dead' END, ready = 0, hold = NULL, finished_at = :now, error = :error
-WHERE rowid IN (
-    SELECT rowid FROM runs
-    WHERE worker_group = :group AND fallback IN ('fail', 'cancel') AND fallback IS NOT NULL AND state = 'pending' AND ready = 1
-    LIMIT :limit
-)
-RETURNING id, state;
-
--- name: move_away
--- Due runs of a lost group that may run anywhere go to another, where limits are judged anew.
-UPDATE runs SET worker_group = :to, group_source = 'fallback',
-    hold = CASE WHEN hold = 'limit' OR hold = 'rate' THEN NULL
-        WHEN hold = 'suspect_limit' OR hold = 'suspect_rate' THEN 'suspect' ELSE hold END
-WHERE rowid IN (
-    SELECT rowid FROM runs
-    WHERE worker_group = :group AND fallback = 'ignore' AND fallback IS NOT NULL AND state = 'pending' AND ready = 1
-    LIMIT :limit
-)
-RETURNING hold, id;
-
--- name: give_up
--- Due runs that have waited for a lost group for too long end.
-UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
-WHERE rowid IN (
-    SELECT rowid FROM runs
-    WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND max(run_at, created_at, ifnull(back_at, 0)) <= :before
-        AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to))
-    LIMIT :limit
-)
-RETURNING id, state;
-
--- name: first_waiting
--- Since when the run waits that has waited for a lost group the longest.
-SELECT min(max(run_at, created_at, ifnull(back_at, 0))) FROM runs
-WHERE worker_group = :group AND state = 'pending' AND ready = 1
-    AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to));
-
--- name: move
--- Live runs of a group go to another; one that is running stays where it is, and comes back to the other.
-UPDATE runs SET worker_group = :to, group_source = 'moved'
-WHERE rowid IN (
-    SELECT rowid FROM runs WHERE worker_group = :group AND state = 'pending' AND ready = 1
-    UNION ALL SELECT rowid FROM runs WHERE worker_group = :group AND state = 'pending' AND ready = 0
-    UNION ALL SELECT rowid FROM runs WHERE worker_group = :group AND state = 'running'
-    UNION ALL SELECT rowid FROM runs WHERE worker_group = :group AND state = 'waiting'
-    LIMIT :limit
-)
-RETURNING hold;
-
--- name: forget_group
--- What was asked of a group is asked no more.
-DELETE FROM groups WHERE name = ?;
-
--- name: lose_group
--- A group is lost from this moment on, or since an earlier one.
-INSERT INTO groups (name, lost_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET lost_at = ifnull(lost_at, excluded.lost_at)
-RETURNING lost_at;
-
--- name: find_group
--- A group is available again.
-UPDATE groups SET lost_at = NULL WHERE name = ?;
-
--- name: forget_losses
--- After a start only paused groups are lost still.
-UPDATE groups SET lost_at = NULL WHERE paused = 0 AND lost_at IS NOT NULL;
+RETURNING worker_group AS "group", workflow, limit_key, claim_token AS token;
 
 -- name: set_progress
 -- How far a claimed run says it is.
-UPDATE runs SET progress = ?, progress_note = ? WHERE id = ? AND claim_token = ? AND state = 'running';
+UPDATE runs SET progress = :fraction, progress_note = :note WHERE id = :id AND claim_token = :token AND state = 'running';
 
--- name: expired
+-- name: delete_expired
 -- The oldest ended runs of a state that are past their time.
 DELETE FROM runs
 WHERE rowid IN (SELECT rowid FROM runs WHERE state = :state AND finished_at < :before ORDER BY finished_at LIMIT :limit)
 RETURNING id;
 
--- name: prune_steps
+-- name: delete_steps
 -- The steps of a run that was taken away.
-DELETE FROM steps WHERE run_id = ?;
+DELETE FROM steps WHERE run_id = :id;
 
--- name: prune_large
+-- name: delete_large
 -- The long values of a run that was taken away.
-DELETE FROM large_values WHERE run_id = ?;
+DELETE FROM large_values WHERE run_id = :id;
 
 -- name: count_pruned
 -- The ledger remembers how many went.
@@ -296,30 +232,33 @@ ON CONFLICT (state) DO UPDATE SET pruned = pruned + excluded.pruned;
 
 -- name: oldest_finished
 -- When the oldest ended run of a state ended.
-SELECT min(finished_at) FROM runs WHERE state = ? AND finished_at IS NOT NULL;
+SELECT min(finished_at) FROM runs WHERE state = :state AND finished_at IS NOT NULL;
 
--- name: ledger
+-- name: select_ledger
 -- What the ledger says.
 SELECT state, pruned FROM ledger;
 
--- name: get
+-- name: select
 -- A run with its values.
-SELECT id, workflow, worker_group, group_source, state, attempts, max_attempts, crashes, priority,
-    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END,
-    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END,
-    CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
+SELECT id, workflow, worker_group AS "group", group_source, state, attempts, max_attempts, crashes, priority,
+    CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
+        AS payload,
+    CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END
+        AS result,
+    CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END
+        AS error,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
     cancel_requested, progress, progress_note, fallback, fallback_source, limit_key, rate_key,
     discarded_at
 FROM runs;
 
--- name: ending
+-- name: find_by_ending
 -- The ids that end so; the index of ids is read, not the rows.
-SELECT id FROM runs WHERE id LIKE ? ORDER BY id DESC LIMIT 2;
+SELECT id FROM runs WHERE id LIKE :pattern ORDER BY id DESC LIMIT 2;
 
--- name: pending_by_group
+-- name: count_due_by_group
 -- Due runs and the oldest of them, by group, without evaluations of triggers; read from the index of due rows alone.
-SELECT worker_group, count(*), min(run_at) FROM runs
+SELECT worker_group AS "group", count(*) AS number, min(run_at) AS oldest FROM runs
 WHERE state = 'pending' AND ready = 1 AND (
     NOT EXISTS (SELECT 1 FROM triggers WHERE evaluation IS NOT NULL)
     OR rowid NOT IN (
@@ -328,52 +267,40 @@ WHERE state = 'pending' AND ready = 1 AND (
 )
 GROUP BY worker_group;
 
--- name: later_by_group
+-- name: count_later_by_group
 -- Runs that are due later, by group.
-SELECT worker_group, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY worker_group;
+SELECT worker_group AS "group", count(*) AS number FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY worker_group;
 
--- name: running_by_group
+-- name: count_running_by_group
 -- Running runs by group, without evaluations of triggers.
-SELECT worker_group, count(*) FROM runs
+SELECT worker_group AS "group", count(*) AS number FROM runs
 WHERE state = 'running' AND rowid NOT IN (
     SELECT own.rowid FROM triggers JOIN runs AS own ON own.id = triggers.evaluation WHERE triggers.evaluation IS NOT NULL
 )
 GROUP BY worker_group;
 
--- name: waiting_by_group
+-- name: count_waiting_by_group
 -- Waiting runs by group.
-SELECT worker_group, count(*) FROM runs WHERE state = 'waiting' GROUP BY worker_group;
+SELECT worker_group AS "group", count(*) AS number FROM runs WHERE state = 'waiting' GROUP BY worker_group;
 
--- name: dead_by_group
+-- name: count_dead_by_group
 -- Dead runs that are not discarded, by group.
-SELECT worker_group, count(*) FROM runs WHERE state = 'dead' AND discarded_at IS NULL GROUP BY worker_group;
+SELECT worker_group AS "group", count(*) AS number FROM runs WHERE state = 'dead' AND discarded_at IS NULL GROUP BY worker_group;
 
 -- name: discard
 -- A dead run is acknowledged.
 UPDATE runs SET discarded_at = :now WHERE id = :id AND state = 'dead' AND discarded_at IS NULL;
 
--- name: finished_since
+-- name: count_finished_since
 -- Runs that ended since then, by state and group.
-SELECT state, worker_group, count(*) FROM runs
-WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= ? GROUP BY state, worker_group;
+SELECT state, worker_group AS "group", count(*) AS number FROM runs
+WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= :since GROUP BY state, worker_group;
 
--- name: groups
--- What people asked of groups.
-SELECT name, paused, scale FROM groups;
-
--- name: pause_group
--- A group is paused or goes on.
-INSERT INTO groups (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused;
-
--- name: scale_group
--- A group is to have another number of workers; null means what the configuration says.
-INSERT INTO groups (name, scale) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET scale = excluded.scale;
-
--- name: ids
+-- name: select_ids
 -- The ids of runs.
 SELECT id FROM runs;
 
--- name: ahead
+-- name: count_ahead
 -- How many due runs of a group and a hold start before this one.
 SELECT count(*) FROM runs
 WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1

@@ -1,0 +1,164 @@
+"""What people and programs read of the queue: functions of a snapshot, for every backend."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from tako_lite.errors import BadInput
+from tako_lite.new_run import unknown_run
+from tako_lite.records import Run, Step, Wait
+from tako_lite.store.base import GroupCounts, RunFilter
+from tako_lite.store.sql import Statement
+from tako_lite.store.transitions import rows
+from tako_lite.store.transitions.transaction import Snapshot
+
+SHORTEST_ENDING: Final = 4
+"""Characters of an id that people must give at least."""
+_ID_LETTERS: Final = frozenset("0123456789abcdef-")
+
+
+def get_run(snapshot: Snapshot, id: str) -> Run | None:
+    """A run with its steps and waits, or None."""
+    sql = snapshot.sql
+    found = snapshot.row(rows.StoredRun, Statement(f"{sql.runs.select} WHERE id = :id"), id=id)
+    if found is None:
+        return None
+    steps = tuple(_step(step) for step in snapshot.rows(rows.ShownStep, sql.steps.select_for_show, run_id=id))
+    return _run(found, steps, tuple(snapshot.rows(Wait, sql.steps.select_waits, run_id=id)))
+
+
+def resolve_ending(snapshot: Snapshot, ending: str) -> str:
+    """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
+    if len(ending) < SHORTEST_ENDING:
+        raise BadInput(f"{ending!r} is too short for a run", hint="give the last 4 or more characters of its id")
+    letters = ending.lower()
+    ids: list[str] = []
+    if set(letters) <= _ID_LETTERS:
+        ids = snapshot.values(snapshot.sql.runs.find_by_ending, pattern=f"%{letters}")
+    if not ids:
+        raise unknown_run(ending)
+    if len(ids) > 1:
+        raise BadInput(f"more than one run has an id that ends in {ending!r}", hint="give more of its characters")
+    return ids[0]
+
+
+def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[Run]:
+    """The newest runs first, without their steps; None is no limit."""
+    where, names = _where(chosen)
+    statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY id DESC{'' if limit is None else ' LIMIT :limit'}")
+    if limit is not None:
+        names["limit"] = limit
+    return [_run(row, None, ()) for row in snapshot.rows(rows.StoredRun, statement, **names)]
+
+
+def list_run_ids(snapshot: Snapshot, chosen: RunFilter) -> list[str]:
+    """The ids of runs, oldest first."""
+    where, names = _where(chosen)
+    return snapshot.values(Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id"), **names)
+
+
+def count_by_group(snapshot: Snapshot, now: int) -> dict[str, GroupCounts]:
+    """What the queue holds, by group; read from the partial indexes alone."""
+    sql = snapshot.sql.runs
+    due = {row.group: row for row in snapshot.rows(rows.DueCount, sql.count_due_by_group)}
+    later, running, waiting, dead = (
+        {row.group: row.number for row in snapshot.rows(rows.GroupCount, statement)}
+        for statement in (
+            sql.count_later_by_group,
+            sql.count_running_by_group,
+            sql.count_waiting_by_group,
+            sql.count_dead_by_group,
+        )
+    )
+    done: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    for row in snapshot.rows(rows.FinishedCount, sql.count_finished_since, since=now - 60_000):
+        if row.state != "cancelled":
+            (done if row.state == "succeeded" else failed)[row.group] = row.number
+    counts: dict[str, GroupCounts] = {}
+    for group in {*due, *later, *running, *waiting, *dead, *done, *failed}:
+        number, oldest = (due[group].number, due[group].oldest) if group in due else (0, None)
+        counts[group] = GroupCounts(
+            pending=number + later.get(group, 0),
+            waiting=waiting.get(group, 0),
+            running=running.get(group, 0),
+            dead=dead.get(group, 0),
+            oldest_due=oldest,
+            done_a_minute=done.get(group, 0),
+            failed_a_minute=failed.get(group, 0),
+            due=number,
+        )
+    return counts
+
+
+def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
+    """How many runs of each workflow are pending or waiting; it reads a row for each of them."""
+    found = snapshot.rows(rows.WorkflowCount, snapshot.sql.runs.count_queued_by_workflow)
+    return {row.workflow: row.number for row in found}
+
+
+def count_pruned(snapshot: Snapshot) -> dict[str, int]:
+    """How many runs retention has deleted in all, by state."""
+    return {row.state: row.pruned for row in snapshot.rows(rows.PrunedCount, snapshot.sql.runs.select_ledger)}
+
+
+def count_runs_ahead(snapshot: Snapshot, run: Run) -> int:
+    """How many due runs of its group, with the same hold or none as it has, are to start before a run."""
+    return int(snapshot.value(snapshot.sql.runs.count_ahead, group=run.group, hold=run.hold, id=run.id))
+
+
+def count_runs_beside(snapshot: Snapshot, run: Run, since: int | None) -> int:
+    """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
+    sql = snapshot.sql.limits
+    if since is None:
+        return int(snapshot.value(sql.count_running, workflow=run.workflow, key=run.limit_key))
+    return int(snapshot.value(sql.count_starts, workflow=run.workflow, key=run.rate_key or "", since=since))
+
+
+def get_next_due(snapshot: Snapshot) -> int | None:
+    """When the next delayed run or timed wait is due, or None."""
+    sql = snapshot.sql
+    times = (snapshot.value(sql.runs.next_due), snapshot.value(sql.steps.next_wake_at))
+    return min((time for time in times if time is not None), default=None)
+
+
+def list_groups_with_work(snapshot: Snapshot) -> tuple[set[str], set[str]]:
+    """The groups that have due runs, and those that have due suspects."""
+    sql = snapshot.sql.runs
+    return set(snapshot.values(sql.groups_with_work)), set(snapshot.values(sql.groups_with_suspects))
+
+
+def _where(chosen: RunFilter) -> tuple[str, dict[str, Any]]:
+    parts = ["id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL)"]
+    names: dict[str, Any] = {}
+    conditions = (
+        ("workflow = :workflow", "workflow", chosen.workflow),
+        ("worker_group = :group", "group", chosen.group),
+        ("created_at >= :since", "since", chosen.since),
+        ("id < :before", "before", chosen.before),
+    )
+    for condition, name, value in conditions:
+        if value is not None:
+            parts.append(condition)
+            names[name] = value
+    if chosen.states:
+        states = {f"state_{number}": state for number, state in enumerate(chosen.states)}
+        parts.append(f"state IN ({', '.join(f':{name}' for name in states)})")
+        names |= states
+    return f"WHERE {' AND '.join(parts)}", names
+
+
+def _run(row: rows.StoredRun, steps: tuple[Step, ...] | None, waits: tuple[Wait, ...]) -> Run:
+    facts = row._asdict()
+    for name in ("payload", "result", "error"):
+        facts[name] = None if facts[name] is None else json.loads(facts[name])
+    facts["cancel_requested"] = bool(row.cancel_requested)
+    return Run(**facts, steps=steps, waits=waits)
+
+
+def _step(row: rows.ShownStep) -> Step:
+    value, failure = (None if text is None else json.loads(text) for text in (row.result, row.error))
+    timed_out = row.state == "succeeded" and failure is not None
+    error = None if timed_out else failure
+    return Step(row.name, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)

@@ -1,0 +1,305 @@
+"""Every method of `Store`, written once over a backend's transactions and snapshots."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+from tako_lite.clock import Clock
+from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.routing import Route
+from tako_lite.states import RunState
+from tako_lite.store import reading
+from tako_lite.store.base import (
+    SIGNALS_KEPT,
+    Claims,
+    Completed,
+    Effects,
+    GroupCounts,
+    GroupOverride,
+    Hold,
+    Limit,
+    NewWait,
+    RunFilter,
+    SavedStep,
+    Signalled,
+    StoredStep,
+)
+from tako_lite.store.transitions import (
+    claims,
+    enqueue,
+    evaluations,
+    groups,
+    limits,
+    runs,
+    schedules,
+    steps,
+    triggers,
+    waits,
+)
+from tako_lite.store.transitions.transaction import Snapshot, Transaction
+from tako_lite.store.transitions.waits import StepOutcome
+
+T = TypeVar("T")
+
+WAKE_AT_ONCE: Final = 2_000
+"""How many due runs and waits one transaction takes up; the next ones take up the rest."""
+MOVED_AT_ONCE: Final = 5_000
+RELEASED_AT_ONCE: Final = 2_000
+
+
+class TransactionalStore(ABC):
+    """A store whose backend runs operations in transactions. A backend brings `start`, `stop`, SQL, and the methods below.
+
+    `keep` marks what must not be dropped, such as the result of a run: a full disk or a lost connection does not fail it, and
+    the backend tries it again until it is stored or the store stops.
+    """
+
+    def __init__(self, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]) -> None:
+        self.clock = clock
+        self._server = server
+        self._boot_id = boot_id
+        self._on_commit = on_commit
+        self._limits: Mapping[str, Limit] = {}
+
+    @abstractmethod
+    def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
+        """Run an operation in a transaction; the future is done after COMMIT."""
+
+    @abstractmethod
+    async def _read(self, function: Callable[[Snapshot], T]) -> T:
+        """Read one moment of the queue beside the writer."""
+
+    @abstractmethod
+    async def _read_between(self, function: Callable[[Snapshot], T]) -> T:
+        """Read on the writer's connection, between two transactions, so that every acknowledged change is seen."""
+
+    def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:
+        def whole(transaction: Transaction) -> T:
+            if transaction.limits is None:
+                transaction.limits = self._limits
+            result = operation(transaction)
+            if transaction.freed or transaction.paced:
+                limits.release(transaction)
+            return result
+
+        return self._write(whole, keep=keep)
+
+    def _committed(self, effects: Effects) -> None:
+        """To be called by the backend after each COMMIT."""
+        if effects.limits is not None:
+            self._limits = effects.limits
+        self._on_commit(effects)
+
+    # Runs
+
+    def enqueue_runs(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
+        return self._submit(lambda transaction: enqueue.enqueue(transaction, new))
+
+    def enqueue_batches(self, batches: Sequence[Batch]) -> Future[int]:
+        return self._submit(lambda transaction: enqueue.enqueue_many(transaction, batches))
+
+    def claim_runs(
+        self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
+    ) -> Future[Claims]:
+        server, boot_id = self._server, self._boot_id
+        return self._submit(lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id))
+
+    def mark_run_begun(self, id: str, token: int) -> Future[None]:
+        return self._submit(lambda transaction: runs.mark_begun(transaction, id, token), keep=True)
+
+    def complete_runs(self, done: Sequence[Completed]) -> Future[None]:
+        return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
+
+    def reschedule_run(
+        self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
+    ) -> Future[bool]:
+        return self._submit(
+            lambda transaction: runs.reschedule(transaction, id, token, failure, run_at, pid, charged), keep=True
+        )
+
+    def finish_run(
+        self, id: str, token: int, state: RunState, failure: Failure | None, pid: int, *, charged: bool
+    ) -> Future[bool]:
+        return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
+
+    def requeue_runs(
+        self, claimed: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+    ) -> Future[None]:
+        return self._submit(lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, begun), keep=True)
+
+    def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
+        return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
+
+    def recover_runs(self, server: str, boot_id: str) -> Future[int]:
+        return self._submit(lambda transaction: runs.recover(transaction, server, boot_id))
+
+    async def release_held_runs(self, hold: Hold) -> None:
+        """In portions, so that others can write meanwhile."""
+
+        def operation(transaction: Transaction) -> int:
+            return runs.release_held(transaction, hold, RELEASED_AT_ONCE)
+
+        while await self._submit(operation, keep=True) == RELEASED_AT_ONCE:
+            pass
+
+    def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
+        return self._submit(lambda transaction: limits.replace(transaction, known))
+
+    def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: runs.cancel(transaction, ids))
+
+    def discard_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: runs.discard(transaction, ids))
+
+    def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: enqueue.retry(transaction, routes, fresh))
+
+    def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
+        return self._submit(lambda transaction: runs.set_progress(transaction, id, token, fraction, note))
+
+    # Steps and waits
+
+    def save_steps(self, saved: Sequence[SavedStep]) -> Future[list[StoredStep | None]]:
+        return self._submit(lambda transaction: steps.save(transaction, saved), keep=True)
+
+    def add_wait(self, wait: NewWait) -> Future[StepOutcome]:
+        return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True)
+
+    def invoke_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StepOutcome]:
+        return self._submit(lambda transaction: steps.invoke(transaction, run_id, token, name, child), keep=True)
+
+    def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StoredStep | None]:
+        return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
+
+    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
+        return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms), keep=True)
+
+    def store_signal(self, event: str, payload: str) -> Future[Signalled]:
+        return self._submit(lambda transaction: waits.signal(transaction, event, payload))
+
+    # Time
+
+    def wake_due_runs(self) -> Future[None]:
+        def operation(transaction: Transaction) -> None:
+            enqueue.mark_due(transaction, WAKE_AT_ONCE)
+            waits.end_due(transaction, WAKE_AT_ONCE)
+            limits.release_due(transaction)
+
+        return self._submit(operation, keep=True)
+
+    async def get_next_due(self) -> int | None:
+        return await self._read_between(reading.get_next_due)
+
+    async def list_groups_with_work(self) -> tuple[set[str], set[str]]:
+        return await self._read_between(reading.list_groups_with_work)
+
+    def prune_runs(self, keep: dict[RunState, int | None], limit: int) -> Future[int | None]:
+        def operation(transaction: Transaction) -> int | None:
+            times = (runs.prune(transaction, keep, limit), waits.prune_signals(transaction, SIGNALS_KEPT))
+            return min((time for time in times if time is not None), default=None)
+
+        return self._submit(operation)
+
+    # Schedules and triggers
+
+    def put_schedules(self, known: Sequence[Schedule], from_slot: int) -> Future[list[Schedule]]:
+        return self._submit(lambda transaction: schedules.put(transaction, known, from_slot))
+
+    def put_catalog(
+        self,
+        known: Mapping[str, Limit],
+        scheduled: Sequence[Schedule],
+        from_slot: int,
+        polled: Sequence[StoredTrigger],
+    ) -> Future[list[Schedule]]:
+        def operation(transaction: Transaction) -> list[Schedule]:
+            limits.replace(transaction, known)
+            triggers.put(transaction, polled)
+            return schedules.put(transaction, scheduled, from_slot)
+
+        return self._submit(operation)
+
+    async def list_schedules(self) -> list[Schedule]:
+        return await self._read_between(schedules.list_all)
+
+    def fire_schedule(self, workflow: str, slot: int, new: Sequence[NewRun]) -> Future[bool]:
+        return self._submit(lambda transaction: schedules.fire(transaction, workflow, slot, new), keep=True)
+
+    def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Future[bool]:
+        return self._submit(lambda transaction: schedules.pause(transaction, workflow, paused, slot))
+
+    def put_triggers(self, known: Sequence[StoredTrigger]) -> Future[None]:
+        return self._submit(lambda transaction: triggers.put(transaction, known))
+
+    async def list_triggers(self) -> list[StoredTrigger]:
+        return await self._read(triggers.list_all)
+
+    def begin_evaluation(self, trigger: str, run: NewRun, *, by_hand: bool = False) -> Future[bool]:
+        return self._submit(lambda transaction: evaluations.begin(transaction, trigger, run, by_hand))
+
+    def complete_evaluation(self, id: str, token: int, cursor: str, found: Sequence[Batch]) -> Future[bool]:
+        return self._submit(lambda transaction: evaluations.complete(transaction, id, token, cursor, found), keep=True)
+
+    def pause_trigger(self, trigger: str, paused: bool) -> Future[bool]:
+        return self._submit(lambda transaction: triggers.pause(transaction, trigger, paused))
+
+    # Groups
+
+    async def list_group_overrides(self) -> dict[str, GroupOverride]:
+        return await self._read_between(groups.list_overrides)
+
+    def pause_group(self, name: str, paused: bool) -> Future[None]:
+        return self._submit(lambda transaction: groups.pause(transaction, name, paused))
+
+    def scale_group(self, name: str, scale: int | None) -> Future[None]:
+        return self._submit(lambda transaction: groups.scale(transaction, name, scale))
+
+    def mark_group_unavailable(self, name: str, failure: Failure, wait_timeout: int | None) -> Future[int | None]:
+        return self._submit(
+            lambda transaction: groups.mark_unavailable(transaction, name, failure, wait_timeout, WAKE_AT_ONCE), keep=True
+        )
+
+    def mark_group_available(self, name: str) -> Future[None]:
+        return self._submit(lambda transaction: groups.mark_available(transaction, name), keep=True)
+
+    async def move_runs(self, group: str, to: str) -> int:
+        """In portions, so that others can write meanwhile."""
+        moved = 0
+        while True:
+            count = await self._submit(lambda transaction: groups.move_runs(transaction, group, to, MOVED_AT_ONCE))
+            moved += count
+            if count < MOVED_AT_ONCE:
+                return moved
+
+    def forget_group(self, name: str) -> Future[None]:
+        return self._submit(lambda transaction: groups.forget(transaction, name))
+
+    # Reading
+
+    async def get_run(self, id: str) -> Run | None:
+        return await self._read(partial(reading.get_run, id=id))
+
+    async def resolve_ending(self, ending: str) -> str:
+        return await self._read(partial(reading.resolve_ending, ending=ending))
+
+    async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
+        return await self._read(partial(reading.list_runs, chosen=chosen, limit=limit))
+
+    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
+        return await self._read(partial(reading.list_run_ids, chosen=chosen))
+
+    async def count_runs_ahead(self, run: Run) -> int:
+        return await self._read(partial(reading.count_runs_ahead, run=run))
+
+    async def count_runs_beside(self, run: Run, since: int | None) -> int:
+        return await self._read(partial(reading.count_runs_beside, run=run, since=since))
+
+    async def count_by_group(self) -> dict[str, GroupCounts]:
+        return await self._read(partial(reading.count_by_group, now=self.clock.now()))
+
+    async def count_queued_by_workflow(self) -> dict[str, int]:
+        return await self._read(reading.count_queued_by_workflow)

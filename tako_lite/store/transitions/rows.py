@@ -1,0 +1,380 @@
+"""The rows that statements return, and those that they take many of: one NamedTuple for each shape."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tako_lite.records import Claimed
+from tako_lite.states import RunState
+
+# Runs
+
+
+class InsertedRun(NamedTuple):
+    """A new run as `runs.insert` takes it; it is due if its time is not later than `due_by`."""
+
+    id: str
+    workflow: str
+    group: str
+    group_source: str
+    payload: str
+    run_at: int
+    priority: int
+    max_attempts: int
+    unique_key: str | None
+    parent: str | None
+    tenant: str | None
+    fallback: str | None
+    fallback_source: str | None
+    limit_key: str | None
+    rate_key: str | None
+    now: int
+    due_by: int
+
+
+class CompletedRun(NamedTuple):
+    """A run that succeeded, as `runs.complete` takes it."""
+
+    id: str
+    token: int
+    result: str
+    pid: int
+    now: int
+
+
+class RunId(NamedTuple):
+    """The run that a row belongs to."""
+
+    run_id: str
+
+
+class DeletedRun(NamedTuple):
+    """A run that was deleted."""
+
+    id: str
+
+
+class FoundRun(NamedTuple):
+    """Where a run is."""
+
+    id: str
+    state: RunState
+    group: str
+    hold: str | None
+
+
+class ClaimedRun(NamedTuple):
+    """A run that was just claimed, or denied to its tenant: then its state is `dead`."""
+
+    due_order: int
+    id: str
+    workflow: str
+    token: int
+    attempts: int
+    max_attempts: int
+    crashes: int
+    executed_ms: int
+    parent: str | None
+    tenant: str | None
+    payload: str
+    state: RunState
+    limit_key: str | None
+    rate_key: str | None
+
+    def record(self) -> Claimed:
+        """The run as the daemon sees it."""
+        return Claimed(
+            self.id,
+            self.workflow,
+            self.token,
+            self.attempts,
+            self.max_attempts,
+            self.crashes,
+            self.executed_ms,
+            self.parent,
+            self.tenant,
+            self.payload,
+        )
+
+
+class Claim(NamedTuple):
+    """A run and the token under which it was claimed."""
+
+    id: str
+    token: int
+
+
+class DueRun(NamedTuple):
+    """A run that has just become due."""
+
+    group: str
+    due_order: int
+    id: str
+    workflow: str
+    limit_key: str | None
+    token: int
+
+
+class RetriedRun(NamedTuple):
+    """A run that starts over."""
+
+    group: str
+    workflow: str
+    limit_key: str | None
+    token: int
+
+
+class EndedRun(NamedTuple):
+    """A run that a fallback or its wait_timeout ended."""
+
+    id: str
+    state: RunState
+
+
+class MovedRun(NamedTuple):
+    """A run that went to another group."""
+
+    hold: str | None
+    id: str
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    state: RunState
+    result: str | None
+    error: str | None
+
+
+class StoredRun(NamedTuple):
+    """A run as people see it; `payload`, `result` and `error` are JSON text."""
+
+    id: str
+    workflow: str
+    group: str
+    group_source: str
+    state: RunState
+    attempts: int
+    max_attempts: int
+    crashes: int
+    priority: int
+    payload: str | None
+    result: str | None
+    error: str | None
+    unique_key: str | None
+    parent: str | None
+    tenant: str | None
+    created_at: int
+    run_at: int
+    started_at: int | None
+    finished_at: int | None
+    server: str | None
+    worker_pid: int | None
+    claim_token: int
+    hold: str | None
+    cancel_requested: int
+    progress: float | None
+    progress_note: str | None
+    fallback: str | None
+    fallback_source: str | None
+    limit_key: str | None
+    rate_key: str | None
+    discarded_at: int | None
+
+
+class LargeValue(NamedTuple):
+    """A value that is too long for its row, as `runs.add_large` takes it."""
+
+    run_id: str
+    kind: str
+    value: str
+
+
+# Counts
+
+
+class GroupCount(NamedTuple):
+    """How many runs of one kind a group has."""
+
+    group: str
+    number: int
+
+
+class DueCount(NamedTuple):
+    """How many due runs a group has, and since when the oldest is due."""
+
+    group: str
+    number: int
+    oldest: int
+
+
+class FinishedCount(NamedTuple):
+    """How many runs of a group ended in a state."""
+
+    state: RunState
+    group: str
+    number: int
+
+
+class WorkflowCount(NamedTuple):
+    """How many runs a workflow has."""
+
+    workflow: str
+    number: int
+
+
+class PrunedCount(NamedTuple):
+    """How many runs of a state were pruned."""
+
+    state: RunState
+    pruned: int
+
+
+# Groups, schedules, triggers
+
+
+class StoredOverride(NamedTuple):
+    """What people set for a group."""
+
+    name: str
+    paused: int
+    scale: int | None
+
+
+class StoredSchedule(NamedTuple):
+    """A schedule."""
+
+    workflow: str
+    cron: str
+    timezone: str
+    catch_up: str
+    last_slot: int
+    fired_at: int | None
+    paused: int
+
+
+class TriggerRow(NamedTuple):
+    """A trigger; `error` is JSON text, `evaluation` the state of the run that evaluates it."""
+
+    name: str
+    group: str
+    starts: str
+    every_ms: int
+    cursor: str
+    next_at: int
+    evaluated_at: int | None
+    started: int
+    error: str | None
+    paused: int
+    evaluation: str | None
+
+
+class DueTrigger(NamedTuple):
+    """When a trigger is due."""
+
+    name: str
+    next_at: int
+
+
+class Evaluation(NamedTuple):
+    """The run that evaluates a trigger."""
+
+    id: str
+    state: RunState
+    trigger: str
+
+
+# Steps and waits
+
+
+class ClaimedStep(NamedTuple):
+    """A stored step of a claimed run; `text` is its value, or the error of a failed one."""
+
+    name: str
+    state: str
+    text: str | None
+    tries: int
+
+
+class ShownStep(NamedTuple):
+    """A stored step as people see it; `result` and `error` are JSON text."""
+
+    name: str
+    state: str
+    result: str | None
+    attempts: int
+    started_at: int
+    finished_at: int
+    error: str | None
+
+
+class StoredWait(NamedTuple):
+    """A wait of a run."""
+
+    run_id: str
+    name: str
+    kind: str
+    key: str | None
+    wake_at: int | None
+    started_at: int
+
+
+# Limits
+
+
+class RunKeys(NamedTuple):
+    """What a run counts for: its workflow, and the keys of the limit and of the rate."""
+
+    workflow: str
+    limit_key: str | None
+    rate_key: str | None
+
+
+class KeyedRun(NamedTuple):
+    """A run and what it counts for."""
+
+    id: str
+    workflow: str
+    limit_key: str | None
+    rate_key: str | None
+
+
+class RunningRun(NamedTuple):
+    """A running run, with all that its keys are made of."""
+
+    id: str
+    workflow: str
+    limit_key: str | None
+    rate_key: str | None
+    tenant: str | None
+    payload: str
+
+
+class KeySources(NamedTuple):
+    """What the keys of a run are made of, and its rate key."""
+
+    payload: str
+    tenant: str | None
+    rate_key: str | None
+
+
+class WorkflowKey(NamedTuple):
+    """A workflow and one key of its limit or rate."""
+
+    workflow: str
+    key: str
+
+
+class ExpectedStart(NamedTuple):
+    """A run whose worker has not reported yet that its handler was called, as `limits.expect_start` takes it."""
+
+    workflow: str
+    key: str
+    id: str
+
+
+class UnclaimedRun(NamedTuple):
+    """A claimed run that goes back at once with a hold, as `limits.unclaim` takes it."""
+
+    id: str
+    held: str | None

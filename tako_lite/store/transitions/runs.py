@@ -1,0 +1,275 @@
+"""How claimed runs end, wait and are re-queued, and what follows from that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from tako_lite.records import Failure
+from tako_lite.states import RunState
+from tako_lite.store.base import Completed, Hold, ServedRun
+from tako_lite.store.transitions import limits, rows, triggers
+from tako_lite.store.transitions.transaction import Transaction
+from tako_lite.store.transitions.waits import INLINE, resolve_children, wake
+
+_ON_REQUEST: Final = Failure("Cancelled", "cancelled on request", reason="cancelled")
+_WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked it", reason="cancelled")
+
+
+def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
+    """End claimed runs as succeeded; a stale claim changes nothing."""
+    sql, now = transaction.sql, transaction.now
+    changes = [
+        rows.CompletedRun(id, token, "" if len(result) > INLINE else result, pid, now) for id, token, result, pid in done
+    ]
+    if transaction.execute_many(sql.runs.complete, changes) != len(done):
+        done = [run for run in done if transaction.exists(sql.runs.succeeded_under, id=run.id, token=run.token)]
+    transaction.effects.succeeded.extend(run.id for run in done)
+    limits.left_many(transaction, [run.id for run in done])
+    for run in done:
+        if len(run.result) > INLINE:
+            transaction.execute(sql.runs.add_large, run_id=run.id, kind="result", value=run.result)
+    if transaction.exists(sql.steps.is_any_wait):
+        transaction.execute_many(sql.steps.delete_waits, [rows.RunId(run.id) for run in done])
+        if transaction.exists(sql.steps.is_any_child_wait):
+            for run in done:
+                resolve_children(transaction, run.id)
+
+
+def mark_begun(transaction: Transaction, id: str, token: int) -> None:
+    """Record that the handler of a claimed run was called: a rate counts it from now on."""
+    if transaction.exists(transaction.sql.runs.is_claimed, id=id, token=token):
+        limits.record_start(transaction, id)
+
+
+def reschedule(
+    transaction: Transaction, id: str, token: int, failure: Failure | None, run_at: int, pid: int, charged: bool
+) -> bool:
+    """Re-queue a claimed run for another attempt at `run_at`, or cancel it if that was requested."""
+    changed = transaction.execute(
+        transaction.sql.runs.reschedule,
+        id=id,
+        token=token,
+        run_at=run_at,
+        now=transaction.now,
+        charged=int(charged),
+        error=_short(failure),
+        pid=pid,
+    )
+    if not changed:
+        return cancel_if_requested(transaction, id, token, pid)
+    _keep_long(transaction, id, failure)
+    transaction.execute(transaction.sql.steps.delete_failed_children, run_id=id)
+    _requeued(transaction, id, run_at)
+    return True
+
+
+def finish(
+    transaction: Transaction, id: str, token: int, state: RunState, failure: Failure | None, pid: int | None, charged: bool
+) -> bool:
+    """End a claimed run as `dead` or `cancelled`; False for a stale claim."""
+    changed = transaction.execute(
+        transaction.sql.runs.finish,
+        id=id,
+        token=token,
+        state=state,
+        error=_short(failure),
+        now=transaction.now,
+        charged=int(charged),
+        pid=pid,
+    )
+    if not changed:
+        return False
+    _keep_long(transaction, id, failure)
+    ended(transaction, id, state)
+    return True
+
+
+def park(transaction: Transaction, id: str, token: int, waits: Sequence[str], executed_ms: int) -> RunState | None:
+    """Free the slot of a claimed run that only waits.
+
+    The run is `waiting`, `pending` if one of these waits has ended meanwhile, or `cancelled` if that was requested. Returns
+    that state, or None for a stale claim.
+    """
+    sql = transaction.sql
+    has_ended = any(not transaction.exists(sql.steps.find_wait, run_id=id, name=name) for name in waits)
+    if not transaction.execute(sql.runs.park, id=id, token=token, executed_ms=executed_ms):
+        return "cancelled" if cancel_if_requested(transaction, id, token, None) else None
+    limits.left(transaction, id)
+    if has_ended:
+        wake(transaction, id)
+        return "pending"
+    return "waiting"
+
+
+def requeue(
+    transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None, executed_ms: int, begun: bool = True
+) -> None:
+    """Make claimed runs due again and charge nothing, or cancel those for which that was requested.
+
+    `begun` is False for runs that no worker received.
+    """
+    for id, token in claims:
+        if not begun:
+            limits.drop_expected_start(transaction, id)
+        changed = transaction.execute(
+            transaction.sql.runs.requeue, id=id, token=token, hold=hold, executed_ms=executed_ms, now=transaction.now
+        )
+        if changed:
+            _requeued(transaction, id, transaction.now)
+        else:
+            cancel_if_requested(transaction, id, token, None)
+
+
+def charge_crash(
+    transaction: Transaction, id: str, token: int, failure: Failure, max_crashes: int, pid: int
+) -> RunState | None:
+    """Charge a claimed run with the end of its worker.
+
+    The run is due again and runs alone, or it is `dead` after `max_crashes`. Returns its state, or None for a stale claim.
+    """
+    sql, error, now = transaction.sql, _short(failure), transaction.now
+    if transaction.execute(sql.runs.charge_crash, id=id, token=token, error=error, max_crashes=max_crashes, pid=pid, now=now):
+        _keep_long(transaction, id, failure)
+        _requeued(transaction, id, now)
+        return "pending"
+    if transaction.execute(sql.runs.end_crashed, id=id, token=token, error=error, pid=pid, now=now):
+        _keep_long(transaction, id, failure)
+        ended(transaction, id, "dead")
+        return "dead"
+    return "cancelled" if cancel_if_requested(transaction, id, token, pid) else None
+
+
+def recover(transaction: Transaction, server: str, boot_id: str) -> int:
+    """Re-queue, uncharged, every run that an earlier process of this server claimed; returns how many runs that were."""
+    sql = transaction.sql
+    transaction.execute(sql.groups.mark_all_available)
+    triggers.recover(transaction)
+    limits.record_all_starts(transaction)
+    orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, boot_id=boot_id)
+    requeue(transaction, orphans, None, 0)
+    return len(orphans)
+
+
+def release_held(transaction: Transaction, hold: Hold, limit: int) -> int:
+    """Make up to `limit` runs with this hold claimable again; returns how many."""
+    groups = transaction.values(transaction.sql.runs.release_held, hold=hold, limit=limit)
+    transaction.effects.ready.update(groups)
+    return len(groups)
+
+
+def cancel(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
+    """Cancel runs; returns for each `cancelled`, `cancelling` (its worker is asked), `ended` (it was over) or `unknown`."""
+    error = _ON_REQUEST.as_text()
+    return {id: _cancel_one(transaction, id, error) for id in ids}
+
+
+def _cancel_one(transaction: Transaction, id: str, error: str) -> str:
+    sql = transaction.sql
+    if transaction.execute(sql.runs.cancel, id=id, now=transaction.now, error=error):
+        ended(transaction, id, "cancelled")
+        return "cancelled"
+    if _request_cancel(transaction, id):
+        return "cancelling"
+    return "ended" if transaction.exists(sql.runs.find, id=id) else "unknown"
+
+
+def _request_cancel(transaction: Transaction, id: str) -> bool:
+    """Request the cancellation of a running run; False for one that is not running."""
+    running = transaction.row(ServedRun, transaction.sql.runs.request_cancel, id=id)
+    if running is not None:
+        transaction.effects.cancelling.append(running)
+    return running is not None
+
+
+def discard(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
+    """Acknowledge dead runs; returns for each `discarded` (also if it was before), `not_dead` or `unknown`."""
+    return {id: _discard_one(transaction, id) for id in ids}
+
+
+def _discard_one(transaction: Transaction, id: str) -> str:
+    if transaction.execute(transaction.sql.runs.discard, id=id, now=transaction.now):
+        return "discarded"
+    found = transaction.row(rows.FoundRun, transaction.sql.runs.find, id=id)
+    return "unknown" if found is None else "discarded" if found.state == "dead" else "not_dead"
+
+
+def set_progress(transaction: Transaction, id: str, token: int, fraction: float, note: str | None) -> None:
+    """Store how far a claimed run has come."""
+    transaction.execute(transaction.sql.runs.set_progress, id=id, token=token, fraction=fraction, note=note)
+
+
+def prune(transaction: Transaction, keep: dict[RunState, int | None], limit: int) -> int | None:
+    """Delete up to `limit` ended runs of each state that are older than `keep` (milliseconds; None means for ever).
+
+    Returns when the next one is old enough, or None.
+    """
+    sql = transaction.sql
+    times: list[int] = []
+    for state, age in keep.items():
+        if age is None:
+            continue
+        gone = transaction.rows(
+            rows.DeletedRun, sql.runs.delete_expired, state=state, before=transaction.now - age, limit=limit
+        )
+        if gone:
+            transaction.execute_many(sql.runs.delete_steps, gone)
+            transaction.execute_many(sql.runs.delete_large, gone)
+            transaction.execute(sql.runs.count_pruned, state=state, count=len(gone))
+        oldest = transaction.value(sql.runs.oldest_finished, state=state)
+        if oldest is not None:
+            times.append(oldest + age + 1)
+    return min(times, default=None)
+
+
+def cancel_if_requested(transaction: Transaction, id: str, token: int, pid: int | None) -> bool:
+    """Cancel a claimed run if that was requested; False if it was not, and for a stale claim."""
+    if transaction.value(transaction.sql.runs.is_cancel_requested, id=id, token=token) != 1:
+        return False
+    return finish(transaction, id, token, "cancelled", _ON_REQUEST, pid, False)
+
+
+def ended(transaction: Transaction, id: str, state: RunState) -> None:
+    """Apply what follows from the end of a run; if it was cancelled, cancel all that it invoked, and what those invoked."""
+    error = _WITH_PARENT.as_text()
+    family = _end_one(transaction, id, state)
+    while family:
+        child = family.pop()
+        if transaction.execute(transaction.sql.runs.cancel, id=child, now=transaction.now, error=error):
+            family += _end_one(transaction, child, "cancelled")
+        else:
+            _request_cancel(transaction, child)
+
+
+def _end_one(transaction: Transaction, id: str, state: RunState) -> list[str]:
+    """Apply what follows from the end of one run; returns the runs that are to be cancelled with it."""
+    sql = transaction.sql
+    transaction.effects.ended.append(transaction.row(ServedRun, sql.runs.find_server, id=id) or ServedRun(id, None))
+    limits.left(transaction, id)
+    children = transaction.values(sql.steps.select_children, run_id=id) if state == "cancelled" else []
+    transaction.execute(sql.steps.delete_waits, run_id=id)
+    resolve_children(transaction, id)
+    triggers.ended(transaction, id)
+    return list(reversed(children))
+
+
+def _requeued(transaction: Transaction, id: str, run_at: int) -> None:
+    """Apply what follows once a run is no longer `running` and is due at this time."""
+    limits.left(transaction, id)
+    if run_at > transaction.now:
+        transaction.effects.wake_by(run_at)
+    elif (found := transaction.row(rows.FoundRun, transaction.sql.runs.find, id=id)) is not None:
+        effects = transaction.effects
+        (effects.suspects if found.hold == "suspect" else effects.ready).add(found.group)
+
+
+def _short(failure: Failure | None) -> str | None:
+    """The text of a failure for its row: empty where it is stored beside the row."""
+    text = None if failure is None else failure.as_text()
+    return "" if text is not None and len(text) > INLINE else text
+
+
+def _keep_long(transaction: Transaction, id: str, failure: Failure | None) -> None:
+    """Store a failure that is too long for its row."""
+    if failure is not None and len(text := failure.as_text()) > INLINE:
+        transaction.execute(transaction.sql.runs.put_large, run_id=id, kind="error", value=text)

@@ -151,7 +151,7 @@ class CatalogError(_FileErrors):
 
 
 class NoProject(TakoError):
-    """No project was named, and the current folder is not one: it has no tako.toml (here or above), `workflows/` or `.tako/`."""
+    """No project was named, and the current folder has no tako.toml (here or above), `workflows/` or `.tako/`."""
 
     type = "no_project"
     exit_code = 3

@@ -89,13 +89,15 @@ def _running(run: Run, around: WhyContext) -> str:
     if around.pid is None:
         return f"It is on its way between the queue and a worker of group {run.group}."
     if around.worker == "ended":
-        return f"Its worker {around.pid} of {run.group} ended; the daemon handles the run once all processes of the worker are gone."
+        then = "the daemon handles the run once all processes of the worker are gone"
+        return f"Its worker {around.pid} of {run.group} ended; {then}."
     alone = "alone " if run.hold == "suspect" else ""
     where = f"It is running {alone}in worker {around.pid} of {run.group}, attempt {run.attempts + 1} of {run.max_attempts}"
     if run.cancel_requested:
         return f"{where}; its cancellation was requested."
     if around.worker == "stopping":
-        return f"{where}; that worker is stopping: the run ends there, or is re-queued at its next step without charging an attempt."
+        then = "the run ends there, or is re-queued at its next step without charging an attempt"
+        return f"{where}; that worker is stopping: {then}."
     return f"{where}."
 
 
@@ -118,7 +120,8 @@ def _pending(run: Run, around: WhyContext) -> str:
         return f"It is due, but when the daemon last ran no workflow file defined {run.workflow}; tako-lite serve checks again."
     if not around.has_daemon:
         if around.is_paused:
-            return f"It is due, but no daemon is running and its group {group} is paused: tako-lite serve, then tako-lite resume {group}."
+            commands = f"tako-lite serve, then tako-lite resume {group}"
+            return f"It is due, but no daemon is running and its group {group} is paused: {commands}."
         return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
     if around.is_stopping:
         return "It is due, but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve."

@@ -13,15 +13,15 @@ from tako_lite.cli.options import HELP_NAMES, config_option
 COMMANDS: Final = {
     "serve": ("tako_lite.cli.commands.serve", "Run the daemon in the foreground."),
     "enqueue": ("tako_lite.cli.commands.enqueue", "Put runs of a workflow into the queue."),
-    "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and what waits."),
+    "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and their backlogs."),
     "runs": ("tako_lite.cli.commands.runs", "List runs, the newest first."),
     "show": ("tako_lite.cli.commands.runs", "Show one run with its steps."),
-    "logs": ("tako_lite.cli.commands.logs", "Print what workers wrote."),
-    "why": ("tako_lite.cli.commands.runs", "Say in a sentence why a run is where it is."),
+    "logs": ("tako_lite.cli.commands.logs", "Print the output of workers."),
+    "why": ("tako_lite.cli.commands.runs", "Explain in one sentence why a run is in its state."),
     "signal": ("tako_lite.cli.commands.run_actions", "Store a signal and wake the runs that wait for it."),
-    "discard": ("tako_lite.cli.commands.run_actions", "Acknowledge dead runs, so that no count has them."),
-    "cancel": ("tako_lite.cli.commands.run_actions", "Cancel runs that are not over."),
-    "retry": ("tako_lite.cli.commands.run_actions", "Take dead and cancelled runs back into the queue."),
+    "discard": ("tako_lite.cli.commands.run_actions", "Acknowledge dead runs, so that they are no longer counted."),
+    "cancel": ("tako_lite.cli.commands.run_actions", "Cancel runs that have not ended."),
+    "retry": ("tako_lite.cli.commands.run_actions", "Re-queue dead and cancelled runs."),
     "groups": (
         "tako_lite.cli.commands.groups",
         "Show the worker groups, or change their tables in tako.toml.",
@@ -33,11 +33,11 @@ COMMANDS: Final = {
     "triggers": ("tako_lite.cli.commands.triggers", "List, pause, resume or run polling triggers."),
     "workflows": ("tako_lite.cli.commands.project", "List the workflows of the project."),
     "check": ("tako_lite.cli.commands.project", "Report every mistake in tako.toml and the workflow files."),
-    "config": ("tako_lite.cli.commands.project", "Show every setting of every group and where it came from."),
+    "config": ("tako_lite.cli.commands.project", "Show every setting of every group and its source."),
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
-    "prune": ("tako_lite.cli.commands.maintenance", "Delete runs that ended longer ago than they are kept."),
-    "doctor": ("tako_lite.cli.commands.doctor", "Look for what is wrong and say how to fix it."),
+    "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
+    "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 
 

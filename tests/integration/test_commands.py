@@ -280,7 +280,7 @@ def test_signal_says_how_many_it_woke(shop: Project) -> None:
     told = document(shop.cli("signal", "woken", "5", "--json"))
     assert (told["stored"], told["woken"]) == (True, 1)
     assert shop.wait(run_id)["result"] == 5
-    assert shop.cli("signal", "woken", "6").stdout == "woken was stored before; its first payload counts\n"
+    assert shop.cli("signal", "woken", "6").stdout == "woken was already stored; its first payload is kept\n"
     assert document(shop.cli("signal", "woken", "6", "--json"))["stored"] is False
 
 

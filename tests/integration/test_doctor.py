@@ -66,7 +66,7 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
         os.kill(pid, signal.SIGCONT)
 
     assert found.level == "problem"
-    assert f"kill -CONT {pid}" in (found.mend or "")
+    assert f"kill -CONT {pid}" in (found.fix or "")
     assert findings(project)["daemon"]["level"] == "ok"
 
 
@@ -101,5 +101,5 @@ def test_what_a_killed_daemon_left_is_harmless(project: Project) -> None:
     assert {check: found[check]["level"] for check in ("socket", "lock", "daemon")} == dict.fromkeys(
         ("socket", "lock", "daemon"), "info"
     )
-    assert f"pid {pid} of a daemon that is gone" in found["lock"]["message"]
+    assert f"pid {pid} of a daemon that has ended" in found["lock"]["message"]
     assert (found["queue"]["level"], found["orphans"]["level"]) == ("ok", "ok")

@@ -111,7 +111,7 @@ def test_the_runs_of_a_group_that_is_removed_go_on_elsewhere(served: Project, ta
     (first,) = {fact["pid"] for fact in served.facts("step")}
 
     assert tako("groups", "rm", "media") == 2
-    assert "5 runs of media are not over" in tako.err
+    assert "group media has 5 runs that have not ended" in tako.err
     assert tako("groups", "rm", "media", "--to", "other") == 0, tako.err
     assert "moved 5 runs to group other" in tako.out
 

@@ -1,4 +1,4 @@
-"""What `doctor` looks at: each function here gets a context, yields findings, and changes nothing."""
+"""The checks of `doctor`: each function takes a CheckContext, yields findings, and changes nothing."""
 
 from __future__ import annotations
 

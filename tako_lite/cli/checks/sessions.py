@@ -1,4 +1,4 @@
-"""Sessions of workers that outlived their daemon."""
+"""Check for worker processes that outlived their daemon."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tako_lite.processes.child import Records
 
 
 def orphans(context: CheckContext) -> Iterator[Finding]:
-    """Whether a recorded session lives while no daemon does."""
+    """Whether recorded worker sessions still have processes although no daemon runs."""
     if not ON_LINUX:
-        yield Finding("orphans", "info", "not looked for: only Linux tells which processes are of a session (/proc)")
+        yield Finding("orphans", "info", "not checked: only Linux reports the processes of a session (/proc)")
         return
     if context.has_daemon:
-        yield Finding("orphans", "ok", "workers belong to the daemon that runs")
+        yield Finding("orphans", "ok", "all workers belong to the running daemon")
         return
     alive = Records(context.state_dir / "workers").survivors()
     for pid in alive:
         pids = ", ".join(str(process.pid) for process in session_members(pid))
-        what = f"the session of worker {pid} outlived the daemon and may still be at work: {pids}"
-        yield Finding("orphans", "problem", what, f"tako-lite serve, which ends them first; or pkill -KILL -s {pid}")
+        what = f"processes of worker {pid} outlived the daemon and may still be working: {pids}"
+        yield Finding("orphans", "problem", what, f"tako-lite serve, which kills them first; or pkill -KILL -s {pid}")
     if not alive:
         yield Finding("orphans", "ok", "no worker outlived its daemon")

@@ -1,4 +1,4 @@
-"""`workflows`, `check`, `config` and `reload`: the files of the project."""
+"""`workflows`, `check`, `config` and `reload`: commands about the project's files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @command
 @json_option
 def workflows(as_json: bool) -> None:
-    """List the workflows of the project, with the group that each of them runs in."""
+    """List the workflows of the project with their groups."""
     answer = Queue().ask("workflows")
     if as_json:
         write_json(answer)
@@ -36,7 +36,7 @@ def workflows(as_json: bool) -> None:
 def check(server: str | None, as_json: bool) -> int:
     """Report every mistake in tako.toml and the workflow files; exit code 3 if there is one.
 
-    Warnings alone leave the exit code at 0. Nothing is imported or started.
+    With warnings only, the exit code is 0. Nothing is imported or started.
     """
     mistakes, warnings, catalog = _findings(server)
     if as_json:
@@ -53,13 +53,13 @@ def check(server: str | None, as_json: bool) -> int:
 
 
 def _size(catalog: Catalog) -> str:
-    """How much was found, so that a workflow which is missing shows."""
+    """The numbers of workflows and files, so that a missing workflow is noticed."""
     files = {spec.file for spec in catalog.workflows.values()}
     return f"{counted(len(catalog.workflows), 'workflow')} of {counted(len(files), 'file')}"
 
 
 def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake], Catalog | None]:
-    """The mistakes, the warnings, and the catalog where the files are sound."""
+    """The mistakes, the warnings, and the catalog if the files have no mistakes."""
     from tako_lite.config import unreadable_secrets
 
     files = read_files(server)
@@ -72,7 +72,7 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake],
 @server_option
 @json_option
 def config(server: str | None, as_json: bool) -> None:
-    """Show every setting of every group and where it came from: a table of tako.toml, `scale`, or built-in."""
+    """Show every setting of every group and its source: a table of tako.toml, `scale`, or built-in."""
     from tako_lite.cli.group_report import catalog_of, effective_groups
     from tako_lite.config import load
 
@@ -100,9 +100,9 @@ def config(server: str | None, as_json: bool) -> None:
 @command
 @json_option
 def reload(as_json: bool) -> None:
-    """Read tako.toml and the workflow files again; with a mistake in them nothing changes.
+    """Read tako.toml and the workflow files again.
 
-    Only the workers of groups that changed are replaced.
+    If they have a mistake, nothing changes. Only the workers of changed groups are replaced.
     """
     with Client(chosen_config()) as client:
         answer = client.call("reload")

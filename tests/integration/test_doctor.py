@@ -45,7 +45,7 @@ def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
 
     bad = {check for check, finding in found.items() if finding["level"] in ("warning", "problem")}
     assert bad <= {"filesystem"}, "a temporary folder may be on a tmpfs, which loses the queue at a restart"
-    assert found["queue"]["message"] == "all of it was read, and it is sound"
+    assert found["queue"]["message"] == "read the whole queue file and found no damage"
     assert found["daemon"]["message"] == f"pid {pid}, version {__version__}"
     assert found["lock"]["message"] == f"a daemon holds daemon.lock, pid {pid}"
     assert found["lag"]["message"].startswith("20 round trips")

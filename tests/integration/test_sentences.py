@@ -87,7 +87,7 @@ def test_a_due_run_counts_those_before_it_and_a_stopping_daemon_starts_none(proj
     assert project.process is not None
     project.process.terminate()
     wait_for_words(project, first, "the daemon is stopping and starts no more runs")
-    assert "that worker is stopping: the run ends there, or goes back" in why(project, running)
+    assert "that worker is stopping: the run ends there, or is re-queued" in why(project, running)
     let(project)
     assert project.process.wait(15) == 0
     project.process = None
@@ -146,5 +146,5 @@ def test_without_a_daemon_the_file_tells_of_pauses_and_of_what_was_running(proje
         "It was running when the daemon ended; the next daemon will re-queue it without charging an attempt.\n"
     )
     assert project.cli("why", due).stdout == (
-        "It is due, but no daemon is running and its group default is paused: tako-lite serve and resume default.\n"
+        "It is due, but no daemon is running and its group default is paused: tako-lite serve, then tako-lite resume default.\n"
     )

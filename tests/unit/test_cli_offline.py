@@ -245,7 +245,7 @@ def test_a_named_run_that_cannot_be_retried_is_told_and_exits_1(tako: Tako) -> N
 def test_a_signal_is_stored(tako: Tako) -> None:
     told = tako.json("signal", "approval:7", '{"ok": true}')
     assert (told["event"], told["stored"], told["woken"]) == ("approval:7", True, 0)
-    assert tako("signal", "approval:8") == "approval:8 stored; it woke 0 runs\n"
+    assert tako("signal", "approval:8") == "approval:8 is stored; it woke 0 runs\n"
 
 
 def test_a_signal_that_stores_nothing_since_another_came_before_says_so(tako: Tako) -> None:

@@ -485,4 +485,4 @@ def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_goes_on(daemon: Dae
     assert warning == "warning: slow"
     found = re.fullmatch("error: interrupted; run ([0-9a-f-]{36}) continues", error)
     assert found is not None
-    assert hint == f"hint: `tako-lite show {found[1]}` shows how it goes, `tako-lite cancel {found[1]}` ends it"
+    assert hint == f"hint: `tako-lite show {found[1]}` shows its progress, `tako-lite cancel {found[1]}` cancels it"

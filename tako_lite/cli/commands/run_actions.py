@@ -121,7 +121,7 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
     if as_json:
         write_json(answer)
     elif answer["stored"]:
-        write(f"{event} stored; it woke {counted(answer['woken'], 'run')}")
+        write(f"{event} is stored; it woke {counted(answer['woken'], 'run')}")
     else:
         write(f"{event} was already stored; its first payload is kept")
 

@@ -225,7 +225,7 @@ def test_calling_a_trigger_calls_its_function() -> None:
         ("a", {"every": 0.1}, "trigger a: every: expected at least 1 s"),
         ("a", {"starts": "a b"}, "trigger a: starts: 'a b' is not a name for a workflow"),
         ("a", {"worker": "{tier}"}, "trigger a: worker: a trigger has no payload"),
-        ("a", {"timeout": 0}, "trigger a: timeout: the timeout must be longer than zero"),
+        ("a", {"timeout": 0}, "trigger a: timeout: must be longer than zero"),
     ],
 )
 def test_options_that_cannot_be_are_refused(name: Any, options: dict[str, Any], message: str) -> None:

@@ -94,7 +94,7 @@ def _lone_inserts(connection: sqlite3.Connection) -> float:
     for id in new_ids(200):
         row = _inserted(NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3))
         start = time.perf_counter()
-        connection.execute(queries.runs.insert.numbered(InsertedRun._fields), row)
+        connection.execute(queries.runs.insert.numbered(InsertedRun), row)
         times.append(time.perf_counter() - start)
     return 1 / median(times)
 
@@ -110,7 +110,7 @@ def _claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[s
 
 def _complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
     rows = [CompletedRun(id, token, "null", 1, now) for id, token in done]
-    connection.executemany(queries.runs.complete.numbered(CompletedRun._fields), rows)
+    connection.executemany(queries.runs.complete.numbered(CompletedRun), rows)
 
 
 def _inserted(run: NewRun) -> InsertedRun:

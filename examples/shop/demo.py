@@ -1,7 +1,7 @@
-"""The shop in a rush, first with worker groups and then without: what becomes of a password-reset mail?
+"""The shop in a rush, first with groups and then without: how long does a password-reset mail take?
 
 Run it with `make demo`. It starts a real SMTP server and two daemons, one after the other, in temporary folders, and
-leaves nothing behind. It needs two cores, and one to two minutes.
+leaves nothing behind. It needs two cores and takes one to two minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> int:
         with TemporaryDirectory(prefix="tako-shop-") as folder, Mailbox() as mailbox:
             grouped, mixed = compare(console, Path(folder), mailbox)
     except KeyboardInterrupt:
-        console.print("interrupted; everything that was started is gone")
+        console.print("interrupted; all processes of the demo have ended")
         return 130
     except TakoError as error:
         console.print(f"error: {error}", markup=False)
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def compare(console: Console, folder: Path, mailbox: Mailbox) -> tuple[Outcome, Outcome]:
-    """The same rush with groups and in one group; each has three processes of one slot."""
+    """Run the same rush with groups and in one group, each with three processes of one slot."""
     console.rule("1. groups: two processes for media, one for email", align="left")
     console.print(f"{IMAGES} photographs are enqueued, then {MAILS} password-reset mails, one every {INTERVAL:g} s")
     with RunningShop(folder / "groups", "tako.toml", mailbox.port) as shop:
@@ -58,13 +58,13 @@ def compare(console: Console, folder: Path, mailbox: Mailbox) -> tuple[Outcome, 
 
 
 def send_newsletter(console: Console, shop: RunningShop, mailbox: Mailbox) -> None:
-    """A run that waits for a person: it goes on when somebody signals that the issue is approved."""
+    """Show a run that waits for a person, and continues when a signal approves the issue."""
     subscribers = ["ann@shop.example", "bob@shop.example"]
     run = shop.client.enqueue("newsletter", {"number": 7, "text": "Coffee is back.\n", "subscribers": subscribers})
     limit = time.monotonic() + 5
     while shop.client.get(run.id)["state"] != "waiting" and time.monotonic() < limit:
         time.sleep(0.02)
-    console.print(f"\nThe newsletter {run.id[-8:]} waits for its approval, without a slot:")
+    console.print(f"\nThe newsletter {run.id[-8:]} waits for its approval and holds no slot:")
     console.print(status_view(shop.client.status()))
     console.print("""$ tako-lite signal approval:newsletter-7 '{"by": "the editor"}'""", highlight=False)
     shop.client.signal("approval:newsletter-7", {"by": "the editor"})
@@ -75,15 +75,15 @@ def send_newsletter(console: Console, shop: RunningShop, mailbox: Mailbox) -> No
 
 
 def write_report(console: Console, shop: RunningShop) -> None:
-    """The nightly report, now and not at half past three."""
+    """Run the nightly report now."""
     run = shop.client.enqueue("nightly-report")
     report = shop.client.wait(run.id, timeout=10)["result"]
     console.print(f"nightly report: {report['pictures']} pictures, {report['bytes'] / 1e6:.1f} MB\n")
 
 
 def comparison(grouped: Outcome, mixed: Outcome) -> Table:
-    """Both outcomes side by side; a mail's time is from the enqueue call to the SMTP server's acceptance, an image's from its
-    start to its end."""
+    """Both outcomes side by side. The time of a mail runs from the enqueue call until the SMTP server accepts it; that of an
+    image from its start to its end."""
     table = Table(title="How long a password-reset mail took while images were processed", title_justify="left")
     table.add_column()
     for heading in ("mails", "p50", "p99", "max", "images", "one image", "in all"):
@@ -93,26 +93,26 @@ def comparison(grouped: Outcome, mixed: Outcome) -> Table:
         images = f"{outcome.images} of {IMAGES}"
         lengths = (duration(outcome.image_seconds), duration(outcome.seconds))
         table.add_row(label, str(len(outcome.latencies)), *times, images, *lengths)
-    table.caption = "three processes of one slot each; in groups: media 2, email 1, so two images at a time and not three"
+    table.caption = "three processes of one slot each; with groups: media 2, email 1, so two images at a time instead of three"
     table.caption_justify = "left"
     return table
 
 
 def conclusion(grouped: Outcome, mixed: Outcome) -> str:
-    """What the table says, and where images were cancelled, what that means for it."""
+    """Summarise the table, and say what cancelled images mean for it."""
     alone, behind = grouped.percentiles[0], mixed.percentiles[0]
     whole = grouped.images == mixed.images == IMAGES
     said = (
         f"{'The same work in the' if whole else 'In the'} same number of processes: with a group of its own, the median mail "
-        f"took {duration(alone)}; in one group it stood behind the images and took {duration(behind)}, "
+        f"took {duration(alone)}; in one group it waited behind the images and took {duration(behind)}, "
         f"{behind / alone:,.0f} times as long."
     )
     if not whole:
         said += (
-            f"\nAfter {PATIENCE:g} s the demo cancelled the images that were left: "
+            f"\nAfter {PATIENCE:g} s the demo cancelled the remaining images: "
             f"{grouped.images} of {IMAGES} were done with groups, {mixed.images} in one group"
         )
-        said += "; there the mails behind them came early." if mixed.images < IMAGES else "."
+        said += "; the mails behind the cancelled images therefore came early." if mixed.images < IMAGES else "."
     return said
 
 

@@ -14,10 +14,10 @@ from aiosmtpd.controller import Controller
 
 
 class Mailbox:
-    """An SMTP server on a free port of 127.0.0.1, in a thread of its own, from `with` to the end of its block.
+    """An SMTP server on a free port of 127.0.0.1, in its own thread, for the length of a `with` block.
 
-    `arrivals` maps what stands before the `@` of a mail's Message-ID to the moment (`time.monotonic`) at which the
-    server had all of the mail.
+    `arrivals` maps the part before the `@` of each Message-ID to the time (`time.monotonic`) at which the server had
+    received the whole mail.
     """
 
     def __init__(self) -> None:
@@ -34,17 +34,17 @@ class Mailbox:
         self._controller.stop()
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 (aiosmtpd's name)
-        """Note one mail and accept it."""
+        """Record one mail and accept it."""
         arrived = time.monotonic()
         mail_id = message_from_bytes(envelope.content)["Message-ID"].strip("<>").partition("@")[0]
         with self._changed:
-            # The first one counts: at-least-once means that a second may follow.
+            # Keep the first arrival: steps run at least once, so a duplicate may follow.
             self.arrivals.setdefault(mail_id, arrived)
             self._changed.notify_all()
         return "250 OK"
 
     def wait_for(self, mail_ids: Collection[str], timeout: float) -> bool:
-        """Whether all of these mails were there before `timeout` seconds were over."""
+        """Wait until all of these mails have arrived; False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self.arrivals.keys() >= set(mail_ids), timeout)
 

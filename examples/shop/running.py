@@ -1,4 +1,4 @@
-"""A shop that runs: a copy of this folder, and a daemon that serves it."""
+"""A running shop: a copy of this folder and a daemon that serves it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parent
 
 
 class RunningShop:
-    """The shop in `folder`, configured by one of the .toml files here, from `with` to the end of its block."""
+    """The shop in `folder`, configured by one of the .toml files here; it runs for the length of a `with` block."""
 
     def __init__(self, folder: Path, config: str, smtp_port: int) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class RunningShop:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Its own session, so that Ctrl-C reaches the demo alone, which then stops the daemon in good order.
+                # A separate session: Ctrl-C reaches only the demo, which then shuts the daemon down cleanly.
                 start_new_session=True,
             )
         try:
@@ -51,7 +51,7 @@ class RunningShop:
         self.stop()
 
     def stop(self) -> None:
-        """Ask the daemon to stop, then urge it, then kill it; with it goes everything that it started."""
+        """Shut the daemon down: SIGTERM, then a second SIGTERM, then SIGKILL. Its processes end with it."""
         self.client.close()
         daemon, self._daemon = self._daemon, None
         if daemon is None:

@@ -1,4 +1,4 @@
-"""The rush hour: sixty photographs come in, and then twenty customers who forgot their passwords."""
+"""The rush: sixty photographs arrive, then twenty customers ask for a new password."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ IMAGES = 60
 MAILS = 20
 INTERVAL = 0.1
 PATIENCE = 21.0
-"""Seconds after which the images that are left are cancelled, so that the demo takes no more than two minutes anywhere."""
+"""Seconds after which the remaining images are cancelled, so that the demo takes at most two minutes on any machine."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the rush came to: the latency of each mail, from the enqueue call to the SMTP server's "250 OK", in seconds."""
+    """The result of a rush. `latencies` has the seconds of each mail from the enqueue call to the server's "250 OK"."""
 
     latencies: Sequence[float]
     images: int
     seconds: float
     image_seconds: float = 0.0
-    """The median time that an image was worked on."""
+    """The median processing time of an image."""
 
     @property
     def percentiles(self) -> tuple[float, float, float]:
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def rush(shop: RunningShop, mailbox: Mailbox, worker: str | None = None) -> Outcome:
-    """Enqueue the images, then the mails one by one, and wait for all of it; `worker` overrules the decorators' groups."""
+    """Enqueue the images, then the mails one by one, and wait for all; `worker` overrides the group of the decorators."""
     started = time.monotonic()
     images = enqueue_images(shop, worker)
     asked = enqueue_mails(shop, worker)
@@ -58,7 +58,7 @@ def enqueue_images(shop: RunningShop, worker: str | None) -> list[str]:
 
 
 def enqueue_mails(shop: RunningShop, worker: str | None) -> dict[str, float]:
-    """One mail every 100 ms; returns the moment of each enqueue call by the id of its run, which is the mail's id too."""
+    """Enqueue one mail every 100 ms; returns the time of each enqueue call by run id, which is also the id of the mail."""
     asked: dict[str, float] = {}
     first = time.monotonic()
     for number in range(MAILS):
@@ -70,7 +70,7 @@ def enqueue_mails(shop: RunningShop, worker: str | None) -> dict[str, float]:
 
 
 def finish_images(shop: RunningShop, images: Sequence[str], limit: float) -> list[float]:
-    """Wait until all images are done, at most until `limit`, and cancel the rest; returns how long each took that is done."""
+    """Wait for the images until `limit` and cancel the rest; returns the seconds that each finished image took."""
     try:
         for image in images:
             shop.client.wait(image, timeout=max(0.0, limit - time.monotonic()))

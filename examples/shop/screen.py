@@ -1,4 +1,4 @@
-"""What the demo shows while it works: the status of the groups, live."""
+"""The live status of the groups, which the demo shows while it works."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from tako_lite.tui.status import status_lines, status_view
 
 
 class Screen:
-    """Redraws the status on a terminal, and prints plain lines now and then elsewhere, until the block ends.
+    """Redraws the status on a terminal, or prints plain lines every few seconds elsewhere, until the `with` block ends.
 
-    It asks through a client of its own: a client does one request at a time, and watching should not get into the way of
-    what is measured.
+    It has its own client, so that watching does not disturb what is measured.
     """
 
     def __init__(self, console: Console, folder: Path) -> None:
@@ -45,7 +44,7 @@ class Screen:
             else:
                 self._report()
         except TakoError:
-            pass  # a daemon that no longer answers: the work that is being watched says so itself
+            pass  # the daemon no longer answers; the code that runs the rush reports it
 
     def _redraw(self) -> None:
         with Live(console=self._console, auto_refresh=False) as live:
@@ -58,7 +57,7 @@ class Screen:
 
 
 def print_lines(console: Console, snapshot: dict[str, Any]) -> None:
-    """The groups that have processes, one plain line each."""
+    """Print one plain line for each group that has processes."""
     snapshot = {**snapshot, "groups": [group for group in snapshot["groups"] if group["state"] != "zero"]}
     for line in status_lines(snapshot, SystemClock().now()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -96,6 +96,7 @@ class Daemon:
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = Scheduler(self.store, clock, events, _keep(config), self.router, self.triggers)
+        self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.fallbacks = Fallbacks(self.store, clock, events)
         self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.zygotes, self.records)
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
@@ -293,9 +294,6 @@ class Daemon:
         if group is not None and not group.available:
             self.fallbacks.look(group)
 
-    def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
-        return self.waiters.add(run_id)
-
     async def proven(self, group: str, timeout: float) -> str | None:
         """Why a group cannot start, if that is known or shows within so many seconds."""
         await self.spawner.proven(self.ensure_group(group), timeout)
@@ -333,12 +331,6 @@ class Daemon:
             warnings = [*warnings, error.message]
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
 
-    async def schedules(self) -> list[dict[str, Any]]:
-        return self.scheduler.as_json()
-
-    async def pause_schedule(self, workflow: str, paused: bool) -> None:
-        await self.scheduler.pause(workflow, paused)
-
     async def prune(self) -> dict[str, int]:
         """Take away what is past its time; returns how many went in all, by state."""
         before: dict[str, int] = (await self.store.get_stats())["pruned"]
@@ -350,9 +342,6 @@ class Daemon:
         self.store.check_file()
         now = self.clock.now()
         return sentence(run, await circumstances(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
-
-    async def backup(self, file: str) -> int:
-        return await self.store.back_up(Path(file))
 
     def overlay(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the worker that has it now."""

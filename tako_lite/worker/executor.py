@@ -14,7 +14,7 @@ from types import CoroutineType
 from typing import Any, Final, cast
 
 from tako_lite.blocking import BlockingStep
-from tako_lite.engine import carried, message_of, sound
+from tako_lite.engine import call_for_future, message_of, sanitized
 from tako_lite.errors import (
     BadInput,
     Bailed,
@@ -179,7 +179,7 @@ class Executor:
                 self._loop.call_soon_threadsafe(run.begin_handler)
             return handler.function(*arguments)
 
-        submitted = self._threads.submit_handler(partial(contextvars.copy_context().run, carried, call))
+        submitted = self._threads.submit_handler(partial(contextvars.copy_context().run, call_for_future, call))
         value = await asyncio.wrap_future(submitted, loop=self._loop)
         if not inspect.iscoroutine(value):
             return value
@@ -252,12 +252,14 @@ def _unwound(run: ActiveRun, reason: Unwind) -> Report:
             failure = {"type": "Timeout", "message": "the attempt took longer than its timeout", "reason": "timeout"}
             return ["fail", *head, failure, True], 0
         case Bailed():
-            return ["bail", *head, sound(str(reason.reason))[:MAX_MESSAGE]], 0
+            return ["bail", *head, sanitized(str(reason.reason))[:MAX_MESSAGE]], 0
         case RetryLater():
             return ["later", *head, reason.after], 0
         case Failed():
             error = reason.error
-            failure = _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": sound(str(error))}
+            failure = (
+                _describe(error) if isinstance(error, BaseException) else {"type": "Failed", "message": sanitized(str(error))}
+            )
             return ["fail", *head, {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}, False], 0
     return ["given", *head], 0
 
@@ -267,14 +269,14 @@ def _failed(run: ActiveRun, error: BaseException) -> Report:
     failure = _describe(error)
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
-        failure = {"type": "BadPayload", "message": sound(error.message), "reason": "bad_payload"}
+        failure = {"type": "BadPayload", "message": sanitized(error.message), "reason": "bad_payload"}
     elif isinstance(error, CannotImport):
         return ["broken", run.run_id, run.token, error.message], 0
     elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
         if hint := getattr(error, "hint", None):  # a class of somebody else's may never have called our `__init__`
-            failure["message"] += f" ({sound(str(hint))})"
+            failure["message"] += f" ({sanitized(str(hint))})"
     return ["fail", run.run_id, run.token, failure, retryable], len(failure.get("traceback") or "")
 
 
@@ -298,4 +300,4 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]
     message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
-    return {"type": type(error).__name__, "message": message, "traceback": sound(text)}
+    return {"type": type(error).__name__, "message": message, "traceback": sanitized(text)}

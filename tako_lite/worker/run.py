@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple
 
-from tako_lite.client.requests import OPTIONS, read_options
 from tako_lite.engine import MAX_NAME
+from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
 from tako_lite.secrets import masked
 from tako_lite.worker.link import Link

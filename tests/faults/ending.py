@@ -16,6 +16,8 @@ from tests.integration.project import Project, wait_until, zombies
 LIVE: Final = ("pending", "running", "waiting")
 LIMIT: Final = 30.0
 """Seconds in which what is cancelled has ended, also a handler that does not hear of it."""
+SETTLED_LIMIT = 15.0
+"""Seconds in which the daemon has collected its dead children and closed what it opened for them."""
 OF_A_WORKER: Final = 4
 """Descriptors that the daemon has open for a worker."""
 SPARE: Final = 3
@@ -53,8 +55,8 @@ def _settle(project: Project, queue: Path) -> None:
         left = client.call("ids", states=LIVE)["ids"]
         client.cancel(*left)
         wait_until(lambda: not set(left) & set(client.call("ids", states=LIVE)["ids"]), f"the runs end: {left[:5]}", LIMIT)
-        wait_until(lambda: not zombies(pid), "nobody is a zombie")
-        wait_until(lambda: _own(client, pid) <= project.descriptors + SPARE, "no descriptor is left open")
+        wait_until(lambda: not zombies(pid), "nobody is a zombie", SETTLED_LIMIT)
+        wait_until(lambda: _own(client, pid) <= project.descriptors + SPARE, "no descriptor is left open", SETTLED_LIMIT)
     assert project.stop() == 0
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.faults import ending
 from tests.faults.checker import violations
-from tests.faults.ending import end
 from tests.faults.listening import Traces
 from tests.faults.witness import LOG, Witness
 from tests.integration.project import Project, wait_until
@@ -39,15 +40,23 @@ class Sound(NamedTuple):
     run: str
 
 
+@pytest.fixture(scope="module")
+def kept(live: Project) -> Sound:
+    """The project of this module, after a run that went well; its daemon has stopped."""
+    live.add("a.py", WORKFLOWS)
+    run = live.run("pays")
+    assert live.stop() == 0
+    assert judge(live.root) == []
+    return Sound(live.root, run["id"])
+
+
 @pytest.fixture
-def sound(project: Project) -> Iterator[Sound]:
-    project.workflow("a.py", WORKFLOWS)
-    project.serve()
-    run = project.run("pays")
-    assert project.stop() == 0
-    assert judge(project.root) == []
-    project.spoilt = "the test breaks the promises itself"
-    yield Sound(project.root, run["id"])
+def sound(kept: Sound, tmp_path: Path) -> Sound:
+    """A copy of its log and of its queue, for one test to break."""
+    (tmp_path / ".tako").mkdir()
+    for file in (LOG, ".tako/queue.db"):
+        shutil.copy(kept.root / file, tmp_path / file)
+    return Sound(tmp_path, kept.run)
 
 
 def judge(root: Path) -> list[str]:
@@ -120,12 +129,13 @@ def test_an_attempt_sees_whether_a_process_of_an_earlier_one_is_alive(tmp_path: 
         assert traces.alive() == []
 
 
-def test_a_descriptor_that_the_daemon_keeps_open_is_found(project: Project) -> None:
+def test_a_descriptor_that_the_daemon_keeps_open_is_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "SETTLED_LIMIT", 1.0)
     project.workflow("a.py", WORKFLOWS)
     project.serve()
     project.enqueue("holds")
     project.wait_for_fact("holds")
     project.descriptors -= 8  # as if it had so many more by now
     with pytest.raises(AssertionError, match="no descriptor is left open"):
-        end(project)
+        ending.end(project)
     project.spoilt = "it has ended already"

@@ -319,7 +319,7 @@ def test_a_log_of_the_queue_that_was_cut_short_or_smashed_loses_no_more_than_its
     for torn in (*(log[: len(log) * part // 24] for part in range(25)), log[:10], log[:40], smashed):
         copy.write_bytes(whole)
         copy.with_name("queue.db-wal").write_bytes(torn)
-        with closing(connect(copy, "disk", proven=True)) as connection:
+        with closing(connect(copy, "disk", check_integrity=True)) as connection:
             assert connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
             found = [id for (id,) in connection.execute("SELECT id FROM runs ORDER BY rowid")]
         assert found == [*sure, *ids][: len(found)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,10 +11,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
+from tako_lite.cli.main import main
 from tako_lite.client import Client
+from tako_lite.config.files import SOCKET_NAME, STATE_DIR
 from tako_lite.linux import read_process, session_members
 from tests.faults.checker import by_run
 from tests.faults.telling import TellingClient
@@ -25,14 +30,18 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def wait_until(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:
-    """The first true answer of a condition; fails after `limit` seconds."""
-    give_up = time.monotonic() + limit
+    """The first true answer of a condition; fails after `limit` seconds.
+
+    It asks every 10 ms at first, and less often the longer it waits: most conditions ask the daemon, and cost it time.
+    """
+    begun = time.monotonic()
     while True:
         answer = condition()
         if answer:
             return answer
-        assert time.monotonic() < give_up, f"waited {limit:g} s in vain: {what}"
-        time.sleep(0.01)
+        waited = time.monotonic() - begun
+        assert waited < limit, f"waited {limit:g} s in vain: {what}"
+        time.sleep(min(max(waited / 20, 0.01), 0.05))
 
 
 def is_gone(pid: int) -> bool:
@@ -119,6 +128,8 @@ class Project:
     def _answers(self, pid: int) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended at once: {self.daemon_log()}"
+        if not self.wrapper and not (self.root / STATE_DIR / SOCKET_NAME).exists():
+            return False  # without a daemon, `status` reads the files: this costs more than the start of the daemon
         daemon = self.status()["daemon"]
         return daemon is not None and daemon["pid"] == pid
 
@@ -183,11 +194,14 @@ class Project:
         """The facts of a kind, once there are so many."""
         return wait_until(lambda: len(found := self.facts(kind)) >= count and found, f"{count} × {kind}", limit)
 
+    def command(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line in this project, without a process of its own: this is ten times as fast."""
+        self._note_retry(arguments)
+        return command_in(self.root, *arguments, stdin=stdin or "")
+
     def cli(self, *arguments: str, stdin: str | None = None, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line in this project."""
-        if "retry" in arguments:
-            seen = Witness(self.root / LOG)
-            seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
+        """Run a command of the command line in this project, as a process."""
+        self._note_retry(arguments)
         return subprocess.run(
             [sys.executable, "-m", "tako_lite", *arguments],
             cwd=self.root,
@@ -197,6 +211,11 @@ class Project:
             timeout=limit,
             check=False,
         )
+
+    def _note_retry(self, arguments: tuple[str, ...]) -> None:
+        if "retry" in arguments:
+            seen = Witness(self.root / LOG)
+            seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command of the command line in this project, and do not wait for it."""
@@ -230,6 +249,19 @@ class Project:
             except OSError:
                 continue
         return found
+
+
+def command_in(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in a folder, without a process of its own."""
+    given, out, err = (io.TextIOWrapper(io.BytesIO(text), encoding="utf-8") for text in (stdin.encode(), b"", b""))
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), patch.object(sys, "stdin", given):
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, _written(out), _written(err))
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 def rows(table: str) -> dict[str, str]:

@@ -66,14 +66,14 @@ def error(done: subprocess.CompletedProcess[str], code: int) -> dict[str, Any]:
 
 
 def test_enqueue_prints_the_id_and_as_json_the_whole_answer(shop: Project) -> None:
-    plain = shop.cli("enqueue", "quick", '{"n": 1}')
+    plain = shop.command("enqueue", "quick", '{"n": 1}')
     run_id, *rest = plain.stdout.split()
     assert rest == ["pending", "in", "default"]
     assert shop.wait(run_id)["result"] == {"n": 1}
-    made = document(shop.cli("enqueue", "quick", "--json", "--unique-key", "k", "--delay", "1h"))
+    made = document(shop.command("enqueue", "quick", "--json", "--unique-key", "k", "--delay", "1h"))
     assert set(made) == {"schema", "id", "state", "group", "deduplicated", "warning"}
     assert (made["state"], made["deduplicated"], made["warning"]) == ("pending", False, None)
-    again = document(shop.cli("enqueue", "quick", "--json", "--unique-key", "k"))
+    again = document(shop.command("enqueue", "quick", "--json", "--unique-key", "k"))
     assert (again["id"], again["deduplicated"]) == (made["id"], True)
 
 
@@ -85,7 +85,7 @@ def test_a_payload_comes_from_the_argument_a_file_or_stdin(shop: Project) -> Non
         (["-"], '"from stdin"', "from stdin"),
         ([], None, None),
     ):
-        done = shop.cli("enqueue", "quick", "--wait", "--json", "--", *arguments, stdin=stdin)
+        done = shop.command("enqueue", "quick", "--wait", "--json", "--", *arguments, stdin=stdin)
         assert document(done)["result"] == payload
 
 
@@ -124,51 +124,51 @@ def test_a_payload_comes_from_the_argument_a_file_or_stdin(shop: Project) -> Non
 )
 def test_a_mistake_has_its_exit_code_and_its_kind(shop: Project, arguments: list[str], code: int, kind: str) -> None:
     if arguments[0] not in ("pause", "resume", "scale"):
-        assert error(shop.cli(*arguments, "--json"), code)["type"] == kind
+        assert error(shop.command(*arguments, "--json"), code)["type"] == kind
         return
-    plain = shop.cli(*arguments)
+    plain = shop.command(*arguments)
     assert (plain.returncode, plain.stdout) == (code, "")
     assert plain.stderr.startswith("error: ")
 
 
 def test_an_unknown_workflow_is_refused_with_a_similar_name(shop: Project) -> None:
-    assert "quick" in str(error(shop.cli("enqueue", "quik", "--json"), 5)["hint"])
+    assert "quick" in str(error(shop.command("enqueue", "quik", "--json"), 5)["hint"])
 
 
 def test_waiting_for_a_run_prints_it_and_tells_its_end_by_the_exit_code(shop: Project) -> None:
-    good = document(shop.cli("enqueue", "quick", "7", "--wait", "--json"))
+    good = document(shop.command("enqueue", "quick", "7", "--wait", "--json"))
     assert (good["state"], good["result"]) == ("succeeded", 7)
-    bad = document(shop.cli("enqueue", "dies", "--wait", "--json"), code=1)
+    bad = document(shop.command("enqueue", "dies", "--wait", "--json"), code=1)
     assert bad["state"] == "dead"
     assert set(bad["error"]) == {"type", "message", "traceback", "reason"}
-    shown = shop.cli("enqueue", "dies", "--wait")
+    shown = shop.command("enqueue", "dies", "--wait")
     assert shown.returncode == 1 and "ValueError" in shown.stdout and "\x1b" not in shown.stdout
-    late = shop.cli("enqueue", "steps", '"never"', "--wait", "--timeout", "100ms", "--json")
+    late = shop.command("enqueue", "steps", '"never"', "--wait", "--timeout", "100ms", "--json")
     assert error(late, 124)["type"] == "wait_timeout"
 
 
 def test_runs_are_shown_in_the_documented_shape(shop: Project) -> None:
     run_id = shop.enqueue("steps", "shapes")
     shop.wait_for_state(run_id, "waiting")
-    shown = document(shop.cli("show", run_id[-8:], "--json"))
+    shown = document(shop.command("show", run_id[-8:], "--json"))
     assert shown.keys() >= RUN_KEYS | {"schema", "steps"}
     (step,) = shown["steps"]
     assert step.keys() >= {"name", "state", "result", "attempts", "started_at", "finished_at"}
     assert (step["name"], step["state"], step["result"], step["attempts"]) == ("one", "succeeded", {"n": 1}, 1)
     assert shown["created_at"].endswith("Z") and "T" in shown["created_at"]
-    listed = document(shop.cli("runs", "--workflow", "steps", "--state", "waiting", "--json"))["runs"]
+    listed = document(shop.command("runs", "--workflow", "steps", "--state", "waiting", "--json"))["runs"]
     assert run_id in [run["id"] for run in listed]
     assert all(run.keys() >= RUN_KEYS and "steps" not in run for run in listed)
-    assert "shapes" in shop.cli("why", run_id).stdout
-    why = document(shop.cli("why", run_id[-8:], "--json"))
+    assert "shapes" in shop.command("why", run_id).stdout
+    why = document(shop.command("why", run_id[-8:], "--json"))
     assert why["id"] == run_id and "signal" in why["sentence"]
-    assert run_id[-8:] in shop.cli("runs").stdout
-    assert "one" in shop.cli("show", run_id).stdout
+    assert run_id[-8:] in shop.command("runs").stdout
+    assert "one" in shop.command("show", run_id).stdout
 
 
 def test_status_has_the_documented_shape(shop: Project) -> None:
     shop.run("quick")
-    status = document(shop.cli("status", "--json"))
+    status = document(shop.command("status", "--json"))
     assert status["daemon"].keys() >= {"pid", "zygote_pid", "server", "version", "uptime_s"}
     groups = {group["name"]: group for group in status["groups"]}
     assert set(groups) >= {"default", "night"}
@@ -181,7 +181,7 @@ def test_status_has_the_documented_shape(shop: Project) -> None:
     assert worker.keys() >= {"pid", "state", "running", "rss_bytes"}
     assert worker["rss_bytes"] > 1_000_000
     assert groups["night"]["state"] == "zero" and groups["night"]["workers"] == []
-    plain = shop.cli("status")
+    plain = shop.command("status")
     assert plain.returncode == 0 and "night" in plain.stdout
 
 
@@ -189,7 +189,7 @@ def test_status_says_of_each_group_who_serves_it_and_what_is_due_also_of_one_tha
     later = shop.enqueue("nightly", delay="1h")
     parked = shop.enqueue("steps", "for-the-status")
     shop.wait_for_state(parked, "waiting")
-    status = document(shop.cli("status", "--json"))
+    status = document(shop.command("status", "--json"))
     groups = {group["name"]: group for group in status["groups"]}
     night, default = groups["night"], groups["default"]
     assert {tuple(group["servers"]) for group in groups.values()} == {(status["daemon"]["server"],)} == {("here",)}
@@ -198,7 +198,7 @@ def test_status_says_of_each_group_who_serves_it_and_what_is_due_also_of_one_tha
     assert (default["due"], default["waiting"] > 0) == (0, True)
     shop.call("pause", group="night")
     due = [shop.enqueue("nightly") for _ in range(2)]
-    night = next(group for group in document(shop.cli("status", "--json"))["groups"] if group["name"] == "night")
+    night = next(group for group in document(shop.command("status", "--json"))["groups"] if group["name"] == "night")
     assert (night["state"], night["servers"], night["workers"]) == ("paused", ["here"], [])
     assert (night["due"], night["pending"], night["oldest_wait_s"] > 0) == (2, 3, True)
     shop.call("cancel", run_ids=[*due, later, parked])
@@ -207,90 +207,90 @@ def test_status_says_of_each_group_who_serves_it_and_what_is_due_also_of_one_tha
 
 def test_without_a_daemon_status_says_that_nobody_serves_a_group_and_what_is_due(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
-    project.cli("enqueue", "nightly")
-    status = document(project.cli("status", "--json"))
+    project.command("enqueue", "nightly")
+    status = document(project.command("status", "--json"))
     (night,) = [group for group in status["groups"] if group["name"] == "night"]
     assert (status["daemon"], night["servers"], night["workers"]) == (None, [], [])
     assert (night["due"], night["pending"]) == (1, 1)
 
 
 def test_workflows_schedules_and_config_have_the_documented_shapes(shop: Project) -> None:
-    workflows = document(shop.cli("workflows", "--json"))["workflows"]
+    workflows = document(shop.command("workflows", "--json"))["workflows"]
     found = {workflow["name"]: workflow for workflow in workflows}
     assert found["nightly"].keys() >= {"name", "group", "file", "line", "schedule", "retries"}
     assert (found["nightly"]["group"], found["nightly"]["schedule"]) == ("night", "0 3 * * *")
     assert found["nightly"]["file"] == "workflows/shop.py"
-    (schedule,) = document(shop.cli("schedules", "--json"))["schedules"]
+    (schedule,) = document(shop.command("schedules", "--json"))["schedules"]
     assert schedule.keys() >= {"workflow", "cron", "timezone", "next_at", "last_at", "paused"}
-    config = document(shop.cli("config", "--json"))
+    config = document(shop.command("config", "--json"))
     assert config["groups"]["night"]["max_workers"] == {"value": 1, "source": "built-in"}
     for command, said in (("workflows", "nightly"), ("schedules", "nightly"), ("config", "night")):
-        assert said in shop.cli(command).stdout
+        assert said in shop.command(command).stdout
 
 
 def test_lines_of_a_file_or_a_pipe_become_a_run_each(shop: Project) -> None:
     (shop.root / "lines.jsonl").write_text('"l1"\n\n"l2"\n"l3"')
-    ids = document(shop.cli("enqueue", "quick", "--jsonl", "lines.jsonl", "--json"))["ids"]
+    ids = document(shop.command("enqueue", "quick", "--jsonl", "lines.jsonl", "--json"))["ids"]
     assert [shop.wait(id)["result"] for id in ids] == ["l1", "l2", "l3"]
-    piped = shop.cli("enqueue", "quick", "--jsonl", "-", stdin='"p1"\n"p2"\n')
+    piped = shop.command("enqueue", "quick", "--jsonl", "-", stdin='"p1"\n"p2"\n')
     assert "2 runs enqueued" in piped.stdout
     (shop.root / "wrong.jsonl").write_text('"w1"\n{\n"w2"\n')
     before = len(shop.call("ids", workflow="quick")["ids"])
-    wrong = shop.cli("enqueue", "quick", "--jsonl", "wrong.jsonl")
+    wrong = shop.command("enqueue", "quick", "--jsonl", "wrong.jsonl")
     assert wrong.returncode == 2 and "line 2" in wrong.stderr
     assert len(shop.call("ids", workflow="quick")["ids"]) == before
 
 
 def test_cancel_and_retry_take_endings_filters_and_a_dry_run(shop: Project) -> None:
     ids = [shop.enqueue("steps", f"bulk-{number}", delay="1h") for number in range(3)]
-    assert document(shop.cli("cancel", ids[0][-10:], "--json"))["outcomes"] == {ids[0]: "cancelled"}
+    assert document(shop.command("cancel", ids[0][-10:], "--json"))["outcomes"] == {ids[0]: "cancelled"}
     pending = ("--workflow", "steps", "--state", "pending")
-    assert document(shop.cli("cancel", *pending, "--dry-run", "--json"))["count"] == 2
-    assert shop.cli("cancel", *pending, "--dry-run").stdout.strip() == "2 runs"
+    assert document(shop.command("cancel", *pending, "--dry-run", "--json"))["count"] == 2
+    assert shop.command("cancel", *pending, "--dry-run").stdout.strip() == "2 runs"
     assert shop.get(ids[1])["state"] == "pending"
-    assert set(document(shop.cli("cancel", *pending, "--json"))["outcomes"]) == set(ids[1:])
-    again = document(shop.cli("retry", "--workflow", "steps", "--state", "cancelled", "--since", "1h", "--json"))
+    assert set(document(shop.command("cancel", *pending, "--json"))["outcomes"]) == set(ids[1:])
+    again = document(shop.command("retry", "--workflow", "steps", "--state", "cancelled", "--since", "1h", "--json"))
     assert again["outcomes"].keys() >= set(ids)
     assert {shop.get(id)["state"] for id in ids} <= {"pending", "running", "waiting"}
-    assert document(shop.cli("cancel", *ids, "--json"))["outcomes"].keys() == set(ids)
+    assert document(shop.command("cancel", *ids, "--json"))["outcomes"].keys() == set(ids)
     finished = shop.run("quick")["id"]
-    refused = shop.cli("retry", finished)
+    refused = shop.command("retry", finished)
     assert (refused.returncode, refused.stdout) == (1, "") and "succeeded" in refused.stderr
 
 
 def test_a_group_is_paused_resumed_and_scaled(shop: Project) -> None:
-    assert shop.cli("pause", "default").returncode == 0
-    held = shop.cli("enqueue", "quick", "1")
+    assert shop.command("pause", "default").returncode == 0
+    held = shop.command("enqueue", "quick", "1")
     assert "paused" in held.stderr
     run_id = held.stdout.split()[0]
     assert shop.group("default")["state"] == "paused"
-    assert "paused" in shop.cli("why", run_id).stdout
+    assert "paused" in shop.command("why", run_id).stdout
     assert shop.get(run_id)["state"] == "pending"
-    assert shop.cli("resume", "default").returncode == 0
+    assert shop.command("resume", "default").returncode == 0
     assert shop.wait(run_id)["state"] == "succeeded"
-    assert shop.cli("scale", "night", "2").returncode == 0
+    assert shop.command("scale", "night", "2").returncode == 0
     wait_until(lambda: [worker["state"] for worker in shop.group("night")["workers"]] == ["idle", "idle"], "two workers")
-    assert shop.cli("scale", "night", "auto").returncode == 0
+    assert shop.command("scale", "night", "auto").returncode == 0
     wait_until(lambda: shop.group("night")["min_workers"] == 0, "as the file says")
 
 
 def test_signal_says_how_many_it_woke(shop: Project) -> None:
     run_id = shop.enqueue("steps", "woken")
     shop.wait_for_state(run_id, "waiting")
-    told = document(shop.cli("signal", "woken", "5", "--json"))
+    told = document(shop.command("signal", "woken", "5", "--json"))
     assert (told["stored"], told["woken"]) == (True, 1)
     assert shop.wait(run_id)["result"] == 5
-    assert shop.cli("signal", "woken", "6").stdout == "woken was already stored; its first payload is kept\n"
-    assert document(shop.cli("signal", "woken", "6", "--json"))["stored"] is False
+    assert shop.command("signal", "woken", "6").stdout == "woken was already stored; its first payload is kept\n"
+    assert document(shop.command("signal", "woken", "6", "--json"))["stored"] is False
 
 
 def test_logs_are_printed_for_a_run_and_for_a_group(shop: Project) -> None:
     shop.add("prints.py", "@workflow('prints', worker='printing')\nasync def prints(payload):\n    print('said', payload)\n")
     run_id = shop.enqueue("prints", "\x1b[31mred\x1b[0m")
     shop.wait(run_id)
-    plain = wait_until(lambda: (done := shop.cli("logs", run_id)) and "said" in done.stdout and done, "the line is there")
+    plain = wait_until(lambda: (done := shop.command("logs", run_id)) and "said" in done.stdout and done, "the line is there")
     assert "\x1b" not in plain.stdout
-    lines = [json.loads(line) for line in shop.cli("logs", "--group", "printing", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in shop.command("logs", "--group", "printing", "--json").stdout.splitlines()]
     said = [line for line in lines if "said" in line["text"]]
     assert said[0].keys() >= {"schema", "at", "group", "run", "pid", "stream", "text"}
     assert (said[0]["run"], said[0]["group"]) == (run_id, "printing")
@@ -298,20 +298,21 @@ def test_logs_are_printed_for_a_run_and_for_a_group(shop: Project) -> None:
 
 def test_backup_and_prune(shop: Project) -> None:
     shop.run("quick")
-    made = document(shop.cli("backup", "copy.db", "--json"))
+    made = document(shop.command("backup", "copy.db", "--json"))
     with closing(sqlite3.connect(shop.root / "copy.db")) as copy:
         assert copy.execute("PRAGMA quick_check").fetchone() == ("ok",)
         assert copy.execute("SELECT count(*) FROM runs").fetchone()[0] > 0
     assert made["bytes"] == (shop.root / "copy.db").stat().st_size
-    assert shop.cli("backup", "copy.db").returncode == 2
-    assert document(shop.cli("prune", "--json"))["pruned"].keys() <= {"succeeded", "cancelled", "dead"}
+    assert shop.command("backup", "copy.db").returncode == 2
+    assert document(shop.command("prune", "--json"))["pruned"].keys() <= {"succeeded", "cancelled", "dead"}
 
 
 def test_hostile_text_never_reaches_a_terminal_raw(shop: Project) -> None:
     text = "\x1b]0;title\x07 \x9b31m a\u202eb line\nline '; DROP TABLE runs; --"
     run_id = shop.enqueue("steps", text.replace("\n", " "), unique_key=text, delay="1h")
-    outputs = [shop.cli(*command) for command in (["show", run_id], ["runs"], ["why", run_id], ["status"])]
-    outputs += [shop.cli("enqueue", text), shop.cli("signal", text), shop.cli("pause", text), shop.cli("show", text + "xxxx")]
+    outputs = [shop.command(*command) for command in (["show", run_id], ["runs"], ["why", run_id], ["status"])]
+    outputs += [shop.command(word, text) for word in ("enqueue", "signal", "pause")]
+    outputs.append(shop.command("show", text + "xxxx"))
     for done in outputs:
         for output in (done.stdout, done.stderr):
             assert "\x1b" not in output and "\x9b" not in output and "Traceback" not in output
@@ -323,7 +324,7 @@ def test_reload_refuses_a_broken_file_and_the_daemon_goes_on(project: Project) -
     pid = project.serve()
     toml = (project.root / "tako.toml").read_text()
     (project.root / "tako.toml").write_text(toml + "[workflows]\nworkers = 'two'\nnonsense = 1\n")
-    refused = project.cli("reload")
+    refused = project.command("reload")
     assert refused.returncode == 3
     assert "tako.toml:3" in refused.stderr and "tako.toml:4" in refused.stderr
     assert project.process is not None
@@ -332,29 +333,29 @@ def test_reload_refuses_a_broken_file_and_the_daemon_goes_on(project: Project) -
     # The daemon is not asked for its configuration again, so that even a broken file stops nobody.
     (project.root / "tako.toml").write_text(toml)
     project.workflow("broken.py", "@workflow('quick')\nasync def again():\n    return 1\n")
-    twice = project.cli("reload")
+    twice = project.command("reload")
     assert twice.returncode == 3 and "shop.py" in twice.stderr and "broken.py" in twice.stderr
     assert project.run("quick", "still here")["result"] == "still here"
     assert project.status()["daemon"]["pid"] == pid
     (project.root / "workflows" / "broken.py").unlink()
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
 
 
 def test_check_reports_all_mistakes_at_once(project: Project) -> None:
     source = "@workflow('a', retries=COUNT)\nasync def a(): ...\n@workflow('b', worker=1)\nasync def b(): ...\n"
     project.workflow("bad.py", source)
     project.workflow("worse.py", "@workflow('c')\nasync def c(): ...\nreturn 1\n")
-    found = project.cli("check", "--json")
+    found = project.command("check", "--json")
     mistakes = document(found, code=3)["mistakes"]
     assert len(mistakes) == 3
     assert all(mistake.keys() >= {"file", "line", "column", "message", "hint"} for mistake in mistakes)
-    assert project.cli("serve").returncode == 3
-    assert project.cli("check").stdout.count("bad.py") == 2
+    assert project.command("serve").returncode == 3
+    assert project.command("check").stdout.count("bad.py") == 2
 
 
 def test_commands_without_a_daemon_read_and_write_the_file_or_say_that_they_need_one(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
-    made = project.cli("enqueue", "quick", "1", "--json")
+    made = project.command("enqueue", "quick", "1", "--json")
     run_id = document(made)["id"]
     assert "no daemon" in made.stderr or "no daemon" in str(document(made)["warning"])
     for command in (
@@ -367,25 +368,25 @@ def test_commands_without_a_daemon_read_and_write_the_file_or_say_that_they_need
         ["config"],
         ["check"],
     ):
-        assert project.cli(*command).returncode == 0, command
-    assert document(project.cli("status", "--json"))["daemon"] is None
-    assert document(project.cli("cancel", run_id, "--json"))["outcomes"] == {run_id: "cancelled"}
-    assert document(project.cli("retry", run_id, "--json"))["outcomes"] == {run_id: "pending"}
-    assert document(project.cli("signal", "offline", "1", "--json"))["woken"] == 0
+        assert project.command(*command).returncode == 0, command
+    assert document(project.command("status", "--json"))["daemon"] is None
+    assert document(project.command("cancel", run_id, "--json"))["outcomes"] == {run_id: "cancelled"}
+    assert document(project.command("retry", run_id, "--json"))["outcomes"] == {run_id: "pending"}
+    assert document(project.command("signal", "offline", "1", "--json"))["woken"] == 0
     for command in ("pause default", "resume default", "scale default 1", "reload", "prune"):
-        assert project.cli(*command.split()).returncode == 4, command
-    assert error(project.cli("enqueue", "quik", "--json"), 5)["type"] == "unknown_workflow"
+        assert project.command(*command.split()).returncode == 4, command
+    assert error(project.command("enqueue", "quik", "--json"), 5)["type"] == "unknown_workflow"
 
 
 def test_a_second_daemon_exits_with_6_and_names_the_first(project: Project) -> None:
     pid = project.serve()
-    second = project.cli("serve")
+    second = project.command("serve")
     assert second.returncode == 6 and str(pid) in second.stderr
 
 
 def test_a_queue_file_of_a_newer_version_is_refused_and_left_as_it_is(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
-    run_id = json.loads(project.cli("enqueue", "quick", "1", "--json").stdout)["id"]
+    run_id = json.loads(project.command("enqueue", "quick", "1", "--json").stdout)["id"]
     file = project.root / ".tako" / "queue.db"
     with closing(sqlite3.connect(file)) as connection:
         project.spoilt = "it is of a release that is not made yet"
@@ -400,11 +401,11 @@ def test_a_queue_file_of_a_newer_version_is_refused_and_left_as_it_is(project: P
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = file.read_bytes()
-    served = project.cli("serve")
+    served = project.command("serve")
     assert served.returncode == 1 and "newer" in served.stderr
-    enqueued = project.cli("enqueue", "quick", "--json")
+    enqueued = project.command("enqueue", "quick", "--json")
     assert error(enqueued, 1)["type"] == "newer_file"
-    assert error(project.cli("show", run_id, "--json"), 1)["type"] == "newer_file"
+    assert error(project.command("show", run_id, "--json"), 1)["type"] == "newer_file"
     assert file.read_bytes() == before
 
 

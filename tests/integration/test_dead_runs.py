@@ -30,15 +30,15 @@ def test_a_discarded_run_stays_dead_and_is_counted_no_more(project: Project, dae
     if not daemon:
         assert project.stop() == 0
     assert project.group("default")["dead"] == 3
-    assert project.cli("discard", ids[0]).stdout == f"{ids[0]} discarded\n"
+    assert project.command("discard", ids[0]).stdout == f"{ids[0]} discarded\n"
     with project.client() as client:
         assert client.discard(ids[0], ids[1], good) == {ids[0]: "discarded", ids[1]: "discarded", good: "not_dead"}
         shown = client.get(ids[0])
     assert (shown["state"], shown["discarded_at"] is not None) == ("dead", True)
     assert project.group("default")["dead"] == 1
-    refused = project.cli("discard", good)
+    refused = project.command("discard", good)
     assert (refused.returncode, "it is not dead" in refused.stderr) == (1, True)
-    assert json.loads(project.cli("discard", "--all", "--json").stdout)["outcomes"] == dict.fromkeys(ids, "discarded")
+    assert json.loads(project.command("discard", "--all", "--json").stdout)["outcomes"] == dict.fromkeys(ids, "discarded")
     assert project.group("default")["dead"] == 0
 
 
@@ -46,8 +46,8 @@ def test_a_discarded_run_that_is_retried_and_dies_counts_again(project: Project)
     project.workflow("a.py", DIES)
     project.serve()
     run_id = project.run("dies", "bad")["id"]
-    project.cli("discard", run_id)
-    project.cli("retry", run_id)
+    project.command("discard", run_id)
+    project.command("retry", run_id)
     run = project.wait(run_id)
     assert (run["state"], run["discarded_at"]) == ("dead", None)
     assert project.group("default")["dead"] == 1
@@ -58,7 +58,7 @@ def test_a_dead_run_is_run_again_with_another_payload_as_a_new_run(project: Proj
     project.workflow("a.py", DIES)
     project.serve()
     old = project.run("dies", "bad", tenant="acme", retries=1, priority=9, unique_key="k")
-    done = json.loads(project.cli("retry", old["id"], "--payload", '"good"', "--json").stdout)
+    done = json.loads(project.command("retry", old["id"], "--payload", '"good"', "--json").stdout)
     assert done["again"] == old["id"] != done["id"]
     new = project.wait(done["id"])
     assert (new["state"], new["result"]) == ("succeeded", "good")
@@ -71,7 +71,7 @@ def test_a_dead_run_is_run_again_with_another_payload_as_a_new_run(project: Proj
         [new["id"], "--payload", "1"],
         [old["id"], "--payload", "{"],
     ):
-        refused = project.cli("retry", *words)
+        refused = project.command("retry", *words)
         assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), words
 
 

@@ -168,7 +168,7 @@ def test_waiting_for_a_lost_group_ends_after_wait_timeout_and_for_a_busy_one_nev
     until = time.monotonic() + 1.5
     wait_until(lambda: time.monotonic() > until, "twice the time-out is over")
     assert project.get(waiting)["state"] == "pending"
-    project.cli("pause", "home")
+    project.command("pause", "home")
     assert project.get(waiting)["state"] == "pending"
     ended = project.wait(waiting, 5)
     assert (ended["state"], ended["error"]["reason"], ended["attempts"]) == ("dead", "no_worker", 0)
@@ -231,7 +231,7 @@ def test_a_tenant_that_is_not_allowed_is_denied_and_never_executed(project: Proj
         assert (denied["state"], denied["error"]["reason"]) == ("dead", "tenant_denied")
         assert (denied["started_at"], denied["attempts"], denied["worker_pid"]) == (None, 0, None)
     assert [fact["tenant"] for fact in project.facts("echo")] == ["acme"]
-    refused = project.cli("enqueue", "echo", "--tenant", "acne")
+    refused = project.command("enqueue", "echo", "--tenant", "acne")
     assert refused.returncode == 5
     assert "did you mean `acme`?" in refused.stderr
 
@@ -377,13 +377,13 @@ def test_a_retry_is_routed_anew(project: Project) -> None:
     project.serve()
     run = project.run("echo", {"tier": "silver"})
     assert (run["state"], run["error"]["reason"]) == ("dead", "unknown_group")
-    assert "silver" in project.cli("why", run["id"]).stdout
-    again = project.cli("retry", run["id"])
+    assert "silver" in project.command("why", run["id"]).stdout
+    again = project.command("retry", run["id"])
     assert again.returncode == 1 and "may not start" in again.stderr
     assert project.get(run["id"])["error"]["reason"] == "unknown_group"
     project.configure("[workflows.gold]\n[workflows.silver]\n")
     project.call("reload")
-    assert project.cli("retry", run["id"]).returncode == 0
+    assert project.command("retry", run["id"]).returncode == 0
     ended = project.wait(run["id"])
     assert (ended["state"], ended["group"]) == ("succeeded", "silver")
 
@@ -435,7 +435,7 @@ def test_a_cancel_of_the_parent_reaches_the_runs_that_it_invoked(project: Projec
     project.serve()
     top = project.enqueue("parent", 2)
     (fact,) = project.wait_for_fact("child")
-    assert project.cli("cancel", top).returncode == 0
+    assert project.command("cancel", top).returncode == 0
     assert project.wait(top)["state"] == "cancelled"
     leaf = project.wait(fact["id"], 10)
     assert (leaf["state"], leaf["error"]["reason"]) == ("cancelled", "cancelled")

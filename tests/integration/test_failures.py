@@ -47,7 +47,7 @@ def test_what_was_refused_is_not_tried_again_and_a_wrong_call_is_a_failure_like_
     refused, failed = live.run("no-duration"), live.run("no-function")
     assert (refused["state"], refused["attempts"], refused["error"]["reason"]) == ("dead", 1, "bad_input")
     assert (failed["state"], failed["attempts"], failed["error"]["type"]) == ("dead", 2, "TypeError")
-    shown = {row.split()[1]: row for row in rows(live.cli("runs").stdout).values()}
+    shown = {row.split()[1]: row for row in rows(live.command("runs").stdout).values()}
     assert "  TypeError:" in shown["no-function"]
     assert "  bad_input:" in shown["no-duration"]
 
@@ -176,7 +176,7 @@ def test_text_that_cannot_be_stored_as_it_is_never_keeps_a_run_from_ending(live:
     )
     run = live.run("odd-text", way)
     assert run["state"] == {"bail": "cancelled", "progress": "succeeded"}.get(way, "dead")
-    shown = live.cli("show", run["id"])
+    shown = live.command("show", run["id"])
     assert shown.returncode == 0 and "\x1b" not in shown.stdout
 
 
@@ -446,7 +446,7 @@ def test_a_blocking_handler_that_ignores_a_cancel_is_killed_and_its_neighbour_is
     assert live.wait_for_fact("beside")[0]["me"] == fact["me"]
     with live.client() as client:
         assert client.cancel(run_id) == {run_id: "cancelling"}
-    assert "asked to cancel" in live.cli("why", run_id).stdout
+    assert "asked to cancel" in live.command("why", run_id).stdout
     run = live.wait(run_id)
     assert (run["state"], run["attempts"], run["crashes"]) == ("cancelled", 0, 0)
     assert len(live.facts("deaf")) == 1
@@ -505,12 +505,12 @@ def test_a_retried_run_gives_way_to_a_live_one_with_its_unique_key(live: Project
 def test_a_module_that_cannot_be_imported_is_told_at_the_enqueue_and_its_runs_go_once_it_is_mended(live: Project) -> None:
     source = "@workflow('broken', worker='broken')\nasync def broken():\n    return 'mended'\n"
     live.add("broken.py", f"import no_such_module\n\n{source}")
-    made = live.cli("enqueue", "broken")
+    made = live.command("enqueue", "broken")
     assert made.returncode == 0
     assert "workflows/broken.py" in made.stderr and "no_such_module" in made.stderr
     run_id = made.stdout.split()[0]
     assert live.get(run_id)["state"] == "pending"
-    assert "no_such_module" in live.cli("why", run_id).stdout
+    assert "no_such_module" in live.command("why", run_id).stdout
     live.add("broken.py", source)
     run = live.wait(run_id)
     assert (run["result"], run["attempts"]) == ("mended", 1)
@@ -522,7 +522,7 @@ def test_a_run_whose_workflow_is_gone_is_kept_until_a_file_defines_it_again(live
     run_id = live.enqueue("gone", delay="300ms")
     (live.root / "workflows" / "gone.py").unlink()
     live.call("reload")
-    wait_until(lambda: "no workflow file defines gone" in live.cli("why", run_id).stdout, "why says so")
+    wait_until(lambda: "no workflow file defines gone" in live.command("why", run_id).stdout, "why says so")
     assert live.get(run_id)["state"] == "pending"
     live.add("gone.py", source)
     assert live.wait(run_id)["result"] == "back"

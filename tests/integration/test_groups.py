@@ -164,14 +164,14 @@ def test_a_worker_is_replaced_after_the_run_that_passed_max_memory_and_its_other
 def test_a_paused_group_takes_no_work_until_it_is_resumed_also_after_a_restart(project: Project) -> None:
     project.workflow("a.py", PID)
     project.serve()
-    assert project.cli("pause", "default").returncode == 0
+    assert project.command("pause", "default").returncode == 0
     run_id = project.enqueue("pid")
     project.stop(signal.SIGKILL)
     project.serve()
     assert project.group("default")["state"] == "paused"
     assert project.get(run_id)["state"] == "pending"
-    assert "resume default" in project.cli("why", run_id).stdout
-    assert project.cli("resume", "default").returncode == 0
+    assert "resume default" in project.command("why", run_id).stdout
+    assert project.command("resume", "default").returncode == 0
     assert project.wait(run_id)["state"] == "succeeded"
 
 
@@ -180,7 +180,7 @@ def test_a_group_whose_runs_were_all_cancelled_while_it_was_paused_starts_no_wor
     project.serve()
     project.call("pause", group="default")
     cancelled, kept = [project.enqueue("pid") for _ in range(2)], project.enqueue("pid", delay="1h")
-    assert project.cli("cancel", *cancelled).returncode == 0
+    assert project.command("cancel", *cancelled).returncode == 0
     project.call("resume", group="default")
     assert (project.group("default")["state"], project.group("default")["workers"]) == ("zero", [])
     assert project.run("pid")["state"] == "succeeded"
@@ -192,7 +192,7 @@ def test_runs_under_way_go_on_in_a_paused_group(project: Project) -> None:
     project.serve()
     run_id = project.enqueue("hold")
     project.wait_for_fact("hold")
-    project.cli("pause", "default")
+    project.command("pause", "default")
     (project.root / "go").touch()
     assert project.wait(run_id)["state"] == "succeeded"
 
@@ -200,16 +200,16 @@ def test_runs_under_way_go_on_in_a_paused_group(project: Project) -> None:
 def test_scale_holds_over_a_restart_until_auto(project: Project) -> None:
     project.workflow("a.py", PID)
     project.serve()
-    assert project.cli("scale", "default", "2").returncode == 0
+    assert project.command("scale", "default", "2").returncode == 0
     wait_until(lambda: len(pids(project)) == 2, "two workers")
     project.stop()
     project.serve()
     wait_until(lambda: len(pids(project)) == 2, "two workers again")
-    assert project.cli("scale", "default", "1").returncode == 0
+    assert project.command("scale", "default", "1").returncode == 0
     wait_until(lambda: len(project.group("default")["workers"]) == 1, "one worker")
     project.configure('[workflows]\nidle_timeout = "100ms"\n')
-    assert project.cli("reload").returncode == 0
-    assert project.cli("scale", "default", "auto").returncode == 0
+    assert project.command("reload").returncode == 0
+    assert project.command("scale", "default", "auto").returncode == 0
     wait_until(lambda: project.group("default")["workers"] == [], "none, as tako.toml says")
 
 
@@ -233,7 +233,7 @@ def test_a_run_whose_file_does_not_import_is_accepted_with_the_file_and_line_and
     assert place in (made.warning or "") and "nothing_of_this_name" in (made.warning or "")
     assert place in project.group("broken")["last_error"]
     assert project.group("broken")["state"] in ("backoff", "unhealthy")
-    assert place in project.cli("why", made.id).stdout
+    assert place in project.command("why", made.id).stdout
     assert project.get(made.id)["state"] == "pending"
     broken(project, "")
     started = time.monotonic()
@@ -265,7 +265,7 @@ def test_a_handler_whose_annotations_cannot_be_is_named_with_its_file_and_line(
         warning = client.enqueue("wrong", 1).warning or ""
     assert f"workflows/broken.py:{line} (wrong): {said}" in warning
     assert f"workflows/broken.py:{line} (wrong): {said}" in project.group("broken")["last_error"]
-    assert f"broken.py:{line} (wrong)" in project.cli("doctor").stdout
+    assert f"broken.py:{line} (wrong)" in project.command("doctor").stdout
 
 
 def test_a_group_that_cannot_start_becomes_unhealthy_and_is_tried_again_as_soon_as_its_file_changes(project: Project) -> None:
@@ -285,7 +285,7 @@ def test_resume_tries_a_broken_group_at_once(project: Project) -> None:
     wait_until(lambda: project.group("broken")["state"] == "unhealthy", "it is unhealthy", 15)
     assert "helper.py:1" in project.group("broken")["last_error"]
     (project.root / "helper.py").write_text("")
-    assert project.cli("resume", "broken").returncode == 0
+    assert project.command("resume", "broken").returncode == 0
     assert project.wait(run_id, limit=10)["result"] == "mended"  # by itself it is tried again after 30 s
 
 

@@ -16,7 +16,7 @@ import pytest
 from tako_lite.client import AsyncClient, Client
 from tako_lite.errors import NoProject, WrongProject
 from tako_lite.lock import Holder, queue_lock
-from tests.integration.project import REPOSITORY, Project, is_gone, wait_until
+from tests.integration.project import REPOSITORY, Project, command_in, is_gone, wait_until
 
 ECHO = """\
     @workflow("echo")
@@ -52,6 +52,8 @@ def release(project: Project, name: str, toml: str = "", workflows: bool = True)
 
 def tako(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of the command line in a folder."""
+    if words[0] != "serve":
+        return command_in(folder, *words)
     command = [sys.executable, "-m", "tako_lite", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
 

@@ -54,17 +54,17 @@ def test_a_paused_schedule_makes_no_runs_and_a_resumed_one_goes_on_with_its_next
     project.workflow("tick.py", EVERY_SECOND.format(catch_up="latest"))
     project.serve()
     project.wait_for_fact("tick", 1)
-    assert project.cli("schedules", "pause", "tick").returncode == 0
+    assert project.command("schedules", "pause", "tick").returncode == 0
     paused = slots(project)
-    (listed,) = json.loads(project.cli("schedules", "--json").stdout)["schedules"]
+    (listed,) = json.loads(project.command("schedules", "--json").stdout)["schedules"]
     assert (listed["paused"], listed["next_at"]) == (True, None)
     project.stop()
     project.serve()
-    made = project.cli("schedules", "run", "tick", "--json")
+    made = project.command("schedules", "run", "tick", "--json")
     assert project.wait(json.loads(made.stdout)["id"])["state"] == "succeeded"
     assert len(slots(project)) == len(paused) + 1
     resumed_at = iso(SystemClock().now()) or ""
-    assert project.cli("schedules", "resume", "tick").returncode == 0
+    assert project.command("schedules", "resume", "tick").returncode == 0
     later = wait_until(lambda: [slot for slot in slots(project) if slot > resumed_at and slot.endswith(".000Z")], "it goes on")
     assert not [slot for slot in slots(project) if paused[-1] < slot < later[0] and slot.endswith(".000Z")]
 
@@ -76,7 +76,7 @@ def test_schedules_are_listed_with_their_next_and_last_slot(project: Project, js
         "@workflow('daily', schedule='30 8 * * *', timezone='Europe/Berlin')\nasync def daily():\n    return 1\n",
     )
     project.serve()
-    listed = project.cli("schedules", *json_option)
+    listed = project.command("schedules", *json_option)
     assert listed.returncode == 0
     if not json_option:
         assert "30 8 * * *" in listed.stdout and "Europe/Berlin" in listed.stdout
@@ -93,7 +93,7 @@ def test_a_schedule_that_nobody_defined_is_not_found(project: Project) -> None:
     project.workflow("tick.py", "@workflow('tick')\nasync def tick():\n    return 1\n")
     project.serve()
     for verb in ("pause", "resume", "run"):
-        assert project.cli("schedules", verb, "tick").returncode == 5
+        assert project.command("schedules", verb, "tick").returncode == 5
 
 
 def test_a_schedule_that_is_taken_out_of_the_file_stops_and_one_that_is_put_in_begins(project: Project) -> None:

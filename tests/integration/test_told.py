@@ -34,7 +34,7 @@ def document(text: str) -> dict[str, Any]:
 def test_a_wait_for_a_run_whose_group_cannot_import_ends_with_the_error_of_the_group(project: Project) -> None:
     project.workflow("broken.py", 'import nonsense_module\n\n@workflow("b", worker="broken")\ndef b(payload): pass\n')
     project.serve()
-    done = project.cli("enqueue", "b", "--wait", "--json")
+    done = project.command("enqueue", "b", "--wait", "--json")
 
     error = document(done.stderr.splitlines()[-1])["error"]
     assert (done.returncode, done.stdout, error["type"]) == (1, "", "group_failed")
@@ -47,7 +47,7 @@ def test_a_wait_for_a_run_whose_group_cannot_import_ends_with_the_error_of_the_g
 def test_a_wait_for_a_run_whose_group_becomes_unhealthy_ends(project: Project) -> None:
     project.workflow("broken.py", 'raise ValueError("no database")\n\n@workflow("b", worker="broken")\ndef b(payload): pass\n')
     project.serve()
-    done = project.cli("enqueue", "b", "--wait")
+    done = project.command("enqueue", "b", "--wait")
 
     assert done.returncode == 1
     assert "error: group broken cannot start: " in done.stderr
@@ -56,7 +56,7 @@ def test_a_wait_for_a_run_whose_group_becomes_unhealthy_ends(project: Project) -
 
 def test_a_wait_for_a_paused_group_says_so_once_and_waits_on(live: Project) -> None:
     live.add("quick.py", QUICK)
-    assert live.cli("pause", "default").returncode == 0
+    assert live.command("pause", "default").returncode == 0
     with live.start("enqueue", "quick", "7", "--wait", "--json") as waiting:
         assert waiting.stderr is not None
         assert waiting.stdout is not None
@@ -65,18 +65,18 @@ def test_a_wait_for_a_paused_group_says_so_once_and_waits_on(live: Project) -> N
             assert line, "the wait ended"
             line = waiting.stderr.readline()
         assert "tako-lite resume default" in line
-        assert live.cli("resume", "default").returncode == 0
+        assert live.command("resume", "default").returncode == 0
         assert document(waiting.stdout.read())["result"] == 7
         assert waiting.wait(30) == 0
 
 
 def test_a_wait_without_a_daemon_ends_and_the_run_is_stored(project: Project) -> None:
     project.workflow("quick.py", QUICK)
-    done = project.cli("enqueue", "quick", "--wait")
+    done = project.command("enqueue", "quick", "--wait")
 
     assert done.returncode == 4
     assert "is stored, but no daemon is running" in done.stderr
-    (run,) = document(project.cli("runs", "--json").stdout)["runs"]
+    (run,) = document(project.command("runs", "--json").stdout)["runs"]
     assert run["state"] == "pending"
 
 
@@ -101,9 +101,9 @@ def test_a_run_that_its_tenant_may_not_start_is_exit_code_1_with_the_reason(proj
     project.configure(TOML)
     project.workflow("quick.py", QUICK)
     project.serve()
-    done = project.cli("enqueue", "rare", "--tenant", "globex")
-    as_json = project.cli("enqueue", "rare", "--tenant", "globex", "--json")
-    waited = project.cli("enqueue", "rare", "--tenant", "globex", "--wait", "--json")
+    done = project.command("enqueue", "rare", "--tenant", "globex")
+    as_json = project.command("enqueue", "rare", "--tenant", "globex", "--json")
+    waited = project.command("enqueue", "rare", "--tenant", "globex", "--wait", "--json")
 
     assert done.returncode == as_json.returncode == waited.returncode == 1
     assert " dead in acme-only" in done.stdout
@@ -112,7 +112,7 @@ def test_a_run_that_its_tenant_may_not_start_is_exit_code_1_with_the_reason(proj
     assert document(as_json.stdout)["state"] == "dead"
     assert document(as_json.stderr)["error"]["type"] == "run_ended"
     assert document(waited.stdout)["state"] == "dead"
-    assert project.cli("enqueue", "rare", "--tenant", "acme").returncode == 0
+    assert project.command("enqueue", "rare", "--tenant", "acme").returncode == 0
 
 
 def test_lines_of_which_runs_ended_at_once_are_counted_with_exit_code_1(project: Project) -> None:
@@ -120,13 +120,13 @@ def test_lines_of_which_runs_ended_at_once_are_counted_with_exit_code_1(project:
     project.workflow("quick.py", QUICK)
     project.serve()
     for words in ((), ("--json",)):
-        done = project.cli("enqueue", "rare", "--tenant", "globex", "--jsonl", "-", *words, stdin="1\n2\n3\n")
+        done = project.command("enqueue", "rare", "--tenant", "globex", "--jsonl", "-", *words, stdin="1\n2\n3\n")
         assert done.returncode == 1
         assert "3 of 3 runs ended at once" in done.stderr
         if words:
             told = document(done.stdout)
             assert (len(told["ids"]), told["refused"]) == (3, 3)
-    good = project.cli("enqueue", "rare", "--tenant", "acme", "--jsonl", "-", "--json", stdin="1\n")
+    good = project.command("enqueue", "rare", "--tenant", "acme", "--jsonl", "-", "--json", stdin="1\n")
     assert (good.returncode, document(good.stdout)["refused"]) == (0, 0)
 
 
@@ -135,18 +135,18 @@ def test_a_cancelled_run_that_was_due_later_is_due_now_when_retried_and_that_is_
     id = live.enqueue("quick", delay="1h")
     was_due = live.get(id)["run_at"]
     for words in ((id,), ("--all", "--state", "cancelled")):
-        assert live.cli("cancel", id).returncode == 0
-        assert live.cli("pause", "default").returncode == 0
-        done = live.cli("retry", *words)
+        assert live.command("cancel", id).returncode == 0
+        assert live.command("pause", "default").returncode == 0
+        done = live.command("retry", *words)
         assert done.returncode == 0
         assert "due now" in done.stdout
-        assert live.cli("cancel", id).returncode == 0
+        assert live.command("cancel", id).returncode == 0
         with live.client() as client:
             client.call("resume", group="default")
         id = live.enqueue("quick", delay="1h")
         was_due = live.get(id)["run_at"]
-    assert live.cli("cancel", id).returncode == 0
-    told = document(live.cli("retry", id, "--json").stdout)
+    assert live.command("cancel", id).returncode == 0
+    told = document(live.command("retry", id, "--json").stdout)
     assert told["was_due_at"] == {id: was_due}
     assert live.wait(id)["state"] == "succeeded"
 
@@ -161,7 +161,7 @@ def test_what_changes_something_answers_in_json(live: Project) -> None:
         (("schedules", "pause", "nightly"), {"workflow": "nightly", "paused": True}),
         (("schedules", "resume", "nightly"), {"workflow": "nightly", "paused": False}),
     ):
-        done = live.cli(*words, "--json")
+        done = live.command(*words, "--json")
         assert (done.returncode, done.stderr) == (0, "")
         assert document(done.stdout) == {"schema": 1, **answer}
 
@@ -176,7 +176,7 @@ def test_a_wait_that_timed_out_and_the_time_of_a_sleep_are_shown_as_they_were(li
         """,
     )
     run = live.run("waits")
-    shown = live.cli("show", run["id"]).stdout
+    shown = live.command("show", run["id"]).stdout
 
     assert [step["timed_out"] for step in run["steps"]] == [True]
     assert run["steps"][0]["error"] is None
@@ -188,7 +188,7 @@ def test_why_tells_people_the_time_of_their_zone_and_programs_utc(live: Project)
     id = live.enqueue("quick", delay="1h")
     moment = live.get(id)["run_at"]
 
-    assert moment in document(live.cli("why", id, "--json").stdout)["sentence"]
-    plain = live.cli("why", id).stdout
+    assert moment in document(live.command("why", id, "--json").stdout)["sentence"]
+    plain = live.command("why", id).stdout
     assert moment not in plain
     assert f"It is due at {moment[:4]}-" in plain

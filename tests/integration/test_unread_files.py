@@ -92,7 +92,7 @@ def test_a_workflow_in_a_file_that_the_daemon_has_not_read_is_told_with_the_comm
             hint = caught.value.hint or ""
             assert hint.startswith("workflows/deep/orders.py:")
             assert hint.endswith(" defines it, but the daemon has not read that file yet: tako-lite reload")
-    told = project.cli("enqueue", "order-b")
+    told = project.command("enqueue", "order-b")
     assert (told.returncode, "tako-lite reload" in told.stderr) == (5, True)
 
     project.call("reload")
@@ -115,6 +115,6 @@ def test_a_schedule_and_a_trigger_in_a_new_file_are_told_in_the_same_way(project
     new += 'from tako_lite import poll\n@poll("look", every="1h", starts="order-a")\ndef look(cursor):\n    return [], None\n'
     project.workflow("b.py", new)
     for command in (("schedules", "run", "nightly"), ("schedules", "pause", "nightly"), ("triggers", "run", "look")):
-        told = project.cli(*command)
+        told = project.command(*command)
         assert told.returncode == 5
         assert "the daemon has not read that file yet: tako-lite reload" in told.stderr

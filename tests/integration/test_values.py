@@ -287,13 +287,13 @@ def test_a_stored_value_that_no_longer_fits_its_type_is_an_error_that_names_the_
     run = live.run("changed-type", "fail")
     assert run["state"] == "dead"
     live.add("changed_type.py", source.format(field="cents"))
-    assert live.cli("retry", run["id"]).returncode == 0
+    assert live.command("retry", run["id"]).returncode == 0
     run = live.wait(run["id"])
     assert (run["state"], run["error"]["reason"]) == ("dead", "step_error")
     message = run["error"]["message"]
-    assert message.startswith("step 'charge': what is stored does not fit Paid: its value.cents: missing"), message
+    assert message.startswith("step 'charge': the stored value does not fit Paid: its value.cents: missing"), message
     live.add("changed_type.py", source.format(field="euros"))
-    live.cli("retry", run["id"])
+    live.command("retry", run["id"])
     assert live.wait(run["id"])["result"] == "Paid(euros=5)"
     assert len(live.facts("charged")) == 1
 
@@ -321,18 +321,18 @@ def test_a_retry_says_which_step_ran_without_its_value_being_stored(live: Projec
     step = run["steps"][-1]
     assert (step["name"], step["state"], step["error"]["unstored"]) == ("charge", "failed", True)
     assert "ran, but its value cannot be stored" in step["error"]["message"]
-    assert "ran, but its value cannot be stored" in live.cli("show", run["id"]).stdout
+    assert "ran, but its value cannot be stored" in live.command("show", run["id"]).stdout
 
-    said = live.cli("retry", run["id"])
+    said = live.command("retry", run["id"])
     warning = f"warning: step `charge` of {run['id']} ran, but its value could not be stored: it will run again"
     assert (said.returncode, said.stderr.strip()) == (0, warning)
     live.wait(run["id"])
     log = "step 'charge' ran before, but its value could not be stored: it runs again now"
-    wait_until(lambda: log in live.cli("logs", run["id"]).stdout, "the run's log says so")
+    wait_until(lambda: log in live.command("logs", run["id"]).stdout, "the run's log says so")
     assert len(live.facts(name)) == 2
 
     live.add(f"charge_{kind}.py", source.format(value="7"))
-    document = json.loads(live.cli("retry", run["id"], "--json").stdout)
+    document = json.loads(live.command("retry", run["id"], "--json").stdout)
     assert document["outcomes"] == {run["id"]: "pending"}
     assert document["unstored"] == {run["id"]: ["charge"]}
     assert live.wait(run["id"])["result"] == 7
@@ -353,10 +353,10 @@ def test_a_retry_without_a_daemon_says_it_too_and_a_fresh_one_does_not(project: 
     project.serve()
     run = project.run("charge")
     project.stop()
-    assert "step `charge`" in project.cli("retry", run["id"]).stderr
+    assert "step `charge`" in project.command("retry", run["id"]).stderr
     project.serve()
     assert project.wait(run["id"])["state"] == "dead"
-    said = project.cli("retry", run["id"], "--fresh")
+    said = project.command("retry", run["id"], "--fresh")
     assert (said.returncode, said.stderr) == (0, "")
     project.wait(run["id"])
 
@@ -402,7 +402,7 @@ def test_a_step_that_is_not_given_a_function_says_what_to_write(live: Project) -
         run = live.run(workflow)
         assert (run["state"], run["attempts"], run["error"]["reason"]) == ("dead", 1, "step_error")
         assert message in run["error"]["message"]
-        assert "never awaited" not in live.cli("logs", run["id"]).stdout
+        assert "never awaited" not in live.command("logs", run["id"]).stdout
 
 
 def test_a_coroutine_function_runs_in_a_step_of_a_def_handler(live: Project) -> None:
@@ -518,11 +518,11 @@ def test_files_of_payloads_may_begin_with_a_byte_order_mark(live: Project) -> No
         (['\ufeff{"a": 3}'], None),
         (["--jsonl", "empty.jsonl"], None),
     ):
-        done = live.cli("enqueue", "note", *arguments, stdin=stdin)
+        done = live.command("enqueue", "note", *arguments, stdin=stdin)
         assert done.returncode == 0, (arguments, done.stderr)
-    assert live.cli("signal", "noted", "@note.json").returncode == 0
+    assert live.command("signal", "noted", "@note.json").returncode == 0
     for arguments in (["@utf16.json"], ["--jsonl", "utf16.json"]):
-        done = live.cli("enqueue", "note", *arguments)
+        done = live.command("enqueue", "note", *arguments)
         assert done.returncode == 2
         assert "utf16.json begins with the byte order mark of UTF-16" in done.stderr and "UTF-8" in done.stderr
 
@@ -532,6 +532,6 @@ def test_tako_toml_and_workflow_files_may_begin_with_a_byte_order_mark(project: 
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     config = project.root / "tako.toml"
     config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
-    assert project.cli("check").returncode == 0
+    assert project.command("check").returncode == 0
     project.serve()
     assert project.run("marked")["result"] == 1

@@ -141,8 +141,8 @@ def test_rows_that_a_statement_takes_have_its_parameters() -> None:
 
 def test_fields_that_are_not_the_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="are not the parameters"):
-        Statement("SELECT :a, ':c' -- :d").numbered(("a", "b"))
-    assert Statement("SELECT :b, :a, :b, ':c'").numbered(("a", "b")) == "SELECT ?2, ?1, ?2, ':c'"
+        Statement("SELECT :id, ':c' -- :d").numbered(rows.UnclaimedRun)
+    assert Statement("SELECT :held, :id, :held, ':c'").numbered(rows.UnclaimedRun) == "SELECT ?2, ?1, ?2, ':c'"
 
 
 def test_every_block_is_used() -> None:

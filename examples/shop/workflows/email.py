@@ -27,7 +27,7 @@ class Issue:
 
 @workflow("password-reset", worker="email", retries=8, timeout="1m")
 async def password_reset(customer: Customer, step: Step) -> None:
-    # The token is made in a step, so that a second attempt mails the one that the first attempt may have mailed.
+    # A step creates the token, so that a second attempt mails the same token that the first one may have mailed.
     token = await step.run("token", secrets.token_urlsafe, 16)
     text = f"Choose a new password: https://shop.example/reset/{token}\n"
     await step.run("send", send, step.run_id, customer.address, "Your new password", text)
@@ -35,8 +35,8 @@ async def password_reset(customer: Customer, step: Step) -> None:
 
 @workflow("newsletter", worker="email", retries=8)
 async def newsletter(issue: Issue, step: Step) -> dict[str, int]:
-    # While the run waits, it holds neither a slot nor a process. What comes back is what the signal carries, so one has to
-    # carry something: None is the time-out.
+    # The waiting run holds neither a slot nor a process. `wait_for` returns the payload of the signal, or None after the
+    # time-out, so the signal must have a payload other than None.
     approval = await step.wait_for(f"approval:newsletter-{issue.number}", timeout="3d")
     if approval is None:
         step.bail("nobody approved it within three days")
@@ -47,15 +47,16 @@ async def newsletter(issue: Issue, step: Step) -> dict[str, int]:
 
 
 def send(mail_id: str, address: str, subject: str, text: str) -> None:
-    """Hand one mail to the SMTP server; returning means that the server has accepted it."""
+    """Hand one mail to the SMTP server; returns once the server has accepted it."""
     mail = EmailMessage()
     mail["From"] = "The Shop <hello@shop.example>"
     mail["To"] = address
     mail["Subject"] = subject
-    # A worker that dies after the server's "250 OK" sends the mail again; by its id, mailboxes know the second one.
+    # If the worker dies after the server's "250 OK", the step runs again and sends the mail a second time. Mailboxes
+    # recognise the duplicate by its Message-ID.
     mail["Message-ID"] = f"<{mail_id}@shop.example>"
     mail.set_content(text)
     host, port = os.environ.get("SMTP_HOST", "127.0.0.1"), int(os.environ.get("SMTP_PORT", "8025"))
-    # Without a name, smtplib asks the resolver for that of this machine, which can take seconds.
+    # Without `local_hostname`, smtplib looks up the name of this machine, which can take seconds.
     with smtplib.SMTP(host, port, local_hostname="shop.example", timeout=20) as server:
         server.send_message(mail)

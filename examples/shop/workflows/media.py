@@ -1,4 +1,4 @@
-"""Pictures for the shop: a sharpened close-up of each photograph, and thumbnails of that."""
+"""Pictures for the shop: a sharpened close-up of each photograph, and thumbnails of the close-up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTHS = (160, 320, 640)
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph, and the folder for what is made of it; both are relative to tako.toml."""
+    """A photograph, and the folder for its pictures; both paths are relative to tako.toml."""
 
     file: str
     folder: str
@@ -22,14 +22,14 @@ class Photo:
 
 @workflow("pictures", worker="media", retries=4, timeout="2m")
 async def pictures(photo: Photo, step: Step) -> dict[str, list[str]]:
-    # Between steps go paths, not pixels: what a step returns is stored, and a later attempt goes on from there.
+    # Steps pass paths, not pixels: the return value of each step is stored, and a later attempt starts from it.
     closeup = await step.run("close-up", make_closeup, photo.file, photo.folder)
     thumbnails = [await step.run(f"thumbnail-{width}", make_thumbnail, closeup, width) for width in WIDTHS]
     return {"pictures": [closeup, *thumbnails]}
 
 
 def make_closeup(file: str, folder: str) -> str:
-    """Write the photograph in twice its size, sharpened, and return where."""
+    """Write the photograph at twice its size, sharpened, and return the path."""
     target = Path(folder) / "close-up.webp"
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(file) as photo:
@@ -39,7 +39,7 @@ def make_closeup(file: str, folder: str) -> str:
 
 
 def make_thumbnail(file: str, width: int) -> str:
-    """Write the picture in that width beside the picture itself, and return where."""
+    """Write a copy of the picture with that width beside the picture, and return the path."""
     target = Path(file).with_name(f"{width}.webp")
     with Image.open(file) as picture:
         smaller = picture.resize((width, width * picture.height // picture.width), Image.Resampling.LANCZOS)

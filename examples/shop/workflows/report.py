@@ -1,4 +1,4 @@
-"""The report of the night: what pictures there are. It names no group, so it runs in `default`."""
+"""The nightly report on the pictures. It names no group, so it runs in `default`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tako_lite import workflow
 
 @workflow("nightly-report", schedule="30 3 * * *", timezone="Europe/Berlin")
 def nightly_report() -> dict[str, Any]:
-    """Count the pictures and write `reports/<day>.json`; a plain function does where no steps are needed."""
+    """Count the pictures and write `reports/<day>.json`. It needs no steps, so it is a plain function."""
     sizes = [file.stat().st_size for file in Path("public").rglob("*.webp")]
     now = datetime.now(UTC)
     report = {"at": now.isoformat(timespec="seconds"), "pictures": len(sizes), "bytes": sum(sizes)}

@@ -72,7 +72,7 @@ class SqliteTransaction(SqliteSnapshot):
         return self._execute(statement, parameters).rowcount
 
     def execute_many(self, statement: Statement, rows: Sequence[Any], /) -> int:
-        return self._executemany(statement.numbered(rows[0]._fields), rows).rowcount if rows else 0
+        return self._executemany(statement.numbered(type(rows[0])), rows).rowcount if rows else 0
 
 
 def commit(

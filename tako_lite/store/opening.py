@@ -1,0 +1,66 @@
+"""Where a queue is, by its URL: the one place that knows which backends there are. Nothing is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from tako_lite.errors import BadInput
+
+if TYPE_CHECKING:
+    from tako_lite.clock import Clock
+    from tako_lite.lock import FileLock
+    from tako_lite.store.base import Effects, OfflineStore, Store
+
+Durability = Literal["disk", "process"]
+"""Whether an acknowledged change survives a power failure, or only the end of the process."""
+
+DEFAULT_URL: Final = "sqlite:///.tako/queue.db"
+_SQLITE: Final = "sqlite:///"
+
+
+class Queue(Protocol):
+    """A queue that is not open yet: where it is, whether it exists, who holds it, and the ways into it.
+
+    Two spellings of one address are equal in `address`.
+    """
+
+    @property
+    def address(self) -> str:
+        """The real address, which does not change when a link to it does; for comparison and for people."""
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """What `tako-lite config` shows of it beside the URL."""
+
+    def exists(self) -> bool:
+        """Whether there is a queue at the address."""
+
+    def serving_lock(self) -> FileLock:
+        """The lock that the daemon which serves the queue holds for its life; a `Holder` stands in it."""
+
+    def write_lock(self) -> FileLock:
+        """The lock of the program that writes the queue: the daemon, or a client while no daemon runs."""
+
+    def folders(self) -> Iterator[Path]:
+        """The folders in which a file of the queue could be moved or deleted."""
+
+    def open(
+        self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
+    ) -> Store:
+        """The store of a daemon, not started yet. `on_commit` is called on the event loop after each COMMIT."""
+
+    def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
+        """The queue for a client while no daemon runs."""
+
+
+def queue_at(url: str, root: Path) -> Queue:
+    """The queue at a URL; a relative path in it is below `root`. Raises BadInput for a URL of no backend."""
+    if not url.startswith(_SQLITE):
+        hint = f'write "{_SQLITE}" and a path; four slashes begin an absolute one'
+        raise BadInput("only SQLite files are supported by this version", hint=hint)
+    # Imported here: what only reads a configuration needs no backend.
+    from tako_lite.store.sqlite.queue import sqlite_queue
+
+    return sqlite_queue(url.removeprefix(_SQLITE), root)

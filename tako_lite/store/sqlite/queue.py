@@ -1,0 +1,73 @@
+"""A queue file that is not open yet.
+
+Clients of a daemon need its locks only, so nothing of SQLite is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tako_lite.errors import BadInput
+from tako_lite.lock import FileLock
+
+if TYPE_CHECKING:
+    from tako_lite.clock import Clock
+    from tako_lite.store.base import Effects, OfflineStore, Store
+    from tako_lite.store.opening import Durability
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteQueue:
+    """`store.opening.Queue` for a file; `path` is absolute."""
+
+    path: Path
+
+    @property
+    def address(self) -> str:
+        return os.path.realpath(self.path)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        return {"path": str(self.path)}
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def serving_lock(self) -> FileLock:
+        return FileLock(Path(f"{self.address}.lock"))
+
+    def write_lock(self) -> FileLock:
+        return FileLock(Path(f"{self.address}.write.lock"))
+
+    def folders(self) -> Iterator[Path]:
+        yield Path(self.address).parent
+
+    def open(
+        self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
+    ) -> Store:
+        from tako_lite.store.sqlite.store import SqliteStore
+
+        return SqliteStore(self.path, durability, clock, server, boot_id, on_commit)
+
+    def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
+        from tako_lite.store.sqlite.offline import SqliteOfflineStore
+
+        return SqliteOfflineStore(self.path, durability, clock)
+
+
+def sqlite_queue(path: str, root: Path) -> SqliteQueue:
+    """The queue in a file; a relative path is below `root`. Raises BadInput for a path that names no file."""
+    if not path or path.endswith("/"):
+        raise BadInput("names no file", hint='such as "sqlite:///.tako/queue.db"')
+    if path == ":memory:":
+        raise BadInput("the queue must be a file: in memory it would not outlive the daemon")
+    if "?" in path or "#" in path:
+        raise BadInput("options behind `?` or `#` are not supported")
+    try:
+        return SqliteQueue(Path(os.path.normpath(root / Path(path).expanduser())))
+    except RuntimeError as error:
+        raise BadInput("the home folder that `~` stands for is not known") from error

@@ -1,4 +1,4 @@
-"""What the workflow files hold, found by reading them and never by importing them."""
+"""Finds workflows and triggers by parsing the workflow files; it never imports them."""
 
 from tako_lite.catalog.files import stamps
 from tako_lite.catalog.interpreters import Pythons

@@ -1,4 +1,4 @@
-"""What stands between the parentheses of a decorator: a name and options, all of them literals."""
+"""Reads the arguments of a decorator: a name and options, all of them literals."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tako_lite.hints import did_you_mean
 from tako_lite.options import name_problem
 
 _BACKOFF_PARTS: Final = ("base", "max")
-_WHY_LITERALS: Final = "options act before any worker exists, so they are read without running the file"
+_WHY_LITERALS: Final = "tako-lite reads the options without running the file"
 
 
 class Arguments:
-    """Reads them; what is wrong goes to `mistake`, with its place and a hint."""
+    """Reads the arguments and reports each invalid one to `mistake`, with its place and a hint."""
 
     def __init__(self, names: Names, mistake: Callable[[Node, str, str | None], None]) -> None:
         self._names = names
         self._mistake = mistake
 
     def name(self, call: ast.Call, node: Function, ours: Decorator) -> tuple[str | None, Node]:
-        """The name that is given, None where it is no name, and its place."""
+        """The name in the arguments and its place; the name is None if it is missing or invalid."""
         given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
         for extra in call.args[1:]:
-            self._mistake(extra, f"options of @{ours.word} are written with their names", 'such as worker="media"')
+            self._mistake(extra, f"options of @{ours.word} must be keyword arguments", 'such as worker="media"')
         if not given:
             self._mistake(call, f"@{ours.word} needs a name", ours.example(node))
             return None, call
@@ -43,12 +43,12 @@ class Arguments:
         return None if problem else str(name), place
 
     def options(self, call: ast.Call, ours: Decorator) -> tuple[dict[str, object], dict[str, Node]]:
-        """The options that are written, and where each of them stands."""
+        """The options in the arguments by name, and the place of each."""
         values: dict[str, object] = {}
         places: dict[str, Node] = {}
         for keyword in call.keywords:
             if keyword.arg is None:
-                self._mistake(keyword.value, f"options of @{ours.word} are written out, not given with **", _WHY_LITERALS)
+                self._mistake(keyword.value, f"options of @{ours.word} must be written out, not passed with **", _WHY_LITERALS)
             elif keyword.arg not in ours.options:
                 self._unknown_option(keyword, keyword.arg, ours)
             else:

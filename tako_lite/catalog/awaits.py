@@ -1,4 +1,4 @@
-"""Finds steps without `await`: such a call does nothing, and its run goes on as if it had done it."""
+"""Finds step calls without `await`: such a call does nothing, and the run continues without the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AWAITED: Final = frozenset({"run", "sleep", "sleep_until", "wait_for", "invoke",
 
 
 def unawaited(handler: ast.AsyncFunctionDef) -> Iterator[tuple[ast.Call, str]]:
-    """The statements of a handler that only call a step, each with the words of the call."""
+    """The statements of a handler that call a step without `await`, each with the text of the call."""
     parameters = [*handler.args.posonlyargs, *handler.args.args]
     if len(parameters) > 1:
         for statement in handler.body:
@@ -22,7 +22,7 @@ def unawaited(handler: ast.AsyncFunctionDef) -> Iterator[tuple[ast.Call, str]]:
 
 def _below(node: ast.AST, step: str) -> Iterator[tuple[ast.Call, str]]:
     if isinstance(node, Function) and any(own.arg == step for own in ast.walk(node.args) if isinstance(own, ast.arg)):
-        return  # a step of its own
+        return  # a nested scope, not code of this handler
     match node:
         case ast.Expr(ast.Call(ast.Attribute(ast.Name(id=name), attr=method)) as call) if name == step and method in AWAITED:
             yield call, f"{name}.{method}(…)"

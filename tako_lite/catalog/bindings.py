@@ -1,4 +1,4 @@
-"""What a module binds its names to while it is imported: a worker finds a handle under a name of its module, or not at all."""
+"""Finds the names that a module binds while it is imported: a worker finds a handler by its name in the module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tako_lite.catalog.names import taken_branches
 
 
 class Binding(NamedTuple):
-    """A name that a statement binds or deletes, its place, and the words for what does it."""
+    """A name that a statement binds or deletes, its place, and a phrase for the kind of statement."""
 
     name: str
     place: ast.stmt | ast.expr | ast.alias | ast.excepthandler | ast.pattern
@@ -18,11 +18,11 @@ class Binding(NamedTuple):
 
 
 def replacement(name: str, later: Sequence[ast.stmt]) -> Binding | None:
-    """What takes the name of a handler away from it, below it in its module; None where a worker finds it all the same."""
+    """The first later statement of the module that takes the name of a handler; None if a worker still finds the handler."""
     for statement in later:
         match statement:
             case ast.Assign(value=ast.Name(id=kept)) if kept == name:
-                return None  # it has another name by then
+                return None  # the handler has another name by then
         for binding in _bindings(statement):
             if binding.name == name:
                 return binding
@@ -30,12 +30,12 @@ def replacement(name: str, later: Sequence[ast.stmt]) -> Binding | None:
 
 
 def bound_names(tree: ast.Module) -> set[str]:
-    """The names that the module's own code binds."""
+    """All names that the module's own code binds."""
     return {binding.name for statement in tree.body for binding in _bindings(statement)}
 
 
 def _bindings(statement: ast.AST) -> Iterator[Binding]:
-    """The names that a statement binds when it is executed, in order; nothing that only a function or class would bind."""
+    """The names that a statement binds when it is executed, in order, without those inside functions and classes."""
     pending = [statement]
     while pending:
         node = pending.pop()
@@ -44,7 +44,7 @@ def _bindings(statement: ast.AST) -> Iterator[Binding]:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda() | ast.AnnAssign(value=None):
                 continue
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                continue  # a scope of its own
+                continue  # a separate scope
             case ast.If():
                 inner: list[ast.AST] = [node.test, *taken_branches(node)]
             case _:

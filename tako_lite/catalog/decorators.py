@@ -1,4 +1,4 @@
-"""Our decorators, and what each makes of a function."""
+"""The decorators of tako-lite, and what each makes of a function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Decorator(NamedTuple):
-    """A decorator by its `word`: what it makes, what the function is called then, and how many parameters that has at most."""
+    """A decorator by its `word`: what it makes, the noun for its function, and the most parameters the function may have."""
 
     word: str
     noun: str
@@ -22,7 +22,7 @@ class Decorator(NamedTuple):
     options: tuple[str, ...]
 
     def example(self, node: Function) -> str:
-        """How the decorator of this function may look."""
+        """A hint that shows how to write the decorator for this function."""
         return f'write @{self.word}("{node.name.replace("_", "-")}")'
 
 

@@ -1,9 +1,9 @@
-"""Prints the trees of sources as JSON: run as a program, by the interpreter of a group, which may be newer or older than ours.
+"""Prints the syntax trees of sources as JSON. Runs in a group's interpreter, which may be older or newer than ours.
 
-It reads `[{"text": …, "tree": true}, …]` and answers `{"version": "3.13.0", "files": […]}`: of each source the tree where that
-is wanted, else null, or `{"error": [line, column, message]}`. A tree is a list of its nodes, the module first, each of which is
-`[class, kind, place, fields]`: flat, because sources may be nested more deeply than JSON can be. Kept to a syntax that old
-interpreters can read.
+It reads `[{"text": …, "tree": true}, …]` and answers `{"version": "3.13.0", "files": […]}`: for each source its tree if that
+was requested, else null, or `{"error": [line, column, message]}`. A tree is a list of its nodes, the module first, each of them
+`[class, kind, place, fields]`. The list is flat because sources may be nested more deeply than JSON can be. The syntax is one
+that old interpreters can read.
 """
 
 import ast
@@ -39,12 +39,12 @@ def dumped(tree: ast.AST) -> "list[object]":
 
 
 def is_mark(node: ast.AST) -> bool:
-    """Whether it is one of the nodes without a place that all trees share, such as `Load` and `Add`."""
+    """Whether the node is one of those without a place that all trees share, such as `Load` and `Add`."""
     return isinstance(node, (ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop))
 
 
 def read(text: str, wants_tree: bool) -> object:
-    """What is said of one source."""
+    """The answer for one source."""
     try:
         tree = ast.parse(text)
         compile(tree, "<source>", "exec", dont_inherit=True)
@@ -56,7 +56,7 @@ def read(text: str, wants_tree: bool) -> object:
 
 
 def main() -> None:
-    """Answer what stdin asks."""
+    """Answer the request on stdin."""
     warnings.simplefilter("ignore")
     asked = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
     files = [read(item["text"], item["tree"]) for item in asked]

@@ -1,4 +1,4 @@
-"""The Python files under the workflows folder."""
+"""Lists the Python files under the workflows folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Unreadable = Callable[[OSError], None]
 
 
 def stamps(folder: Path) -> dict[Path, FileStamp]:
-    """The stamp of every Python file under the folder, in order. What cannot be read is left out."""
+    """The stamp of every Python file under the folder, in order. Unreadable files are left out."""
     return dict(python_files(folder, lambda error: None))
 
 
 def python_files(folder: Path, unreadable: Unreadable) -> Iterator[tuple[Path, FileStamp]]:
-    """Every regular `.py` file under the folder with its stamp, sorted; folders that cannot be read are told.
+    """Every regular `.py` file under the folder with its stamp, sorted; `unreadable` receives folders that cannot be read.
 
     Names that start with a dot and `__pycache__` are skipped. Links are followed, but never back into a folder that the
-    walk is inside of.
+    walk is already inside.
     """
     yield from _walk(folder, frozenset(), unreadable)
 
@@ -41,7 +41,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], unreadable: Unreadabl
             continue
         try:
             found = path.stat()
-        except OSError:  # gone since, or a link to nothing
+        except OSError:  # deleted since, or a dangling link
             continue
         if stat.S_ISDIR(found.st_mode):
             yield from _walk(path, above | {identity}, unreadable)

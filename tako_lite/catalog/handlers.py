@@ -1,4 +1,4 @@
-"""What a worker could not call: parameters that it does not fill, types that do not fit, generators."""
+"""Checks whether a worker can call a handler: parameters that it does not pass, types that do not fit, generators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambd
 
 
 class Problem(NamedTuple):
-    """What is wrong with a handler, where, and what to do about it."""
+    """What is wrong with a handler, where, and how to fix it."""
 
     place: ast.arg | ast.expr | Function
     message: str
@@ -24,19 +24,19 @@ class Problem(NamedTuple):
 
 
 def parameter_problems(node: Function, ours: Decorator, names: Names) -> Iterator[Problem]:
-    """Complaints about parameters that a worker would not know how to fill."""
+    """A problem for each parameter that a worker does not pass."""
     arguments = node.args
     positional = arguments.posonlyargs + arguments.args
     needed = [name for name, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if not default]
     if variable := arguments.vararg or arguments.kwarg:
         yield Problem(variable, f"a {ours.function} cannot take * or **", ours.takes)
     for extra in positional[ours.most : ours.most + 1] + needed[:1]:
-        yield Problem(extra, f"tako-lite does not pass a parameter {extra.arg}", ours.takes)
+        yield Problem(extra, f"tako-lite does not pass a parameter `{extra.arg}`", ours.takes)
     if ours is POLL and not positional and not arguments.vararg:
-        yield Problem(node, f"{node.name} does not take the cursor", ours.takes)
+        yield Problem(node, f"{node.name} has no parameter for the cursor", ours.takes)
     if positional and (step := _step_of(positional[0].annotation, names)):
         if ours is POLL:
-            yield Problem(positional[0], "a trigger gets its cursor, and no step", ours.takes)
+            yield Problem(positional[0], "a trigger receives its cursor, and no step", ours.takes)
         elif len(positional) == 1:
             yield Problem(positional[0], "the first parameter is the payload, the second is the step", ours.takes)
         else:
@@ -46,7 +46,7 @@ def parameter_problems(node: Function, ours: Decorator, names: Names) -> Iterato
 
 
 def misplaced_step(node: Function, names: Names) -> ast.arg | None:
-    """A first parameter that is called as if it were the step."""
+    """The first parameter, if it is named as the step but receives the payload."""
     positional = node.args.posonlyargs + node.args.args
     if not positional or positional[0].arg != "step" or positional[0].annotation is not None:
         return None
@@ -57,7 +57,7 @@ def misplaced_step(node: Function, names: Names) -> ast.arg | None:
 def type_problems(
     node: Function, ours: Decorator, names: Names, own: Collection[str], records: Collection[str], *, is_scheduled: bool
 ) -> Iterator[Problem]:
-    """Complaints about annotations that what a worker passes is certain not to fit."""
+    """A problem for each annotation that certainly does not fit what a worker passes."""
     positional = node.args.posonlyargs + node.args.args
     if positional and (ours is POLL or is_scheduled) and refuses_null(positional[0].annotation, names, own, records):
         annotation = positional[0].annotation
@@ -70,17 +70,17 @@ def type_problems(
     if refuses_null(positional[1].annotation, names, own, records):
         second, annotation = positional[1], positional[1].annotation
         assert annotation is not None  # noqa: S101
-        message = f"the second parameter gets the step, so `{second.arg}: {_written(annotation)}` does not fit"
+        message = f"the second parameter receives the step, so `{second.arg}: {_written(annotation)}` does not fit"
         yield Problem(second, message, "a payload of several values is one parameter: a dataclass, or a dict")
 
 
 def generator_problem(node: Function, ours: Decorator) -> Problem | None:
-    """A `yield` of the function's own: a call of it would make a generator, and execute nothing."""
+    """A problem for each `yield` of the function itself: a call would only make a generator and execute nothing."""
     pending: list[ast.AST] = list(node.body)
     while pending:
         found = pending.pop()
         if isinstance(found, ast.Yield | ast.YieldFrom):
-            message = f"a {ours.function} cannot yield: a call of it would only make a generator, and execute nothing"
+            message = f"a {ours.function} must not yield: a call would only make a generator and execute nothing"
             advice = "return (payloads, cursor)" if ours is POLL else "return a value, and make each part a step"
             return Problem(found, message, advice)
         if not isinstance(found, _SCOPES):
@@ -89,7 +89,7 @@ def generator_problem(node: Function, ours: Decorator) -> Problem | None:
 
 
 def _step_of(annotation: ast.expr | None, names: Names) -> str | None:
-    """`Step` or `BlockingStep`, where an annotation names it, alone or with None or in Annotated."""
+    """`Step` or `BlockingStep` if an annotation names it, alone, with None or in Annotated."""
     match annotation:
         case ast.Constant(value=str(text)):
             try:
@@ -107,7 +107,7 @@ def _step_of(annotation: ast.expr | None, names: Names) -> str | None:
 
 
 def _written(annotation: ast.expr) -> str:
-    """The annotation as it is to be read, without the quotes that it may have."""
+    """The annotation as an expression, without the quotes that it may have."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         return annotation.value
     return ast.unparse(annotation)

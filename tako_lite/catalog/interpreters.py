@@ -1,4 +1,4 @@
-"""What the interpreters of groups say of workflow files: each reads the syntax of its own version."""
+"""Asks the interpreters of groups to parse workflow files: each knows the syntax of its own version."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, Final, NamedTuple
 TIME_LIMIT: Final = 15.0
 OWN_VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _SPECIAL: Final = {"Ellipsis": Ellipsis, "inf": float("inf"), "infj": complex(0, float("inf"))}
-"""Constants whose repr is no literal."""
+"""Constants whose repr is not a literal."""
 _BASES: Final = {"stmt": ast.stmt, "expr": ast.expr, "pattern": ast.pattern}
 
 
 class Pythons(NamedTuple):
-    """The interpreters of a project: all that its tables name, and which one a group has (None: that of the daemon).
+    """The interpreters of a project: all that its tables name, and the one of each group (None: that of the daemon).
 
-    With `all_files` each is asked about every file of its groups, else only about those that ours cannot read.
+    With `all_files` each interpreter parses all files of its groups, else only those that ours cannot parse.
     """
 
     named: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Pythons(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a source is not valid for a version of Python; line and column count from 1."""
+    """Why a source is not valid for a Python version; line and column count from 1."""
 
     version: str
     line: int
@@ -38,24 +38,24 @@ class Fault(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The sentence of a mistake."""
+        """The message of a mistake."""
         return f"not valid Python {self.version}: {self.reason}"
 
 
 class Reply(NamedTuple):
-    """What an interpreter said of several sources: a tree where one was wanted, None where the source is valid, or a fault."""
+    """An interpreter's answer for several sources: a tree if one was requested, None if the source is valid, or a fault."""
 
     version: str
     files: tuple[ast.Module | Fault | None, ...]
 
 
 class CannotAsk(Exception):
-    """An interpreter could not be asked; the text says why. It never leaves this package."""
+    """An interpreter could not be asked; the text tells why. This exception never leaves the package."""
 
 
 def ask(python: str, texts: Sequence[str], *, trees: bool) -> Reply:
-    """Have an interpreter parse sources, all in one process; the same question is answered from memory. Raises CannotAsk."""
-    import shutil  # most projects have one interpreter, and ask none
+    """Parse sources with an interpreter, all in one process; repeated requests are answered from memory. Raises CannotAsk."""
+    import shutil  # most projects have one interpreter and never get here
 
     program = shutil.which(python)
     if program is None:
@@ -77,7 +77,7 @@ def _ask(program: str, stamp: tuple[int, int], texts: tuple[str, ...], trees: bo
             timeout=TIME_LIMIT,
             check=False,
         )
-        if done.returncode or not done.stdout:  # the daemon may have collected it first: then its exit code is lost
+        if done.returncode or not done.stdout:  # the daemon may have reaped it first: its exit code is then lost
             raise CannotAsk(_reason(done.stderr.decode(errors="backslashreplace"), done.returncode))
         answer = json.loads(done.stdout)
         version = ".".join(str(answer["version"]).split(".")[:2])
@@ -91,7 +91,7 @@ def _ask(program: str, stamp: tuple[int, int], texts: tuple[str, ...], trees: bo
 
 
 def _reason(said: str, code: int) -> str:
-    """What a program that failed said: Python says it last, others first."""
+    """Why a program failed: the last line of Python's error output, the first line of any other."""
     lines = said.strip().splitlines()
     if not lines:
         return f"it ended with exit code {code}"
@@ -99,7 +99,7 @@ def _reason(said: str, code: int) -> str:
 
 
 def _program() -> str:
-    from importlib.resources import files  # only where a group has an interpreter of its own
+    from importlib.resources import files  # only needed if a group has its own interpreter
 
     return (files("tako_lite.catalog") / "dump.py").read_text(encoding="utf-8")
 
@@ -114,8 +114,8 @@ def _read(found: Any, version: str) -> ast.Module | Fault | None:
 
 
 def _tree(dumped: list[Any]) -> ast.Module:
-    """The tree of nodes as `dump.py` lists them; what our own version does not know is a node of its own."""
-    # Made without their fields, which newer versions warn of, and given them below.
+    """The tree of the nodes that `dump.py` lists; a node that our own version does not know gets a class of its own."""
+    # Made without their fields, because newer versions warn about missing ones; the fields follow below.
     classes = (_node_class(name, kind, tuple(fields)) for name, kind, _, fields in dumped)
     nodes = [cls.__new__(cls) for cls in classes]
     for node, (_, _, place, fields) in zip(nodes, dumped, strict=True):

@@ -1,4 +1,4 @@
-"""Reading one workflow file: its decorated functions, their options, and what it imports."""
+"""Reads one workflow file: its decorated functions, their options, and its imports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tako_lite.trigger_options import EVALUATION, read_trigger_options
 
 
 class FoundTrigger(NamedTuple):
-    """A trigger, and where its name and that of the workflow which it starts are written."""
+    """A trigger, with the places of its name and of the name of the workflow that it starts."""
 
     spec: TriggerSpec
     place: Node
@@ -37,7 +37,7 @@ class FoundTrigger(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What was found in one workflow file. `places` point at the name in each workflow's decorator."""
+    """The contents of one workflow file. `places` has the place of each workflow's name in its decorator."""
 
     name: str
     source: Source
@@ -50,14 +50,14 @@ class Module:
 
     @property
     def groups(self) -> set[str]:
-        """The groups whose workers import it when they start."""
+        """The groups whose workers import the file when they start."""
         return {spec.group for spec in self.workflows} | {found.spec.group for found in self.triggers}
 
 
 def read_module(
     tree: ast.Module, source: Source, file: Path, name: str, namespace: str, routes: Routes, exports: Exports
 ) -> Module:
-    """Everything that a file says about workflows; a file without any is empty."""
+    """Everything that a file declares about workflows; a file without any is empty."""
     nodes, package = statements(tree), package_of(file, name)
     reading = _Reading(source, tree, Names(nodes, package, exports), routes, records_of(tree))
     for alias in unknown_imports(tree):
@@ -80,7 +80,7 @@ def read_module(
 
 
 def package_of(file: Path, name: str) -> str:
-    """What relative imports of a module start from."""
+    """The package that relative imports of a module start from."""
     return name if file.name == "__init__.py" else name.rpartition(".")[0]
 
 
@@ -98,7 +98,7 @@ class _Reading:
     mistakes: list[Mistake] = field(default_factory=list)
     arguments: Arguments = field(init=False)
     seen: set[ast.expr] = field(default_factory=set)
-    """Decorators that were judged where they stand."""
+    """Decorators that are already checked."""
 
     def __post_init__(self) -> None:
         self.arguments = Arguments(self.names, self.mistake)
@@ -122,7 +122,7 @@ class _Reading:
         self._handler(node, decorator, ours)
         if ours is WORKFLOW and isinstance(node, ast.AsyncFunctionDef):
             for call, words in unawaited(node):
-                self.mistake(call, f"{words} is not awaited, so it does nothing", f"write `await {words}`")
+                self.mistake(call, f"{words} is not awaited, so it has no effect", f"write `await {words}`")
         if not isinstance(decorator, ast.Call):
             self.mistake(decorator, f"@{ours.word} needs a name", ours.example(node))
             return
@@ -137,15 +137,15 @@ class _Reading:
             self._trigger(spec, place, values, places, decorator)
 
     def _decorators_above(self, node: Function, decorator: ast.expr, ours: Decorator) -> None:
-        """Complain about decorators that get the handle instead of the function, and may return anything."""
+        """Report decorators that receive the handle instead of the function, and may return anything."""
         for above in node.decorator_list[: node.decorator_list.index(decorator)]:
             if self._ours(above) is None and not returns_its_argument(above, self.tree, self.names):
                 written = ast.unparse(above.func if isinstance(above, ast.Call) else above)
-                message = f"@{written} above @{ours.word} replaces the {ours.noun} {node.name}, so no worker would find it"
+                message = f"@{written} above @{ours.word} replaces the {ours.noun} {node.name}, so workers would not find it"
                 self.mistake(above, message, f"put it below @{ours.word}")
 
     def _handler(self, node: Function, decorator: ast.expr, ours: Decorator) -> None:
-        """Complain about a function that could not be called; what another decorator makes of it is not known here."""
+        """Report a function that a worker could not call. The effect of another decorator on it is not known here."""
         if node.decorator_list[-1] is not decorator:
             return
         if problem := generator_problem(node, ours):
@@ -156,22 +156,24 @@ class _Reading:
         )
         records, own = strict_records(self.tree, self.records), bound_names(self.tree)
         for problem in type_problems(node, ours, self.names, own, records, is_scheduled=is_scheduled):
-            self.warnings.append(self.source.mistake(*problem))  # runs with another payload, or a stored cursor, are executed
+            self.warnings.append(
+                self.source.mistake(*problem)
+            )  # a warning: runs with another payload, or a stored cursor, do work
         if ours is WORKFLOW and (step := misplaced_step(node, self.names)):
-            message = f"the first parameter of {node.name} is called `step`, and gets the payload"
+            message = f"the first parameter of {node.name} is named `step`, but receives the payload"
             self.warnings.append(self.source.mistake(step, message, "the step is the second parameter: (payload, step)"))
 
     def _replaced(self, node: Function, ours: Decorator, name: str | None) -> None:
-        """Complain about what takes the name of a handler, and the handler with it."""
+        """Report a later statement that rebinds the name of a handler."""
         later = self.tree.body[self.tree.body.index(node) + 1 :]
         if found := replacement(node.name, later):
             what = f'the {ours.noun} "{name or node.name}" of line {node.lineno}'
             by = self._named(found.place) or found.by
-            message = f"{by} takes the name `{node.name}` away from {what}, so no worker would find it"
-            self.mistake(found.place, message, "give one of the two another name")
+            message = f"{by} rebinds the name `{node.name}` of {what}, so workers would not find it"
+            self.mistake(found.place, message, "rename one of the two")
 
     def _named(self, place: object) -> str | None:
-        """A workflow or trigger by its name, as messages have it."""
+        """A workflow or trigger by its name, for messages."""
         if isinstance(place, Function):
             for decorator in place.decorator_list:
                 ours = self._ours(decorator)
@@ -198,10 +200,10 @@ class _Reading:
     ) -> None:
         options, problems = read_trigger_options(values)
         for option, problem in problems.items():
-            if option in values or option not in places:  # of what is no literal it was said already
+            if option in values or option not in places:  # an option that is not a literal was reported already
                 self.mistake(places.get(option, decorator), problem.message, problem.hint)
         if spec.name:
-            # An evaluation waits for its group, whatever others do; of rules and namespaces it takes the group alone.
+            # An evaluation waits for its group and does not fall back; rules and namespaces only choose the group.
             own = WorkflowOptions(worker=options.worker, retries=0, timeout=options.timeout, fallback="wait")
             routed = replace(spec, options=own).routed(self.routes)
             evaluation = replace(routed, name=f"{EVALUATION}{spec.name}", options=own)
@@ -209,7 +211,7 @@ class _Reading:
             self.triggers.append(FoundTrigger(found, place, places.get("starts", decorator)))
 
     def _fields(self, spec: WorkflowSpec, places: Mapping[str, Node]) -> None:
-        """Warn of options that name a field which the payload cannot have."""
+        """Warn about options that name a field which the payload cannot have."""
         options = spec.options
         keys = {"limit_key": options.limit_key, "rate_key": options.rate_key}
         named = {option: [key] for option, key in keys.items() if key is not None and key != OF_TENANT}
@@ -220,13 +222,13 @@ class _Reading:
                     self.warnings.append(self.source.mistake(place, f"{option}: {lacks.message}", lacks.hint))
 
     def rest(self, nodes: list[ast.stmt]) -> None:
-        """Uses of ours anywhere else, where no worker would find them."""
+        """Report other uses of the decorators: workers would not find their handlers."""
         for node in nodes:
             if isinstance(node, Function | ast.ClassDef):
                 for decorator in node.decorator_list:
                     self._misplaced(node, decorator)
         for use, meaning in stray_uses(self.tree, self.names):
-            self.mistake(use, f"{meaning}(…) is only for decorating a function at the top level of a module")
+            self.mistake(use, f"{meaning}(…) can only decorate a function at the top level of a module")
 
     def _misplaced(self, node: Function | ast.ClassDef, decorator: ast.expr) -> None:
         ours = self._ours(decorator)
@@ -234,7 +236,7 @@ class _Reading:
             return
         self.seen.add(decorator)
         if isinstance(node, ast.ClassDef):
-            self.mistake(decorator, f"a class cannot be a {ours.noun}", "decorate a function")
+            self.mistake(decorator, f"a class is not a {ours.noun}", "decorate a function")
             return
         self.mistake(
             decorator,

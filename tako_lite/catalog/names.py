@@ -1,4 +1,4 @@
-"""What the names in a file stand for, as far as tako-lite is concerned."""
+"""Resolves the names of a file to what they mean for tako-lite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLIC: Final = (
     "secret",
     "workflow",
 )
-"""`tako_lite.__all__`, which cannot be imported from here: it leads to everything."""
+"""`tako_lite.__all__`, repeated here because importing `tako_lite` would import nearly everything."""
 
 _OURS: Final = ("workflow", "poll", "Backoff", "Step", "BlockingStep")
 _MEANINGS: Final = {
@@ -38,11 +38,11 @@ _MEANINGS: Final = {
 }
 
 Exports = Mapping[str, Mapping[str, str]]
-"""By module of the folder, the names in it that are ours and what they stand for: others may import them from there."""
+"""For each module of the folder, its names that come from tako-lite and their meanings: other modules may import them."""
 
 
 def statements(tree: ast.Module) -> list[ast.stmt]:
-    """Every statement of a file, also nested ones. Expressions, the bulk of a tree, are not visited."""
+    """Every statement of a file, including nested ones. Expressions, the bulk of a tree, are not visited."""
     found: list[ast.stmt] = []
     pending: list[ast.AST] = [tree]
     while pending:
@@ -55,9 +55,9 @@ def statements(tree: ast.Module) -> list[ast.stmt]:
 
 
 class Names:
-    """The imports of a file, so that `workflow`, `tako_lite.workflow`, `t.workflow` and `wf` are all understood.
+    """The imports of a file: resolves `workflow`, `tako_lite.workflow`, `t.workflow` and `wf` alike.
 
-    `package` is what relative imports start from. What other modules of the folder `exports` is understood too.
+    `package` is what relative imports start from. `exports` are the names that other modules of the folder pass on.
     """
 
     def __init__(self, nodes: Sequence[ast.stmt], package: str = "", exports: Exports = {}) -> None:  # noqa: B006 -- never changed
@@ -85,7 +85,7 @@ class Names:
                 self._origins |= self._exports.get(module, {})
 
     def origin(self, expression: ast.expr) -> str | None:
-        """The full name of what an imported name or an attribute of one stands for, such as `datetime.date`."""
+        """The full name that an imported name or an attribute of one stands for, such as `datetime.date`."""
         parts: list[str] = []
         while isinstance(expression, ast.Attribute):
             parts.append(expression.attr)
@@ -95,7 +95,7 @@ class Names:
         return ".".join([self._origins[expression.id], *reversed(parts)])
 
     def meaning(self, expression: ast.expr) -> str | None:
-        """`workflow`, `poll`, `Backoff`, `Step` or `BlockingStep` if the expression is ours of that name."""
+        """`workflow`, `poll`, `Backoff`, `Step` or `BlockingStep` if the expression means tako-lite's object of that name."""
         origin = self.origin(expression)
         if origin is None:
             return None
@@ -103,18 +103,18 @@ class Names:
         return _MEANINGS.get(self._exports.get(module, {}).get(name, origin))
 
     def leads_to(self, modules: Iterable[str]) -> bool:
-        """Whether the file imports one of these modules, or a package that one is in."""
+        """Whether the file imports one of these modules, or a package that contains one."""
         origins = set(self._origins.values())
         return any(module == origin or module.startswith(f"{origin}.") for module in modules for origin in origins)
 
     def ours(self) -> dict[str, str]:
-        """The names of the file that are ours, with what they stand for."""
+        """The names of the file that come from tako-lite, with their meanings."""
         found = ((name, self.meaning(ast.Name(name))) for name in self._origins)
         return {name: f"tako_lite.{meaning}" for name, meaning in found if meaning is not None}
 
 
 def unknown_imports(tree: ast.Module) -> Iterator[ast.alias]:
-    """What a file imports from tako_lite that it does not have; what stands in a block may be meant to fail."""
+    """Imports from tako_lite of names that it does not have. Imports inside blocks are skipped: they may be meant to fail."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == "tako_lite":
             for alias in node.names:
@@ -123,7 +123,7 @@ def unknown_imports(tree: ast.Module) -> Iterator[ast.alias]:
 
 
 def imported_at_import(tree: ast.Module, package: str) -> Iterator[tuple[str, ast.stmt]]:
-    """The full names that a module imports while it is itself imported; of `from a import b` both `a` and `a.b`.
+    """The full names that a module imports while it is itself imported; for `from a import b` both `a` and `a.b`.
 
     `package` is what relative imports start from. Function bodies and `if TYPE_CHECKING:` are left out.
     """
@@ -143,7 +143,7 @@ def imported_at_import(tree: ast.Module, package: str) -> Iterator[tuple[str, as
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
-    """The full name of the module that is imported from."""
+    """The full name of the module of a `from` import."""
     if node.level == 0:
         return node.module or ""
     above = package.split(".")
@@ -152,7 +152,7 @@ def _base(node: ast.ImportFrom, package: str) -> str:
 
 
 def taken_branches(node: ast.If) -> list[ast.stmt]:
-    """The statements of an `if` that may be executed while a worker imports the module."""
+    """The statements of an `if` that may run while a worker imports the module."""
     if _is_type_checking(node.test) or _is_main(node.test):
         return node.orelse
     if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not) and _is_type_checking(node.test.operand):
@@ -166,7 +166,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _is_main(test: ast.expr) -> bool:
-    """Whether this is `__name__ == "__main__"`, which no worker is."""
+    """Whether the test is `__name__ == "__main__"`, which is false in a worker."""
     match test:
         case ast.Compare(ast.Name(id="__name__"), [ast.Eq()], [ast.Constant(value="__main__")]):
             return True

@@ -1,4 +1,4 @@
-"""Whether an annotation takes null, which is what schedules enqueue and what a trigger's first cursor is."""
+"""Decides whether an annotation accepts null: schedules enqueue null, and a trigger's first cursor is null."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CLASSES: Final = frozenset(
         *("typing.Mapping", "collections.abc.Sequence", "collections.abc.Mapping"),
     }
 )
-"""Classes that do not take null, where the name is not the file's own."""
+"""Classes that do not accept null, unless the file itself binds their names."""
 
 
 def refuses_null(annotation: ast.expr | None, names: Names, own: Collection[str], records: Collection[str]) -> bool:
-    """Whether null is certain not to fit. `own` are the names that the file binds itself, `records` those of its records."""
+    """Whether null certainly does not fit. `own` are the names that the file binds, `records` those of its records."""
     match annotation:
         case ast.Constant(value=str(text)):
             try:

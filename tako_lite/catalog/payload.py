@@ -1,4 +1,4 @@
-"""The fields of payload types, as far as they can be read off the file that annotates a handler with them."""
+"""The fields of payload types, as far as the file that annotates a handler with them shows them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 _RECORDS: Final = frozenset({"TypedDict", "BaseModel", "Struct"})
 _RENAMING: Final = frozenset({"alias", "validation_alias", "name"})
-"""What gives fields of pydantic and msgspec other names in JSON: such a type is not judged."""
+"""Options and functions by which pydantic and msgspec rename fields in JSON: types that use them are not checked."""
 _HARMLESS: Final = frozenset({"total", "frozen", "kw_only", "omit_defaults", "forbid_unknown_fields"})
 
 
 Records = Mapping[str, Mapping[str, str | None]]
-"""Every record of a file by its name: its fields, each with the name of its own record or None."""
+"""The records of a file by name: their fields, each with the name of its own record or None."""
 
 
 class Lack(NamedTuple):
-    """What a payload cannot have, and what may have been meant."""
+    """The field that a payload lacks, in words, and a guess at the field that was meant."""
 
     message: str
     hint: str
@@ -30,13 +30,13 @@ class Lack(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PayloadType:
-    """A record that a handler takes, by its name among those of its file."""
+    """The record type of a handler's payload, by its name among those of the file."""
 
     name: str
     records: Records
 
     def lacks(self, field: str) -> Lack | None:
-        """Why a payload cannot have a dotted field; None where it may."""
+        """Why a payload lacks a dotted field; None if it may have it."""
         record: str | None = self.name
         for part in field.split("."):
             if record is None or record not in self.records:
@@ -50,20 +50,20 @@ class PayloadType:
 
 
 def payload_type(node: Function, records: Records) -> PayloadType | None:
-    """The record that the first parameter of a handler is annotated with, if the file defines it."""
+    """The record that annotates the first parameter of a handler, if the file defines it."""
     parameters = node.args.posonlyargs + node.args.args
     name = _named(parameters[0].annotation) if parameters else None
     return None if name is None or name not in records else PayloadType(name, records)
 
 
 def records_of(tree: ast.Module) -> dict[str, dict[str, str | None]]:
-    """The dataclasses, TypedDicts, structs and models at the top level of a file whose fields are all to be seen there."""
+    """The dataclasses, TypedDicts, structs and models at the top level of a file whose fields can all be read there."""
     found: dict[str, dict[str, str | None]] = {}
     taken: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             fields = None if node.name in taken else _fields(node, found)
-            found.pop(node.name, None)  # of two classes of one name nothing is said
+            found.pop(node.name, None)  # two classes share the name: neither is checked
             taken.add(node.name)
             if fields is not None:
                 found[node.name] = fields
@@ -71,7 +71,7 @@ def records_of(tree: ast.Module) -> dict[str, dict[str, str | None]]:
 
 
 def strict_records(tree: ast.Module, records: Records) -> set[str]:
-    """Those that are made of an object and of nothing else: a validator of a model may read another value too."""
+    """The records that can only be read from an object: a validator of a model may accept other values."""
     return {
         node.name
         for node in tree.body
@@ -98,11 +98,11 @@ def _fields(node: ast.ClassDef, above: Records) -> dict[str, str | None] | None:
 
 
 def _renames(node: ast.ClassDef) -> bool:
-    """Whether JSON may have other fields than those that are written here."""
+    """Whether JSON may have other fields than those in the class body."""
     if any(keyword.arg not in _HARMLESS for keyword in node.keywords):
         return True
     for statement in node.body:
-        if isinstance(statement, ast.Assign):  # model_config, or a field that is no annotation
+        if isinstance(statement, ast.Assign):  # model_config, or a field without an annotation
             return True
         value = statement.value if isinstance(statement, ast.AnnAssign) else None
         if isinstance(value, ast.Call) and any(keyword.arg is None or keyword.arg in _RENAMING for keyword in value.keywords):
@@ -111,7 +111,7 @@ def _renames(node: ast.ClassDef) -> bool:
 
 
 def _named(annotation: ast.expr | None) -> str | None:
-    """The one class that an annotation names, None aside."""
+    """The one class that an annotation names besides None."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         try:
             return _named(ast.parse(annotation.value, mode="eval").body)
@@ -128,6 +128,6 @@ def _is_none(node: ast.expr) -> bool:
 
 
 def _last_name(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Subscript):  # Generic[T] and its like are not followed
+    if isinstance(node, ast.Subscript):  # Generic[T] and the like are not followed
         return None
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)

@@ -1,4 +1,4 @@
-"""Scanning a folder of workflow files into a catalog, with every mistake at once."""
+"""Scans a folder of workflow files into a catalog, and reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ OWN_PYTHON: Final = Pythons()
 
 
 def scan(path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = OWN_PYTHON) -> Catalog:
-    """The catalog of the workflow files under `path`, read without importing them, routed as tako.toml says.
+    """The catalog of the workflow files under `path`, read without importing them, with the routing of tako.toml.
 
-    `root` is the folder that file names in messages start from. A folder that is not there is an empty catalog with a
+    `root` is the folder that file names in messages are relative to. If `path` does not exist, the catalog is empty, with a
     warning. Raises CatalogError with all mistakes.
     """
     catalog, mistakes = survey(path, root, routes, pythons)
@@ -42,14 +42,14 @@ def scan(path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = 
 def survey(
     path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = OWN_PYTHON
 ) -> tuple[Catalog, Sequence[Mistake]]:
-    """The catalog as far as it can be read, and all mistakes."""
-    # Not Path.resolve: a link to a folder elsewhere keeps the name and the place that the link has.
+    """As much of the catalog as can be read, and all mistakes."""
+    # Not Path.resolve: a file reached through a link keeps the name and the place of the link.
     return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root)), routes, Versions(pythons)).scan()  # noqa: PTH100
 
 
 @dataclass(slots=True)
 class _File:
-    """A file that could be read: its place, the name of its module and that name in parts, and its tree once it is parsed."""
+    """A readable file: its place, its module's name and the parts of that name, and its tree once it is parsed."""
 
     path: Path
     source: Source
@@ -59,16 +59,16 @@ class _File:
     nodes: list[ast.stmt] = field(default_factory=list)
 
     def take(self, tree: ast.Module) -> None:
-        """What the file turned out to be."""
+        """The workflows and triggers of the file."""
         self.tree, self.nodes = tree, statements(tree)
 
     def names(self, exports: Exports) -> Names:
-        """What its names stand for."""
+        """The meanings of the file's names."""
         return Names(self.nodes, package_of(self.path, self.name), exports)
 
     @property
     def mentions_us(self) -> bool:
-        """Whether it can import anything from tako_lite itself."""
+        """Whether the file may import anything from tako_lite itself."""
         return "tako_lite" in self.source.text
 
 
@@ -84,7 +84,7 @@ class _Scanner:
 
     def scan(self) -> tuple[Catalog, Sequence[Mistake]]:
         if not self.folder.exists():
-            missing = Mistake(self.shown(self.folder), 0, 0, "there is no such folder, so there are no workflows")
+            missing = Mistake(self.shown(self.folder), 0, 0, "the folder does not exist, so there are no workflows")
             return Catalog(self.root, {}, (missing,)), ()
         self.files.update(python_files(self.folder, self.unreadable))
         self.read(self.parsed())
@@ -97,7 +97,7 @@ class _Scanner:
         return Catalog(self.root, workflows, tuple(warnings), self.files, triggers), self.mistakes
 
     def parsed(self) -> list[_File]:
-        """Every file with its tree; those that are not valid for any interpreter are mistakes."""
+        """Every file with its tree; a file that no interpreter can parse is a mistake."""
         files = [found for path in self.files if (found := self.opened(path))]
         broken: list[tuple[_File, Fault]] = []
         for file in files:
@@ -120,7 +120,7 @@ class _Scanner:
             parts = parts[:-1]
         try:
             source = read_source(path.read_bytes(), self.shown(path))
-        except FileNotFoundError:  # gone since it was listed
+        except FileNotFoundError:  # deleted since it was listed
             return None
         except OSError as error:
             self.unreadable(error)
@@ -131,7 +131,7 @@ class _Scanner:
         return _File(path, source, ".".join([self.folder.name, *parts]), parts)
 
     def read(self, files: Sequence[_File]) -> None:
-        """Find what the files define; the group of each of it must be able to read its file."""
+        """Collect what the files define. The group of each workflow and trigger must be able to parse its file."""
         exports = _exports(files, self.root)
         for file in files:
             assert file.tree is not None  # noqa: S101
@@ -160,11 +160,11 @@ class _Scanner:
                 self.mistakes.append(module.source.mistake_at(1, 1, message, hint))
         for folder in file.parents[: len(file.relative_to(self.folder).parents) - 1]:
             if (twin := folder.with_name(f"{folder.name}.py")) in self.files:
-                message = f"{self.shown(twin)} and the folder {self.shown(folder)} have one name; only one can be imported"
+                message = f"{self.shown(twin)} and folder {self.shown(folder)} have the same name; only one can be imported"
                 self.mistakes.append(module.source.mistake_at(1, 1, message, "rename one of them"))
 
     def check_package(self) -> None:
-        """Complain about a folder that could not be imported, or whose name would hide a module of Python's."""
+        """Report a folder that could not be imported, or whose name would hide a module of Python's."""
         name = self.folder.name
         if not any(module.groups for module in self.modules):
             return
@@ -172,8 +172,8 @@ class _Scanner:
             message = f"the folder {name!r} cannot be imported: its name is not an identifier"
             self.mistakes.append(Mistake(self.shown(self.folder), 0, 0, message, hint=f"rename it to {_as_identifier(name)}"))
         elif name in sys.stdlib_module_names or name == "tako_lite":
-            message = f"the folder has the name of the module {name}, and would hide it or be hidden by it"
-            self.mistakes.append(Mistake(self.shown(self.folder), 0, 0, message, hint="rename it, to workflows for one"))
+            message = f"the folder has the same name as the Python module {name}; one would hide the other"
+            self.mistakes.append(Mistake(self.shown(self.folder), 0, 0, message, hint="rename it, for example to workflows"))
 
     def by_name(self) -> dict[str, WorkflowSpec]:
         workflows: dict[str, WorkflowSpec] = {}
@@ -185,7 +185,7 @@ class _Scanner:
         return workflows
 
     def triggers(self, workflows: Mapping[str, WorkflowSpec]) -> dict[str, TriggerSpec]:
-        """The triggers by their names; each has a name of its own, and starts a workflow that there is."""
+        """The triggers by name; names are unique, and each trigger starts an existing workflow."""
         triggers: dict[str, TriggerSpec] = {}
         for module in self.modules:
             for spec, place, starts_place in module.triggers:
@@ -205,7 +205,7 @@ class _Scanner:
 
 
 def _exports(files: Sequence[_File], root: Path) -> dict[str, dict[str, str]]:
-    """What modules have of ours that others may import from them, through several modules as well."""
+    """The names from tako-lite that other modules may import from these, also through several modules."""
     found = dict(_exports_outside(files, root))
     size = -1
     while size != (size := sum(map(len, found.values()))):
@@ -216,7 +216,7 @@ def _exports(files: Sequence[_File], root: Path) -> dict[str, dict[str, str]]:
 
 
 def _exports_outside(files: Sequence[_File], root: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The same of modules beside the workflow folder that its files import from."""
+    """The same for modules beside the workflow folder that its files import from."""
     own = {file.name for file in files}
     imported = {node.module for file in files for node in file.nodes if isinstance(node, ast.ImportFrom) and not node.level}
     for module in sorted(filter(None, imported - own)):
@@ -231,7 +231,7 @@ def _exports_outside(files: Sequence[_File], root: Path) -> Iterator[tuple[str, 
 
 
 def _imports_of_other_groups(modules: Sequence[Module]) -> list[Mistake]:
-    """A warning for each module that makes a group load workflows of another group, with all that those import."""
+    """A warning for each module that makes a group also load workflows of another group, with everything they import."""
     groups = {module.name: module.groups for module in modules if module.groups}
     warnings = []
     for module in modules:

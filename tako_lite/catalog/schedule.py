@@ -1,4 +1,4 @@
-"""What a schedule may say: cron fields, shorthands and time zones."""
+"""Checks schedules: cron fields, shorthands and time zones."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SHORTHANDS: Final = {
 _LONGEST: Final = 200
 _FIELDS: Final = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
 _WHOLE_FIELD: Final = {"second": "*/60", "minute": "*/60", "hour": "*/24", "month": "*/12", "day-of-week": "*/7"}
-"""Steps over a whole field: they select one value, and fire as often as they read."""
+"""Steps that cover a whole field: they select one value, and do fire as often as they seem to."""
 _HINT: Final = "a schedule has five fields (minute hour day month weekday), or six with the seconds first"
 
 
 def cron_of(schedule: str) -> str:
-    """The cron expression of a schedule: a shorthand's fields, anything else as it is."""
+    """The cron expression of a schedule: the fields of a shorthand, anything else unchanged."""
     return SHORTHANDS.get(schedule.strip().lower(), schedule)
 
 
 def schedule_problem(schedule: str) -> Problem | None:
-    """Why this is not a schedule, or None."""
+    """Why this is not a valid schedule, or None."""
     if schedule.strip().startswith("@") and cron_of(schedule) is schedule:
         hint = did_you_mean(schedule.strip().lower(), SHORTHANDS) or "the shorthands are " + ", ".join(SHORTHANDS)
-        return Problem(f"schedule: there is no shorthand {schedule[:_LONGEST]!r}", hint)
+        return Problem(f"schedule: unknown shorthand {schedule[:_LONGEST]!r}", hint)
     if len(schedule) > _LONGEST:
         return Problem(f"schedule: it is longer than {_LONGEST} characters", _HINT)
     # Only a catalog with schedules needs these two.
@@ -58,26 +58,24 @@ def schedule_problem(schedule: str) -> Problem | None:
 
 
 def _step_problem(schedule: str, name: str, term: str) -> Problem | None:
-    """Why a term with a step, such as `*/90`, selects something else than it seems to, or None."""
+    """Why a term with a step, such as `*/90`, does not select what it seems to, or None."""
     from cronsim.cronsim import Field
 
     values: Collection[object] = Field(_FIELDS.index(name)).parse(term)
     numbers = sorted({value % 7 if name == _FIELDS[-1] else value for value in values if isinstance(value, int)})
     start, _, step = term.partition("/")
     if any(number < 0 for number in numbers):
-        return Problem(
-            f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} in the place of {term}"
-        )
+        return Problem(f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} instead of {term}")
     if len(numbers) > 1 or term == _WHOLE_FIELD.get(name):
         return None
     message = (
         f"schedule: in {schedule!r} the step of {term} reaches beyond its field: {name} {numbers[0]} is all that it selects"
     )
-    return Problem(message, f"write {numbers[0]} for that, or a step below {step}")
+    return Problem(message, f"write {numbers[0]} instead, or a step below {step}")
 
 
 def _backward_range(fields: Collection[str]) -> str | None:
-    """A hint for ranges such as `50-10` and `FRI-SUN`, of which cronsim says no more than that they are bad."""
+    """A hint for ranges such as `50-10` and `FRI-SUN`, which cronsim only reports as bad."""
     from cronsim.cronsim import CronSimError, Field
 
     for name, field in zip(_FIELDS[-len(fields) :], fields, strict=False):
@@ -86,7 +84,7 @@ def _backward_range(fields: Collection[str]) -> str | None:
             kind = Field(_FIELDS.index(name))
             try:
                 if dash and kind.int(first) > kind.int(last):
-                    hint = f"a range runs upwards: split {first}-{last} in two with a comma"
+                    hint = f"a range must ascend: split {first}-{last} in two with a comma"
                     return f"{hint}; Sunday is also 7" if last in ("SUN", "0") and kind is Field.DOW else hint
             except CronSimError:
                 continue
@@ -94,7 +92,7 @@ def _backward_range(fields: Collection[str]) -> str | None:
 
 
 def _never(said: str, fields: list[str]) -> str | None:
-    """A hint for a day that none of the months has."""
+    """A hint for a day that does not exist in any of the months."""
     from cronsim.cronsim import CronSimError, Field
 
     try:
@@ -105,7 +103,7 @@ def _never(said: str, fields: list[str]) -> str | None:
 
 
 def timezone_problem(timezone: str) -> Problem | None:
-    """Why this is not a time zone, or None."""
+    """Why this is not a valid time zone, or None."""
     if timezone == "UTC":
         return None
     import zoneinfo  # most catalogs have no time zones
@@ -114,5 +112,5 @@ def timezone_problem(timezone: str) -> Problem | None:
         zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         hint = did_you_mean(timezone, zoneinfo.available_timezones()) or 'zones are named such as "Europe/Berlin"'
-        return Problem(f"timezone: there is no time zone {timezone[:_LONGEST]!r}", hint)
+        return Problem(f"timezone: unknown time zone {timezone[:_LONGEST]!r}", hint)
     return None

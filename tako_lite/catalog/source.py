@@ -15,11 +15,11 @@ from tako_lite.errors import Mistake
 
 _LONGEST_LINE = 200
 _ONE_AT_A_TIME = threading.Lock()
-"""Python 3.11 counts the depth of trees for all threads together, and fails where two make one at once; see gh-106905."""
+"""Python 3.11 counts the depth of trees for all threads together, and fails if two threads parse at once; see gh-106905."""
 
 
 class Node(Protocol):
-    """A place in a file, as `ast` has it: lines count from 1, columns are bytes from 0."""
+    """A place in a file, in the form of `ast`: lines count from 1, columns are bytes from 0."""
 
     @property
     def lineno(self) -> int: ...
@@ -28,7 +28,7 @@ class Node(Protocol):
 
 
 class Unreadable(Exception):
-    """The file is no text; `mistake` says why. It never leaves this package."""
+    """The file cannot be read as text; `mistake` tells why. This exception never leaves the package."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(mistake.message)
@@ -37,7 +37,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A file as it is shown to people (`shown`), its text, and its lines; two files are never equal."""
+    """A file as messages name it (`shown`), its text, and its lines; two files are never equal."""
 
     shown: str
     text: str
@@ -59,7 +59,7 @@ class Source:
 
 
 def read_source(raw: bytes, shown: str) -> Source:
-    """The text of a file, in the encoding that its first lines declare, UTF-8 without. Raises Unreadable."""
+    """The text of a file in the encoding that its first lines declare, by default UTF-8. Raises Unreadable."""
     try:
         encoding = tokenize.detect_encoding(io.BytesIO(raw).readline)[0]
         text = raw.decode(encoding)
@@ -71,7 +71,7 @@ def read_source(raw: bytes, shown: str) -> Source:
     except SyntaxError as error:
         raise Unreadable(_unknown_encoding(raw, shown, error)) from None
     text = text.removeprefix("\ufeff")
-    # Lines end where Python ends them; str.splitlines knows more separators.
+    # Split lines as Python does; str.splitlines knows more separators.
     return Source(shown, text, text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
 
@@ -81,16 +81,16 @@ def _unknown_encoding(raw: bytes, shown: str, error: SyntaxError) -> Mistake:
     except UnicodeDecodeError as wrong:
         line = raw.count(b"\n", 0, wrong.start) + 1
         return Mistake(shown, line, 1, "the file is not UTF-8", hint="save it as UTF-8")
-    return Mistake(shown, 1, 1, f"not valid Python: {error.msg}", hint="declare the encoding of the file, or none for UTF-8")
+    return Mistake(shown, 1, 1, f"not valid Python: {error.msg}", hint="declare the right encoding, or none for UTF-8")
 
 
 def parse(source: Source) -> ast.Module | Fault:
-    """The tree of a source as our own interpreter reads it, or why it does not."""
+    """The tree of a source as our own interpreter parses it, or a fault."""
     try:
         with _ONE_AT_A_TIME, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes are told by Python when a worker imports the file
+            warnings.simplefilter("ignore")  # Python warns about invalid escapes when a worker imports the file
             tree = ast.parse(source.text)
-            # A parser lets some pass, such as `return` outside of a function.
+            # The parser accepts some errors, such as `return` outside of a function.
             compile(tree, source.shown, "exec", dont_inherit=True)
             return tree
     except SyntaxError as error:

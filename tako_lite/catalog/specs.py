@@ -23,8 +23,8 @@ NO_PLAN: Final = Plan()
 class WorkflowSpec:
     """A workflow as its source describes it.
 
-    `module` is the name that a worker imports (`workflows.billing.eu.invoice`), `namespace` the sub-package that it is in
-    (`billing.eu`, or empty), `line` that of the `def`. `plan` is what the files say about where its runs go.
+    `module` is the name that a worker imports (`workflows.billing.eu.invoice`), `namespace` the sub-package that contains it
+    (`billing.eu`, or empty), `line` that of the `def`. `plan` is the routing of its runs.
     """
 
     name: str
@@ -35,7 +35,7 @@ class WorkflowSpec:
     file: Path
     line: int
     written: frozenset[str] = frozenset()
-    """The options that the decorator has."""
+    """The options that the decorator sets."""
     plan: Plan = NO_PLAN
     payload: PayloadType | None = field(default=None, repr=False, compare=False)
 
@@ -45,7 +45,7 @@ class WorkflowSpec:
         return self.plan.default_group
 
     def routed(self, routes: Routes) -> WorkflowSpec:
-        """The workflow with what tako.toml says about it."""
+        """The workflow with the settings of tako.toml applied."""
         plan = routes.plan(self.name, self.namespace, self.options, self.written)
         return replace(self, plan=plan, options=routes.options(self.name, self.options, self.written))
 
@@ -60,7 +60,7 @@ class TriggerSpec:
 
     @property
     def group(self) -> str:
-        """The group that it is evaluated in."""
+        """The group whose workers evaluate it."""
         return self.evaluation.group
 
 
@@ -68,8 +68,8 @@ class TriggerSpec:
 class Catalog:
     """All workflows and triggers under one folder.
 
-    `root` is the folder of tako.toml, `files` the stamp of every Python file that the scan saw, so that a change is noticed
-    without another scan.
+    `root` is the folder of tako.toml, `files` the stamp of every Python file that the scan read: a change is noticed without
+    another scan.
     """
 
     root: Path
@@ -80,13 +80,13 @@ class Catalog:
 
     @property
     def groups(self) -> frozenset[str]:
-        """The groups that decorators name: those exist, with a table of their own or without."""
+        """The groups that decorators name: they exist with or without a table of their own."""
         named = (spec.options.worker for spec in self._handlers())
         return frozenset(name for name in named if not is_template(name))
 
     @property
     def named(self) -> frozenset[str]:
-        """What decorators name: groups, and templates for them."""
+        """The groups that decorators name, and the templates for groups."""
         return self.groups | {spec.options.worker for spec in self.workflows.values()}
 
     def group(self, name: str) -> list[WorkflowSpec]:
@@ -94,7 +94,7 @@ class Catalog:
         return sorted((spec for spec in self.workflows.values() if spec.group == name), key=lambda spec: spec.name)
 
     def modules(self, group: str) -> list[str]:
-        """The modules that define the workflows and triggers of a group: what its workers import."""
+        """The modules that define the workflows and triggers of a group: its workers import them."""
         return sorted({spec.module for spec in self._handlers() if spec.group == group})
 
     def _handlers(self) -> Iterator[WorkflowSpec]:
@@ -102,12 +102,12 @@ class Catalog:
         yield from (trigger.evaluation for trigger in self.triggers.values())
 
     def evaluated(self, workflow: str) -> WorkflowSpec | None:
-        """The evaluation of a trigger that is called so among runs, or None."""
+        """The trigger whose evaluations are runs of this name, or None."""
         trigger = self.triggers.get(workflow.removeprefix(EVALUATION)) if workflow.startswith(EVALUATION) else None
         return None if trigger is None else trigger.evaluation
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The workflows by name, as `workflows` prints them, with files as they are called from `root`."""
+        """The workflows by name, in the format of `workflows`, with files relative to `root`."""
         return [
             {
                 "name": spec.name,
@@ -129,7 +129,7 @@ class Catalog:
             started = trigger.options.starts
             hint = f"`{name}` is a trigger, which starts runs of {started}: `tako-lite triggers run {name}` evaluates it now"
         else:
-            hint = did_you_mean(name, self.workflows) or "`tako-lite workflows` lists them all"
+            hint = did_you_mean(name, self.workflows) or "run `tako-lite workflows` for a list"
         raise NotFound(f'no workflow is named "{name[:128]}"', hint=hint, type="unknown_workflow")
 
     def trigger(self, name: str) -> TriggerSpec:
@@ -137,5 +137,5 @@ class Catalog:
         spec = self.triggers.get(name)
         if spec is not None:
             return spec
-        hint = did_you_mean(name, self.triggers) or "`tako-lite triggers` lists them all"
+        hint = did_you_mean(name, self.triggers) or "run `tako-lite triggers` for a list"
         raise NotFound(f'no trigger is named "{name[:128]}"', hint=hint, type="unknown_trigger")

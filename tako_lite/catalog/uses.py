@@ -1,4 +1,4 @@
-"""Uses of our decorators that are no decorators of a function, and decorators of others that change nothing."""
+"""Finds uses of our decorators that do not decorate a function, and other decorators that change nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tako_lite.catalog.names import Names
 
 _SCOPES: Final = Function | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _HARMLESS: Final = frozenset({"typing.final", "typing.override", "typing.no_type_check", "atexit.register"})
-"""Decorators of the standard library that return what they were given."""
+"""Decorators of the standard library that return the function that they receive."""
 
 
 def stray_uses(tree: ast.Module, names: Names) -> Iterator[tuple[ast.Call, str]]:
-    """Calls of ours that decorate nothing, with the word of each; also where one is handed to `functools.partial`."""
+    """Calls of our decorators that decorate nothing, with the word of each; also those passed to `functools.partial`."""
     pending: list[tuple[ast.AST, frozenset[str]]] = [(node, frozenset()) for node in tree.body]
     while pending:
         node, hidden = pending.pop()
@@ -41,13 +41,13 @@ def _used(call: ast.Call, hidden: frozenset[str], names: Names) -> str | None:
 
 
 def _bound_in(scope: ast.AST) -> frozenset[str]:
-    """The names that a function or comprehension has of its own."""
+    """The names that a function or comprehension binds for itself."""
     arguments = {node.arg for node in ast.walk(scope) if isinstance(node, ast.arg)}
     return frozenset(arguments | {node.id for node in ast.walk(scope) if _is_stored(node)})
 
 
 def returns_its_argument(decorator: ast.expr, tree: ast.Module, names: Names) -> bool:
-    """Whether a decorator is certain to return what it decorates: some of Python's, and those of the file that do so."""
+    """Whether a decorator certainly returns what it decorates: some of Python's do, and some of the file's own."""
     if isinstance(decorator, ast.Name):
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name == decorator.id:

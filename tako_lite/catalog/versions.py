@@ -1,4 +1,4 @@
-"""Which version of Python reads a file: that of the daemon, or those of the groups whose workers import it."""
+"""Chooses the Python version that parses a file: that of the daemon, or that of a group whose workers import it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tako_lite.catalog.source import Source
 from tako_lite.errors import Mistake
 
 OLDEST: Final = (3, 11)
-"""What workers run on."""
+"""The oldest Python that workers run on."""
 
 
 class Versions:
-    """The interpreters of a project, asked when a file needs it, each once for many files.
+    """The interpreters of a project, asked only when a file needs them, each once for many files.
 
-    `warnings` tells of those that could not be asked.
+    `warnings` reports those that could not be asked.
     """
 
     def __init__(self, pythons: Pythons) -> None:
@@ -29,7 +29,7 @@ class Versions:
         self.warnings: list[Mistake] = []
 
     def read(self, broken: Sequence[tuple[Source, Fault]]) -> list[ast.Module | Mistake]:
-        """The trees of sources that our own interpreter cannot read, from the first of the others that can, else a mistake."""
+        """The trees of sources that our own interpreter cannot parse, from the first other one that can, else a mistake."""
         found: dict[Source, ast.Module] = {}
         self._faults = dict(broken)
         newest = dict(broken)
@@ -37,7 +37,7 @@ class Versions:
             left = [source for source, _ in broken if source not in found]
             reply = self._ask(python, left, trees=True)
             if reply is not None and _number(reply.version) < OLDEST:
-                continue  # no worker runs on it
+                continue  # workers cannot run on it
             for source, answer in zip(left, reply.files if reply else (), strict=False):
                 if isinstance(answer, ast.Module):
                     found[source] = answer
@@ -47,7 +47,7 @@ class Versions:
         return [found.get(source) or self._mistake(source, newest[source]) for source, _ in broken]
 
     def unfit(self, users: Sequence[tuple[Source, Set[str]]]) -> Iterator[Mistake]:
-        """Files that the interpreter of a group which imports them cannot read."""
+        """A mistake for each file that the interpreter of a group which imports it cannot parse."""
         by_python: dict[str | None, dict[Source, str]] = defaultdict(dict)
         for source, groups in users:
             for group in sorted(groups):
@@ -65,7 +65,7 @@ class Versions:
                         yield self._unfit(source, answer, group, python)
 
     def _problem(self, python: str, reply: Reply | None) -> str | None:
-        """Why workers cannot run on an interpreter, as far as its answer shows it."""
+        """Why workers cannot run on an interpreter, as far as its answer tells."""
         if reply is None:
             return f"it cannot be asked whether it reads this file: {self._silent[python]}"
         if _number(reply.version) < OLDEST:
@@ -78,9 +78,7 @@ class Versions:
     def _unfit(self, source: Source, fault: Fault, group: str, python: str | None) -> Mistake:
         reader = self._readers.get(source) or f"Python {OWN_VERSION}"
         runs = f"{python}, which is {fault.version}" if python else f"the daemon's own Python, which is {fault.version}"
-        hint = (
-            f"group {group} uses {runs}; {reader} reads it: name that as `python` of the group, or write it for {fault.version}"
-        )
+        hint = f"group {group} uses {runs}; {reader} reads it: set that as its `python`, or write the file for {fault.version}"
         return source.mistake_at(fault.line, fault.column, fault.message, hint)
 
     def _mistake(self, source: Source, fault: Fault) -> Mistake:

@@ -1,1 +1,1 @@
-"""Snapshots in, rich renderables out: nothing here asks, waits or prints."""
+"""Turns snapshots into rich renderables: nothing here makes requests, waits or prints."""

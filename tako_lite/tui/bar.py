@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class RunBar:
-    """A bar on a console, gone when it is left; without a total it only counts."""
+    """A progress bar on a console, erased at the end. Without a total it only counts."""
 
     def __init__(self, console: Console, total: int | None) -> None:
         columns = (TextColumn("enqueueing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -25,5 +25,5 @@ class RunBar:
         self._progress.stop()
 
     def add(self, count: int) -> None:
-        """So many more runs are stored."""
+        """Add `count` stored runs to the bar."""
         self._progress.advance(self._task, count)

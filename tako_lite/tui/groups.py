@@ -30,7 +30,7 @@ COLUMNS: Final = (
 
 
 def groups_table(groups: list[Shape]) -> RenderableType:
-    """The groups, one a line; on a narrow screen a second line has what they are set to."""
+    """A list of the groups, one a line; on a narrow screen their settings go on a second line."""
     return Listing(COLUMNS, map(_cells, groups), most_below=1) if groups else Text("no groups", "dim")
 
 
@@ -51,7 +51,7 @@ def _cells(group: Shape) -> list[Cell]:
 
 
 def group_view(group: Shape) -> RenderableType:
-    """One group: what serves it, what waits, who is allowed, and its settings."""
+    """One group: its servers, its queue, the tenants that it allows, and its settings."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -84,7 +84,7 @@ def _workers(group: Shape) -> str:
 
 
 def _waits(group: Shape) -> str:
-    """What waits for the group, and for how long: due runs, those that come later, and those that wait for something else."""
+    """The group's queue: the due runs and the age of the oldest, those due later, the parked and the running ones."""
     due = f"{group['due']:,} due"
     if group["due"] and group["oldest_wait_s"] is not None:
         due += f", the oldest for {span(group['oldest_wait_s'])}"
@@ -94,4 +94,4 @@ def _waits(group: Shape) -> str:
 
 def _tenants(group: Shape) -> str:
     allowed = group["allowed_tenants"]
-    return "everyone" if allowed is None else ", ".join(map(line, allowed)) or "nobody"
+    return "everyone" if allowed is None else ", ".join(map(line, allowed)) or "no tenant"

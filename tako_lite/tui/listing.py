@@ -1,7 +1,7 @@
-"""A table whose important columns keep their width. Its rows are laid out here: rich needs half a millisecond for each.
+"""A table whose important columns keep their width. It lays out its own rows: rich needs half a millisecond for each.
 
-Where the screen is too narrow for all columns, those that are marked go below their row, the least important of the others
-are left out, and names are folded. A pipe has no width: there every value stands whole, in one line a row.
+On a screen too narrow for all columns, those marked `below` go below their row, then the least important of the others are
+left out, and the names are folded. A pipe has no width: there every value is printed in full, one row a line.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from rich.segment import Segment
 GAP: Final = "  "
 INDENT: Final = "  "
 UNBOUNDED: Final = 1_000_000
-"""The columns of a console that is no terminal: nothing is folded, cut or left out."""
+"""The width of a console that is not a terminal: nothing is folded, cut or left out."""
 LONGEST: Final = 1_000
-"""Characters of a cell that are looked at on a terminal: no screen shows more in a line."""
+"""Characters of a cell that are laid out on a terminal: no screen shows more in a line."""
 SHORTEST: Final = 12
-"""What a folded column keeps of its width."""
+"""The width that a folded column keeps at least."""
 MOST_BELOW: Final = 3
-"""Lines below a row."""
+"""The most lines below a row."""
 
 Cell = tuple[str, str]
-"""Text of one line, and its style."""
+"""The text of one line, and its style."""
 
 
 class Column(NamedTuple):
-    """A column, and what becomes of it where the screen is too narrow.
+    """A column, and what happens to it on a narrow screen.
 
-    One that is `below` goes below its row, with its title where it has a `label`. Of the others those with the highest `rank`
-    are left out first; those with the rank 0 stay, and may be folded. One that is of little use waits for a wide screen.
+    A `below` column goes below its row, with its title if it has a `label`. Of the others, those with the highest `rank` are
+    left out first; those with rank 0 stay, and may be folded. A column with `from_width` needs a screen of that width.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The columns that have a place in a row, how wide each is, and those that go below it."""
+    """The columns that fit into a row with their widths, and the columns that go below it."""
 
     shown: list[int]
     widths: list[int]
@@ -94,7 +94,7 @@ class Listing:
         return _Layout(shown, widths, below)
 
     def _lines(self, row: Sequence[Cell], layout: _Layout) -> Iterator[list[Cell]]:
-        """The lines of a row: one, or as many as the cell has that is folded most."""
+        """The lines of a row: as many as its most folded cell needs."""
         cells = [row[at] for at in layout.shown]
         if all(cell_len(text) <= width for (text, _), width in zip(cells, layout.widths, strict=True)):
             yield self._spaced(cells, layout)
@@ -104,7 +104,7 @@ class Listing:
             yield self._spaced([(text, style) for text, (_, style) in zip(texts, cells, strict=True)], layout)
 
     def _spaced(self, cells: Sequence[Cell], layout: _Layout) -> list[Cell]:
-        """The cells of a line with the blanks between them, and none at its end."""
+        """The cells of a line, separated by blanks, without blanks at the end."""
         line: list[Cell] = []
         blanks = ""
         for (text, style), width, at in zip(cells, layout.widths, layout.shown, strict=True):
@@ -118,7 +118,7 @@ class Listing:
         return line
 
     def _below(self, row: Sequence[Cell], layout: _Layout, width: int) -> Iterator[Cell]:
-        """What stands below a row: the cells that had no place in it."""
+        """The lines below a row: the cells that did not fit into it."""
         parts = [
             (f"{self._columns[at].title} {row[at][0]}" if self._columns[at].label else row[at][0], row[at][1])
             for at in layout.below
@@ -136,7 +136,7 @@ class Listing:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """The text in lines of a width, broken between words where that is possible."""
+    """Break the text into lines of a width, between words where possible."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -153,7 +153,7 @@ def _total(natural: Sequence[int], shown: Sequence[int]) -> int:
 
 
 def _cut(line: Sequence[Cell], width: int) -> list[Cell]:
-    """The line, as far as it fits a screen that is too narrow for the columns that stay."""
+    """The line, cut if the screen is too narrow even for the columns that stay."""
     kept: list[Cell] = []
     for text, style in line:
         length = cell_len(text)

@@ -20,7 +20,7 @@ Shape = dict[str, Any]
 
 SHOWN_CHILDREN: Final = 10
 SHOWN_STEPS: Final = 40
-"""Steps of a run that has more: the first half of them are its first ones, the others its last."""
+"""The most steps that are shown: half of them the first of the run, half the last."""
 STEPS: Final = (
     Column("step"),
     Column("state"),
@@ -32,7 +32,7 @@ STEPS: Final = (
 
 
 def run_view(run: Shape, now: int, *, every_step: bool = True) -> RenderableType:
-    """A run in the shape of `show`: its facts, payload, result, steps and waits, and last its error with the traceback."""
+    """A run in the shape of `show`: its state, payload, result, steps and waits, and last its error with the traceback."""
     parts: list[RenderableType] = [_facts(run, now)]
     parts += _section("payload", run["payload"])
     if run["state"] == "succeeded":
@@ -78,13 +78,13 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
 
 
 def _fallback(run: Shape) -> Text | None:
-    """What happens while the group is lost, where anybody said so."""
+    """What happens while the group is unavailable, unless the default applies."""
     source = run.get("fallback_source", "default")
     return None if source == "default" else cell(_said(run["fallback"], source))
 
 
 def _said(value: str, source: str | None) -> str:
-    """A value with who said so, where anybody did."""
+    """A value with its source, unless it is the default."""
     return value if source in (None, "default") else f"{value} (by the {source})"
 
 
@@ -106,7 +106,7 @@ def _section(title: str, value: Any) -> list[RenderableType]:
 
 
 def _failed_children(run: Shape) -> list[Shape]:
-    """What the failed children of a run left in its steps."""
+    """The child runs named in the errors of a failed run's steps."""
     errors = (step["error"] for step in run.get("steps") or ())
     return [error for error in errors if error and error.get("child_id")]
 

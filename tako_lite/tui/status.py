@@ -70,7 +70,7 @@ def status_view(snapshot: Snapshot) -> RenderableType:
 
 
 def status_lines(snapshot: Snapshot, now: int) -> list[str]:
-    """One plain line for each group, with the time in front: for a pipe or a log."""
+    """One plain line for each group, starting with the time: for a pipe or a log."""
     moment = local(now).replace(" ", "T")  # one word, as every other field of the line
     lines = [
         f"{moment} {group['name']} {group['state']} workers={_live(group)}/{group['max_workers']} busy={_busy(group)} "

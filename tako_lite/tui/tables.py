@@ -57,7 +57,7 @@ SETTINGS: Final = (Column("setting"), Column("value"), Column("from"))
 
 
 def runs_table(runs: Sequence[Shape], now: int) -> RenderableType:
-    """Runs, one a line, with the end of their ids."""
+    """A list of runs, one a line, with the end of their ids."""
     return Listing(RUNS, (_run_cells(run, now) for run in runs)) if runs else Text("no runs", "dim")
 
 
@@ -95,7 +95,7 @@ def _schedule_cells(schedule: Shape, now: int) -> list[Cell]:
 
 
 def triggers_table(triggers: Sequence[Shape], now: int) -> RenderableType:
-    """Triggers with where they got to, and what went wrong the last time."""
+    """A list of triggers with the outcome of their last evaluations, and below it why some of them wait."""
     if not triggers:
         return Text("no triggers", "dim")
     waiting = [f"{trigger['name']} waits: {line(trigger['trouble'])}" for trigger in triggers if trigger["trouble"]]
@@ -126,7 +126,7 @@ def _trigger_state(trigger: Shape) -> Cell:
 
 
 def workflows_table(workflows: Sequence[Shape]) -> RenderableType:
-    """Workflows with their groups and where they are written."""
+    """A list of workflows with their groups, files and lines."""
     return Listing(WORKFLOWS, map(_workflow_cells, workflows)) if workflows else Text("no workflows", "dim")
 
 
@@ -141,7 +141,7 @@ def _workflow_cells(workflow: Shape) -> list[Cell]:
 
 
 def config_view(about: Shape, groups: Shape) -> RenderableType:
-    """The project's own settings, then every setting of each group with the table that it came from."""
+    """The project's own settings, then every setting of each group with the table that set it."""
     queue = about["queue"]
     head = Table.grid(padding=(0, 2))
     for name, value in (
@@ -158,7 +158,7 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
 
 
 def settings_table(settings: Shape) -> RenderableType:
-    """The settings of a group, each with the table that it came from."""
+    """The settings of a group, each with the table that set it."""
     return Listing(SETTINGS, (_setting_cells(key, setting) for key, setting in settings.items()))
 
 

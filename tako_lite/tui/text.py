@@ -1,4 +1,4 @@
-"""Text from users, times and counts as they stand in tables."""
+"""How text from users, times and counts are shown in tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tako_lite.tui.listing import UNBOUNDED
 from tako_lite.units import duration_text
 
 SHOWN_ID: Final = 8
-"""The last characters of an id: commands take them as well."""
+"""The number of last characters of an id that tables show: commands accept them as an id."""
 LONGEST_VALUE: Final = 4_000
 
 STATE_STYLES: Final = {
@@ -49,9 +49,9 @@ def cell(value: object, style: str = "") -> Text:
 
 
 def told(error: dict[str, Any] | None) -> str:
-    """What an error says, after the child that it is of, and its reason.
+    """An error in one line: its child run, if any, its reason, and its message.
 
-    One that was raised has its type too: a KeyError alone says no more than `'id'`.
+    An exception has its type as well: the message of a KeyError alone is only `'id'`.
     """
     if error is None:
         return ""
@@ -64,7 +64,7 @@ def told(error: dict[str, Any] | None) -> str:
 
 
 class Block:
-    """Text of several lines from a user: on a terminal it is folded, and cut where it is very long."""
+    """Text of several lines from a user: folded on a terminal, and cut where it is very long."""
 
     def __init__(self, value: str, style: str) -> None:
         self._text = Text(printable(value), style, overflow="fold")
@@ -82,7 +82,7 @@ class Block:
 
 
 def block(value: str, style: str = "") -> Block:
-    """Text of several lines from a user, folded where the terminal ends."""
+    """Text of several lines from a user, folded at the width of the terminal."""
     return Block(value, style)
 
 
@@ -92,7 +92,7 @@ def state(name: str) -> Text:
 
 
 def begun(run: dict[str, Any]) -> int:
-    """How many attempts of a run have begun: one that is under way, or parked, is not yet among those that count."""
+    """How many attempts of a run have begun: the stored count does not include the one that is running or parked."""
     attempts: int = run["attempts"]
     return attempts + (run["state"] in ("running", "waiting"))
 
@@ -113,19 +113,19 @@ def span(seconds: float | None) -> str:
 
 
 def _rounding(length: int) -> float:
-    """How much less than one of a unit is shown as one: half of the unit below."""
+    """How far below one of a unit a value is still rounded up to one: half of the unit below."""
     return {60: 0.5, 3_600: 30, 86_400: 1_800}[length]
 
 
 def took(seconds: float) -> str:
-    """How long something took: `250ms`, `3s`, `1m30s`."""
+    """A short duration: `250ms`, `3s`, `1m30s`."""
     if seconds < 0.9995:
         return f"{max(0.0, seconds) * 1000:.0f}ms"
     return duration_text(int(seconds + 0.5))
 
 
 def when(moment: str | None, now: int) -> str:
-    """An ISO time as seen from `now` (milliseconds): `3m ago`, `in 2h`."""
+    """An ISO time relative to `now` (milliseconds): `3m ago`, `in 2h`."""
     if moment is None:
         return ""
     seconds = datetime.fromisoformat(moment).timestamp() - now / 1000

@@ -1,4 +1,4 @@
-"""A traceback as a user wants to see it: without the frames of tako-lite, which tell nothing of the user's mistake."""
+"""Shortens a traceback for users: the frames of tako-lite are left out, because they do not help to find a user's mistake."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import tako_lite
 _FRAME: Final = re.compile(r'( *(?:[|+] *)*)File "(?P<file>[^"]*)", line \d+')
 _OURS: Final = re.compile(r"/tako_lite/(?P<module>\w+)(?:\.py$|/)")
 _OUR_THREADS: Final = "/concurrent/futures/thread.py"
-"""Through it we call handlers without `async`."""
+"""The executor calls handlers without `async` through this file."""
 
 
 def without_our_frames(traceback: str) -> tuple[str, int]:
-    """The traceback without the lines of our frames, and how many those were. One that has only ours stays as it is."""
+    """The traceback without our frames, and how many lines were left out. One that has only our frames stays as it is."""
     lines = traceback.splitlines()
     kept, frames = list[str](), 0
     for line, is_frame, is_ours in _told_apart(lines):
@@ -28,13 +28,13 @@ def without_our_frames(traceback: str) -> tuple[str, int]:
 
 
 def _told_apart(lines: list[str]) -> Iterator[tuple[str, bool, bool]]:
-    """Each line, whether a frame begins with it, and whether it belongs to a frame of ours."""
+    """Each line, whether it starts a frame, and whether it belongs to one of our frames."""
     is_ours, indent = False, 0
     for line in lines:
         frame = _FRAME.match(line)
         if frame:
             is_ours, indent = _is_ours(frame["file"]), len(frame[1])
-        elif is_ours and not line[indent : indent + 2].isspace():  # what follows the frames: a message, or another traceback
+        elif is_ours and not line[indent : indent + 2].isspace():  # after the frames: a message, or another traceback
             is_ours = False
         yield line, frame is not None, is_ours
 

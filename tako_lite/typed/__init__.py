@@ -1,9 +1,9 @@
-"""From JSON to the types that people annotate with, strictly, and back.
+"""Converts strictly between JSON and the types that people annotate with.
 
-An annotation is compiled once into a reader; what it cannot mean is refused then, before any value is seen. `"12"` is
-never an int, `True` is never a number, and a key that a record does not have is a mistake. pydantic models and
-`msgspec.Struct` are built by their own libraries, which are never imported here: a class of theirs can only arrive when
-the user's module has imported them.
+An annotation is compiled once into a reader; an annotation that JSON cannot express is refused before any value is read. `"12"`
+is never an int, `True` is never a number, and an unknown key of a record is a mistake. pydantic models and
+`msgspec.Struct` are built by their own libraries, which are never imported here: the user's module has imported them before
+it can use one of their classes.
 """
 
 from tako_lite.typed.annotations import convert, converter, read_by

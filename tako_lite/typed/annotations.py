@@ -1,4 +1,4 @@
-"""From an annotation to the reader that it means."""
+"""Compiles an annotation into its reader."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _Building = dict[Any, Reader]
 
 
 def convert(value: Any, annotation: Any, where: str = "payload") -> Any:
-    """The JSON value as what the annotation says; BadInput names every field that does not fit."""
+    """The JSON value as the type of the annotation; BadInput names every field that does not fit."""
     return converter(annotation, where)(value)
 
 
 def converter(annotation: Any, where: str = "payload") -> Callable[[Any], Any]:
-    """A function that does `convert` for this annotation. BadInput at once if JSON cannot mean the annotation."""
+    """A function that does `convert` for this annotation. Raises BadInput at once if JSON cannot express the annotation."""
     try:
         reader = compiled(annotation)
     except BadInput as error:
@@ -53,7 +53,7 @@ def converter(annotation: Any, where: str = "payload") -> Callable[[Any], Any]:
 
 
 def read_by(reader: Reader, value: Any, where: str) -> Any:
-    """The JSON value as what a compiled annotation says; BadInput names every field that does not fit."""
+    """The JSON value as the type of a compiled annotation; BadInput names every field that does not fit."""
     problems: Problems = []
     made = reader.read(value, problems)
     if problems:
@@ -62,12 +62,12 @@ def read_by(reader: Reader, value: Any, where: str) -> Any:
 
 
 def compiled(annotation: Any) -> Reader:
-    """The reader of an annotation. Raises BadInput if JSON cannot mean it."""
+    """The reader of an annotation. Raises BadInput if JSON cannot express it."""
     try:
         hash(annotation)
-    except TypeError:  # Annotated[int, []] has no hash to be remembered by
+    except TypeError:  # Annotated[int, []] is not hashable, so it is not cached
         return _compile(annotation, {})
-    # `str | Path` equals `Path | str`, but the first member that fits is what is meant: the text tells them apart.
+    # `str | Path` equals `Path | str`, but the first member that fits wins: the text of the annotation tells them apart.
     return _remembered(annotation, "" if isinstance(annotation, type) else repr(annotation))
 
 
@@ -109,7 +109,7 @@ def _compile_simple(annotation: Any, building: _Building) -> Reader:
         return _class(annotation, building) or _container(annotation, (), building) or _refuse(annotation)
     if hasattr(annotation, "__supertype__"):  # a NewType
         return _compile(annotation.__supertype__, building)
-    if hasattr(annotation, "__value__"):  # `type X = …` of Python 3.12, which may name itself
+    if hasattr(annotation, "__value__"):  # `type X = …` of Python 3.12, which may refer to itself
         return _recursive(annotation, building, lambda: _compile(annotation.__value__, building))
     return _refuse(annotation)
 
@@ -132,7 +132,7 @@ def _class(kind: type, building: _Building) -> Reader | None:
 
 
 def _recursive(annotation: Any, building: _Building, compile_it: Callable[[], Reader]) -> Reader:
-    """Compile what may contain itself: inside of it, the reader that is not there yet is looked up for each value."""
+    """Compile an annotation that may contain itself: inside it, the unfinished reader is looked up for each value."""
     made: Reader
     building[annotation] = Reader(annotation.__name__, lambda value, problems: made.read(value, problems))
     made = building[annotation] = compile_it()
@@ -159,7 +159,7 @@ def _object(arguments: tuple[Any, ...], building: _Building) -> Reader:
 
 
 def _key(annotation: Any) -> Reader:
-    """The reader of the keys of an object, which are text in all JSON: they are read only where they become something else."""
+    """The reader of the keys of an object. Keys are text in JSON: they are only read if they become another type."""
     if annotation is str or annotation is Any or annotation is object:
         return ANYTHING
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -181,7 +181,7 @@ def _key(annotation: Any) -> Reader:
     if isinstance(annotation, str):
         return _refuse(annotation)
     name = getattr(annotation, "__name__", annotation)
-    raise BadInput(f"the keys of a JSON object are text, which cannot be made {name}", hint="write dict[str, …]")
+    raise BadInput(f"the keys of a JSON object are text, which does not convert to {name}", hint="write dict[str, …]")
 
 
 def _refuse(annotation: Any) -> Reader:

@@ -1,4 +1,4 @@
-"""Whether a payload arrives at its handler as what it was."""
+"""Checks whether a payload arrives at its handler unchanged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tako_lite.typed.structs import is_struct
 
 
 def changed(sent: Any, read: Any, where: str) -> str | None:
-    """What became something else between what was sent and what the handler reads of it, or None.
+    """What would change between the sent payload and the payload that the handler reads, or None.
 
-    That is a record that a union takes for another, and bytes that are written in one way and read in another. Plain JSON
-    that is sent instead of a record is meant to become one.
+    That is a record that a union reads as another type, and bytes that are encoded in one way and decoded in another. Plain
+    JSON sent for a record is meant to become one, and is not reported.
     """
     kind = type(read)
     names = _fields(kind)
@@ -40,7 +40,7 @@ def changed(sent: Any, read: Any, where: str) -> str | None:
 
 
 def _fields(kind: Any) -> list[str] | None:
-    """The names of the fields of a record, None for what is none."""
+    """The names of the fields of a record, None for anything else."""
     if is_model(kind):
         return list(fields_of(kind))
     if is_struct(kind):

@@ -12,7 +12,7 @@ OBJECT = "an object"
 
 
 def list_of(item: Reader, make: Callable[[list[Any]], Any] | None = None) -> Reader:
-    """A JSON list whose elements all fit `item`; `make` turns it into a set or a tuple."""
+    """A JSON list whose elements all fit `item`; `make` turns it into another container, such as a set or a tuple."""
     expected = "list" if item is ANYTHING else f"list[{item.expected}]"
 
     def read(value: Any, problems: Problems) -> Any:
@@ -38,13 +38,13 @@ def list_of(item: Reader, make: Callable[[list[Any]], Any] | None = None) -> Rea
 def _made(make: Callable[[list[Any]], Any], items: list[Any], problems: Problems) -> Any:
     try:
         return make(items)
-    except TypeError as error:  # a set of what cannot be in one
+    except TypeError as error:  # a set of values that are not hashable
         problems.append(("", str(error)))
         return items
 
 
 def tuple_of(items: list[Reader], make: Callable[[list[Any]], Any] = tuple, required: int | None = None) -> Reader:
-    """A JSON list of exactly these elements; of a named tuple those with defaults may be missing at its end."""
+    """A JSON list of exactly these elements; elements with defaults may be missing at the end of a named tuple."""
     fewest = len(items) if required is None else required
     expected = f"a list of {len(items)}" if fewest == len(items) else f"a list of {fewest} to {len(items)}"
 
@@ -68,7 +68,7 @@ def tuple_of(items: list[Reader], make: Callable[[list[Any]], Any] = tuple, requ
 
 
 def object_of(key: Reader, item: Reader) -> Reader:
-    """A JSON object with keys and values of these kinds."""
+    """A JSON object whose keys and values fit these readers."""
 
     def read(value: Any, problems: Problems) -> Any:
         if value.__class__ is not dict:

@@ -18,22 +18,22 @@ from tako_lite.typed.annotations import compiled
 from tako_lite.typed.reader import Reader
 
 NOTHING: Final = object()
-"""Instead of an annotation that is missing or unresolvable."""
+"""Stands for an annotation that is missing or unresolvable."""
 
 _PLAIN: Final = frozenset(
     {str, int, float, bool, None, list, dict, tuple, Any, object}
     | {"str", "int", "float", "bool", "None", "list", "dict", "tuple", "Any", "object", "dict[str, Any]"}
 )
-"""Return annotations that leave JSON as it is, known by their names alone."""
+"""Return annotations that leave JSON unchanged, known by their names alone."""
 _AWAITED: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _MOST_LAYERS: Final = 50
 _known: weakref.WeakKeyDictionary[Any, Reader | None] = weakref.WeakKeyDictionary()
 
 
 def result_reader(function: Any) -> Reader | None:
-    """How the JSON of what a function returned is read: as its return annotation says, or as the class that it is.
+    """A reader of the JSON of a returned value, for the function's return annotation or for the class itself.
 
-    None where JSON is to stay as it is: no annotation, plain JSON, or one that JSON cannot mean.
+    None if the JSON stays unchanged: no annotation, plain JSON, or an annotation that JSON cannot express.
     """
     try:
         if isinstance(function, types.BuiltinFunctionType):
@@ -49,7 +49,7 @@ def result_reader(function: Any) -> Reader | None:
 
 
 def payload_annotation(function: Callable[..., Any]) -> Any:
-    """What the first parameter of a handler is annotated with, or NOTHING."""
+    """The annotation of the first parameter of a handler, or NOTHING."""
     try:
         for parameter in _signature(function).parameters.values():
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
@@ -62,7 +62,7 @@ def payload_annotation(function: Callable[..., Any]) -> Any:
 
 
 def _undressed(function: Any) -> Any:
-    """The function whose annotations count: that of a method, of a partial, of a callable object."""
+    """The function that has the annotations: that of a method, of a partial, of a callable object."""
     for _ in range(_MOST_LAYERS):
         if isinstance(function, functools.partial):
             function = function.func
@@ -70,7 +70,7 @@ def _undressed(function: Any) -> Any:
             function = function.__func__
         elif isinstance(function, types.FunctionType | types.BuiltinFunctionType | type):
             break
-        elif hasattr(function, "__wrapped__"):  # a handle, or what functools.cache makes
+        elif hasattr(function, "__wrapped__"):  # a handle, or a function from functools.cache
             function = function.__wrapped__
         else:
             function = type(function).__call__
@@ -78,10 +78,10 @@ def _undressed(function: Any) -> Any:
 
 
 def _returned(function: Any) -> Any:
-    """The return annotation as it is written; None where there is none."""
+    """The return annotation as written; None if there is none."""
     try:
         return function.__annotations__.get("return")
-    except NameError:  # Python 3.14 evaluates all of them here, also those that are only for type checkers
+    except NameError:  # Python 3.14 evaluates all annotations here, including those only for type checkers
         library = import_module("annotationlib")
         return library.get_annotations(function, format=library.Format.FORWARDREF).get("return")
 
@@ -104,7 +104,7 @@ def _result_annotation(function: Any) -> Any:
 
 
 def _reader_of(annotation: Any) -> Reader | None:
-    if annotation in (None, NOTHING, tuple):  # a bare tuple says nothing of what is in it: it stays a list
+    if annotation in (None, NOTHING, tuple):  # a bare tuple does not tell the types of its elements: it stays a list
         return None
     try:
         reader = compiled(annotation)
@@ -114,7 +114,7 @@ def _reader_of(annotation: Any) -> Reader | None:
 
 
 def _resolved(function: Any, annotation: Any) -> Any:
-    """An annotation without the text that stands for types; other annotations of the function are left alone."""
+    """An annotation with strings resolved to types; other annotations of the function are not touched."""
     if annotation is None or isinstance(annotation, type):
         return annotation
     inner = inspect.unwrap(function)

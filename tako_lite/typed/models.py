@@ -1,4 +1,4 @@
-"""Models and dataclasses of pydantic, which pydantic itself reads and makes plain, and its secrets, which are refused."""
+"""Reads and dumps models and dataclasses of pydantic by pydantic itself, and refuses its secret types."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from tako_lite.errors import BadInput, NotJson
 from tako_lite.typed.reader import MOST_PROBLEMS, Problems, Reader, place
 
 _MASK: Final = "*" * 10
-_HINT: Final = (
-    "what is stored is no secret: give the worker the secret by name (docs/secrets.md), and pass only what tells which one"
-)
+_HINT: Final = "stored values are readable: give the worker the secret by name (docs/secrets.md), and pass only that name"
 
 
 def is_model(kind: type) -> bool:
-    """Whether this is a pydantic model, or a dataclass of pydantic's."""
+    """Whether this is a pydantic model or a pydantic dataclass."""
     pydantic = sys.modules.get("pydantic")
     base = getattr(pydantic, "BaseModel", None)
     if base is None:
@@ -29,25 +27,25 @@ def is_model(kind: type) -> bool:
 
 
 def is_secret(kind: type) -> bool:
-    """Whether this is a type of pydantic's that hides its value: JSON would have asterisks."""
+    """Whether this is a pydantic type that hides its value: its JSON would be asterisks."""
     types = sys.modules.get("pydantic.types")
     secrets = (getattr(types, name, None) for name in ("SecretStr", "SecretBytes", "Secret"))
     return any(secret is not None and issubclass(kind, secret) for secret in secrets)
 
 
 def fields_of(kind: Any) -> dict[str, Any]:
-    """The fields of a model or of a dataclass of pydantic's, by name; of anything else none."""
+    """The fields of a pydantic model or dataclass, by name; empty for anything else."""
     found: dict[str, Any] = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", None) or {}
     return found
 
 
 def refused_secret(kind: type, where: str) -> NotJson:
-    """The error for a secret in a value that is to be stored."""
-    return NotJson(f"{where} is a {kind.__name__}, of which JSON would have only asterisks", hint=_HINT)
+    """The error for a secret in a value that would be stored."""
+    return NotJson(f"{where} is a {kind.__name__}, which would be stored as asterisks", hint=_HINT)
 
 
 def model_reader(annotation: Any) -> Reader:
-    """Lets pydantic build its model from JSON, by the model's own configuration."""
+    """Has pydantic build its model from JSON, by the model's own configuration."""
     invalid: type[Exception] = sys.modules["pydantic"].ValidationError
     _complete(annotation)
 
@@ -64,7 +62,7 @@ def model_reader(annotation: Any) -> Reader:
 
 
 def _complete(annotation: Any) -> None:
-    """Resolve what the fields of a model name. Raises BadInput where that is not to be had at run time."""
+    """Resolve the annotations of a model's fields. Raises BadInput if a name does not exist at run time."""
     if getattr(annotation, "__pydantic_complete__", True):
         return
     try:
@@ -75,24 +73,24 @@ def _complete(annotation: Any) -> None:
     except Exception as error:
         raise BadInput(
             f"the annotations of {annotation.__name__} cannot be resolved: {error}",
-            hint="what they name must be importable at run time, not only for type checkers",
+            hint="the names in them must be importable at run time, not only for type checkers",
         ) from None
 
 
 def plain_model(value: Any, where: str) -> Any:
-    """A model as JSON that the model can be read from again. Raises NotJson where pydantic cannot make any."""
+    """A model as JSON that the model can be read from again. Raises NotJson if pydantic cannot serialize it."""
     serializer = type(value).__pydantic_serializer__
     try:
         made = serializer.to_python(value, mode="json", by_alias=False, round_trip=True, warnings=False)
         return _as_read(value, made, where)
     except (NotJson, RecursionError):
         raise
-    except Exception as error:  # PydanticSerializationError, or what a serializer or a computed field of the user's raises
-        raise NotJson(f"{where} ({type(value).__name__}) cannot be made JSON by pydantic: {error}") from None
+    except Exception as error:  # PydanticSerializationError, or an error of the user's serializer or computed field
+        raise NotJson(f"{where} ({type(value).__name__}) cannot be serialized by pydantic: {error}") from None
 
 
 def _as_read(value: Any, made: Any, where: str) -> Any:
-    """What pydantic made of a value, with the names that it reads. Raises NotJson for masked secrets and keys that merged."""
+    """Pydantic's JSON of a value, with the names that it reads. Raises NotJson for masked secrets and keys that merged."""
     kind = type(value)
     if is_secret(kind):
         if made == _MASK:
@@ -113,7 +111,7 @@ def _object_as_read(value: Any, made: dict[str, Any], where: str) -> Any:
         return _as_read(value.root, made, where)
     if isinstance(value, Mapping):
         if len(made) < len(value):
-            raise NotJson(f"two keys of {where} are the same in JSON")
+            raise NotJson(f"two keys of {where} become equal in JSON")
         pairs = zip(made.items(), value.values(), strict=False)
         return {name: _as_read(inner, item, where + place(name)) for (name, item), inner in pairs}
     named = _namer(kind)
@@ -122,7 +120,7 @@ def _object_as_read(value: Any, made: dict[str, Any], where: str) -> Any:
 
 
 def _computed(value: Any, where: str) -> dict[str, Any]:
-    """The computed fields of a model that passes over them when it is read."""
+    """The computed fields of a model that are ignored when the model is read."""
     kind = type(value)
     decorators: Any = getattr(kind, "__pydantic_decorators__", None)
     names = set(getattr(decorators, "computed_fields", ()))
@@ -138,7 +136,7 @@ def _config(kind: Any) -> dict[str, Any]:
 
 
 def _namer(kind: Any) -> Callable[[str], str]:
-    """Says by which name a field of a model is read: its own, where the model takes that, else its alias."""
+    """The name by which a field of a model is read: its own if the model accepts that, else its alias."""
     fields = fields_of(kind)
     config = _config(kind)
     if not fields or config.get("populate_by_name") or config.get("validate_by_name"):

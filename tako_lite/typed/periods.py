@@ -1,4 +1,4 @@
-"""A timedelta as JSON has it: an ISO-8601 duration such as `PT1H30M`."""
+"""A timedelta in JSON: an ISO-8601 duration such as `PT1H30M`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From typed values back to plain JSON."""
+"""Converts typed values back to plain JSON."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tako_lite.typed.values import text_form
 
 
 def plain(value: Any, where: str = "payload") -> Any:
-    """A value as JSON has it: the reverse of `convert`. What it does not know is left for the encoder to judge.
+    """A value as JSON: the reverse of `convert`. Values of unknown types are left for the encoder to judge.
 
-    Raises NotJson for what would become something else: secrets that show as asterisks, keys that become equal.
+    Raises NotJson for values that would change: secrets that are stored as asterisks, keys that become equal.
     """
     try:
         return _plain(value, where)
@@ -56,7 +56,7 @@ def _list(items: Iterable[Any], where: str) -> list[Any]:
 
 
 def _ordered(items: list[Any]) -> list[Any]:
-    """A set's elements in the same order each time, where they have one."""
+    """A set's elements, sorted if they can be."""
     with contextlib.suppress(TypeError):
         items.sort()
     return items
@@ -67,7 +67,7 @@ def _object(value: Mapping[Any, Any], where: str) -> dict[Any, Any]:
     for key, item in value.items():
         name = key if key.__class__ is str else _key(key, where)
         if name in made:
-            raise NotJson(f"two keys of {where} are {literal(name)} in JSON")
+            raise NotJson(f"two keys of {where} become {literal(name)} in JSON")
         made[name] = _plain(item, where + place(name))
     return made
 

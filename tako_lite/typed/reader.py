@@ -1,4 +1,4 @@
-"""What a compiled annotation is, and how its findings are worded."""
+"""The form of a compiled annotation, and the wording of its problems."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 Problems = list[tuple[str, str]]
-"""What is wrong with a value: where inside of it (`.size.width`, `[3]`), and what."""
+"""A problem: the place inside the value (`.size.width`, `[3]`), and what is wrong there."""
 
 MOST_PROBLEMS: Final = 20
 _LONGEST: Final = 60
 
 
 class Reader(NamedTuple):
-    """A compiled annotation: what it expects, in words, and the function that reads a value and notes what is wrong.
+    """A compiled annotation: what it expects, in words, and the function that reads a value and records its problems.
 
-    After `read` has noted something, what it returned means nothing. `keeps` says that it always returns the JSON value
-    itself.
+    After `read` has recorded a problem, its return value means nothing. `keeps`: it always returns the JSON value itself
+    unchanged.
     """
 
     expected: str
@@ -26,14 +26,14 @@ class Reader(NamedTuple):
 
 
 def misfit(problems: Problems, expected: str, value: Any) -> None:
-    """Note that the value is not what was expected."""
+    """Record that the value is not what was expected."""
     problems.append(("", f"expected {expected}, got {shown(value)}"))
 
 
 def inside(problems: Problems, mark: int, place: str) -> None:
-    """Move the problems from `mark` on under a place of the value that contains them.
+    """Put the place of the enclosing value before the problems from `mark` on.
 
-    Places are put together only when something is wrong, so that good values pay nothing for them.
+    Places are only built when something is wrong, so valid values cost nothing.
     """
     problems[mark:] = [(place + path, what) for path, what in problems[mark:]]
 
@@ -52,7 +52,7 @@ def worded(problems: Problems, where: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, with its type and cut short: `str "12"`, `bool true`, `list`."""
+    """A value in a message, with its type, shortened: `str "12"`, `bool true`, `list`."""
     if value is None:
         return "null"
     if isinstance(value, dict):
@@ -63,12 +63,12 @@ def shown(value: Any) -> str:
 
 
 def literal(value: str | float | None) -> str:
-    """A single value as JSON writes it, cut short."""
+    """A single value in JSON, shortened."""
     if isinstance(value, str):
         return _cut(json.dumps(value[: _LONGEST + 1]))
     try:
         return _cut(json.dumps(value))
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return "…"
 
 

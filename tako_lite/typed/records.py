@@ -22,7 +22,7 @@ class _Field(NamedTuple):
 
 
 def dataclass_reader(kind: Any, compile_annotation: Compile) -> Reader:
-    """Builds a dataclass by keyword; a ValueError or TypeError of its `__post_init__` is a problem of the value."""
+    """Builds a dataclass by keyword; a ValueError or TypeError of its `__post_init__` is reported as a problem of the value."""
     hints = _hints(kind)
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
@@ -40,7 +40,7 @@ def dataclass_reader(kind: Any, compile_annotation: Compile) -> Reader:
 
 
 def is_typed_dict(kind: type) -> bool:
-    """Whether this is a TypedDict, of `typing` or of `typing_extensions`."""
+    """Whether this is a TypedDict from `typing` or `typing_extensions`."""
     return issubclass(kind, dict) and hasattr(kind, "__total__") and hasattr(kind, "__required_keys__")
 
 
@@ -48,7 +48,7 @@ def typed_dict_reader(kind: Any, compile_annotation: Compile) -> Reader:
     """Checks an object against a TypedDict."""
     fields = []
     for name, hint in _hints(kind, include_extras=True).items():
-        # `__required_keys__` does not know about Required and NotRequired in annotations that are strings.
+        # `__required_keys__` misses Required and NotRequired in annotations that are strings.
         wrapper = typing.get_origin(hint)
         required = wrapper is typing.Required or (wrapper is not typing.NotRequired and name in kind.__required_keys__)
         fields.append(_Field(name, _compile_field(kind, name, hint, compile_annotation), required))
@@ -56,12 +56,12 @@ def typed_dict_reader(kind: Any, compile_annotation: Compile) -> Reader:
 
 
 def is_named_tuple(kind: type) -> bool:
-    """Whether this is a NamedTuple, or what `collections.namedtuple` makes."""
+    """Whether this is a NamedTuple or the result of `collections.namedtuple`."""
     return issubclass(kind, tuple) and hasattr(kind, "_fields") and hasattr(kind, "_field_defaults")
 
 
 def named_tuple_reader(kind: Any, compile_annotation: Compile) -> Reader:
-    """Builds a named tuple of a list, as which JSON carries it."""
+    """Builds a named tuple from a list, its form in JSON."""
     hints = _hints(kind, include_extras=True)
     items = [_compile_field(kind, name, hints.get(name, Any), compile_annotation) for name in kind._fields]
     return tuple_of(items, lambda made: kind(*made), len(items) - len(kind._field_defaults))
@@ -73,7 +73,7 @@ def _hints(kind: Any, *, include_extras: bool = False) -> dict[str, Any]:
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise BadInput(
             f"the annotations of {kind.__name__} cannot be resolved: {error}",
-            hint="what they name must be importable at run time, not only for type checkers",
+            hint="the names in them must be importable at run time, not only for type checkers",
         ) from None
 
 

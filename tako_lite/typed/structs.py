@@ -1,4 +1,4 @@
-"""Structs of msgspec, which msgspec itself reads and makes plain."""
+"""Reads and dumps structs of msgspec by msgspec itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_struct(kind: type) -> bool:
 
 
 def struct_reader(annotation: Any) -> Reader:
-    """Lets msgspec build its struct, strictly; keys that are no text are made from text."""
+    """Has msgspec build its struct, strictly; keys of other types are converted from text."""
     msgspec = sys.modules["msgspec"]
     name = getattr(annotation, "__name__", str(annotation))
     try:
@@ -40,19 +40,19 @@ def struct_reader(annotation: Any) -> Reader:
 
 
 def plain_struct(value: Any, place: str) -> Any:
-    """A struct as msgspec writes it in JSON. Raises NotJson where it cannot."""
+    """A struct in the JSON of msgspec. Raises NotJson if msgspec cannot encode it."""
     msgspec = sys.modules["msgspec"]
     try:
         json.loads(msgspec.json.encode(value), object_pairs_hook=_unique)
         return msgspec.to_builtins(value, str_keys=True)
     except (TypeError, ValueError) as error:  # its EncodeError is a ValueError
-        raise NotJson(f"{place} cannot be made JSON by msgspec: {error}") from None
+        raise NotJson(f"{place} cannot be serialized by msgspec: {error}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
-    """Refuse keys that were different before they became text."""
+    """Refuse keys that become equal as text."""
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
-            raise ValueError(f"two keys of an object are {key[:60]!r} in JSON")
+            raise ValueError(f"two keys of an object become {key[:60]!r} in JSON")
         seen.add(key)

@@ -1,4 +1,4 @@
-"""Readers of single values: numbers, text, choices, unions, and what JSON carries as text."""
+"""Readers of single values: numbers, text, choices, unions, and types that JSON carries as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_WORDS: Final = 12
 
 def _scalar(kind: type, name: str) -> Reader:
     def read(value: Any, problems: Problems) -> Any:
-        if value.__class__ is not kind:  # a bool is an instance of int, and not meant
+        if value.__class__ is not kind:  # a bool is an instance of int, but not accepted
             misfit(problems, name, value)
         return value
 
@@ -71,12 +71,12 @@ def choice(members: tuple[Any, ...], name: str, *, of_keys: bool = False) -> Rea
 
 
 def _scalar_class(value: object) -> type:
-    """The class that JSON gives a value, which the value of an Enum may have a subclass of."""
+    """The JSON class of a value; the value of an Enum may be an instance of a subclass."""
     return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
 
 def union(members: list[Reader]) -> Reader:
-    """The first member that fits. If none does and only one is not null, the message says why that one does not."""
+    """The first member that fits. If none fits and only one is not null, the message tells why that one does not fit."""
     expected = " or ".join(dict.fromkeys(member.expected for member in members))
     real = [member for member in members if member is not NULL]
 
@@ -99,7 +99,7 @@ def union(members: list[Reader]) -> Reader:
 
 
 def _number_key(kind: type, name: str) -> Reader:
-    """A number as the key of an object, where JSON has its text: `"7"`, and not `"07"`."""
+    """A number as the key of an object, which is text in JSON: `"7"`, but not `"07"`."""
 
     def read(value: Any, problems: Problems) -> Any:
         try:
@@ -107,7 +107,7 @@ def _number_key(kind: type, name: str) -> Reader:
             if made.__class__ is kind and json.dumps(made) == value:
                 return made
         except ValueError:
-            pass  # said below, like every other misfit
+            pass  # reported below
         misfit(problems, f"{name} as text", value)
         return value
 
@@ -133,7 +133,7 @@ _DURATION: Final = _TEXT["datetime", "timedelta"]
 
 
 def text_form(kind: type) -> str | None:
-    """What JSON has, in words, for a class of the standard library that it carries as text.
+    """The words for the text form of a standard library class in JSON, or None.
 
     Found by name, so that none of their modules is imported for it.
     """
@@ -145,7 +145,7 @@ def text_form(kind: type) -> str | None:
 
 
 def from_text(kind: type, form: str) -> Reader:
-    """Dates and times in ISO-8601, durations, UUIDs, decimals (an integer will do) and paths."""
+    """Dates and times in ISO-8601, durations, UUIDs, decimals (integers are accepted) and paths."""
     return Reader(form, functools.partial(_read_duration if form == _DURATION else _read_text, kind, form))
 
 
@@ -165,6 +165,6 @@ def _read_text(kind: Any, form: str, value: Any, problems: Problems) -> Any:
             if not decimal or made.is_finite():
                 return made
         except (ValueError, ArithmeticError):
-            pass  # said below, like every other misfit
+            pass  # reported below
     misfit(problems, form, value)
     return value

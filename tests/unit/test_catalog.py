@@ -157,7 +157,7 @@ def test_an_unknown_workflow_is_not_found_with_a_guess(project: Project) -> None
 def test_a_missing_folder_is_an_empty_catalog_with_a_warning(tmp_path: Path) -> None:
     catalog = scan(tmp_path / "workflows", tmp_path)
     assert catalog.workflows == {}
-    assert [str(warning) for warning in catalog.warnings] == ["workflows: there is no such folder, so there are no workflows"]
+    assert [str(warning) for warning in catalog.warnings] == ["workflows: the folder does not exist, so there are no workflows"]
 
 
 def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
         ('f"x"', 11, "the name must be a literal", "without running"),
         ("3", 11, "the name of a workflow is text, not int", None),
         ('"no spaces"', 11, "'no spaces' is not a name for a workflow", "names are 1 to 128"),
-        ('"a", "media"', 16, "options of @workflow are written with their names", "worker="),
-        ('"a", *rest', 16, "options of @workflow are written with their names", None),
-        ('"a", **rest', 18, "not given with **", "without running"),
+        ('"a", "media"', 16, "options of @workflow must be keyword arguments", "worker="),
+        ('"a", *rest', 16, "options of @workflow must be keyword arguments", None),
+        ('"a", **rest', 18, "not passed with **", "without running"),
         ('"a", retries=RETRIES', 24, "retries must be a literal", "without running"),
         ('"a", timeout=60 * 5', 24, "timeout must be a literal", "without running"),
         ('"a", retries=-1', 24, "retries: expected a whole number from 0 to 1,000,000, got -1", None),
@@ -197,10 +197,10 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
         ('"a", backoff=Other(9)', 24, "backoff must be a literal", "without running"),
         ('"a", schedule="61 * * * *"', 25, "is not a schedule: bad minute", "five fields"),
         ('"a", schedule="* * *"', 25, "is not a schedule: wrong number of fields", "five fields"),
-        ('"a", schedule="@houry"', 25, "there is no shorthand '@houry'", "did you mean `@hourly`?"),
+        ('"a", schedule="@houry"', 25, "unknown shorthand '@houry'", "did you mean `@hourly`?"),
         ('"a", schedule="' + "1," * 200 + '* * * * *"', 25, "longer than 200 characters", "five fields"),
-        ('"a", timezone="Europe/Berln"', 25, "there is no time zone 'Europe/Berln'", "did you mean `Europe/Berlin`?"),
-        ('"a", timezone="../etc/passwd"', 25, "there is no time zone", "Europe/Berlin"),
+        ('"a", timezone="Europe/Berln"', 25, "unknown time zone 'Europe/Berln'", "did you mean `Europe/Berlin`?"),
+        ('"a", timezone="../etc/passwd"', 25, "unknown time zone", "Europe/Berlin"),
         ('"a", catch_up="some"', 25, 'catch_up: expected "latest" or "none" or "all"', None),
     ],
 )
@@ -259,11 +259,11 @@ def test_a_decorator_that_is_not_called_needs_a_name(project: Project) -> None:
         ('def outer():\n    @workflow("a")\n    def a(): ...\n', "a is nested"),
         ('class C:\n    @workflow("a")\n    def a(): ...\n', "a is nested"),
         ('if True:\n    @workflow("a")\n    def a(): ...\n', "a is nested"),
-        ('@workflow("a")\nclass A: ...\n', "a class cannot be a workflow"),
-        ('a = workflow("a")(print)\n', "only for decorating"),
+        ('@workflow("a")\nclass A: ...\n', "a class is not a workflow"),
+        ('a = workflow("a")(print)\n', "can only decorate"),
         ('@workflow("a")\n@workflow("b")\ndef a(): ...\n', "two @workflow decorators"),
-        ('@workflow("a")\ndef a(payload, step, more): ...\n', "tako-lite does not pass a parameter more"),
-        ('@workflow("a")\ndef a(payload, *, more): ...\n', "tako-lite does not pass a parameter more"),
+        ('@workflow("a")\ndef a(payload, step, more): ...\n', "tako-lite does not pass a parameter `more`"),
+        ('@workflow("a")\ndef a(payload, *, more): ...\n', "tako-lite does not pass a parameter `more`"),
         ('@workflow("a")\ndef a(*payloads): ...\n', "cannot take * or **"),
         ('@workflow("a")\ndef a(step: Step): ...\n', "the first parameter is the payload"),
         ('@workflow("a")\ndef a(step: "Step"): ...\n', "the first parameter is the payload"),
@@ -339,7 +339,7 @@ def test_a_script_without_workflows_may_have_any_name(project: Project) -> None:
     assert project.scan().workflows == {}
 
 
-@pytest.mark.parametrize(("name", "message"), [("my-flows", "not an identifier"), ("json", "the module json")])
+@pytest.mark.parametrize(("name", "message"), [("my-flows", "not an identifier"), ("json", "the Python module json")])
 def test_a_folder_that_cannot_be_a_package_is_a_mistake(tmp_path: Path, name: str, message: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
@@ -352,7 +352,7 @@ def test_a_module_and_a_folder_of_one_name_are_a_mistake(project: Project) -> No
     project.write("billing.py", "")
     project.write("billing/a.py", 'from tako_lite import workflow\n@workflow("a")\ndef a(): ...\n')
     assert project.only_mistake().message == (
-        "workflows/billing.py and the folder workflows/billing have one name; only one can be imported"
+        "workflows/billing.py and folder workflows/billing have the same name; only one can be imported"
     )
 
 
@@ -573,9 +573,9 @@ def test_a_step_without_await_is_a_mistake_with_its_line(project: Project) -> No
     project.write("a.py", UNAWAITED)
     said = [(mistake.line, mistake.column, mistake.message, mistake.hint) for mistake in project.mistakes()]
     assert said == [
-        (7, 5, "step.sleep(…) is not awaited, so it does nothing", "write `await step.sleep(…)`"),
-        (9, 9, "step.run(…) is not awaited, so it does nothing", "write `await step.run(…)`"),
-        (17, 9, "step.signal(…) is not awaited, so it does nothing", "write `await step.signal(…)`"),
+        (7, 5, "step.sleep(…) is not awaited, so it has no effect", "write `await step.sleep(…)`"),
+        (9, 9, "step.run(…) is not awaited, so it has no effect", "write `await step.run(…)`"),
+        (17, 9, "step.signal(…) is not awaited, so it has no effect", "write `await step.signal(…)`"),
     ]
 
 

@@ -100,21 +100,21 @@ def project(tmp_path: Path) -> Project:
 def test_what_takes_the_name_of_a_handler_is_a_mistake_at_its_own_line(project: Project, later: str, by: str) -> None:
     found = project.only_mistake(WORKFLOW + later)
     assert found.message == (
-        f'{by} takes the name `handle` away from the workflow "first" of line {LINES + 2}, so no worker would find it'
+        f'{by} rebinds the name `handle` of the workflow "first" of line {LINES + 2}, so workers would not find it'
     )
     assert found.line > LINES + 2
-    assert found.hint == "give one of the two another name"
+    assert found.hint == "rename one of the two"
 
 
 def test_two_workflows_whose_functions_have_one_name_are_a_mistake_that_names_both(project: Project) -> None:
     found = project.only_mistake(WORKFLOW + WORKFLOW.replace("first", "second"))
     assert (found.line, found.column) == (LINES + 4, 1)
-    assert found.message.startswith('the workflow "second" takes the name `handle` away from the workflow "first"')
+    assert found.message.startswith('the workflow "second" rebinds the name `handle` of the workflow "first"')
 
 
 def test_a_trigger_loses_its_name_as_a_workflow_does(project: Project) -> None:
     found = project.only_mistake(WORKFLOW + POLL + "def look(cursor): ...\nlook = 1\n")
-    assert 'away from the trigger "look"' in found.message
+    assert 'of the trigger "look"' in found.message
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,8 @@ def test_a_step_that_comes_first_is_a_mistake_that_shows_the_right_order(
 
 def test_a_trigger_that_takes_a_step_is_a_mistake(project: Project) -> None:
     assert (
-        "a trigger gets its cursor, and no step" in project.only_mistake(WORKFLOW + POLL + "def look(s: Step): ...\n").message
+        "a trigger receives its cursor, and no step"
+        in project.only_mistake(WORKFLOW + POLL + "def look(s: Step): ...\n").message
     )
 
 
@@ -208,7 +209,7 @@ def test_a_trigger_that_takes_a_step_is_a_mistake(project: Project) -> None:
 def test_a_first_parameter_that_is_only_called_step_is_a_warning(project: Project, parameters: str) -> None:
     catalog = project.sound(f'@workflow("first")\ndef handle({parameters}): ...\n')
     (warning,) = catalog.warnings
-    assert warning.message == "the first parameter of handle is called `step`, and gets the payload"
+    assert warning.message == "the first parameter of handle is named `step`, but receives the payload"
 
 
 def test_a_payload_that_holds_steps_of_the_user_is_no_mistake(project: Project) -> None:
@@ -220,7 +221,7 @@ def test_a_payload_that_holds_steps_of_the_user_is_no_mistake(project: Project) 
 )
 def test_a_second_parameter_that_cannot_take_the_step_is_a_warning(project: Project, second: str) -> None:
     found = project.only_warning(f'@workflow("first")\ndef handle(width, {second}): ...\n')
-    assert found.message.startswith("the second parameter gets the step, so `")
+    assert found.message.startswith("the second parameter receives the step, so `")
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
@@ -231,13 +232,13 @@ def test_a_handler_that_yields_is_a_mistake_at_the_yield(project: Project, kind:
     if kind == "async def" and "return" in body:
         pytest.skip("no Python")
     found = project.only_mistake(f'@workflow("first")\n{kind} handle(payload):\n    {body}\n')
-    assert found.message.startswith("a handler cannot yield")
+    assert found.message.startswith("a handler must not yield")
     assert found.line > LINES + 2
 
 
 def test_a_trigger_that_yields_is_a_mistake(project: Project) -> None:
     found = project.only_mistake(WORKFLOW + POLL + "def look(cursor):\n    yield from []\n")
-    assert (found.message[:24], found.hint) == ("a trigger cannot yield: ", "return (payloads, cursor)")
+    assert (found.message[:26], found.hint) == ("a trigger must not yield: ", "return (payloads, cursor)")
 
 
 def test_a_function_inside_of_a_handler_may_yield(project: Project) -> None:
@@ -319,13 +320,13 @@ def test_a_trigger_whose_cursor_cannot_be_null_is_a_warning(project: Project) ->
         ('def make():\n    @workflow("first")\n    def send(payload): ...\n    return send\n', "send is nested"),
         ('if TYPE_CHECKING:\n    @workflow("first")\n    def send(payload): ...\n', "send is nested"),
         ('if __name__ == "__main__":\n    @workflow("first")\n    def send(payload): ...\n', "send is nested"),
-        ('@workflow("first")\nclass Send: ...\n', "a class cannot be a workflow"),
-        ('send = workflow("first")(lambda payload: 1)\n', "only for decorating"),
-        ('if 1:\n    send = workflow("first")(print)\n', "only for decorating"),
-        ("for name in []:\n    globals()[name] = workflow(name)(print)\n", "only for decorating"),
-        ("def job(name):\n    return workflow(name, retries=5)\n", "only for decorating"),
-        ('job = functools.partial(workflow, worker="media")\n', "only for decorating"),
-        ('class Jobs:\n    send = workflow("first")(print)\n', "only for decorating"),
+        ('@workflow("first")\nclass Send: ...\n', "a class is not a workflow"),
+        ('send = workflow("first")(lambda payload: 1)\n', "can only decorate"),
+        ('if 1:\n    send = workflow("first")(print)\n', "can only decorate"),
+        ("for name in []:\n    globals()[name] = workflow(name)(print)\n", "can only decorate"),
+        ("def job(name):\n    return workflow(name, retries=5)\n", "can only decorate"),
+        ('job = functools.partial(workflow, worker="media")\n', "can only decorate"),
+        ('class Jobs:\n    send = workflow("first")(print)\n', "can only decorate"),
     ],
 )
 def test_a_use_of_the_decorator_where_no_worker_looks_is_a_mistake(project: Project, text: str, message: str) -> None:

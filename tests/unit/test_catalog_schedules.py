@@ -31,7 +31,7 @@ def test_a_step_that_selects_one_value_is_a_mistake_that_names_it(schedule: str,
     assert f"the step of {term} reaches beyond its field: it selects {selects} alone" in found.message or (
         f"the step of {term} reaches beyond its field: {selects} is all that it selects" in found.message
     )
-    assert (found.hint or "").startswith(f"write {selects.split()[-1]} for that")
+    assert (found.hint or "").startswith(f"write {selects.split()[-1]} instead")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_schedules_that_fire_as_they_read_are_no_mistakes(schedule: str) -> None
 @pytest.mark.parametrize(
     ("schedule", "hint"),
     [
-        ("50-10 * * * *", "a range runs upwards: split 50-10 in two with a comma"),
+        ("50-10 * * * *", "a range must ascend: split 50-10 in two with a comma"),
         ("0 22-6 * * *", "split 22-6 in two"),
         ("0 0 * * FRI-MON", "split FRI-MON in two"),
         ("0 0 * * FRI-SUN", "Sunday is also 7"),
@@ -68,4 +68,4 @@ def test_schedules_that_fire_as_they_read_are_no_mistakes(schedule: str) -> None
 def test_schedules_that_are_none_are_told_with_what_to_write(schedule: str, hint: str) -> None:
     found = schedule_problem(schedule)
     assert found is not None
-    assert hint in (found.hint or "") or "in the place of" in (found.hint or "")
+    assert hint in (found.hint or "") or "instead of" in (found.hint or "")

@@ -103,7 +103,7 @@ def test_mistakes_in_such_a_file_are_found_at_their_places(project: Path) -> Non
     (project / "workflows/modern.py").write_text(TYPED.replace("retries=7", "retries=-1") + "\n\ntype total = int\n")
     found = mistakes(project)
     assert [(mistake.line, mistake.column) for mistake in found] == [(6, 45), (11, 6)]
-    assert "takes the name `total` away" in found[1].message
+    assert "rebinds the name `total`" in found[1].message
 
 
 @needs_older_daemon

@@ -306,7 +306,7 @@ def test_warnings_that_do_not_follow_from_a_mistake_come_with_it(project: Path, 
     said = checked(capsys, 3)
     assert "workflows/broken.py:1:12: not valid Python" in said
     assert "warning: workflows/more.py:23:1: workflow more uses group `emial`" in said
-    assert "warning: workflows/named.py:23:11: the first parameter of named is called `step`" in said
+    assert "warning: workflows/named.py:23:11: the first parameter of named is named `step`" in said
     assert "no workflow uses this group" not in said  # the broken file may use it
     assert "1 mistake, 2 warnings" in said
 
@@ -324,4 +324,4 @@ def test_warnings_about_the_files_come_with_a_mistake_in_tako_toml(project: Path
     (project / "workflows/named.py").write_text(HEAD + '@workflow("named")\ndef named(step): ...\n')
     said = checked(capsys, 3)
     assert "workres" in said
-    assert "the first parameter of named is called `step`" in said
+    assert "the first parameter of named is named `step`" in said

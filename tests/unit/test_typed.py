@@ -304,7 +304,7 @@ class Holder:
         (complex | None, "complex cannot be made from JSON"),
         (Holder, "payload: the field Holder.plain: Plain cannot be made from JSON"),
         (list[Holder], "the field Holder.plain"),
-        (dict[tuple[int, int], str], "the keys of a JSON object are text, which cannot be made tuple"),
+        (dict[tuple[int, int], str], "the keys of a JSON object are text, which does not convert to tuple"),
         (T, "cannot be made from JSON"),
         (Box[int], "cannot be made from JSON"),
         (Box, "the field Box.content"),

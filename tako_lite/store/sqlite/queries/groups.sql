@@ -1,5 +1,5 @@
 -- name: apply_fallback
--- Due runs of a lost group that are not to wait for it end.
+-- End the due runs of an unavailable group whose fallback does not wait for it.
 UPDATE runs
 SET state = CASE fallback WHEN 'cancel' THEN 'cancelled' ELSE 'dead' END, ready = 0, hold = NULL, finished_at = :now, error = :error
 WHERE rowid IN (
@@ -10,7 +10,7 @@ WHERE rowid IN (
 RETURNING id, state;
 
 -- name: move_to_fallback
--- Due runs of a lost group that may run anywhere go to another, where limits are judged anew.
+-- Move the due runs of an unavailable group that may run elsewhere to another group; limits are applied anew there.
 UPDATE runs SET worker_group = :to, group_source = 'fallback',
     hold = CASE WHEN hold = 'limit' OR hold = 'rate' THEN NULL
         WHEN hold = 'suspect_limit' OR hold = 'suspect_rate' THEN 'suspect' ELSE hold END
@@ -22,7 +22,7 @@ WHERE rowid IN (
 RETURNING hold, id;
 
 -- name: end_waited
--- Due runs that have waited for a lost group for too long end.
+-- End the due runs that have waited too long for an unavailable group.
 UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
 WHERE rowid IN (
     SELECT rowid FROM runs
@@ -33,13 +33,13 @@ WHERE rowid IN (
 RETURNING id, state;
 
 -- name: oldest_waiting
--- Since when the run waits that has waited for a lost group the longest.
+-- When the run that has waited longest for an unavailable group began to wait.
 SELECT min(max(run_at, created_at, ifnull(back_at, 0))) FROM runs
 WHERE worker_group = :group AND state = 'pending' AND ready = 1
     AND (fallback IS NULL OR fallback = 'wait' OR (fallback = 'ignore' AND :group = :to));
 
 -- name: move_runs
--- Live runs of a group go to another; one that is running stays where it is, and comes back to the other.
+-- Move the live runs of a group to another; a running one keeps its worker, and its next attempt is in the other group.
 UPDATE runs SET worker_group = :to, group_source = 'moved'
 WHERE rowid IN (
     SELECT rowid FROM runs WHERE worker_group = :group AND state = 'pending' AND ready = 1
@@ -51,30 +51,30 @@ WHERE rowid IN (
 RETURNING hold;
 
 -- name: forget
--- What was asked of a group is asked no more.
+-- Delete the overrides of a group.
 DELETE FROM groups WHERE name = :name;
 
 -- name: mark_unavailable
--- A group is lost from this moment on, or since an earlier one.
+-- Mark a group as unavailable from this moment on, unless it already is.
 INSERT INTO groups (name, lost_at) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE SET lost_at = ifnull(lost_at, excluded.lost_at)
 RETURNING lost_at;
 
 -- name: mark_available
--- A group is available again.
+-- Mark a group as available again.
 UPDATE groups SET lost_at = NULL WHERE name = :name;
 
 -- name: mark_all_available
--- After a start only paused groups are lost still.
+-- After a start, mark all groups as available except the paused ones.
 UPDATE groups SET lost_at = NULL WHERE paused = 0 AND lost_at IS NOT NULL;
 
 -- name: select_overrides
--- What people asked of groups.
+-- The operators' overrides of groups.
 SELECT name, paused, scale FROM groups;
 
 -- name: pause
--- A group is paused or goes on.
+-- Pause or resume a group.
 INSERT INTO groups (name, paused) VALUES (:name, :paused) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused;
 
 -- name: scale
--- A group is to have another number of workers; null means what the configuration says.
+-- Override the number of workers of a group; null restores the configured number.
 INSERT INTO groups (name, scale) VALUES (:name, :scale) ON CONFLICT (name) DO UPDATE SET scale = excluded.scale;

@@ -1,21 +1,21 @@
 -- name: tables
--- The tables of a file in the order in which they were made.
+-- The tables of a file, in the order of their creation.
 SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid;
 
 -- name: root
--- The page at which the tree of a table or an index begins.
+-- The root page of a table or an index.
 SELECT rootpage FROM sqlite_schema WHERE name = ?;
 
 -- name: roots
--- The pages at which trees begin.
+-- The root pages of all tables and indexes.
 SELECT rootpage FROM sqlite_schema WHERE rootpage > 0;
 
 -- name: graft
--- A table is what begins at another page.
+-- Give a table another root page.
 UPDATE sqlite_schema SET rootpage = ? WHERE type = 'table' AND name = ?;
 
 -- name: columns
--- The columns of a table: their names and types, and their places in its primary key, which are 0 outside of it.
+-- The columns of a table: their names, types, and positions in its primary key (0 outside of it).
 SELECT name, type, pk FROM pragma_table_info(?);
 
 -- name: without_rowid
@@ -23,23 +23,23 @@ SELECT name, type, pk FROM pragma_table_info(?);
 SELECT wr FROM pragma_table_list WHERE name = ? AND schema = 'main';
 
 -- name: walk
--- The rows of a stretch, in the order of their keys.
+-- The rows of a range, in the order of their keys.
 SELECT {wanted} FROM {table} {way} WHERE {bounds} ORDER BY {order} LIMIT {limit};
 
 -- name: put
--- A row as it was.
+-- Insert a row unchanged.
 INSERT INTO {table} ({columns}) VALUES ({marks});
 
 -- name: keys
--- The keys of the rows that are there.
+-- The keys of the rows of a table.
 SELECT {key} FROM {table};
 
 -- name: has
--- Whether there is a row of a key.
+-- Whether a table has a row with a key.
 SELECT 1 FROM {table} {way} WHERE ({key}) = ({marks});
 
 -- name: restore_wait
--- A parent waits for its child again.
+-- Restore a parent's wait for its child.
 INSERT INTO waits (run_id, name, kind, key, started_at)
 SELECT parent.id, :name, 'child', child.id, child.created_at FROM runs AS parent JOIN runs AS child
 WHERE parent.id = :parent AND parent.finished_at IS NULL AND child.id = :child

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tako_lite import __version__
+from tako_lite.cli.checks.context import CheckContext
 from tako_lite.cli.checks.daemon import daemon
-from tako_lite.cli.checks.finding import CheckContext
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
+from tako_lite.store.sqlite.queue import SqliteQueue
 from tests.faults.test_processes import UNTOLD, serve
 from tests.integration.project import Project, wait_until
 
@@ -57,7 +58,9 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 ) -> None:
     pid = project.serve()
     monkeypatch.setitem(daemon.__globals__, "PATIENCE", 0.3)
-    context = CheckContext(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
+    context = CheckContext(
+        ClientProject(project.root), SqliteQueue(project.root / ".tako/queue.db"), True, False, SystemClock()
+    )
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")

@@ -15,7 +15,8 @@ import pytest
 
 from tako_lite.client import AsyncClient, Client
 from tako_lite.errors import NoProject, WrongProject
-from tako_lite.lock import Holder, queue_lock
+from tako_lite.lock import Holder
+from tako_lite.store.sqlite.queue import SqliteQueue
 from tests.integration.project import REPOSITORY, Project, command_in, is_gone, wait_until
 
 ECHO = """\
@@ -122,7 +123,7 @@ def test_without_a_daemon_the_folders_of_one_queue_write_it_side_by_side(project
     for folder in (project.root, green, project.root):
         assert tako(folder, "enqueue", "echo", "1").returncode == 0
     assert len(json.loads(tako(green, "runs", "--json").stdout)["runs"]) == 3
-    assert not queue_lock(project.root / ".tako/queue.db").is_held()
+    assert not SqliteQueue(project.root / ".tako/queue.db").serving_lock().is_held()
     project.serve()
     assert all(project.wait(run["id"])["state"] == "succeeded" for run in project.call("runs")["runs"])
 
@@ -331,7 +332,9 @@ def test_the_lock_of_the_queue_says_who_serves_it(project: Project) -> None:
 def test_a_lock_of_the_queue_that_was_taken_away_is_taken_again(project: Project) -> None:
     project.serve()
     (project.root / ".tako/queue.db.lock").unlink()
-    wait_until(queue_lock(project.root / ".tako/queue.db").is_held, "the daemon holds the lock of its queue again")
+    wait_until(
+        SqliteQueue(project.root / ".tako/queue.db").serving_lock().is_held, "the daemon holds the lock of its queue again"
+    )
     assert "another daemon serves the queue" in refused(tako(release(project, "green"), "serve"), 6)
 
 

@@ -20,9 +20,9 @@ import pytest
 
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone, StoreTooNew
 from tako_lite.records import new_id
+from tako_lite.store.rescued import Rescued
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.rescue.copy import rescue
-from tako_lite.store.sqlite.rescue.report import Rescued
 from tests.integration.project import wait_until
 from tests.store.test_sqlite_older import make_older
 

@@ -37,11 +37,12 @@ from tako_lite.errors import (
     StoreTooNew,
     WaitTimeout,
 )
-from tako_lite.lock import daemon_lock, queue_lock, write_lock
+from tako_lite.lock import daemon_lock
 from tako_lite.protocol.arguments import Enqueue, EnqueueMany
 from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
 from tako_lite.store.sqlite.offline import SqliteOfflineStore
+from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,14 +77,16 @@ def client(project: Path) -> Iterator[Client]:
 
 
 def queue_of(project: Path) -> SqliteOfflineStore:
-    return SqliteOfflineStore(load(project).queue.path, "process", SystemClock())
+    return SqliteOfflineStore(Path(load(project).queue.location.address), "process", SystemClock())
 
 
 def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]]) -> None:
     """What a daemon of before did to the file."""
 
     async def life() -> None:
-        store = SqliteStore(load(project).queue.path, "process", SystemClock(), "lax", "boot", lambda effects: None)
+        store = SqliteStore(
+            Path(load(project).queue.location.address), "process", SystemClock(), "lax", "boot", lambda effects: None
+        )
         await store.start()
         await work(store)
         await store.stop()
@@ -256,7 +259,7 @@ def test_the_file_is_made_for_its_owner_alone(client: Client, project: Path) -> 
 
 def test_a_file_of_a_newer_release_is_left_alone(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
-    path = load(project).queue.path
+    path = Path(load(project).queue.location.address)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
@@ -542,8 +545,8 @@ def test_no_lock_is_left_behind(client: Client, project: Path) -> None:
         client.enqueue("nothing")
     for lock in (
         daemon_lock(project / ".tako"),
-        queue_lock(project / ".tako/queue.db"),
-        write_lock(project / ".tako/queue.db"),
+        SqliteQueue(project / ".tako/queue.db").serving_lock(),
+        SqliteQueue(project / ".tako/queue.db").write_lock(),
     ):
         assert lock.acquire()
         lock.release()

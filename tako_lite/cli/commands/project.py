@@ -84,7 +84,7 @@ def config(server: str | None, as_json: bool) -> None:
         "server": settings.server,
         "queue": {
             "url": settings.queue.url,
-            "path": str(settings.queue.path),
+            **settings.queue.location.shown,
             "durability": settings.queue.durability,
             "keep": dict(settings.queue.keep),
         },

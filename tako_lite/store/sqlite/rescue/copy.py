@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone
-from tako_lite.store.sqlite.file import connect, sync, translate
+from tako_lite.paths import sync
+from tako_lite.store.rescued import Rescued, Tally
+from tako_lite.store.sqlite.file import connect, translate
 from tako_lite.store.sqlite.queries import rescue as sql
 from tako_lite.store.sqlite.rescue.btree import INDEX, TABLE, Key
 from tako_lite.store.sqlite.rescue.reader import Remains, remains, unreadable
 from tako_lite.store.sqlite.rescue.repair import repair
-from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 from tako_lite.store.sqlite.rescue.salvage import Found, Row, Salvage, Tree
 
 _TYPES: Final = {"TEXT": str, "INTEGER": int}

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # A worker mostly needs no client and a client never a step, and both want to start fast.
+    # Imported on first use, to start fast: most workers need no client, and a client needs no step.
     if name in ("AsyncClient", "Client"):
         from tako_lite import client
 

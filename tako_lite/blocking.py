@@ -11,23 +11,23 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from tako_lite.backoff import Backoff
-from tako_lite.body import AS_ANNOTATED, check_call, reader_of
-from tako_lite.engine import Engine, carried
+from tako_lite.body import AS_ANNOTATED, check_call, is_async, reader_of
+from tako_lite.engine import Engine, call_for_future
 from tako_lite.errors import StepError
 from tako_lite.handle import WorkflowHandle
-from tako_lite.step import STEP_BACKOFF, Caller, Duration, Facts, Step, StepOptions, on_loop
+from tako_lite.step import STEP_BACKOFF, Caller, Duration, Step, StepBase, StepOptions, on_loop
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.handle import EnqueueOptions
+    from tako_lite.enqueue_options import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class BlockingStep(Facts):
-    """The same for a plain `def` handler, which has a thread of its own: every method blocks until it is done."""
+class BlockingStep(StepBase):
+    """The steps of a plain `def` handler, which runs in a thread of its own: every method blocks until it is done."""
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(engine)
@@ -54,13 +54,13 @@ class BlockingStep(Facts):
         returns: Any = AS_ANNOTATED,
         **unknown: Any,
     ) -> Any:
-        """As `Step.run`; `fn` is called in the handler's own thread, and a coroutine function on the worker's loop."""
+        """As `Step.run`. A plain `fn` is called in the handler's own thread, a coroutine function on the worker's loop."""
         check_call(name, fn, unknown)
         reader = reader_of(fn, returns, name)
         body: Callable[[], Any] = lambda: fn(*args)  # noqa: E731
-        is_async = inspect.iscoroutinefunction(fn)
+        runs_on_loop = is_async(fn)
         return self._wait(
-            lambda here: self._step.run_with(on_loop if is_async else here, name, body, retries, backoff, timeout, reader)
+            lambda here: self._step.run_with(on_loop if runs_on_loop else here, name, body, retries, backoff, timeout, reader)
         )
 
     def sleep(self, name: str, duration_: Duration, /) -> None:
@@ -124,7 +124,7 @@ class BlockingStep(Facts):
         self._wait(lambda _: self._step.signal(event, payload))
 
     def _wait(self, start: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine on the loop, and meanwhile in this thread the bodies that it hands over."""
+        """Run a coroutine on the loop, and until it ends run in this thread the bodies that it sends."""
         if os.getpid() != self._process:
             raise StepError("a step was called in a forked process", hint="the handler itself has to call its steps")
         handed: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
@@ -143,7 +143,7 @@ class BlockingStep(Facts):
 
     def _do(self, body: Callable[[], Any], future: asyncio.Future[Any]) -> None:
         try:
-            value = carried(body)
+            value = call_for_future(body)
         except BaseException as error:
             self._loop.call_soon_threadsafe(_settle, future, None, error)
         else:

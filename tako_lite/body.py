@@ -1,10 +1,12 @@
-"""What a step is asked to call: checked before it is called, and the type that its value comes back as."""
+"""Checks the function of a step before it is called, and finds the type that its value is read back as."""
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
-from types import CoroutineType
+from inspect import CO_COROUTINE
+from types import CoroutineType, FunctionType
 from typing import Any, Final
 
 from tako_lite.errors import StepError
@@ -14,11 +16,11 @@ from tako_lite.typed.functions import result_reader
 from tako_lite.values import returned_as
 
 AS_ANNOTATED: Final[Any] = object()
-"""`returns` where none is given: the function's own annotation counts."""
+"""The default of `returns`: the annotation of the function decides."""
 
 
 def check_call(name: str, function: Any, keywords: Mapping[str, Any]) -> None:
-    """Raise StepError for what is no function, or for keywords that a step does not have."""
+    """Raise StepError for an object that is not callable, and for an option that `step.run` does not have."""
     if not callable(function):
         raise _not_a_function(name, function)
     if keywords:
@@ -30,9 +32,16 @@ def check_call(name: str, function: Any, keywords: Mapping[str, Any]) -> None:
         )
 
 
+def is_async(function: Any) -> bool:
+    """Whether this is a coroutine function. `inspect` takes several times as long for the plain `async def`."""
+    if function.__class__ is FunctionType and function.__code__.co_flags & CO_COROUTINE:
+        return True
+    return inspect.iscoroutinefunction(function)
+
+
 def _not_a_function(name: str, given: Any) -> StepError:
     if isinstance(given, CoroutineType):
-        given.close()  # else Python warns that it was never awaited
+        given.close()  # otherwise Python warns that it was never awaited
         called, what = given.__name__, f"the coroutine of a call of {given.__name__}"
     else:
         called, what = "print", f"{given!r:.60}" if isinstance(given, str | int | float | None) else type(given).__name__
@@ -43,15 +52,15 @@ def _not_a_function(name: str, given: Any) -> StepError:
 
 
 def reader_of(function: Any, returns: Any, name: str) -> Reader | None:
-    """How the value of a step is read, None where it stays JSON. Raises StepError for a `returns` that JSON cannot mean."""
+    """The reader for the value of a step, None where the value stays JSON. Raises StepError for an invalid `returns`."""
     return result_reader(function) if returns is AS_ANNOTATED else returned_as(returns, name)
 
 
 def failure_text(type: str, message: str, *, has_run: bool) -> str:
-    """What is stored of a try that failed; `has_run` says that the body returned and only its value could not be stored."""
+    """The text to store for a failed try; `has_run` if the body returned and only its value could not be stored."""
     return json.dumps({"type": type, "message": message, **({UNSTORED: True} if has_run else {})})
 
 
 def ran_before(failure: str | None) -> bool:
-    """Whether the failure that is stored of a step says that its body had run."""
+    """Whether the stored failure of a step shows that its body had run to its end."""
     return failure is not None and bool(json.loads(failure).get(UNSTORED))

@@ -1,4 +1,4 @@
-"""What stands behind a `Step`: it stores outcomes, waits, and knows when the handler is to be left."""
+"""The interface behind a `Step`: stores outcomes, waits, and ends the handler when it has to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tako_lite.secrets import masked
 
 T = TypeVar("T")
 MAX_NAME: Final = 256
-"""Characters in the name of a step."""
+"""Maximum number of characters in the name of a step."""
 
 WaitKind = Literal["sleep", "signal", "child", "retry"]
 StepKind = Literal["run"] | WaitKind
@@ -18,7 +18,7 @@ StepState = Literal["succeeded", "failed"]
 
 
 class Stored(Protocol):
-    """What a step has stored: a state, the JSON text of its value or error, and how often it was tried."""
+    """The stored outcome of a step: a state, the JSON text of its value or error, and the number of tries."""
 
     @property
     def state(self) -> str: ...
@@ -29,7 +29,7 @@ class Stored(Protocol):
 
 
 class Engine(Protocol):
-    """What carries the steps of one attempt of a run: the worker's link to the daemon, or a test's harness."""
+    """Executes the steps of one attempt of a run: over the worker's link to the daemon, or in a test harness."""
 
     run_id: str
     workflow_name: str
@@ -38,62 +38,62 @@ class Engine(Protocol):
     tenant_env: Mapping[str, str]
 
     def begin(self, name: str, *, again: bool = False) -> Stored | None:
-        """Enter a step. Raises StepError for a name used twice, and the Unwind that is under way."""
+        """Enter a step; returns its stored outcome, if any. Raises StepError for a name used twice, and a pending Unwind."""
 
     def name_wait(self, event: str) -> str:
-        """The step's name of the next wait for an event in this attempt."""
+        """The step name for the next wait for an event in this attempt."""
 
     def enter(self) -> None:
-        """A step call that is not a wait is in flight."""
+        """Note that a step call other than a wait is in flight."""
 
     def leave(self) -> None:
-        """That step call is over."""
+        """Note the end of that step call."""
 
     async def save(
         self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
     ) -> Stored:
-        """Store an outcome, and return what is stored from now on."""
+        """Store an outcome; returns the outcome that the queue holds."""
 
     def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None:
         """Store a failed try without waiting for it."""
 
     async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> Stored:
-        """Wait for a time, a signal or the next try; the run may park meanwhile."""
+        """Wait for a time, a signal or the next try. The run may park during the wait."""
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
-        """Start a child and wait for its end."""
+        """Start a child run and wait until it ends."""
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
-        """Start another run, once."""
+        """Start another run, exactly once."""
 
     async def send_signal(self, event: str, payload: str) -> None:
         """Send a signal."""
 
     def set_progress(self, fraction: float, note: str | None) -> None:
-        """Say how far the run is."""
+        """Report the progress of the run."""
 
     def unwind(self, reason: Unwind) -> None:
-        """The handler is to be left for this reason, whatever it catches."""
+        """Make the handler end for this reason, even if it catches the exception."""
 
 
-def sound(text: str) -> str:
-    """Text that people may see: without the worker's secrets, and such that UTF-8 can carry it.
+def sanitized(text: str) -> str:
+    """Text that may be shown: secrets of the worker are masked, and lone surrogates are escaped.
 
-    Whatever a failure says passes here, before it is cut to a length.
+    Every text of a failure passes through here, before it is cut to a maximum length.
     """
     return masked(text).encode("utf-8", "backslashreplace").decode()
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says; a `__str__` of the user's may fail itself."""
+    """The message of an error. A `__str__` of the user may fail itself."""
     try:
-        return sound(str(error))
+        return sanitized(str(error))
     except BaseException:
         return "(its text cannot be read)"
 
 
-def carried(body: Callable[[], T]) -> T:
-    """Call a function in a thread; two exceptions that a future cannot carry to a coroutine come as RuntimeError."""
+def call_for_future(body: Callable[[], T]) -> T:
+    """Call a function whose outcome a future carries. Two exceptions that no future can carry become RuntimeError."""
     try:
         return body()
     except (StopIteration, GeneratorExit) as error:

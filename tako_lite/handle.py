@@ -1,41 +1,22 @@
-"""What every part knows of a decorated workflow: its name, options and handler, and how its payload becomes JSON."""
+"""The base of a decorated workflow: its name, its options, its handler, and how its payload becomes JSON."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-    from typing import TypeAlias
-
-    from tako_lite.options import Fallback, WorkflowOptions
-
-    Duration: TypeAlias = float | timedelta | str
+    from tako_lite.options import WorkflowOptions
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 _UNKNOWN: Final = object()
-"""An annotation that was not resolved yet."""
-
-
-class EnqueueOptions(TypedDict, total=False):
-    """The options of `enqueue`; `id` is a UUID of your own, so that a retry never makes a second run."""
-
-    unique_key: str | None
-    delay: Duration | None
-    at: datetime | str | None
-    priority: int
-    retries: int | None
-    worker: str | None
-    fallback: Fallback | None
-    tenant: str | None
-    id: str | None
+"""Marks an annotation that was not resolved yet."""
 
 
 class WorkflowHandle(Generic[P, R_co]):
-    """A workflow without the ways to enqueue it, which `Workflow` adds above the client."""
+    """A workflow without the methods that enqueue it. `Workflow` adds those, because they need the client."""
 
     def __init__(self, name: str, options: WorkflowOptions, function: Callable[P, R_co]) -> None:
         functools.update_wrapper(self, function)
@@ -51,11 +32,11 @@ class WorkflowHandle(Generic[P, R_co]):
         return self.function(*args, **kwargs)
 
     def payload_text(self, payload: object, what: str = "payload") -> str:
-        """The JSON text of a payload. Raises BadInput, which names the field, for what the handler could not read again.
+        """The JSON text of a payload. Raises BadInput, which names the field, if the handler could not read the payload.
 
-        A payload is not checked where the handler's annotation is unresolvable, or means nothing in JSON.
+        Nothing is checked if the handler's annotation cannot be resolved, or is no type that JSON can carry.
         """
-        # Imported here because what only defines workflows needs none of it.
+        # Imported here because a module that only defines workflows does not need it.
         from tako_lite.typed.functions import NOTHING, payload_annotation
         from tako_lite.values import payload_text, value_text
 

@@ -46,7 +46,7 @@ def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake,
     if whole or config.document is None:
         return misrouted(config, catalog.groups)
     texts = [file.read_bytes() for file in catalog.files if os.access(file, os.R_OK)]
-    mentioned = {name for name in config.routes.workers if any(name.encode() in text for text in texts)}
+    mentioned = {name for name in config.routes.named_groups if any(name.encode() in text for text in texts)}
     tables = config.document.tables.get("workflows")
     return misrouted(config, {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())})
 
@@ -106,8 +106,8 @@ def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
         if started is not None:  # where it is missing, that is a mistake
             made.append((place, started, f"no run that the trigger {trigger.name} starts is executed"))
     for place, spec, what in made:
-        group = next((name for name, _ in spec.plan.workers), DEFAULT)
-        allowed = None if is_template(group) else config.routes.gate(group).allowed
+        group = next((name for name, _ in spec.plan.groups), DEFAULT)
+        allowed = None if is_template(group) else config.routes.policy_of(group).allowed
         if allowed is not None:
             message = (
                 f"{what}: it has no tenant, and the group {group} is for {', '.join(allowed) or 'nobody'} (allowed_tenants)"
@@ -180,7 +180,7 @@ def _takers(routes: Routes, specs: Sequence[WorkflowSpec]) -> Mapping[Path, list
     """The workflows whose runs may get their group from a table, by its place."""
     takers: dict[Path, list[WorkflowSpec]] = defaultdict(list)
     for spec in specs:
-        for name, _, path in routes.named(spec.name, spec.namespace, spec.options, spec.written):
+        for name, _, path in routes.candidates(spec.name, spec.namespace, spec.options, spec.written):
             takers[path].append(spec)
             if not is_template(name):
                 break
@@ -237,12 +237,12 @@ def _shut_out(document: Document, routes: Routes, specs: Sequence[WorkflowSpec])
     for name, tenant in routes.tenants.items():
         groups = set()
         for spec in specs:
-            named = [worker for worker, _ in spec.plan.workers] + [tenant.worker or DEFAULT]
+            named = [group for group, _ in spec.plan.groups] + [tenant.group or DEFAULT]
             if is_template(named[0]):
                 break  # it depends on the payload
             groups.add(named[0])
         else:
-            gates = [routes.gate(group).allowed for group in groups]
+            gates = [routes.policy_of(group).allowed for group in groups]
             if all(allowed is not None and name not in allowed for allowed in gates):
                 message = f"{label(('tenants', name))}: no workflow runs for this tenant"
                 hint = f"add it to the allowed_tenants of: {', '.join(sorted(groups))}"

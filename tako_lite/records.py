@@ -14,11 +14,11 @@ from tako_lite.clock import iso
 from tako_lite.states import RunState
 
 SCHEMA: Final = 1
-"""The number that every JSON document of ours carries; keys may be added under it, never renamed."""
+"""The version in every JSON document that tako-lite prints. Under one version keys may be added, but not renamed."""
 
 
 class NewRun(NamedTuple):
-    """A run to be stored. `payload` is JSON text, times are milliseconds since 1970, `priority` seconds of head start."""
+    """A new run, not stored yet. `payload` is JSON text, times are milliseconds since 1970, `priority` is in seconds."""
 
     id: str
     workflow: str
@@ -39,11 +39,11 @@ class NewRun(NamedTuple):
 
 
 Batch = tuple[NewRun, Sequence[tuple[str, str]]]
-"""Many runs: the ids and payloads of those that are alike in all else."""
+"""Many runs that differ only in id and payload: the row that they share, then their ids and payloads."""
 
 
 class Enqueued(NamedTuple):
-    """What became of an enqueue. `deduplicated` means that a live run had the unique key, or the id was known already."""
+    """The outcome of an enqueue. `deduplicated` if a live run had the unique key, or a run had the id already."""
 
     id: str
     state: RunState
@@ -63,9 +63,9 @@ class Enqueued(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A run that was claimed for a worker. `stored` are its steps so far: name, state, JSON text, tries.
+    """A run that was claimed for a worker. `stored` has its steps so far: name, state, JSON text, tries.
 
-    `executed_ms` is how long this attempt has executed already, before it parked or was given back.
+    `executed_ms` is how long this attempt ran before it parked or was re-queued.
     """
 
     id: str
@@ -82,7 +82,7 @@ class Claimed(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a run or a step did not succeed; `reason` is one of the few words that the docs list, such as `crashed`."""
+    """Why a run or a step failed. `reason` is one of the words that docs/operations.md lists, such as `crashed`."""
 
     type: str
     message: str
@@ -97,18 +97,18 @@ class Failure(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The end of a run that is not to start at all."""
+    """The end of a run that must not start."""
 
     state: Literal["dead", "cancelled"]
     failure: Failure
 
 
 UNSTORED: Final = "unstored"
-"""In the error of a step: its body ran, and its value could not be stored."""
+"""Key in the error of a step whose body ran, but whose value could not be stored."""
 
 
 class Step(NamedTuple):
-    """A stored step of a run; `timed_out` is that of a wait for which nothing came in its time."""
+    """A stored step of a run; `timed_out` for a wait that ended by its timeout."""
 
     name: str
     state: str
@@ -170,11 +170,11 @@ class Run(NamedTuple):
     waits: tuple[Wait, ...] = ()
 
     def unstored_steps(self) -> list[str]:
-        """The steps that ran and whose value could not be stored: another attempt runs them again."""
+        """The steps that ran, but whose value could not be stored: another attempt runs them again."""
         return [step.name for step in self.steps or () if step.error and step.error.get(UNSTORED)]
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of `show`, and without `steps` that of `runs`."""
+        """The format of `show`, and without `steps` that of `runs`."""
         shape: dict[str, Any] = {
             "id": self.id,
             "workflow": self.workflow,
@@ -212,7 +212,7 @@ class Run(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """What a run waits for: `kind` is `sleep`, `signal`, `child` or `retry`; `key` an event's name or a child's id."""
+    """A wait of a run. `kind` is `sleep`, `signal`, `child` or `retry`; `key` is the name of an event or the id of a child."""
 
     name: str
     kind: str
@@ -226,7 +226,7 @@ class Wait(NamedTuple):
 class Schedule(NamedTuple):
     """A cron expression that creates runs of a workflow.
 
-    Everything up to `last_slot` is dealt with; `fired_at` is the last slot that made a run.
+    All slots up to `last_slot` are done; `fired_at` is the last slot that made a run.
     """
 
     workflow: str
@@ -238,7 +238,7 @@ class Schedule(NamedTuple):
     paused: bool
 
     def as_json(self, next_at: int | None = None) -> dict[str, Any]:
-        """The shape of `schedules`; `next_at` is the next slot, where somebody counts."""
+        """The format of `schedules`; `next_at` is the next slot, which only a daemon knows."""
         return {
             "workflow": self.workflow,
             "cron": self.cron,
@@ -251,10 +251,10 @@ class Schedule(NamedTuple):
 
 
 class StoredTrigger(NamedTuple):
-    """A polling trigger: what the catalog says of it, where it got to, and what came of its last evaluation.
+    """A polling trigger: its settings from the catalog, its cursor, and the outcome of its last evaluation.
 
-    `cursor` is JSON text, `started` counts the runs that it has started, `error` is that of the last evaluation, `evaluation`
-    is the state of the one under way.
+    `cursor` is JSON text, `started` counts the runs that it started, `error` is that of the last evaluation, `evaluation` is
+    the state of the current one.
     """
 
     name: str
@@ -271,13 +271,13 @@ class StoredTrigger(NamedTuple):
 
     @property
     def evaluating(self) -> bool:
-        """Whether an evaluation is due, or a worker has begun it."""
+        """Whether an evaluation is due or running."""
         return self.evaluation is not None
 
     def as_json(self, trouble: str | None = None) -> dict[str, Any]:
-        """The shape of `triggers`; there is no next time while it is paused, or being evaluated.
+        """The format of `triggers`; `next_at` is null while the trigger is paused or being evaluated.
 
-        With `trouble` its group takes no work now, for which an evaluation waits that no worker has begun.
+        `trouble` is why its group takes no work now. It is only shown while a due evaluation waits for a worker.
         """
         return {
             "name": self.name,

@@ -1,7 +1,7 @@
-"""Which group a run belongs to, what becomes of it where nobody serves that group, and who said so.
+"""Decides the group of a run, what happens while that group is unavailable, and records which source decided it.
 
-`Routes` is what tako.toml says, `Plan` what that amounts to for one workflow, `Router` the one place that decides, whoever
-asks: a client, a schedule, a trigger, a parent run, a retry. docs/routing.md has the order as a table.
+`Routes` holds the routing tables of tako.toml. `Plan` is their result for one workflow. `Router` makes the decision for every
+new run (of a client, a schedule, a trigger or a parent run) and for every retry. docs/routing.md has the order as a table.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, Literal, NamedTuple
 
-from tako_lite.errors import NotFound
+from tako_lite.enqueue_request import EnqueueRequest
+from tako_lite.errors import BadInput, NotFound
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, printable
-from tako_lite.options import Fallback, WorkflowOptions
+from tako_lite.options import FALLBACKS, Fallback, WorkflowOptions
 from tako_lite.records import Failure, Refusal
 from tako_lite.templates import fill, is_template
 
@@ -29,13 +30,13 @@ _WILD: Final = re.compile(r"\[[^\]]*\]|[*?]")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One of `[[defaults]]`: what it says about the workflows whose names match. `timeout` is seconds.
+    """One table of `[[defaults]]`: settings for the workflows whose names match. `timeout` is in seconds.
 
-    `place` is which one of the tables it is, from 0.
+    `place` is the index of the table, from 0.
     """
 
     match: str
-    worker: str | None = None
+    group: str | None = None
     fallback: Fallback | None = None
     retries: int | None = None
     timeout: float | None = None
@@ -44,31 +45,31 @@ class Rule:
 
     @property
     def specificity(self) -> tuple[bool, int]:
-        """A name without wildcards beats any pattern, and a pattern one with fewer letters."""
+        """Sort key: a name without wildcards wins over any pattern, and more letters win over fewer."""
         letters = _WILD.sub("", self.match)
         return letters == self.match, len(letters)
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """What `[namespaces.NAME]` says."""
+    """The table `[namespaces.NAME]`."""
 
-    worker: str | None = None
+    group: str | None = None
     fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """What `[tenants.NAME]` says; `env` is what runs of the tenant find in `step.env`."""
+    """The table `[tenants.NAME]`; runs of the tenant see `env` in `step.env`."""
 
-    worker: str | None = None
+    group: str | None = None
     fallback: Fallback | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """What a group says about the runs that come to it; `allowed` are tenants, None is everyone."""
+class GroupPolicy:
+    """The routing settings of a group: its fallback, and the tenants that may use it (None allows all runs)."""
 
     fallback: Fallback | None = None
     fallback_source: FallbackSource = "group"
@@ -76,66 +77,66 @@ class Gate:
 
 
 class Plan(NamedTuple):
-    """What the files say about the runs of one workflow: names of groups in the order in which they count, and a fallback."""
+    """What the files say about the runs of one workflow: group names, the first that applies wins, and a fallback."""
 
-    workers: tuple[tuple[str, GroupSource], ...] = ()
+    groups: tuple[tuple[str, GroupSource], ...] = ()
     fallback: tuple[Fallback, FallbackSource] | None = None
 
     @property
-    def home(self) -> str:
-        """The group of a run of which nothing else is known: the first that is named without a template."""
-        return next((name for name, _ in self.workers if not is_template(name)), DEFAULT)
+    def default_group(self) -> str:
+        """The group of a run without a payload or options: the first name that is no template."""
+        return next((name for name, _ in self.groups if not is_template(name)), DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Everything that tako.toml says about routing. `rules` come most specific first; `gates` has each group with a table."""
+    """The routing tables of tako.toml. `rules` are sorted, most specific first; `policies` has the groups with a table."""
 
     rules: tuple[Rule, ...] = ()
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
-    gates: Mapping[str, Gate] = field(default_factory=dict)
-    inherited: Gate = Gate()
+    policies: Mapping[str, GroupPolicy] = field(default_factory=dict)
+    inherited: GroupPolicy = GroupPolicy()
 
-    def gate(self, group: str) -> Gate:
-        """What a group says; one without a table says what all inherit."""
-        return self.gates.get(group, self.inherited)
+    def policy_of(self, group: str) -> GroupPolicy:
+        """The policy of a group; a group without a table has the one that `[workflows]` sets for all."""
+        return self.policies.get(group, self.inherited)
 
     @property
-    def workers(self) -> frozenset[str]:
-        """What the tables name: groups, and templates for them."""
-        return frozenset(worker for _, worker in self.tables())
+    def named_groups(self) -> frozenset[str]:
+        """The groups that the tables name, and the templates for groups."""
+        return frozenset(group for _, group in self.tables())
 
     def tables(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """The tables that name a group, by their paths in tako.toml, and which group or template."""
-        named: list[tuple[tuple[str | int, ...], str | None]] = [(("defaults", rule.place), rule.worker) for rule in self.rules]
-        named += [(("namespaces", name), space.worker) for name, space in self.namespaces.items()]
-        named += [(("tenants", name), tenant.worker) for name, tenant in self.tenants.items()]
-        return ((path, worker) for path, worker in named if worker is not None)
+        """The path in tako.toml of each table that names a group, and the group or template."""
+        named: list[tuple[tuple[str | int, ...], str | None]] = [(("defaults", rule.place), rule.group) for rule in self.rules]
+        named += [(("namespaces", name), space.group) for name, space in self.namespaces.items()]
+        named += [(("tenants", name), tenant.group) for name, tenant in self.tenants.items()]
+        return ((path, group) for path, group in named if group is not None)
 
     def plan(self, workflow: str, namespace: str, options: WorkflowOptions, written: Collection[str]) -> Plan:
-        """What the files say about a workflow; `written` are the options that its decorator has."""
+        """The plan of a workflow; `written` are the options that its decorator sets."""
         rules = self.matching(workflow)
         above = [self.namespaces[name] for name in upwards(namespace) if name in self.namespaces]
-        said: list[tuple[Fallback | None, FallbackSource]] = [
+        fallbacks: list[tuple[Fallback | None, FallbackSource]] = [
             (options.fallback, "workflow"),
             *((rule.fallback, "rule") for rule in rules),
             *((space.fallback, "namespace") for space in above),
         ]
-        workers = tuple((name, source) for name, source, _ in self.named(workflow, namespace, options, written))
-        return Plan(workers, next(((word, source) for word, source in said if word is not None), None))
+        groups = tuple((name, source) for name, source, _ in self.candidates(workflow, namespace, options, written))
+        return Plan(groups, next(((word, source) for word, source in fallbacks if word is not None), None))
 
-    def named(
+    def candidates(
         self, workflow: str, namespace: str, options: WorkflowOptions, written: Collection[str]
     ) -> list[tuple[str, GroupSource, tuple[str | int, ...]]]:
-        """What the files name as the group of a workflow, the first that counts first, each with its table's path."""
+        """The groups that the files name for a workflow, the strongest first, each with the path of its table."""
         rules = self.matching(workflow)
         named: list[tuple[str | None, GroupSource, tuple[str | int, ...]]] = [
-            *((rule.worker, "rule", ("defaults", rule.place)) for rule in rules if rule.forced),
+            *((rule.group, "rule", ("defaults", rule.place)) for rule in rules if rule.forced),
             (options.worker if "worker" in written else None, "workflow", ()),
-            *((rule.worker, "rule", ("defaults", rule.place)) for rule in rules if not rule.forced),
+            *((rule.group, "rule", ("defaults", rule.place)) for rule in rules if not rule.forced),
             *(
-                (self.namespaces[name].worker, "namespace", ("namespaces", name))
+                (self.namespaces[name].group, "namespace", ("namespaces", name))
                 for name in upwards(namespace)
                 if name in self.namespaces
             ),
@@ -143,14 +144,14 @@ class Routes:
         return [(name, source, path) for name, source, path in named if name is not None]
 
     def matching(self, workflow: str) -> list[Rule]:
-        """The rules about a workflow, the most specific first."""
+        """The rules that match a workflow, the most specific first."""
         return [rule for rule in self.rules if fnmatchcase(workflow, rule.match)]
 
     def options(self, workflow: str, options: WorkflowOptions, written: Collection[str]) -> WorkflowOptions:
-        """The options of a workflow with the retries and the timeout that rules give it."""
+        """The options of a workflow, with retries and timeout overridden by the rules that apply."""
         rules = self.matching(workflow)
-        retries = next((rule.retries for rule in rules if _says(rule, rule.retries, "retries", written)), options.retries)
-        timeout = next((rule.timeout for rule in rules if _says(rule, rule.timeout, "timeout", written)), options.timeout)
+        retries = next((rule.retries for rule in rules if _applies(rule, rule.retries, "retries", written)), options.retries)
+        timeout = next((rule.timeout for rule in rules if _applies(rule, rule.timeout, "timeout", written)), options.timeout)
         return options._replace(retries=retries or 0, timeout=timeout)
 
 
@@ -161,12 +162,12 @@ def upwards(namespace: str) -> Iterator[str]:
         namespace = namespace.rpartition(".")[0]
 
 
-def _says(rule: Rule, value: object, option: str, written: Collection[str]) -> bool:
+def _applies(rule: Rule, value: object, option: str, written: Collection[str]) -> bool:
     return value is not None and (rule.forced or option not in written)
 
 
 class Route(NamedTuple):
-    """Where a run goes. Without a `fallback` it waits; a `refusal` ends it before it starts."""
+    """The group of a run. Without a `fallback` the run waits for it; a `refusal` ends the run before it starts."""
 
     group: str
     group_source: GroupSource
@@ -175,16 +176,8 @@ class Route(NamedTuple):
     refusal: Refusal | None = None
 
 
-class Wish(NamedTuple):
-    """What an enqueue, or what is stored of it, says about routing."""
-
-    worker: str | None = None
-    fallback: Fallback | None = None
-    tenant: str | None = None
-
-
 class Router:
-    """Decides for each run. `groups` are those that exist, `trouble` says why a group is not available, or None."""
+    """Decides the route of each run. `groups` are those that exist; `trouble` returns why a group is unavailable, or None."""
 
     def __init__(
         self, routes: Routes, groups: Collection[str], trouble: Callable[[str], str | None] = lambda group: None
@@ -193,30 +186,39 @@ class Router:
         self.groups = groups
         self._trouble = trouble
 
-    def route(self, plan: Plan, wish: Wish, payload: str, *, due: bool) -> Route:
-        """Where a run goes whose payload is this JSON text; one that is not `due` yet is not judged by availability."""
-        named = self._named(plan, wish, payload)
-        group, source = named
-        fallback, fallback_source = self._fallback(plan, wish, group)
+    def check(self, request: EnqueueRequest) -> None:
+        """Raise NotFound where a request names a group or a tenant that does not exist."""
+        if request.worker is not None:
+            check_group(request.worker, self.groups)
+        if request.tenant is not None and request.tenant not in self.routes.tenants:
+            raise unknown_tenant(request.tenant, self.routes.tenants)
+
+    def route(self, plan: Plan, request: EnqueueRequest, payload: str, *, due: bool) -> Route:
+        """The route of a run with this JSON text as its payload. Availability only counts for a run that is `due`.
+
+        Raises BadInput for a fallback that does not exist.
+        """
+        group, source = self._group(plan, request, payload)
+        fallback, fallback_source = self._fallback(plan, request, group)
         route = Route(group, source, fallback, fallback_source)
         if group not in self.groups:
-            known = group if NAME.match(group) else DEFAULT  # what is no name is no key of a row either
+            known = group if NAME.match(group) else DEFAULT  # only a valid name may be stored as a group
             return route._replace(group=known, refusal=Refusal("dead", unknown(group, self.groups)))
-        if denied := self._denied(group, wish.tenant):
+        if denied := self._denied(group, request.tenant):
             return route._replace(refusal=denied)
         if due and (trouble := self._trouble(group)):
-            return self._fall_back(route, wish.tenant, trouble)
+            return self._fall_back(route, request.tenant, trouble)
         return route
 
     def reads_payload(self, plan: Plan, tenant: str | None) -> bool:
         """Whether the group of a run may depend on its payload."""
-        return any(is_template(name) for name, _ in (*plan.workers, *self._of_tenant(tenant)))
+        return any(is_template(name) for name, _ in (*plan.groups, *self._of_tenant(tenant)))
 
-    def _named(self, plan: Plan, wish: Wish, payload: str) -> tuple[str, GroupSource]:
-        if wish.worker is not None:
-            return wish.worker, "enqueue"
+    def _group(self, plan: Plan, request: EnqueueRequest, payload: str) -> tuple[str, GroupSource]:
+        if request.worker is not None:
+            return request.worker, "enqueue"
         value: object = None
-        for name, source in (*plan.workers, *self._of_tenant(wish.tenant)):
+        for name, source in (*plan.groups, *self._of_tenant(request.tenant)):
             if not is_template(name):
                 return name, source
             value = json.loads(payload) if value is None else value
@@ -226,21 +228,21 @@ class Router:
 
     def _of_tenant(self, tenant: str | None) -> tuple[tuple[str, GroupSource], ...]:
         table = self.routes.tenants.get(tenant) if tenant is not None else None
-        return () if table is None or table.worker is None else ((table.worker, "tenant"),)
+        return () if table is None or table.group is None else ((table.group, "tenant"),)
 
-    def _fallback(self, plan: Plan, wish: Wish, group: str) -> tuple[Fallback | None, FallbackSource | None]:
-        if wish.fallback is not None:
-            return wish.fallback, "enqueue"
+    def _fallback(self, plan: Plan, request: EnqueueRequest, group: str) -> tuple[Fallback | None, FallbackSource | None]:
+        if request.fallback is not None:
+            return _known_fallback(request.fallback), "enqueue"
         if plan.fallback is not None:
             return plan.fallback
-        table = self.routes.tenants.get(wish.tenant) if wish.tenant is not None else None
+        table = self.routes.tenants.get(request.tenant) if request.tenant is not None else None
         if table is not None and table.fallback is not None:
             return table.fallback, "tenant"
-        gate = self.routes.gate(group)
-        return (None, None) if gate.fallback is None else (gate.fallback, gate.fallback_source)
+        policy = self.routes.policy_of(group)
+        return (None, None) if policy.fallback is None else (policy.fallback, policy.fallback_source)
 
     def _denied(self, group: str, tenant: str | None) -> Refusal | None:
-        allowed = self.routes.gate(group).allowed
+        allowed = self.routes.policy_of(group).allowed
         if tenant is not None and tenant not in self.routes.tenants:
             return Refusal("dead", Failure("TenantDenied", f"no table is about the tenant {tenant!r}", None, "tenant_denied"))
         if allowed is None or tenant in allowed:
@@ -256,22 +258,36 @@ class Router:
         return route
 
 
+def _known_fallback(word: str) -> Fallback:
+    for known in FALLBACKS:
+        if word == known:
+            return known
+    hint = did_you_mean(word, FALLBACKS) or f"fallbacks: {', '.join(FALLBACKS)}"
+    raise BadInput(f"there is no fallback {printable(word[:60])!r}", hint=hint)
+
+
 def no_worker(trouble: str) -> Failure:
-    """Nobody serves the group of a run, and its fallback is not to wait."""
+    """The failure of a run whose group is unavailable and whose fallback does not wait."""
     return Failure("NoWorker", trouble, None, "no_worker")
 
 
 def denied(group: str, tenant: str | None, allowed: Collection[str]) -> Failure:
-    """The tenant of a run, or none, may not use its group."""
+    """The failure of a run whose tenant, or lack of one, is not allowed in its group."""
     who = f"tenant {tenant} may not use it" if tenant is not None else "the run has no tenant"
-    names = ", ".join(sorted(allowed)) or "nobody"
+    names = ", ".join(sorted(allowed)) or "no tenant"
     return Failure("TenantDenied", f"group {group} is for {names} (allowed_tenants); {who}", None, "tenant_denied")
 
 
 def unknown(group: str, groups: Collection[str]) -> Failure:
-    """What was filled in, or stored, names no group."""
+    """The failure of a run whose template, or stored group, names a group that does not exist."""
     error = unknown_group(group, groups)
     return Failure("UnknownGroup", f"{error.message}; {error.hint}", None, "unknown_group")
+
+
+def check_group(name: str, groups: Collection[str]) -> None:
+    """Raise NotFound for a group that does not exist."""
+    if name not in groups:
+        raise unknown_group(name, groups)
 
 
 def unknown_group(name: str, groups: Collection[str]) -> NotFound:

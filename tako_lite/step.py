@@ -1,4 +1,4 @@
-"""`Step`: what a handler does durably. Each step is memoised under its name, so that a later attempt goes on where it was."""
+"""`Step`: the durable parts of a handler. The queue stores each step by name, so a later attempt skips finished steps."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from tako_lite.backoff import Backoff
-from tako_lite.body import AS_ANNOTATED, check_call, failure_text, ran_before, reader_of
+from tako_lite.body import AS_ANNOTATED, check_call, failure_text, is_async, ran_before, reader_of
 from tako_lite.clock import milliseconds
-from tako_lite.engine import Engine, Stored, carried, message_of
+from tako_lite.engine import Engine, Stored, call_for_future, message_of
 from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, NotJson, RetryLater, StepError, TooLarge, Unwind
 from tako_lite.handle import WorkflowHandle
 from tako_lite.typed import Reader
+from tako_lite.typed.functions import result_reader
 from tako_lite.units import duration
-from tako_lite.values import read_stored, stored_form, value_text
+from tako_lite.values import read_stored, returned_as, stored_form, value_text
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.handle import EnqueueOptions
+    from tako_lite.enqueue_options import EnqueueOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Duration = float | timedelta | str
 Caller = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""How a step's body is called: on the loop, in a thread, or in the thread of a blocking handler."""
+"""Calls the body of a step: on the loop, in a thread, or in the thread of a blocking handler."""
 
 INLINE_SLEEP: Final = 1.0
-"""Sleeps up to so many seconds keep their slot."""
+"""Maximum number of seconds of a sleep that keeps its slot."""
 STEP_BACKOFF: Final = Backoff()
 
 
 class StepOptions(TypedDict, total=False):
-    """The options of `Step.run`, beside `returns`."""
+    """The options of `Step.run`, except `returns`."""
 
     retries: int
     backoff: Backoff
@@ -50,7 +51,7 @@ class StepOptions(TypedDict, total=False):
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
-    """The run's own log: `step.log("text")`, or a level of it: `step.log.warning("text")`."""
+    """The log of a run: `step.log("text")`, or with a level: `step.log.warning("text")`."""
 
     def __call__(self, message: object, *args: object) -> None:
         self.info(message, *args)
@@ -59,8 +60,8 @@ class Log(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-class Facts:
-    """What both kinds of Step tell of their run, and the ways out of a handler, which raise and are not awaited."""
+class StepBase:
+    """The base of both kinds of step: the facts of the run, and the methods that end a handler by raising."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -77,17 +78,17 @@ class Facts:
 
     @property
     def attempt(self) -> int:
-        """Which attempt of the run this is, from 1."""
+        """The number of this attempt of the run, from 1."""
         return self._engine.attempt
 
     @property
     def tenant(self) -> str | None:
-        """For whom the run is, or None."""
+        """The tenant of the run, or None."""
         return self._engine.tenant
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment for programs that the run starts: the worker's, and the `env` of its tenant's table over it."""
+        """The environment for programs that the run starts: the worker's, overridden by `env` in the table of its tenant."""
         return {**os.environ, **self._engine.tenant_env}
 
     @property
@@ -100,15 +101,15 @@ class Facts:
         self._leave(Bailed(reason))
 
     def fail(self, error: str | BaseException) -> NoReturn:
-        """End the run `dead`, whatever retries are left."""
+        """End the run `dead`, even if retries are left."""
         self._leave(Failed(error))
 
     def retry(self, after: Duration = 0) -> NoReturn:
-        """Try the run again after so long; no attempt is charged."""
+        """Run the handler again after a delay; this attempt does not count."""
         self._leave(RetryLater(duration(after)))
 
     def progress(self, fraction: float, note: str | None = None) -> None:
-        """Say how far the run is, from 0 to 1, for `status` and `show`."""
+        """Report the progress of the run, from 0 to 1, for `status` and `show`."""
         if not 0 <= fraction <= 1:
             raise BadInput(f"progress is a number from 0 to 1, not {fraction}")
         self._engine.set_progress(float(fraction), None if note is None else note[:500])
@@ -118,7 +119,7 @@ class Facts:
         raise reason
 
 
-class Step(Facts):
+class Step(StepBase):
     """The durable parts of an `async def` handler."""
 
     @overload
@@ -142,17 +143,18 @@ class Step(Facts):
         returns: Any = AS_ANNOTATED,
         **unknown: Any,
     ) -> Any:
-        """Call `fn(*args)` once and for all: its value is stored, and later attempts get it without a call.
+        """Call `fn(*args)` and store its value; later attempts return the stored value without a call.
 
-        The value is made JSON, as a payload is. What comes back is that JSON (a tuple is a list), also the first time; or the
-        type that `returns` or the return annotation of `fn` names, also later. A plain function runs in a thread; nothing can
-        stop it, so its `timeout` shows when it is back. With `retries` a failing body is tried again after `backoff`. Raises
-        StepError for a name that was used before in this attempt, for what is no function, and for a stored value that does
-        not fit its type; NotJson and TooLarge for a value that cannot be stored.
+        The value is stored as JSON, as a payload is, and every attempt returns what was stored: as the type that `returns` or
+        the return annotation of `fn` names, else as plain JSON (a tuple is a list). A plain function runs in a thread; nothing
+        can stop it, so its `timeout` only takes effect when it returns. With `retries`, a body that fails runs again after
+        `backoff`. Raises StepError for a name that this attempt used before, for an `fn` that is not callable, and for a stored
+        value that does not fit its type; NotJson and TooLarge for a value that cannot be stored.
         """
-        check_call(name, fn, unknown)
-        reader = reader_of(fn, returns, name)
-        caller = on_loop if inspect.iscoroutinefunction(fn) else _in_thread
+        if unknown or not callable(fn):
+            check_call(name, fn, unknown)
+        reader = result_reader(fn) if returns is AS_ANNOTATED else returned_as(returns, name)
+        caller = on_loop if is_async(fn) else _in_thread
         body: Callable[[], Any] = fn if not args else (lambda: fn(*args))
         return await self.run_with(caller, name, body, retries, backoff, timeout, reader)
 
@@ -166,7 +168,7 @@ class Step(Facts):
         timeout: Duration | None,
         reader: Reader | None = None,
     ) -> Any:
-        """The core of `run`; `caller` says in which thread the body is called, `reader` what its stored value becomes."""
+        """The core of `run`: `caller` calls the body in the right thread, `reader` converts its stored value."""
         engine = self._engine
         stored = engine.begin(name)
         tries = 0
@@ -185,7 +187,7 @@ class Step(Facts):
             try:
                 value = await (caller(body) if limit is None else _limited(caller, body, limit, name))
                 has_run = True
-                text, kept = stored_form(value, f"the value of step {name!r}")
+                text, kept = stored_form(value, name)
                 saved = await engine.save(name, "run", "succeeded", text, None, tries, started_at)
                 if saved.text != text:
                     kept = _value(saved)
@@ -196,12 +198,12 @@ class Step(Facts):
                 described = failure_text(type(error).__name__, message_of(error)[:2000], has_run=has_run)
                 engine.note_failure(name, described, tries, started_at)
                 used = (tries - 1) % (retries + 1) + 1
-                if not isinstance(error, Exception):  # out of a task it would end the worker
+                if not isinstance(error, Exception):  # if it left a task, it would end the worker
                     error = RuntimeError(f"step {name!r} raised {error!r}")
                 if used > retries or isinstance(error, BadInput | StepError):
                     raise error
             else:
-                return read_stored(reader, kept, name)
+                return kept if reader is None else read_stored(reader, kept, name)
             finally:
                 engine.leave()
             await self._pause(name, backoff.delay(used, random.random))
@@ -221,11 +223,11 @@ class Step(Facts):
             self._engine.leave()
 
     async def sleep(self, name: str, duration_: Duration, /) -> None:
-        """Go on after so long; the run holds no slot meanwhile."""
+        """Sleep for a duration. The run holds no slot while it sleeps."""
         await self._sleep(name, duration(duration_))
 
     async def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
-        """Go on at a time: an aware datetime, ISO-8601 text with a zone, or seconds since 1970."""
+        """Sleep until a time: an aware datetime, ISO-8601 text with a zone, or seconds since 1970."""
         moment = milliseconds(when)
         await self._sleep(name, (moment - _now()) / 1000, moment)
 
@@ -255,11 +257,11 @@ class Step(Facts):
     async def wait_for(
         self, event: str, timeout: Duration | None = None, name: str | None = None, *, returns: Any = None
     ) -> Any:
-        """The payload of a signal, whether it was sent before or comes later; None after `timeout`.
+        """The payload of a signal that was sent already or is sent later; None after `timeout`.
 
-        Every call waits anew: the first one for an event in an attempt is the step `wait_for:EVENT`, the n-th one
-        `wait_for:EVENT#n`, unless `name` names it. A signal never changes, so that each of them gets the same payload. It comes
-        back as `returns` says, else as JSON.
+        Every call is a step of its own: the first one for an event in an attempt is named `wait_for:EVENT`, the n-th one
+        `wait_for:EVENT#n`, unless `name` is given. A signal never changes, so each of them returns the same payload, as the
+        type `returns`, else as JSON.
         """
         name = self._engine.name_wait(event) if name is None else name
         reader = None if returns is None else reader_of(None, returns, name)
@@ -272,7 +274,7 @@ class Step(Facts):
         if stored is None or stored.state != "succeeded":
             wake_at = None if timeout is None else _now() + round(duration(timeout) * 1000)
             return _value(await self._engine.wait(name, "signal", event, wake_at))
-        await asyncio.sleep(0)  # a loop of waits that are over must not keep the neighbours from their turn
+        await asyncio.sleep(0)  # a loop over finished waits must not block the other runs of the worker
         return _value(stored)
 
     @overload
@@ -314,10 +316,10 @@ class Step(Facts):
         returns: Any = AS_ANNOTATED,
         **options: Any,
     ) -> Any:
-        """Run another workflow in its own group and return its result; this run holds no slot meanwhile.
+        """Run another workflow in its own group and return its result. This run holds no slot while it waits.
 
-        The result comes back as `returns` says, or as the handler of a handle is annotated, else as JSON. Raises ChildFailed
-        where the child ends `dead` or `cancelled`. Options are those of `enqueue`.
+        The result has the type `returns`, or the one that the handler of a handle is annotated with, else it is JSON. Raises
+        ChildFailed if the child ends `dead` or `cancelled`. The options are those of `enqueue`.
         """
         reader = reader_of(workflow, returns, name)
         stored = self._engine.begin(name)
@@ -335,7 +337,7 @@ class Step(Facts):
         )
 
     async def enqueue(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> str:
-        """Start another run, exactly once for this run, and return its id without waiting for it."""
+        """Start another run, exactly once for this run, and return its id without waiting for its end."""
         stored = self._engine.begin(name)
         if stored is None:
             self._engine.enter()
@@ -347,7 +349,7 @@ class Step(Facts):
         return str(_value(stored))
 
     async def signal(self, event: str, payload: Any = True) -> None:
-        """Send a signal; the first one of a name is the one that counts."""
+        """Send a signal. Only the first signal of a name is stored."""
         name = f"signal:{event}"
         stored = self._engine.begin(name, again=True)
         if stored is not None and stored.state == "succeeded":
@@ -368,16 +370,16 @@ def on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
 
 
 async def _in_thread(body: Callable[[], Any]) -> Any:
-    """Call a plain function in a thread. Nothing can stop one: who is cancelled here leaves when the function is back."""
+    """Call a plain function in a thread. A function cannot be stopped, so a cancelled caller waits until it returns."""
     context = contextvars.copy_context()
-    call = asyncio.get_running_loop().run_in_executor(None, context.run, carried, body)
+    call = asyncio.get_running_loop().run_in_executor(None, context.run, call_for_future, body)
     try:
         value = await asyncio.shield(call)
     except asyncio.CancelledError:
         while not call.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([call])
-        call.exception()  # heard, and of no use
+        call.exception()  # retrieve the error, so that asyncio does not log it
         raise
     return await value if inspect.isawaitable(value) else value
 

@@ -1,4 +1,4 @@
-"""The `@workflow` decorator, and the typed handle that it makes of a handler."""
+"""The `@workflow` decorator, and the typed handle that it returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnLimit, name_
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.handle import Duration, EnqueueOptions
+    from tako_lite.enqueue_options import Duration, EnqueueOptions
     from tako_lite.records import Enqueued
 
 P = ParamSpec("P")
@@ -37,13 +37,13 @@ class _TakesPayloadAndStep(Protocol[T_contra]):
 
 
 class Workflow(WorkflowHandle[P, R_co]):
-    """A workflow: its name, its options and the handler, with ways to enqueue it.
+    """A workflow: its name, its options, its handler, and methods that enqueue it.
 
-    Calling it calls the handler, as if it were not decorated. Nothing is registered anywhere: a loader finds the
-    workflows of a module in its namespace.
+    Calling it calls the handler, as if it were not decorated. There is no registry: a worker finds the workflows of a
+    module in the namespace of the module.
     """
 
-    # The payload's type is read off the handler by matching `self` with what it takes; both mypy and pyright do it.
+    # Type checkers (mypy and pyright) infer the type of the payload by matching `self` with the handler's signature.
     @overload
     def enqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     @overload
@@ -51,11 +51,11 @@ class Workflow(WorkflowHandle[P, R_co]):
     @overload
     def enqueue(self: _TakesPayloadAndStep[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     def enqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
-        """Store a run of this workflow and return once it is safe; options are those of `Client.enqueue`.
+        """Store a run of this workflow and return after the commit. The options are those of `Client.enqueue`.
 
         Raises BadInput for a payload that the handler could not read.
         """
-        # Imported here because a worker that enqueues nothing should not pay for the client at its start.
+        # Imported here so that a worker that enqueues nothing does not import the client when it starts.
         from tako_lite.client import default_client
 
         try:
@@ -86,7 +86,7 @@ class Workflow(WorkflowHandle[P, R_co]):
         return await client.enqueue(self, payload, **options)
 
     def _file(self, error: NoProject) -> str:
-        """The file of the handler, in the project to ask where the current folder is none."""
+        """The file of the handler: its folder names the project if the current folder has none. Raises the error if unknown."""
         from inspect import unwrap  # slow to import, and rarely needed
 
         code = getattr(unwrap(self.function), "__code__", None)
@@ -113,10 +113,10 @@ def workflow(
     rate: str | None = None,
     rate_key: str | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]:
-    """Make a workflow of the function below; it runs in the group `worker`, which may be a template such as `"{tier}"`.
+    """Make the decorated function a workflow. It runs in the group `worker`, which may be a template such as `"{tier}"`.
 
-    Every option is a literal: the daemon reads them from the source and never imports it. Raises BadInput for options
-    that cannot be.
+    Write every option as a literal: the daemon reads them from the source and never imports it. Raises BadInput for an
+    invalid option.
     """
     if problem := name_problem(name):
         raise BadInput(problem.message, hint=problem.hint)
@@ -145,7 +145,7 @@ def workflow(
         if isinstance(function, WorkflowHandle) or not callable(function):
             raise BadInput(f"workflow {name}: @workflow is for a function, not {shown(function)}")
         made = Workflow(name, options, function)
-        # A decorator without functools.wraps leaves the name of its own module, where no worker looks for the handle.
+        # Another decorator without functools.wraps leaves the name of its own module, and no worker looks for the handle there.
         made.__module__ = sys._getframe(1).f_globals.get("__name__", made.__module__)
         return made
 

@@ -12,7 +12,8 @@ from bench.served import NO_OP, Served, pool, warm_up
 from tako_lite.catalog import scan
 from tako_lite.client import Client
 from tako_lite.config import load
-from tako_lite.new_run import Asked, make_run
+from tako_lite.enqueue_request import EnqueueRequest
+from tako_lite.new_run import make_run
 from tako_lite.routing import Router
 
 MOST_RUNS = 99
@@ -57,11 +58,11 @@ def _making(root: Path, toml: str, options: str, tenant: str | None) -> float:
     config = load(root)
     catalog = scan(config.workflows_path, root, config.routes)
     router = Router(config.routes, {"default", *config.groups})
-    target, asked = catalog.get("work"), Asked(tenant=tenant)
+    workflow, request = catalog.get("work"), EnqueueRequest(tenant=tenant)
     times = []
     for _ in range(20):
         start = time.perf_counter()
         for _ in range(500):
-            make_run(target, PAYLOAD, asked, router, 1_000_000)
+            make_run(workflow, PAYLOAD, request, router, 1_000_000)
         times.append((time.perf_counter() - start) / 500)
     return median(times)

@@ -42,7 +42,7 @@ class WorkflowSpec:
     @property
     def group(self) -> str:
         """The group whose workers import its module when they start."""
-        return self.plan.home
+        return self.plan.default_group
 
     def routed(self, routes: Routes) -> WorkflowSpec:
         """The workflow with what tako.toml says about it."""

@@ -1,9 +1,9 @@
-"""What applications import to put work into the queue and to look at it.
+"""The clients: applications import them to enqueue runs and to query the queue.
 
-`requests` defines a request. `transport` delivers it by one of three ways: in a worker through `link`, else over a
-`connection` to the daemon's socket, else, while no daemon runs, to the `offline` backend, which works on the files of the
-`project`. `pipeline` keeps several requests under way. `client_core` is the API of both clients, written once as coroutines
-that wait only through an `IO`; `blocking` and `asynchronous` are the two shells around it.
+`requests` builds and checks a request. `transport` delivers it in one of three ways: in a worker through `link`, else over a
+`connection` to the daemon's socket, else, if no daemon runs, to the `offline` backend, which works on the files of the
+`project`. `pipeline` keeps several requests in flight. `client_core` is the API of both clients, written once as coroutines
+that wait only through an `IO`; `blocking` and `asynchronous` are two thin shells around it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _PLACES = {
 
 @cache
 def default_client() -> Client:
-    """The client that handles enqueue with: `Client()`, made when it is first needed."""
-    from tako_lite.client.blocking import Client  # a worker imports this package, and mostly never a client
+    """The client that `Workflow.enqueue` uses: `Client()`, created on first use."""
+    from tako_lite.client.blocking import Client  # a worker imports this package, but most workers need no client
 
     return Client()
 
@@ -45,7 +45,7 @@ def default_async_client() -> AsyncClient:
 
 
 def client_at(file: str) -> Client:
-    """The client of the project that a Python file is in, by the nearest tako.toml upwards. Raises NoProject."""
+    """The client of the project of a Python file: the nearest tako.toml in the folders above it. Raises NoProject."""
     return _client_of(_project_of(file))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from tako_lite.client import requests
 from tako_lite.client.client_core import ClientCore
 from tako_lite.client.connection import Connection
-from tako_lite.client.link import Link
+from tako_lite.client.link import HandlerLink
 from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.client.transport import Transport
 from tako_lite.clock import SystemClock
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from tako_lite.client.blocking import AnyWorkflow
-    from tako_lite.handle import EnqueueOptions
+    from tako_lite.enqueue_options import EnqueueOptions
 
 T = TypeVar("T")
 
 SLOTS: Final = 16
-"""Requests that a loop has under way at a time; more would only be more connections for one commit."""
+"""Maximum number of requests in flight per loop: more would only open more connections for the same commit."""
 
 
 class AsyncClient:
-    """`Client` with methods to await. One may be used from several event loops, also one after the other."""
+    """`Client` with methods to await. It may be used from several event loops, at the same time or one after the other."""
 
     def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
         clock = SystemClock()
@@ -102,7 +102,7 @@ class AsyncClient:
         return await self._core.call(command, arguments)
 
     async def close(self) -> None:
-        """Close the idle connections; the next call opens another. Twice is harmless."""
+        """Close the idle connections; the next call opens a new one. Closing twice is safe."""
         self._core.close()
 
     async def __aenter__(self) -> Self:
@@ -115,7 +115,7 @@ class AsyncClient:
 
 
 class LoopIO:
-    """Waits in whatever event loop runs. Plain sockets belong to none of them, so that a connection may outlive its loop."""
+    """Waits in the running event loop. The sockets belong to no loop, so a connection may outlive its loop."""
 
     def __init__(self) -> None:
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
@@ -137,5 +137,5 @@ class LoopIO:
     async def offload(self, function: Callable[[], T]) -> T:
         return await asyncio.to_thread(function)
 
-    async def ask_link(self, link: Link, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def ask_link(self, link: HandlerLink, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return await link.awaitable(command, arguments)

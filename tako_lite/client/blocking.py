@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tako_lite.client import requests
 from tako_lite.client.client_core import ClientCore
 from tako_lite.client.connection import Connection
-from tako_lite.client.link import Link
+from tako_lite.client.link import HandlerLink
 from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.client.transport import Transport
 from tako_lite.clock import SystemClock
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Self, TypeAlias, Unpack
 
-    from tako_lite.handle import EnqueueOptions, WorkflowHandle
+    from tako_lite.enqueue_options import EnqueueOptions
+    from tako_lite.handle import WorkflowHandle
 
     AnyWorkflow: TypeAlias = str | WorkflowHandle[..., Any]
 
@@ -33,10 +34,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """Puts work into the queue of a project and looks at it; safe to share between threads, and after a fork.
+    """Enqueues runs in a project and queries its queue. It is safe to share between threads, and after a fork.
 
-    `config` is the path of a tako.toml or of its folder; without it, `TAKO_CONFIG` and the folders upwards are looked at, and
-    in a handler the worker's own link is used. `patience` is how long a daemon that is starting or stopping is waited for.
+    `config` is the path of a tako.toml or of its folder. Without it, the client uses `TAKO_CONFIG`, else the nearest tako.toml
+    in the folders above the current one; in a handler it uses the worker's own link. `patience` is how long to wait for a
+    daemon that is starting or stopping.
     """
 
     def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
@@ -45,41 +47,41 @@ class Client:
         weakref.finalize(self, self._core.close)
 
     def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
-        """Store a run and return once it is safe. Raises NotFound for a workflow or group that does not exist, BadInput."""
+        """Store a run and return after the commit. Raises NotFound for an unknown workflow or group, and BadInput."""
         return _run(self._core.enqueue(workflow, payload, options))
 
     def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
-        """Store a run for each payload and return their ids; the payloads are read as they are sent.
+        """Store a run for each payload and return their ids. The payloads are consumed while they are sent.
 
-        A thousand at a time are stored together; an error says how many were stored before it.
+        Runs are stored in batches of up to 1000, each in one transaction. The hint of an error says how many runs were stored.
         """
         return _run(self._core.enqueue_many(workflow, payloads, options))
 
     def signal(self, event: str, payload: Any = True) -> int:
-        """Store a signal; the first of a name wins. Returns how many waits it ended."""
+        """Store a signal; only the first signal of a name counts. Returns the number of waits that it ended."""
         return _run(self._core.signal(event, payload))
 
     def cancel(self, *ids: str) -> dict[str, str]:
-        """By full id: `cancelled`, `cancelling` (its worker is asked), `ended` before, or `unknown`."""
+        """Cancel runs. By full id: `cancelled`, `cancelling` (its worker was asked to stop), `ended` before, or `unknown`."""
         return _run(self._core.outcomes("cancel", ids))
 
     def retry(self, *ids: str, fresh: bool = False) -> Outcomes:
-        """By full id: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded` or `unknown`.
+        """Start runs over. By full id: `pending`, `duplicate` (a live run has its unique key), `live`, `succeeded`, `unknown`.
 
-        `fresh` forgets the stored steps. `unstored` of what is returned names steps that ran, but have no stored value.
+        `fresh` deletes the stored steps. The attribute `unstored` of the result names steps that ran, but have no stored value.
         """
         return _run(self._core.outcomes("retry", ids, fresh=fresh))
 
     def discard(self, *ids: str) -> dict[str, str]:
-        """Acknowledge dead runs, so that `status` counts them no more. By full id: `discarded`, `not_dead` or `unknown`."""
+        """Acknowledge dead runs, so that `status` no longer counts them. By full id: `discarded`, `not_dead` or `unknown`."""
         return _run(self._core.outcomes("discard", ids))
 
     def get(self, id: str) -> dict[str, Any]:
-        """A run with its steps, in the shape of `tako-lite show --json`. Raises NotFound."""
+        """A run with its steps, in the format of `tako-lite show --json`. Raises NotFound."""
         return _run(self._core.get(id))
 
     def wait(self, id: str, timeout: float | timedelta | str | None = None) -> dict[str, Any]:
-        """The run once it has ended, whichever way. Raises WaitTimeout, NotFound."""
+        """Wait until a run ends, and return it in whatever state it ended. Raises WaitTimeout, NotFound."""
         return _run(self._core.wait(id, timeout))
 
     def runs(
@@ -90,9 +92,9 @@ class Client:
         state: str | Iterable[str] | None = None,
         since: datetime | timedelta | str | float | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The runs that match, the newest first, as `tako-lite runs --json` prints them, read page by page.
+        """The runs that match, the newest first, as `tako-lite runs --json` prints them. They are read page by page.
 
-        `since` is a time, or how long ago it was: `"2h"`, a `timedelta` or seconds. Raises BadInput for a state that is none.
+        `since` is a time, or an age: `"2h"`, a `timedelta` or seconds. Raises BadInput for an unknown state.
         """
         chosen = requests.read_filter(workflow, group, state, since)
         before = None
@@ -101,22 +103,22 @@ class Client:
             before = page[-1]["id"]
 
     def logs(self, id: str) -> list[dict[str, Any]]:
-        """What a run printed and logged, oldest first: `at`, `group`, `run`, `pid`, `stream` and `text` of each line.
+        """The output and the log lines of a run, oldest first: `at`, `group`, `run`, `pid`, `stream` and `text` of each line.
 
-        They are read from the files of the project, so this is for programs on the machine of the daemon, as its user.
+        They are read from the files of the project, so the program must run on the machine of the daemon, as its user.
         """
         return _run(self._core.logs(id))
 
     def status(self) -> dict[str, Any]:
-        """The groups and the daemon, in the shape of `tako-lite status --json`; `daemon` is None where none runs."""
+        """The groups and the daemon, in the format of `tako-lite status --json`; `daemon` is None if no daemon runs."""
         return _run(self._core.status())
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to a command of the control socket. Raises DaemonUnreachable for those that need a daemon."""
+        """The answer to a command of the control socket. Raises DaemonUnreachable if it needs a daemon and none runs."""
         return _run(self._core.call(command, arguments))
 
     def close(self) -> None:
-        """Close the idle connections; the next call opens another. Twice is harmless."""
+        """Close the idle connections; the next call opens a new one. Closing twice is safe."""
         self._core.close()
 
     def __enter__(self) -> Self:
@@ -127,12 +129,12 @@ class Client:
 
 
 class BlockingIO:
-    """Waits by blocking the thread, so that its coroutines never pause."""
+    """Waits by blocking the thread, so its coroutines never suspend."""
 
     _everyone = nullcontext()
 
     def slot(self) -> AbstractAsyncContextManager[Any]:
-        return self._everyone  # a thread has one request under way, so there are as many connections as threads
+        return self._everyone  # a thread has one request in flight, so there are at most as many connections as threads
 
     async def send(self, connection: Connection, data: bytes, limit: float | None) -> None:
         _limit(connection.socket, limit)
@@ -148,21 +150,21 @@ class BlockingIO:
     async def offload(self, function: Callable[[], T]) -> T:
         return function()
 
-    async def ask_link(self, link: Link, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def ask_link(self, link: HandlerLink, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return link.ask(command, arguments)
 
 
 def _limit(connected: socket, limit: float | None) -> None:
-    if connected.gettimeout() != limit:  # to set one is a call into the kernel each time
+    if connected.gettimeout() != limit:  # setting a timeout costs a system call
         connected.settimeout(limit)
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that only ever waits through a BlockingIO."""
+    """Run a coroutine that waits only through a BlockingIO, and return its result."""
     try:
         coroutine.send(None)
     except StopIteration as done:
         result: T = done.value
         return result
     coroutine.close()
-    raise RuntimeError("a blocking client paused")
+    raise RuntimeError("the coroutine of a blocking client was suspended")

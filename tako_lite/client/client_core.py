@@ -1,4 +1,4 @@
-"""What can be asked of a client, written once for both kinds."""
+"""The API of a client, written once for both kinds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tako_lite.client.pipeline import Pipeline
 from tako_lite.client.requests import Ids, Outcomes
 from tako_lite.client.transport import FIRST_PAUSE, LONGEST_PAUSE, Transport
 from tako_lite.clock import Clock
+from tako_lite.enqueue_options import text
 from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
 from tako_lite.records import Enqueued
 from tako_lite.states import TERMINAL
@@ -32,28 +33,28 @@ class ClientCore:
 
     async def enqueue_many(self, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Ids:
         many = requests.enqueue_many(workflow, payloads, options)
-        lane = Pipeline(self._transport)
+        pipeline = Pipeline(self._transport)
         try:
             for request in many:
-                await lane.add(request)
-            return await lane.finish()
+                await pipeline.add(request)
+            return await pipeline.finish()
         except TakoError as error:
             if not isinstance(error, DaemonUnreachable):
                 with suppress(TakoError):
-                    await lane.finish()
-            if lane.ids:
-                stored = f"{len(lane.ids):,} of the payloads before are stored, the last of them as {lane.ids[-1]}"
+                    await pipeline.finish()
+            if pipeline.ids:
+                stored = f"{len(pipeline.ids):,} of the payloads before are stored, the last of them as {pipeline.ids[-1]}"
                 error.hint = f"{error.hint}; {stored}" if error.hint else stored
             raise
         finally:
-            lane.close()
+            pipeline.close()
 
     async def signal(self, event: str, payload: object) -> int:
-        answer = await self.call("signal", {"event": requests.text("event", event), "payload": payload})
+        answer = await self.call("signal", {"event": text("event", event), "payload": payload})
         return int(answer["woken"])
 
     async def outcomes(self, command: str, ids: Iterable[str], **arguments: Any) -> Outcomes:
-        """What became of each run; asked for in parts that a frame can carry."""
+        """The outcome of a command for each run. The ids are sent in parts that fit into a frame."""
         full = [await self.full_id(id) for id in ids]
         outcomes = Outcomes()
         for start in range(0, len(full), requests.MOST_AT_ONCE):
@@ -79,7 +80,7 @@ class ClientCore:
             if answer is not None and answer["run"]["state"] in TERMINAL:
                 return dict(answer["run"])
             if left == 0:
-                hint = "it stays in the queue; `tako-lite why` says where it stands"
+                hint = "it stays in the queue; `tako-lite why` explains its state"
                 raise WaitTimeout(f"run {id} did not end within {duration_text(limit or 0)}", hint=hint)
             await self._transport.io.sleep(pause if left is None else min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -91,7 +92,7 @@ class ClientCore:
         return await self._transport.io.offload(lambda: [line.as_json() for line in stored_lines(folder, None, id)])
 
     async def page(self, chosen: Mapping[str, Any], before: str | None) -> list[dict[str, Any]]:
-        """The next runs of a filter, those before an id where one is given; none after the last."""
+        """The next page of a filter: the runs before an id, if one is given. The page after the last run is empty."""
         return list((await self.call("runs", {**chosen, "before": before}))["runs"])
 
     async def status(self) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class ClientCore:
         return await self._transport.ask(requests.any_request(command, arguments))
 
     async def full_id(self, id: str) -> str:
-        """The id itself, or the one id that ends so."""
-        if len(requests.text("id", id)) == ID_LENGTH:
+        """The full id for an id or the end of one. Raises NotFound, and BadInput if several ids end with it."""
+        if len(text("id", id)) == ID_LENGTH:
             return id.lower()
         return str((await self.call("find", {"ending": id}))["id"])

@@ -1,4 +1,4 @@
-"""A connection to the daemon: its socket, the hello, and replies in the order of the requests. Nothing here waits."""
+"""A connection to the daemon: its socket, the hello, and replies in the order of the requests. No function here waits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tako_lite.wire import PROTOCOL, LineReader
 LONGEST_PATH: Final = 107 if os.uname().sysname == "Linux" else 103
 MOST_IDLE: Final = 16
 MAX_REPLY: Final = 256 * 1024 * 1024
-"""Requests are bounded tightly; a list of runs with large payloads is not."""
+"""Much larger than the limit of a request: a list of runs with large payloads is long."""
 _decode: Final = json.JSONDecoder().decode
 
 
 class Connection:
-    """One connection, and what came and is to come on it. Requests and replies are numbered in one order."""
+    """One connection with its received frames and missing replies. Requests and replies are numbered in order."""
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -41,18 +41,18 @@ class Connection:
         return request.frame(self._asked)
 
     def feed(self, data: bytes) -> None:
-        """Take in what was received. Raises ConnectionError at the end of the stream."""
+        """Add received bytes. Raises ConnectionError at the end of the stream."""
         if not data:
             raise ConnectionResetError("the daemon closed the connection")
         self._frames.extend(_decoded(line) for line in self._reader.feed(data))
 
     @property
     def is_greeted(self) -> bool:
-        """Whether the daemon's hello was taken in."""
+        """Whether the daemon's hello was received."""
         return self._hello is not None
 
     def hello(self) -> dict[str, Any] | None:
-        """What the daemon says of itself and of what it serves, or None where that is not here yet. Raises ProtocolError."""
+        """The daemon's hello, which identifies it and what it serves; None until it is received. Raises ProtocolError."""
         if self._hello is None and self._frames:
             hello = self._frames.popleft()
             _check_hello(hello)
@@ -60,25 +60,25 @@ class Connection:
         return self._hello
 
     def reply(self) -> dict[str, Any] | None:
-        """The frame that answers the oldest request without one, or None where it is not here yet. Raises ProtocolError."""
+        """The reply to the oldest open request; None until it is received. Raises ProtocolError."""
         if self.hello() is None or not self._frames:
             return None
         frame = self._frames.popleft()
         self._answered += 1
-        refused = frame.get("id") is None and "error" in frame  # a line that the daemon could not read has no number
+        refused = frame.get("id") is None and "error" in frame  # the daemon could not decode the line
         if not refused and (frame.get("id") != self._answered or self._answered > self._asked):
-            raise ProtocolError("the daemon answered what was not asked")
+            raise ProtocolError("the daemon sent a reply that matches no request")
         return frame
 
     def is_usable(self) -> bool:
-        """Whether it is this process's own, nothing is owed on it, and the daemon has neither closed it nor sent anything.
+        """Whether it belongs to this process, no reply is missing, and the daemon has neither closed it nor sent anything.
 
-        Two processes on a connection that a fork inherited would mix their replies.
+        A process must not use a connection that it inherited by a fork: both processes would read each other's replies.
         """
         return self._asked == self._answered and self._pid == os.getpid() and not self._arrivals.poll(0)
 
     def close(self) -> None:
-        """Give the connection up; twice is harmless."""
+        """Close the connection. Closing twice is safe."""
         self.socket.close()
 
 
@@ -86,14 +86,14 @@ def _decoded(line: bytes) -> dict[str, Any]:
     try:
         frame = _decode(line.decode())
     except ValueError as error:
-        raise ProtocolError(f"the daemon sent what makes no sense: {error}") from error
+        raise ProtocolError(f"the daemon sent an invalid frame: {error}") from error
     if not isinstance(frame, dict):
-        raise ProtocolError("the daemon sent what makes no sense: a frame is a JSON object")
+        raise ProtocolError("the daemon sent an invalid frame: a frame is a JSON object")
     return frame
 
 
 def answer_of(frame: dict[str, Any]) -> dict[str, Any]:
-    """What a reply says. Raises the error that it carries."""
+    """The answer in a reply. Raises the error in it."""
     if isinstance(answer := frame.get("ok"), dict):
         return answer
     if isinstance(error := frame.get("error"), dict):
@@ -102,12 +102,12 @@ def answer_of(frame: dict[str, Any]) -> dict[str, Any]:
 
 
 def connect(path: Path) -> Connection | None:
-    """A new connection to a socket, or None where no daemon answers. Raises DaemonUnreachable where waiting does not help."""
+    """A new connection to a socket; None if no daemon listens. Raises DaemonUnreachable if waiting does not help."""
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connected.setblocking(False)
         _connect(connected, path)
-    except (FileNotFoundError, ConnectionError, BlockingIOError):  # the last: more wait to be accepted than fit
+    except (FileNotFoundError, ConnectionError, BlockingIOError):  # BlockingIOError: the backlog is full
         connected.close()
         return None
     except OSError as error:
@@ -131,7 +131,7 @@ def _check_hello(frame: dict[str, Any]) -> None:
     if "error" in frame:
         answer_of(frame)
     if frame.get("hello") != "tako-lite":
-        raise ProtocolError("what answers on the socket is not a daemon of tako-lite")
+        raise ProtocolError("the program that listens on the socket is not a daemon of tako-lite")
     if frame.get("protocol") != PROTOCOL:
         raise ProtocolError(
             f"the daemon is version {frame.get('version')} and speaks protocol {frame.get('protocol')}; "
@@ -141,31 +141,31 @@ def _check_hello(frame: dict[str, Any]) -> None:
 
 
 class Pool:
-    """Idle connections. Threads share them without a lock: taking out and putting in are single operations of a list."""
+    """Idle connections. Threads share them without a lock: append and pop are atomic operations of a list."""
 
     def __init__(self) -> None:
         self._idle: list[Connection] = []
 
     def take(self) -> Connection | None:
-        """A connection that is usable, or None."""
+        """A usable connection, or None."""
         while (connection := self._next()) and not connection.is_usable():
             connection.close()
         return connection
 
     def put(self, connection: Connection) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for later requests."""
         if len(self._idle) < MOST_IDLE:
             self._idle.append(connection)
         else:
             connection.close()
 
     def close(self) -> None:
-        """Close what is idle; of a connection that a fork inherited this is our copy only."""
+        """Close the idle connections. After a fork this closes only this process's copies of their sockets."""
         while connection := self._next():
             connection.close()
 
     def _next(self) -> Connection | None:
         try:
             return self._idle.pop()
-        except IndexError:  # to look first would not do: another thread may take the last one
+        except IndexError:  # checking first would not help: another thread may take the last one
             return None

@@ -1,4 +1,4 @@
-"""The way from a handler to the daemon: through the link that its worker has already."""
+"""The way of a handler to the daemon: through the existing link of its worker."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 Sender = Callable[[str, dict[str, Any]], "Coroutine[Any, Any, dict[str, Any]]"]
-"""Takes a command and its arguments, and awaits what the daemon answers. Raises the error that it answers with."""
+"""Sends a command with its arguments, and returns the answer of the daemon. Raises the error in the answer."""
 
 
-class Link(NamedTuple):
-    """A worker's link; it belongs to the process that set it up, not to what that forks."""
+class HandlerLink(NamedTuple):
+    """The link of a worker, for clients in handlers. It belongs to one process, not to processes forked from it."""
 
     sender: Sender
     loop: AbstractEventLoop
     pid: int
 
     def ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The answer, for a thread beside the loop of the worker."""
-        import asyncio  # whoever has a link has paid for this import already
+        """The answer, for a thread other than the one of the worker's loop. Raises BadInput on that loop."""
+        import asyncio  # a process with a link has imported it already
 
         if _running_loop() is self.loop:
             raise BadInput(
-                "a blocking call in an async handler would wait for itself for ever",
+                "a blocking call in an async handler would wait for itself forever",
                 hint="await handle.aenqueue(…), or the same method of AsyncClient",
             )
         return asyncio.run_coroutine_threadsafe(self.sender(command, arguments), self.loop).result()
 
     def awaitable(self, command: str, arguments: dict[str, Any]) -> Awaitable[dict[str, Any]]:
-        """The answer, to be awaited in whatever loop the caller runs in."""
+        """The answer, to be awaited in the loop of the caller."""
         import asyncio
 
         if _running_loop() is self.loop:
@@ -43,20 +43,20 @@ class Link(NamedTuple):
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.sender(command, arguments), self.loop))
 
 
-_link: Link | None = None
+_link: HandlerLink | None = None
 
 
 def use_link(sender: Sender | None, loop: AbstractEventLoop | None = None) -> None:
-    """From now on every client of this process that was given no configuration asks through `sender`, which runs in `loop`.
+    """Make every client of this process without a `config` send through `sender`, which runs in `loop`.
 
-    None goes back to the socket.
+    With None they use the socket again.
     """
     global _link
-    _link = Link(sender, loop, os.getpid()) if sender is not None and loop is not None else None
+    _link = HandlerLink(sender, loop, os.getpid()) if sender is not None and loop is not None else None
 
 
-def current() -> Link | None:
-    """The link of this process, if it is a worker."""
+def current() -> HandlerLink | None:
+    """The link of this process, or None outside of a worker."""
     return _link if _link is not None and _link.pid == os.getpid() else None
 
 

@@ -1,7 +1,7 @@
-"""The log files of the groups: reading what is there, and following what comes.
+"""Reads and follows the log files of the groups.
 
-A group's lines are in `<group>.jsonl`, older ones in `<group>.jsonl.1` and so on up to `.4`; a full file is renamed, and the
-next one is there once there is a line for it.
+The lines of a group are in `<group>.jsonl`, older ones in `<group>.jsonl.1` and so on up to `.4`. A full file is renamed, and
+the next line creates a new one.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from tako_lite.clock import iso
 SUFFIX: Final = ".jsonl"
 OLDEST: Final = 4
 PAUSE: Final = 0.2
-"""Seconds between two looks for new lines."""
+"""Seconds between two checks for new lines."""
 AT_ONCE: Final = 4_000_000
-"""Bytes of one group that one look takes, so that none waits for another that writes without an end."""
+"""Maximum bytes that one check reads of a group, so that a busy group does not delay the others."""
 LOST: Final = "lost"
-"""The stream of a line that says that others are missing."""
+"""The stream of a line that reports missing lines."""
 
 Place = tuple[int, int]
-"""A file's device and inode: what stays the same when it is renamed."""
+"""Device and inode of a file, which do not change when it is renamed."""
 Positions = Mapping[str, tuple[Place, int]]
-"""By group the file that is followed, and how far it had been read when that began."""
+"""By group, the file that is followed and the offset at which following began."""
 
 _NAME: Final = re.compile(r"(?P<group>.+)\.jsonl(?:\.[1-4])?")
 _START: Final = b'{"at":'
 
 
 class Line(NamedTuple):
-    """A line that a worker wrote; `at` is milliseconds since 1970, `run` the run that wrote it, if that is known.
+    """A line that a worker wrote. `at` is in milliseconds since 1970; `run` is the run that wrote the line, if known.
 
-    One whose stream is `LOST` stands for lines that are missing.
+    A line of the stream `LOST` reports missing lines.
     """
 
     at: int
@@ -51,18 +51,18 @@ class Line(NamedTuple):
     text: str
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of `tako-lite logs --json`, without its `schema`."""
+        """The format of `tako-lite logs --json`, without `schema`."""
         return {**self._asdict(), "at": iso(self.at)}
 
 
 def stored_lines(folder: Path, group: str | None, run: str | None, *, up_to: Positions | None = None) -> Iterator[Line]:
-    """The lines that are there, oldest first; with `up_to` only those before what is followed."""
+    """The stored lines, oldest first; with `up_to` only those before the positions from which files are followed."""
     groups = groups_in(folder, group) if up_to is None else list(up_to)
     return heapq.merge(*(_of_group(folder, name, run, (up_to or {}).get(name)) for name in groups), key=_time)
 
 
 class Tail:
-    """Follows the files of each group, over renames, from where they were when this was made."""
+    """Follows the files of each group, across renames, from their ends at the time of creation."""
 
     def __init__(self, folder: Path, group: str | None, run: str | None) -> None:
         self._folder, self._group, self._run = folder, group, run
@@ -74,7 +74,7 @@ class Tail:
         self.positions: Positions = {name: file.position for name, file in self._files.items()}
 
     def follow(self) -> Iterator[Line]:
-        """New lines as they come, without an end."""
+        """Yield new lines as they are written, without end."""
         while True:
             yield from heapq.merge(*([*self._lines(file)] for file in self._files.values()), key=_time)
             self._find_groups()
@@ -82,12 +82,12 @@ class Tail:
                 time.sleep(PAUSE)
 
     def close(self) -> None:
-        """Close the files; twice is harmless."""
+        """Close the files. Closing twice is safe."""
         for file in self._files.values():
             file.close()
 
     def _find_groups(self) -> None:
-        """Groups that had no file when this was made: all of theirs is new."""
+        """Follow groups that had no file at the time of creation, from their first line."""
         for name in groups_in(self._folder, self._group):
             if name not in self._files and (streams := _opened_all(self._folder, name)):
                 self._files[name] = _Growing(self._folder, name, streams)
@@ -101,23 +101,23 @@ class Tail:
 
 
 class _Growing:
-    """The files of a group: lines are appended to the newest, which is renamed when it is full."""
+    """The files of a group. Lines are appended to the newest, which is renamed when it is full."""
 
     def __init__(self, folder: Path, group: str, streams: Sequence[_Opened]) -> None:
         self.group = group
         self._folder = folder
         self._ahead = list(streams)
-        """Files that are still to be read, the oldest first; the first of them is the one that is being read."""
+        """The files that are not read to the end yet, the oldest first; the first is the current one."""
         self._rest = b""
         self.has_more = bool(streams)
 
     @property
     def position(self) -> tuple[Place, int]:
-        """The file that is followed, and the end of its last whole line so far."""
+        """The file that is followed, and the end of its last complete line so far."""
         return self._ahead[0].place, self._ahead[0].stream.tell() - len(self._rest)
 
     def start_behind(self, streams: Sequence[_Opened]) -> None:
-        """Skip all that is there."""
+        """Skip all existing lines."""
         *older, newest = streams
         for each in older:
             each.stream.close()
@@ -131,7 +131,7 @@ class _Growing:
             each.stream.close()
 
     def new_lines(self) -> Iterator[bytes | Line]:
-        """The whole lines that came since the last look, over renames, and a Line of the stream `LOST` for what is missing."""
+        """The complete lines since the last check, across renames, and a Line of the stream `LOST` for missing ones."""
         room = AT_ONCE
         while True:
             current = self._ahead[0].stream
@@ -152,7 +152,7 @@ class _Growing:
             self._rest = b""
 
     def _find_successors(self) -> Iterator[Line]:
-        """Open the files that were begun after the one that is being read; say so where others of them are gone already."""
+        """Open the files that are newer than the current one; yield a `LOST` line if some of them were deleted already."""
         current = self._ahead[0]
         with contextlib.suppress(OSError):
             newest = (self._folder / f"{self.group}{SUFFIX}").stat()
@@ -162,7 +162,7 @@ class _Growing:
         places = [each.place for each in found]
         if current.place in places:
             newer = found[places.index(current.place) + 1 :]
-        else:  # it was deleted or moved away, or there were so many new ones that it is gone
+        else:  # it was deleted or moved away, by a person or because newer files replaced it
             last_write = os.fstat(current.stream.fileno()).st_mtime_ns
             newer = [each for each in found if os.fstat(each.stream.fileno()).st_mtime_ns >= last_write]
             if len(newer) > OLDEST:
@@ -176,7 +176,7 @@ class _Growing:
         return Line(time.time_ns() // 1_000_000, self.group, None, 0, LOST, text)
 
     def _to_the_end(self, stream: BinaryIO, most: int | None) -> Iterator[bytes]:
-        """The whole lines up to the end, or to the line that exceeds `most` bytes."""
+        """The complete lines up to the end, or up to the line that exceeds `most` bytes."""
         taken = 0
         for part in iter(stream.readline, b""):
             self._rest += part
@@ -189,18 +189,18 @@ class _Growing:
 
 
 class _Opened(NamedTuple):
-    """A file that is open, and its identity, which a rename keeps."""
+    """An open file, and its identity, which a rename does not change."""
 
     stream: BinaryIO
     place: Place
 
 
 def _opened_all(folder: Path, group: str) -> list[_Opened]:
-    """The files of a group, the oldest first. A rename meanwhile neither hides one nor shows one twice."""
+    """The files of a group, the oldest first. A concurrent rename neither hides a file nor shows one twice."""
     found: dict[Place, _Opened] = {}
     for name in (f"{group}{SUFFIX}", *(f"{group}{SUFFIX}.{age}" for age in range(1, OLDEST + 1))):
         with contextlib.suppress(OSError):
-            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hold us up
+            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
             stream = os.fdopen(descriptor, "rb")
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) in found:
@@ -212,7 +212,7 @@ def _opened_all(folder: Path, group: str) -> list[_Opened]:
 
 
 def groups_in(folder: Path, group: str | None) -> list[str]:
-    """The groups that have a file, or the one that is asked for."""
+    """The groups that have a file; with `group`, only that one."""
     if not folder.is_dir():
         return []
     found = (_NAME.fullmatch(file.name) for file in folder.iterdir())
@@ -227,7 +227,7 @@ def _of_group(folder: Path, group: str, run: str | None, up_to: tuple[Place, int
 
 
 def _raw_lines(folder: Path, group: str, up_to: tuple[Place, int] | None) -> Iterator[bytes]:
-    """The lines of a group's files, of the one that is followed only those before its position, and none of newer files."""
+    """The lines of a group's files: up to the position in the file that is followed, and none of newer files."""
     with contextlib.ExitStack() as opened:
         files = _opened_all(folder, group)
         for each in files:
@@ -247,7 +247,7 @@ def _time(line: Line) -> int:
 
 
 def _parsed(raw: bytes, group: str, run: str | None) -> Line | None:
-    """The line, if it is whole and of the run that is asked for; of two in one, the first cut off by a crash, the second."""
+    """The line, if it is complete and of the given run. If a crash cut off a line and another follows it, the second one."""
     if run is not None and run.encode() not in raw:  # far cheaper than to decode every line
         return None
     try:

@@ -1,6 +1,6 @@
-"""What stands in for a daemon while none runs: the same commands, answered from the queue file.
+"""Executes commands on the queue itself while no daemon runs.
 
-This module is imported when a daemon was missed: most clients never need SQLite or the catalog.
+A client imports this module only when it finds no daemon: most clients need neither the store nor the catalog.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import project_lint
+from tako_lite.answers import run_filter
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
 from tako_lite.lock import write_lock
-from tako_lite.new_run import Again, Asked, check_event, make_many, make_run, pair, route_again, unknown_run
-from tako_lite.protocol.commands import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, Filter, MoveGroup, Retry, Signal
+from tako_lite.new_run import check_event, make_many, make_run, unknown_run, zip_ids
+from tako_lite.protocol.arguments import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, MoveGroup, Retry, Signal
 from tako_lite.records import Batch, Run
-from tako_lite.routing import DEFAULT, Route, Router, unknown_group
-from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, RunFilter
+from tako_lite.retry import RetryBatch
+from tako_lite.routing import DEFAULT, Router, check_group
+from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, OfflineStore
 from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.typed import converter
 from tako_lite.why import WhyContext, sentence
@@ -28,48 +30,52 @@ NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` 
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
 
 
+def open_queue(config: Config, clock: Clock) -> OfflineStore:
+    """The queue of a project, to be read and written without a daemon. The only place that chooses its class."""
+    return SqliteOfflineStore(config.queue.path, config.queue.durability, clock)
+
+
 class OfflineBackend:
     """Answers requests as the daemon of a project would."""
 
     def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
         self._clock = clock
-        settings = project.config().queue
-        self._queue = SqliteOfflineStore(settings.path, settings.durability, clock)
+        self._queue = open_queue(project.config(), clock)
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
-        """The answer to a command that writes; None if somebody else was writing for all of `patience` seconds."""
-        asked, texts = _typed(request), request.texts or []
-        if isinstance(asked, Signal):
-            check_event(asked.event)
-        new = self._new(asked, texts) if isinstance(asked, Enqueue | EnqueueMany) else []
+        """The answer to a command that writes; None if another program held the write lock for all of `patience` seconds."""
+        typed, texts = _typed(request), request.texts or []
+        if isinstance(typed, Signal):
+            check_event(typed.event)
+        new = self._new(typed, texts) if isinstance(typed, Enqueue | EnqueueMany) else []
         lock = write_lock(self._project.config().queue.path)
         try:
             if not lock.acquire(patience):
                 return None
-        except OSError as error:  # its folder cannot be made
+        except OSError as error:  # its folder could not be created
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
-            return self._write(asked, new, texts)
+            return self._write(typed, new, texts)
         finally:
             lock.release()
 
     def read(self, request: Request) -> dict[str, Any]:
         """The answer to a command that reads."""
-        asked = _typed(request)
+        typed = _typed(request)
         match request.command:
             case "find":
-                if (id := self._queue.resolve_ending(asked.ending)) is None:
-                    raise unknown_run(asked.ending)
+                if (id := self._queue.resolve_ending(typed.ending)) is None:
+                    raise unknown_run(typed.ending)
                 return {"id": id}
             case "get":
-                return {"run": self._run(asked.run_id).as_json()}
+                return {"run": self._run(typed.run_id).as_json()}
             case "why":
-                return {"sentence": self._why(self._run(asked.run_id))}
+                return {"sentence": self._why(self._run(typed.run_id))}
             case "runs":
-                return {"runs": [run.as_json() for run in self._queue.list_runs(_filter(asked), asked.page)]}
+                return {"runs": [run.as_json() for run in self._queue.list_runs(run_filter(typed), typed.page)]}
             case "ids":
-                return {"ids": self._queue.list_run_ids(_filter(asked))}
+                return {"ids": self._queue.list_run_ids(run_filter(typed))}
             case "schedules":
                 return {"schedules": [schedule.as_json() for schedule in self._queue.list_schedules()]}
             case "triggers":
@@ -77,65 +83,57 @@ class OfflineBackend:
             case "workflows":
                 return {"workflows": self._project.catalog().as_json()}
             case "backup":
-                return self._backup(asked.file)
+                return self._backup(typed.file)
             case _:
                 return self._status()
 
     def _router(self) -> Router:
-        """Without a daemon every group counts as available: the next one judges that at its start."""
+        """Without a daemon every group counts as available: the next daemon checks that when it starts."""
         config = self._project.config()
         return Router(config.routes, {*config.groups, *self._project.catalog().groups, DEFAULT})
 
-    def _new(self, asked: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
-        spec, now = self._project.catalog().get(asked.workflow), self._clock.now()
-        key = asked.unique_key if isinstance(asked, Enqueue) else None
-        wish = Asked(asked.worker, key, asked.delay, asked.at, asked.priority, asked.retries, asked.fallback, asked.tenant)
-        if isinstance(asked, EnqueueMany):
-            return make_many(spec, pair(asked.run_ids, texts), wish, self._router(), now)
-        return [(make_run(spec, (texts or ["null"])[0], wish, self._router(), now, id=asked.run_id), ())]
+    def _new(self, request: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
+        """The rows of new runs, made before the write lock is taken."""
+        workflow, router, now = self._project.catalog().get(request.workflow), self._router(), self._clock.now()
+        if isinstance(request, EnqueueMany):
+            return make_many(workflow, zip_ids(request.run_ids, texts), request, router, now)
+        payload = (texts or ["null"])[0]
+        run = make_run(workflow, payload, request, router, now, id=request.run_id, unique_key=request.unique_key)
+        return [(run, ())]
 
-    def _write(self, asked: Any, new: list[Batch], texts: list[str]) -> dict[str, Any]:
-        match asked:
+    def _write(self, typed: Any, new: list[Batch], texts: list[str]) -> dict[str, Any]:
+        match typed:
             case Enqueue():
                 made = self._queue.enqueue_run(new[0][0])
                 return {**made.as_json(), "warning": made.warning or NO_DAEMON}
             case EnqueueMany():
                 refused = self._queue.enqueue_batches(new)
-                return {"ids": asked.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
+                return {"ids": typed.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
             case Cancel():
-                return {"outcomes": self._queue.cancel_runs(asked.run_ids)}
+                return {"outcomes": self._queue.cancel_runs(typed.run_ids)}
             case Discard():
-                return {"outcomes": self._queue.discard_runs(asked.run_ids)}
+                return {"outcomes": self._queue.discard_runs(typed.run_ids)}
             case Retry():
-                return self._retry(asked)
+                return self._retry(typed)
             case MoveGroup():
-                return {"moved": self._move(asked)}
+                return {"moved": self._move(typed)}
             case _:
-                return {"event": asked.event, **self._queue.store_signal(asked.event, texts[0])._asdict()}
+                return {"event": typed.event, **self._queue.store_signal(typed.event, texts[0])._asdict()}
 
-    def _move(self, asked: MoveGroup) -> int:
+    def _move(self, request: MoveGroup) -> int:
         groups = self._router().groups
-        if asked.to is not None and asked.to not in groups:
-            raise unknown_group(asked.to, groups)
-        moved = 0 if asked.to is None else self._queue.move_runs(asked.group, asked.to)
-        if asked.group not in groups:
-            self._queue.forget_group(asked.group)
+        if request.to is not None:
+            check_group(request.to, groups)
+        moved = 0 if request.to is None else self._queue.move_runs(request.group, request.to)
+        if request.group not in groups:
+            self._queue.forget_group(request.group)
         return moved
 
-    def _retry(self, asked: Retry) -> dict[str, Any]:
-        routes, again = {}, Again(fresh=asked.fresh)
-        for id in asked.run_ids:
-            run = self._queue.get_run(id)
-            routes[id] = self._route_again(run)
-            again.add(run)
-        return again.reply(self._queue.retry_runs(routes, fresh=asked.fresh))
-
-    def _route_again(self, run: Run | None) -> Route:
-        catalog = self._project.catalog()
-        if run is None:
-            return Route(DEFAULT, "default")
-        spec = catalog.workflows.get(run.workflow)
-        return route_again(run, None if spec is None else spec.plan, self._router())
+    def _retry(self, request: Retry) -> dict[str, Any]:
+        batch = RetryBatch(self._project.catalog().workflows, self._router(), fresh=request.fresh)
+        for id in request.run_ids:
+            batch.add(id, self._queue.get_run(id))
+        return batch.reply(self._queue.retry_runs(batch.routes, fresh=request.fresh))
 
     def _run(self, id: str) -> Run:
         run = self._queue.get_run(id)
@@ -144,10 +142,10 @@ class OfflineBackend:
         return run
 
     def _why(self, run: Run) -> str:
-        wish = self._queue.list_group_overrides().get(run.group)
+        override = self._queue.list_group_overrides().get(run.group)
         found = [self._queue.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
         children = {child.id: child for child in found if child}
-        paused = wish is not None and wish.paused
+        paused = override is not None and override.paused
         return sentence(run, WhyContext(now=self._clock.now(), is_paused=paused, children=children))
 
     def _backup(self, file: str) -> dict[str, Any]:
@@ -166,7 +164,7 @@ class OfflineBackend:
             named = catalog.groups
             warnings = [*project_lint.warnings(config, catalog)]
             about_queue = [*map(str, project_lint.undefined(catalog, self._queue.count_queued_by_workflow()))]
-        except (CatalogError, StoreDamaged) as error:  # damage that this one question meets hides nothing else
+        except (CatalogError, StoreDamaged) as error:  # damage that this count runs into must not hide the rest
             about_queue = [error.message]
         totals, now = self._queue.get_totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
@@ -180,12 +178,12 @@ class OfflineBackend:
         }
 
 
-def _group(config: Config, name: str, counts: GroupCounts, wish: GroupOverride | None, now: int) -> dict[str, Any]:
+def _group(config: Config, name: str, counts: GroupCounts, override: GroupOverride | None, now: int) -> dict[str, Any]:
     settings = config.group(name)
-    scale = wish.scale if wish else None
+    scale = override.scale if override else None
     return {
         "name": name,
-        "state": "paused" if wish and wish.paused else "zero",
+        "state": "paused" if override and override.paused else "zero",
         "servers": [],
         "workers": [],
         "min_workers": settings.workers if scale is None else scale,
@@ -198,9 +196,5 @@ def _group(config: Config, name: str, counts: GroupCounts, wish: GroupOverride |
 
 
 def _typed(request: Request) -> Any:
-    """The arguments of a request in their shape. Raises BadInput."""
+    """The typed arguments of a request. Raises BadInput."""
     return converter(SHAPES[request.command], request.command)(request.whole())
-
-
-def _filter(asked: Filter) -> RunFilter:
-    return RunFilter(asked.workflow, asked.group, asked.run_states(), asked.made_since(), asked.before)

@@ -1,4 +1,4 @@
-"""Many requests over one connection, the next one sent before the reply to the last."""
+"""Sends many requests over one connection without waiting for each reply."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tako_lite.client.transport import REPLY_LIMIT, Transport, unreachable
 from tako_lite.errors import TakoError
 
 WINDOW: Final = 2
-"""Requests under way: one is encoded while the one before is committed."""
+"""Maximum number of requests in flight: the client encodes one while the daemon commits the one before."""
 
 
 class Pipeline:
-    """Sends `enqueue_many` requests and gathers their ids. Without a connection each goes the way of any request."""
+    """Sends `enqueue_many` requests and collects their ids. Without a connection, the transport delivers each of them."""
 
     def __init__(self, transport: Transport) -> None:
         self.ids = Ids()
@@ -24,7 +24,7 @@ class Pipeline:
         self._owed: deque[Request] = deque()
 
     async def add(self, request: Request) -> None:
-        """Send a request, and take in an answer where the window is full."""
+        """Send a request, and wait for an answer if the window is full."""
         self._owed.append(request)
         if self._connection is not None:
             try:
@@ -32,10 +32,10 @@ class Pipeline:
                 await self._transport.io.send(self._connection, self._connection.frame(request), REPLY_LIMIT)
             except TimeoutError as error:
                 self._drop()
-                raise unreachable("the daemon does not read what it is sent", request) from error
+                raise unreachable("the daemon does not read from its socket", request) from error
             except OSError:
                 self._drop()
-            except TakoError:  # the daemon serves another project: nothing was sent
+            except TakoError:  # the daemon serves another project, so nothing was sent
                 self._owed.pop()
                 self._drop()
                 raise
@@ -43,15 +43,15 @@ class Pipeline:
             await self._take_answer()
 
     async def finish(self) -> Ids:
-        """Take in the answers that are left; all ids in the order of the payloads."""
+        """Wait for the remaining answers; returns all ids in the order of the payloads."""
         while self._owed:
             await self._take_answer()
         return self.ids
 
     def close(self) -> None:
-        """Give the connection back, or up where something is owed on it."""
+        """Return the connection to the pool, or close it if a reply is still missing."""
         if self._connection is not None and not self._owed:
-            self._transport.give_back(self._connection)
+            self._transport.release(self._connection)
             self._connection = None
         self._drop()
 

@@ -1,6 +1,6 @@
-"""The project that a client belongs to: where it is, which daemon serves its queue, and what its files say.
+"""The project of a client: its folder, the daemon that serves its queue, and its configuration and catalog.
 
-While the daemon of the project's own folder answers, the files are not read: the modules that do are imported when needed.
+While the daemon of the project's own folder answers, no file is read; the modules that read files are imported when needed.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 class Project:
-    """A project by its tako.toml or that file's folder, else the one that is found. Raises what `locate` raises."""
+    """A project, given by its tako.toml or by that file's folder, else found by `locate`. Raises the errors of `locate`."""
 
     def __init__(self, path: str | Path | None) -> None:
         self._file = locate(path)
         self._stamp: list[int] | None = None
         self._config: Config | None = None
         self._catalog: Catalog | None = None
-        # Without a file the current folder is the project; it is asked for now, for it may be another one later.
+        # Without a file, the project is the current folder. It is read now, because it may change later.
         self.root = self.config().root if self._file is None else self._file.parent
         self.state_dir = self.root / STATE_DIR
 
     def connect(self) -> Connection | None:
-        """A new connection to the daemon that serves the queue, or None where none answers. Raises DaemonUnreachable."""
+        """A new connection to the daemon that serves the queue, or None if none answers. Raises DaemonUnreachable."""
         connection = connect(self.state_dir / SOCKET_NAME)
         if connection is None and (holder := self.other_holder()) is not None:
             return connect(Path(holder.socket))
         return connection
 
     def lock(self) -> FileLock | None:
-        """The lock that a living daemon holds, also one that is starting or stopping and does not answer; else None."""
+        """The lock of a running daemon, even if that is starting or stopping and does not answer; else None."""
         own = daemon_lock(self.state_dir)
         if own.is_held():
             return own
@@ -50,11 +50,11 @@ class Project:
         return beside if beside.is_held() else None
 
     def has_daemon(self) -> bool:
-        """Whether a living daemon has this folder or serves its queue."""
+        """Whether a running daemon has this folder or serves its queue."""
         return self.lock() is not None
 
     def other_holder(self) -> Holder | None:
-        """The daemon of another folder that serves the queue of this project, as such a folder can name the same file."""
+        """The daemon of another folder that serves the queue of this project; another tako.toml may name the same file."""
         lock = self.lock()
         holder = None if lock is None else Holder.parse(lock.read())
         return None if holder is None or holder.state_dir == os.path.realpath(self.state_dir) else holder
@@ -70,9 +70,10 @@ class Project:
         return self.state_dir / SOCKET_NAME
 
     def check(self, hello: dict[str, Any], command: str) -> None:
-        """Raise WrongProject where a daemon serves another queue or configuration than the one of this project.
+        """Raise WrongProject if a daemon serves another queue or configuration than those of this project.
 
-        A daemon of another folder may serve the same queue, as that of the release before. It reloads its own files, not ours.
+        A daemon of another folder may serve the same queue, such as the folder of the previous release. It reloads only its own
+        files, so `reload` is refused then.
         """
         if "queue" not in hello or self._is_served_as_it_is(hello):
             return
@@ -80,7 +81,7 @@ class Project:
             own = self.config()
         except ConfigError:
             if self._is_file_of(hello):
-                return  # the daemon keeps the configuration that it has
+                return  # the daemon keeps its current configuration
             raise
         queue = os.path.realpath(own.queue.path)
         if queue != hello["queue"]:
@@ -94,7 +95,7 @@ class Project:
             raise _wrong(hello, f"{_named(own)} is the project {name}")
 
     def _is_file_of(self, hello: dict[str, Any]) -> bool:
-        """Whether a daemon serves our tako.toml, or our folder where there is no such file."""
+        """Whether a daemon serves this tako.toml, or this folder if it has no such file."""
         ours = self.root if self._file is None else self._file
         theirs: str = hello["root"] if hello["config"] is None else hello["config"]
         if (self._file is None) != (hello["config"] is None):
@@ -102,18 +103,18 @@ class Project:
         return str(ours) == theirs or os.path.realpath(ours) == os.path.realpath(theirs)
 
     def _is_served_as_it_is(self, hello: dict[str, Any]) -> bool:
-        """The same, and the file has not changed since the daemon read it."""
+        """The same, if the file has also not changed since the daemon read it."""
         return self._is_file_of(hello) and (self._file is None or bool(stamp(self._file) == hello["stamp"]))
 
     def config(self) -> Config:
-        """The configuration, read again if the file has changed since."""
+        """The configuration, read again if the file has changed."""
         found = None if self._file is None else stamp(self._file)
         if self._config is None or (found is not None and found != self._stamp):
             self._config, self._stamp = _load(self._file), found
         return self._config
 
     def catalog(self) -> Catalog:
-        """The catalog, scanned again if a file has changed since. Raises CatalogError."""
+        """The catalog, scanned again if a file has changed. Raises CatalogError."""
         from tako_lite.catalog import scan, stamps
         from tako_lite.project_lint import pythons
 

@@ -1,4 +1,4 @@
-"""What is asked of a queue: commands with arguments that were checked before anything is sent."""
+"""Requests: commands whose arguments are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
+from tako_lite.enqueue_options import OPTIONS, OPTIONS_OF_MANY, read_options, text
 from tako_lite.errors import BadInput, NotJson
 from tako_lite.records import Enqueued, new_id, new_ids
 from tako_lite.units import duration
@@ -19,7 +20,7 @@ CHUNK_BYTES: Final = 1024 * 1024
 class Ids(list[str]):
     """The ids of new runs, in the order of their payloads; `warning` is that of `Enqueued`.
 
-    `refused` of the runs ended at once: `dead` or `cancelled`, with the reason in their errors.
+    `refused` is the number of runs that ended at once, `dead` or `cancelled`. Their errors have the reason.
     """
 
     warning: str | None = None
@@ -27,9 +28,9 @@ class Ids(list[str]):
 
 
 class Outcomes(dict[str, str]):
-    """What became of each run, by its id.
+    """The outcome of a command for each run, by its id.
 
-    Of runs that a `retry` starts again, `unstored` names the steps that ran and whose value could not be stored.
+    After a `retry`, `unstored` names the steps of each run that ran, but whose value could not be stored.
     """
 
     def __init__(self) -> None:
@@ -37,15 +38,15 @@ class Outcomes(dict[str, str]):
         self.unstored: dict[str, list[str]] = {}
 
     def add(self, answer: Mapping[str, Any]) -> None:
-        """Take up the answer for a part of the runs."""
+        """Add the answer for a part of the runs."""
         self.update(answer["outcomes"])
         self.unstored.update(answer.get("unstored") or {})
 
 
 class Request:
-    """A command with its arguments, payloads apart as JSON text. Raises BadInput for what JSON cannot carry.
+    """A command with its arguments; payloads are kept apart, as JSON text. Raises BadInput for values that JSON cannot carry.
 
-    `made_id` says that the id of the new run is the client's own, so that nobody else can have enqueued it before.
+    `made_id` if this client made the id of the new run, so no other client can have enqueued it before.
     """
 
     def __init__(
@@ -67,25 +68,25 @@ class Request:
         return f"[{','.join(texts)}]" if self.command == "enqueue_many" else texts[0]
 
     def frame(self, number: int) -> bytes:
-        """The request as a line. Payloads are put in as the text that they are already."""
+        """The request as a line. Payloads are inserted as JSON text, without encoding them again."""
         payload = "" if self.texts is None else f',"{self._key}":{self._text}'
         return f'{{"id":{number},{self._head[1:-1]}{payload}}}\n'.encode()
 
     def whole(self) -> dict[str, Any]:
-        """All arguments as values, as whoever reads the frame sees them: a tuple is a list."""
+        """All arguments as the values that a reader of the frame decodes: a tuple is a list."""
         arguments: dict[str, Any] = decode_value(self._head)
         del arguments["command"]
         return arguments if self.texts is None else {**arguments, self._key: decode_value(self._text)}
 
     def settle(self, answer: dict[str, Any], repeated: bool) -> dict[str, Any]:
-        """The answer, without the word `deduplicated` where it was our own first try that stored the run."""
+        """The answer; `deduplicated` is False if an earlier attempt of this same request stored the run."""
         if repeated and self.made_id and answer.get("id") == self.arguments["run_id"]:
             return {**answer, "deduplicated": False}
         return answer
 
 
 def any_request(command: str, arguments: Mapping[str, Any]) -> Request:
-    """A request by the names of the protocol; runs without ids get some, and None is left out."""
+    """A request by the names of the protocol. Runs without ids get new ones, and arguments that are None are left out."""
     rest = dict(arguments)
     if command == "enqueue":
         return _one_run(rest, payload_text(rest.pop("payload", None), "payload"))
@@ -106,13 +107,13 @@ def _one_run(arguments: dict[str, Any], text: str) -> Request:
 
 
 def enqueue(workflow: object, payload: object, options: Mapping[str, Any]) -> Request:
-    """One run of a workflow, given by its name or its handle, which checks the payload."""
+    """The request for one run of a workflow, given by name or by handle. A handle also checks the payload."""
     arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS)}
     return _one_run(arguments, _writer(workflow)(payload, "payload"))
 
 
 def enqueue_many(workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Request]:
-    """A run for each payload, cut into requests that a frame can carry; the payloads are read as they are sent."""
+    """The requests for a run for each payload, each small enough for a frame. Payloads are consumed while they are sent."""
     if isinstance(payloads, str | bytes | Mapping):
         raise BadInput(f"payloads are a list or another iterable, not {type(payloads).__name__}")
     arguments = {"workflow": workflow_name(workflow), **read_options(options, OPTIONS_OF_MANY)}
@@ -143,7 +144,7 @@ def enqueued(answer: Mapping[str, Any]) -> Enqueued:
 
 
 def payload_text(payload: object, what: str) -> str:
-    """A payload's JSON text; dataclasses, models and times are turned into plain values as the handles do."""
+    """The JSON text of a payload; dataclasses, models and times become plain values, as with a handle."""
     try:
         return encode_value(payload, what)
     except NotJson:
@@ -153,14 +154,14 @@ def payload_text(payload: object, what: str) -> str:
 
 
 def _writer(workflow: object) -> Callable[[object, str], str]:
-    """What makes JSON of a payload: a handle knows what its handler can read."""
+    """The function that encodes payloads: that of a handle also checks that its handler can read them."""
     return payload_text if isinstance(workflow, str) else getattr(workflow, "payload_text", payload_text)
 
 
 def read_filter(
     workflow: object, group: str | None, state: str | Iterable[str] | None, since: datetime | str | float | timedelta | None
 ) -> dict[str, Any]:
-    """The arguments of a filter. `since` is a time, or how long ago it was: a `timedelta`, seconds, or text such as `"2h"`."""
+    """The arguments of a filter. `since` is a time, or an age: a `timedelta`, seconds, or text such as `"2h"`."""
     states = [state] if isinstance(state, str) else list(state or ())
     return {
         "workflow": None if workflow is None else workflow_name(workflow),
@@ -183,63 +184,8 @@ def _since(since: datetime | str | float | timedelta) -> int:
 
 
 def workflow_name(workflow: object) -> str:
-    """The name of a workflow that is given by its name or by its handle."""
+    """The name of a workflow, given by name or by handle. Raises BadInput."""
     name = workflow if isinstance(workflow, str) else getattr(workflow, "name", None)
     if not isinstance(name, str):
         raise BadInput(f"a workflow is given by its name or its handle, not as {type(workflow).__name__}")
     return name
-
-
-def read_options(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
-    """The arguments that options stand for; None is the same as leaving one out."""
-    arguments = {}
-    for option, value in given.items():
-        if option not in allowed:
-            from tako_lite.hints import did_you_mean  # only needed once something is wrong
-
-            hint = did_you_mean(option, allowed) or f"options: {', '.join(allowed)}"
-            raise BadInput(f"{option} is not an option here", hint=hint)
-        if value is not None:
-            arguments["run_id" if option == "id" else option] = _READERS[option](option, value)
-    return arguments
-
-
-def text(option: str, value: object) -> str:
-    """The value, if it is text."""
-    if not isinstance(value, str):
-        raise BadInput(f"{option} must be text, not {type(value).__name__}")
-    return value
-
-
-def _integer(option: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(f"{option} must be an integer, not {type(value).__name__}")
-    if abs(value) >= 1 << 63:
-        raise BadInput(f"{option} is out of range")
-    return value
-
-
-def _delay(option: str, value: Any) -> float:
-    return duration(value)
-
-
-def _moment(option: str, value: object) -> int:
-    if not isinstance(value, datetime | str):
-        raise BadInput(f"{option} must be a datetime or ISO text, not {type(value).__name__}")
-    return milliseconds(value)
-
-
-_READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
-    "unique_key": text,
-    "delay": _delay,
-    "at": _moment,
-    "priority": _integer,
-    "retries": _integer,
-    "worker": text,
-    "fallback": text,
-    "tenant": text,
-    "id": text,
-}
-OPTIONS: Final = tuple(_READERS)
-OPTIONS_OF_MANY: Final = tuple(option for option in OPTIONS if option not in ("unique_key", "id"))
-"""A key or an id is for one run."""

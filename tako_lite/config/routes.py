@@ -14,7 +14,7 @@ from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.options import FALLBACKS, MAX_RETRIES
-from tako_lite.routing import FallbackSource, Gate, Namespace, Routes, Rule, Tenant
+from tako_lite.routing import FallbackSource, GroupPolicy, Namespace, Routes, Rule, Tenant
 from tako_lite.templates import check_template, is_template
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def read_routes(collector: Collector, project: dict[str, Any], tables: Tables, s
     own = _named(collector, project, "tenants", _BOTH, {"env": values.variable})
     routes = Routes(
         rules=_rules(collector, project.get("defaults", [])),
-        namespaces={name: Namespace(**said) for name, said in spaces.items()},
-        tenants={name: Tenant(**said) for name, said in own.items()},
-        gates={name: _gate(tables, name, server) for name in groups},
-        inherited=_gate(tables, "", server),
+        namespaces={name: Namespace(**_fields(said)) for name, said in spaces.items()},
+        tenants={name: Tenant(**_fields(said)) for name, said in own.items()},
+        policies={name: _policy(tables, name, server) for name in groups},
+        inherited=_policy(tables, "", server),
     )
     _check_allowed(collector, tables, routes.tenants)
     return routes
@@ -99,7 +99,7 @@ def _rules(collector: Collector, value: Any) -> tuple[Rule, ...]:
         elif not set(said) - {"match", "forced"} and len(said) == len(entry):
             collector.wrong((*path, "match"), "this rule says nothing", "add worker, fallback, retries or timeout")
         elif "match" in said:
-            rules.append(Rule(**said, place=index))
+            rules.append(Rule(**_fields(said), place=index))
     return tuple(sorted(rules, key=lambda rule: rule.specificity, reverse=True))
 
 
@@ -145,10 +145,15 @@ def _says(
     return said
 
 
-def _gate(tables: Tables, name: str, server: str) -> Gate:
+def _fields(said: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a table's record: the key `worker` of tako.toml names a group."""
+    return {"group" if key == "worker" else key: value for key, value in said.items()}
+
+
+def _policy(tables: Tables, name: str, server: str) -> GroupPolicy:
     settings: GroupSettings = group_settings(tables, name, server)
     source: FallbackSource = "workflows" if said_for_all(tables, name, server, "fallback") else "group"
-    return Gate(settings.fallback, source, settings.allowed_tenants)
+    return GroupPolicy(settings.fallback, source, settings.allowed_tenants)
 
 
 def _check_allowed(collector: Collector, tables: Tables, known: Collection[str]) -> None:

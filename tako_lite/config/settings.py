@@ -135,7 +135,7 @@ def unreachable(config: Config, named: Collection[str]) -> tuple[Mistake, ...]:
     document, routes = config.document, config.routes
     if document is None:
         return ()
-    used = {*named, *routes.workers, DEFAULT_GROUP}
+    used = {*named, *routes.named_groups, DEFAULT_GROUP}
     templates = [name for name in used if is_template(name)]
     return tuple(
         document.mistake(path, f"{label(path)}: no workflow uses this group", did_you_mean(path[-1], used))

@@ -1,4 +1,4 @@
-"""The control socket: JSON lines from clients, answered in order, each client at its own pace."""
+"""The control socket: JSON lines from clients. The requests of one client are answered in order."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from tako_lite.daemon.events import Events
-from tako_lite.engine import sound
+from tako_lite.engine import sanitized
 from tako_lite.errors import DaemonUnreachable, ProtocolError, TakoError
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 
 MAX_WAITING: Final = 16
-"""Requests of one client that wait for their turn before its socket is read no further."""
+"""Number of queued requests of one client above which the daemon stops reading from its socket."""
 BACKLOG: Final = 512
-"""Clients that may wait to be accepted."""
+"""Maximum number of clients that wait to be accepted."""
 ACCEPTED_AT_ONCE: Final = 8
-"""Few, so that each has its place before others take descriptors: out of them, asyncio would try again as often at once."""
+"""A small number, so that each client is counted before the next ones take descriptors: when these run out, asyncio repeats a
+failed accept this many times at once."""
 LONGEST_PATH: Final = 107
-_MORE: Final = "give the daemon more descriptors (ulimit -n): clients may use half of them"
+_MORE: Final = "raise the limit of file descriptors of the daemon (ulimit -n): clients may use half of them"
 
 Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -38,7 +39,7 @@ class Control:
 
     def __init__(self, path: Path, execute: Execute, events: Events) -> None:
         self.hello: dict[str, Any] = {}
-        """What each client is greeted with."""
+        """The first frame that each client receives."""
         self._path = path
         self._execute = execute
         self._events = events
@@ -49,7 +50,7 @@ class Control:
         self._clients = Clients(_room())
 
     async def start(self) -> None:
-        """Listen. The caller holds the daemon's lock, so a socket that is there is a stale one."""
+        """Start to listen. The caller holds the daemon's lock, so an existing socket is stale."""
         listening = _bind(self._path)
         self._file = self._seen = _identity(self._path)
         loop = asyncio.get_running_loop()
@@ -59,8 +60,8 @@ class Control:
     def _connect(self) -> _Connection:
         return _Connection(self._execute, encode_frame(self.hello), self._clients)
 
-    def look(self) -> bool:
-        """Listen anew where the socket's file was removed or replaced: new clients could not find us. Whether it was."""
+    def ensure_listening(self) -> bool:
+        """Listen again if the socket's file was removed or replaced, so that clients can connect. Returns whether it was."""
         seen = _identity(self._path)
         if self._server is not None and seen != self._seen:
             self._seen = seen
@@ -72,29 +73,29 @@ class Control:
             await self.start()
         except (TakoError, OSError) as error:
             if _identity(self._path) is None:
-                self._seen = self._file  # nothing is in the way: try again at the next look
-            self._events.trouble(f"nobody can connect: {error}")
+                self._seen = self._file  # no other file is in the way: try again at the next check
+            self._events.trouble(f"clients cannot connect: {error}")
         else:
             before.close()
             self._events.listening_anew(str(self._path))
 
     async def stop(self) -> None:
-        """Take no more clients and close those that are there; twice is harmless."""
+        """Accept no more clients and close the connections. Stopping twice is safe."""
         if self._task is not None:
             self._task.cancel()
         if self._server is not None:
             self._server.close()
             self._server = None
             if _identity(self._path) == self._file:
-                with contextlib.suppress(OSError):  # a folder that is closed to us keeps nothing from its end
+                with contextlib.suppress(OSError):  # a folder without write permission must not stop the shutdown
                     self._path.unlink(missing_ok=True)
         await asyncio.gather(*(connection.close() for connection in list(self._clients)))
 
 
 class Clients(dict["_Connection", None]):
-    """Those that are connected, in the order in which they came; at most `room`, so that descriptors are left for workers.
+    """The connected clients, oldest first; at most `room`, so that descriptors are left for workers.
 
-    For another one the first that asks for nothing has to go: it connects again when it has a request.
+    To admit one more, the oldest idle client is disconnected: it connects again when it has a request.
     """
 
     def __init__(self, room: int) -> None:
@@ -102,7 +103,7 @@ class Clients(dict["_Connection", None]):
         self._room = room
 
     def admit(self, connection: _Connection) -> bool:
-        """Whether there is room for a new one."""
+        """Add a new client, and return whether there was room for it."""
         if len(self) >= self._room:
             idle = next((known for known in self if known.is_idle), None)
             if idle is None:
@@ -126,13 +127,13 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # the transport of uvloop is no subclass of it
         if not _is_allowed(self._transport.get_extra_info("socket")):
             self._transport.abort()
             return
         self._transport.write(self._hello)
         if not self._clients.admit(self):
-            error = DaemonUnreachable(f"the daemon is busy with {len(self._clients)} clients, and no more fit", hint=_MORE)
+            error = DaemonUnreachable(f"the daemon is busy with {len(self._clients)} clients and accepts no more", hint=_MORE)
             self._answer(encode_frame({"id": None, "error": error.as_json()}))
             self._transport.close()
 
@@ -163,7 +164,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether this client asks for nothing and has got everything that it asked for."""
+        """Whether this client has no open request and has received every reply."""
         return self._task is None and (self._transport is None or not self._transport.get_write_buffer_size())
 
     def hang_up(self) -> None:
@@ -172,7 +173,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def close(self) -> None:
-        """Let the request under way finish, then hang up."""
+        """Let the current request finish, then close the connection."""
         self._waiting.clear()
         if (task := self._task) is not None:
             await asyncio.wait([task], timeout=0.5)
@@ -205,7 +206,7 @@ class _Connection(asyncio.Protocol):
         except Exception as error:
             logging.getLogger("tako_lite").exception("a command failed")
             message = f"the daemon failed: {type(error).__name__}: {error}"
-            told = {"type": "error", "message": sound(message), "hint": "its log has the traceback"}
+            told = {"type": "error", "message": sanitized(message), "hint": "its log has the traceback"}
             return encode_frame({"id": number, "error": told})
 
     def _answer(self, frame: bytes) -> None:
@@ -214,7 +215,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _bind(path: Path) -> socket.socket:
-    """A socket of mode 0600 at this path. Raises TakoError where something that is no socket stands there."""
+    """A new socket of mode 0600 at this path. Raises TakoError if a file that is not a socket is in the way."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise TakoError(f"{path} is in the way: it is not a socket", hint="move it away")
@@ -240,13 +241,13 @@ def _bind(path: Path) -> socket.socket:
 
 
 def _room() -> int:
-    """How many clients may be connected: they get half of the descriptors that we may have, with those about to be accepted."""
+    """Maximum number of clients: half of the descriptors of this process, minus those about to be accepted."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if most == resource.RLIM_INFINITY else max(most // 2 - ACCEPTED_AT_ONCE, 1)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file this is; None where there is none."""
+    """Device and inode of a file; None if it does not exist."""
     try:
         about = path.lstat()
     except OSError:
@@ -255,9 +256,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _is_allowed(client: socket.socket) -> bool:
-    """Whether the other side runs as our user, or as root."""
+    """Whether the client runs as the user of the daemon, or as root."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the folder's mode alone keeps others out
+        return True  # here only the mode of the folder protects the socket
     try:
         _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     except OSError:

@@ -96,6 +96,7 @@ class Daemon:
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = Scheduler(self.store, clock, events, _retention(config), self.router, self.triggers)
+        self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.fallbacks = Fallbacks(self.store, clock, events)
         self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.fork_servers, self.records)
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
@@ -293,9 +294,6 @@ class Daemon:
         if group is not None and not group.available:
             self.fallbacks.reevaluate(group)
 
-    def wait_for_end(self, run_id: str) -> asyncio.Future[None]:
-        return self.waiters.add(run_id)
-
     async def wait_first_start(self, group: str, timeout: float) -> str | None:
         """Why a group cannot start, or None; waits up to `timeout` seconds for the first start of its first worker."""
         await self.spawner.wait_first_start(self.ensure_group(group), timeout)
@@ -332,12 +330,6 @@ class Daemon:
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
         return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
-
-    async def schedules(self) -> list[dict[str, Any]]:
-        return self.scheduler.as_json()
-
-    async def pause_schedule(self, workflow: str, paused: bool) -> None:
-        await self.scheduler.pause(workflow, paused)
 
     async def prune(self) -> dict[str, int]:
         """Delete ended runs that are past their retention; returns how many, by state."""

@@ -131,7 +131,7 @@ class Dispatcher:
         asked = self._claims_in_flight.get((name, hold), 0)
         free = sum(session.free_slots for session in self._sessions(group, hold)) - asked
         if free > 0:
-            future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.gate(name).allowed))
+            future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.policy_of(name).allowed))
             self._claims_in_flight[name, hold] = asked + free
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:

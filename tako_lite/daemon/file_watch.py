@@ -60,7 +60,7 @@ class FileWatch:
             if not lock.keep():
                 self._give_way(lock)
                 return True
-        is_unheard = self._control.look()
+        is_unheard = self._control.ensure_listening()
         if (gone := self._store.check_file()) is not None:
             self._events.trouble(f"{gone.message}; {gone.hint}")
         return is_unheard or gone is not None

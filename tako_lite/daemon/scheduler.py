@@ -1,4 +1,4 @@
-"""One timer for all that is due later: runs, waits, schedules, triggers, retention."""
+"""One timer for everything that becomes due later: runs, waits, schedules, triggers, retention."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from tako_lite.clock import Clock
 from tako_lite.daemon.cron import due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers, triggers_of
-from tako_lite.errors import TakoError
-from tako_lite.new_run import Asked, make_run
+from tako_lite.enqueue_request import EnqueueRequest
+from tako_lite.errors import NotFound, TakoError
+from tako_lite.hints import did_you_mean
+from tako_lite.new_run import make_run
+from tako_lite.protocol.arguments import Nothing, PauseSchedule
+from tako_lite.protocol.commands import Handler
 from tako_lite.records import Schedule
 from tako_lite.routing import Router
 from tako_lite.states import RunState
 from tako_lite.store.base import SIGNALS_KEPT, Store
 
 LONGEST_SLEEP: Final = 60.0
-"""Seconds; bounds what a suspended machine or a moved clock can delay."""
+"""Seconds; limits the delay after the machine was suspended or its clock was changed."""
 GRACE_MS: Final = 60_000
-"""A slot younger than this is not a missed one."""
+"""A slot of the last so many milliseconds does not count as missed."""
 PAUSE_AFTER_TROUBLE: Final = 1.0
-"""Seconds until what failed is tried again."""
+"""Seconds until failed work is tried again."""
 PRUNE_BATCH: Final = 500
 PRUNE_PAUSE_MS: Final = 60_000
-"""Retention looks again no sooner than this after it found nothing."""
+"""Minimum pause of the retention after it found nothing to delete."""
 
 
 def schedules_of(catalog: Catalog) -> list[Schedule]:
-    """The schedules of a catalog, none of which has fired."""
+    """The schedules of a catalog, as if none had fired yet."""
     return [
         Schedule(spec.name, spec.options.schedule, spec.options.timezone, spec.options.catch_up, 0, None, False)
         for spec in catalog.workflows.values()
@@ -38,8 +42,16 @@ def schedules_of(catalog: Catalog) -> list[Schedule]:
     ]
 
 
+def check_schedule(catalog: Catalog, workflow: str) -> None:
+    """Raise NotFound for a workflow without a schedule."""
+    scheduled = [spec.name for spec in catalog.workflows.values() if spec.options.schedule]
+    if workflow not in scheduled:
+        hint = did_you_mean(workflow, scheduled) or "tako-lite schedules shows them"
+        raise NotFound(f"there is no schedule {workflow[:60]!r}", hint=hint, type="unknown_schedule")
+
+
 class Scheduler:
-    """Knows the next moment at which something is due, and does it then."""
+    """Sleeps until the next moment at which something is due, and then does it."""
 
     def __init__(
         self,
@@ -75,34 +87,34 @@ class Scheduler:
         await self._work()
 
     def take(self, catalog: Catalog, stored: list[Schedule]) -> None:
-        """Go by another catalog, whose schedules and triggers are stored."""
+        """Switch to another catalog, whose schedules and triggers are stored already."""
         self._catalog = catalog
         self._schedules = {schedule.workflow: schedule for schedule in stored}
         self._next_slots.clear()
         for schedule in self._schedules.values():
             self._advance(schedule.workflow, schedule.last_slot)
-        self._next_prune = self._clock.now()  # `keep` may be another one
+        self._next_prune = self._clock.now()  # the retention settings may have changed
         self._arm()
 
     def stop(self) -> None:
-        """Fire nothing more; twice is harmless."""
+        """Cancel the timer, so that nothing more fires. Stopping twice is safe."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
 
     def wake_by(self, moment: int) -> None:
-        """Something is due at this moment."""
+        """Fire the timer at this moment, or earlier."""
         if self._next_due is None or moment < self._next_due:
             self._next_due = moment
             self._arm()
 
     def triggers_are_due(self, due: dict[str, int]) -> None:
-        """Triggers are due at other moments than before."""
+        """Replace the due times of the triggers."""
         self._triggers.due = due
         self._arm()
 
     def something_ended(self) -> None:
-        """An ended run is one that retention will take away."""
+        """Schedule the retention for a run that ended."""
         shortest = min((age for age in self.keep.values() if age is not None), default=SIGNALS_KEPT)
         moment = self._clock.now() + max(shortest, PRUNE_PAUSE_MS)
         if self._next_prune is None or moment < self._next_prune:
@@ -110,22 +122,33 @@ class Scheduler:
             self._arm()
 
     async def prune_now(self) -> None:
-        """Take away everything that is past its time."""
+        """Delete all runs that are past their retention time."""
         while True:
             again_at = await self._store.prune_runs(self.keep, PRUNE_BATCH)
             if again_at is None or again_at > self._clock.now():
                 return
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """The schedules with their next slots."""
-        return [schedule.as_json(self._next_slots.get(schedule.workflow)) for schedule in self._schedules.values()]
+    # Commands
 
-    async def pause(self, workflow: str, paused: bool) -> None:
-        """Pause a schedule, or let it go on with the next slot from now."""
-        await self._store.pause_schedule(workflow, paused, self._clock.now())
+    def handlers(self) -> dict[str, Handler]:
+        """The handlers by the names of their commands."""
+        return {"schedules": self._list, "pause_schedule": self._pause}
+
+    async def _list(self, _: Nothing) -> dict[str, Any]:
+        """The schedules with their next slots."""
+        schedules = self._schedules.values()
+        return {"schedules": [schedule.as_json(self._next_slots.get(schedule.workflow)) for schedule in schedules]}
+
+    async def _pause(self, request: PauseSchedule) -> dict[str, Any]:
+        """Pause a schedule, or resume it with the next slot from now."""
+        workflow = request.workflow
+        if self._catalog is not None:
+            check_schedule(self._catalog, workflow)
+        await self._store.pause_schedule(workflow, request.paused, self._clock.now())
         self._schedules = {schedule.workflow: schedule for schedule in await self._store.list_schedules()}
         self._advance(workflow, self._clock.now())
         self._arm()
+        return {}
 
     # The timer
 
@@ -162,7 +185,7 @@ class Scheduler:
                     self._next_due = due
             if self._next_prune is not None and self._next_prune <= now:
                 await self._prune()
-        except Exception as error:  # whatever it is, later slots must not be lost with it
+        except Exception as error:  # after any error, later slots must still fire
             self._say("the scheduler", error)
             self._next_due = self._clock.now()
             failed = True
@@ -170,7 +193,7 @@ class Scheduler:
             self._arm(PAUSE_AFTER_TROUBLE if failed else 0.0)
 
     async def _guarded(self, work: Awaitable[None], what: str) -> bool:
-        """Do a part of the work and return whether it failed; an error in it does not stop the other parts."""
+        """Do one part of the work and return whether it failed. An error must not stop the other parts."""
         try:
             await work
         except Exception as error:
@@ -181,7 +204,7 @@ class Scheduler:
 
     def _say(self, what: str, error: Exception) -> None:
         if isinstance(error, TakoError):
-            self._events.trouble(f"{what} has to wait: {error.message}")
+            self._events.trouble(f"{what} will be retried: {error.message}")
         else:
             self._events.unexpected.raised(what, error)
 
@@ -191,7 +214,7 @@ class Scheduler:
         if again_at is None:
             self._next_prune = None
         elif again_at <= now:
-            self._next_prune = now + 50  # small batches, with air between them
+            self._next_prune = now + 50  # small batches with pauses, so that other transactions are not delayed
         else:
             self._next_prune = max(again_at, now + PRUNE_PAUSE_MS)
 
@@ -207,7 +230,7 @@ class Scheduler:
         cron, zone = cron_of(schedule.cron), schedule.timezone
         due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
         for slot in due.fire:
-            run = make_run(spec, "null", Asked(at=slot), self.router, now)
+            run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
             await self._store.fire_schedule(workflow, slot, [run])
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):

@@ -1,188 +1,72 @@
-"""The shapes of the commands: what each takes, typed, whoever answers it; arguments that do not fit are refused."""
+"""The commands of the control socket, in one table that the clients and the daemon share.
+
+A client imports this module at every start, so it stays small: the typed arguments are in `protocol.arguments`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, NamedTuple
 
-from tako_lite.clock import EARLIEST_MS, LATEST_MS
-from tako_lite.errors import BadInput
-from tako_lite.hints import did_you_mean
-from tako_lite.states import RUN_STATES, RunState
-
-
-@dataclass(frozen=True, slots=True)
-class Enqueue:
-    workflow: str
-    payload: Any = None
-    run_id: str | None = None
-    worker: str | None = None
-    unique_key: str | None = None
-    delay: float | None = None
-    at: int | None = None
-    priority: int | None = None
-    retries: int | None = None
-    fallback: str | None = None
-    tenant: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EnqueueMany:
-    workflow: str
-    payloads: list[Any]
-    run_ids: list[str]
-    worker: str | None = None
-    delay: float | None = None
-    at: int | None = None
-    priority: int | None = None
-    retries: int | None = None
-    fallback: str | None = None
-    tenant: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    event: str
-    payload: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    run_ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    run_ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    run_ids: list[str]
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Find:
-    ending: str
-
-
-@dataclass(frozen=True, slots=True)
-class OneRun:
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    run_id: str
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    workflow: str | None = None
-    group: str | None = None
-    states: list[str] = field(default_factory=list)
-    since: int | None = None
-    limit: int | None = None
-    before: str | None = None
-
-    @property
-    def page(self) -> int:
-        """How many runs one answer holds; the next page is asked for with `before`."""
-        return PAGE if self.limit is None else max(0, min(self.limit, PAGE))
-
-    def run_states(self) -> tuple[RunState, ...]:
-        """The states, once each. Raises BadInput for what is not one."""
-        if unknown := [state for state in self.states if state not in RUN_STATES]:
-            hint = did_you_mean(unknown[0], RUN_STATES) or f"states: {', '.join(RUN_STATES)}"
-            raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
-        return tuple(state for state in RUN_STATES if state in self.states)
-
-    def made_since(self) -> int | None:
-        """The time, if there is one. Raises BadInput outside 1970–9999."""
-        if self.since is not None and not EARLIEST_MS <= self.since <= LATEST_MS:
-            raise BadInput("the time is outside the years 1970 to 9999")
-        return self.since
-
-
-@dataclass(frozen=True, slots=True)
-class OneGroup:
-    group: str
-
-
-@dataclass(frozen=True, slots=True)
-class MoveGroup:
-    group: str
-    to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    group: str
-    workers: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OneSchedule:
-    workflow: str
-
-
-@dataclass(frozen=True, slots=True)
-class PauseSchedule:
-    workflow: str
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OneTrigger:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class PauseTrigger:
-    name: str
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    pass
-
-
+Handler = Callable[[Any], Awaitable[dict[str, Any]]]
+"""Executes a command in the daemon: takes its typed arguments and returns its answer."""
 PAGE: Final = 100
-"""Runs in one answer at the most: each may carry a payload and a result of 1 MiB."""
-SHAPES: Final[dict[str, type]] = {
-    "enqueue": Enqueue,
-    "enqueue_many": EnqueueMany,
-    "signal": Signal,
-    "cancel": Cancel,
-    "discard": Discard,
-    "retry": Retry,
-    "find": Find,
-    "get": OneRun,
-    "wait": Wait,
-    "runs": Filter,
-    "ids": Filter,
-    "why": OneRun,
-    "status": Nothing,
-    "schedules": Nothing,
-    "pause_schedule": PauseSchedule,
-    "run_schedule": OneSchedule,
-    "triggers": Nothing,
-    "pause_trigger": PauseTrigger,
-    "run_trigger": OneTrigger,
-    "workflows": Nothing,
-    "pause": OneGroup,
-    "resume": OneGroup,
-    "scale": Scale,
-    "move_group": MoveGroup,
-    "reload": Nothing,
-    "prune": Nothing,
-    "backup": Backup,
+"""Maximum number of runs in one answer: each may carry a payload and a result of 1 MiB."""
+
+
+class Command(NamedTuple):
+    """The facts of a command.
+
+    `arguments` names its class in `protocol.arguments`. `offline` says that a client may answer it from the files while no
+    daemon runs, by reading or by writing the queue.
+    """
+
+    arguments: str
+    offline: Literal["reads", "writes"] | None = None
+    is_repeatable: bool = True
+    """A client may send it again after a lost reply."""
+    is_slow: bool = False
+    """The reply may take longer than a client waits for other replies."""
+    own_folder_only: bool = False
+    """Only for clients in the daemon's own folder: each request is checked, not only the first of a connection."""
+    runs_to_completion: bool = False
+    """The daemon stores something and then acts on it, so a client that hangs up must not cancel the second part."""
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "enqueue": Command("Enqueue", "writes"),
+    "enqueue_many": Command("EnqueueMany", "writes"),
+    "signal": Command("Signal", "writes"),
+    "cancel": Command("Cancel", "writes"),
+    "discard": Command("Discard", "writes"),
+    "retry": Command("Retry", "writes"),
+    "find": Command("Find", "reads"),
+    "get": Command("OneRun", "reads"),
+    "wait": Command("Wait"),
+    "runs": Command("Filter", "reads"),
+    "ids": Command("Filter", "reads"),
+    "why": Command("OneRun", "reads"),
+    "status": Command("Nothing", "reads"),
+    "schedules": Command("Nothing", "reads"),
+    "pause_schedule": Command("PauseSchedule", runs_to_completion=True),
+    "run_schedule": Command("OneSchedule", is_repeatable=False),  # the daemon makes the id of the run
+    "triggers": Command("Nothing", "reads"),
+    "pause_trigger": Command("PauseTrigger", runs_to_completion=True),
+    "run_trigger": Command("OneTrigger"),
+    "workflows": Command("Nothing", "reads"),
+    "pause": Command("OneGroup", runs_to_completion=True),
+    "resume": Command("OneGroup", runs_to_completion=True),
+    "scale": Command("Scale", runs_to_completion=True),
+    "move_group": Command("MoveGroup", "writes", runs_to_completion=True),
+    "reload": Command("Nothing", is_slow=True, own_folder_only=True, runs_to_completion=True),
+    "prune": Command("Nothing", is_slow=True),
+    "backup": Command("Backup", "reads", is_slow=True),  # it makes a file, but only reads the queue
 }
+
+
+def facts_of(command: str) -> Command:
+    """The facts of a command. A command that only a newer daemon knows needs that daemon, and may be sent again."""
+    return COMMANDS.get(command, _UNKNOWN)
+
+
+_UNKNOWN: Final = Command("Nothing")

@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import Any, cast
 
 from tako_lite.blocking import BlockingStep
-from tako_lite.engine import carried
+from tako_lite.engine import call_for_future
 from tako_lite.errors import (
     BadInput,
     StepError,
@@ -33,7 +33,7 @@ from tako_lite.worker.forked import end_fork, is_fork
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.loop import paused
-from tako_lite.worker.report import PayloadRefused, Report, failed, find_unwind, unwound
+from tako_lite.worker.report import Report, failed, find_unwind, refuse_payload, unwound
 from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.worker.threads import RunThreads
 
@@ -166,7 +166,7 @@ class Executor:
                 self._loop.call_soon_threadsafe(run.begin_handler)
             return handler.function(*arguments)
 
-        submitted = self._threads.submit_handler(partial(contextvars.copy_context().run, carried, call))
+        submitted = self._threads.submit_handler(partial(contextvars.copy_context().run, call_for_future, call))
         value = await asyncio.wrap_future(submitted, loop=self._loop)
         if not inspect.iscoroutine(value):
             return value
@@ -205,7 +205,7 @@ def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
     try:
         return read_payload(payload)
     except BadInput as error:
-        raise PayloadRefused(error.message, hint=error.hint) from None
+        raise refuse_payload(error) from None
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from tako_lite.engine import message_of, sound
+from tako_lite.engine import message_of, sanitized
 from tako_lite.errors import (
     BadInput,
     Bailed,
@@ -44,10 +44,15 @@ Report = tuple[End, int]
 """The end of an attempt, and how many characters of values it carries."""
 
 
-class PayloadRefused(BadInput):
+class _PayloadRefused(BadInput):
     """The payload does not fit the handler's type."""
 
     type = "bad_payload"
+
+
+def refuse_payload(error: BadInput) -> BadInput:
+    """The error for a payload that does not fit the handler's type."""
+    return _PayloadRefused(error.message, hint=error.hint)
 
 
 def unwound(run: ActiveRun, reason: Unwind) -> Report:
@@ -68,7 +73,7 @@ def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> En
             failure = FailureFacts(type="Timeout", message="the attempt took longer than its timeout", reason="timeout")
             return RunFailed("fail", run_id, token, failure, True)
         case Bailed():
-            return RunBailed("bail", run_id, token, sound(str(reason.reason))[:MAX_MESSAGE])
+            return RunBailed("bail", run_id, token, sanitized(str(reason.reason))[:MAX_MESSAGE])
         case RetryLater():
             return RunPostponed("later", run_id, token, reason.after)
         case Failed():
@@ -77,7 +82,9 @@ def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> En
 
 
 def _failed_for_good(error: object) -> FailureFacts:
-    failure = _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sound(str(error)))
+    failure = (
+        _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sanitized(str(error)))
+    )
     return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
 
 
@@ -85,15 +92,15 @@ def failed(run: ActiveRun, error: BaseException) -> Report:
     """The end of an attempt whose handler failed, and whether another attempt could succeed."""
     failure = _describe(error)
     retryable = not isinstance(error, BadInput | StepError)
-    if isinstance(error, PayloadRefused):
-        failure = FailureFacts(type="BadPayload", message=sound(error.message), reason="bad_payload")
+    if isinstance(error, _PayloadRefused):
+        failure = FailureFacts(type="BadPayload", message=sanitized(error.message), reason="bad_payload")
     elif isinstance(error, CannotImport):
         return RunNotImported("broken", run.run_id, run.token, error.message), 0
     elif isinstance(error, TakoError):
         if not retryable:
             failure["reason"] = error.type
         if hint := getattr(error, "hint", None):  # a subclass may not have called `TakoError.__init__`
-            failure["message"] += f" ({sound(str(hint))})"
+            failure["message"] += f" ({sanitized(str(hint))})"
     return RunFailed("fail", run.run_id, run.token, failure, retryable), len(failure.get("traceback") or "")
 
 
@@ -117,4 +124,4 @@ def _describe(error: BaseException) -> FailureFacts:
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]
     message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
-    return {"type": type(error).__name__, "message": message, "traceback": sound(text)}
+    return {"type": type(error).__name__, "message": message, "traceback": sanitized(text)}

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
-from tako_lite.client.requests import OPTIONS, read_options
 from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
+from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
 from tako_lite.protocol.items import (
     AddWait,

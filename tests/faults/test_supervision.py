@@ -334,10 +334,10 @@ def _hands_over(called: ast.Attribute) -> bool:
 
 SITES: Final = {
     # Errors of a callback or a protocol that has no state of its own to lose: the loop's handler counts and logs them.
-    "daemon/commands.py _whole: add_done_callback": "marks an error as seen",
-    "daemon/commands.py _whole: ensure_future": "its error is the answer to the client",
+    "daemon/commands.py _run_to_completion: add_done_callback": "marks an error as seen",
+    "daemon/commands.py _run_to_completion: ensure_future": "its error is the answer to the client",
     "daemon/leftovers.py UnreadFiles.hint: to_thread": "awaited; an error of a command is its answer",
-    "daemon/control.py Control.look: create_task": "reported; the next look sees that the socket is missing still",
+    "daemon/control.py Control.ensure_listening: create_task": "reported; the next check sees that the socket is missing still",
     "daemon/control.py _Connection.data_received: create_task": "an error of a command is its answer",
     "daemon/control.py _Connection: Protocol": "reported; the client's connection ends",
     "daemon/daemon.py Daemon.__init__: set_exception_handler": "what it reports with never raises",

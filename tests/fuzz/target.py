@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from tako_lite.errors import BadInput, ProtocolError, TakoError
-from tako_lite.protocol.commands import SHAPES
+from tako_lite.protocol.arguments import SHAPES
 from tako_lite.typed import converter
 from tako_lite.wire import MAX_DEPTH, LineReader, decode_frame, encode_frame
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tako_lite.errors import BadInput
-from tako_lite.protocol.commands import SHAPES
+from tako_lite.protocol.arguments import SHAPES
 from tako_lite.wire import MAX_DEPTH, decode_frame, encode_frame, parse_value
 from tests.fuzz.target import feed
 from tests.integration.project import Project, wait_until

@@ -291,7 +291,7 @@ def test_a_stored_value_that_no_longer_fits_its_type_is_an_error_that_names_the_
     run = live.wait(run["id"])
     assert (run["state"], run["error"]["reason"]) == ("dead", "step_error")
     message = run["error"]["message"]
-    assert message.startswith("step 'charge': what is stored does not fit Paid: its value.cents: missing"), message
+    assert message.startswith("step 'charge': the stored value does not fit Paid: its value.cents: missing"), message
     live.add("changed_type.py", source.format(field="euros"))
     live.command("retry", run["id"])
     assert live.wait(run["id"])["result"] == "Paid(euros=5)"

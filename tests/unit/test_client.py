@@ -595,7 +595,7 @@ def test_a_blocking_call_in_the_loop_of_the_worker_is_refused() -> None:
     async def handler() -> None:
         use_link(sender, asyncio.get_running_loop())
         try:
-            with pytest.raises(BadInput, match="wait for itself for ever"):
+            with pytest.raises(BadInput, match="wait for itself forever"):
                 Client().enqueue("w")
             assert (await AsyncClient().enqueue("w")).group == "g"
         finally:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import pytest
 from tako_lite.client import AsyncClient, Client
 from tako_lite.clock import SystemClock
 from tako_lite.config import load
+from tako_lite.enqueue_options import OPTIONS, OPTIONS_OF_MANY, EnqueueOptions
+from tako_lite.enqueue_request import EnqueueRequest
 from tako_lite.errors import (
     BadInput,
     CatalogError,
@@ -35,6 +38,7 @@ from tako_lite.errors import (
     WaitTimeout,
 )
 from tako_lite.lock import daemon_lock, queue_lock, write_lock
+from tako_lite.protocol.arguments import Enqueue, EnqueueMany
 from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
 from tako_lite.store.sqlite.offline import SqliteOfflineStore
@@ -171,10 +175,13 @@ def test_a_bad_option_is_refused_and_nothing_is_stored(client: Client, project: 
 
 
 def test_the_options_are_those_that_the_handles_promise() -> None:
-    from tako_lite.client.requests import OPTIONS
-    from tako_lite.handle import EnqueueOptions
-
     assert set(OPTIONS) == EnqueueOptions.__annotations__.keys()
+
+
+def test_the_record_of_a_request_has_the_same_options() -> None:
+    assert {field.name for field in fields(EnqueueRequest)} == set(OPTIONS_OF_MANY)
+    assert {field.name for field in fields(Enqueue)} == {*OPTIONS, "workflow", "payload", "run_id"} - {"id"}
+    assert {field.name for field in fields(EnqueueMany)} == {*OPTIONS_OF_MANY, "workflow", "payloads", "run_ids"}
 
 
 def test_unknown_workflows_and_groups_are_refused_with_a_suggestion(client: Client) -> None:

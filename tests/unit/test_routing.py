@@ -12,8 +12,9 @@ import pytest
 
 from tako_lite.catalog import Catalog, scan
 from tako_lite.config import Config, load
+from tako_lite.enqueue_request import EnqueueRequest
 from tako_lite.errors import NotFound
-from tako_lite.new_run import Asked, make_many, make_run
+from tako_lite.new_run import make_many, make_run
 from tako_lite.records import NewRun, new_ids
 from tako_lite.routing import Router
 
@@ -45,9 +46,9 @@ class Project:
     def router(self) -> Router:
         return Router(self.config.routes, {"default", *self.config.groups, *self.catalog.groups}, self.lost.get)
 
-    def run(self, payload: Any = None, **asked: Any) -> NewRun:
+    def run(self, payload: Any = None, **options: Any) -> NewRun:
         """The row that an enqueue makes."""
-        return make_run(self.catalog.get("invoice"), json.dumps(payload), Asked(**asked), self.router, 1_000_000)
+        return make_run(self.catalog.get("invoice"), json.dumps(payload), EnqueueRequest(**options), self.router, 1_000_000)
 
 
 def tables(chosen: tuple[str, ...], key: str, values: dict[str, str]) -> str:
@@ -257,7 +258,7 @@ def test_many_runs_are_put_together_by_where_they_go(tmp_path: Path) -> None:
     project = Project(tmp_path, "[workflows.gold]\n", ', worker="{tier}"')
     payloads = ['{"tier":"gold"}', '{"tier":""}', '{"tier":"gold"}', '{"tier":"lead"}']
     runs = list(zip(new_ids(4), payloads, strict=True))
-    batches = make_many(project.catalog.get("invoice"), runs, Asked(), project.router, 0)
+    batches = make_many(project.catalog.get("invoice"), runs, EnqueueRequest(), project.router, 0)
     assert [(like.group, like.refusal is None, [payload for _, payload in rows]) for like, rows in batches] == [
         ("gold", True, payloads[0:3:2]),
         ("default", True, payloads[1:2]),
@@ -275,5 +276,5 @@ def test_workers_of_the_group_that_the_files_name_import_the_module(tmp_path: Pa
 def test_the_template_of_a_tenant_is_filled_for_each_of_many_runs(tmp_path: Path) -> None:
     project = Project(tmp_path, '[workflows.gold]\n[tenants.acme]\nworker = "{tier}"\n')
     runs = list(zip(new_ids(2), ['{"tier":"gold"}', "{}"], strict=True))
-    batches = make_many(project.catalog.get("invoice"), runs, Asked(tenant="acme"), project.router, 0)
+    batches = make_many(project.catalog.get("invoice"), runs, EnqueueRequest(tenant="acme"), project.router, 0)
     assert [like.group for like, _ in batches] == ["gold", "default"]

@@ -159,5 +159,5 @@ def test_returns_is_judged_at_once_and_names_its_step() -> None:
 
 
 def test_a_value_that_does_not_fit_names_its_step() -> None:
-    with pytest.raises(StepError, match=r"step 'pay': what is stored does not fit Receipt: its value\.number: missing"):
+    with pytest.raises(StepError, match=r"step 'pay': the stored value does not fit Receipt: its value\.number: missing"):
         read_stored(returned_as(Receipt, "pay"), {}, "pay")

@@ -102,8 +102,8 @@ def test_a_group_exists_by_being_named_and_its_workers_import_the_module(project
 def test_rules_and_namespaces_name_the_group_of_a_trigger_and_nothing_else_of_it(project: Project) -> None:
     project.write("billing/files.py", FILES.format(more=""))
     project.write("plain.py", FILES.format(more=', worker="media"').replace("new-files", "other"))
-    rule = Rule("*", worker="forced", fallback="fail", retries=7, timeout=1.0, forced=True)
-    spaces = {"billing": Namespace(worker="billing", fallback="fail")}
+    rule = Rule("*", group="forced", fallback="fail", retries=7, timeout=1.0, forced=True)
+    spaces = {"billing": Namespace(group="billing", fallback="fail")}
     catalog = project.scan(Routes(namespaces=spaces))
     assert (catalog.trigger("new-files").group, catalog.trigger("other").group) == ("billing", "media")
     forced = project.scan(Routes(rules=(rule,), namespaces=spaces)).trigger("other")

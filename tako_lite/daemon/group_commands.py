@@ -1,0 +1,76 @@
+"""The commands about groups: pause, resume, scale, and moving their runs."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tako_lite.daemon.events import Events
+from tako_lite.errors import BadInput
+from tako_lite.processes.group import Group
+from tako_lite.protocol.arguments import MoveGroup, OneGroup, Scale
+from tako_lite.protocol.commands import Handler
+from tako_lite.routing import check_group
+from tako_lite.store.base import Store
+
+
+class GroupHost(Protocol):
+    """The members of the daemon that the commands about groups use."""
+
+    store: Store
+    events: Events
+
+    def group_names(self) -> set[str]: ...
+    def ensure_group(self, name: str) -> Group: ...
+    def clear_pending_work(self, group: str) -> None: ...
+
+
+class GroupCommands:
+    """The handlers of the commands about groups."""
+
+    def __init__(self, host: GroupHost) -> None:
+        self._host = host
+
+    def handlers(self) -> dict[str, Handler]:
+        """The handlers by the names of their commands."""
+        return {"pause": self._pause, "resume": self._resume, "scale": self._scale, "move_group": self._move_group}
+
+    async def _pause(self, request: OneGroup) -> dict[str, Any]:
+        group = self._group(request.group)
+        await self._host.store.pause_group(request.group, True)
+        group.pause(True)
+        return {}
+
+    async def _resume(self, request: OneGroup) -> dict[str, Any]:
+        group = self._group(request.group)
+        if group.paused:  # the commit reports what is due: some of it may have been cancelled during the pause
+            self._host.clear_pending_work(request.group)
+        await self._host.store.pause_group(request.group, False)
+        group.pause(False)
+        return {}
+
+    async def _scale(self, request: Scale) -> dict[str, Any]:
+        if request.workers is not None and not 0 <= request.workers <= 1000:
+            raise BadInput(f"{request.workers} workers are out of range", hint="0 to 1000")
+        group = self._group(request.group)
+        await self._host.store.scale_group(request.group, request.workers)
+        group.resize(request.workers)
+        return {}
+
+    async def _move_group(self, request: MoveGroup) -> dict[str, Any]:
+        """Move the runs of a group to another, if one is given; the overrides of a group that no file names are deleted."""
+        host = self._host
+        moved = 0
+        if request.to is not None:
+            self._group(request.to)
+            moved = await host.store.move_runs(request.group, request.to)
+            host.events.moved(request.group, request.to, moved)
+        if request.group not in host.group_names():
+            await host.store.forget_group(request.group)
+            if (group := host.ensure_group(request.group)).paused:
+                group.pause(False)
+            group.resize(None)
+        return {"moved": moved}
+
+    def _group(self, name: str) -> Group:
+        check_group(name, self._host.group_names())
+        return self._host.ensure_group(name)

@@ -1,0 +1,150 @@
+"""The typed arguments of the commands. `protocol.commands` says which command takes which of them.
+
+The daemon and the offline client convert the JSON of a request into these records, and refuse what does not fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tako_lite.clock import EARLIEST_MS, LATEST_MS
+from tako_lite.enqueue_request import EnqueueRequest
+from tako_lite.errors import BadInput
+from tako_lite.hints import did_you_mean
+from tako_lite.protocol.commands import COMMANDS, PAGE
+from tako_lite.states import RUN_STATES, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue(EnqueueRequest):
+    workflow: str
+    payload: Any = None
+    run_id: str | None = None
+    unique_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueMany(EnqueueRequest):
+    workflow: str
+    payloads: list[Any]
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    event: str
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    run_ids: list[str]
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneRun:
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    run_id: str
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    workflow: str | None = None
+    group: str | None = None
+    states: list[str] = field(default_factory=list)
+    since: int | None = None
+    limit: int | None = None
+    before: str | None = None
+
+    @property
+    def page(self) -> int:
+        """The number of runs in one answer; `before` asks for the next page."""
+        return PAGE if self.limit is None else max(0, min(self.limit, PAGE))
+
+    def run_states(self) -> tuple[RunState, ...]:
+        """The states, once each. Raises BadInput for a state that does not exist."""
+        if unknown := [state for state in self.states if state not in RUN_STATES]:
+            hint = did_you_mean(unknown[0], RUN_STATES) or f"states: {', '.join(RUN_STATES)}"
+            raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
+        return tuple(state for state in RUN_STATES if state in self.states)
+
+    def made_since(self) -> int | None:
+        """The earliest creation time, if one was given. Raises BadInput outside 1970–9999."""
+        if self.since is not None and not EARLIEST_MS <= self.since <= LATEST_MS:
+            raise BadInput("the time is outside the years 1970 to 9999")
+        return self.since
+
+
+@dataclass(frozen=True, slots=True)
+class OneGroup:
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveGroup:
+    group: str
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    group: str
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneSchedule:
+    workflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSchedule:
+    workflow: str
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OneTrigger:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTrigger:
+    name: str
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    pass
+
+
+SHAPES: Final[dict[str, type]] = {name: globals()[command.arguments] for name, command in COMMANDS.items()}
+"""The shape of each command's arguments."""

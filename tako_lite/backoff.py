@@ -1,4 +1,4 @@
-"""How long to wait before trying again: runs, steps and groups that cannot start."""
+"""The delay before a run, a step or the start of a group is tried again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 JITTER: Final = 0.2
 _MOST_DOUBLINGS: Final = 64
-"""Enough to take any base over any `max`; without a bound the power would overflow."""
+"""Enough for any base to exceed any `max`; without this bound the power would overflow."""
 
 
 class _Bounds(NamedTuple):
@@ -22,9 +22,9 @@ class _Bounds(NamedTuple):
 
 
 class Backoff(_Bounds):
-    """Waits that double from `base` up to `max`; both are kept in seconds.
+    """Delays that double from `base` up to `max`, both in seconds.
 
-    They are given as seconds, a `timedelta` or text such as `"5m"`. Raises BadInput for anything else.
+    Accepts seconds, a `timedelta` or text such as `"5m"`. Raises BadInput for anything else.
     """
 
     __slots__ = ()
@@ -36,7 +36,7 @@ class Backoff(_Bounds):
         return bounds
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
-        """Seconds to wait after so many failures in a row.
+        """Seconds to wait after this number of failures in a row.
 
         `random` returns numbers from 0 to 1, as `random.random` does; 0.5 gives the delay without jitter.
         """

@@ -1,4 +1,4 @@
-"""Wall and monotonic time, passed in so that tests can move it."""
+"""Wall and monotonic time, passed as a parameter so that tests can control it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only go forward; the zero point means nothing."""
+        """Seconds that never go backward, from an arbitrary start."""
         ...
 
 
@@ -35,7 +35,7 @@ class SystemClock:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_MS = 0
 LATEST_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999: times outside these two are refused."""
+"""The last millisecond of the year 9999; times outside this range are invalid."""
 
 
 def milliseconds(when: datetime | str | float) -> int:
@@ -75,7 +75,7 @@ _ISO: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def in_local_time(text: str) -> str:
-    """A text of ours for people, with the times in it, which are as `iso` writes them, in this machine's time zone."""
+    """Replace the times in a text, which must have the form of `iso`, with times in this machine's time zone."""
     return _ISO.sub(lambda found: local(milliseconds(found[0])), text)
 
 

@@ -1,42 +1,42 @@
-"""Every exception of tako-lite.
+"""The exceptions that cross module boundaries; those of one module are defined there, below `TakoError` or `Exception`.
 
 ```
-TakoError                     everything below, with `type`, `message`, `hint` and `exit_code`
-├── BadInput                  what was asked cannot be asked                               exit 2
-│   ├── NotJson               a value that JSON cannot carry
-│   └── TooLarge              a value or a frame over its limit
-├── ConfigError               tako.toml is wrong; all mistakes at once                     exit 3
-├── CatalogError              the workflow files are wrong; all mistakes at once           exit 3
+TakoError                     the base class: `type`, `message`, `hint` and `exit_code`
+├── BadInput                  an invalid name, payload, option or time                     exit 2
+│   ├── NotJson               a value that JSON cannot represent
+│   └── TooLarge              a value or a frame above its limit
+├── ConfigError               tako.toml has mistakes; reports all of them                  exit 3
+├── CatalogError              the workflow files have mistakes; reports all of them        exit 3
 ├── NoProject                 the folder has neither tako.toml nor workflow files          exit 3
 ├── WrongProject              the daemon serves another project or queue                   exit 3
-├── DaemonUnreachable         nobody answers on the socket                                 exit 4
-├── NotFound                  no such run, workflow, group or schedule                     exit 5
+├── DaemonUnreachable         no daemon answers on the socket                              exit 4
+├── NotFound                  there is no such run, workflow, group or schedule            exit 5
 ├── AlreadyServing            another daemon holds the lock                                exit 6
-├── GroupFailed               a group cannot start, so a run that is waited for does not   exit 1
-├── RunEnded                  the run that was enqueued ended at once                      exit 1
+├── GroupFailed               the group of the awaited run cannot start                    exit 1
+├── RunEnded                  the enqueued run ended at once                               exit 1
 ├── WaitTimeout               the run did not end in time                                  exit 124
 ├── Interrupted               a person pressed Ctrl-C                                      exit 130
-├── StoreError                the queue file could not do it                               exit 1
-│   ├── StorageFull           the disk, or the file's limit, is full
-│   ├── StoreBusy             somebody else holds the file
-│   ├── StoreDamaged          the file is not a sound database
-│   ├── StoreGone             the file was moved, deleted or replaced under the daemon
-│   ├── StoreTooNew           the file was written by a newer release
-│   └── StoreTooOld           the file was written by an older release, and only reading was asked for
-├── ProtocolError             the other side of a socket broke the rules                   exit 1
-├── StepError                 a step was used in a way it cannot be
-├── SecretError               a secret cannot be read, or was not given to whoever asks for it
+├── StoreError                an operation on the queue file failed                        exit 1
+│   ├── StorageFull           the disk is full, or the file has reached its size limit
+│   ├── StoreBusy             another process holds the file
+│   ├── StoreDamaged          the file is not a valid database
+│   ├── StoreGone             the file was moved, deleted or replaced while in use
+│   ├── StoreTooNew           a newer release wrote the file
+│   └── StoreTooOld           an older release wrote the file, and it was opened read-only
+├── ProtocolError             the peer of a socket violated the protocol                   exit 1
+├── StepError                 a step was used in an invalid way
+├── SecretError               a secret cannot be read, or this process was not given it
 └── ChildFailed               a run started with `step.invoke` did not succeed
 
-Unwind (BaseException)        leaves a handler on purpose; never caught by `except Exception`
-├── Parked                    every step call in flight is a wait
-├── Drained                   the worker is stopping: stop at this step, go on later
-├── Superseded                the run belongs to somebody else by now: drop it
+Unwind (BaseException)        leaves a handler; `except Exception` does not catch it
+├── Parked                    every step call in progress is a wait
+├── Drained                   the worker is stopping: stop at this step, continue later
+├── Superseded                another claim owns the run: drop it
 ├── TimedOut                  the attempt took longer than the workflow's `timeout`
-├── Cancelled                 somebody cancelled the run
+├── Cancelled                 the run was cancelled
 ├── Bailed                    `step.bail`: the run ends `cancelled`
 ├── Failed                    `step.fail`: the run ends `dead`
-└── RetryLater                `step.retry`: again later, no attempt charged
+└── RetryLater                `step.retry`: try again later, without charging an attempt
 ```
 
 `type` is the word that the wire and `--json` carry; `hint` says what to type next.
@@ -44,12 +44,12 @@ Unwind (BaseException)        leaves a handler on purpose; never caught by `exce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 
 class TakoError(Exception):
-    """An error with something to say to a person: what happened, and what to do next."""
+    """An error for a person: `message` says what happened, `hint` what to do next."""
 
     type: str = "error"
     exit_code: ClassVar[int] = 1
@@ -61,32 +61,37 @@ class TakoError(Exception):
         if type is not None:
             self.type = type
 
+    @classmethod
+    def received(cls, message: str, *, hint: str | None, type: str) -> Self:
+        """The error that another process reported with `as_json`; attributes that JSON does not carry are empty."""
+        return cls(message, hint=hint, type=type)
+
     def as_json(self) -> dict[str, str | None]:
-        """The shape that the wire and `--json` carry."""
+        """The error as the wire and `--json` carry it."""
         return {"type": self.type, "message": self.message, "hint": self.hint}
 
 
 class BadInput(TakoError):
-    """What was asked cannot be asked: a bad name, payload, option or time."""
+    """The request is invalid: a bad name, payload, option or time."""
 
     type = "bad_input"
     exit_code = 2
 
 
 class NotJson(BadInput):
-    """A value that JSON cannot carry: bytes, NaN, a cycle, a lone surrogate."""
+    """A value that JSON cannot represent: bytes, NaN, a cycle, a lone surrogate."""
 
     type = "not_json"
 
 
 class TooLarge(BadInput):
-    """A payload, result, step value or frame over its limit."""
+    """A payload, result, step value or frame above its limit."""
 
     type = "too_large"
 
 
 class Mistake(NamedTuple):
-    """One thing that is wrong in a file that the user wrote. Lines and columns count from 1; 0 is the file as a whole."""
+    """One mistake in a file that the user wrote. Lines and columns count from 1; 0 means the whole file."""
 
     file: str
     line: int
@@ -97,7 +102,7 @@ class Mistake(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The file, and where in it."""
+        """The file, with line and column where they are known."""
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def __str__(self) -> str:
@@ -110,7 +115,7 @@ class Mistake(NamedTuple):
 
 
 class _FileErrors(TakoError):
-    """Several mistakes in files of the user's, reported all at once."""
+    """All mistakes in files that the user wrote."""
 
     exit_code = 3
     noun: ClassVar[str]
@@ -123,51 +128,51 @@ class _FileErrors(TakoError):
         super().__init__(f"{count} in {self.noun}\n{body}" if about_contents else body, hint=hint)
 
     @classmethod
-    def told(cls, message: str, hint: str | None) -> Self:
-        """What another process reported: of the mistakes, only the text has come over."""
+    def received(cls, message: str, *, hint: str | None, type: str) -> Self:
+        """The error that another process reported; `mistakes` is empty, `message` has their text."""
         error = cls.__new__(cls)
-        TakoError.__init__(error, message, hint=hint)
+        TakoError.__init__(error, message, hint=hint, type=type)
         error.mistakes = ()
         return error
 
 
 class ConfigError(_FileErrors):
-    """tako.toml is wrong."""
+    """tako.toml has mistakes."""
 
     type = "config_invalid"
     noun = "the configuration"
 
 
 class CatalogError(_FileErrors):
-    """The workflow files are wrong."""
+    """The workflow files have mistakes."""
 
     type = "catalog_invalid"
     noun = "the workflow files"
 
 
 class NoProject(TakoError):
-    """No project was named, and the current folder is none: it has no tako.toml (here or above), `workflows/` or `.tako`."""
+    """No project was named, and the current folder has no tako.toml (here or above), `workflows/` or `.tako/`."""
 
     type = "no_project"
     exit_code = 3
 
 
 class WrongProject(TakoError):
-    """The daemon that answers serves another configuration or another queue than the client's."""
+    """The daemon that answered serves a configuration or queue that is not the client's."""
 
     type = "wrong_project"
     exit_code = 3
 
 
 class DaemonUnreachable(TakoError):
-    """Nobody answers on the control socket."""
+    """No daemon answers on the control socket."""
 
     type = "daemon_unreachable"
     exit_code = 4
 
 
 class NotFound(TakoError):
-    """No such run, workflow, group or schedule; `type` says which (`unknown_workflow`, …)."""
+    """There is no such run, workflow, group or schedule; `type` tells which (`unknown_workflow`, …)."""
 
     type = "not_found"
     exit_code = 5
@@ -181,19 +186,19 @@ class AlreadyServing(TakoError):
 
 
 class GroupFailed(TakoError):
-    """The group of a run that is waited for cannot start."""
+    """The group of the awaited run cannot start."""
 
     type = "group_failed"
 
 
 class RunEnded(TakoError):
-    """The run that was enqueued ended before it started: it was refused."""
+    """The enqueued run was refused: it ended before it started."""
 
     type = "run_ended"
 
 
 class WaitTimeout(TakoError):
-    """The run that was waited for did not end in time."""
+    """The awaited run did not end in time."""
 
     type = "wait_timeout"
     exit_code = 124
@@ -207,25 +212,25 @@ class Interrupted(TakoError):
 
 
 class StoreError(TakoError):
-    """The queue file could not do what was asked; whether it was stored is unknown."""
+    """An operation on the queue file failed; whether its changes were stored is unknown."""
 
     type = "store_error"
 
 
 class StorageFull(StoreError):
-    """The disk, or the size that the file may have, is full."""
+    """The disk is full, or the queue file has reached its size limit."""
 
     type = "storage_full"
 
 
 class StoreBusy(StoreError):
-    """Somebody else holds the queue file."""
+    """Another process holds the queue file."""
 
     type = "busy"
 
 
 class StoreDamaged(StoreError):
-    """The queue file is not a sound database."""
+    """The queue file is not a valid database."""
 
     type = "damaged"
 
@@ -237,31 +242,31 @@ class StoreGone(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """The queue file was written by a newer release."""
+    """A newer release of tako-lite wrote the queue file."""
 
     type = "newer_file"
 
 
 class StoreTooOld(StoreError):
-    """The queue file was written by an older release, and reading alone does not bring it up to date."""
+    """An older release wrote the queue file; it must be opened for writing to be migrated."""
 
     type = "older_file"
 
 
 class ProtocolError(TakoError):
-    """The other side of a socket sent something that the protocol does not allow."""
+    """The peer of a socket sent something that the protocol does not allow."""
 
     type = "protocol"
 
 
 class StepError(TakoError):
-    """A step was used in a way it cannot be, such as one name twice in one attempt."""
+    """A step was used in an invalid way, such as one name twice in one attempt."""
 
     type = "step_error"
 
 
 class SecretError(TakoError):
-    """A secret cannot be read from its source, or was not given to whoever asks for it."""
+    """A secret cannot be read from its source, or the group of this process does not have it."""
 
     type = "secret_error"
 
@@ -277,21 +282,28 @@ class ChildFailed(TakoError):
         self.state = state
         self.reason = reason
 
+    @classmethod
+    def received(cls, message: str, *, hint: str | None, type: str) -> Self:
+        """The error that another process reported; `child_id` and `state` are empty."""
+        error = cls(message, child_id="", state="")
+        error.hint, error.type = hint, type
+        return error
+
 
 class Unwind(BaseException):
-    """Leaves a handler on purpose, so that `except Exception` in user code does not catch it."""
+    """Leaves a handler; a BaseException, so that `except Exception` in user code does not catch it."""
 
 
 class Parked(Unwind):
-    """Every step call in flight is a wait: the slot is given up until one of them is over."""
+    """Every step call in progress is a wait: the run releases its slot until one of them ends."""
 
 
 class Drained(Unwind):
-    """The worker is stopping: the run is given back and goes on elsewhere."""
+    """The worker is stopping: the run is re-queued and continues in another worker."""
 
 
 class Superseded(Unwind):
-    """The claim is not ours any more: the run is dropped and nothing of it is reported."""
+    """The worker lost its claim: it drops the run and reports nothing."""
 
 
 class TimedOut(Unwind):
@@ -299,7 +311,7 @@ class TimedOut(Unwind):
 
 
 class Cancelled(Unwind):
-    """Somebody cancelled the run."""
+    """The run was cancelled."""
 
 
 class Bailed(Unwind):
@@ -311,7 +323,7 @@ class Bailed(Unwind):
 
 
 class Failed(Unwind):
-    """`step.fail(error)`: the run ends `dead` at once, whatever retries are left."""
+    """`step.fail(error)`: the run ends `dead` at once, even if it has retries left."""
 
     def __init__(self, error: str | BaseException) -> None:
         super().__init__(str(error))
@@ -319,7 +331,7 @@ class Failed(Unwind):
 
 
 class RetryLater(Unwind):
-    """`step.retry(after=…)`: the run is tried again after so many seconds, uncharged."""
+    """`step.retry(after=…)`: the run is tried again after that many seconds, and no attempt is charged."""
 
     def __init__(self, after: float) -> None:
         super().__init__(f"again after {after:g} s")
@@ -327,38 +339,16 @@ class RetryLater(Unwind):
 
 
 def from_json(error: dict[str, str | None]) -> TakoError:
-    """The exception that `TakoError.as_json` described; an unknown type becomes a plain TakoError."""
-    kind = error.get("type") or "error"
-    message, hint = error.get("message") or kind, error.get("hint")
-    for mistaken in (ConfigError, CatalogError):
-        if kind == mistaken.type:
-            return mistaken.told(message, hint)
+    """The exception that `TakoError.as_json` described. An unknown type becomes a plain TakoError."""
+    kind = error.get("type") or TakoError.type
     family = _BY_TYPE.get(kind, NotFound if kind.startswith("unknown_") else TakoError)
-    return family(message, hint=hint, type=kind)
+    return family.received(error.get("message") or kind, hint=error.get("hint"), type=kind)
 
 
-_BY_TYPE: dict[str, type[TakoError]] = {
-    error.type: error
-    for error in (
-        BadInput,
-        NotJson,
-        TooLarge,
-        NoProject,
-        WrongProject,
-        DaemonUnreachable,
-        NotFound,
-        AlreadyServing,
-        GroupFailed,
-        RunEnded,
-        WaitTimeout,
-        StoreError,
-        StorageFull,
-        StoreBusy,
-        StoreDamaged,
-        StoreGone,
-        StoreTooNew,
-        StoreTooOld,
-        ProtocolError,
-        StepError,
-    )
-}
+def _descendants(family: type[TakoError]) -> Iterator[type[TakoError]]:
+    for child in family.__subclasses__():
+        yield from (child, *_descendants(child))
+
+
+_BY_TYPE: dict[str, type[TakoError]] = {error.type: error for error in _descendants(TakoError) if error is not _FileErrors}
+"""The classes of this module by the word that JSON carries."""

@@ -1,4 +1,4 @@
-"""What somebody may have meant who mistyped a name."""
+"""Suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Final
 
 LONGEST: Final = 128
-"""Characters of a word that are compared: no name has more, and the time grows with them."""
+"""Maximum number of compared characters: no name is longer, and the time grows with the length."""
 SHORTEST_SLIP: Final = 3
 LONG_WORD: Final = 6
-"""Letters from which on two of them may be wrong."""
+"""Length from which a word may have two wrong letters."""
 _NO_DIGITS: Final = str.maketrans("", "", "0123456789")
 
 
@@ -30,11 +30,11 @@ OUR_WORDS: Final = {
     **dict.fromkeys(("status",), "state"),
     **dict.fromkeys(("task", "job"), "workflow"),
 }
-"""What other programs call our options and the states of runs."""
+"""Names that other programs use for our options and run states, with ours."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A hint with the known name that other programs call so, or that is nearest to a mistyped one, if any is."""
+    """A hint with our name for another program's word, or with the nearest known name; None if there is neither."""
     from difflib import get_close_matches  # only needed once something is wrong
 
     known = list(known)
@@ -45,7 +45,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def slip_of(word: str, known: Iterable[str]) -> str | None:
-    """The known name that a word is a slip for: one letter is wrong, missing, extra or swapped, or two in a long word.
+    """The known name of which a word is a misspelling: one letter is wrong, missing, extra or swapped, or two in a long word.
 
     Names that differ in their digits alone, such as `eu1` and `eu2`, differ on purpose.
     """
@@ -59,7 +59,7 @@ def slip_of(word: str, known: Iterable[str]) -> str | None:
 
 
 def _edits(word: str, other: str) -> int:
-    """How many letters have to be changed, put in, taken out or swapped with their neighbour (optimal string alignment)."""
+    """The number of letters to change, insert, delete or swap with their neighbour (optimal string alignment distance)."""
     rows = [list(range(len(other) + 1))]
     for i, letter in enumerate(word, 1):
         row = [i]

@@ -1,4 +1,4 @@
-"""What a name is, and how text from users is shown."""
+"""The pattern of names, and escaping of text for a terminal."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """Text from users made safe for a terminal: control characters become visible escapes; newlines and tabs stay."""
+    """Replace control characters with visible escapes, so that a terminal does not obey them. Newlines and tabs stay."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

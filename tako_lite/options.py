@@ -21,12 +21,12 @@ MAX_RETRIES: Final = 1_000_000
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_LIMIT: Final = 1_000_000
 OF_TENANT: Final = "@tenant"
-"""In the place of a field of the payload: the tenant that a run is for."""
+"""Stands for the tenant of a run where a payload field is expected."""
 _FIELD_HINT: Final = f'such as "customer_id" or "customer.id", or "{OF_TENANT}"'
 
 
 class WorkflowOptions(NamedTuple):
-    """What the decorator says about a workflow. `timeout` and `priority` are seconds.
+    """The options of a workflow. `timeout` and `priority` are seconds.
 
     `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart. `rate` is how
     many attempts begin in any stretch of time, with `rate_key` likewise.
@@ -49,14 +49,14 @@ class WorkflowOptions(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with one option, without saying where it stands."""
+    """What is wrong with one option, without its place in the file."""
 
     message: str
     hint: str | None = None
 
 
 def name_problem(name: object, *, decorator: str = "workflow", noun: str = "workflow") -> Problem | None:
-    """Why this cannot be the name that a decorator gives to a workflow or trigger, or None."""
+    """Why this is not a valid name for a workflow or trigger, or None."""
     if callable(name):
         return Problem(f"@{decorator} needs a name", f'write @{decorator}("a-name")')
     if not isinstance(name, str):
@@ -65,7 +65,7 @@ def name_problem(name: object, *, decorator: str = "workflow", noun: str = "work
 
 
 def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str, Problem]]:
-    """The options in the values that were given, and a problem for each one that cannot be (its default stands in).
+    """Read the options, and return a problem for each invalid one, whose default is used.
 
     Schedules and time zones are only checked to be text: their rules need packages that a worker does not load.
     """
@@ -82,7 +82,7 @@ def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str
             problems[option] = Problem(f"{option}: {error.message}", error.hint)
     for option, needed, example in _NEED:
         if option in values and values[option] != _DEFAULTS[option] and values.get(needed) is None and needed not in problems:
-            problems[option] = Problem(f"{option}: says what to do at a {needed}, and there is none", f"add {example}, say")
+            problems[option] = Problem(f"{option}: has no effect without a {needed}", f"for example, add {example}")
             del values[option]
     return WorkflowOptions(**values), problems
 
@@ -115,7 +115,7 @@ def _timeout(value: Any) -> float | None:
         return None
     seconds = duration(value)
     if seconds == 0:
-        raise BadInput("a run cannot end in no time", hint="leave the timeout out for none at all")
+        raise BadInput("must be longer than zero", hint="omit it for no timeout")
     return seconds
 
 
@@ -180,7 +180,7 @@ def _one_of(value: object, words: tuple[str, ...]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a message has it: ASCII, and not long."""
+    """A value for a message: ASCII, and cut to 80 characters."""
     try:
         text = ascii(value)
     except ValueError:  # an integer of thousands of digits
@@ -206,5 +206,5 @@ _READERS: Final[dict[str, Callable[[Any], object]]] = {
 }
 _DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None, "rate_key": None}
 _NEED: Final = (("on_limit", "limit", "limit=1"), ("limit_key", "limit", "limit=1"), ("rate_key", "rate", 'rate="10/s"'))
-"""Options that say more of another one, which has to be there."""
+"""Options that need another option to be set."""
 OPTIONS: Final = tuple(_READERS)

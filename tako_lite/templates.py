@@ -14,7 +14,7 @@ _HINT: Final = 'such as "{tier}" or "media-{customer.tier}"'
 
 
 def is_template(text: str) -> bool:
-    """Whether a name is to be filled in."""
+    """Whether a name has fields to fill in."""
     return "{" in text or "}" in text
 
 
@@ -24,10 +24,10 @@ def fields(template: str) -> list[str]:
 
 
 def check_template(template: str) -> None:
-    """Raises BadInput for braces that do not match, and for what could never be a name once it is filled in."""
+    """Raises BadInput for unmatched braces, and for a template that can never yield a valid name."""
     rest = _FIELD.sub("x", template)
     if is_template(rest) or not all(_PATH.fullmatch(field) for field in fields(template)):
-        raise BadInput("the braces of a template hold the name of a field of the payload", hint=_HINT)
+        raise BadInput("the braces of a template must contain the name of a payload field", hint=_HINT)
     if not NAME.match(rest):
         raise BadInput("this template makes no name", hint="names have letters, digits, '.', '_' and '-'")
 

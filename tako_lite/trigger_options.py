@@ -18,7 +18,7 @@ DEFAULT_TIMEOUT: Final = 60.0
 
 
 class TriggerOptions(NamedTuple):
-    """What the decorator says about a trigger. `every` and `timeout` are seconds, `starts` is the name of a workflow."""
+    """The options of a trigger. `every` and `timeout` are seconds, `starts` is the name of a workflow."""
 
     every: float
     starts: str
@@ -27,7 +27,7 @@ class TriggerOptions(NamedTuple):
 
 
 def read_trigger_options(given: Mapping[str, object]) -> tuple[TriggerOptions, dict[str, Problem]]:
-    """The options in the values that were given, and a problem for each one that cannot be or is not there."""
+    """Read the options, and return a problem for each invalid or missing one."""
     values: dict[str, Any] = {"every": DEFAULT_TIMEOUT, "starts": ""}
     problems: dict[str, Problem] = {}
     for option, value in given.items():
@@ -48,14 +48,14 @@ def read_trigger_options(given: Mapping[str, object]) -> tuple[TriggerOptions, d
 def _every(value: Any) -> float:
     seconds = duration(value)
     if seconds < SHORTEST_EVERY:
-        raise BadInput(f"expected at least {SHORTEST_EVERY:g} s", hint="what happens more often should enqueue runs by itself")
+        raise BadInput(f"expected at least {SHORTEST_EVERY:g} s", hint="enqueue runs directly for anything more frequent")
     return seconds
 
 
 def _timeout(value: Any) -> float:
     seconds = duration(value)
     if seconds == 0:
-        raise BadInput("an evaluation cannot end in no time", hint='leave it out for "60s"')
+        raise BadInput("must be longer than zero", hint='omit it for "60s"')
     return seconds
 
 
@@ -65,7 +65,7 @@ def _starts(value: object) -> str:
 
 def _worker(value: object) -> str:
     if isinstance(value, str) and is_template(value):
-        raise BadInput("a trigger has no payload to fill in a template from", hint="name a group")
+        raise BadInput("a trigger has no payload for a template", hint="use the name of a group")
     return _name(value, "a group")
 
 

@@ -64,7 +64,7 @@ def parse_duration(text: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds in the form that `parse_duration` reads, to the millisecond: `"5m"`, `"1h30m"`, `"7d"`, `"0s"`."""
+    """Text that `parse_duration` reads, to the millisecond: `"5m"`, `"1h30m"`, `"7d"`, `"0s"`."""
     rest = round(abs(seconds) * 1000)
     parts = []
     for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
@@ -76,7 +76,7 @@ def duration_text(seconds: float) -> str:
 
 
 class Rate(NamedTuple):
-    """At most `most` of something within any `seconds`, spaced evenly but for `burst` of them, or for all of them (None)."""
+    """At most `most` events within any `seconds`, spaced evenly except for a burst of `burst` events (None: of all)."""
 
     most: int
     seconds: float
@@ -84,12 +84,12 @@ class Rate(NamedTuple):
 
     @property
     def pause(self) -> float:
-        """Milliseconds from one to the next, where they are spaced evenly."""
+        """Milliseconds between two evenly spaced events."""
         return self.seconds * 1000 / self.most
 
     @property
     def at_once(self) -> int:
-        """How many may come at a time."""
+        """The number of events that may happen at once."""
         return self.most if self.burst is None else self.burst
 
 
@@ -100,16 +100,16 @@ def parse_rate(text: str) -> Rate:
         raise BadInput(f"{_quoted(text)} is not a rate", hint=RATE_HINT)
     if int(count) > MOST_IN_A_RATE:
         raise BadInput(
-            f"{_quoted(text)} counts too many: at most {MOST_IN_A_RATE:,}", hint='name a shorter time, such as "100/s"'
+            f"{_quoted(text)} has too many events: at most {MOST_IN_A_RATE:,}", hint='use a shorter period, such as "100/s"'
         )
     seconds = parse_duration(f"1{period}" if period in _SECONDS else period)
     if seconds == 0:
-        raise BadInput(f"{_quoted(text)} is not a rate: its time is zero", hint=RATE_HINT)
+        raise BadInput(f"{_quoted(text)} is not a rate: its period is zero", hint=RATE_HINT)
     return Rate(int(count), seconds, max(int(count) // BURST, 1))
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number of things in words: `1 run`, `1,000 runs`. `plural` is for nouns that take more than an `s`."""
+    """A number with its noun: `1 run`, `1,000 runs`. `plural` is for nouns whose plural is not formed with `s`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
@@ -133,7 +133,7 @@ def parse_size(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """Bytes as `"512MB"` or `"512MiB"` where one of them is exact, else rounded to a tenth: `"1.2MB"`."""
+    """Bytes as `"512MB"` or `"512MiB"` if one of them is exact, else rounded to a tenth: `"1.2MB"`."""
     for units, base in ((_DECIMAL, 1000), (_BINARY, 1024)):
         for unit, count in units.items():
             if size % count == 0 and 0 < size // count < base:

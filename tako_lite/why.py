@@ -1,6 +1,6 @@
-"""`why RUN`: one true sentence about where a run stands.
+"""`why RUN`: one sentence that explains the state of a run.
 
-What keeps a due run from starting is asked in the order of `_pending`, and the first thing that does is told.
+`_pending` checks in order what can keep a due run from starting; the sentence names the first that applies.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from tako_lite.units import counted, duration_text
 LONGEST_MESSAGE: Final = 300
 _ALONE: Final = frozenset({"suspect_limit", "suspect_rate"})
 FINAL: Final = frozenset({"bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"})
-"""Reasons for which a run is not tried again, whatever attempts it has left."""
+"""Reasons for which a run is not tried again, even if it has attempts left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyContext:
-    """What is around a run when somebody asks; the defaults are those of a project that nobody serves."""
+    """What the sentence needs to know besides the run; the defaults describe a project without a daemon."""
 
     now: int
     has_daemon: bool = False
     is_stopping: bool = False
-    """The daemon starts no more runs."""
+    """Whether the daemon is shutting down, so that it starts no more runs."""
     trouble: str | None = None
-    """Why nothing can be stored at the moment."""
+    """Why the queue cannot be written at the moment."""
     is_paused: bool = False
     group_error: str | None = None
-    """Why the group's last worker could not start."""
+    """Why the group's last worker failed to start."""
     next_try: float | None = None
-    """Seconds until the group tries again to start one."""
+    """Seconds until the group tries to start the next worker."""
     taking: int = 0
-    """The group's workers for runs like this one; a suspect has its own."""
+    """The number of the group's workers that accept runs like this one; suspects have separate workers."""
     starting: int = 0
-    """Those that are on the way."""
+    """The number of such workers that are starting."""
     ahead: int = 0
-    """The due runs like this one that start before it."""
-    crowd: str | None = None
-    """The runs for which a limit or a rate holds it."""
+    """The number of due runs of this kind that start before it."""
+    limit_holders: str | None = None
+    """A clause that names the runs because of which a limit or rate holds it."""
     pid: int | None = None
-    """The worker that has it."""
+    """The pid of the worker that executes it."""
     worker: Literal["working", "stopping", "ended"] = "working"
     children: Mapping[str, Run] = field(default_factory=dict)
-    """The runs that it waits for, by id."""
+    """The child runs that it waits for, by id."""
 
 
 def sentence(run: Run, around: WhyContext) -> str:
-    """Why a run is where it is."""
+    """The sentence for a run."""
     match run.state:
         case "succeeded":
             return f"It succeeded at {iso(run.finished_at)}{_tries(run)}."
@@ -59,14 +59,14 @@ def sentence(run: Run, around: WhyContext) -> str:
         case "dead":
             return f"It died at {iso(run.finished_at)}{_tries(run)}{_because(run)}{_for_good(run)}."
         case "waiting":
-            return f"It waits for {_waits(run, around)}, and holds no slot meanwhile{_hindrance(run, around)}."
+            return f"It waits for {_waits(run, around)}, and uses no slot meanwhile{_hindrance(run, around)}."
         case "running":
             return _running(run, around)
     return _later(run, around) if run.run_at > around.now else _pending(run, around)
 
 
-def crowd_of(run: Run, count: int, seconds: float | None, most: int | None = None) -> str:
-    """The runs for which a limit holds a run; with a time, those for which the rate of so many seconds does."""
+def limit_holders(run: Run, count: int, seconds: float | None, most: int | None = None) -> str:
+    """A clause about the runs because of which a limit holds a run or, with `seconds`, a rate over that time does."""
     if seconds is not None:
         span = _SPANS.get(seconds) or duration_text(seconds)
         whose = f" for {run.rate_key}" if run.rate_key else ""
@@ -82,30 +82,32 @@ _SPANS: Final = {1.0: "second", 60.0: "minute", 3_600.0: "hour", 86_400.0: "day"
 
 def _running(run: Run, around: WhyContext) -> str:
     if not around.has_daemon:
-        after = "cancels it, as it was asked to" if run.cancel_requested else "gives it back to the queue, uncharged"
-        return f"It was running when the daemon ended; the next one {after}."
+        after = "will cancel it, as requested" if run.cancel_requested else "will re-queue it without charging an attempt"
+        return f"It was running when the daemon ended; the next daemon {after}."
     if around.pid is None and around.trouble:
-        return f"Its worker is done with it, but what came of it cannot be stored: {around.trouble}."
+        return f"Its worker has finished it, but the outcome cannot be stored: {around.trouble}."
     if around.pid is None:
-        return f"It is being handed over between the queue and a worker of {run.group}."
+        return f"It is on its way between the queue and a worker of group {run.group}."
     if around.worker == "ended":
-        return f"Its worker {around.pid} of {run.group} ended; it is dealt with once all that the worker started is gone."
+        then = "the daemon handles the run once all processes of the worker are gone"
+        return f"Its worker {around.pid} of {run.group} ended; {then}."
     alone = "alone " if run.hold == "suspect" else ""
     where = f"It is running {alone}in worker {around.pid} of {run.group}, attempt {run.attempts + 1} of {run.max_attempts}"
     if run.cancel_requested:
-        return f"{where}; it was asked to cancel."
+        return f"{where}; its cancellation was requested."
     if around.worker == "stopping":
-        return f"{where}; that worker is stopping: the run ends there, or goes back to the queue at its next step, uncharged."
+        then = "the run ends there, or is re-queued at its next step without charging an attempt"
+        return f"{where}; that worker is stopping: {then}."
     return f"{where}."
 
 
 def _later(run: Run, around: WhyContext) -> str:
-    """It was enqueued for later, an attempt failed, or the handler asked for it."""
+    """The sentence for a run that is due later: enqueued so, after a failed attempt, or by `step.retry`."""
     after = ""
     if run.error:
         after = f" after attempt {run.attempts} of {run.max_attempts} failed{_because(run)}"
     elif run.started_at is not None:
-        after = ", as its handler asked with step.retry"
+        after = ", as its handler requested with step.retry"
     left = duration_text(round((run.run_at - around.now) / 1000) or 1)
     return f"It is due at {iso(run.run_at)}, in {left}{after}{_hindrance(run, around)}."
 
@@ -114,26 +116,27 @@ def _pending(run: Run, around: WhyContext) -> str:
     group = run.group
     if run.hold == "no_handler":
         if around.has_daemon:
-            return f"It is due, but no workflow file defines {run.workflow}; it starts when one does (tako-lite reload)."
-        return f"It is due, but no workflow file defined {run.workflow} at last: tako-lite serve looks again."
+            return f"It is due, but no workflow file defines {run.workflow}; it starts once one does (tako-lite reload)."
+        return f"It is due, but when the daemon last ran no workflow file defined {run.workflow}; tako-lite serve checks again."
     if not around.has_daemon:
         if around.is_paused:
-            return f"It is due, but no daemon is running and its group {group} is paused: tako-lite serve and resume {group}."
+            commands = f"tako-lite serve, then tako-lite resume {group}"
+            return f"It is due, but no daemon is running and its group {group} is paused: {commands}."
         return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
     if around.is_stopping:
-        return "It is due, but the daemon is stopping and starts no more runs: the next tako-lite serve does."
+        return "It is due, but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve."
     if around.trouble:
-        return f"It is due, but no run can be started while nothing can be stored: {around.trouble}."
+        return f"It is due, but no run can start while the queue cannot be written: {around.trouble}."
     if around.is_paused:
         return f"It is due, but its group {group} is paused: tako-lite resume {group}."
     if around.group_error is not None and not around.taking:
         return f"It is due, but its group {group} cannot start: {_ending(around.group_error)}{_next_try(around)}."
-    if around.crowd is not None or (run.hold or "").endswith(("limit", "rate")):
-        alone = ", and runs alone then, since it was running when a worker crashed" if run.hold in _ALONE else ""
-        crowd = around.crowd or f"{run.workflow} has no room for it ({(run.hold or '').removeprefix('suspect_')})"
-        return f"It is due, but {crowd}{alone}."
+    if around.limit_holders is not None or (run.hold or "").endswith(("limit", "rate")):
+        alone = "; when it starts it runs alone, because it was running when a worker crashed" if run.hold in _ALONE else ""
+        holders = around.limit_holders or f"the {(run.hold or '').removeprefix('suspect_')} of {run.workflow} is reached"
+        return f"It is due, but {holders}{alone}."
     if run.hold == "suspect":
-        return f"It is due and runs alone, since it was running when a worker of {group} crashed: {_alone(around)}."
+        return f"It is due and will run alone, because it was running when a worker of {group} crashed: {_alone(around)}."
     if around.taking:
         return f"It is due and waits for a free slot in {group}, {_place(around)}."
     if around.starting:
@@ -143,8 +146,12 @@ def _pending(run: Run, around: WhyContext) -> str:
 
 def _next_try(around: WhyContext) -> str:
     if around.starting:
-        return "; it is being tried again now"
-    return "" if around.next_try is None else f"; it is tried again in {duration_text(max(1, round(around.next_try)))}"
+        return "; the group is being started again now"
+    return (
+        ""
+        if around.next_try is None
+        else f"; the group will be started again in {duration_text(max(1, round(around.next_try)))}"
+    )
 
 
 def _alone(around: WhyContext) -> str:
@@ -158,13 +165,13 @@ def _place(around: WhyContext) -> str:
 
 
 def _hindrance(run: Run, around: WhyContext) -> str:
-    """What will be in the way when the time of a run has come, as things are."""
+    """A clause about what would keep the run from starting if it were due now."""
     if not around.has_daemon:
-        return "; no daemon is running, so nothing happens before tako-lite serve"
+        return "; no daemon is running, so it cannot start before tako-lite serve"
     if around.is_stopping:
-        return "; the daemon is stopping, and the next one sees to it"
+        return "; the daemon is stopping, and the next one will start it"
     if around.trouble:
-        return f"; nothing can be stored now: {around.trouble}"
+        return f"; the queue cannot be written now: {around.trouble}"
     if around.is_paused:
         return f"; its group {run.group} is paused"
     if around.group_error is not None and not around.taking:
@@ -173,10 +180,9 @@ def _hindrance(run: Run, around: WhyContext) -> str:
 
 
 def _tries(run: Run) -> str:
-    """How often it was tried, where that says more than the state does."""
-    crashes = "1 crash" if run.crashes == 1 else f"{run.crashes} crashes"
+    """A clause with the numbers of attempts and crashes, if there is more than one attempt."""
     parts = [counted(run.attempts, "attempt")] if run.attempts > 1 or (run.attempts and run.crashes) else []
-    parts += [crashes] if run.crashes else []
+    parts += [counted(run.crashes, "crash", "crashes")] if run.crashes else []
     return f" after {' and '.join(parts)}" if parts else ""
 
 
@@ -198,19 +204,19 @@ def _because(run: Run) -> str:
 
 
 def _message(run: Run) -> str:
-    """The first line of the error, without what introduces the lines that follow."""
+    """The first line of the error, without the words that introduce the lines below it."""
     lines = str((run.error or {}).get("message") or "").strip().splitlines()
     return _ending(lines[0].removesuffix("; last lines:")[:LONGEST_MESSAGE]) if lines else ""
 
 
 def _ending(text: str) -> str:
-    """Text of one line that the end of our sentence may follow."""
+    """Text on one line, without the punctuation at its end, so that the sentence can end after it."""
     return " ".join(text.split()).rstrip(".:;")
 
 
 def _for_good(run: Run) -> str:
     is_final = run.error and run.error.get("reason") in FINAL and run.attempts < run.max_attempts
-    return ", for which no run is tried again" if is_final else ""
+    return "; runs that fail in this way are not tried again" if is_final else ""
 
 
 def _waits(run: Run, around: WhyContext) -> str:
@@ -220,7 +226,7 @@ def _waits(run: Run, around: WhyContext) -> str:
 def _wait(wait: Wait, around: WhyContext) -> str:
     until = ""
     if wait.wake_at is not None:
-        until = f" until {iso(wait.wake_at)}" if wait.wake_at > around.now else f", which was over at {iso(wait.wake_at)}"
+        until = f" until {iso(wait.wake_at)}" if wait.wake_at > around.now else f", which ended at {iso(wait.wake_at)}"
     match wait.kind:
         case "signal":
             return f"the signal {wait.key!r}{until}"
@@ -238,5 +244,5 @@ def _child(id: str, around: WhyContext) -> str:
     if child is None:
         return f"its child run {short}"
     if child.state == "waiting":
-        return f"its child run {short} of {child.workflow}, which waits itself (tako-lite why {short})"
+        return f"its child run {short} of {child.workflow}, which is waiting too (tako-lite why {short})"
     return f"its child run {short} of {child.workflow}, which is {child.state}"

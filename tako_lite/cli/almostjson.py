@@ -1,4 +1,4 @@
-"""What is wrong with a payload that is nearly JSON, in words that say what to type instead."""
+"""Hints for payloads that are almost JSON: what to type instead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 LONGEST: Final = 100_000
-"""Characters that are examined: a payload that a person typed is far shorter."""
+"""Maximum number of characters that are examined; payloads typed by hand are far shorter."""
 LONGEST_EXAMPLE: Final = 80
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NAME: Final = r"[A-Za-z_$][\w$-]*"
@@ -29,37 +29,37 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (re.compile(r"//|/\*|(?:^|\s)#"), lambda _: "JSON has no comments"),
     (
         re.compile(r"(?<![\w.])(\+[\d.]|\.\d|0\d)"),
-        lambda _: "a number has no + and no 0 in front, and a digit before its point",
+        lambda _: "a number has no leading + or 0, and needs a digit before the decimal point",
     ),
     (re.compile(r"\d_\d"), lambda _: "a number has no _"),
 )
-"""What stands outside of strings, and what it means."""
+"""Patterns outside of strings, with the hint for each."""
 
 _OF_DECODER: Final = {
-    "Invalid control character": r"within text a line break is written \n, and a tab \t",
-    r"Invalid \escape": r"within text a backslash is written twice: \\",
-    r"Invalid \uXXXX escape": r"within text a backslash is written twice: \\",
-    "Unterminated string": "the double quote at the end of the text is missing",
+    "Invalid control character": r"in a string a line break is written \n, and a tab \t",
+    r"Invalid \escape": r"in a string a backslash is written twice: \\",
+    r"Invalid \uXXXX escape": r"in a string a backslash is written twice: \\",
+    "Unterminated string": "the closing double quote of a string is missing",
     "Expecting ':'": "a colon is missing between a key and its value",
 }
 
 
 def json_hint(text: str, message: str) -> str | None:
-    """What to write instead of text that the decoder refused with a message, if that can be told."""
+    """A hint for text that the decoder rejected with `message`, or None."""
     text = text[:LONGEST]
     if not text.strip():
-        return "an empty payload is left out: it is null then"
+        return "omit an empty payload: it is then null"
     if assigned := _ASSIGNED.fullmatch(text):
         return f"key=value is not JSON: write {_example({assigned[1]: _value(assigned[2])})}"
     outside = _STRING.sub('""', text)
     for pattern, words in _RULES:
         if found := pattern.search(outside):
             return words(found) + _corrected(text)
-    return _of_message(message) or _unbalanced(outside) or _behind_the_end(text)
+    return _of_message(message) or _unbalanced(outside) or _after_the_end(text)
 
 
 def _corrected(text: str) -> str:
-    """The JSON of a value that is written as in Python, as an example."""
+    """The JSON of a value that is written as a Python literal."""
     try:
         value = ast.literal_eval(text.strip())
         encoded = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -79,8 +79,8 @@ def _unbalanced(outside: str) -> str | None:
     return None
 
 
-def _behind_the_end(text: str) -> str | None:
-    """What follows the first value, where that is one."""
+def _after_the_end(text: str) -> str | None:
+    """A hint about text after the first value, or None."""
     text = text.lstrip()
     try:
         value, end = json.JSONDecoder().raw_decode(text)
@@ -89,7 +89,7 @@ def _behind_the_end(text: str) -> str | None:
     rest = text[end:].strip()
     if not rest or not isinstance(value, dict | list):
         return None
-    return f"a payload is one value, and {_cut(rest)!r} follows it"
+    return f"a payload is one value, but {_cut(rest)!r} follows it"
 
 
 def _value(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""`enqueue --jsonl`: one run for each line of a file or a pipe, in memory that does not grow with it."""
+"""`enqueue --jsonl`: one run for each line of a file or pipe, in constant memory."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tako_lite.units import counted
 from tako_lite.wire import MAX_VALUE, parse_value
 
 BATCH: Final = 5_000
-"""Runs whose ids are held at a time."""
+"""Number of runs whose ids are kept in memory at a time."""
 SHOWN_MISTAKES: Final = 20
 _LONGEST: Final = MAX_VALUE + 5
-"""Bytes of a line: a value between a byte order mark and the end of the line."""
+"""Maximum bytes of a line: a byte order mark, a value and a line end."""
 
 Options = dict[str, Any]
 
 
 class Bar(Protocol):
-    """Where the progress shows."""
+    """Where progress is shown."""
 
     def add(self, count: int) -> None:
-        """So many more runs are stored."""
+        """Count that many more stored runs."""
 
 
 def enqueue_lines(client: Client, workflow: str, source: str, options: Options, *, as_json: bool) -> int:
     """Enqueue the lines of a file, or of stdin for `-`.
 
-    What can be read twice is checked first: nothing is enqueued unless every line is right. A pipe is enqueued up to its
-    first mistake, and the error says how far that was.
+    A file that can be read twice is checked first: nothing is enqueued unless every line is valid. A pipe is enqueued up to
+    its first mistake, and the error tells at which line to continue.
     """
     opened: AbstractContextManager[BinaryIO] = nullcontext(stdin()) if source == "-" else open_file(source)
     with opened as stream:
@@ -56,21 +56,21 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
                 stored += len(ids)
                 refused += ids.refused
     if lines.mistakes:
-        hint = f"the {stored:,} runs before it are enqueued; go on from line {lines.number}"
+        hint = f"enqueued {counted(stored, 'run')} before it; continue from line {lines.number}"
         raise BadInput(lines.mistakes[0], hint=hint)
     if not as_json:
         write(f"{counted(stored, 'run')} enqueued")
     warn(warning)
     if refused:
-        warn(f"{refused:,} of the {counted(stored, 'run')} ended at once: `tako-lite show RUN` says why")
+        warn(f"{refused:,} of {counted(stored, 'run')} ended at once; `tako-lite show RUN` shows the reason")
     return int(refused > 0)
 
 
 @dataclass
 class Lines:
-    """The values of the lines of a stream; blank lines are passed over.
+    """The values of the lines of a stream; blank lines are skipped.
 
-    It ends at the first mistake, or with `keep_going` names up to `SHOWN_MISTAKES` of them.
+    It ends at the first mistake; with `keep_going`, it collects up to `SHOWN_MISTAKES` of them.
     """
 
     stream: BinaryIO
@@ -95,7 +95,7 @@ class Lines:
         raise StopIteration
 
     def _read(self) -> bytes:
-        """The next line; of one that is too long, enough to see that, and the rest is passed over."""
+        """The next line. Of a line that is too long, it returns a part that is still too long and skips the rest."""
         self.number += 1
         line = self.stream.readline(_LONGEST)
         rest = line
@@ -105,7 +105,7 @@ class Lines:
 
 
 def _remedy(line: bytes, message: str) -> str:
-    """What to write instead, in brackets, where that can be told."""
+    """A hint in parentheses, or nothing."""
     if " is not JSON" not in message:
         return ""
     from tako_lite.cli.almostjson import json_hint  # only needed once something is wrong
@@ -115,20 +115,20 @@ def _remedy(line: bytes, message: str) -> str:
 
 
 def _checked(stream: BinaryIO, name: str) -> int:
-    """How many values a stream holds, which is back where it was; BadInput names the lines that are wrong."""
+    """Count the values of a stream and rewind it. Raises BadInput with the lines that are not JSON."""
     start = stream.tell()
     lines = Lines(stream, name, keep_going=True)
     count = sum(1 for _ in lines)
     if lines.mistakes:
-        more = "\nand so on" if len(lines.mistakes) == SHOWN_MISTAKES else ""
-        raise BadInput("\n".join(lines.mistakes) + more, hint="nothing is enqueued")
+        more = "\n(only the first mistakes are shown)" if len(lines.mistakes) == SHOWN_MISTAKES else ""
+        raise BadInput("\n".join(lines.mistakes) + more, hint="nothing was enqueued")
     stream.seek(start)
     return count
 
 
 @contextmanager
 def _ids_out(as_json: bool) -> Iterator[Any]:
-    """Where ids go: into one document as they come, closed also when something fails, or nowhere."""
+    """A function that prints ids into one JSON document, closed even after a failure; without JSON it prints nothing."""
     if not as_json:
         yield lambda ids: None
         return
@@ -155,7 +155,7 @@ class _NoBar:
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Bar]:
-    """A bar on stderr where that is a terminal, else nothing."""
+    """A progress bar, if stderr is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield _NoBar()
         return

@@ -1,6 +1,6 @@
-"""One run, put into the queue and printed.
+"""Enqueueing of one run.
 
-Imports stay few here, and click is none of them: this is what scripts call in a loop.
+Imports few modules, and not click: scripts call this in a loop.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def enqueue_one(
     timeout: float | None = None,
     as_json: bool = False,
 ) -> int:
-    """Enqueue a run and print its id, or with `wait` how it ended; returns the exit code. `payload` is as it was typed.
+    """Enqueue a run and print its id or, with `wait`, the ended run; return the exit code. `payload` is as typed.
 
-    Raises RunEnded for a run that ended at once.
+    Raises RunEnded if the run ended at once.
     """
     value = None if payload is None else read_payload(payload)
     enqueued = client.enqueue(workflow, value, **options)

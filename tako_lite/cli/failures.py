@@ -1,4 +1,4 @@
-"""How an error reaches the person, or the program, that typed the command."""
+"""Printing of errors, for people and for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tako_lite.records import SCHEMA
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
-    """Tell an error on stderr, as two lines or as JSON, and return the exit code."""
+    """Print an error to stderr, as text or as JSON, and return the exit code."""
     failure, code = _as_failure(error)
     try:
         if as_json:
@@ -24,7 +24,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
             click.echo(f"error: {printable(failure.message)}", err=True)
             if failure.hint:
                 click.echo(f"hint: {printable(failure.hint)}", err=True)
-    except OSError:  # nobody reads stderr: the exit code is all that is left to say
+    except OSError:  # stderr is closed: only the exit code remains
         pass
     return code
 
@@ -35,7 +35,7 @@ def _as_failure(error: BaseException) -> tuple[TakoError, int]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Interrupted("interrupted"), Interrupted.exit_code
     if isinstance(error, click.UsageError):
-        return BadInput(_message(error), hint=_way_out(error)), BadInput.exit_code
+        return BadInput(_message(error), hint=_hint(error)), BadInput.exit_code
     if isinstance(error, click.ClickException):
         return TakoError(error.format_message()), error.exit_code
     if isinstance(error, OSError) and error.strerror:
@@ -45,34 +45,34 @@ def _as_failure(error: BaseException) -> tuple[TakoError, int]:
 
 
 def _message(error: click.UsageError) -> str:
-    """What click says, without what `_way_out` says better."""
+    """The message of click, without the suggestions that `_hint` replaces."""
     if isinstance(error, click.NoSuchOption):
         return f"there is no option {error.option_name}"
     return error.format_message()
 
 
 def _option_meant(error: click.NoSuchOption) -> str | None:
-    """The option of the same command that is nearest, or that other programs call so."""
+    """A hint with the nearest option of the same command, or with our word for another program's option."""
     known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
     ours = OUR_WORDS.get(error.option_name.lstrip("-").replace("-", "_"))
     return f"tako-lite calls it `--{ours}`" if f"--{ours}" in known else did_you_mean(error.option_name, known)
 
 
-def _way_out(error: click.UsageError) -> str:
-    """What to type instead of words that click refused."""
+def _hint(error: click.UsageError) -> str:
+    """What to type instead of arguments that click rejected."""
     if isinstance(error, click.NoSuchOption) and (meant := _option_meant(error)):
         return meant
     if error.ctx is None:
-        return "`tako-lite --help` shows what can be given"
+        return "`tako-lite --help` lists commands and options"
     command = error.ctx.command_path
     takes_payload = any(parameter.name == "payload" for parameter in error.ctx.command.params)
     if takes_payload and isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdecimal():
         return f"write -- before a payload that begins with a minus: `{command} … -- -5`"
-    return f"`{command} --help` shows what can be given"
+    return f"`{command} --help` lists its arguments and options"
 
 
 def _as_bug(error: BaseException) -> TakoError:
     if os.environ.get("TAKO_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
-    message = f"tako-lite itself failed: {type(error).__name__}: {error}"
-    return TakoError(message, hint="TAKO_DEBUG=1 shows where", type="internal")
+    message = f"internal error in tako-lite: {type(error).__name__}: {error}"
+    return TakoError(message, hint="TAKO_DEBUG=1 prints the traceback", type="internal")

@@ -1,4 +1,4 @@
-"""Names in filters: one that nothing has ever had is a slip of the pen, and no answer that happens to be empty."""
+"""Check of names in filters: an unknown workflow or group is an error, not an empty result."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tako_lite.routing import unknown_group
 
 
 def check_names(queue: Queue, *, workflow: str | None = None, group: str | None = None) -> None:
-    """Raise NotFound for a name that neither the files of the project nor the runs in its queue know.
+    """Raise NotFound for a name that neither the project's files nor the runs in the queue have.
 
-    It is asked where nothing was found, so that a name which is known costs nothing.
+    Call it only if nothing was found, so that known names cost nothing.
     """
     try:
         if workflow is not None and not queue.ask("runs", workflow=workflow, limit=1)["runs"]:
             _check_workflow(workflow, [known["name"] for known in queue.ask("workflows")["workflows"]])
         if group is not None and not queue.ask("runs", group=group, limit=1)["runs"]:
-            queue.ask("workflows")  # they name groups too
+            queue.ask("workflows")  # raises CatalogError if the files, which also name groups, have mistakes
             known_groups = [known["name"] for known in queue.ask("status")["groups"]]
             if group not in known_groups:
                 raise unknown_group(group, known_groups)
-    except CatalogError:  # nobody can say what they would name
+    except CatalogError:  # the files have mistakes, so their names are not known
         return
 
 
 def _check_workflow(name: str, known: list[str]) -> None:
     if name not in known:
-        hint = did_you_mean(name, known) or "`tako-lite workflows` lists them all"
+        hint = did_you_mean(name, known) or "`tako-lite workflows` lists the workflows"
         raise NotFound(f'no workflow is named "{printable(name[:128])}"', hint=hint, type="unknown_workflow")

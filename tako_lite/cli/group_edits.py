@@ -1,4 +1,4 @@
-"""What `groups add`, `set` and `rm` do to a project: checked first, and only then carried out."""
+"""The edits of `groups add`, `set` and `rm`: validated first, then applied."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tako_lite.units import counted
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """A change of tako.toml that is sound. `live` runs of the group that it takes away go to the group `to`."""
+class GroupEdit:
+    """A valid change of tako.toml. If it removes a group, the `live` runs of that group move to the group `to`."""
 
     draft: Draft
     removed: str | None = None
@@ -31,11 +31,11 @@ class Edit:
 
     @property
     def changes(self) -> bool:
-        """Whether the file is to be another."""
+        """Whether the text of the file changes."""
         return self.draft.before != self.draft.after
 
     def carry_out(self) -> dict[str, Any]:
-        """Save the file, have a running daemon read it, and move the runs; says what came of it."""
+        """Save the file, make a running daemon reload it, and move the runs; return what was done."""
         if self.changes:
             self.draft.save()
         warnings, reloaded, moved = list(self.warnings), False, 0
@@ -54,22 +54,22 @@ class Edit:
 
 
 def not_reloaded(error: WrongProject) -> str:
-    """The warning that a file was saved which the daemon does not read."""
-    return f"it holds once a daemon serves this file: {error.message}"
+    """The warning about a saved file that no running daemon reads."""
+    return f"the change takes effect once a daemon serves this file: {error.message}"
 
 
-def add(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
-    """A table for a group that has none. Raises BadInput, ConfigError, CatalogError."""
+def add(config_path: str | None, name: str, words: Sequence[str]) -> GroupEdit:
+    """The edit that adds a table for a group without one. Raises BadInput, ConfigError, CatalogError."""
     config, table = load(config_path), ("workflows", group_name(name))
     if table in config.tables and config.document is not None:
         place = config.document.mistake(table, "", at_key=True)
-        hint = f"tako-lite groups set {name} KEY=VALUE changes it"
+        hint = f"use tako-lite groups set {name} KEY=VALUE to change it"
         raise BadInput(f"{label(table)} already exists: {place.file}:{place.line}", hint=hint)
     return _with(config, table, words)
 
 
-def change(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
-    """Other settings for a group that exists, with a table or without. Raises NotFound, BadInput, ConfigError, CatalogError."""
+def change(config_path: str | None, name: str, words: Sequence[str]) -> GroupEdit:
+    """The edit that changes settings of an existing group. Raises NotFound, BadInput, ConfigError, CatalogError."""
     config = load(config_path)
     known = {*config.groups, *read_catalog(config).groups}
     if name not in known:
@@ -77,7 +77,7 @@ def change(config_path: str | None, name: str, words: Sequence[str]) -> Edit:
     return _with(config, ("workflows", name), words)
 
 
-def _with(config: Config, table: Path, words: Sequence[str]) -> Edit:
+def _with(config: Config, table: Path, words: Sequence[str]) -> GroupEdit:
     settings = dict(assignment(word, config.root) for word in words)
     needed = not settings or any(value is not UNSET for value in settings.values())
 
@@ -91,15 +91,13 @@ def _with(config: Config, table: Path, words: Sequence[str]) -> Edit:
     sources = made.config.sources(table[-1])
     others = [key[0] for key, value in settings.items() if value is not UNSET and len(key) == 1]
     warnings = [
-        f"{key}: on the server {made.config.server}, {sources[key]} says otherwise"
-        for key in others
-        if sources[key] != label(table)
+        f"{key}: {sources[key]} overrides it on server {made.config.server}" for key in others if sources[key] != label(table)
     ]
-    return Edit(made, warnings=warnings)
+    return GroupEdit(made, warnings=warnings)
 
 
-def remove(config_path: str | None, name: str, to: str | None) -> Edit:
-    """A project without a group. Raises BadInput while anything names it, or where it has live runs and nowhere to put them."""
+def remove(config_path: str | None, name: str, to: str | None) -> GroupEdit:
+    """The edit that removes a group. Raises BadInput while something refers to it, or if it has live runs and `to` is None."""
     config = load(config_path)
     catalog = read_catalog(config)
     known = {*config.groups, *catalog.groups}
@@ -107,14 +105,14 @@ def remove(config_path: str | None, name: str, to: str | None) -> Edit:
     if name not in known and not live:
         raise unknown_group(name, known)
     if name == DEFAULT:
-        raise BadInput("the group default cannot be removed: it always exists")
+        raise BadInput("the group default always exists and cannot be removed")
     if to is not None and (to == name or to not in known):
         raise unknown_group(to, known - {name})
     if places := naming(config, catalog, name):
-        raise BadInput(f"{name} is still named: {', '.join(places)}", hint="name another group there first")
+        raise BadInput(f"group {name} is still used: {', '.join(places)}", hint="change these places to another group first")
     if live and to is None:
-        hint = f"say where they go: --to GROUP; or tako-lite cancel --group {name}"
-        raise BadInput(f"{counted(live, 'run')} of {name} {'is' if live == 1 else 'are'} not over", hint=hint)
+        hint = f"move them with --to GROUP, or cancel them with tako-lite cancel --group {name}"
+        raise BadInput(f"group {name} has {counted(live, 'run')} that {'has' if live == 1 else 'have'} not ended", hint=hint)
     tables = [path for path in config.tables if path[-1] == name and len(path) in (2, 4)]
 
     def edit(text: str) -> str:
@@ -122,11 +120,11 @@ def remove(config_path: str | None, name: str, to: str | None) -> Edit:
             text = without_table(text, table)
         return text
 
-    return Edit(draft(config, edit), name, to, live)
+    return GroupEdit(draft(config, edit), name, to, live)
 
 
 def _live(group: str) -> int:
-    """How many runs of a group are not over."""
+    """The number of runs of a group that have not ended."""
     with Client(chosen_config()) as client:
         for found in client.call("status")["groups"]:
             if found["name"] == group:

@@ -1,4 +1,4 @@
-"""A group of commands that are listed by name and imported when they are run."""
+"""A click group whose commands are imported when they are run."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ MEANT: Final = {
     **dict.fromkeys(("health", "diagnose", "repair", "restore"), "did you mean `doctor`?"),
     **dict.fromkeys(("version",), "did you mean `--version`?"),
     **dict.fromkeys(("help",), "did you mean `--help`?"),
-    **dict.fromkeys(("init", "new", "create"), "a folder with a workflows/NAME.py is a project; no command makes it"),
+    **dict.fromkeys(("init", "new", "create"), "a folder with a workflows/NAME.py is a project; it needs no command"),
 }
-"""What the commands of other programs are called here."""
+"""Hints for names that other programs use for our commands."""
 
 
 class LazyGroup(click.Group):
     """A click group over `{command: (module, summary)}`; the command is the module's attribute of that name.
 
-    The start-up of a command is then its own imports and nobody else's, and `--help` imports none of them.
+    A command then imports only its own module, and `--help` imports none.
     """
 
     def __init__(self, *arguments: Any, table: Mapping[str, tuple[str, str]], **options: Any) -> None:

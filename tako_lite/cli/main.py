@@ -1,6 +1,6 @@
-"""`tako-lite`: what a command line becomes, and what becomes of its errors.
+"""The entry point of `tako-lite`: runs a command line and turns errors into exit codes.
 
-Click is imported where it is needed: it is half of the start of a process, and scripts call the plain `enqueue` in a loop.
+Click is imported only if it is needed: it takes half of the start-up time, and scripts call the plain `enqueue` in a loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 BROKEN_PIPE: Final = 141
-"""What a shell reports of a program whose reader has gone."""
+"""The exit code that a shell reports for a program that died of SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; errors are told, never raised."""
+    """Run one command line and return its exit code; errors are printed, never raised."""
     if sys.platform == "win32":
         print("error: tako-lite does not run on Windows; use it on Linux, or in WSL", file=sys.stderr)  # noqa: T201
         return 1
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_stdout()
+        _discard_stdout()
         return BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
         from tako_lite.cli.failures import report
@@ -35,28 +35,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report(error, as_json="--json" in words)
     finally:
         if arguments is None:
-            gc.freeze()  # the process ends: there is nothing to gain from looking through all that was imported
+            gc.freeze()  # the process ends, so a last collection over all imported modules would only cost time
     return code
 
 
 def _make_streams_lenient() -> None:
-    """A terminal without UTF-8 must not end a command."""
+    """Let output that the terminal cannot encode appear escaped instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether it is `enqueue WORKFLOW [PAYLOAD]` and no option, so that there is nothing to parse."""
+    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]` without options, which needs no parsing."""
     return words[:1] == ["enqueue"] and len(words) in (2, 3) and not any(word.startswith("-") for word in words)
 
 
 def _enqueue(workflow: str, payload: str | None = None) -> int:
     from tako_lite.cli.enqueue_one import enqueue_one
-    from tako_lite.cli.project_notice import say_place
+    from tako_lite.cli.project_notice import note_project
     from tako_lite.client.blocking import Client
 
-    say_place()
+    note_project()
     with Client() as client:
         return enqueue_one(client, workflow, payload, {})
 
@@ -71,21 +71,21 @@ def _run(words: list[str]) -> int:
         with app.make_context("tako-lite", words) as context:
             code = app.invoke(context)
             if notes := context.meta.get(NOTES):
-                _say(notes)
+                _print_notes(notes)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     return code if isinstance(code, int) else 0
 
 
-def _say(notes: Iterable[str]) -> None:
+def _print_notes(notes: Iterable[str]) -> None:
     from tako_lite.cli.output import note
 
     for text in notes:
         note(text)
 
 
-def _give_up_stdout() -> None:
-    """Python flushes stdout once more at its exit, and would complain there."""
+def _discard_stdout() -> None:
+    """Point stdout at /dev/null, since Python flushes it once more at exit and would print an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""Options and kinds of arguments that several commands share."""
+"""Options and argument types that several commands share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tako_lite.units import parse_duration
 HELP_NAMES: Final = ["-h", "--help"]
 SHORTEST_ENDING: Final = 4
 NOTES: Final = "tako_lite.notes"
-"""Where the context of a command keeps what stderr is to say beside its answer."""
-_TOLD: Final = "tako_lite.place"
+"""The key in a command's context for notes that are printed to stderr once it has succeeded."""
+_NOTED: Final = "tako_lite.project_noted"
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -34,26 +34,26 @@ config_option = click.option(
     metavar="PATH",
     expose_value=False,
     callback=_remember_config,
-    help="tako.toml or its folder  [default: TAKO_CONFIG, else the nearest one upwards]",
+    help="Path of tako.toml or its folder  [default: TAKO_CONFIG, else the nearest in this folder and above]",
 )
 
 
-def _asked_before(context: click.Context, parameter: click.Parameter, as_json: bool) -> bool:
-    """Whether `--json` was given, also to the command that this one is part of."""
+def _or_parents(context: click.Context, parameter: click.Parameter, as_json: bool) -> bool:
+    """Whether `--json` was given to this command or its parent."""
     return as_json or bool(context.parent and context.parent.params.get("as_json"))
 
 
-json_option = click.option("--json", "as_json", is_flag=True, callback=_asked_before, help="Print JSON only.")
+json_option = click.option("--json", "as_json", is_flag=True, callback=_or_parents, help="Print JSON only.")
 
 
 def wants_json() -> bool:
-    """Whether the command prints JSON only, on stderr too."""
+    """Whether the command prints only JSON, on stderr too."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.params.get("as_json"))
 
 
 def note_beside_answer(text: str) -> None:
-    """Print a note to stderr; with `--json` only once the command has succeeded, so that an error stands there alone."""
+    """Print a note to stderr; with `--json`, delay it until the command has succeeded, so that an error is printed alone."""
     from tako_lite.cli.output import note
 
     if wants_json():
@@ -63,24 +63,24 @@ def note_beside_answer(text: str) -> None:
 
 
 def chosen_config() -> str | None:
-    """The path of `--config`, wherever on the command line it stood; without one, stderr may say once which folder it is."""
+    """The path of `--config`, from any place on the command line; without it, stderr may note which folder is the project."""
     root = click.get_current_context().find_root()
     path: str | None = root.obj
-    if path is None and not root.meta.setdefault(_TOLD, False) and not wants_json():
-        from tako_lite.cli.project_notice import say_place  # help imports nothing that reads a project
+    if path is None and not root.meta.setdefault(_NOTED, False) and not wants_json():
+        from tako_lite.cli.project_notice import note_project  # `--help` must not import what reads a project
 
-        root.meta[_TOLD] = True
-        say_place()
+        root.meta[_NOTED] = True
+        note_project()
     return path
 
 
 def command(function: Callable[..., Any]) -> click.Command:
-    """A command of the function's name that also takes `--config`."""
+    """Make a click command of a function; it also takes `--config`."""
     return click.command(context_settings={"help_option_names": HELP_NAMES})(config_option(function))
 
 
 def duration(text: str) -> float:
-    """A duration with its unit, as seconds."""
+    """Seconds from a duration with a unit."""
     try:
         return parse_duration(text)
     except BadInput as error:
@@ -88,7 +88,7 @@ def duration(text: str) -> float:
 
 
 def time(text: str) -> datetime:
-    """An ISO-8601 time; without a zone it is in this machine's."""
+    """An ISO-8601 time; without a time zone, in that of this machine."""
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
         milliseconds(moment)
@@ -100,7 +100,7 @@ def time(text: str) -> datetime:
 
 
 def since(text: str) -> int:
-    """A time, or how long ago it was, as milliseconds since 1970."""
+    """Milliseconds since 1970 from a time, or from how long ago it was."""
     try:
         return max(EARLIEST_MS, SystemClock().now() - round(parse_duration(text) * 1000))
     except BadInput:
@@ -108,14 +108,14 @@ def since(text: str) -> int:
 
 
 def run_ending(text: str) -> str:
-    """A run's id, or an ending of it that is long enough to mean one."""
+    """A run's id, or enough of its last characters to identify it."""
     if len(text) < SHORTEST_ENDING:
-        raise click.BadParameter(f"{text!r} is too short: give the last {SHORTEST_ENDING} or more characters of an id")
+        raise click.BadParameter(f"{text!r} is too short: give at least the last {SHORTEST_ENDING} characters of an id")
     return text.lower()
 
 
 class StateChoice(click.Choice[str]):
-    """A state of runs; for the states of other programs the error has ours."""
+    """A run state; the error suggests our word for a state of another program."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
         if value not in self.choices and (hint := did_you_mean(str(value), self.choices)):
@@ -124,16 +124,18 @@ class StateChoice(click.Choice[str]):
 
 
 def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], Decorated]:
-    """`--workflow`, `--group`, `--state` and `--since`; `states` are those that may be asked for."""
+    """`--workflow`, `--group`, `--state` (one of `states`) and `--since`."""
     options = (
         click.option("--workflow", metavar="NAME", help="Only runs of this workflow."),
         click.option("--group", metavar="NAME", help="Only runs of this group."),
-        click.option("--state", "states", multiple=True, type=StateChoice(states), help="Only this state; may be repeated."),
+        click.option(
+            "--state", "states", multiple=True, type=StateChoice(states), help="Only runs in this state; may be repeated."
+        ),
         click.option(
             "--since",
             type=since,
             metavar="TIME|DURATION",
-            help="Only runs made since a time, or in the last 2h.",
+            help="Only runs created since a time, or within a duration such as 2h.",
         ),
     )
 
@@ -145,11 +147,9 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
     return decorate
 
 
-server_option = click.option(
-    "--server", metavar="NAME", help="The name of this server  [default: TAKO_SERVER, else the host's name]"
-)
+server_option = click.option("--server", metavar="NAME", help="Name of this server  [default: TAKO_SERVER, else the host name]")
 
 
-def given(**arguments: Any) -> dict[str, Any]:
-    """The arguments that were given: absent ones are left out of a request."""
+def without_none(**arguments: Any) -> dict[str, Any]:
+    """The arguments that have a value: requests leave the others out."""
     return {name: value for name, value in arguments.items() if value is not None and value != ()}

@@ -1,4 +1,4 @@
-"""What a command prints: JSON, tables, plain lines, and notes beside them."""
+"""Printing: JSON, tables and plain lines to stdout, notes and warnings to stderr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEHIND_ASCII_CONTROLS: Final = re.compile("[\x7f-\x9f]")
 
 
 def json_text(document: Any) -> str:
-    """A document on one line, with nothing raw in it that a terminal would obey."""
+    """A document on one line, with control characters escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or ""
     text = json.dumps(document, ensure_ascii=encoding.lower() not in ("utf-8", "utf8"))
     return _BEHIND_ASCII_CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
@@ -36,7 +36,7 @@ def write(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line to stderr: what a program that reads stdout must not see."""
+    """Print a line to stderr, so that programs that read stdout do not see it."""
     _print(printable(text), sys.stderr)
 
 
@@ -47,13 +47,13 @@ def warn(text: str | None) -> None:
 
 
 def _print(line: str, stream: TextIO | None) -> None:
-    if stream is not None:  # it may be closed
+    if stream is not None:  # it is None if it is closed
         stream.write(f"{line}\n")
         stream.flush()
 
 
 def draw(renderable: RenderableType) -> None:
-    """Print a table or another renderable of `tako_lite.tui`; where no terminal is, without blanks at the ends of lines."""
+    """Print a renderable of `tako_lite.tui`; without a terminal, lines have no trailing blanks."""
     screen = console()
     if screen.is_terminal or sys.stdout is None:
         screen.print(renderable)
@@ -65,7 +65,7 @@ def draw(renderable: RenderableType) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that takes text as it is: no markup, no highlighting, no emoji codes. A pipe or a file has no width."""
+    """A console that prints text unchanged (no markup, highlighting or emoji codes). Pipes and files have no width limit."""
     from rich.console import Console  # slow to import, and most commands draw nothing
 
     from tako_lite.tui.listing import UNBOUNDED

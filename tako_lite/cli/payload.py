@@ -1,4 +1,4 @@
-"""Payloads as they are typed: JSON, a file that holds it, or stdin."""
+"""Payloads on a command line: JSON, @FILE, or - for stdin."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tako_lite.errors import BadInput, TooLarge
 from tako_lite.wire import MAX_VALUE, parse_value
 
 _OTHER_MARKS: Final = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),  # before that of UTF-16, which is its beginning
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark is its prefix
     (codecs.BOM_UTF32_BE, "UTF-32"),
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-_QUOTES_HINT: Final = "a payload is JSON: text needs quotes of its own inside those of the shell: '\"text\"'"
+_QUOTES_HINT: Final = "a payload is JSON: text needs quotes inside the quotes of the shell: '\"text\"'"
 
 
 def read_payload(argument: str) -> Any:
-    """The value of `JSON`, `@FILE` or `-`. BadInput where that is not strict JSON or cannot be read."""
+    """The value of `JSON`, `@FILE` or `-`. Raises BadInput if it is not strict JSON or cannot be read."""
     text: str | bytes = argument.removeprefix("\ufeff")
     if argument == "-":
         text = _all_of(stdin(), "stdin")
@@ -38,7 +38,7 @@ def read_payload(argument: str) -> Any:
 
 
 def _hint(text: str | bytes, message: str) -> str | None:
-    """What to type instead, where the payload is not JSON."""
+    """What to type instead of a payload that is not JSON."""
     if " is not JSON" not in message:
         return None
     from tako_lite.cli.almostjson import json_hint  # only needed once something is wrong
@@ -48,14 +48,14 @@ def _hint(text: str | bytes, message: str) -> str | None:
 
 
 def stdin() -> BinaryIO:
-    """The bytes of stdin, which may be closed."""
+    """The byte stream of stdin. Raises BadInput if it is closed."""
     if sys.stdin is None:
         raise BadInput("stdin is closed")
     return sys.stdin.buffer
 
 
 def open_file(name: str) -> BinaryIO:
-    """A file to read payloads from; BadInput where it cannot be."""
+    """Open a file of payloads. Raises BadInput if it cannot be opened."""
     try:
         return Path(name).open("rb")
     except (OSError, ValueError) as error:
@@ -64,7 +64,7 @@ def open_file(name: str) -> BinaryIO:
 
 
 def without_mark(start: bytes, name: str) -> bytes:
-    """The start of a file without the byte order mark of UTF-8. Raises BadInput for that of another encoding."""
+    """Remove the UTF-8 byte order mark from the start of a file. Raises BadInput for the mark of another encoding."""
     for mark, encoding in _OTHER_MARKS:
         if start.startswith(mark):
             raise BadInput(f"{name} begins with the byte order mark of {encoding}", hint="save it as UTF-8")
@@ -72,5 +72,5 @@ def without_mark(start: bytes, name: str) -> bytes:
 
 
 def _all_of(stream: BinaryIO, name: str) -> bytes:
-    """All bytes, or one more than a payload may have: what is behind them is not worth its memory."""
+    """All bytes, but at most one more than a payload may have, to limit the memory used."""
     return without_mark(stream.read(MAX_VALUE + len(codecs.BOM_UTF8) + 1), name)

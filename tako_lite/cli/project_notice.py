@@ -1,4 +1,4 @@
-"""Which folder a command takes for the project, said where that may be a mistake."""
+"""The note that names the project's folder when it may not be the one that the user meant."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tako_lite.cli.output import note
 from tako_lite.config.files import DEFAULT_PATH, FILE_NAME, current_folder, locate
 
 
-def say_place() -> None:
-    """Say on stderr which folder is the project, where neither a tako.toml nor workflow files say so."""
+def note_project() -> None:
+    """Note on stderr which folder is the project, unless a tako.toml or a workflows folder marks it."""
     if locate() is None and not (folder := current_folder()).joinpath(DEFAULT_PATH).is_dir():
-        note(f"no {FILE_NAME} here or above, so {folder} is the project; -c PATH or TAKO_CONFIG names another")
+        note(f"no {FILE_NAME} here or above, so the project is {folder}; choose another with -c PATH or TAKO_CONFIG")

@@ -1,4 +1,4 @@
-"""What tako.toml and the workflow files say together: `check` reports it, and `doctor` does among other things."""
+"""The mistakes and warnings of tako.toml and the workflow files, for `check` and `doctor`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Remarks(NamedTuple):
-    """What there is to say of one kind of file."""
+    """The mistakes and warnings of one kind of file."""
 
     mistakes: Sequence[Mistake] = ()
     warnings: Sequence[Mistake] = ()
 
 
 class ProjectFiles(NamedTuple):
-    """The files of the chosen project as far as they can be read: the catalog needs the settings."""
+    """The settings and the catalog, each None if it has mistakes, and the remarks about both."""
 
     settings: Config | None
     catalog: Catalog | None
@@ -30,7 +30,7 @@ class ProjectFiles(NamedTuple):
 
 
 def read_files(server: str | None) -> ProjectFiles:
-    """Read them all; mistakes are part of the answer."""
+    """Read the files of the chosen project; mistakes are returned, not raised."""
     from tako_lite import project_lint
     from tako_lite.catalog import survey
     from tako_lite.config import examine
@@ -42,14 +42,14 @@ def read_files(server: str | None) -> ProjectFiles:
     catalog, mistakes = survey(
         settings.workflows_path, settings.root, settings.routes, project_lint.pythons(settings, all_files=True)
     )
-    astray = project_lint.mistakes(settings, catalog, whole=not (wrong or mistakes))
+    misrouted = project_lint.mistakes(settings, catalog, whole=not (wrong or mistakes))
     sound = not (wrong or mistakes)
-    # With a mistake in tako.toml its tables are not known for certain, and what is said of them and the files neither.
+    # With a mistake in tako.toml its tables are not fully known, so warnings that compare them with the files may be wrong.
     found = settings.warnings if wrong else project_lint.warnings(settings, catalog, whole=sound)
     warnings = tuple(warning for warning in found if warning not in catalog.warnings)
     return ProjectFiles(
         None if wrong else settings,
         catalog if sound else None,
-        Remarks((*wrong, *astray), warnings),
+        Remarks((*wrong, *misrouted), warnings),
         Remarks(mistakes, catalog.warnings),
     )

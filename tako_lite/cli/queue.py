@@ -1,4 +1,4 @@
-"""What reading commands ask: the daemon, or the files of the project where none runs."""
+"""How commands read: from the daemon or, if none is running, from the queue file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tako_lite.client.project import Project
 if TYPE_CHECKING:
     from tako_lite.config import Config
 
-DOWN: Final = "no daemon is running; this is what the queue file holds"
+DOWN: Final = "no daemon is running; showing what the queue file contains"
 
 Answer = dict[str, Any]
 
 
 class Queue:
-    """A client for reading commands, which says so where the answer comes from the files or from another folder's daemon."""
+    """A client for reading commands; it notes on stderr if the queue file or the daemon of another folder answers."""
 
     def __init__(self) -> None:
         self.client = Client(chosen_config())
@@ -28,7 +28,7 @@ class Queue:
 
     @cached_property
     def config(self) -> Config:
-        """The project's settings, read when they are first needed."""
+        """The project's settings, read on first use."""
         return self._project.config()
 
     @property
@@ -37,15 +37,15 @@ class Queue:
         return self._project.serving_dir()
 
     def ask(self, command: str, **arguments: Any) -> Answer:
-        """The answer to one command; what is unusual about its source is said on stderr once."""
+        """Send one command and return the answer; an unusual source is noted on stderr once."""
         if (state := self._state()) != self._noted and state is not None:
             note_beside_answer(state)
         self._noted = state
         return self.client.call(command, **arguments)
 
     def _state(self) -> str | None:
-        """What is unusual about who answers."""
+        """The note about an unusual source of the answer, or None."""
         if not self._project.has_daemon():
             return DOWN
         other = self._project.other_holder()
-        return other and f"the daemon of another folder serves this queue: {other.root} (pid {other.pid})"
+        return other and f"a daemon in another folder serves this queue: {other.root} (pid {other.pid})"

@@ -1,4 +1,4 @@
-"""`doctor --rescue`: what can be read of a damaged queue, and how to put it in that one's place."""
+"""`doctor --rescue`: copies what is readable of a damaged queue, and prints how to replace the queue with the copy."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tako_lite.units import counted, size_text
 
 SHOWN: Final = 20
 PATIENCE: Final = 2.0
-"""Seconds that a client which writes the queue by itself is waited for."""
+"""Seconds to wait for a client that is writing the queue without a daemon."""
 
 
 def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
-    """Rescue the queue of the chosen project into a new file, and print what became of it; returns the exit code."""
+    """Rescue the queue of the chosen project into a new file and print the outcome; return the exit code."""
     queue = load(chosen_config(), server=server).queue.path.resolve()
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     project = Project(chosen_config())
-    with _left_alone(project, queue):
+    with _exclusive(project, queue):
         done = rescue_queue(queue, target, SystemClock().now())
     commands = _commands(project, queue, target)
     if as_json:
@@ -60,18 +60,18 @@ def _as_json(done: Rescued, queue: Path, commands: list[str]) -> dict[str, objec
 
 
 @contextmanager
-def _left_alone(project: Project, queue: Path) -> Iterator[None]:
-    """Nobody writes the queue meanwhile."""
+def _exclusive(project: Project, queue: Path) -> Iterator[None]:
+    """Keep other programs from writing the queue. Raises AlreadyServing or StoreBusy if one does."""
     if (held := project.lock()) is not None:
         pid = held.killable_pid()
         raise AlreadyServing(
-            f"a daemon serves this queue (pid {held.pid}), and a queue is rescued while no program writes it",
-            hint=f"stop it first: kill {pid}" if pid else "stop it first, in the container that it runs in",
+            f"a daemon serves this queue (pid {held.pid}); it must be stopped before the rescue",
+            hint=f"stop it: kill {pid}" if pid else "stop it in the container in which it runs",
         )
     lock = write_lock(queue)
     try:
         if not lock.acquire(PATIENCE):
-            raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} names it")
+            raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} prints its pid")
     except OSError as error:
         raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
     try:
@@ -81,7 +81,7 @@ def _left_alone(project: Project, queue: Path) -> Iterator[None]:
 
 
 def _commands(project: Project, queue: Path, file: Path) -> list[str]:
-    """What puts the new file in the place of the damaged one, which is kept, and starts."""
+    """Shell commands that keep the damaged file, replace it with the new one, and start the daemon."""
     root = project.state_dir.parent
     names = chain(["aside"], (f"aside-{number}" for number in count(2)))
     aside = next(name for name in names if not (root / name).exists())
@@ -101,12 +101,12 @@ def _print(done: Rescued, queue: Path, commands: list[str]) -> None:
     for name, tally in done.tables.items():
         write(f"{name:<14} {_outcome(tally)}")
     _print_runs(done.runs, "known to be lost")
-    _print_runs(done.unlisted, "that the index does not know, perhaps deleted before: look at them before `serve`")
-    _print_runs(done.repeated, "that may be done twice: their parents no longer know that they wait for them")
+    _print_runs(done.unlisted, "missing from the index, so perhaps deleted before: check them before `serve`")
+    _print_runs(done.repeated, "that may be executed twice: their parents lost the record of waiting for them")
     if not done.log_is_whole:
-        write(f"{queue}-wal is damaged: the newest changes may be lost")
+        write(f"{queue}-wal is damaged, so the newest changes may be lost")
     if done.is_all:
-        write(f"every row of {queue} was read: nothing is lost")
+        write(f"read every row of {queue}: nothing is lost")
     write(f"the new queue is {done.file} ({size_text(done.size)}); these commands put it in the place of the old one:")
     write("  " + " &&\n  ".join(commands))
 
@@ -117,7 +117,7 @@ def _print_runs(ids: set[str], what: str) -> None:
         for id in sorted(ids)[:SHOWN]:
             write(f"  {id}")
         if len(ids) > SHOWN:
-            write(f"  and {len(ids) - SHOWN:,} more, which --json lists")
+            write(f"  and {len(ids) - SHOWN:,} more; --json lists all")
 
 
 def _outcome(tally: Tally) -> str:
@@ -125,5 +125,5 @@ def _outcome(tally: Tally) -> str:
     if tally.lost:
         words += f", {tally.lost:,} lost"
     if tally.unlisted:
-        words += f", {tally.unlisted:,} of them not known to the index: perhaps deleted"
-    return words if tally.is_complete else f"{words}, and there may have been more"
+        words += f", {tally.unlisted:,} of them missing from the index: perhaps deleted"
+    return words if tally.is_complete else f"{words}; more rows may be lost"

@@ -1,7 +1,7 @@
-"""Other contents for a file of the user's: by a new file that takes its name where that is possible, else in place.
+"""Replacing the contents of a file of the user: with a new file that is renamed over it if possible, else in place.
 
-In place is what a mount point, a hard link and a folder that we may not write leave. Room is made first, and a write that fails
-is taken back.
+Mount points, hard links and folders without write permission require writing in place. Disk space is reserved first, and a
+failed write is undone.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from tako_lite.errors import TakoError
 from tako_lite.store.sqlite.file import sync
 
 _NO_RENAME: Final = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV})
-"""What a rename, a new file or a new owner is refused with on a mount point, or in a folder of another user."""
-_NO_ROOM_CALL: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
-"""What a file system says that does not reserve room."""
+"""Errors of a rename, a new file or a chown on a mount point or in a folder of another user."""
+_CANNOT_RESERVE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+"""Errors of file systems that cannot reserve space."""
 
 
 def rewrite(file: Path, data: bytes, is_unchanged: Callable[[], bool]) -> None:
-    """Put data into a file that exists, whose mode and owner stay; the file behind a link is written, not the link.
+    """Replace the data of an existing file, keeping its mode and owner. A link is followed, not replaced.
 
-    Raises TakoError where that is impossible or the file has changed meanwhile; it holds what it held then.
+    Raises TakoError, with the file unchanged, if it cannot be written or has changed since it was read.
     """
     name, file = shown(file), file.resolve()
     if not os.access(file, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise TakoError(f"{name} is not writable: it is as it was", hint=_remedy(file))
+        raise TakoError(f"{name} is not writable and was not changed", hint=_remedy(file))
     try:
         if file.stat().st_nlink > 1 or not _replace(file, data, is_unchanged, name):
             _refuse_changed(is_unchanged, name)
             _write_in_place(file, data, name)
     except OSError as error:
-        raise TakoError(f"{name} cannot be written: {error.strerror}; it is as it was", hint=_remedy(file)) from error
+        raise TakoError(f"{name} cannot be written: {error.strerror}; it was not changed", hint=_remedy(file)) from error
 
 
 def _remedy(file: Path) -> str:
-    """What may make a file writable."""
+    """A hint about what would make a file writable."""
     if os.statvfs(file).f_flag & os.ST_RDONLY:
-        return "it is on a file system, or a mount, that is read-only: edit it where it comes from"
+        return "its file system or mount is read-only: edit the file where it comes from"
     if not os.statvfs(file).f_bavail:
-        return "the file system is full: make room"
+        return "the file system is full: free some space"
     return f"ls -l {file} shows who may write it; chmod u+w makes it writable for its owner"
 
 
 def _refuse_changed(is_unchanged: Callable[[], bool], name: str) -> None:
     if not is_unchanged():
-        raise TakoError(f"{name} was changed by somebody else just now", hint="try again")
+        raise TakoError(f"{name} was changed by another program at the same time", hint="try again")
 
 
 def _replace(file: Path, data: bytes, is_unchanged: Callable[[], bool], name: str) -> bool:
-    """Give the file's name to a new one at once; False where the folder, or the file, does not allow that."""
+    """Rename a new file over it atomically. False if the folder or the file does not allow that."""
     try:
         with _beside(file) as draft:
             draft.write_bytes(data)
@@ -70,14 +70,14 @@ def _replace(file: Path, data: bytes, is_unchanged: Callable[[], bool], name: st
         if error.errno not in _NO_RENAME:
             raise
         return False
-    with suppress(OSError):  # the file has its name: a folder that we may not read cannot be synced, and takes nothing back
+    with suppress(OSError):  # already renamed: a folder without read permission cannot be synced, which does not undo that
         sync(file.parent)
     return True
 
 
 @contextmanager
 def _beside(file: Path) -> Iterator[Path]:
-    """A new file in the same folder, gone again where it was not put in the other's place."""
+    """A new file in the same folder, removed at the end unless it was renamed."""
     descriptor, name = tempfile.mkstemp(prefix=".tako-", suffix=".toml", dir=file.parent)
     os.close(descriptor)
     try:
@@ -88,25 +88,25 @@ def _beside(file: Path) -> Iterator[Path]:
 
 
 def _write_in_place(file: Path, data: bytes, name: str) -> None:
-    """Write over what the file holds. OSError where there is no room, before anything is written."""
+    """Overwrite the contents. Raises OSError before it writes if there is no space."""
     before = file.read_bytes()
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
         try:
-            _make_room(descriptor, len(data))
+            _reserve_space(descriptor, len(data))
             _overwrite(descriptor, data)
         except OSError as error:
-            _take_back(descriptor, before, error, name)
+            _restore(descriptor, before, error, name)
             raise
     finally:
         os.close(descriptor)
 
 
-def _make_room(descriptor: int, size: int) -> None:
+def _reserve_space(descriptor: int, size: int) -> None:
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        if error.errno not in _NO_ROOM_CALL:
+        if error.errno not in _CANNOT_RESERVE:
             raise
 
 
@@ -118,12 +118,10 @@ def _overwrite(descriptor: int, data: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _take_back(descriptor: int, before: bytes, cause: OSError, name: str) -> None:
-    """Write again what the file held. TakoError where that fails too."""
+def _restore(descriptor: int, before: bytes, cause: OSError, name: str) -> None:
+    """Restore the contents. Raises TakoError if that fails too."""
     try:
         _overwrite(descriptor, before)
     except OSError:
-        message = (
-            f"{name} could be written only in part ({cause.strerror}), and not be put back: look at it before anything else"
-        )
+        message = f"{name} was written only in part ({cause.strerror}) and could not be restored: check it before anything else"
         raise TakoError(message) from cause

@@ -1,4 +1,4 @@
-"""A new text for tako.toml: shown as a diff, validated, and written over the old one."""
+"""A new text of tako.toml: validated, shown as a diff, and saved."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from tako_lite.routing import unknown_group
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
 
-Edit = Callable[[str], str]
+TextEdit = Callable[[str], str]
+"""Makes a new text of tako.toml from the old one."""
 
 
 class Draft(NamedTuple):
-    """A file, what stands in it and what is to stand there, and the project that this makes."""
+    """A file with its old and new text, and the project that results."""
 
     file: Path
     before: str
@@ -32,21 +33,21 @@ class Draft(NamedTuple):
 
     @property
     def diff(self) -> str:
-        """What changes, as `diff -u` prints it; empty where nothing does."""
+        """The change as `diff -u` prints it; empty if there is none."""
         name = shown(self.file)
         lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), name, name, lineterm="")
         return "\n".join(lines)
 
     def save(self) -> None:
-        """Put the text into the file. Raises TakoError if another program has changed it meanwhile, or if writing fails."""
-        data = _as_it_was(self.after, self.file.read_bytes())
+        """Write the new text to the file. Raises TakoError if another program has changed the file, or if writing fails."""
+        data = _in_style_of(self.after, self.file.read_bytes())
         rewrite(self.file, data, lambda: _read(self.file) == self.before)
 
 
-def draft(config: Config, edit: Edit) -> Draft:
-    """What an edit makes of a project's tako.toml. ConfigError or CatalogError where it would not be sound."""
+def draft(config: Config, edit: TextEdit) -> Draft:
+    """Apply an edit to the text of tako.toml. Raises ConfigError or CatalogError if the result would be invalid."""
     if config.file is None:
-        raise BadInput("there is no tako.toml to change", hint="make one, or name it with --config")
+        raise BadInput("there is no tako.toml to change", hint="create one, or choose one with --config")
     before = _read(config.file)
     after = edit(before)
     edited = load_text(after, config.file)
@@ -54,14 +55,14 @@ def draft(config: Config, edit: Edit) -> Draft:
 
 
 class Saved(NamedTuple):
-    """The file that was written, and what keeps the setting from acting on this server."""
+    """The saved file, and a warning if another table overrides the setting on this server."""
 
     file: Path
     warning: str | None
 
 
 def save_workers(config_path: str | None, group: str, number: int) -> Saved:
-    """Set `workers` in `[workflows.<group>]`. ConfigError, and the file as it was, where that would make it wrong."""
+    """Set `workers` in `[workflows.<group>]`. Raises ConfigError, with the file unchanged, if the result would be invalid."""
     table = ("workflows", group)
     made = draft(load(config_path), lambda text: with_setting(with_table(text, table), table, ("workers",), number))
     known = {*load(config_path).groups, *made.catalog.groups}
@@ -70,16 +71,16 @@ def save_workers(config_path: str | None, group: str, number: int) -> Saved:
     made.save()
     source = made.config.sources(group)["workers"]
     overridden = made.config.group(group).workers != number
-    return Saved(made.file, f"on the server {made.config.server}, {source} says otherwise" if overridden else None)
+    return Saved(made.file, f"{source} overrides it on server {made.config.server}" if overridden else None)
 
 
 def _read(file: Path) -> str:
-    """The text, with plain line ends and no mark in front."""
+    """The text with `\\n` line ends and without a byte order mark."""
     return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
 
 
-def _as_it_was(text: str, before: bytes) -> bytes:
-    """The text with the line ends and the mark that the file has."""
+def _in_style_of(text: str, before: bytes) -> bytes:
+    """The text with the line ends and byte order mark of the existing file."""
     if before.count(b"\r\n") * 2 > before.count(b"\n"):
         text = text.replace("\n", "\r\n")
     return text.encode("utf-8-sig" if before.startswith(b"\xef\xbb\xbf") else "utf-8")

@@ -10,12 +10,12 @@ from typing import Any, Final
 from tako_lite.config.reader import ENTRIES, RESERVED_NAMES, setting_readers
 from tako_lite.config.settings import SETTINGS
 from tako_lite.config.toml_edit import UNSET, Path
-from tako_lite.config.values import name, shown_name, variable_in_environment
+from tako_lite.config.values import shown_name
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 
-ARRAYS: Final = {"env_pass": variable_in_environment, "allowed_tenants": name, "secrets": name}
+ARRAYS: Final = {name: kind.element for name, kind in SETTINGS.items() if kind.element}
 """The settings that are arrays of names, and what each of their names accepts."""
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 

@@ -33,11 +33,10 @@ RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 
 DEFAULT_URL: Final = f"{values.SQLITE}.tako/queue.db"
 
-ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {"env": values.variable, "limits": values.limit}
+ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {name: kind.entry for name, kind in SETTINGS.items() if kind.entry}
 """The settings that are tables, and what each of their entries accepts."""
 _PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
-_ONE_MEGABYTE: Final = 1_000_000
 
 
 def load(config: str | Path | None = None, *, server: str | None = None) -> Config:
@@ -83,25 +82,8 @@ def _examined(file: Path | None, document: Document | None, server: str | None) 
 
 
 def setting_readers(root: Path) -> dict[str, Reader]:
-    """What the settings of a group accept that are neither tables nor arrays of variables."""
-    return {
-        "workers": values.whole(0, 1000),
-        "max_workers": values.whole(1, 1000),
-        "concurrency": values.whole(1, 10_000),
-        "idle_timeout": values.span(),
-        "max_runs": values.whole(1, 1_000_000_000),
-        "max_memory": values.size(_ONE_MEGABYTE),
-        "drain_timeout": values.span(),
-        "startup_timeout": values.span(0.1),
-        "heartbeat_timeout": values.span(1.0),
-        "max_crashes": values.whole(1, 1_000_000),
-        "nice": values.whole(-20, 19),
-        "python": values.interpreter(root),
-        "description": values.text,
-        "fallback": routes.fallback,
-        "wait_timeout": values.span(),
-        "allowed_tenants": routes.tenants,
-    }
+    """The readers of those settings of a group that are read without looking at other tables."""
+    return {name: kind.reader(root) for name, kind in SETTINGS.items() if kind.reader is not None}
 
 
 class _Reading(Collector):

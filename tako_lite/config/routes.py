@@ -13,7 +13,7 @@ from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
-from tako_lite.options import FALLBACKS, MAX_RETRIES
+from tako_lite.options import MAX_RETRIES
 from tako_lite.routing import FallbackSource, GroupPolicy, Namespace, Routes, Rule, Tenant
 from tako_lite.templates import check_template, is_template
 
@@ -34,21 +34,6 @@ def worker(value: Any) -> str:
     return values.name(value)
 
 
-def fallback(value: Any) -> str:
-    """Accepts what becomes of runs whose group is not available."""
-    if value not in FALLBACKS:
-        near = did_you_mean(value, FALLBACKS) if isinstance(value, str) else None
-        raise BadInput("must be " + " or ".join(f'"{word}"' for word in FALLBACKS), hint=near)
-    return str(value)
-
-
-def tenants(value: Any) -> tuple[str, ...]:
-    """Accepts the names of tenants."""
-    if not isinstance(value, list):
-        raise BadInput(f"must be an array of tenants, not {values.kind(value)}", hint='write ["acme", "globex"]')
-    return tuple(dict.fromkeys(values.name(name) for name in value))
-
-
 def _pattern(value: Any) -> str:
     if not _PATTERN.fullmatch(values.text(value)):
         raise BadInput("is not a pattern for names of workflows", hint=_PATTERN_HINT)
@@ -61,7 +46,7 @@ def _yes_or_no(value: Any) -> bool:
     return value
 
 
-_BOTH: Final[Mapping[str, Reader]] = {"worker": worker, "fallback": fallback}
+_BOTH: Final[Mapping[str, Reader]] = {"worker": worker, "fallback": values.fallback}
 _RULE: Final[Mapping[str, Reader]] = {
     "match": _pattern,
     **_BOTH,

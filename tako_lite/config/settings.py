@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from tako_lite.config import kinds, values
 from tako_lite.config.document import Document
 from tako_lite.config.files import STATE_DIR
+from tako_lite.config.kinds import Kind
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.options import Fallback
@@ -26,7 +28,15 @@ Tables = Mapping[TablePath, Mapping[str, Any]]
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _DAY: Final = 86_400.0
+_ONE_MEGABYTE: Final = 1_000_000
 KEEP: Final[Mapping[str, float | None]] = {"succeeded": 7 * _DAY, "cancelled": 7 * _DAY, "dead": 90 * _DAY}
+
+
+def _setting(default: Any, kind: Kind) -> Any:
+    """A field for a setting of this kind."""
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata={"kind": kind})
+    return field(default=default, metadata={"kind": kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +44,32 @@ class GroupSettings:
     """How one worker group runs. Times are seconds, sizes bytes; `max_workers` is never below `workers`."""
 
     name: str
-    workers: int = 0
-    max_workers: int = 1
-    concurrency: int = 10
-    idle_timeout: float = 300.0
-    max_runs: int | None = None
-    max_memory: int | None = None
-    drain_timeout: float = 30.0
-    startup_timeout: float = 30.0
-    heartbeat_timeout: float = 30.0
-    max_crashes: int = 3
-    env: Mapping[str, str] = field(default_factory=dict)
-    env_pass: tuple[str, ...] = ()
-    secrets: Mapping[str, Source] = field(default_factory=dict)
-    nice: int = 0
-    limits: Mapping[str, int] = field(default_factory=dict)
-    python: str | None = None
-    description: str | None = None
-    fallback: Fallback | None = None
-    wait_timeout: float | None = None
-    allowed_tenants: tuple[str, ...] | None = None
+    workers: int = _setting(0, kinds.whole(0, 1000))
+    max_workers: int = _setting(1, kinds.whole(1, 1000))
+    concurrency: int = _setting(10, kinds.whole(1, 10_000))
+    idle_timeout: float = _setting(300.0, kinds.duration())
+    max_runs: int | None = _setting(None, kinds.whole(1, 1_000_000_000))
+    max_memory: int | None = _setting(None, kinds.size(_ONE_MEGABYTE))
+    drain_timeout: float = _setting(30.0, kinds.duration())
+    startup_timeout: float = _setting(30.0, kinds.duration(0.1))
+    heartbeat_timeout: float = _setting(30.0, kinds.duration(1.0))
+    max_crashes: int = _setting(3, kinds.whole(1, 1_000_000))
+    env: Mapping[str, str] = _setting({}, kinds.table(values.variable))
+    env_pass: tuple[str, ...] = _setting((), kinds.array(values.variable_in_environment))
+    secrets: Mapping[str, Source] = _setting({}, kinds.secrets())
+    nice: int = _setting(0, kinds.whole(-20, 19))
+    limits: Mapping[str, int] = _setting({}, kinds.table(values.limit))
+    python: str | None = _setting(None, Kind(values.interpreter))
+    description: str | None = _setting(None, kinds.plain(values.text))
+    fallback: Fallback | None = _setting(None, kinds.plain(values.fallback))
+    wait_timeout: float | None = _setting(None, kinds.duration())
+    allowed_tenants: tuple[str, ...] | None = _setting(None, kinds.array(values.name, values.tenants))
 
 
-SETTINGS: Final = tuple(setting.name for setting in fields(GroupSettings) if setting.name != "name")
+SETTINGS: Final[Mapping[str, Kind]] = {
+    setting.name: setting.metadata["kind"] for setting in fields(GroupSettings) if setting.name != "name"
+}
+"""The settings of a group with their kinds, in the order in which they are printed."""
 
 
 @dataclass(frozen=True, slots=True)

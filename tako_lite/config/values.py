@@ -12,6 +12,7 @@ from typing import Any, Final
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
+from tako_lite.options import FALLBACKS
 from tako_lite.secrets import Source
 from tako_lite.states import RUN_STATES, TERMINAL
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
@@ -98,6 +99,21 @@ def name(value: Any) -> str:
     if not NAME.fullmatch(text(value)):
         raise BadInput("is not a name", hint=NAME_HINT)
     return str(value)
+
+
+def fallback(value: Any) -> str:
+    """Accepts what becomes of runs whose group is not available."""
+    if value not in FALLBACKS:
+        near = did_you_mean(value, FALLBACKS) if isinstance(value, str) else None
+        raise BadInput("must be " + " or ".join(f'"{word}"' for word in FALLBACKS), hint=near)
+    return str(value)
+
+
+def tenants(value: Any) -> tuple[str, ...]:
+    """Accepts the names of tenants."""
+    if not isinstance(value, list):
+        raise BadInput(f"must be an array of tenants, not {kind(value)}", hint='write ["acme", "globex"]')
+    return tuple(dict.fromkeys(name(tenant) for tenant in value))
 
 
 def folder(root: Path) -> Reader:

@@ -206,8 +206,8 @@ class _Connection(asyncio.Protocol):
         except Exception as error:
             logging.getLogger("tako_lite").exception("a command failed")
             message = f"the daemon failed: {type(error).__name__}: {error}"
-            told = {"type": "error", "message": sanitized(message), "hint": "its log has the traceback"}
-            return encode_frame({"id": number, "error": told})
+            failure = {"type": "error", "message": sanitized(message), "hint": "its log has the traceback"}
+            return encode_frame({"id": number, "error": failure})
 
     def _answer(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

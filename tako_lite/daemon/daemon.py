@@ -343,9 +343,6 @@ class Daemon:
         now = self.clock.now()
         return sentence(run, await gather_context(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
 
-    async def backup(self, file: str) -> int:
-        return await self.store.back_up(Path(file))
-
     def with_worker_pid(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the pid of the worker that is executing it."""
         shape = run.as_json()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tako_lite.catalog import Catalog
 from tako_lite.records import Run
 from tako_lite.store.base import Limit, Store
-from tako_lite.why import crowd_of
+from tako_lite.why import limit_holders
 
 
 def limits_of(catalog: Catalog) -> dict[str, Limit]:
@@ -24,7 +24,7 @@ async def crowd_before(run: Run, catalog: Catalog, store: Store, now: int) -> st
     if spec is None or run.hold is None or run.state != "pending":
         return None
     if run.hold.endswith("limit"):
-        return crowd_of(run, await store.count_runs_beside(run, None), None, spec.options.limit)
+        return limit_holders(run, await store.count_runs_beside(run, None), None, spec.options.limit)
     if run.hold.endswith("rate") and (rate := spec.options.rate) is not None:
-        return crowd_of(run, await store.count_runs_beside(run, now - round(rate.seconds * 1000)), rate.seconds)
+        return limit_holders(run, await store.count_runs_beside(run, now - round(rate.seconds * 1000)), rate.seconds)
     return None

@@ -31,7 +31,7 @@ async def gather_context(run: Run, store: Store, dispatcher: Dispatcher, now: in
         taking=sum(worker.takes_work for worker in alike),
         starting=sum(worker.state == "starting" for worker in alike),
         ahead=ahead,
-        crowd=await crowd_before(run, dispatcher.catalog, store, now),
+        limit_holders=await crowd_before(run, dispatcher.catalog, store, now),
         pid=session.worker.pid if session else None,
         worker=_worker_condition(session),
         children={child.id: child for child in children if child},

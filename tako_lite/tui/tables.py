@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tako_lite.tui.listing import Cell, Column, Listing
 from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, told, when
-from tako_lite.units import duration_text, size_text
+from tako_lite.units import duration_text
 
 Shape = dict[str, Any]
 
@@ -168,14 +168,6 @@ def _setting_cells(key: str, setting: Shape) -> list[Cell]:
 
 
 def _shown(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if key.endswith("_timeout"):
-        return duration_text(value)
-    if key == "max_memory":
-        return size_text(value)
-    if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return str(value)
+    from tako_lite.config.settings import SETTINGS  # only the tables of settings need it
+
+    return "" if value is None else SETTINGS[key].text(value)

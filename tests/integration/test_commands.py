@@ -66,14 +66,14 @@ def error(done: subprocess.CompletedProcess[str], code: int) -> dict[str, Any]:
 
 
 def test_enqueue_prints_the_id_and_as_json_the_whole_answer(shop: Project) -> None:
-    plain = shop.cli("enqueue", "quick", '{"n": 1}')
+    plain = shop.command("enqueue", "quick", '{"n": 1}')
     run_id, *rest = plain.stdout.split()
     assert rest == ["pending", "in", "default"]
     assert shop.wait(run_id)["result"] == {"n": 1}
-    made = document(shop.cli("enqueue", "quick", "--json", "--unique-key", "k", "--delay", "1h"))
+    made = document(shop.command("enqueue", "quick", "--json", "--unique-key", "k", "--delay", "1h"))
     assert set(made) == {"schema", "id", "state", "group", "deduplicated", "warning"}
     assert (made["state"], made["deduplicated"], made["warning"]) == ("pending", False, None)
-    again = document(shop.cli("enqueue", "quick", "--json", "--unique-key", "k"))
+    again = document(shop.command("enqueue", "quick", "--json", "--unique-key", "k"))
     assert (again["id"], again["deduplicated"]) == (made["id"], True)
 
 
@@ -85,7 +85,7 @@ def test_a_payload_comes_from_the_argument_a_file_or_stdin(shop: Project) -> Non
         (["-"], '"from stdin"', "from stdin"),
         ([], None, None),
     ):
-        done = shop.cli("enqueue", "quick", "--wait", "--json", "--", *arguments, stdin=stdin)
+        done = shop.command("enqueue", "quick", "--wait", "--json", "--", *arguments, stdin=stdin)
         assert document(done)["result"] == payload
 
 
@@ -132,18 +132,18 @@ def test_a_mistake_has_its_exit_code_and_its_kind(shop: Project, arguments: list
 
 
 def test_an_unknown_workflow_is_refused_with_a_similar_name(shop: Project) -> None:
-    assert "quick" in str(error(shop.cli("enqueue", "quik", "--json"), 5)["hint"])
+    assert "quick" in str(error(shop.command("enqueue", "quik", "--json"), 5)["hint"])
 
 
 def test_waiting_for_a_run_prints_it_and_tells_its_end_by_the_exit_code(shop: Project) -> None:
-    good = document(shop.cli("enqueue", "quick", "7", "--wait", "--json"))
+    good = document(shop.command("enqueue", "quick", "7", "--wait", "--json"))
     assert (good["state"], good["result"]) == ("succeeded", 7)
-    bad = document(shop.cli("enqueue", "dies", "--wait", "--json"), code=1)
+    bad = document(shop.command("enqueue", "dies", "--wait", "--json"), code=1)
     assert bad["state"] == "dead"
     assert set(bad["error"]) == {"type", "message", "traceback", "reason"}
-    shown = shop.cli("enqueue", "dies", "--wait")
+    shown = shop.command("enqueue", "dies", "--wait")
     assert shown.returncode == 1 and "ValueError" in shown.stdout and "\x1b" not in shown.stdout
-    late = shop.cli("enqueue", "steps", '"never"', "--wait", "--timeout", "100ms", "--json")
+    late = shop.command("enqueue", "steps", '"never"', "--wait", "--timeout", "100ms", "--json")
     assert error(late, 124)["type"] == "wait_timeout"
 
 
@@ -168,7 +168,7 @@ def test_runs_are_shown_in_the_documented_shape(shop: Project) -> None:
 
 def test_status_has_the_documented_shape(shop: Project) -> None:
     shop.run("quick")
-    status = document(shop.cli("status", "--json"))
+    status = document(shop.command("status", "--json"))
     assert status["daemon"].keys() >= {"pid", "zygote_pid", "server", "version", "uptime_s"}
     groups = {group["name"]: group for group in status["groups"]}
     assert set(groups) >= {"default", "night"}
@@ -181,7 +181,7 @@ def test_status_has_the_documented_shape(shop: Project) -> None:
     assert worker.keys() >= {"pid", "state", "running", "rss_bytes"}
     assert worker["rss_bytes"] > 1_000_000
     assert groups["night"]["state"] == "zero" and groups["night"]["workers"] == []
-    plain = shop.cli("status")
+    plain = shop.command("status")
     assert plain.returncode == 0 and "night" in plain.stdout
 
 
@@ -259,18 +259,18 @@ def test_cancel_and_retry_take_endings_filters_and_a_dry_run(shop: Project) -> N
 
 
 def test_a_group_is_paused_resumed_and_scaled(shop: Project) -> None:
-    assert shop.cli("pause", "default").returncode == 0
-    held = shop.cli("enqueue", "quick", "1")
+    assert shop.command("pause", "default").returncode == 0
+    held = shop.command("enqueue", "quick", "1")
     assert "paused" in held.stderr
     run_id = held.stdout.split()[0]
     assert shop.group("default")["state"] == "paused"
-    assert "paused" in shop.cli("why", run_id).stdout
+    assert "paused" in shop.command("why", run_id).stdout
     assert shop.get(run_id)["state"] == "pending"
-    assert shop.cli("resume", "default").returncode == 0
+    assert shop.command("resume", "default").returncode == 0
     assert shop.wait(run_id)["state"] == "succeeded"
-    assert shop.cli("scale", "night", "2").returncode == 0
+    assert shop.command("scale", "night", "2").returncode == 0
     wait_until(lambda: [worker["state"] for worker in shop.group("night")["workers"]] == ["idle", "idle"], "two workers")
-    assert shop.cli("scale", "night", "auto").returncode == 0
+    assert shop.command("scale", "night", "auto").returncode == 0
     wait_until(lambda: shop.group("night")["min_workers"] == 0, "as the file says")
 
 
@@ -280,7 +280,7 @@ def test_signal_says_how_many_it_woke(shop: Project) -> None:
     told = document(shop.command("signal", "woken", "5", "--json"))
     assert (told["stored"], told["woken"]) == (True, 1)
     assert shop.wait(run_id)["result"] == 5
-    assert shop.command("signal", "woken", "6").stdout == "woken was stored before; its first payload counts\n"
+    assert shop.command("signal", "woken", "6").stdout == "woken was already stored; its first payload is kept\n"
     assert document(shop.command("signal", "woken", "6", "--json"))["stored"] is False
 
 
@@ -349,7 +349,7 @@ def test_check_reports_all_mistakes_at_once(project: Project) -> None:
     mistakes = document(found, code=3)["mistakes"]
     assert len(mistakes) == 3
     assert all(mistake.keys() >= {"file", "line", "column", "message", "hint"} for mistake in mistakes)
-    assert project.cli("serve").returncode == 3
+    assert project.command("serve").returncode == 3
     assert project.command("check").stdout.count("bad.py") == 2
 
 
@@ -380,7 +380,7 @@ def test_commands_without_a_daemon_read_and_write_the_file_or_say_that_they_need
 
 def test_a_second_daemon_exits_with_6_and_names_the_first(project: Project) -> None:
     pid = project.serve()
-    second = project.cli("serve")
+    second = project.command("serve")
     assert second.returncode == 6 and str(pid) in second.stderr
 
 
@@ -401,7 +401,7 @@ def test_a_queue_file_of_a_newer_version_is_refused_and_left_as_it_is(project: P
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = file.read_bytes()
-    served = project.cli("serve")
+    served = project.command("serve")
     assert served.returncode == 1 and "newer" in served.stderr
     enqueued = project.command("enqueue", "quick", "--json")
     assert error(enqueued, 1)["type"] == "newer_file"

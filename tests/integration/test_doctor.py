@@ -12,7 +12,7 @@ import pytest
 
 from tako_lite import __version__
 from tako_lite.cli.checks.daemon import daemon
-from tako_lite.cli.checks.finding import Subject
+from tako_lite.cli.checks.finding import CheckContext
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
@@ -45,7 +45,7 @@ def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
 
     bad = {check for check, finding in found.items() if finding["level"] in ("warning", "problem")}
     assert bad <= {"filesystem"}, "a temporary folder may be on a tmpfs, which loses the queue at a restart"
-    assert found["queue"]["message"] == "all of it was read, and it is sound"
+    assert found["queue"]["message"] == "read the whole queue file and found no damage"
     assert found["daemon"]["message"] == f"pid {pid}, version {__version__}"
     assert found["lock"]["message"] == f"a daemon holds daemon.lock, pid {pid}"
     assert found["lag"]["message"].startswith("20 round trips")
@@ -57,16 +57,16 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 ) -> None:
     pid = project.serve()
     monkeypatch.setitem(daemon.__globals__, "PATIENCE", 0.3)
-    subject = Subject(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
+    context = CheckContext(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")
-        (found,) = daemon(subject)
+        (found,) = daemon(context)
     finally:
         os.kill(pid, signal.SIGCONT)
 
     assert found.level == "problem"
-    assert f"kill -CONT {pid}" in (found.mend or "")
+    assert f"kill -CONT {pid}" in (found.fix or "")
     assert findings(project)["daemon"]["level"] == "ok"
 
 
@@ -101,5 +101,5 @@ def test_what_a_killed_daemon_left_is_harmless(project: Project) -> None:
     assert {check: found[check]["level"] for check in ("socket", "lock", "daemon")} == dict.fromkeys(
         ("socket", "lock", "daemon"), "info"
     )
-    assert f"pid {pid} of a daemon that is gone" in found["lock"]["message"]
+    assert f"pid {pid} of a daemon that has ended" in found["lock"]["message"]
     assert (found["queue"]["level"], found["orphans"]["level"]) == ("ok", "ok")

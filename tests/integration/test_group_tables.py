@@ -93,7 +93,7 @@ def test_groups_say_who_serves_them_and_what_waits_also_at_zero_workers(served: 
 
 def test_an_edit_is_read_by_the_daemon_at_once(served: Project, tako: Tako) -> None:
     assert tako("groups", "add", "gpu", "--workers", "1") == 0
-    assert "and the daemon has read it" in tako.out
+    assert "the daemon has reloaded it" in tako.out
     wait_until(lambda: served.group("gpu")["workers"], "gpu has a worker")
 
     assert tako("groups", "rm", "gpu") == 0
@@ -111,9 +111,9 @@ def test_the_runs_of_a_group_that_is_removed_go_on_elsewhere(served: Project, ta
     (first,) = {fact["pid"] for fact in served.facts("step")}
 
     assert tako("groups", "rm", "media") == 2
-    assert "5 runs of media are not over" in tako.err
+    assert "group media has 5 runs that have not ended" in tako.err
     assert tako("groups", "rm", "media", "--to", "other") == 0, tako.err
-    assert "5 runs went to other" in tako.out
+    assert "moved 5 runs to group other" in tako.out
 
     for id in queued:
         assert (run := served.wait(id))["state"] == "succeeded", run

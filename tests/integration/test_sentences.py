@@ -56,7 +56,7 @@ def test_a_run_that_is_due_later_says_whether_it_failed_or_asked_for_it(project:
     project.serve()
     delayed, failed, again = project.enqueue("again", delay="1h"), project.enqueue("fails"), project.enqueue("again")
     wait_for_words(project, failed, "after attempt 1 of 3 failed: ValueError: boom.")
-    wait_for_words(project, again, "as its handler asked with step.retry.")
+    wait_for_words(project, again, "as its handler requested with step.retry.")
     assert project.get(again)["attempts"] == 1
     assert why(project, delayed).endswith((", in 1h.", ", in 59m59s.", ", in 59m58s."))
     project.call("pause", group="default")
@@ -67,12 +67,12 @@ def test_a_run_that_waits_for_a_child_which_waits_says_so_and_the_child_for_what
     project.workflow("a.py", LATER)
     project.serve()
     parent = project.enqueue("parent")
-    wait_for_words(project, parent, "of child, which waits itself (tako-lite why ")
+    wait_for_words(project, parent, "of child, which is waiting too (tako-lite why ")
     (child,) = [run["id"] for run in project.call("runs", workflow="child")["runs"]]
     assert f"its child run {child[-8:]} of child" in why(project, parent)
-    assert why(project, child) == "It waits for the signal 'go', and holds no slot meanwhile."
+    assert why(project, child) == "It waits for the signal 'go', and uses no slot meanwhile."
     project.stop()
-    assert project.cli("why", parent).stdout.endswith("no daemon is running, so nothing happens before tako-lite serve.\n")
+    assert project.cli("why", parent).stdout.endswith("no daemon is running, so it cannot start before tako-lite serve.\n")
 
 
 def test_a_due_run_counts_those_before_it_and_a_stopping_daemon_starts_none(project: Project) -> None:
@@ -87,7 +87,7 @@ def test_a_due_run_counts_those_before_it_and_a_stopping_daemon_starts_none(proj
     assert project.process is not None
     project.process.terminate()
     wait_for_words(project, first, "the daemon is stopping and starts no more runs")
-    assert "that worker is stopping: the run ends there, or goes back" in why(project, running)
+    assert "that worker is stopping: the run ends there, or is re-queued" in why(project, running)
     let(project)
     assert project.process.wait(15) == 0
     project.process = None
@@ -118,7 +118,7 @@ def test_on_a_full_disk_runs_say_that_nothing_can_be_stored(project: Project) ->
     (fact,) = project.wait_for_fact("hold")
     with no_room(pid, max(wal(project).stat().st_size, 1)):
         let(project)
-        wait_for_words(project, due, "no run can be started while nothing can be stored: ")
+        wait_for_words(project, due, "no run can start while the queue cannot be written: ")
         wait_until(lambda: sleeps(fact["pid"]), "its worker waits for the step to be stored")
         assert str(wal(project).with_name("queue.db")) in why(project, due)
         assert why(project, reported) == f"It is running in worker {fact['pid']} of default, attempt 1 of 3."
@@ -130,7 +130,7 @@ def test_a_group_that_cannot_start_says_why_and_when_it_is_tried_again(project: 
     project.workflow("a.py", "import no_such_module\n@workflow('broken')\nasync def broken(payload): ...\n")
     project.serve()
     run_id = project.enqueue("broken")
-    wait_for_words(project, run_id, "; it is tried again in ")
+    wait_for_words(project, run_id, "; the group will be started again in ")
     assert "default cannot start" in why(project, run_id) and "no_such_module" in why(project, run_id)
 
 
@@ -143,8 +143,8 @@ def test_without_a_daemon_the_file_tells_of_pauses_and_of_what_was_running(proje
     due = project.enqueue("hold")
     project.stop(signal.SIGKILL)
     assert project.cli("why", run_id).stdout == (
-        "It was running when the daemon ended; the next one gives it back to the queue, uncharged.\n"
+        "It was running when the daemon ended; the next daemon will re-queue it without charging an attempt.\n"
     )
     assert project.cli("why", due).stdout == (
-        "It is due, but no daemon is running and its group default is paused: tako-lite serve and resume default.\n"
+        "It is due, but no daemon is running and its group default is paused: tako-lite serve, then tako-lite resume default.\n"
     )

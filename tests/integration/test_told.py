@@ -61,7 +61,7 @@ def test_a_wait_for_a_paused_group_says_so_once_and_waits_on(live: Project) -> N
         assert waiting.stderr is not None
         assert waiting.stdout is not None
         line = waiting.stderr.readline()
-        while "is paused, and run" not in line:
+        while "waits because group" not in line:
             assert line, "the wait ended"
             line = waiting.stderr.readline()
         assert "tako-lite resume default" in line
@@ -75,8 +75,7 @@ def test_a_wait_without_a_daemon_ends_and_the_run_is_stored(project: Project) ->
     done = project.command("enqueue", "quick", "--wait")
 
     assert done.returncode == 4
-    assert "no daemon is running, so run" in done.stderr
-    assert "is stored but not waited for" in done.stderr
+    assert "is stored, but no daemon is running" in done.stderr
     (run,) = document(project.command("runs", "--json").stdout)["runs"]
     assert run["state"] == "pending"
 
@@ -123,7 +122,7 @@ def test_lines_of_which_runs_ended_at_once_are_counted_with_exit_code_1(project:
     for words in ((), ("--json",)):
         done = project.command("enqueue", "rare", "--tenant", "globex", "--jsonl", "-", *words, stdin="1\n2\n3\n")
         assert done.returncode == 1
-        assert "3 of the 3 runs ended at once" in done.stderr
+        assert "3 of 3 runs ended at once" in done.stderr
         if words:
             told = document(done.stdout)
             assert (len(told["ids"]), told["refused"]) == (3, 3)

@@ -185,7 +185,7 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
         ('"a", retires=3', 16, "retires is not an option of @workflow", "did you mean `retries`?"),
         ('"a", qqq=f()', 16, "qqq is not an option of @workflow", "the options are worker, retries"),
         ('"a", limit=0', 22, "limit: expected a whole number from 1 to 1,000,000", ""),
-        ('"a", on_limit="cancel"', 25, "on_limit: says what to do at a limit, and there is none", "add limit=1"),
+        ('"a", on_limit="cancel"', 25, "on_limit: has no effect without a limit", "add limit=1"),
         ('"a", worker="{tier"', 23, "the braces of a template", "such as"),
         ('"a", worker="-x"', 23, "'-x' is not a name for a group", "names are"),
         ('"a", backoff=5', 24, "backoff: expected Backoff(…), got 5", "Backoff(base=1"),

@@ -1,4 +1,4 @@
-"""`tako-lite doctor` on real files, sockets and processes: what it finds, which mend it names, and that it changes nothing."""
+"""`tako-lite doctor` on real files, sockets and processes: what it finds, which fix it prints, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from tako_lite.cli.checks.daemon import judge_groups, judge_lag
 from tako_lite.cli.checks.disk import judge_mount, judge_space
-from tako_lite.cli.checks.finding import Subject
+from tako_lite.cli.checks.finding import CheckContext
 from tako_lite.cli.checks.queue import judge_sqlite, wal
 from tako_lite.cli.main import main
 from tako_lite.cli.rescue import _print
@@ -143,7 +143,7 @@ def test_text_has_a_line_a_finding_its_mend_below_and_the_counts_last(queue: Pat
 
     at = next(number for number, line in enumerate(lines) if line.startswith("warning  permissions  "))
     assert f"{queue} (0644) is open to other users" in lines[at]
-    assert lines[at + 1].strip() == f"mend: chmod -R u+rwX,go-rwx {queue.parent}"
+    assert lines[at + 1].strip() == f"fix: chmod -R u+rwX,go-rwx {queue.parent}"
     levels = Counter(line.partition(" ")[0] for line in lines if line.partition(" ")[0] in ("ok", "info", "warning", "problem"))
     assert last == f"0 problems, {counted(levels['warning'], 'warning')}, {levels['info']} info, {levels['ok']} ok"
 
@@ -163,7 +163,7 @@ def test_the_mend_for_permissions_mends_them(doctor: Doctor, queue: Path) -> Non
 def test_a_queue_that_its_owner_may_not_write_is_a_problem(doctor: Doctor, queue: Path) -> None:
     queue.chmod(0o400)
 
-    assert "closed to the owner" in doctor(code=1)["permissions"]["message"]
+    assert "closed to their owner" in doctor(code=1)["permissions"]["message"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
@@ -171,7 +171,7 @@ def test_files_of_somebody_else_are_a_problem(doctor: Doctor, queue: Path) -> No
     os.chown(queue, 12345, -1)
     found = doctor(code=1)["permissions"]
 
-    assert f"{queue} is of 12345" in found["message"]
+    assert f"{queue} is owned by 12345" in found["message"]
     assert "chown -R" in found["mend"]
 
 
@@ -225,7 +225,7 @@ def test_a_file_as_the_workflow_folder_is_told_without_a_line_to_edit(doctor: Do
     (project / "workflows").touch()
     found = doctor(code=3)["catalog"]
     assert found["message"] == "workflows: cannot be read: Not a directory"
-    assert found["mend"] == "put workflows right"
+    assert found["mend"] == "fix workflows"
 
 
 def test_a_stale_socket_and_lock_are_harmless_and_said_to_be(doctor: Doctor, project: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_stale_socket_and_lock_are_harmless_and_said_to_be(doctor: Doctor, pro
 
     assert {check: found[check]["level"] for check in ("socket", "lock")} == {"socket": "info", "lock": "info"}
     assert "harmless" in found["socket"]["message"]
-    assert f"pid {gone.pid} of a daemon that is gone" in found["lock"]["message"]
+    assert f"pid {gone.pid} of a daemon that has ended" in found["lock"]["message"]
 
 
 def test_a_file_in_the_place_of_the_socket_is_a_problem_and_the_mend_moves_it(doctor: Doctor, project: Path) -> None:
@@ -314,18 +314,18 @@ def test_beside_a_daemon_a_long_log_is_laid_to_whoever_reads_for_so_long(queue: 
     with closing(sqlite3.connect(queue)) as reader:
         reader.execute("SELECT count(*) FROM runs").fetchone()
         os.truncate(f"{queue}-wal", 65_000_000)
-        (found,) = wal(Subject(Project(None), queue, True, False, SystemClock()))
+        (found,) = wal(CheckContext(Project(None), queue, True, False, SystemClock()))
         os.truncate(f"{queue}-wal", 0)
 
-    assert (found.level, f"fuser -v {queue}" in (found.mend or "")) == ("warning", True)
+    assert (found.level, f"fuser -v {queue}" in (found.fix or "")) == ("warning", True)
 
 
 @pytest.mark.parametrize(
     ("release", "level", "says"),
     [
-        ((3, 36, 0), "problem", "SQLite 3.36.0 is refused"),
-        ((3, 37, 0), "info", "before 3.51.3 two connections"),
-        ((3, 51, 2), "info", "the queue is not concerned"),
+        ((3, 36, 0), "problem", "SQLite 3.36.0 is too old"),
+        ((3, 37, 0), "info", "before 3.51.3, two connections"),
+        ((3, 51, 2), "info", "the queue is not affected"),
         ((3, 51, 3), "ok", "SQLite 3.51.3"),
     ],
 )
@@ -335,7 +335,7 @@ def test_an_sqlite_that_is_too_old_is_a_problem_and_one_with_the_known_bug_is_sa
     found = judge_sqlite(release)
 
     assert (found.level, says in found.message) == (level, True)
-    assert (found.mend is not None) == (level == "problem")
+    assert (found.fix is not None) == (level == "problem")
 
 
 def test_damage_shows_with_deep(doctor: Doctor, queue: Path) -> None:
@@ -397,10 +397,10 @@ def test_a_rescue_tells_what_may_have_been_deleted_and_what_may_be_done_twice(ca
     queue, tallies = Path("queue.db"), {"runs": Tally(9, unlisted=1)}
     _print(Rescued(queue, 1, tallies, unlisted={"deleted"}, repeated={"child"}), queue, ["true"])
     assert capsys.readouterr().out.splitlines()[:5] == [
-        "runs                    9 rescued, 1 of them not known to the index: perhaps deleted",
-        "1 run that the index does not know, perhaps deleted before: look at them before `serve`:",
+        "runs                    9 rescued, 1 of them missing from the index: perhaps deleted",
+        "1 run missing from the index, so perhaps deleted before: check them before `serve`:",
         "  deleted",
-        "1 run that may be done twice: their parents no longer know that they wait for them:",
+        "1 run that may be executed twice: their parents lost the record of waiting for them:",
         "  child",
     ]
 
@@ -447,9 +447,9 @@ def test_a_run_of_the_future_shows_that_the_clock_was_set_back(doctor: Doctor, q
 
 
 def test_a_clock_before_2024_is_not_set(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tako_lite.cli.doctor.SystemClock", lambda: Early())
+    monkeypatch.setattr("tako_lite.cli.commands.doctor.SystemClock", lambda: Early())
 
-    assert doctor(code=1)["clock"]["message"].startswith("the clock says 1970-01-01")
+    assert doctor(code=1)["clock"]["message"].startswith("the clock is not set: it shows 1970-01-01")
 
 
 class Early:
@@ -481,7 +481,7 @@ def test_only_local_disks_are_good_for_a_queue(kind: str, level: str) -> None:
     found = judge_mount(Path("/srv/shop"), Mount(Path("/srv"), kind))
 
     assert (found.level, f"is on {kind}, mounted at /srv" in found.message) == (level, True)
-    assert (found.mend is None) == (level == "ok")
+    assert (found.fix is None) == (level == "ok")
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="there is no memory file system to try")
@@ -509,8 +509,8 @@ def test_a_slow_answer_is_a_warning(waits: list[float], level: str) -> None:
 def test_groups_that_cannot_start_are_problems_and_paused_ones_are_told() -> None:
     states = {"mail": ("active", None), "media": ("unhealthy", "cannot run /nope\x1b[31m"), "books": ("paused", None)}
     found = list(judge_groups({"name": name, "state": state, "last_error": error} for name, (state, error) in states.items()))
-    assert [(finding.level, finding.mend) for finding in found] == [
-        ("problem", "mend that, then tako-lite resume media"),
+    assert [(finding.level, finding.fix) for finding in found] == [
+        ("problem", "fix the error, then tako-lite resume media"),
         ("info", "tako-lite resume books"),
     ]
     assert "\x1b" not in found[0].message

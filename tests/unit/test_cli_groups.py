@@ -96,7 +96,7 @@ def test_groups_are_shown_with_what_serves_them_what_waits_and_who_may_use_them(
     told = {group["name"]: group for group in tako.json("groups")["groups"]}
 
     assert sorted(told) == ["default", "email", "media"]
-    assert tako.err == "no daemon is running; this is what the queue file holds\n"
+    assert tako.err == "no daemon is running; showing what the queue file contains\n"
     media, email = told["media"], told["email"]
     assert (media["description"], media["allowed_tenants"]) == ("slow", ["acme"])
     assert (media["fallback"], media["fallback_source"]) == ("fail", "[workflows.media]")
@@ -134,7 +134,7 @@ def test_add_writes_a_table_and_shows_the_change(tako: Tako) -> None:
     assert tako.text == TOML.replace("# on lax\n", f"{added}# on lax\n")
     assert "+++ tako.toml" in out
     assert "+workers = 1" in out
-    assert "no daemon is running; it holds from its next start" in tako.err
+    assert "no daemon is running; the change takes effect at its next start" in tako.err
 
 
 def test_set_changes_and_takes_out_settings_and_nothing_else(tako: Tako) -> None:
@@ -189,13 +189,13 @@ REFUSED = [
     (("set", "meida", "workers=1"), 5, "no worker group 'meida'", "`media`"),
     (("add", "gpu", "workers=1", "--workers", "2"), 2, "workers is given more than once: workers=2, workers=1", ""),
     (("set", "media", "workers=1", "--unset", "workers"), 2, "workers is given more than once", ""),
-    (("set", "media"), 2, "say what to change", ""),
+    (("set", "media"), 2, "nothing to change", ""),
     (("set", "media", "--unset", "wrokers"), 2, "no setting `wrokers`", "`workers`"),
     (("rm", "default"), 2, "always exists", ""),
     (("rm", "meida"), 5, "no worker group 'meida'", "`media`"),
     (("rm", "media", "--to", "emial"), 5, "no worker group 'emial'", "`email`"),
     (("rm", "media", "--to", "media"), 5, "no worker group 'media'", ""),
-    (("rm", "email"), 2, "workflows/jobs.py:5 (send-mail)", "name another group there"),
+    (("rm", "email"), 2, "workflows/jobs.py:5 (send-mail)", "change these places to another group"),
 ]
 
 
@@ -215,7 +215,7 @@ def test_a_group_that_tables_name_is_not_removed(tako: Tako) -> None:
     tako.file.write_text(TOML + '\n[[defaults]]\nmatch = "*"\nworker = "media"\nforced = true\n')
     tako("groups", "rm", "media", code=2)
 
-    assert "media is still named: tako.toml:25 ([[defaults]])" in tako.err
+    assert "group media is still used: tako.toml:25 ([[defaults]])" in tako.err
 
 
 def test_a_group_with_live_runs_is_removed_only_when_it_is_said_where_they_go(tako: Tako, project: Path) -> None:
@@ -226,11 +226,11 @@ def test_a_group_with_live_runs_is_removed_only_when_it_is_said_where_they_go(ta
     connection.close()
 
     tako("groups", "rm", "media", code=2)
-    assert "2 runs of media are not over" in tako.err
+    assert "group media has 2 runs that have not ended" in tako.err
     assert "--to GROUP" in tako.err
     assert tako.json("groups", "rm", "media", "--to", "email", "--dry-run")["moved"] == 2
 
-    assert "2 runs went to email" in tako("groups", "rm", "media", "--to", "email")
+    assert "moved 2 runs to group email" in tako("groups", "rm", "media", "--to", "email")
     assert "media" not in tako.text
     assert [tako.json("show", id)["group"] for id in ids] == ["email", "email"]
     assert [group["name"] for group in tako.json("groups")["groups"]] == ["default", "email"]
@@ -262,7 +262,7 @@ def test_a_setting_that_a_server_overrides_is_saved_with_a_warning(tako: Tako, m
     tako("groups", "set", "media", "workers=2", "nice=1")
 
     assert tako.err.count("warning:") == 1
-    assert "workers: on the server lax, [servers.lax.workflows.media] says otherwise" in tako.err
+    assert "workers: [servers.lax.workflows.media] overrides it on server lax" in tako.err
 
 
 def test_adding_a_group_mends_a_table_that_names_it(tako: Tako) -> None:
@@ -288,7 +288,7 @@ def test_a_file_that_somebody_else_changes_meanwhile_is_left_to_them(project: Pa
     theirs = TOML.replace("shop", "store")
     (project / "tako.toml").write_text(theirs)
 
-    with pytest.raises(TakoError, match="changed by somebody else"):
+    with pytest.raises(TakoError, match="changed by another program"):
         made.save()
     assert (project / "tako.toml").read_text() == theirs
     assert sorted(path.name for path in project.iterdir()) == ["tako.toml", "workflows"]

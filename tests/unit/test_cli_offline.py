@@ -208,7 +208,7 @@ def test_without_a_file_the_folder_of_a_queue_is_taken_for_the_project_and_named
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / ".tako").mkdir()
     monkeypatch.chdir(folder)
-    said = f"no tako.toml here or above, so {folder} is the project; -c PATH or TAKO_CONFIG names another\n"
+    said = f"no tako.toml here or above, so the project is {folder}; choose another with -c PATH or TAKO_CONFIG\n"
     for words, code in [
         (("status",), 0),
         (("runs",), 0),
@@ -251,7 +251,7 @@ def test_a_signal_is_stored(tako: Tako) -> None:
 def test_a_signal_that_stores_nothing_since_another_came_before_says_so(tako: Tako) -> None:
     tako("signal", "approval:7", "1")
 
-    assert tako("signal", "approval:7", "2") == "approval:7 was stored before; its first payload counts\n"
+    assert tako("signal", "approval:7", "2") == "approval:7 was already stored; its first payload is kept\n"
     assert tako.json("signal", "approval:7", "3")["stored"] is False
 
 
@@ -278,7 +278,7 @@ def test_a_file_with_mistakes_names_their_lines_and_enqueues_nothing(tako: Tako,
     tako("enqueue", "resize", "--jsonl", "many.jsonl", code=2)
 
     assert [line.partition(" is ")[0] for line in tako.err.splitlines()[:3]] == ["error: line 2", "line 4", "line 6"]
-    assert "nothing is enqueued" in tako.err
+    assert "nothing was enqueued" in tako.err
     assert tako.json("runs")["runs"] == []
 
 
@@ -312,7 +312,7 @@ def test_the_mistake_of_a_pipe_says_where_to_go_on(tako: Tako) -> None:
     tako("enqueue", "resize", "--jsonl", "-", code=2)
 
     assert "error: line 4 is not JSON" in tako.err
-    assert "hint: the 2 runs before it are enqueued; go on from line 4" in tako.err
+    assert "hint: enqueued 2 runs before it; continue from line 4" in tako.err
 
 
 @pytest.mark.usefixtures("piped")
@@ -460,7 +460,7 @@ def test_scale_save_warns_where_a_table_of_this_server_wins(tako: Tako, project:
     (project / "tako.toml").write_text(TOML + "\n[servers.lax.workflows.email]\nworkers = 3\n")
     tako("scale", "email", "2", "--save")
 
-    assert "[servers.lax.workflows.email] says otherwise" in tako.err
+    assert "[servers.lax.workflows.email] overrides it on server lax" in tako.err
 
 
 def test_a_backup_is_a_queue_file_of_its_own(tako: Tako, project: Path) -> None:

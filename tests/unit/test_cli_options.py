@@ -286,7 +286,7 @@ def test_a_payload_that_begins_with_a_minus_is_told_where_to_put_the_two(
     assert hint in capsys.readouterr().err
 
     assert main(["enqueue", "send-mail", "--nope"]) == 2
-    assert "--help` shows" in capsys.readouterr().err
+    assert "--help` lists" in capsys.readouterr().err
 
 
 def test_a_path_of_no_file_is_said_to_be_none_without_a_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -483,6 +483,6 @@ def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_goes_on(daemon: Dae
     assert code == 130
     warning, error, hint = err.splitlines()
     assert warning == "warning: slow"
-    found = re.fullmatch("error: interrupted; the run ([0-9a-f-]{36}) goes on", error)
+    found = re.fullmatch("error: interrupted; run ([0-9a-f-]{36}) continues", error)
     assert found is not None
-    assert hint == f"hint: `tako-lite show {found[1]}` shows how it goes, `tako-lite cancel {found[1]}` ends it"
+    assert hint == f"hint: `tako-lite show {found[1]}` shows its progress, `tako-lite cancel {found[1]}` cancels it"

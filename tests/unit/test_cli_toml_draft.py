@@ -118,7 +118,7 @@ def test_a_file_of_a_read_only_mount_is_left_with_an_error_that_names_it(project
     done = with_mounts(f"{mounts}$TAKO {' '.join(SET)}")
 
     assert done.returncode == 1
-    assert "error: tako.toml is not writable: it is as it was" in done.stderr
+    assert "error: tako.toml is not writable and was not changed" in done.stderr
     assert "read-only" in done.stderr
     assert host.read_text() == TOML
     assert leftovers(project) == []
@@ -138,7 +138,7 @@ def test_a_full_file_system_leaves_the_file_as_it_was(linked: bool, project: Pat
     )
 
     assert done.returncode == 1, done.stderr
-    assert "tako.toml cannot be written: No space left on device; it is as it was" in done.stderr
+    assert "tako.toml cannot be written: No space left on device; it was not changed" in done.stderr
     assert done.stdout.splitlines()[-1] == "0"
 
 
@@ -184,7 +184,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_written_over(names: int, pr
     if names == 2:
         (project / "other").hardlink_to(file)
 
-    with pytest.raises(TakoError, match="changed by somebody else"):
+    with pytest.raises(TakoError, match="changed by another program"):
         rewrite(file, SAVED.encode(), lambda: False)
     assert file.read_text() == TOML
     assert leftovers(project) == []

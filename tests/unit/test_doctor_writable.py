@@ -87,7 +87,7 @@ def test_a_folder_of_another_user_without_a_queue_is_a_problem(project: Path) ->
     code, findings = doctor_as_nobody()
 
     assert code == 1
-    assert f"permissions: {project} is closed to " in problems(findings)
+    assert f"permissions: {project} is not writable for " in problems(findings)
     assert not (project / ".tako").exists()
 
 
@@ -122,7 +122,7 @@ def test_the_queue_of_another_user_is_a_problem(project: Path) -> None:
     code, findings = doctor_as_nobody()
 
     assert code == 1
-    assert "of root, not of" in problems(findings)
+    assert "owned by root, not by" in problems(findings)
 
 
 @pytest.mark.skipif(not unshare_works(), reason="needs mounts of its own")
@@ -138,7 +138,7 @@ def test_a_read_only_file_system_is_a_problem(prepared: bool, project: Path) -> 
 
     assert done.returncode == 1, done.stderr
     assert "problem  permissions" in done.stdout
-    assert "read-only: neither serve nor enqueue can store anything there" in done.stdout
+    assert "read-only file system, where serve and enqueue cannot store anything" in done.stdout
 
 
 @AS_ROOT
@@ -148,4 +148,4 @@ def test_a_lock_beside_the_queue_that_is_of_another_user_is_a_problem(project: P
     lock.touch(0o600)
     give_to_nobody(lock)
     _, findings = doctor()
-    assert f"permissions: {lock} is of nobody" in problems(findings)
+    assert f"permissions: {lock} is owned by nobody" in problems(findings)

@@ -201,9 +201,9 @@ def test_doctor_says_which_secrets_others_can_read_and_how_to_close_them(project
     file.write_text("value")
     file.chmod(0o644)
     (found,) = check_secrets(config)
-    assert (found.level, "(0644), the secret a, is open to other users" in found.message) == ("warning", True)
-    assert found.mend is not None
-    subprocess.run(found.mend, shell=True, check=True)
+    assert (found.level, "(0644), the source of secret a" in found.message) == ("warning", True)
+    assert found.fix is not None
+    subprocess.run(found.fix, shell=True, check=True)
     assert [(found.level, found.message) for found in check_secrets(config)] == [("ok", "1 secret can be read")]
     file.unlink()
     (found,) = check_secrets(config)

@@ -133,7 +133,7 @@ def test_imports_of_a_trigger_are_warned_of_as_those_of_a_workflow(project: Proj
         ('@poll("a", every=5, starts="b")\ndef a(cursor): ...\n', (2, 28), 'no workflow is named "b"', "runs of a workflow"),
         ('@poll("a", every=5, starts=7)\ndef a(cursor): ...\n', (2, 28), "starts: expected text", None),
         ('@poll("a", every=5, starts="process-image", worker="{tier}")\ndef a(cursor): ...\n', (2, 52), "no payload", "group"),
-        ('@poll("a", every=5, starts="process-image", timeout=0)\ndef a(cursor): ...\n', (2, 53), "in no time", '"60s"'),
+        ('@poll("a", every=5, starts="process-image", timeout=0)\ndef a(cursor): ...\n', (2, 53), "longer than zero", '"60s"'),
         ('@poll("a", every=5, starts="process-image", timeout=None)\ndef a(cursor): ...\n', (2, 53), "a duration", "number"),
         ('@poll("a", every=5, starts="process-image", evry=5)\ndef a(cursor): ...\n', (2, 45), "evry is not", "`every`?"),
         ('@poll("a", every=5, starts="process-image", retries=5)\ndef a(cursor): ...\n', (2, 45), "option of @poll", "are"),
@@ -225,7 +225,7 @@ def test_calling_a_trigger_calls_its_function() -> None:
         ("a", {"every": 0.1}, "trigger a: every: expected at least 1 s"),
         ("a", {"starts": "a b"}, "trigger a: starts: 'a b' is not a name for a workflow"),
         ("a", {"worker": "{tier}"}, "trigger a: worker: a trigger has no payload"),
-        ("a", {"timeout": 0}, "trigger a: timeout: an evaluation cannot end in no time"),
+        ("a", {"timeout": 0}, "trigger a: timeout: must be longer than zero"),
     ],
 )
 def test_options_that_cannot_be_are_refused(name: Any, options: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tako_lite.records import Run, Wait
 from tako_lite.states import RunState
 from tako_lite.store.base import Hold
-from tako_lite.why import WhyContext, crowd_of, sentence
+from tako_lite.why import WhyContext, limit_holders, sentence
 
 NOW = 1_800_000_000_000
 AT = "2027-01-15T08:00:00.000Z"
@@ -63,7 +63,7 @@ def test_a_run_that_ended_says_when_how_and_after_what_with_or_without_a_daemon(
 @pytest.mark.parametrize("reason", ["bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"])
 def test_a_run_that_died_with_attempts_left_says_that_it_is_for_good(reason: str) -> None:
     made = run("dead", attempts=1, error=failed(reason))
-    assert told(made) == f"It died at {AT}: Failed: boom, for which no run is tried again."
+    assert told(made) == f"It died at {AT}: Failed: boom; runs that fail in this way are not tried again."
     assert "tried again" not in told(made._replace(attempts=3))
 
 
@@ -73,19 +73,19 @@ def test_a_run_that_died_with_attempts_left_says_that_it_is_for_good(reason: str
         (run("running"), {"pid": 7}, "It is running in worker 7 of media, attempt 1 of 3."),
         (run("running", attempts=1, hold="suspect"), {"pid": 7}, "It is running alone in worker 7 of media, attempt 2 of 3."),
         (run("running", cancel_requested=True), {"pid": 7, "worker": "stopping"},
-         "It is running in worker 7 of media, attempt 1 of 3; it was asked to cancel."),
+         "It is running in worker 7 of media, attempt 1 of 3; its cancellation was requested."),
         (run("running"), {"pid": 7, "worker": "stopping"},
-         "It is running in worker 7 of media, attempt 1 of 3; that worker is stopping: the run ends there, or goes back to the "
-         "queue at its next step, uncharged."),
+         "It is running in worker 7 of media, attempt 1 of 3; that worker is stopping: the run ends there, or is re-queued "
+         "at its next step without charging an attempt."),
         (run("running"), {"pid": 7, "worker": "ended"},
-         "Its worker 7 of media ended; it is dealt with once all that the worker started is gone."),
-        (run("running"), {}, "It is being handed over between the queue and a worker of media."),
-        (run("running"), {"trouble": FULL}, f"Its worker is done with it, but what came of it cannot be stored: {FULL}."),
+         "Its worker 7 of media ended; the daemon handles the run once all processes of the worker are gone."),
+        (run("running"), {}, "It is on its way between the queue and a worker of group media."),
+        (run("running"), {"trouble": FULL}, f"Its worker has finished it, but the outcome cannot be stored: {FULL}."),
         (run("running"), {"trouble": FULL, "pid": 7}, "It is running in worker 7 of media, attempt 1 of 3."),
         (run("running"), {"has_daemon": False},
-         "It was running when the daemon ended; the next one gives it back to the queue, uncharged."),
+         "It was running when the daemon ended; the next daemon will re-queue it without charging an attempt."),
         (run("running", cancel_requested=True), {"has_daemon": False},
-         "It was running when the daemon ended; the next one cancels it, as it was asked to."),
+         "It was running when the daemon ended; the next daemon will cancel it, as requested."),
     ],
 )  # fmt: skip
 def test_a_running_run_says_where_or_what_became_of_its_worker(made: Run, around: dict[str, Any], expected: str) -> None:
@@ -93,7 +93,7 @@ def test_a_running_run_says_where_or_what_became_of_its_worker(made: Run, around
 
 
 IMPORT = "no module named shapes (workflows/resize.py:3)"
-SUSPECT = " and runs alone, since it was running when a worker of media crashed"
+SUSPECT = " and will run alone, because it was running when a worker of media crashed"
 
 
 @pytest.mark.parametrize(
@@ -107,30 +107,30 @@ SUSPECT = " and runs alone, since it was running when a worker of media crashed"
         ({}, {"taking": 1, "group_error": IMPORT}, " and waits for a free slot in media, next in line"),
         ({}, {"is_paused": True, "taking": 1}, ", but its group media is paused: tako-lite resume media"),
         ({}, {"group_error": IMPORT, "next_try": 11.7},
-         f", but its group media cannot start: {IMPORT}; it is tried again in 12s"),
+         f", but its group media cannot start: {IMPORT}; the group will be started again in 12s"),
         ({}, {"group_error": IMPORT, "starting": 1},
-         f", but its group media cannot start: {IMPORT}; it is being tried again now"),
+         f", but its group media cannot start: {IMPORT}; the group is being started again now"),
         ({}, {"group_error": IMPORT}, f", but its group media cannot start: {IMPORT}"),
-        ({}, {"trouble": FULL, "taking": 1}, f", but no run can be started while nothing can be stored: {FULL}"),
+        ({}, {"trouble": FULL, "taking": 1}, f", but no run can start while the queue cannot be written: {FULL}"),
         ({}, {"is_stopping": True, "taking": 1},
-         ", but the daemon is stopping and starts no more runs: the next tako-lite serve does"),
+         ", but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve"),
         ({}, {"has_daemon": False}, ", but no daemon is running: start tako-lite serve and it runs in media"),
         ({}, {"has_daemon": False, "is_paused": True},
-         ", but no daemon is running and its group media is paused: tako-lite serve and resume media"),
+         ", but no daemon is running and its group media is paused: tako-lite serve, then tako-lite resume media"),
         ({"hold": "no_handler"}, {"taking": 1},
-         ", but no workflow file defines resize; it starts when one does (tako-lite reload)"),
+         ", but no workflow file defines resize; it starts once one does (tako-lite reload)"),
         ({"hold": "no_handler"}, {"has_daemon": False},
-         ", but no workflow file defined resize at last: tako-lite serve looks again"),
+         ", but when the daemon last ran no workflow file defined resize; tako-lite serve checks again"),
         ({"hold": "suspect"}, {}, f"{SUSPECT}: a worker for it is about to start"),
         ({"hold": "suspect"}, {"starting": 1}, f"{SUSPECT}: a worker for it is starting"),
         ({"hold": "suspect"}, {"taking": 1}, f"{SUSPECT}: it waits for a worker for such runs, next in line"),
         ({"hold": "suspect"}, {"taking": 1, "ahead": 2},
          f"{SUSPECT}: it waits for a worker for such runs, behind 2 other due runs"),
-        ({"hold": "limit"}, {"taking": 1, "crowd": "2 other runs of resize are running (limit)"},
+        ({"hold": "limit"}, {"taking": 1, "limit_holders": "2 other runs of resize are running (limit)"},
          ", but 2 other runs of resize are running (limit)"),
-        ({"hold": "suspect_rate"}, {"taking": 1, "crowd": "5 runs of resize began in the last minute (rate)"},
-         ", but 5 runs of resize began in the last minute (rate), and runs alone then,"
-         " since it was running when a worker crashed"),
+        ({"hold": "suspect_rate"}, {"taking": 1, "limit_holders": "5 runs of resize began in the last minute (rate)"},
+         ", but 5 runs of resize began in the last minute (rate); when it starts it runs alone,"
+         " because it was running when a worker crashed"),
         ({"hold": "limit"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
         ({"hold": "suspect"}, {"is_paused": True}, ", but its group media is paused: tako-lite resume media"),
         ({"hold": "suspect"}, {"has_daemon": False}, ", but no daemon is running: start tako-lite serve and it runs in media"),
@@ -151,7 +151,7 @@ def test_a_due_run_says_what_keeps_it_from_starting(facts: dict[str, Any], aroun
     ],
 )
 def test_the_runs_that_a_held_one_waits_for_are_counted(key: str, count: int, seconds: float | None, words: str) -> None:
-    assert crowd_of(run("pending", limit_key=key), count, seconds) == words
+    assert limit_holders(run("pending", limit_key=key), count, seconds) == words
 
 
 def test_every_reason_to_hold_a_run_has_a_sentence_of_its_own() -> None:
@@ -164,14 +164,14 @@ def test_every_reason_to_hold_a_run_has_a_sentence_of_its_own() -> None:
     [
         ({}, {}, ""),
         ({"error": BOOM, "attempts": 1, "started_at": NOW}, {}, " after attempt 1 of 3 failed: ValueError: boom"),
-        ({"attempts": 1, "started_at": NOW}, {}, ", as its handler asked with step.retry"),
-        ({"started_at": NOW}, {}, ", as its handler asked with step.retry"),
+        ({"attempts": 1, "started_at": NOW}, {}, ", as its handler requested with step.retry"),
+        ({"started_at": NOW}, {}, ", as its handler requested with step.retry"),
         ({}, {"is_paused": True}, "; its group media is paused"),
         ({}, {"group_error": "boom."}, "; its group media cannot start: boom"),
         ({}, {"group_error": "boom.", "taking": 1}, ""),
-        ({}, {"trouble": FULL}, f"; nothing can be stored now: {FULL}"),
-        ({}, {"is_stopping": True}, "; the daemon is stopping, and the next one sees to it"),
-        ({}, {"has_daemon": False}, "; no daemon is running, so nothing happens before tako-lite serve"),
+        ({}, {"trouble": FULL}, f"; the queue cannot be written now: {FULL}"),
+        ({}, {"is_stopping": True}, "; the daemon is stopping, and the next one will start it"),
+        ({}, {"has_daemon": False}, "; no daemon is running, so it cannot start before tako-lite serve"),
     ],
 )  # fmt: skip
 def test_a_run_that_is_due_later_says_when_and_why_so_late(
@@ -191,7 +191,7 @@ CHILD = "019a0000-0000-7000-8000-00000000beef"
     ("waits", "expected"),
     [
         ([Wait("nap", "sleep", None, LATER)], f"the sleep 'nap' until {AT_LATER}"),
-        ([Wait("nap", "sleep", None, NOW)], f"the sleep 'nap', which was over at {AT}"),
+        ([Wait("nap", "sleep", None, NOW)], f"the sleep 'nap', which ended at {AT}"),
         ([Wait("go", "signal", "go:7", None)], "the signal 'go:7'"),
         ([Wait("go", "signal", "go:7", LATER)], f"the signal 'go:7' until {AT_LATER}"),
         ([Wait("fetch", "retry", None, LATER)], f"the next try of step 'fetch' until {AT_LATER}"),
@@ -202,7 +202,7 @@ CHILD = "019a0000-0000-7000-8000-00000000beef"
     ],
 )  # fmt: skip
 def test_a_waiting_run_says_for_what(waits: list[Wait], expected: str) -> None:
-    assert told(run("waiting", waits=tuple(waits))) == f"It waits for {expected}, and holds no slot meanwhile."
+    assert told(run("waiting", waits=tuple(waits))) == f"It waits for {expected}, and uses no slot meanwhile."
 
 
 @pytest.mark.parametrize(
@@ -210,18 +210,18 @@ def test_a_waiting_run_says_for_what(waits: list[Wait], expected: str) -> None:
     [
         ("pending", "of thumb, which is pending"),
         ("running", "of thumb, which is running"),
-        ("waiting", "of thumb, which waits itself (tako-lite why 0000beef)"),
+        ("waiting", "of thumb, which is waiting too (tako-lite why 0000beef)"),
     ],
 )
 def test_a_run_that_waits_for_a_child_says_where_that_stands(state: RunState, expected: str) -> None:
     child = run(state, id=CHILD, workflow="thumb")
     made = run("waiting", waits=(Wait("sub", "child", CHILD, None),))
-    assert told(made, children={CHILD: child}).startswith(f"It waits for its child run 0000beef {expected}, and holds")
+    assert told(made, children={CHILD: child}).startswith(f"It waits for its child run 0000beef {expected}, and uses")
 
 
 def test_without_a_daemon_a_waiting_run_says_that_nothing_wakes_it() -> None:
     made = run("waiting", waits=(Wait("go", "signal", "go", None),))
-    assert told(made, has_daemon=False).endswith("meanwhile; no daemon is running, so nothing happens before tako-lite serve.")
+    assert told(made, has_daemon=False).endswith("meanwhile; no daemon is running, so it cannot start before tako-lite serve.")
 
 
 @pytest.mark.parametrize("state", get_args(RunState))

@@ -1,4 +1,4 @@
-"""What a check is given, and what it finds."""
+"""The input and output of a check."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ Level = Literal["ok", "info", "warning", "problem"]
 
 
 class Finding(NamedTuple):
-    """One line of the report; `mend` is the command or the edit that puts it right."""
+    """One line of the report; `fix` is the command or edit that fixes it (`mend` in JSON)."""
 
     check: str
     level: Level
     message: str
-    mend: str | None = None
+    fix: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """The finding as `doctor --json` prints it."""
+        return {"check": self.check, "level": self.level, "message": self.message, "mend": self.fix}
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A project as the checks see it; `deep` asks for those that read the whole queue.
+class CheckContext:
+    """The project to check; `deep` also runs the checks that read the whole queue.
 
-    `catalog` is what the workflow files define, where they have no mistakes.
+    `catalog` is None if the workflow files have mistakes.
     """
 
     project: Project
@@ -39,20 +43,20 @@ class Subject:
 
     @property
     def state_dir(self) -> Path:
-        """The project's own folder."""
+        """The project's state folder."""
         return self.project.state_dir
 
     @property
     def log(self) -> Path:
-        """The part of the queue that SQLite has not yet put into the file itself."""
+        """The write-ahead log of the queue file."""
         return Path(f"{self.queue}-wal")
 
     @property
     def index(self) -> Path:
-        """The index of that part."""
+        """The shared-memory index of the log."""
         return Path(f"{self.queue}-shm")
 
 
 def quoted(*paths: Path) -> str:
-    """Paths as a shell takes them."""
+    """Paths quoted for a shell."""
     return " ".join(shlex.quote(str(path)) for path in paths)

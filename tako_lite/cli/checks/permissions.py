@@ -1,4 +1,4 @@
-"""Whose the project's files are, and who else may read them."""
+"""Checks of the owner and the permissions of the project's files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from tako_lite.cli.checks.finding import Finding, Subject, quoted
+from tako_lite.cli.checks.finding import CheckContext, Finding, quoted
 from tako_lite.lock import is_in_the_way, queue_lock, write_lock
 from tako_lite.store.sqlite.filesystem import nearest
 
@@ -18,47 +18,47 @@ FOLDERS: Final = (".", "logs", "workers")
 FILES: Final = ("daemon.lock", "tako.sock", "logs/*.jsonl*", "workers/[0-9]*")
 
 
-def permissions(subject: Subject) -> Iterator[Finding]:
-    """Whether folders are 0700 and files 0600, whether all of them are ours, and whether we may write them."""
-    found = dict(_stats(subject))
-    closed_to_us = [path for path in _written(subject, found) if not _may_write(path)]
+def permissions(context: CheckContext) -> Iterator[Finding]:
+    """Whether folders are 0700 and files 0600, whether this user owns all of them, and whether it may write them."""
+    found = dict(_stats(context))
+    closed_to_us = [path for path in _written(context, found) if not _may_write(path)]
     if not found:
         if closed_to_us:
             yield _unwritable(closed_to_us)
         else:
-            yield Finding("permissions", "ok", f"nothing is stored in {subject.state_dir} yet")
+            yield Finding("permissions", "ok", f"nothing is stored in {context.state_dir} yet")
         return
     theirs = [path for path, about in found.items() if about.st_uid != os.geteuid()]
     closed = [path for path, about in found.items() if _ours(about) != _needed(about)]
     open_to_others = [path for path, about in found.items() if about.st_mode & 0o077]
-    roots = quoted(*_roots(subject, found))
+    roots = quoted(*_roots(context, found))
     if theirs:
         owner, me = _user(found[theirs[0]].st_uid), _user(os.geteuid())
-        mend = f"give the command as {owner}, or make them yours: sudo chown -R {me} {roots}"
-        yield Finding("permissions", "problem", f"{_named(theirs)} of {owner}, not of {me}", mend)
-    mend = f"chmod -R u+rwX,go-rwx {roots}"
+        fix = f"run the command as {owner}, or take ownership: sudo chown -R {me} {roots}"
+        yield Finding("permissions", "problem", f"{_named(theirs)} owned by {owner}, not by {me}", fix)
+    fix = f"chmod -R u+rwX,go-rwx {roots}"
     if closed:
-        yield Finding("permissions", "problem", f"{_named(closed, found)} closed to the owner as well", mend)
+        yield Finding("permissions", "problem", f"{_named(closed, found)} closed to their owner as well", fix)
     if open_to_others:
-        yield Finding("permissions", "warning", f"{_named(open_to_others, found)} open to other users", mend)
+        yield Finding("permissions", "warning", f"{_named(open_to_others, found)} open to other users", fix)
     if rest := [path for path in closed_to_us if path not in theirs and path not in closed]:
         yield _unwritable(rest)
     if not (theirs or closed or open_to_others or closed_to_us):
-        yield Finding("permissions", "ok", "folders are 0700, files 0600, and all of them yours")
+        yield Finding("permissions", "ok", "folders are 0700, files 0600, and you own all of them")
 
 
-def _written(subject: Subject, found: dict[Path, os.stat_result]) -> Iterator[Path]:
-    """What `serve` and `enqueue` write: of what is not there yet, the folder in which it would be made."""
+def _written(context: CheckContext, found: dict[Path, os.stat_result]) -> Iterator[Path]:
+    """The paths that `serve` and `enqueue` write; for a path that does not exist yet, the folder in which it is created."""
     yield from found
-    for path in (subject.state_dir, subject.queue):
+    for path in (context.state_dir, context.queue):
         if not path.exists():
             yield nearest(path)
-    if subject.queue.exists():
-        yield subject.queue.parent  # SQLite makes two files there
+    if context.queue.exists():
+        yield context.queue.parent  # SQLite creates two files there
 
 
 def _may_write(path: Path) -> bool:
-    """Whether this user may write a file, or make files in a folder; on a read-only file system no user may."""
+    """Whether this user may write a file, or create files in a folder; never true on a read-only file system."""
     needed = os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)
     return os.access(path, needed, effective_ids=os.access in os.supports_effective_ids)
 
@@ -67,28 +67,34 @@ def _unwritable(paths: Sequence[Path]) -> Finding:
     names = list(dict.fromkeys(paths))
     me, first = _user(os.geteuid()), names[0]
     if os.statvfs(first).f_flag & os.ST_RDONLY:
-        what = f"{_named(names)} on a file system that is read-only: neither serve nor enqueue can store anything there"
-        return Finding("permissions", "problem", what, f"mount {quoted(first)} writable, or put the project on a disk that is")
-    what = f"{_named(names)} closed to {me} for writing: serve and enqueue cannot store anything there"
+        what = f"{_named(names)} on a read-only file system, where serve and enqueue cannot store anything"
+        return Finding(
+            "permissions", "problem", what, f"mount {quoted(first)} writable, or move the project to a writable disk"
+        )
+    what = f"{_named(names)} not writable for {me}, so serve and enqueue cannot store anything there"
     owner = _user(first.stat().st_uid)
-    remedy = f"give the command as {owner}" if owner != me else f"chmod u+w {quoted(*names[:SHOWN])}"
-    return Finding("permissions", "problem", what, remedy)
+    fix = f"run the command as {owner}" if owner != me else f"chmod u+w {quoted(*names[:SHOWN])}"
+    return Finding("permissions", "problem", what, fix)
 
 
-def _stats(subject: Subject) -> Iterator[tuple[Path, os.stat_result]]:
-    folders = [subject.state_dir / name for name in FOLDERS]
-    files = [path for name in FILES for path in sorted(subject.state_dir.glob(name))]
-    locks = [lock.path for lock in (queue_lock(subject.queue), write_lock(subject.queue)) if not is_in_the_way(lock.path)]
-    for path in (*folders, *files, subject.queue, subject.log, subject.index, *locks):
+def _stats(context: CheckContext) -> Iterator[tuple[Path, os.stat_result]]:
+    folders = [context.state_dir / name for name in FOLDERS]
+    files = [path for name in FILES for path in sorted(context.state_dir.glob(name))]
+    locks = [lock.path for lock in (queue_lock(context.queue), write_lock(context.queue)) if not is_in_the_way(lock.path)]
+    for path in (*folders, *files, context.queue, context.log, context.index, *locks):
         try:
             yield path, path.stat()
-        except (FileNotFoundError, NotADirectoryError, PermissionError):  # a folder closed to us is a finding of its own
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+            PermissionError,
+        ):  # `permissions` reports an unreadable folder separately
             continue
 
 
-def _roots(subject: Subject, found: dict[Path, os.stat_result]) -> list[Path]:
-    """The state folder, and the files of a queue that is elsewhere."""
-    return [path for path in found if path == subject.state_dir or not path.is_relative_to(subject.state_dir)]
+def _roots(context: CheckContext, found: dict[Path, os.stat_result]) -> list[Path]:
+    """The state folder, and the files of a queue outside it."""
+    return [path for path in found if path == context.state_dir or not path.is_relative_to(context.state_dir)]
 
 
 def _ours(about: os.stat_result) -> int:
@@ -100,7 +106,7 @@ def _needed(about: os.stat_result) -> int:
 
 
 def _named(paths: Sequence[Path], found: dict[Path, os.stat_result] | None = None) -> str:
-    """The first paths, with their modes where those are the matter, how many there are more, and the verb."""
+    """The first paths, with their modes if `found` is given, the number of the others, and the verb."""
     modes = {path: f" ({stat.S_IMODE(about.st_mode):04o})" for path, about in (found or {}).items()}
     names = ", ".join(f"{path}{modes.get(path, '')}" for path in paths[:SHOWN])
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""

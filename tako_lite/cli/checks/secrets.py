@@ -1,4 +1,4 @@
-"""Whether the secrets of tako.toml can be read, and by whom else."""
+"""Checks of the secrets of tako.toml: whether they can be read, and whether other users can read them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def secrets(config: Config) -> Iterator[Finding]:
-    """What is wrong with the sources in `[secrets]`; nothing where there are none."""
+    """The findings about the sources in `[secrets]`; none without such a table."""
     found = [finding for name, source in config.secrets.items() for finding in _of_secret(name, source)]
     yield from found
     if config.secrets and not found:
@@ -30,12 +30,12 @@ def _of_secret(name: str, source: Source) -> Iterator[Finding]:
     try:
         read(name, source, os.environ)
     except SecretError as error:
-        if source.kind == "env":  # the daemon has an environment of its own
-            mend = f"set {source.place} where tako-lite serve is started"
-            yield Finding("secrets", "warning", error.message, mend)
+        if source.kind == "env":  # the daemon may have another environment
+            fix = f"set {source.place} in the environment of tako-lite serve"
+            yield Finding("secrets", "warning", error.message, fix)
         else:
-            mend = f"put the value into {quoted(Path(source.place))}, readable for the user of the daemon"
-            yield Finding("secrets", "problem", error.message, f"{mend}; then tako-lite reload")
+            fix = f"write the value to {quoted(Path(source.place))}, readable by the daemon's user"
+            yield Finding("secrets", "problem", error.message, f"{fix}; then tako-lite reload")
     if source.kind == "file":
         yield from _of_mode(name, Path(source.place))
 
@@ -45,5 +45,5 @@ def _of_mode(name: str, file: Path) -> Iterator[Finding]:
         about = file.stat()
         if about.st_uid == os.geteuid() and about.st_mode & 0o077:
             mode = f"{stat.S_IMODE(about.st_mode):04o}"
-            message = f"{file} ({mode}), the secret {name}, is open to other users"
+            message = f"other users can read {file} ({mode}), the source of secret {name}"
             yield Finding("secrets", "warning", message, f"chmod go= {quoted(file)}")

@@ -1,26 +1,26 @@
-"""Sessions of workers that outlived their daemon."""
+"""Check for worker processes that outlived their daemon."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tako_lite.cli.checks.finding import Finding, Subject
+from tako_lite.cli.checks.finding import CheckContext, Finding
 from tako_lite.linux import ON_LINUX, session_members
 from tako_lite.processes.child import WorkerRecords
 
 
-def orphans(subject: Subject) -> Iterator[Finding]:
-    """Whether a recorded session lives while no daemon does."""
+def orphans(context: CheckContext) -> Iterator[Finding]:
+    """Whether recorded worker sessions still have processes although no daemon runs."""
     if not ON_LINUX:
-        yield Finding("orphans", "info", "not looked for: only Linux tells which processes are of a session (/proc)")
+        yield Finding("orphans", "info", "not checked: only Linux reports the processes of a session (/proc)")
         return
-    if subject.has_daemon:
-        yield Finding("orphans", "ok", "workers belong to the daemon that runs")
+    if context.has_daemon:
+        yield Finding("orphans", "ok", "all workers belong to the running daemon")
         return
-    alive = WorkerRecords(subject.state_dir / "workers").survivors()
+    alive = WorkerRecords(context.state_dir / "workers").survivors()
     for pid in alive:
         pids = ", ".join(str(process.pid) for process in session_members(pid))
-        what = f"the session of worker {pid} outlived the daemon and may still be at work: {pids}"
-        yield Finding("orphans", "problem", what, f"tako-lite serve, which ends them first; or pkill -KILL -s {pid}")
+        what = f"processes of worker {pid} outlived the daemon and may still be working: {pids}"
+        yield Finding("orphans", "problem", what, f"tako-lite serve, which kills them first; or pkill -KILL -s {pid}")
     if not alive:
         yield Finding("orphans", "ok", "no worker outlived its daemon")

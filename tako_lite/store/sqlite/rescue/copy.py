@@ -20,7 +20,7 @@ from tako_lite.store.sqlite.file import connect, sync, translate
 from tako_lite.store.sqlite.queries import rescue as sql
 from tako_lite.store.sqlite.rescue.btree import INDEX, TABLE, Key
 from tako_lite.store.sqlite.rescue.reader import Remains, remains, unreadable
-from tako_lite.store.sqlite.rescue.repair import mend
+from tako_lite.store.sqlite.rescue.repair import repair
 from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 from tako_lite.store.sqlite.rescue.salvage import Found, Row, Salvage, Tree
 
@@ -46,7 +46,7 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
     """
     _refuse_missing(queue)
     if os.path.lexists(file):
-        raise BadInput(f"{file} is there already", hint="name a file that is not")
+        raise BadInput(f"{file} already exists", hint="choose a file name that does not exist")
     done = Rescued(file)
     try:
         with _scratch(file.parent) as scratch:
@@ -62,7 +62,7 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
                 if not any(tally.rescued or tally.was_read for tally in done.tables.values()):
                     raise _nothing_left(queue)
                 if not done.is_all:
-                    mend(new, done, now)
+                    repair(new, done, now)
                 new.execute("COMMIT")
                 _prove(new)
             _publish(made, file)

@@ -1,4 +1,4 @@
-"""What hung on lost rows of a rescued queue is put right, so that nothing of the new file waits for ever."""
+"""Repair of a rescued queue: fixes rows that refer to lost ones, so that no run waits forever."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tako_lite.store.sqlite.queries import rescue as sql
 from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 
 
-def mend(new: sqlite3.Connection, done: Rescued, now: int) -> None:
-    """What hung on a lost row goes, and who waited for it is due."""
+def repair(new: sqlite3.Connection, done: Rescued, now: int) -> None:
+    """Delete what refers to lost rows, and make the runs due that waited for them."""
     tables = done.tables
     all_of_them = not tables["waits"].is_sound
     for statement in (sql.drop_without_payload, sql.drop_without_result):

@@ -1,4 +1,4 @@
-"""What a rescue tells: the new file, and what became of the rows."""
+"""The report of a rescue: the new file, and the numbers of rescued and lost rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor`: looks at a project, and says of each thing that is wrong how to fix it."""
+"""`doctor`: checks a project and prints a fix for each problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tako_lite.cli.checks import CHECKS, Finding, Subject
+from tako_lite.cli.checks import CHECKS, CheckContext, Finding
 from tako_lite.cli.checks.finding import quoted
 from tako_lite.cli.checks.secrets import secrets
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
@@ -25,37 +25,37 @@ if TYPE_CHECKING:
     from tako_lite.config import Config
 
 FILES: Final = ("config", "catalog")
-FIRST: Final = "put right what `permissions` and `space` say, then tako-lite doctor again"
+FIRST: Final = "fix the findings of `permissions` and `space`, then run tako-lite doctor again"
 
 
 @command
 @server_option
-@click.option("--deep", is_flag=True, help="Read the whole queue file and look for damage.")
+@click.option("--deep", is_flag=True, help="Read the whole queue file to find damage.")
 @click.option(
     "--rescue",
     "rescued",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Put all that can be read of a damaged queue into a new queue FILE, and do nothing else.",
+    help="Only copy what is readable of a damaged queue into a new queue FILE.",
 )
 @json_option
 def doctor(server: str | None, deep: bool, rescued: Path | None, as_json: bool) -> int:
-    """Look for what is wrong and say how to fix it.
+    """Find problems and print how to fix them.
 
-    It works with and without a daemon, and changes, starts and imports nothing. The exit code is 0 without a problem, 3
-    with mistakes in tako.toml or the workflow files, and 1 with another problem.
+    Works with and without a daemon, and changes, starts and imports nothing. The exit code is 0 without a problem, 3 with
+    mistakes in tako.toml or the workflow files, and 1 with other problems.
 
-    With --rescue, which needs the daemon to be stopped, it is 0 where nothing was lost, and 1 where something was.
+    --rescue needs the daemon to be stopped; its exit code is 0 if nothing was lost, else 1.
     """
     if rescued is not None:
         if deep:
-            raise click.UsageError("--rescue reads everything by itself: leave --deep out")
+            raise click.UsageError("--rescue cannot be combined with --deep: it reads the whole file anyway")
         from tako_lite.cli.rescue import rescue
 
         return rescue(server, rescued, as_json=as_json)
     findings = list(_findings(server, deep=deep))
     if as_json:
-        write_json({"findings": [finding._asdict() for finding in findings]})
+        write_json({"findings": [finding.as_json() for finding in findings]})
     else:
         _print(findings)
     bad = {finding.check for finding in findings if finding.level == "problem"}
@@ -65,23 +65,23 @@ def doctor(server: str | None, deep: bool, rescued: Path | None, as_json: bool) 
 def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
     project, files = Project(chosen_config()), read_files(server)
     yield from _of_remarks("config", files.of_config)
-    about_lines = [warning for warning in files.of_catalog.warnings if warning.line]  # of a missing folder comes more below
+    about_lines = [warning for warning in files.of_catalog.warnings if warning.line]  # `_of_settings` reports a missing folder
     yield from _of_remarks("catalog", files.of_catalog._replace(warnings=about_lines))
     queue = files.settings.queue.path if files.settings else project.state_dir / "queue.db"
     if files.settings:
         yield from _of_settings(files.settings, files)
     has_daemon = False
-    with suppress(OSError):  # a lock that we may not read is a finding of `permissions`
+    with suppress(OSError):  # `permissions` reports a lock that cannot be read
         has_daemon = project.has_daemon()
-    subject = Subject(project, queue.resolve(), has_daemon, deep, SystemClock(), files.catalog)
+    context = CheckContext(project, queue.resolve(), has_daemon, deep, SystemClock(), files.catalog)
     for check in CHECKS:
         try:
-            yield from check(subject)
+            yield from check(context)
         except TakoError as error:
             yield Finding(check.__name__, "problem", error.message, error.hint or FIRST)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            yield Finding(check.__name__, "problem", f"it could not be looked at: {what}", FIRST)
+            yield Finding(check.__name__, "problem", f"the check failed: {what}", FIRST)
 
 
 def _of_remarks(check: str, remarks: Remarks) -> Iterator[Finding]:
@@ -92,15 +92,17 @@ def _of_remarks(check: str, remarks: Remarks) -> Iterator[Finding]:
 
 
 def _of_settings(settings: Config, files: ProjectFiles) -> Iterator[Finding]:
-    """What is right about the files, and what else a tako.toml that can be read leads to."""
+    """The findings about the workflow folder, tako.toml and secrets if tako.toml has no mistakes."""
     folder = settings.workflows_path
     if not folder.exists():
-        mend = f"mkdir {quoted(folder)}, or name another as `path` in [workflows] of tako.toml"
-        yield Finding("catalog", "warning", f"there is no {folder}, so there are no workflows", mend)
+        fix = f"mkdir {quoted(folder)}, or set `path` in [workflows] of tako.toml to another folder"
+        yield Finding("catalog", "warning", f"the folder {folder} does not exist, so there are no workflows", fix)
     elif files.catalog is not None:
         yield Finding("catalog", "ok", f"{counted(len(files.catalog.workflows), 'workflow')} in {folder}")
     if settings.file is None:
-        yield Finding("config", "info", f"no tako.toml in {settings.root} or above: all is built-in", "name one with -c")
+        yield Finding(
+            "config", "info", f"no tako.toml in {settings.root} or above: all settings are built-in", "choose one with -c"
+        )
     elif not files.of_config.warnings:
         yield Finding("config", "ok", f"{settings.file} has no mistakes")
     yield from secrets(settings)
@@ -108,18 +110,18 @@ def _of_settings(settings: Config, files: ProjectFiles) -> Iterator[Finding]:
 
 def _edit(mistake: Mistake) -> str:
     if not mistake.line:
-        return mistake.hint or f"put {mistake.file} right"
+        return mistake.hint or f"fix {mistake.file}"
     return f"edit line {mistake.line} of {mistake.file}" + (f": {mistake.hint}" if mistake.hint else "")
 
 
 def _print(findings: Iterable[Finding]) -> None:
-    """A line a finding, the mend below it, and the counts last."""
+    """Print one line per finding with its fix below, and the counts at the end."""
     counts: Counter[str] = Counter()
     for finding in findings:
         counts[finding.level] += 1
         write(_line(f"{finding.level:<8} {finding.check:<12} {finding.message}"))
-        if finding.mend:
-            write(_line(f"{'':<8} {'':<12} mend: {finding.mend}"))
+        if finding.fix:
+            write(_line(f"{'':<8} {'':<12} fix: {finding.fix}"))
     problems, warnings = counted(counts["problem"], "problem"), counted(counts["warning"], "warning")
     write(f"{problems}, {warnings}, {counts['info']} info, {counts['ok']} ok")
 

@@ -1,4 +1,4 @@
-"""`status`: the groups once, or drawn again and again."""
+"""`status`: the groups, printed once or redrawn every second."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tako_lite.cli.queue import Queue
 from tako_lite.clock import SystemClock
 
 PAUSE: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two snapshots."""
 
 Snapshot = dict[str, Any]
 
 
 @command
-@click.option("-w", "--watch", is_flag=True, help="Draw it again every second until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh every second until Ctrl-C.")
 @json_option
 def status(watch: bool, as_json: bool) -> None:
-    """Show the groups, their workers and what waits.
+    """Show the groups, their workers and their backlogs.
 
-    With --watch a terminal shows a table that is redrawn; a pipe or file gets plain lines, with --json one document a
-    line. Ctrl-C ends it with exit code 0. Without a daemon the queue file is read.
+    With --watch, a terminal shows a table that is redrawn, and a pipe or file gets plain lines, or with --json one document
+    per line. Ctrl-C ends it with exit code 0. Without a daemon, the queue file is read.
     """
     queue = Queue()
     if not watch:
         _show(queue.ask("status"), as_json=as_json)
         return
-    with suppress(KeyboardInterrupt):  # the way to end it
+    with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end
         _watch(queue, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`backup` and `prune`: looking after the queue file."""
+"""`backup` and `prune`: maintenance of the queue file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tako_lite.units import size_text
 def backup(file: Path, as_json: bool) -> None:
     """Copy the queue file while it is in use, to FILE.
 
-    The copy is one moment of the queue and a queue file itself. FILE must not exist. Never copy the queue file with
-    other tools while a daemon runs: half of it is in the file beside it.
+    The copy is a consistent queue file. FILE must not exist. Never copy the queue file with other tools while a daemon
+    runs: they miss the changes in its write-ahead log.
     """
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     with Client(chosen_config()) as client:
@@ -34,7 +34,9 @@ def backup(file: Path, as_json: bool) -> None:
 @command
 @json_option
 def prune(as_json: bool) -> None:
-    """Delete runs that ended longer ago than they are kept (`keep` in [queue]), without waiting for the daemon's clean-up."""
+    """Delete ended runs that are past their retention (`keep` in [queue]).
+
+    The daemon also does this regularly by itself."""
     with Client(chosen_config()) as client:
         answer = client.call("prune")
     if as_json:

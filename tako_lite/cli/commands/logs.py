@@ -1,4 +1,4 @@
-"""`logs`: what workers wrote, read from the files in `.tako/logs`."""
+"""`logs`: the output of workers, read from the files in `.tako/logs`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from tako_lite.names import printable
 from tako_lite.records import SCHEMA
 
 SHOWN: Final = 200
-"""Lines where neither a run nor a number is given."""
+"""Number of lines without a RUN or -n."""
 SHOWN_ID: Final = 8
 LENGTH_OF_A_TIME: Final = 23
-"""Without its offset: that of each line would be the same."""
+"""Characters of a time without its UTC offset, which is the same on every line."""
 
 
 @command
 @click.argument("run", required=False, type=run_ending)
 @click.option("--group", metavar="NAME", help="Only lines of this group's workers.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written, until Ctrl-C.")
 @click.option(
-    "-n", "lines", type=click.IntRange(0), metavar="LINES", help="The newest lines only  [default: 200, of a RUN all]"
+    "-n",
+    "lines",
+    type=click.IntRange(0),
+    metavar="LINES",
+    help="Maximum number of lines, the newest ones  [default: 200; with RUN, all]",
 )
 @json_option
 def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as_json: bool) -> None:
-    """Print what workers wrote, of all groups by time, or of one RUN.
+    """Print the output of workers: of all groups in order of time, or of one RUN.
 
-    No daemon is needed. --json prints one document a line. Ctrl-C ends --follow with exit code 0.
+    Works without a daemon. --json prints one document per line. Ctrl-C ends --follow with exit code 0.
     """
     queue = Queue()
     id = queue.ask("find", ending=run)["id"] if run else None
@@ -50,8 +54,8 @@ def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as
         if not folder.exists():
             note("no worker has written anything yet")
         return
-    # The tail comes first, so that nothing falls between what is stored and what is new.
-    with closing(Tail(folder, group, id)) as tail, suppress(KeyboardInterrupt):  # which is the way to end it
+    # The tail is opened first, so that no line between the stored and the new ones is missed.
+    with closing(Tail(folder, group, id)) as tail, suppress(KeyboardInterrupt):  # Ctrl-C is the normal end
         print_lines(_newest(stored_lines(folder, group, id, up_to=tail.positions), count))
         for new in tail.follow():
             print_lines([new])

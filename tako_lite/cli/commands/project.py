@@ -1,28 +1,26 @@
-"""`workflows`, `check`, `config` and `reload`: the files of the project."""
+"""`workflows`, `check`, `config` and `reload`: commands about the project's files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.projectfiles import read_files
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
-from tako_lite.clock import SystemClock
-from tako_lite.errors import CatalogError, ConfigError, Mistake
+from tako_lite.errors import ConfigError, Mistake
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
-    from tako_lite.config import Config
 
 
 @command
 @json_option
 def workflows(as_json: bool) -> None:
-    """List the workflows of the project, with the group that each of them runs in."""
+    """List the workflows of the project with their groups."""
     answer = Queue().ask("workflows")
     if as_json:
         write_json(answer)
@@ -38,7 +36,7 @@ def workflows(as_json: bool) -> None:
 def check(server: str | None, as_json: bool) -> int:
     """Report every mistake in tako.toml and the workflow files; exit code 3 if there is one.
 
-    Warnings alone leave the exit code at 0. Nothing is imported or started.
+    With warnings only, the exit code is 0. Nothing is imported or started.
     """
     mistakes, warnings, catalog = _findings(server)
     if as_json:
@@ -55,13 +53,13 @@ def check(server: str | None, as_json: bool) -> int:
 
 
 def _size(catalog: Catalog) -> str:
-    """How much was found, so that a workflow which is missing shows."""
+    """The numbers of workflows and files, so that a missing workflow is noticed."""
     files = {spec.file for spec in catalog.workflows.values()}
     return f"{counted(len(catalog.workflows), 'workflow')} of {counted(len(files), 'file')}"
 
 
 def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake], Catalog | None]:
-    """The mistakes, the warnings, and the catalog where the files are sound."""
+    """The mistakes, the warnings, and the catalog if the files have no mistakes."""
     from tako_lite.config import unreadable_secrets
 
     files = read_files(server)
@@ -74,7 +72,8 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake],
 @server_option
 @json_option
 def config(server: str | None, as_json: bool) -> None:
-    """Show every setting of every group and where it came from: a table of tako.toml, `scale`, or built-in."""
+    """Show every setting of every group and its source: a table of tako.toml, `scale`, or built-in."""
+    from tako_lite.cli.group_report import catalog_of, effective_groups
     from tako_lite.config import load
 
     settings = load(chosen_config(), server=server)
@@ -101,9 +100,9 @@ def config(server: str | None, as_json: bool) -> None:
 @command
 @json_option
 def reload(as_json: bool) -> None:
-    """Read tako.toml and the workflow files again; with a mistake in them nothing changes.
+    """Read tako.toml and the workflow files again.
 
-    Only the workers of groups that changed are replaced.
+    If they have a mistake, nothing changes. Only the workers of changed groups are replaced.
     """
     with Client(chosen_config()) as client:
         answer = client.call("reload")
@@ -113,38 +112,3 @@ def reload(as_json: bool) -> None:
     write(f"changed: {', '.join(answer['changed'])}" if answer["changed"] else "nothing changed")
     for warning in answer["warnings"]:
         warn(warning)
-
-
-def effective_groups(settings: Config, catalog: Catalog | None, others: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """The settings of the groups of the file, then of those that only decorators name, then of others."""
-    from tako_lite.config import effective
-
-    names = [*settings.groups, *(sorted(catalog.groups) if catalog else ()), *others]
-    groups = effective(settings, list(dict.fromkeys(names)))
-    _put_scales(settings, groups)
-    return groups
-
-
-def catalog_of(settings: Config) -> Catalog | None:
-    """The workflow files, or None and a warning where they have mistakes."""
-    from tako_lite.catalog import scan
-    from tako_lite.project_lint import pythons
-
-    try:
-        return scan(settings.workflows_path, settings.root, settings.routes, pythons(settings))
-    except CatalogError:
-        warn("the workflow files have mistakes, so groups may be missing here; `tako-lite check` shows them")
-        return None
-
-
-def _put_scales(settings: Config, groups: dict[str, dict[str, Any]]) -> None:
-    """Put what `tako-lite scale` set in the place of what the file says."""
-    from tako_lite.store.sqlite.offline import SqliteOfflineStore
-
-    queue = SqliteOfflineStore(settings.queue.path, settings.queue.durability, SystemClock())
-    scales = {name: wish.scale for name, wish in queue.list_group_overrides().items() if wish.scale is not None}
-    for name in scales.keys() & groups.keys():
-        settings_of = groups[name]
-        settings_of["workers"] = {"value": scales[name], "source": "tako-lite scale"}
-        if settings_of["max_workers"]["value"] < scales[name]:
-            settings_of["max_workers"] = settings_of["workers"]

@@ -1,4 +1,4 @@
-"""`cancel`, `retry`, `discard` and `signal`: what people do to runs."""
+"""`cancel`, `retry`, `discard` and `signal`: commands that change runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from tako_lite.cli.filter_names import check_names
-from tako_lite.cli.options import chosen_config, command, filter_options, given, json_option, run_ending
+from tako_lite.cli.options import chosen_config, command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.client import Client
@@ -19,19 +19,19 @@ from tako_lite.units import counted, was_or_were
 LIVE: Final = ("pending", "running", "waiting")
 RETRYABLE: Final = ("dead", "cancelled")
 MOST_ASKED: Final = 200
-"""Runs that are read one by one before they are retried."""
+"""Maximum number of runs that are read one by one before they are retried."""
 REFUSED: Final = {
-    "succeeded": "it succeeded; enqueue it anew instead",
-    "refused": "it may not start: its group is lost, unknown, or not for its tenant (tako-lite groups), or it is at its limit",
+    "succeeded": "it succeeded; enqueue a new run instead",
+    "refused": "it cannot start: its group is unavailable, unknown or closed to its tenant (tako-lite groups), or at its limit",
     "duplicate": "another live run has its unique key",
     "not_dead": "it is not dead",
-    "unknown": "there is no such run any more",
+    "unknown": "the run no longer exists",
 }
 
 SHOWN_STEPS: Final = 20
 
-all_option = click.option("--all", "everything", is_flag=True, help="All runs: needed where no other filter is given.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Only print how many runs it would be.")
+all_option = click.option("--all", "everything", is_flag=True, help="All runs; required if no other filter is given.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only print the number of runs.")
 
 
 @command
@@ -41,9 +41,9 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only print how ma
 @dry_run_option
 @json_option
 def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
-    """Cancel runs that are not over: those named, or those that the filters choose.
+    """Cancel runs that have not ended: the named ones, or those that match the filters.
 
-    A running one is asked to stop at its next step. One that is over stays as it is.
+    A running run stops at its next step. Runs that have ended do not change.
     """
     queue = Queue()
     ids = _ids(queue, runs, chosen, LIVE)
@@ -56,24 +56,22 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=run_ending)
 @filter_options(RETRYABLE)
 @all_option
-@click.option("--fresh", is_flag=True, help="Forget the stored steps and begin at the first.")
-@click.option(
-    "--payload", metavar="JSON", help="Run one RUN again with another payload, as a new run: JSON, @FILE, or - for stdin."
-)
+@click.option("--fresh", is_flag=True, help="Delete the stored steps and start from the first.")
+@click.option("--payload", metavar="JSON", help="Enqueue a new run like RUN with another payload: JSON, @FILE, or - for stdin.")
 @dry_run_option
 @json_option
 def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool, as_json: bool, **chosen: Any) -> int:
-    """Take dead and cancelled runs back into the queue: those named, or those that the filters choose.
+    """Re-queue dead and cancelled runs: the named ones, or those that match the filters.
 
-    Their attempts begin anew, and they are due now; steps that are stored are not done again. A step that ran, but whose
-    value could not be stored, is named: it runs again. With --payload, the run stays as it is, and a new one of its workflow
-    and options has no steps yet.
+    They are due at once and their attempts are counted from zero. Stored steps do not run again. A step whose value could not
+    be stored runs again, and a warning names it. With --payload, the old run does not change; a new run with the same workflow
+    and options starts from the first step.
     """
     queue = Queue()
     if payload is not None:
         if len(runs) != 1 or dry_run:
             raise click.UsageError("--payload is for one RUN")
-        return _run_anew(queue, runs[0], payload, as_json=as_json)
+        return _enqueue_again(queue, runs[0], payload, as_json=as_json)
     ids = _ids(queue, runs, chosen, RETRYABLE)
     if dry_run:
         return _print_count(len(ids), as_json=as_json)
@@ -82,7 +80,7 @@ def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool
     was_due = {id: moment for id, moment in due.items() if outcomes.get(id) == "pending"}
     code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, unstored=outcomes.unstored, was_due_at=was_due)
     if not as_json:
-        _say_due_now(was_due, named=bool(runs))
+        _print_due_now(was_due, named=bool(runs))
         _warn_of_steps(outcomes.unstored)
     return code
 
@@ -94,9 +92,9 @@ def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool
 @dry_run_option
 @json_option
 def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
-    """Acknowledge dead runs, so that no count has them: those named, or those that the filters choose.
+    """Acknowledge dead runs, so that they are no longer counted: the named ones, or those that match the filters.
 
-    They stay dead and can be shown, and retried, until retention removes them.
+    They stay dead, and can be shown and retried until retention deletes them.
     """
     queue = Queue()
     ids = _ids(queue, runs, chosen, ("dead",))
@@ -112,8 +110,8 @@ def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) 
 def signal(event: str, payload: str | None, as_json: bool) -> None:
     """Store a signal and wake the runs that wait for it.
 
-    PAYLOAD is JSON, or @FILE, or - for stdin; without one it is true. The first payload for an EVENT is what every wait
-    for it gets, also one that begins later.
+    PAYLOAD is JSON, @FILE, or - for stdin; the default is true. Every wait for an EVENT gets its first payload, even a wait
+    that begins later.
     """
     from tako_lite.cli.payload import read_payload
 
@@ -125,17 +123,17 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
     elif answer["stored"]:
         write(f"{event} is stored; it woke {counted(answer['woken'], 'run')}")
     else:
-        write(f"{event} was stored before; its first payload counts")
+        write(f"{event} was already stored; its first payload is kept")
 
 
-def _run_anew(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
-    """Enqueue a run like a dead or cancelled one, with another payload."""
+def _enqueue_again(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
+    """Enqueue a run with the options of a dead or cancelled one and another payload."""
     from tako_lite.cli.payload import read_payload
 
     value = read_payload(payload)
     old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
     if old["state"] not in RETRYABLE:
-        raise click.UsageError(f"{old['id']} is {old['state']}: only a dead or cancelled run is run again with another payload")
+        raise click.UsageError(f"{old['id']} is {old['state']}: --payload needs a dead or cancelled run")
     made = queue.client.enqueue(
         old["workflow"],
         value,
@@ -149,22 +147,22 @@ def _run_anew(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
     if as_json:
         write_json({**made.as_json(), "again": old["id"]})
     else:
-        write(f"{made.id} {made.state} in {made.group}, again for {old['id']}")
+        write(f"{made.id} {made.state} in {made.group}, as a retry of {old['id']}")
     if made.warning:
         warn(made.warning)
     return 0 if made.state == "pending" or made.deduplicated else 1
 
 
 def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
-    """The ids of the runs that are named, or that the filters choose."""
+    """The ids of the named runs, or of those that match the filters."""
     everything = chosen.pop("everything")
-    filters = given(**chosen)
+    filters = without_none(**chosen)
     if endings:
         if filters or everything:
-            raise click.UsageError("name runs or give filters, not both")
+            raise click.UsageError("give runs or filters, not both")
         return list(dict.fromkeys(queue.ask("find", ending=ending)["id"] for ending in endings))
     if not filters and not everything:
-        raise click.UsageError("name runs, or give a filter, or --all")
+        raise click.UsageError("give runs, a filter, or --all")
     filters.setdefault("states", tuple(default))
     ids: list[str] = queue.ask("ids", **filters)["ids"]
     if not ids:
@@ -181,16 +179,16 @@ def _print_count(count: int, *, as_json: bool) -> int:
 
 
 def _warn_of_steps(unstored: dict[str, list[str]]) -> None:
-    """Say which steps ran before and run again, since their values could not be stored."""
+    """Warn about the steps that run again because their values could not be stored."""
     steps = [(id, name) for id, names in unstored.items() for name in names]
     for id, name in steps[:SHOWN_STEPS]:
-        warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
+        warn(f"step `{name}` of {id} ran before, but its value could not be stored: it will run again")
     if len(steps) > SHOWN_STEPS:
-        warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json names them")
+        warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json lists them")
 
 
 def _due_later(queue: Queue, ids: Sequence[str]) -> dict[str, str]:
-    """The ISO times at which cancelled runs would have been due, of those still to come; of very many runs none."""
+    """The future ISO times at which cancelled runs were due, by id; empty for very many runs."""
     if len(ids) > MOST_ASKED:
         return {}
     now = SystemClock().now()
@@ -198,17 +196,18 @@ def _due_later(queue: Queue, ids: Sequence[str]) -> dict[str, str]:
     return {run["id"]: run["run_at"] for run in found if run["state"] == "cancelled" and milliseconds(run["run_at"]) > now}
 
 
-def _say_due_now(was_due: dict[str, str], *, named: bool) -> None:
-    """Say of runs that were due later that they are due now."""
+def _print_due_now(was_due: dict[str, str], *, named: bool) -> None:
+    """Print which runs were due later and are due now."""
     if named:
         for id, moment in was_due.items():
             write(f"{id} is due now; it was due at {local(milliseconds(moment), whole_seconds=True)}")
     elif was_due:
-        write(f"{counted(len(was_due), 'run')} that {was_or_were(len(was_due))} due later: due now")
+        count = len(was_due)
+        write(f"{counted(count, 'run')} that {was_or_were(count)} due later {'is' if count == 1 else 'are'} due now")
 
 
 def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool, **more: Any) -> int:
-    """Say what became of each run that was named, or how many had which outcome; 1 if a named one was refused."""
+    """Print the outcome of each named run, or the number of runs by outcome; return 1 if a named run was refused."""
     if as_json:
         write_json({"outcomes": outcomes, **more})
     elif named:

@@ -1,4 +1,4 @@
-"""`runs`, `show` and `why`: reading about runs."""
+"""`runs`, `show` and `why`: commands that read runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tako_lite.cli.filter_names import check_names
-from tako_lite.cli.options import command, filter_options, given, json_option, run_ending
+from tako_lite.cli.options import command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import Queue
 from tako_lite.clock import SystemClock, in_local_time
@@ -16,7 +16,7 @@ from tako_lite.protocol.commands import PAGE
 
 @command
 @filter_options()
-@click.option("--all", "unlimited", is_flag=True, help="Every run, not only the newest.")
+@click.option("--all", "unlimited", is_flag=True, help="All runs, not only the newest.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of runs.")
 @json_option
 def runs(
@@ -29,7 +29,7 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, the newest first."""
-    chosen = given(workflow=workflow, group=group, states=states, since=since)
+    chosen = without_none(workflow=workflow, group=group, states=states, since=since)
     queue = Queue()
     found = _pages(queue, chosen, None if unlimited else limit)
     if not found:
@@ -43,11 +43,11 @@ def runs(
 
 
 def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
-    """The newest runs, asked for page by page, so that no answer is large."""
+    """The newest runs, read page by page so that no answer is large."""
     found: list[dict[str, Any]] = []
     while limit is None or len(found) < limit:
         size = PAGE if limit is None else min(PAGE, limit - len(found))
-        page = queue.ask("runs", **chosen, limit=size, **given(before=found[-1]["id"] if found else None))["runs"]
+        page = queue.ask("runs", **chosen, limit=size, **without_none(before=found[-1]["id"] if found else None))["runs"]
         found += page
         if len(page) < size:
             break
@@ -56,7 +56,7 @@ def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict
 
 @command
 @click.argument("run", type=run_ending)
-@click.option("--steps", "every_step", is_flag=True, help="Every step, also of a run that has very many.")
+@click.option("--steps", "every_step", is_flag=True, help="Show every step, even of a run with very many.")
 @json_option
 def show(run: str, every_step: bool, as_json: bool) -> None:
     """Show one run with its steps. RUN is its id or any unique ending of 4 or more characters."""
@@ -74,7 +74,7 @@ def show(run: str, every_step: bool, as_json: bool) -> None:
 @click.argument("run", type=run_ending)
 @json_option
 def why(run: str, as_json: bool) -> None:
-    """Say in a sentence why a run is where it is. RUN is its id or any unique ending of 4 or more characters."""
+    """Explain in one sentence why a run is in its state. RUN is its id or any unique ending of 4 or more characters."""
     queue = Queue()
     id = queue.ask("find", ending=run)["id"]
     answer = queue.ask("why", run_id=id)

@@ -290,7 +290,7 @@ def test_code_that_blocks_the_loop_or_only_waits_is_not_taken_for_a_frozen_worke
     assert [(run["result"], *back(run)) for run in ends] == [(pid, "succeeded", 1, 0)] * 2
     log = (project.root / ".tako/logs/default.jsonl").read_text()
     (warning,) = [line for line in map(json.loads, log.splitlines()) if "has been blocked" in line["text"]]
-    assert (warning["run"], "in blocks; what blocks" in warning["text"]) == (runs[1], True)
+    assert (warning["run"], "in blocks; put blocking" in warning["text"]) == (runs[1], True)
 
 
 def test_a_stderr_that_fails_does_not_end_the_heartbeat_of_a_worker_that_is_held_up(project: Project) -> None:

@@ -404,7 +404,7 @@ def test_the_command_that_an_error_names_rescues_what_is_not_damaged(project: Pr
     held = project.enqueue("hold")
     project.wait_for_fact("second")
     refused = project.cli("doctor", "--rescue", "rescued.db")
-    assert (refused.returncode, "stop it first" in refused.stderr) == (6, True)
+    assert (refused.returncode, "must be stopped before the rescue" in refused.stderr) == (6, True)
     project.stop(signal.SIGKILL)
     wait_until(lambda: not project.survivors(), "its workers are gone")
     with closing(sqlite3.connect(queue_file(project))) as queue:  # closing puts the log into the file

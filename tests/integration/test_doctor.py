@@ -76,7 +76,7 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> None:
     serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
     (project.root / ".tako/daemon.lock").unlink()
-    assert "only the lock of the queue keeps a second one out" in findings(project, code=1)["lock"]["message"]
+    assert "only the lock of the queue prevents a second daemon" in findings(project, code=1)["lock"]["message"]
     (project.root / ".tako/queue.db.lock").unlink()
 
     assert "a second one could start" in findings(project, code=1)["lock"]["message"]

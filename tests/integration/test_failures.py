@@ -446,7 +446,7 @@ def test_a_blocking_handler_that_ignores_a_cancel_is_killed_and_its_neighbour_is
     assert live.wait_for_fact("beside")[0]["me"] == fact["me"]
     with live.client() as client:
         assert client.cancel(run_id) == {run_id: "cancelling"}
-    assert "asked to cancel" in live.command("why", run_id).stdout
+    assert "its cancellation was requested" in live.command("why", run_id).stdout
     run = live.wait(run_id)
     assert (run["state"], run["attempts"], run["crashes"]) == ("cancelled", 0, 0)
     assert len(live.facts("deaf")) == 1

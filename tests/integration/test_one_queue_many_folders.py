@@ -108,7 +108,7 @@ def test_clients_of_another_folder_reach_the_daemon_that_holds_the_queue(project
     said = tako(green, "enqueue", "echo", "4", "--wait", "--json")
     assert json.loads(said.stdout)["result"] == 4
     assert "no daemon" not in said.stderr
-    assert f"the daemon of another folder serves this queue: {project.root} (pid {pid})" in tako(green, "status").stderr
+    assert f"a daemon in another folder serves this queue: {project.root} (pid {pid})" in tako(green, "status").stderr
     (lock,) = (
         finding
         for finding in json.loads(tako(green, "doctor", "--json").stdout)["findings"]
@@ -158,7 +158,7 @@ def test_settings_saved_in_a_folder_that_is_not_served_leave_the_daemon_alone_an
     done = tako(green, *command.split())
 
     assert done.returncode == 0
-    assert f"it holds once a daemon serves this file: the daemon (pid {project.process.pid})" in done.stderr  # type: ignore[union-attr]
+    assert f"the change takes effect once a daemon serves this file: the daemon (pid {project.process.pid})" in done.stderr  # type: ignore[union-attr]
     assert "no daemon is running" not in done.stderr
     assert "workers = 2" in (green / "tako.toml").read_text()
     assert project.group("default")["min_workers"] == 1

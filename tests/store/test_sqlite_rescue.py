@@ -517,7 +517,7 @@ def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(queue: 
         rescue(queue, queue.with_name("new.db"), NOW)
     make(queue, runs=1)
     before = queue.read_bytes()
-    with pytest.raises(BadInput, match="there already"):
+    with pytest.raises(BadInput, match="already exists"):
         rescue(queue, queue, NOW)
     with pytest.raises(BadInput, match="cannot make"):
         rescue(queue, queue.parent / "no/new.db", NOW)

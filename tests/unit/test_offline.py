@@ -59,7 +59,16 @@ def mail(payload): ...
 @workflow("plain")
 def plain(payload): ...
 """
-HOLD = "import sys; from pathlib import Path; from tako_lite.lock import {0}; lock = {0}(Path(sys.argv[1])); print(lock.acquire(), flush=True); input()"  # noqa: E501
+HOLD = """
+import sys
+from pathlib import Path
+from tako_lite.lock import daemon_lock
+from tako_lite.store.sqlite.queue import SqliteQueue
+path = Path(sys.argv[2])
+lock = daemon_lock(path) if sys.argv[1] == "daemon_lock" else SqliteQueue(path).write_lock()
+print(lock.acquire(), flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -96,7 +105,7 @@ def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]])
 
 @contextmanager
 def held_by_another(path: Path, lock: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLD.format(lock), str(path)]
+    command = [sys.executable, "-c", HOLD, lock, str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
@@ -463,7 +472,7 @@ def test_why_tells_of_a_due_run_that_no_daemon_is_running(client: Client) -> Non
 def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
     by_a_daemon(project, lambda store: store.claim_runs("default", 1))
-    assert client.call("why", run_id=id)["sentence"].endswith("the next one gives it back to the queue, uncharged.")
+    assert client.call("why", run_id=id)["sentence"].endswith("the next daemon will re-queue it without charging an attempt.")
     client.cancel(id)
     assert client.call("why", run_id=id)["sentence"].endswith("the next one cancels it, as it was asked to.")
 

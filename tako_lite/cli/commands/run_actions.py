@@ -182,7 +182,7 @@ def _warn_of_steps(unstored: dict[str, list[str]]) -> None:
     """Warn about the steps that run again because their values could not be stored."""
     steps = [(id, name) for id, names in unstored.items() for name in names]
     for id, name in steps[:SHOWN_STEPS]:
-        warn(f"step `{name}` of {id} ran before, but its value could not be stored: it will run again")
+        warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
     if len(steps) > SHOWN_STEPS:
         warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json lists them")
 

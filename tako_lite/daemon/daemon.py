@@ -25,7 +25,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
-from tako_lite.daemon.leftovers import Undefined, UnreadFiles
+from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
@@ -81,7 +81,7 @@ class Daemon:
         self._reloading = asyncio.Lock()
         queue = config.queue
         self.store = queue.location.open(queue.durability, clock, config.server, self.boot_id, self._committed)
-        self.undefined, self.unread = Undefined(self.store), UnreadFiles()
+        self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last

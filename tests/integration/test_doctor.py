@@ -79,7 +79,7 @@ def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> 
     assert "only the lock of the queue prevents a second daemon" in findings(project, code=1)["lock"]["message"]
     (project.root / ".tako/queue.db.lock").unlink()
 
-    assert "a second one could start" in findings(project, code=1)["lock"]["message"]
+    assert "a second daemon could start" in findings(project, code=1)["lock"]["message"]
 
 
 def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_mend_makes_it_anew(project: Project) -> None:

@@ -474,7 +474,7 @@ def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Clien
     by_a_daemon(project, lambda store: store.claim_runs("default", 1))
     assert client.call("why", run_id=id)["sentence"].endswith("the next daemon will re-queue it without charging an attempt.")
     client.cancel(id)
-    assert client.call("why", run_id=id)["sentence"].endswith("the next one cancels it, as it was asked to.")
+    assert client.call("why", run_id=id)["sentence"].endswith("the next daemon will cancel it, as requested.")
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["no-file", "file"])

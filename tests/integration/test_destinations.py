@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tako_lite.cli.main import main
-from tests.integration.project import Project, rows, wait_until
+from tests.support.project import Project, rows, wait_until
 
 TENANTS = "[tenants.acme]\n[tenants.globex]\n[tenants.initech]\n"
 ECHO = """

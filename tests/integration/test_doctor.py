@@ -17,8 +17,8 @@ from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
 from tako_lite.store.sqlite.queue import SqliteQueue
-from tests.faults.test_processes import UNTOLD, serve
-from tests.integration.project import Project, wait_until
+from tests.support.processes import NO_FILE_WATCH, serve_with
+from tests.support.project import Project, wait_until
 
 WORKFLOWS = """
 @workflow("quick")
@@ -74,7 +74,7 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 
 
 def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> None:
-    serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
+    serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     (project.root / ".tako/daemon.lock").unlink()
     assert "only the lock of the queue prevents a second daemon" in findings(project, code=1)["lock"]["message"]
     (project.root / ".tako/queue.db.lock").unlink()
@@ -83,7 +83,7 @@ def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> 
 
 
 def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_mend_makes_it_anew(project: Project) -> None:
-    pid = serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
+    pid = serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     (project.root / ".tako/tako.sock").unlink()
     found = findings(project)["daemon"]
 

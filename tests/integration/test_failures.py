@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.integration.project import Project, rows, wait_until
+from tests.support.project import Project, rows, wait_until
 
 
 def test_a_run_that_fails_is_tried_again_until_its_retries_are_used_up(live: Project) -> None:

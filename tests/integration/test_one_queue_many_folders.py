@@ -17,7 +17,7 @@ from tako_lite.client import AsyncClient, Client
 from tako_lite.errors import NoProject, WrongProject
 from tako_lite.lock import Holder
 from tako_lite.store.sqlite.queue import SqliteQueue
-from tests.integration.project import REPOSITORY, Project, command_in, is_gone, wait_until
+from tests.support.project import REPOSITORY, Project, command_in, is_gone, wait_until
 
 ECHO = """\
     @workflow("echo")

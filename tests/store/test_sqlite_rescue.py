@@ -23,8 +23,8 @@ from tako_lite.records import new_id
 from tako_lite.store.rescued import Rescued
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.rescue.copy import rescue
-from tests.integration.project import wait_until
-from tests.store.test_sqlite_older import make_older
+from tests.support.project import wait_until
+from tests.support.queue_file import make_older
 
 PAGE: Final = 4096
 NOW: Final = 1_800_000_000_000

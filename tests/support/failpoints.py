@@ -27,6 +27,7 @@ from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.linux import read_process
 from tako_lite.processes.child import WorkerRecords
+from tako_lite.store.sqlite import store as sqlite_store
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.support.event_log import EventLog, Fact
@@ -240,7 +241,7 @@ POINTS: Final = frozenset(
 def main(asked: list[str]) -> int:
     """Serve the project in the current folder until a point or a signal ends it."""
     points = Points(asked)
-    composition.SqliteStore = listening_store(points)  # type: ignore[misc]
+    sqlite_store.SqliteStore = listening_store(points)  # type: ignore[misc]
     composition.WorkerRecords = listening_records(points)  # type: ignore[misc]
     command.Events = listening_events(points)  # type: ignore[misc]
     command.Daemon = listening_daemon(points)  # type: ignore[misc]

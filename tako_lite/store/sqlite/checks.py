@@ -183,7 +183,7 @@ def _inspect(file: Path, context: QueueCheck, connection: sqlite3.Connection) ->
 
 
 def _quick_check(file: Path, context: QueueCheck, connection: sqlite3.Connection) -> Finding:
-    faults = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({SHOWN_FAULTS})")]
+    faults = [str(fault) for (fault,) in connection.execute(f"PRAGMA quick_check({SHOWN_FAULTS})")]
     if faults == ["ok"]:
         return Finding("queue", "ok", "read the whole queue file and found no damage")
     raise damaged(file, "; ".join(" ".join(fault.split()) for fault in faults))

@@ -58,7 +58,7 @@ class Engine(Protocol):
         """Store a failed try without waiting for it."""
 
     async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> Stored:
-        """Wait for a time, a signal or the next try; the run may park meanwhile."""
+        """Wait for a time, a signal or the next try. The run may park during the wait."""
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> Stored:
         """Start a child run and wait until it ends."""

@@ -192,18 +192,3 @@ def _is_flock(fields: list[str], pid: int, inode: int) -> bool:
 def daemon_lock(state_dir: Path) -> FileLock:
     """The lock of the project's daemon; its text is the pid."""
     return FileLock(state_dir / "daemon.lock")
-
-
-def queue_lock(queue: Path) -> FileLock:
-    """The lock of the daemon that serves a queue file; its text is a `Holder`."""
-    return FileLock(_beside(queue, ".lock"))
-
-
-def write_lock(queue: Path) -> FileLock:
-    """The lock of the program that writes to a queue file."""
-    return FileLock(_beside(queue, ".write.lock"))
-
-
-def _beside(queue: Path, suffix: str) -> Path:
-    """A file beside the queue file, with symlinks resolved."""
-    return Path(f"{os.path.realpath(queue)}{suffix}")

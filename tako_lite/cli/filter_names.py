@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.errors import CatalogError, NotFound
 from tako_lite.hints import did_you_mean
 from tako_lite.names import printable
 from tako_lite.routing import unknown_group
 
 
-def check_names(queue: Queue, *, workflow: str | None = None, group: str | None = None) -> None:
+def check_names(queue: QueueReader, *, workflow: str | None = None, group: str | None = None) -> None:
     """Raise NotFound for a name that neither the project's files nor the runs in the queue have.
 
     Call it only if nothing was found, so that known names cost nothing.

@@ -48,7 +48,7 @@ class GroupEdit:
             except WrongProject as error:
                 warnings.append(not_reloaded(error))
                 return {"reloaded": False, "served_elsewhere": True, "moved": 0, "warnings": warnings}
-            if self.removed is not None and (reloaded or self.draft.config.queue.path.exists()):
+            if self.removed is not None and (reloaded or self.draft.config.queue.location.exists()):
                 moved = client.call("move_group", group=self.removed, to=self.to)["moved"]
         return {"reloaded": reloaded, "moved": moved, "warnings": warnings}
 

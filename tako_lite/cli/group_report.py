@@ -64,9 +64,8 @@ def catalog_of(config: Config) -> Catalog | None:
 
 def _apply_scales(config: Config, groups: dict[str, Settings]) -> None:
     """Replace the numbers of tako.toml with those that `tako-lite scale` stored in the queue."""
-    from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
-    queue = SqliteOfflineStore(config.queue.path, config.queue.durability, SystemClock())
+    queue = config.queue.location.open_offline(config.queue.durability, SystemClock())
     scales = {name: override.scale for name, override in queue.list_group_overrides().items() if override.scale is not None}
     for name in scales.keys() & groups.keys():
         settings = groups[name]

@@ -9,7 +9,7 @@ import click
 
 from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
 from tako_lite.cli.output import draw, write, write_json
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
 from tako_lite.clock import SystemClock
 
@@ -50,7 +50,7 @@ def pausable_family(family: Family) -> click.Group:
             print_list(as_json)
 
     def print_list(as_json: bool) -> None:
-        answer = Queue().ask(f"{noun}s")
+        answer = QueueReader().ask(f"{noun}s")
         if as_json:
             write_json(answer)
         else:

@@ -18,7 +18,7 @@ DOWN: Final = "no daemon is running; showing what the queue file contains"
 Answer = dict[str, Any]
 
 
-class Queue:
+class QueueReader:
     """A client for reading commands; it notes on stderr if the queue file or the daemon of another folder answers."""
 
     def __init__(self) -> None:

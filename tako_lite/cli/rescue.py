@@ -10,16 +10,15 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
-from tako_lite.cli.checks.finding import quoted
 from tako_lite.cli.options import chosen_config
 from tako_lite.cli.output import write, write_json
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
 from tako_lite.config import load
 from tako_lite.errors import AlreadyServing, StoreBusy, StoreError, TakoError
-from tako_lite.lock import write_lock
-from tako_lite.store.sqlite.rescue.copy import rescue as rescue_queue
-from tako_lite.store.sqlite.rescue.report import Rescued, Tally
+from tako_lite.finding import quoted
+from tako_lite.store.opening import Queue
+from tako_lite.store.rescued import Rescued, Tally
 from tako_lite.units import counted, size_text
 
 SHOWN: Final = 20
@@ -29,11 +28,11 @@ PATIENCE: Final = 2.0
 
 def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
     """Rescue the queue of the chosen project into a new file and print the outcome; return the exit code."""
-    queue = load(chosen_config(), server=server).queue.path.resolve()
+    queue = load(chosen_config(), server=server).queue.location
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     project = Project(chosen_config())
     with _exclusive(project, queue):
-        done = rescue_queue(queue, target, SystemClock().now())
+        done = queue.rescue(target, SystemClock().now())
     commands = _commands(project, queue, target)
     if as_json:
         write_json(_as_json(done, queue, commands))
@@ -42,9 +41,9 @@ def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
     return 0 if done.is_all else TakoError.exit_code
 
 
-def _as_json(done: Rescued, queue: Path, commands: list[str]) -> dict[str, object]:
+def _as_json(done: Rescued, queue: Queue, commands: list[str]) -> dict[str, object]:
     return {
-        "queue": str(queue),
+        "queue": queue.address,
         "file": str(done.file),
         "bytes": done.size,
         "tables": {
@@ -60,7 +59,7 @@ def _as_json(done: Rescued, queue: Path, commands: list[str]) -> dict[str, objec
 
 
 @contextmanager
-def _exclusive(project: Project, queue: Path) -> Iterator[None]:
+def _exclusive(project: Project, queue: Queue) -> Iterator[None]:
     """Keep other programs from writing the queue. Raises AlreadyServing or StoreBusy if one does."""
     if (held := project.lock()) is not None:
         pid = held.killable_pid()
@@ -68,7 +67,7 @@ def _exclusive(project: Project, queue: Path) -> Iterator[None]:
             f"a daemon serves this queue (pid {held.pid}); it must be stopped before the rescue",
             hint=f"stop it: kill {pid}" if pid else "stop it in the container in which it runs",
         )
-    lock = write_lock(queue)
+    lock = queue.write_lock()
     try:
         if not lock.acquire(PATIENCE):
             raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} prints its pid")
@@ -80,12 +79,12 @@ def _exclusive(project: Project, queue: Path) -> Iterator[None]:
         lock.release()
 
 
-def _commands(project: Project, queue: Path, file: Path) -> list[str]:
+def _commands(project: Project, queue: Queue, file: Path) -> list[str]:
     """Shell commands that keep the damaged file, replace it with the new one, and start the daemon."""
     root = project.state_dir.parent
     names = chain(["aside"], (f"aside-{number}" for number in count(2)))
     aside = next(name for name in names if not (root / name).exists())
-    there = (path for path in (Path(f"{queue}{suffix}") for suffix in ("", "-wal", "-shm")) if path.exists())
+    there = (path for path in queue.files() if path.exists())
     new, old, *beside = (path.relative_to(root) if path.is_relative_to(root) else path for path in (file, *there))
     config = f" -c {shlex.quote(os.path.abspath(chosen))}" if (chosen := chosen_config()) else ""  # noqa: PTH100
     return [
@@ -97,16 +96,16 @@ def _commands(project: Project, queue: Path, file: Path) -> list[str]:
     ]
 
 
-def _print(done: Rescued, queue: Path, commands: list[str]) -> None:
+def _print(done: Rescued, queue: Queue, commands: list[str]) -> None:
     for name, tally in done.tables.items():
         write(f"{name:<14} {_outcome(tally)}")
     _print_runs(done.runs, "known to be lost")
     _print_runs(done.unlisted, "missing from the index, so perhaps deleted before: check them before `serve`")
     _print_runs(done.repeated, "that may be executed twice: their parents lost the record of waiting for them")
     if not done.log_is_whole:
-        write(f"{queue}-wal is damaged, so the newest changes may be lost")
+        write(f"{queue.address}-wal is damaged, so the newest changes may be lost")
     if done.is_all:
-        write(f"read every row of {queue}: nothing is lost")
+        write(f"read every row of {queue.address}: nothing is lost")
     write(f"the new queue is {done.file} ({size_text(done.size)}); these commands put it in the place of the old one:")
     write("  " + " &&\n  ".join(commands))
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from tako_lite.config.document import shown
 from tako_lite.errors import TakoError
-from tako_lite.store.sqlite.file import sync
+from tako_lite.paths import sync
 
 _NO_RENAME: Final = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV})
 """Errors of a rename, a new file or a chown on a mount point or in a folder of another user."""

@@ -15,24 +15,17 @@ from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
-from tako_lite.lock import write_lock
 from tako_lite.new_run import check_event, make_many, make_run, unknown_run, zip_ids
 from tako_lite.protocol.arguments import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, MoveGroup, Retry, Signal
 from tako_lite.records import Batch, Run
 from tako_lite.retry import RetryBatch
 from tako_lite.routing import DEFAULT, Router, check_group
-from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride, OfflineStore
-from tako_lite.store.sqlite.offline import SqliteOfflineStore
+from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride
 from tako_lite.typed import converter
 from tako_lite.why import WhyContext, sentence
 
 NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
 NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
-
-
-def open_queue(config: Config, clock: Clock) -> OfflineStore:
-    """The queue of a project, to be read and written without a daemon. The only place that chooses its class."""
-    return SqliteOfflineStore(config.queue.path, config.queue.durability, clock)
 
 
 class OfflineBackend:
@@ -41,7 +34,8 @@ class OfflineBackend:
     def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
         self._clock = clock
-        self._queue = open_queue(project.config(), clock)
+        settings = project.config().queue
+        self._queue = settings.location.open_offline(settings.durability, clock)
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if another program held the write lock for all of `patience` seconds."""
@@ -49,7 +43,7 @@ class OfflineBackend:
         if isinstance(typed, Signal):
             check_event(typed.event)
         new = self._new(typed, texts) if isinstance(typed, Enqueue | EnqueueMany) else []
-        lock = write_lock(self._project.config().queue.path)
+        lock = self._project.config().queue.location.write_lock()
         try:
             if not lock.acquire(patience):
                 return None

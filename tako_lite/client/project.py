@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.client.connection import Connection, connect
 from tako_lite.config.files import SOCKET_NAME, STATE_DIR, locate, stamp
 from tako_lite.errors import ConfigError, WrongProject
-from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock
+from tako_lite.lock import FileLock, Holder, daemon_lock
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -44,7 +44,7 @@ class Project:
         if own.is_held():
             return own
         try:
-            beside = queue_lock(self.config().queue.path)
+            beside = self.config().queue.location.serving_lock()
         except ConfigError:  # a file with a mistake names no queue
             return None
         return beside if beside.is_held() else None
@@ -83,7 +83,7 @@ class Project:
             if self._is_file_of(hello):
                 return  # the daemon keeps its current configuration
             raise
-        queue = os.path.realpath(own.queue.path)
+        queue = own.queue.location.address
         if queue != hello["queue"]:
             raise _wrong(hello, f"{_named(own)} names the queue {queue}")
         if self._is_file_of(hello):

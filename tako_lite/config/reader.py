@@ -27,11 +27,11 @@ from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import Source
+from tako_lite.store.opening import DEFAULT_URL
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys that can stand in `[workflows]`, and so cannot be names of groups."""
 
-DEFAULT_URL: Final = f"{values.SQLITE}.tako/queue.db"
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {name: kind.entry for name, kind in SETTINGS.items() if kind.entry}
 """The settings that are tables, and what each of their entries accepts."""
@@ -134,11 +134,11 @@ class _Reading(Collector):
             if key not in _QUEUE_KEYS:
                 self.unknown(("queue", key), _QUEUE_KEYS)
         read_url = values.queue(self._root)
-        url, path = self.value(("queue",), queue, "url", read_url) or read_url(DEFAULT_URL)
+        url, location = self.value(("queue",), queue, "url", read_url) or read_url(DEFAULT_URL)
         keep = self.entries(("queue", "keep"), queue.get("keep", {}), values.keep_state)
         return QueueSettings(
             url=url,
-            path=path,
+            location=location,
             durability=self.value(("queue",), queue, "durability", values.durability) or "disk",
             keep={**KEEP, **keep},
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from tako_lite.config import kinds, values
 from tako_lite.config.document import Document
@@ -17,6 +17,7 @@ from tako_lite.hints import did_you_mean
 from tako_lite.options import Fallback
 from tako_lite.routing import Routes
 from tako_lite.secrets import Source
+from tako_lite.store.opening import Durability, Queue
 from tako_lite.templates import is_template, may_name
 
 DEFAULT_GROUP: Final = "default"
@@ -77,8 +78,8 @@ class QueueSettings:
     """Where the queue is, how hard it is written, and how long ended runs are kept (None is forever)."""
 
     url: str
-    path: Path
-    durability: Literal["disk", "process"] = "disk"
+    location: Queue
+    durability: Durability = "disk"
     keep: Mapping[str, float | None] = field(default_factory=lambda: dict(KEEP))
 
 

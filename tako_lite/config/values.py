@@ -15,6 +15,7 @@ from tako_lite.names import NAME, NAME_HINT
 from tako_lite.options import FALLBACKS
 from tako_lite.secrets import Source
 from tako_lite.states import RUN_STATES, TERMINAL
+from tako_lite.store.opening import queue_at
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
 
 Reader = Callable[[Any], Any]
@@ -22,7 +23,6 @@ Reader = Callable[[Any], Any]
 RLIMITS: Final = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 DURABILITIES: Final = ("disk", "process")
 SECRET_KINDS: Final = ("env", "file")
-SQLITE: Final = "sqlite:///"
 PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
 """Variables of the daemon's environment that every worker gets, and the beginnings of others."""
 PASSED_FAMILIES: Final = ("LC_", "PYTHON")
@@ -127,23 +127,8 @@ def interpreter(root: Path) -> Reader:
 
 
 def queue(root: Path) -> Reader:
-    """Accepts the address of the queue, today that of a SQLite file, and gives it with the absolute path."""
-    return lambda value: (url := _queue_url(value), located(url.removeprefix(SQLITE), root))
-
-
-def _queue_url(value: Any) -> str:
-    url = text(value)
-    if not url.startswith(SQLITE):
-        hint = f'write "{SQLITE}" and a path; four slashes begin an absolute one'
-        raise BadInput("only SQLite files are supported by this version", hint=hint)
-    path = url.removeprefix(SQLITE)
-    if not path or path.endswith("/"):
-        raise BadInput("names no file", hint=f'such as "{SQLITE}.tako/queue.db"')
-    if path == ":memory:":
-        raise BadInput("the queue must be a file: in memory it would not outlive the daemon")
-    if "?" in path or "#" in path:
-        raise BadInput("options behind `?` or `#` are not supported")
-    return url
+    """Accepts the URL of a queue; returns it with the queue's location."""
+    return lambda value: (url := text(value), queue_at(url, root))
 
 
 def durability(value: Any) -> str:

@@ -25,7 +25,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
-from tako_lite.daemon.leftovers import Undefined, UnreadFiles
+from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.outcomes import Outcomes
@@ -47,7 +47,6 @@ from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
 from tako_lite.states import RunState
 from tako_lite.store.base import Effects, Hold, Store
-from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.unpack import package_dir
 from tako_lite.why import sentence
 from tako_lite.wire import PROTOCOL
@@ -80,10 +79,9 @@ class Daemon:
         self.waiters = RunWaiters()
         self._stopped = False
         self._reloading = asyncio.Lock()
-        self.store = SqliteStore(
-            config.queue.path, config.queue.durability, clock, config.server, self.boot_id, self._committed
-        )
-        self.undefined, self.unread = Undefined(self.store), UnreadFiles()
+        queue = config.queue
+        self.store = queue.location.open(queue.durability, clock, config.server, self.boot_id, self._committed)
+        self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
@@ -102,7 +100,7 @@ class Daemon:
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake
         self.spawner.on_change = self.fallbacks.reevaluate
-        folders = {config.state_dir, Path(os.path.realpath(config.queue.path)).parent}
+        folders = {config.state_dir, *queue.location.folders()}
         self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
 
@@ -368,7 +366,7 @@ class Daemon:
             if self._stopped:
                 raise TakoError("the daemon is stopping")
             config, catalog = await asyncio.to_thread(self._read_again)
-            if config.queue.path != self.config.queue.path or config.queue.durability != self.config.queue.durability:
+            if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog
             schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
@@ -416,7 +414,7 @@ def hello(config: Config) -> dict[str, Any]:
         "config": str(config.file) if config.file else None,
         "stamp": stamp(config.file) if config.file else None,
         "root": os.path.realpath(config.root),
-        "queue": os.path.realpath(config.queue.path),
+        "queue": config.queue.location.address,
     }
 
 

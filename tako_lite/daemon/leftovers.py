@@ -20,7 +20,7 @@ SHARE: Final = 50
 """It is cached for this many times as long as the query took, so that a long queue is not read all the time."""
 
 
-class Undefined:
+class UndefinedRuns:
     """Finds queued runs whose workflow no file defines, on request."""
 
     def __init__(self, store: Store) -> None:

@@ -23,7 +23,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
-from tako_lite.lock import FileLock, Holder, daemon_lock, queue_lock, write_lock
+from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.project_lint import read_catalog
 
 PROBE: Final = 0.5
@@ -51,7 +51,8 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
 @contextmanager
 def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
     """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
-    own, queue, writing = daemon_lock(config.state_dir), queue_lock(config.queue.path), write_lock(config.queue.path)
+    location = config.queue.location
+    own, queue, writing = daemon_lock(config.state_dir), location.serving_lock(), location.write_lock()
     try:
         if not own.acquire(PROBE):
             raise _already_serving(own, f"another daemon serves this project (pid {own.pid})")
@@ -59,7 +60,7 @@ def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None
         if not queue.acquire(PROBE):
             holder = Holder.parse(queue.read())
             where = f" from {holder.root}" if holder else ""
-            raise _already_serving(queue, f"another daemon serves the queue {config.queue.path}{where} (pid {queue.pid})")
+            raise _already_serving(queue, f"another daemon serves the queue {location}{where} (pid {queue.pid})")
         last = Holder.parse(queue.read())
         queue.write(str(_holder(config)))
         if not writing.acquire(SHORT_WRITER):

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from tako_lite.errors import BadInput
 
 if TYPE_CHECKING:
     from tako_lite.clock import Clock
+    from tako_lite.finding import Finding
     from tako_lite.lock import FileLock
     from tako_lite.store.base import Effects, OfflineStore, Store
+    from tako_lite.store.rescued import Rescued
 
 Durability = Literal["disk", "process"]
 """Whether an acknowledged change survives a power failure, or only the end of the process."""
 
 DEFAULT_URL: Final = "sqlite:///.tako/queue.db"
 _SQLITE: Final = "sqlite:///"
+
+
+class QueueCheck(NamedTuple):
+    """What the checks of a queue need to know; `find_undefined` gets the number of queued runs by workflow."""
+
+    has_daemon: bool
+    deep: bool
+    clock: Clock
+    find_undefined: Callable[[Mapping[str, int]], Iterable[Finding]]
 
 
 class Queue(Protocol):
@@ -46,6 +57,9 @@ class Queue(Protocol):
     def folders(self) -> Iterator[Path]:
         """The folders in which a file of the queue could be moved or deleted."""
 
+    def files(self) -> Iterator[Path]:
+        """Every file that the data of the queue may be in; some may not exist."""
+
     def open(
         self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
     ) -> Store:
@@ -53,6 +67,12 @@ class Queue(Protocol):
 
     def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
         """The queue for a client while no daemon runs."""
+
+    def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
+        """The names and the functions of the checks that `doctor` runs; they change nothing and may raise TakoError."""
+
+    def rescue(self, target: Path, now: int) -> Rescued:
+        """Copy what is readable of a damaged queue into a new one. The caller holds the locks. Raises BadInput, StoreError."""
 
 
 def queue_at(url: str, root: Path) -> Queue:

@@ -6,47 +6,26 @@ import asyncio
 import contextvars
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from tako_lite.blocking import BlockingStep
-from tako_lite.engine import call_for_future, message_of, sanitized
+from tako_lite.engine import call_for_future
 from tako_lite.errors import (
     BadInput,
-    Bailed,
-    Cancelled,
-    Failed,
-    Parked,
-    RetryLater,
     StepError,
-    Superseded,
-    TakoError,
-    TimedOut,
-    Unwind,
 )
 from tako_lite.protocol.items import (
-    End,
     EvaluationEnded,
-    FailureFacts,
-    RunBailed,
-    RunCancelled,
-    RunDropped,
-    RunFailed,
-    RunNotImported,
-    RunParked,
-    RunPostponed,
-    RunReleased,
     RunSucceeded,
 )
 from tako_lite.protocol.worker import (
     PushedRun,
     StoredStep,
 )
-from tako_lite.secrets import masked
 from tako_lite.step import Step
 from tako_lite.values import value_text
 from tako_lite.wire import decode_value
@@ -54,14 +33,9 @@ from tako_lite.worker.forked import end_fork, is_fork
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.loop import paused
+from tako_lite.worker.report import Report, failed, find_unwind, refuse_payload, unwound
 from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.worker.threads import RunThreads
-
-MAX_TRACEBACK: Final = 16_384
-MAX_MESSAGE: Final = 4_096
-
-Report = tuple[End, int]
-"""The end of an attempt, and how many characters of values it carries."""
 
 
 class Executor:
@@ -169,7 +143,7 @@ class Executor:
             else:
                 value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
-                return _unwound(run, run.unwinding)
+                return unwound(run, run.unwinding)
             text = "null" if value is None else value_text(value, "the result")
             if handler.is_evaluation:
                 return EvaluationEnded("found", run.run_id, run.token, text), len(text)
@@ -177,10 +151,10 @@ class Executor:
         except BaseException as error:
             if is_fork():
                 end_fork(error)
-            unwinding = run.unwinding or _find_unwind(error)
+            unwinding = run.unwinding or find_unwind(error)
             if unwinding is not None:
-                return _unwound(run, unwinding)
-            return _failed(run, error)
+                return unwound(run, unwinding)
+            return failed(run, error)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind
@@ -226,18 +200,12 @@ def _own_decimals() -> None:
         decimal.setcontext(decimal.getcontext().copy())
 
 
-class _PayloadRefused(BadInput):
-    """The payload does not fit the handler's type."""
-
-    type = "bad_payload"
-
-
 def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
     """The payload as the handler's type."""
     try:
         return read_payload(payload)
     except BadInput as error:
-        raise _PayloadRefused(error.message, hint=error.hint) from None
+        raise refuse_payload(error) from None
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
@@ -248,74 +216,3 @@ def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, A
         run.tasks.add(task)
         task.add_done_callback(run.task_done)
     return task
-
-
-def _unwound(run: ActiveRun, reason: Unwind) -> Report:
-    return _end_of(run.run_id, run.token, reason, run.parked_on), 0
-
-
-def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> End:
-    """The end of an attempt whose handler was left."""
-    match reason:
-        case Parked():
-            return RunParked("parked", run_id, token, parked_on)
-        case Superseded():
-            return RunDropped("dropped", run_id, token)
-        case Cancelled():
-            return RunCancelled("cancelled", run_id, token)
-        case TimedOut():
-            failure = FailureFacts(type="Timeout", message="the attempt took longer than its timeout", reason="timeout")
-            return RunFailed("fail", run_id, token, failure, True)
-        case Bailed():
-            return RunBailed("bail", run_id, token, sanitized(str(reason.reason))[:MAX_MESSAGE])
-        case RetryLater():
-            return RunPostponed("later", run_id, token, reason.after)
-        case Failed():
-            return RunFailed("fail", run_id, token, _failed_for_good(reason.error), False)
-    return RunReleased("given", run_id, token)
-
-
-def _failed_for_good(error: object) -> FailureFacts:
-    failure = (
-        _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sanitized(str(error)))
-    )
-    return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
-
-
-def _failed(run: ActiveRun, error: BaseException) -> Report:
-    """The end of an attempt whose handler failed, and whether another attempt could succeed."""
-    failure = _describe(error)
-    retryable = not isinstance(error, BadInput | StepError)
-    if isinstance(error, _PayloadRefused):
-        failure = FailureFacts(type="BadPayload", message=sanitized(error.message), reason="bad_payload")
-    elif isinstance(error, CannotImport):
-        return RunNotImported("broken", run.run_id, run.token, error.message), 0
-    elif isinstance(error, TakoError):
-        if not retryable:
-            failure["reason"] = error.type
-        if hint := getattr(error, "hint", None):  # a subclass may not have called `TakoError.__init__`
-            failure["message"] += f" ({sanitized(str(hint))})"
-    return RunFailed("fail", run.run_id, run.token, failure, retryable), len(failure.get("traceback") or "")
-
-
-def _find_unwind(error: BaseException) -> Unwind | None:
-    """The Unwind that an error is, or that an exception group holds."""
-    if isinstance(error, Unwind):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            if found := _find_unwind(inner):
-                return found
-    return None
-
-
-def _describe(error: BaseException) -> FailureFacts:
-    message = message_of(error)
-    try:
-        text = masked("".join(traceback.format_exception(error, limit=-30)))  # before it is cut
-    except BaseException:  # an error in the user's `__str__` must end the run, not the worker
-        text = "(its traceback cannot be read)"
-    if len(text) > MAX_TRACEBACK:
-        text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]
-    message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
-    return {"type": type(error).__name__, "message": message, "traceback": sanitized(text)}

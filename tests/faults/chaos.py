@@ -25,10 +25,10 @@ from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError, WaitTimeout
 from tako_lite.linux import read_process
 from tako_lite.records import new_id, new_ids
-from tests.faults.checker import violations
 from tests.faults.expected import TENANTS, surprises
-from tests.faults.witness import LOG, Witness, told
-from tests.integration.project import wait_until, zombies
+from tests.support.checker import violations
+from tests.support.event_log import LOG, EventLog, as_logged
+from tests.support.project import wait_until, zombies
 
 SOURCES: Final = Path(__file__).parent
 REPOSITORY: Final = SOURCES.parents[1]
@@ -189,7 +189,7 @@ class Members:
 class Keeper:
     """Starts the daemon, and again whenever it died."""
 
-    def __init__(self, root: Path, witness: Witness) -> None:
+    def __init__(self, root: Path, witness: EventLog) -> None:
         self.restarts = 0
         self.orphans: queue.SimpleQueue[tuple[float, list[int]]] = queue.SimpleQueue()
         """Whom each daemon left when it died, and when they must be gone."""
@@ -263,7 +263,7 @@ class Keeper:
 class Enqueuer:
     """One client that enqueues with ids of its own until told to stop, and one that waits for the ends."""
 
-    def __init__(self, root: Path, witness: Witness, seed: str) -> None:
+    def __init__(self, root: Path, witness: EventLog, seed: str) -> None:
         self._root = root
         self._witness = witness
         self._dice = random.Random(seed)
@@ -335,7 +335,9 @@ class Enqueuer:
                 continue
             with suppress(WaitTimeout, DaemonUnreachable, StoreBusy):
                 run = client.wait(self.open[0], timeout=1)
-                self._witness.write("ended", **{key: told(run[key]) for key in ("state", "result", "attempts")}, run=run["id"])
+                self._witness.write(
+                    "ended", **{key: as_logged(run[key]) for key in ("state", "result", "attempts")}, run=run["id"]
+                )
                 self.open.popleft()
                 self._room.release()
 
@@ -343,7 +345,7 @@ class Enqueuer:
 class Repeater:
     """A client that does one thing again and again until it is told to stop."""
 
-    def __init__(self, root: Path, witness: Witness, seed: str) -> None:
+    def __init__(self, root: Path, witness: EventLog, seed: str) -> None:
         self._root = root
         self._witness = witness
         self._dice = random.Random(seed)
@@ -427,7 +429,7 @@ class Chaos:
         (root / "workflows").mkdir()
         (root / "tako.toml").write_text(CONFIG.format(root=root))
         (root / "workflows/handlers.py").write_text((SOURCES / "handlers.py").read_text())
-        self.witness = Witness(root / LOG)
+        self.witness = EventLog(root / LOG)
         self.witness.write("plan", seed=seed, seconds=seconds)
         self.keeper = Keeper(root, self.witness)
         self.enqueuers = [Enqueuer(root, self.witness, f"{seed}/{number}") for number in range(ENQUEUERS)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.shim import library, shim
-from tests.integration.conftest import live, project
+from tests.support.disk_shim import library, shim
+from tests.support.fixtures import live, project
 
 __all__ = ["library", "live", "project", "shim"]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.chaos import Chaos, Keeper
-from tests.faults.failpoints import POINTS, fired
-from tests.faults.witness import Fact, Witness
+from tests.support.event_log import EventLog, Fact
+from tests.support.failpoints import POINTS, fired
 
 DEADLY: Final = ("kill", "kill_all")
 FIRED_LIMIT: Final = 40.0
@@ -35,14 +35,14 @@ AFTER_CRASHES: Final = ("give_back", "crash")
 class Relay(Keeper):
     """Starts one daemon after another, each of which dies at the next point, and then one that lives."""
 
-    def __init__(self, root: Path, witness: Witness, plans: list[list[str]]) -> None:
+    def __init__(self, root: Path, witness: EventLog, plans: list[list[str]]) -> None:
         super().__init__(root, witness)
         self.plans = plans
 
     def command(self) -> list[str]:
         if not self.plans:
             return super().command()
-        return [sys.executable, "-m", "tests.faults.failpoints", *self.plans.pop(0)]
+        return [sys.executable, "-m", "tests.support.failpoints", *self.plans.pop(0)]
 
     def again(self, plan: list[str]) -> None:
         """This daemon did not find at its start what it was to die at: another one is to look."""

@@ -12,8 +12,8 @@ from typing import Final
 
 from tako_lite.states import TERMINAL
 from tako_lite.trigger_options import EVALUATION
-from tests.faults.checker import Stored, by_run, read
-from tests.faults.witness import Fact, Witness
+from tests.support.checker import Stored, by_run, read
+from tests.support.event_log import EventLog, Fact
 
 ENDS: Final = {
     "steps": ("succeeded", 1),
@@ -38,7 +38,7 @@ TENANTS: Final = {"parent": "acme", "child": "acme"}
 
 def surprises(witness: Path, queue: Path) -> list[str]:
     """What came out otherwise than it should, in a sentence each. The daemon must be gone."""
-    facts = Witness(witness).read()
+    facts = EventLog(witness).read()
     runs = by_run(facts)
     _, stored = read(queue)
     with closing(sqlite3.connect(f"file:{queue}?mode=ro", uri=True)) as connection:

@@ -10,10 +10,10 @@ from typing import Any
 
 from tako_lite import Backoff, BlockingStep, Step, poll, workflow
 from tako_lite.worker.run import current_run
-from tests.faults.listening import Traces, listen
-from tests.faults.witness import LOG, Witness
+from tests.support.event_log import LOG, EventLog
+from tests.support.handler_probe import Traces, install_probe
 
-WITNESS = Witness(Path.cwd() / LOG)
+WITNESS = EventLog(Path.cwd() / LOG)
 Payload = dict[str, Any]
 
 
@@ -159,4 +159,4 @@ async def brief(payload: Payload, step: Step) -> str:
     return "brief"
 
 
-listen(globals(), Path.cwd())
+install_probe(globals(), Path.cwd())

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.faults import ending
-from tests.faults.checker import violations
-from tests.faults.listening import Traces
-from tests.faults.witness import LOG, Witness
-from tests.integration.project import Project, wait_until
+from tests.support import teardown
+from tests.support.checker import violations
+from tests.support.event_log import LOG, EventLog
+from tests.support.handler_probe import Traces
+from tests.support.project import Project, wait_until
 
 WORKFLOWS = """
     @workflow("pays")
@@ -65,7 +65,7 @@ def judge(root: Path) -> list[str]:
 
 def fact(kind: str, **facts: Any) -> Callable[[Sound], None]:
     """A fact that is added to the log."""
-    return lambda sound: Witness(sound.root / LOG).write(kind, run=sound.run, **facts)
+    return lambda sound: EventLog(sound.root / LOG).write(kind, run=sound.run, **facts)
 
 
 def change(statement: str) -> Callable[[Sound], None]:
@@ -110,7 +110,7 @@ def test_a_run_that_starts_again_after_it_was_cancelled_is_found(project: Projec
     assert project.stop() == 0
     assert judge(project.root) == []
     project.spoilt = "the test breaks the promises itself"
-    Witness(project.root / LOG).write("start", run=run_id, token=1, attempt=1, alive=[])
+    EventLog(project.root / LOG).write("start", run=run_id, token=1, attempt=1, alive=[])
     assert any("start after it was cancelled" in what for what in judge(project.root))
 
 
@@ -130,12 +130,12 @@ def test_an_attempt_sees_whether_a_process_of_an_earlier_one_is_alive(tmp_path: 
 
 
 def test_a_descriptor_that_the_daemon_keeps_open_is_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "SETTLED_LIMIT", 1.0)
+    monkeypatch.setattr(teardown, "SETTLED_LIMIT", 1.0)
     project.workflow("a.py", WORKFLOWS)
     project.serve()
     project.enqueue("holds")
     project.wait_for_fact("holds")
     project.descriptors -= 8  # as if it had so many more by now
     with pytest.raises(AssertionError, match="no descriptor is left open"):
-        ending.end(project)
+        teardown.tear_down(project)
     project.spoilt = "it has ended already"

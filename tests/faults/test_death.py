@@ -13,10 +13,10 @@ import pytest
 from tako_lite.errors import NotFound, StoreError
 from tako_lite.records import new_id
 from tests.faults.deaths import Deaths
-from tests.faults.failpoints import TRANSITIONS, fired, serve_until
-from tests.faults.scale import scaled
-from tests.integration.project import Project, wait_until
-from tests.integration.test_deaths import STEPS, back, let
+from tests.support.failpoints import TRANSITIONS, fired, serve_until
+from tests.support.profiles import scaled
+from tests.support.project import Project, wait_until
+from tests.support.runs import STEPS, charged, release
 
 BY_HAND = (
     "enqueue_many", "signal", "cancel", "finish", "give_back", "recover", "prune",
@@ -57,7 +57,7 @@ def test_a_run_whose_result_is_stored_is_not_repeated_though_nobody_heard_of_it(
     project.serve()
     run = project.wait(run_id)
     (fact,) = project.facts("once")
-    assert (run["result"], *back(run)) == (fact["pid"], "succeeded", 1, 0)
+    assert (run["result"], *charged(run)) == (fact["pid"], "succeeded", 1, 0)
 
 
 @pytest.mark.parametrize(("moment", "bodies"), [("between", 2), ("after_commit", 1)])
@@ -65,13 +65,13 @@ def test_a_body_runs_again_only_if_the_daemon_died_before_its_value_was_stored(
     project: Project, moment: str, bodies: int
 ) -> None:
     project.workflow("a.py", STEPS)
-    let(project)
+    release(project)
     daemon = serve_until(project, f"step.{moment}=kill")
     run_id = project.enqueue("two-steps", 1)
     assert daemon.wait(15) == -signal.SIGKILL
     project.serve()
     run = project.wait(run_id)
-    assert back(run) == ("succeeded", 1, 0)
+    assert charged(run) == ("succeeded", 1, 0)
     assert [fact["pid"] for fact in project.facts("first")][-1] == run["steps"][0]["result"]
     assert len(project.facts("first")) == bodies
 
@@ -101,14 +101,14 @@ def test_transactions_that_fail_in_the_middle_are_done_again_and_charge_nobody(p
     points = ("claim", "step", "wait", "park", "wake", "child", "retry_later", "complete")
     serve_until(project, *(f"{point}.between=error" for point in points))
     run = project.run("tree")
-    assert (run["result"], *back(run)) == (["leaf", 2], "succeeded", 2, 0)
+    assert (run["result"], *charged(run)) == (["leaf", 2], "succeeded", 2, 0)
     assert {fact["point"].partition(".")[0] for fact in fired(project.root)} == set(points)
     assert [fact["n"] for fact in project.facts("body")] == [1, 2]
 
 
 def test_an_enqueue_that_fails_in_the_middle_says_so_and_stores_nothing(project: Project) -> None:
     project.workflow("a.py", STEPS)
-    let(project)
+    release(project)
     serve_until(project, "enqueue.between=error")
     run_id = new_id()
     with project.client() as client:
@@ -117,7 +117,7 @@ def test_an_enqueue_that_fails_in_the_middle_says_so_and_stores_nothing(project:
         with pytest.raises(NotFound):
             client.get(run_id)
         assert client.enqueue("two-steps", 1, id=run_id).id == run_id
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
 # Starting
@@ -139,6 +139,6 @@ def test_daemons_that_are_killed_at_eight_moments_of_their_start_lose_nothing_an
         wait_until(lambda over=over: time.monotonic() > over, "its moment has come")
         process.kill()
         process.wait()
-    let(project)
+    release(project)
     project.serve()
-    assert [back(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 10
+    assert [charged(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 10

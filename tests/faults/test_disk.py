@@ -27,14 +27,13 @@ from tako_lite.states import TERMINAL
 from tako_lite.store.migrate import migrations
 from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.file import connect
-from tests.faults import clockwork
-from tests.faults.scale import scaled
-from tests.faults.shim import FOREVER, QUEUE, READ, SYNC, TRUNCATE, WAL, WRITE, Shim
-from tests.integration.project import Project, is_gone, wait_until
-from tests.integration.test_deaths import back, let
-from tests.integration.test_restore import WORKFLOWS, give
-from tests.integration.test_storage import HOLD, queue_file, wal
-from tests.store.test_sqlite_older import make_older
+from tests.support import clock_daemon
+from tests.support.disk_shim import FOREVER, QUEUE, READ, SYNC, TRUNCATE, WAL, WRITE, Shim
+from tests.support.profiles import scaled
+from tests.support.project import Project, is_gone, wait_until
+from tests.support.queue_file import make_older, queue_file, wal
+from tests.support.restore import WORKFLOWS, run_commands
+from tests.support.runs import HOLD, charged, release
 
 RESUMES: Final = 5.0
 """Seconds in which service resumes once a fault is over."""
@@ -99,7 +98,7 @@ def test_while_all_fail_nothing_is_acknowledged_and_service_resumes_by_itself(pr
         for _ in range(3):
             with pytest.raises(kind, match="disk"):
                 client.enqueue("told", "x")
-        let(project)
+        release(project)
         project.wait_for_fact("over")
         fired = shim.fired
         wait_until(lambda: shim.fired > fired + 1, "what the worker reports is tried again")
@@ -108,13 +107,13 @@ def test_while_all_fail_nothing_is_acknowledged_and_service_resumes_by_itself(pr
         over = time.monotonic()
         last = client.enqueue("told", "x").id
         assert client.wait(last, timeout=RESUMES)["state"] == "succeeded"
-        assert back(client.wait(held, timeout=RESUMES)) == ("succeeded", 1, 0)
+        assert charged(client.wait(held, timeout=RESUMES)) == ("succeeded", 1, 0)
         assert time.monotonic() - over < RESUMES
         assert client.status()["daemon"]["pid"] == pid
     assert len(project.facts("hold")) == 1
     project.stop(signal.SIGKILL)
     project.serve()
-    assert back(project.get(held)) == ("succeeded", 1, 0)
+    assert charged(project.get(held)) == ("succeeded", 1, 0)
     assert project.stop() == 0
     assert sound(project)
 
@@ -124,7 +123,7 @@ def test_syncs_of_half_a_second_hold_up_neither_answers_nor_heartbeats(project: 
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
     project.workflow("a.py", HOLD)
     project.workflow("told.py", TOLD)
-    clockwork.serve(project, watched=True, **shim.environment())
+    clock_daemon.serve(project, watched=True, **shim.environment())
     held = project.enqueue("hold", "y")
     project.wait_for_fact("hold")
     shim.delay(SYNC, 0.5)
@@ -148,14 +147,14 @@ def test_syncs_of_half_a_second_hold_up_neither_answers_nor_heartbeats(project: 
         assert shim.fired >= syncs
         assert slowest < 0.45
         shim.heal()
-        let(project)
-        assert back(client.wait(held, timeout=10)) == ("succeeded", 1, 0)
+        release(project)
+        assert charged(client.wait(held, timeout=10)) == ("succeeded", 1, 0)
         assert [client.wait(run_id, timeout=10)["state"] for run_id in ids] == ["succeeded"] * syncs
     assert len(project.facts("hold")) == 1
     assert project.stop() == 0
-    p99 = clockwork.p99(project)
+    p99 = clock_daemon.p99(project)
     print(f"loop lag beside slow syncs: p99 {p99 * 1000:.1f} ms")
-    assert p99 < clockwork.LONG_LAG
+    assert p99 < clock_daemon.LONG_LAG
 
 
 PACED: Final = """
@@ -201,7 +200,7 @@ def test_a_reload_that_cannot_be_stored_changes_nothing_and_the_next_changes_all
     project.call("reload")
     assert in_force(project) == (["0 4 * * *"], [4 * 3600], 7)
     project.wait_for_fact("paced", 2)
-    let(project)
+    release(project)
     assert project.run("new", "x")["state"] == "succeeded"
     assert [project.wait(run_id)["state"] for run_id in ids] == ["succeeded"] * 3
     assert project.status()["daemon"]["pid"] == pid
@@ -243,14 +242,14 @@ def test_a_file_system_of_two_megabytes_that_fills_up_refuses_and_takes_again_on
         with pytest.raises(StorageFull):
             acked.extend(client.enqueue("told", "x" * 50_000).id for _ in range(100))
         assert acked
-        let(project)
+        release(project)
         project.wait_for_fact("over")
         with pytest.raises(StorageFull):
             client.enqueue("told", "x" * 50_000)
         seen_by(pid, project.root / "disk/ballast").unlink()
         over = time.monotonic()
         acked.append(client.enqueue("told", "x" * 50_000).id)
-        assert back(client.wait(held, timeout=RESUMES)) == ("succeeded", 1, 0)
+        assert charged(client.wait(held, timeout=RESUMES)) == ("succeeded", 1, 0)
         assert time.monotonic() - over < RESUMES
         client.call("resume", group="default")
         assert {client.wait(run_id, timeout=RESUMES)["result"] for run_id in acked} == {50_000}
@@ -404,7 +403,7 @@ def test_the_command_that_an_error_names_rescues_what_is_not_damaged(project: Pr
     held = project.enqueue("hold")
     project.wait_for_fact("second")
     refused = project.cli("doctor", "--rescue", "rescued.db")
-    assert (refused.returncode, "stop it first" in refused.stderr) == (6, True)
+    assert (refused.returncode, "must be stopped before the rescue" in refused.stderr) == (6, True)
     project.stop(signal.SIGKILL)
     wait_until(lambda: not project.survivors(), "its workers are gone")
     with closing(sqlite3.connect(queue_file(project))) as queue:  # closing puts the log into the file
@@ -422,9 +421,9 @@ def test_the_command_that_an_error_names_rescues_what_is_not_damaged(project: Pr
     assert files(project) == before
 
     assert told["commands"].pop() == "tako-lite serve"
-    give(project, told["commands"])
+    run_commands(project, told["commands"])
     project.spoilt = "a page of the queue was smashed, and the runs on it are lost"
-    let(project)
+    release(project)
     project.serve()
     rescued = set(ids) - set(told["lost_runs"])
     assert {project.wait(run_id)["state"] for run_id in [held, *rescued]} == {"succeeded"}
@@ -512,7 +511,7 @@ def test_a_kill_in_the_migration_of_an_older_file_leaves_it_as_it_was_or_finishe
     assert ("fallback" in columns) == (version > 1)
     assert states == ids
     serve_first(project)
-    assert [back(project.wait(ids[state])) for state in ("pending", "running")] == [("succeeded", 1, 0)] * 2
+    assert [charged(project.wait(ids[state])) for state in ("pending", "running")] == [("succeeded", 1, 0)] * 2
     assert {state: project.get(ids[state])["state"] for state in ("waiting", *TERMINAL)} == {
         state: state for state in ("waiting", *TERMINAL)
     }

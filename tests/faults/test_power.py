@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from tako_lite.store.sqlite.file import Durability, connect
-from tests.faults.shim import FILES, FOLDER, QUEUE, SYNC, TRUNCATE, UNLINK, WAL, WRITE, Change, Shim
-from tests.integration.project import Project
+from tests.support.disk_shim import FILES, FOLDER, QUEUE, SYNC, TRUNCATE, UNLINK, WAL, WRITE, Change, Shim
+from tests.support.project import Project
 
 SECTOR: Final = 512
 """Bytes that a disk writes as a whole."""

@@ -16,16 +16,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable
 from tako_lite.linux import read_process
-from tests.faults.scale import scaled
-from tests.integration.project import Project, is_gone, wait_until
-from tests.integration.test_deaths import STEPS, back, let
+from tests.support.processes import NO_FILE_WATCH, serve_with
+from tests.support.profiles import scaled
+from tests.support.project import Project, is_gone, wait_until
+from tests.support.runs import STEPS, charged, release
 
 ECHO = """
     @workflow("echo")
@@ -38,15 +38,6 @@ ECHO = """
 """
 PLAIN_LOOP = "import sys; sys.modules['uvloop'] = None; from tako_lite.cli.main import main; sys.exit(main(sys.argv[1:]))"
 """Starts the command line as if uvloop were not installed."""
-UNTOLD = """
-import sys
-from tako_lite.cli.main import main
-from tako_lite.daemon import file_watch
-
-file_watch.watch_names = lambda folder: None
-sys.exit(main(sys.argv[1:]))
-"""
-"""Starts the command line as on a system that does not tell when names go away."""
 FORK_FAILS = """
 #include <dlfcn.h>
 #include <errno.h>
@@ -61,16 +52,6 @@ pid_t fork(void) {
     return ((pid_t (*)(void)) dlsym(RTLD_NEXT, "fork"))();
 }
 """
-
-
-def serve(project: Project, command: list[str], **options: Any) -> int:
-    """Start a daemon in another way than usual, and wait until it answers."""
-    process = project.process = subprocess.Popen(
-        command, cwd=project.root, **{"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
-    )
-    project.started.append(process.pid)
-    wait_until(lambda: (daemon := project.status()["daemon"]) and daemon["pid"] == process.pid, "the daemon answers")
-    return process.pid
 
 
 def usual(*before: str) -> list[str]:
@@ -102,7 +83,7 @@ def test_two_hundred_clients_and_sixty_four_descriptors_hold_up_nobody(
     few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # noqa: E731
     with (project.root / "daemon.log").open("ab") as log:
         command = [sys.executable, *loop, "serve", "--server", "here"]
-        pid = serve(project, command, preexec_fn=few, stdout=log, stderr=log)
+        pid = serve_with(project, command, preexec_fn=few, stdout=log, stderr=log)
     clients = connected(200)
     used = read_process(pid).cpu  # type: ignore[union-attr]
     begun = time.monotonic()
@@ -140,7 +121,7 @@ def test_clients_whose_requests_are_under_way_keep_their_place_and_one_more_is_t
 ) -> None:
     project.workflow("a.py", STEPS)
     few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # noqa: E731
-    serve(project, usual(), preexec_fn=few, stderr=subprocess.DEVNULL)
+    serve_with(project, usual(), preexec_fn=few, stderr=subprocess.DEVNULL)
     run_id = project.enqueue("two-steps", 1)
     waiting = connected(24)
     for client in waiting:
@@ -149,12 +130,12 @@ def test_clients_whose_requests_are_under_way_keep_their_place_and_one_more_is_t
     wait_until(lambda: not any(unread(client) for client in waiting), "the daemon has all requests")
     with Client(project.root, patience=5) as late, pytest.raises(DaemonUnreachable, match="busy with 24 clients"):
         wait_until(lambda: late.status() is None, "no more fit")
-    let(project)
+    release(project)
     for client in waiting:
         with client.makefile() as answers:
             assert [('"succeeded"' in answers.readline()) for _ in range(2)] == [False, True]
         client.close()
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
 # Processes
@@ -179,7 +160,7 @@ def test_a_group_that_cannot_fork_backs_off_and_says_so_and_starts_once_it_can(p
     assert project.run("other")["state"] == "succeeded"
     fails.unlink()
     assert project.cli("resume", "default").returncode == 0
-    assert back(project.wait(made.id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(made.id)) == ("succeeded", 1, 0)
 
 
 # The socket
@@ -194,8 +175,8 @@ def test_a_socket_that_was_removed_is_made_anew(project: Project) -> None:
     path.unlink()
     wait_until(path.exists, "it is there again", 5)
     assert path.stat().st_mode & 0o777 == 0o600
-    let(project)
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    release(project)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
     path.unlink()
     wait_until(path.exists, "it is there again", 5)
     assert project.run("two-steps", 1)["state"] == "succeeded"
@@ -243,7 +224,7 @@ def test_a_folder_in_the_place_of_the_lock_keeps_nobody_from_looking_after_the_w
     lock.unlink()
     lock.mkdir()
     os.kill(fact["pid"], signal.SIGSTOP)
-    let(project)
+    release(project)
     assert project.wait(run_id)["crashes"] == 1
     assert is_gone(fact["pid"])
     assert "Traceback" not in project.daemon_log()
@@ -254,7 +235,7 @@ def test_where_nobody_tells_that_the_socket_was_removed_it_is_missed_with_the_pi
     project: Project,
 ) -> None:
     project.workflow("a.py", ECHO)
-    pid = serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
+    pid = serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     path = project.root / ".tako/tako.sock"
     path.rename(path.with_suffix(".gone"))
     with Client(project.root, patience=0.2) as client, pytest.raises(DaemonUnreachable) as missed:
@@ -336,7 +317,7 @@ def test_of_two_daemons_that_start_at_once_the_loser_exits_6_and_names_the_winne
 
 def test_a_daemon_without_standard_streams_serves(project: Project) -> None:
     project.workflow("a.py", ECHO)
-    pid = serve(project, ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *usual()])
+    pid = serve_with(project, ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *usual()])
     assert project.run("echo", 1)["result"] == 1
     assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == [os.devnull] * 3
     assert project.stop() == 0
@@ -345,7 +326,7 @@ def test_a_daemon_without_standard_streams_serves(project: Project) -> None:
 def test_a_daemon_whose_output_is_full_serves(project: Project) -> None:
     project.workflow("a.py", ECHO)
     with Path("/dev/full").open("wb") as full:
-        serve(project, usual(), stdout=full, stderr=full)
+        serve_with(project, usual(), stdout=full, stderr=full)
     assert project.run("echo", 1)["result"] == 1
     assert project.stop() == 0
 
@@ -360,7 +341,7 @@ def test_a_reader_of_its_log_that_stops_reading_holds_nobody_up_and_is_told_what
         while os.write(writing, b"." * 1024):
             pass
     os.set_blocking(writing, True)
-    serve(project, usual(), stderr=writing)
+    serve_with(project, usual(), stderr=writing)
     assert project.run("dies")["error"]["reason"] == "crashed"
     assert project.run("echo", 1)["result"] == 1
     assert os.read(reading, 4096).strip(b".") == b""

@@ -23,12 +23,13 @@ import pytest
 from tako_lite.cli.main import main
 from tako_lite.errors import BadInput
 from tako_lite.linux import resident_bytes
-from tests.faults import clockwork
-from tests.faults.ending import end
-from tests.faults.scale import scaled
-from tests.integration.project import Project, wait_until
-from tests.integration.test_hostile_clients import SLOW_CLIENTS, connect, descriptors, read_line
-from tests.unit.test_cli_terminal import environment, read_to_end
+from tests.support import clock_daemon
+from tests.support.processes import descriptors
+from tests.support.profiles import scaled
+from tests.support.project import Project, wait_until
+from tests.support.raw_client import SLOW_CLIENTS, connect, read_line
+from tests.support.teardown import tear_down
+from tests.support.terminal import environment, read_to_end
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
 NOBODY = 65534
@@ -89,7 +90,7 @@ def test_descriptors_that_a_client_passes_along_are_not_kept(served: Project) ->
 @pytest.mark.full
 def test_a_hundred_slow_clients_leave_the_loop_free(project: Project) -> None:
     project.workflow("quick.py", QUICK)
-    clockwork.serve(project, watched=True)
+    clock_daemon.serve(project, watched=True)
     request = b'{"id":1,"command":"workflows"}\n'
     assert project.run("quick", 0)["result"] == 0
     with ExitStack() as held:
@@ -103,9 +104,9 @@ def test_a_hundred_slow_clients_leave_the_loop_free(project: Project) -> None:
                     assert project.run("quick", place)["result"] == place
             assert ["ok" in read_line(client) for client in slow] == [True] * SLOW_CLIENTS
     assert project.stop() == 0
-    p99, worst = clockwork.p99(project), clockwork.lags(project)[-1]
+    p99, worst = clock_daemon.p99(project), clock_daemon.lags(project)[-1]
     print(f"loop lag beside {SLOW_CLIENTS} slow clients: p99 {p99 * 1000:.1f} ms, worst {worst * 1000:.1f} ms")
-    assert p99 < clockwork.LONG_LAG
+    assert p99 < clock_daemon.LONG_LAG
 
 
 # Names
@@ -369,5 +370,5 @@ def test_another_user_is_kept_out_by_the_folder_and_where_that_is_open_by_the_da
         assert project.run("quick", 1)["result"] == 1
         assert "Traceback" not in project.daemon_log()
     finally:
-        end(project)
+        tear_down(project)
         shutil.rmtree(root)

@@ -21,9 +21,9 @@ from tako_lite.records import new_id, new_ids
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Completed, Effects, RunFilter
 from tako_lite.store.sqlite.store import SqliteStore
-from tests.faults.scale import scaled
-from tests.integration.project import Project, wait_until
-from tests.store.bench import WORKER, Bench, HandClock
+from tests.support.profiles import scaled
+from tests.support.project import Project, wait_until
+from tests.support.store_bench import WORKER, Bench, HandClock
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
 HOLD = """

@@ -20,8 +20,8 @@ import pytest
 
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.unexpected import Unexpected
-from tests.faults.failpoints import fired, serve_until
-from tests.integration.project import REPOSITORY, Project, is_gone, wait_until
+from tests.support.failpoints import fired, serve_until
+from tests.support.project import REPOSITORY, Project, is_gone, wait_until
 
 FREEZES: Final = """
     @workflow("freezes", retries=0)

@@ -14,14 +14,14 @@ import pytest
 from tako_lite.cli.main import main
 from tako_lite.clock import LATEST_MS, iso, milliseconds
 from tako_lite.errors import BadInput, CatalogError
-from tests.faults import clockwork
-from tests.faults.moved_clock import MovedClock
-from tests.integration.project import Project, wait_until
+from tests.support import clock_daemon
+from tests.support.moved_clock import MovedClock
+from tests.support.project import Project, wait_until
 
 HOUR, DAY = 3_600_000, 86_400_000
 SHARED = """
 import tako_lite.step
-from tests.faults.moved_clock import MovedClock
+from tests.support.moved_clock import MovedClock
 
 tako_lite.step._now = MovedClock().now  # a worker looks at the machine's clock, as the daemon does
 """
@@ -71,7 +71,7 @@ def test_sleeps_delays_and_slots_follow_the_clock_of_the_wall_forward_and_never_
     project: Project,
 ) -> None:
     project.workflow("a.py", WORKFLOWS + HOURLY)
-    _, clock = clockwork.serve(project)
+    _, clock = clock_daemon.serve(project)
     clock.set(at("2027-01-01T00:30:00Z"))  # the next slot is half an hour away
     fired = jumped(project)
     hour, day = project.enqueue("sleeper", 3600), project.enqueue("quick", 2, delay="1d")
@@ -116,7 +116,7 @@ def test_a_machine_that_was_suspended_for_eight_hours_fires_one_slot_ends_its_sl
             return os.getpid()
         """,
     )
-    daemon, clock = clockwork.serve(project)
+    daemon, clock = clock_daemon.serve(project)
     clock.set(at("2027-01-01T00:30:00Z"))
     before = jumped(project)
     busy, sleeper = project.enqueue("busy"), project.enqueue("sleeper", 3600)
@@ -145,7 +145,7 @@ def test_a_daemon_that_finds_itself_in_1970_and_in_2100_works_on_and_back_in_its
 ) -> None:
     monkeypatch.chdir(project.root)
     project.workflow("a.py", WORKFLOWS + HOURLY)
-    _, clock = clockwork.serve(project)
+    _, clock = clock_daemon.serve(project)
     now = clock.now()
     soon, later = project.enqueue("quick", "soon", delay="1h"), project.enqueue("quick", "later", at="2150-01-01T00:00:00Z")
     expected = {soon: "pending", later: "pending"}
@@ -171,7 +171,7 @@ async def leap(payload):
 def test_the_29th_of_february_comes_every_four_years_and_the_31st_is_refused(project: Project) -> None:
     project.configure('[queue]\nkeep = { succeeded = "36500d" }\n')
     project.workflow("a.py", WORKFLOWS)
-    _, clock = clockwork.serve(project)
+    _, clock = clock_daemon.serve(project)
     clock.set(at("2026-12-01T00:00:00Z"))
     project.add("leap.py", LEAP)
     with pytest.raises(CatalogError, match="'0 0 31 2 \\*' is not a schedule"):
@@ -201,7 +201,7 @@ def test_a_thousand_sleeps_that_end_in_the_same_millisecond_all_end_once(project
             return "rested"
         """,
     )
-    _, clock = clockwork.serve(project)
+    _, clock = clock_daemon.serve(project)
     then = clock.now() + DAY
     with project.client() as client:
         runs = client.enqueue_many("until", [iso(then)] * 1_000)
@@ -226,13 +226,13 @@ def test_after_a_year_down_a_schedule_of_every_second_makes_up_for_a_minute_for_
     project: Project, catch_up: str, missed: int
 ) -> None:
     project.workflow("a.py", EVERY_SECOND.format(catch_up=catch_up))
-    _, clock = clockwork.serve(project)
+    _, clock = clock_daemon.serve(project)
     project.wait_for_fact("tick")
     project.stop(signal.SIGKILL)
     before = len(project.facts("tick"))
     clock.move(366 * DAY)
     started = clock.now()
-    clockwork.serve(project)
+    clock_daemon.serve(project)
     answered = clock.now()
     project.wait_for_fact("tick", before + missed + 3)  # one that was interrupted may run again
     project.call("pause_schedule", workflow="tick", paused=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.failpoints import fired, serve_until
-from tests.faults.scale import scaled
-from tests.integration.project import Project, is_gone, wait_until
-from tests.integration.test_deaths import STEPS, back, let
+from tests.support.failpoints import fired, serve_until
+from tests.support.profiles import scaled
+from tests.support.project import Project, is_gone, wait_until
+from tests.support.runs import STEPS, charged, release
 
 PID = """
     @workflow("pid")
@@ -36,7 +36,7 @@ def test_a_worker_that_thaws_in_the_moment_in_which_it_is_killed_stores_its_valu
     (fact,) = project.wait_for_fact("second")
     os.kill(fact["pid"], signal.SIGSTOP)
     wait_until(lambda: fired(project.root), "it is about to be killed")
-    let(project)
+    release(project)
     os.kill(fact["pid"], signal.SIGCONT)
     run = project.wait(run_id)
     assert is_gone(fact["pid"])
@@ -63,7 +63,7 @@ def test_a_run_over_the_memory_limit_of_its_group_fails_and_its_worker_goes_on(p
     project.serve()
     before = project.run("pid")["result"]
     run = project.run("greedy")
-    assert back(run) == ("dead", 1, 0)
+    assert charged(run) == ("dead", 1, 0)
     assert run["error"]["type"] == "MemoryError"
     assert project.run("pid")["result"] == before
 
@@ -108,7 +108,7 @@ def test_a_worker_that_the_kernel_kills_for_want_of_memory_is_a_crash_of_its_run
     project.serve()
     before = project.run("pid")["result"]
     run = project.run("greedy")
-    assert back(run) == ("dead", 0, 1)
+    assert charged(run) == ("dead", 0, 1)
     assert run["error"]["reason"] == "crashed" and "SIGKILL" in run["error"]["message"]
     assert project.run("pid")["result"] == before
 
@@ -154,7 +154,7 @@ def test_a_child_that_a_handler_forks_can_do_nothing_with_the_sockets_of_its_wor
     deeds = ("half a frame", "no frame", "hangs up", "closes everything", "nothing", "returns", "raises", "leaves")
     ends = {deed: project.run("forks", deed) for deed in deeds}
     for deed, run in ends.items():
-        assert (deed, run["result"], *back(run)) == (deed, "parent", "succeeded", 1, 0)
+        assert (deed, run["result"], *charged(run)) == (deed, "parent", "succeeded", 1, 0)
     assert len({run["worker_pid"] for run in ends.values()}) == 1
     wait_until(lambda: all(is_gone(fact["child"]) for fact in project.facts("child")), "the children have ended", 5)
     assert "invalid data" not in project.daemon_log()
@@ -225,12 +225,12 @@ def test_errors_that_are_hard_to_tell_are_told_in_part(project: Project) -> None
     }
     for what, kind in kinds.items():
         run = project.run("hard", what)
-        assert (what, *back(run)) == (what, "dead", 1, 0)
+        assert (what, *charged(run)) == (what, "dead", 1, 0)
         assert run["error"]["type"] == kind
         assert len(run["error"]["message"]) <= 4_097
         assert len(run["error"]["traceback"]) <= 16_400
     run = project.run("hard", "cyclic result")
-    assert (*back(run), run["error"]["reason"]) == ("dead", 1, 0, "not_json")
+    assert (*charged(run), run["error"]["reason"]) == ("dead", 1, 0, "not_json")
     assert project.run("pid")["result"] == before
 
 

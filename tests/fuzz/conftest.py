@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import live
+from tests.support.fixtures import live
 
 __all__ = ["live"]

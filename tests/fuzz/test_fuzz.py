@@ -16,7 +16,7 @@ from tako_lite.errors import BadInput
 from tako_lite.protocol.arguments import SHAPES
 from tako_lite.wire import MAX_DEPTH, decode_frame, encode_frame, parse_value
 from tests.fuzz.target import feed
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 WORKFLOWS = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"

@@ -1,28 +1,7 @@
-"""Fixtures for tests with real processes."""
+"""The fixtures of the tests with real processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from tests.support.fixtures import live, project
 
-import pytest
-
-from tests.faults.ending import end
-from tests.integration.project import Project
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    """A project without workflows; its daemon is not started yet, and ends with the test."""
-    made = Project(tmp_path)
-    yield made
-    end(made)
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose daemon runs for all tests of a module; each adds the workflows that it needs."""
-    made = Project(tmp_path_factory.mktemp("live"))
-    made.serve()
-    yield made
-    end(made)
+__all__ = ["live", "project"]

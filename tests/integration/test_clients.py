@@ -12,7 +12,7 @@ import pytest
 
 from tako_lite import AsyncClient, Client
 from tako_lite.errors import WaitTimeout
-from tests.integration.project import Project
+from tests.support.project import Project
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
 GATE = "@workflow('gate')\nasync def gate(payload, step: Step):\n    return await step.wait_for(payload)\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 WORKFLOWS = """
 @workflow("quick", retries=0)

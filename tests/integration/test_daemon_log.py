@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 STUBBORN = """
     @workflow("stubborn", timeout=TIMEOUT, retries=0)

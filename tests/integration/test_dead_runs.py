@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tako_lite.client import AsyncClient
-from tests.integration.project import Project
+from tests.support.project import Project
 
 DIES = """\
     @workflow("dies", retries=0, priority=7)

@@ -8,31 +8,14 @@ import random
 import signal
 import subprocess
 import time
-from typing import Any
 
 import pytest
 
 from tako_lite.linux import boot_id, read_process
-from tests.faults.scale import scaled
-from tests.integration.project import Project, is_gone, wait_until, zombies
-
-STEPS = """
-    def first(n):
-        witness("first", n=n)
-        return os.getpid()
-
-    def second(n):
-        witness("second", n=n)
-        while not os.path.exists("go"):
-            time.sleep(0.01)
-        return n
-
-    @workflow("two-steps")
-    async def two_steps(n, step: Step):
-        witness("attempt", n=n, attempt=step.attempt)
-        await step.run("first", first, n)
-        return await step.run("second", second, n)
-"""
+from tests.support.processes import sleeps
+from tests.support.profiles import scaled
+from tests.support.project import Project, is_gone, wait_until, zombies
+from tests.support.runs import STEPS, charged, release
 
 CULPRIT = """
     @workflow("innocent")
@@ -53,21 +36,6 @@ CULPRIT = """
 """
 
 
-def let(project: Project, what: str = "go") -> None:
-    """Let handlers go on that wait for a file."""
-    (project.root / what).touch()
-
-
-def back(run: dict[str, Any]) -> tuple[Any, ...]:
-    return run["state"], run["attempts"], run["crashes"]
-
-
-def sleeps(pid: int) -> bool:
-    """Whether a process has nothing to do."""
-    process = read_process(pid)
-    return process is not None and process.state == "S"
-
-
 # Workers
 
 
@@ -79,9 +47,9 @@ def test_killing_a_lone_worker_brings_its_run_back_within_two_seconds_and_charge
     os.kill(fact["pid"], signal.SIGKILL)
     again = project.wait_for_fact("second", 2, limit=2.0)[1]
     assert again["pid"] != fact["pid"]
-    let(project)
+    release(project)
     run = project.wait(run_id)
-    assert back(run) == ("succeeded", 1, 1)
+    assert charged(run) == ("succeeded", 1, 1)
     assert len(project.facts("first")) == 1
     assert run["steps"][0]["result"] == fact["pid"]
     assert [fact["attempt"] for fact in project.facts("attempt")] == [1, 1]
@@ -90,10 +58,10 @@ def test_killing_a_lone_worker_brings_its_run_back_within_two_seconds_and_charge
 def test_a_run_that_takes_its_worker_down_too_often_is_dead_with_the_signal_and_its_last_lines(project: Project) -> None:
     project.configure("[workflows]\nmax_crashes = 2\n")
     project.workflow("a.py", CULPRIT)
-    let(project, "die")
+    release(project, "die")
     project.serve()
     run = project.run("killer")
-    assert back(run) == ("dead", 0, 2)
+    assert charged(run) == ("dead", 0, 2)
     assert run["error"]["reason"] == "crashed"
     assert "SIGSEGV" in run["error"]["message"]
     assert "these are my last words" in run["error"]["message"]
@@ -109,7 +77,7 @@ def test_however_a_worker_ends_under_a_run_the_error_says_how(project: Project, 
     project.workflow("a.py", f"@workflow('ends')\nasync def ends(payload):\n    {end}\n    await asyncio.sleep(20)\n")
     project.serve()
     run = project.run("ends")
-    assert back(run) == ("dead", 0, 1)
+    assert charged(run) == ("dead", 0, 1)
     assert said in run["error"]["message"]
 
 
@@ -133,7 +101,7 @@ def test_an_exception_that_ends_programs_fails_the_run_and_leaves_its_worker_alo
     project.serve()
     before = project.run("pid")["result"]
     run = project.run("leaves")
-    assert back(run) == ("dead", 1, 0)
+    assert charged(run) == ("dead", 1, 0)
     assert run["error"]["type"] == error.partition("(")[0]
     assert project.run("pid")["result"] == before
 
@@ -147,11 +115,11 @@ def test_of_the_runs_in_a_dead_worker_only_the_one_that_kills_it_again_is_charge
     project.wait_for_fact("innocent", 9)
     project.wait_for_fact("killer")
     (worker,) = project.group("default")["workers"]
-    let(project, "die")
+    release(project, "die")
     wait_until(lambda: is_gone(worker["pid"]), "their worker is dead")
-    let(project)
-    assert back(project.wait(killer)) == ("dead", 0, 2)
-    assert [back(project.wait(run_id)) for run_id in innocents] == [("succeeded", 1, 0)] * 9
+    release(project)
+    assert charged(project.wait(killer)) == ("dead", 0, 2)
+    assert [charged(project.wait(run_id)) for run_id in innocents] == [("succeeded", 1, 0)] * 9
 
 
 def test_suspects_run_alone_and_side_by_side(project: Project) -> None:
@@ -165,8 +133,8 @@ def test_suspects_run_alone_and_side_by_side(project: Project) -> None:
     project.wait_for_fact("second", 6)
     workers = project.group("default")["workers"]
     assert sorted(len(worker["running"]) for worker in workers) == [1, 1, 1]
-    let(project)
-    assert [back(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 3
+    release(project)
+    assert [charged(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 3
 
 
 def test_suspects_that_end_in_the_same_turn_of_the_daemon_cost_no_worker_and_charge_nobody(project: Project) -> None:
@@ -179,11 +147,11 @@ def test_suspects_that_end_in_the_same_turn_of_the_daemon_cost_no_worker_and_cha
     os.kill(worker["pid"], signal.SIGKILL)
     alone = [fact["pid"] for fact in project.wait_for_fact("innocent", 12)[9:]]
     os.kill(daemon, signal.SIGSTOP)  # what its workers report meanwhile, it reads in one turn
-    let(project)
+    release(project)
     project.wait_for_fact("over", 3)
     wait_until(lambda: all(sleeps(pid) for pid in alone), "they have reported")
     os.kill(daemon, signal.SIGCONT)
-    assert [back(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 9
+    assert [charged(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 9
     assert "invalid data" not in project.daemon_log()
 
 
@@ -225,8 +193,8 @@ def test_a_frozen_worker_is_killed_and_its_run_goes_on_elsewhere_after_one_crash
     again = project.wait_for_fact("second", 2, limit=scaled(8.0, 40.0))[1]
     print(f"the run of a frozen worker was back after {time.monotonic() - frozen:.1f} s")
     assert is_gone(fact["pid"]) and again["pid"] != fact["pid"]
-    let(project)
-    assert back(project.wait(run_id)) == ("succeeded", 1, 1)
+    release(project)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 1)
 
 
 def test_a_worker_that_is_frozen_for_a_moment_goes_on_with_its_run(project: Project) -> None:
@@ -236,9 +204,9 @@ def test_a_worker_that_is_frozen_for_a_moment_goes_on_with_its_run(project: Proj
     (fact,) = project.wait_for_fact("second")
     os.kill(fact["pid"], signal.SIGSTOP)
     wait_until(lambda: (process := read_process(fact["pid"])) and process.state == "T", "it is frozen")
-    let(project)
+    release(project)
     os.kill(fact["pid"], signal.SIGCONT)
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
     assert len(project.facts("attempt")) == 1
 
 
@@ -287,10 +255,10 @@ def test_code_that_blocks_the_loop_or_only_waits_is_not_taken_for_a_frozen_worke
     pid = project.run("pid")["result"]
     runs = [project.enqueue("waits", seconds), project.enqueue("blocks", seconds)]
     ends = [project.wait(run_id, seconds + 15) for run_id in runs]
-    assert [(run["result"], *back(run)) for run in ends] == [(pid, "succeeded", 1, 0)] * 2
+    assert [(run["result"], *charged(run)) for run in ends] == [(pid, "succeeded", 1, 0)] * 2
     log = (project.root / ".tako/logs/default.jsonl").read_text()
     (warning,) = [line for line in map(json.loads, log.splitlines()) if "has been blocked" in line["text"]]
-    assert (warning["run"], "in blocks; what blocks" in warning["text"]) == (runs[1], True)
+    assert (warning["run"], "in blocks; put blocking" in warning["text"]) == (runs[1], True)
 
 
 def test_a_stderr_that_fails_does_not_end_the_heartbeat_of_a_worker_that_is_held_up(project: Project) -> None:
@@ -311,7 +279,7 @@ def test_a_stderr_that_fails_does_not_end_the_heartbeat_of_a_worker_that_is_held
     )
     project.serve()
     run = project.run("blocks")
-    assert back(run) == ("succeeded", 1, 0)
+    assert charged(run) == ("succeeded", 1, 0)
     assert run["result"] == run["worker_pid"]
 
 
@@ -375,7 +343,7 @@ def test_a_run_that_comes_after_its_worker_hung_up_goes_to_another_and_is_not_ch
     gone = project.run("hangs-up")["result"]
     wait_until(lambda: (process := read_process(gone)) is None or process.state in "TZX", "it has hung up")
     run = project.run("pid")
-    assert (back(run), run["result"] != gone) == (("succeeded", 1, 0), True)
+    assert (charged(run), run["result"] != gone) == (("succeeded", 1, 0), True)
 
 
 # The fork server
@@ -396,9 +364,9 @@ def test_killing_the_zygote_leaves_its_workers_alone_and_the_next_spawn_works(pr
     os.kill(facts[0]["pid"], signal.SIGKILL)  # an orphan by now
     again = project.wait_for_fact("second", 3, limit=2.0)[2]
     assert again["n"] == 1
-    let(project)
-    assert back(project.wait(first)) == ("succeeded", 1, 1)
-    assert back(project.wait(second)) == ("succeeded", 1, 0)
+    release(project)
+    assert charged(project.wait(first)) == ("succeeded", 1, 1)
+    assert charged(project.wait(second)) == ("succeeded", 1, 0)
     assert project.status()["daemon"]["zygote_pid"] not in (zygote, None)
     wait_until(lambda: not zombies(daemon), "no zombie is left")
 
@@ -415,7 +383,7 @@ def test_killing_the_zygote_at_random_moments_of_many_forks_fails_no_run_and_lea
             moment = time.monotonic() + dice.uniform(0, 0.03)
             wait_until(lambda moment=moment: time.monotonic() > moment, "a random moment")
             os.kill(client.status()["daemon"]["zygote_pid"], signal.SIGKILL)
-    assert [back(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 100
+    assert [charged(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 100
     wait_until(lambda: not zombies(daemon), f"no zombie is left: {zombies(daemon)}")
 
 
@@ -445,13 +413,13 @@ def test_killing_the_daemon_takes_every_process_with_it_and_the_next_one_goes_on
     project.stop(signal.SIGKILL)
     for pid in (daemon, zygote, second["pid"], child["child"]):
         wait_until(lambda pid=pid: is_gone(pid), f"{pid} is gone", limit=5.0)
-    let(project)
+    release(project)
     project.serve()
     run = project.wait(run_id)
-    assert back(run) == ("succeeded", 1, 0)
+    assert charged(run) == ("succeeded", 1, 0)
     assert len(project.facts("first")) == 1
     wait_until(lambda: len(project.facts("child")) == 2, "the other one runs again")
-    assert back(project.get(other)) == ("running", 0, 0)
+    assert charged(project.get(other)) == ("running", 0, 0)
 
 
 def test_what_outlived_the_death_of_all_at_once_is_swept_by_the_next_start(project: Project) -> None:
@@ -465,10 +433,10 @@ def test_what_outlived_the_death_of_all_at_once_is_swept_by_the_next_start(proje
     os.kill(zygote, signal.SIGKILL)
     project.stop(signal.SIGKILL)
     assert not is_gone(fact["pid"])
-    let(project)
+    release(project)
     project.serve()
     assert is_gone(fact["pid"])
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
     assert "earlier daemon left" in project.daemon_log()
 
 
@@ -481,6 +449,6 @@ def test_quick_restarts_lose_nothing_and_charge_nothing(project: Project) -> Non
         project.serve()
         ids.append(project.enqueue("two-steps", n))
         project.stop(signal.SIGKILL)
-    let(project)
+    release(project)
     project.serve()
-    assert [back(project.wait(run_id)) for run_id in ids] == [("succeeded", 1, 0)] * restarts
+    assert [charged(project.wait(run_id)) for run_id in ids] == [("succeeded", 1, 0)] * restarts

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tako_lite.cli.main import main
-from tests.integration.project import Project, rows, wait_until
+from tests.support.project import Project, rows, wait_until
 
 TENANTS = "[tenants.acme]\n[tenants.globex]\n[tenants.initech]\n"
 ECHO = """
@@ -379,7 +379,7 @@ def test_a_retry_is_routed_anew(project: Project) -> None:
     assert (run["state"], run["error"]["reason"]) == ("dead", "unknown_group")
     assert "silver" in project.command("why", run["id"]).stdout
     again = project.command("retry", run["id"])
-    assert again.returncode == 1 and "may not start" in again.stderr
+    assert again.returncode == 1 and "it cannot start" in again.stderr
     assert project.get(run["id"])["error"]["reason"] == "unknown_group"
     project.configure("[workflows.gold]\n[workflows.silver]\n")
     project.call("reload")

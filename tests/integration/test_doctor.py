@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from tako_lite import __version__
+from tako_lite.cli.checks.context import CheckContext
 from tako_lite.cli.checks.daemon import daemon
-from tako_lite.cli.checks.finding import CheckContext
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
-from tests.faults.test_processes import UNTOLD, serve
-from tests.integration.project import Project, wait_until
+from tako_lite.store.sqlite.queue import SqliteQueue
+from tests.support.processes import NO_FILE_WATCH, serve_with
+from tests.support.project import Project, wait_until
 
 WORKFLOWS = """
 @workflow("quick")
@@ -57,7 +58,9 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 ) -> None:
     pid = project.serve()
     monkeypatch.setitem(daemon.__globals__, "PATIENCE", 0.3)
-    context = CheckContext(ClientProject(project.root), project.root / ".tako/queue.db", True, False, SystemClock())
+    context = CheckContext(
+        ClientProject(project.root), SqliteQueue(project.root / ".tako/queue.db"), True, False, SystemClock()
+    )
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")
@@ -71,16 +74,16 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
 
 
 def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> None:
-    serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
+    serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     (project.root / ".tako/daemon.lock").unlink()
-    assert "only the lock of the queue keeps a second one out" in findings(project, code=1)["lock"]["message"]
+    assert "only the lock of the queue prevents a second daemon" in findings(project, code=1)["lock"]["message"]
     (project.root / ".tako/queue.db.lock").unlink()
 
-    assert "a second one could start" in findings(project, code=1)["lock"]["message"]
+    assert "a second daemon could start" in findings(project, code=1)["lock"]["message"]
 
 
 def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_mend_makes_it_anew(project: Project) -> None:
-    pid = serve(project, [sys.executable, "-c", UNTOLD, "serve", "--server", "here"])
+    pid = serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     (project.root / ".tako/tako.sock").unlink()
     found = findings(project)["daemon"]
 

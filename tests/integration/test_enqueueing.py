@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tako_lite.errors import BadInput, NotFound
-from tests.faults.scale import dice, scaled
-from tests.integration.project import Project, wait_until
+from tests.support.profiles import dice, scaled
+from tests.support.project import Project, wait_until
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    witness('quick', payload=payload)\n    return payload\n"
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.integration.project import Project, rows, wait_until
+from tests.support.project import Project, rows, wait_until
 
 
 def test_a_run_that_fails_is_tried_again_until_its_retries_are_used_up(live: Project) -> None:
@@ -446,7 +446,7 @@ def test_a_blocking_handler_that_ignores_a_cancel_is_killed_and_its_neighbour_is
     assert live.wait_for_fact("beside")[0]["me"] == fact["me"]
     with live.client() as client:
         assert client.cancel(run_id) == {run_id: "cancelling"}
-    assert "asked to cancel" in live.command("why", run_id).stdout
+    assert "its cancellation was requested" in live.command("why", run_id).stdout
     run = live.wait(run_id)
     assert (run["state"], run["attempts"], run["crashes"]) == ("cancelled", 0, 0)
     assert len(live.facts("deaf")) == 1

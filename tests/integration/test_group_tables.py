@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.main import main
-from tests.faults.ending import end
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
+from tests.support.teardown import tear_down
 
 TOML = """
 [workflows.media]
@@ -47,7 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made.workflow("jobs.py", SOURCE)
     made.serve()
     yield made
-    end(made)
+    tear_down(made)
 
 
 class Tako:

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tako_lite.daemon.control import MAX_WAITING
-from tests.integration.project import Project, wait_until
+from tests.support.processes import descriptors
+from tests.support.project import Project, wait_until
+from tests.support.raw_client import SLOW_CLIENTS, connect, read_line
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
-SLOW_CLIENTS = 128
 REQUEST = b'{"id":1,"command":"status"}\n'
 
 
@@ -32,31 +33,6 @@ def served(live: Project) -> Iterator[Project]:
     assert live.run("quick", 2)["result"] == 2
     wait_until(lambda: descriptors(live) <= before, "every descriptor of a client is given back")
     assert "Traceback" not in live.daemon_log()
-
-
-def descriptors(project: Project) -> int:
-    assert project.process is not None
-    return len(os.listdir(f"/proc/{project.process.pid}/fd"))
-
-
-def connect(project: Project) -> socket.socket:
-    """A connection that has read the greeting."""
-    client = socket.socket(socket.AF_UNIX)
-    client.settimeout(15)
-    client.connect(str(project.root / ".tako/tako.sock"))
-    assert read_line(client)["hello"] == "tako-lite"
-    return client
-
-
-def read_line(client: socket.socket) -> dict[str, object]:
-    """The next line, read byte by byte so that nothing behind it is taken."""
-    line = b""
-    while not line.endswith(b"\n"):
-        data = client.recv(1)
-        assert data, f"hung up after {line!r}"
-        line += data
-    answer: dict[str, object] = json.loads(line)
-    return answer
 
 
 def test_clients_that_send_half_a_request_keep_nobody_waiting(served: Project) -> None:

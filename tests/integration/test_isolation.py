@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 LOOK = """
     @workflow("look")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tako_lite.store.transitions.limits import RELEASED_AT_ONCE
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 ONE_BY_ONE = """
 @workflow("one-by-one", worker="{where}", limit=1)

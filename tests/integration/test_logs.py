@@ -20,29 +20,11 @@ from tako_lite.clock import SystemClock
 from tako_lite.daemon import logs
 from tako_lite.linux import resident_bytes
 from tako_lite.records import new_ids
-from tests.faults.scale import scaled
-from tests.integration.project import Project, wait_until
+from tests.support.profiles import scaled
+from tests.support.project import Project, wait_until
+from tests.support.run_logs import lines, texts, wait_for_text, written
 
 FIRST, SECOND = new_ids(2)
-
-
-def written(project: Project, group: str = "default") -> list[dict[str, Any]]:
-    """The lines of a group's log."""
-    return lines(project.root / ".tako/logs" / f"{group}.jsonl")
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def texts(found: list[dict[str, Any]], run: str | None) -> list[str]:
-    return [line["text"] for line in found if line["run"] == run]
-
-
-def wait_for_text(project: Project, text: str) -> list[dict[str, Any]]:
-    """The log, once a line has this text."""
-    wait_until(lambda: any(text in line["text"] for line in written(project)), f"{text!r} is logged")
-    return written(project)
 
 
 def test_what_runs_print_is_tagged_with_the_run_also_side_by_side_and_from_threads(project: Project) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from tako_lite.client import AsyncClient, Client
 from tako_lite.errors import NoProject, WrongProject
-from tako_lite.lock import Holder, queue_lock
-from tests.integration.project import REPOSITORY, Project, command_in, is_gone, wait_until
+from tako_lite.lock import Holder
+from tako_lite.store.sqlite.queue import SqliteQueue
+from tests.support.project import REPOSITORY, Project, command_in, is_gone, wait_until
 
 ECHO = """\
     @workflow("echo")
@@ -107,7 +108,7 @@ def test_clients_of_another_folder_reach_the_daemon_that_holds_the_queue(project
     said = tako(green, "enqueue", "echo", "4", "--wait", "--json")
     assert json.loads(said.stdout)["result"] == 4
     assert "no daemon" not in said.stderr
-    assert f"the daemon of another folder serves this queue: {project.root} (pid {pid})" in tako(green, "status").stderr
+    assert f"a daemon in another folder serves this queue: {project.root} (pid {pid})" in tako(green, "status").stderr
     (lock,) = (
         finding
         for finding in json.loads(tako(green, "doctor", "--json").stdout)["findings"]
@@ -122,7 +123,7 @@ def test_without_a_daemon_the_folders_of_one_queue_write_it_side_by_side(project
     for folder in (project.root, green, project.root):
         assert tako(folder, "enqueue", "echo", "1").returncode == 0
     assert len(json.loads(tako(green, "runs", "--json").stdout)["runs"]) == 3
-    assert not queue_lock(project.root / ".tako/queue.db").is_held()
+    assert not SqliteQueue(project.root / ".tako/queue.db").serving_lock().is_held()
     project.serve()
     assert all(project.wait(run["id"])["state"] == "succeeded" for run in project.call("runs")["runs"])
 
@@ -157,7 +158,7 @@ def test_settings_saved_in_a_folder_that_is_not_served_leave_the_daemon_alone_an
     done = tako(green, *command.split())
 
     assert done.returncode == 0
-    assert f"it holds once a daemon serves this file: the daemon (pid {project.process.pid})" in done.stderr  # type: ignore[union-attr]
+    assert f"the change takes effect once a daemon serves this file: the daemon (pid {project.process.pid})" in done.stderr  # type: ignore[union-attr]
     assert "no daemon is running" not in done.stderr
     assert "workers = 2" in (green / "tako.toml").read_text()
     assert project.group("default")["min_workers"] == 1
@@ -331,7 +332,9 @@ def test_the_lock_of_the_queue_says_who_serves_it(project: Project) -> None:
 def test_a_lock_of_the_queue_that_was_taken_away_is_taken_again(project: Project) -> None:
     project.serve()
     (project.root / ".tako/queue.db.lock").unlink()
-    wait_until(queue_lock(project.root / ".tako/queue.db").is_held, "the daemon holds the lock of its queue again")
+    wait_until(
+        SqliteQueue(project.root / ".tako/queue.db").serving_lock().is_held, "the daemon holds the lock of its queue again"
+    )
     assert "another daemon serves the queue" in refused(tako(release(project, "green"), "serve"), 6)
 
 

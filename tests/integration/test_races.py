@@ -19,7 +19,7 @@ from tako_lite.records import Failure, NewRun, new_id
 from tako_lite.routing import Router, Routes
 from tako_lite.store.base import Completed, Effects
 from tako_lite.store.sqlite.store import SqliteStore
-from tests.integration.project import Project
+from tests.support.project import Project
 
 
 def test_a_run_that_freezes_its_worker_is_found_and_its_neighbours_succeed(project: Project) -> None:

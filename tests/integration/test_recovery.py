@@ -7,8 +7,8 @@ import signal
 import sqlite3
 from contextlib import closing
 
-from tests.integration.project import Project, is_gone, wait_until
-from tests.integration.test_deaths import back, let
+from tests.support.project import Project, is_gone, wait_until
+from tests.support.runs import charged, release
 
 
 def test_a_worker_whose_claim_was_taken_drops_the_run_at_its_next_step_and_stores_nothing_of_it(project: Project) -> None:
@@ -38,16 +38,16 @@ def test_a_worker_whose_claim_was_taken_drops_the_run_at_its_next_step_and_store
     project.wait_for_fact("first")
     with closing(sqlite3.connect(project.root / ".tako/queue.db", timeout=10)) as queue, queue:
         queue.execute("UPDATE runs SET claim_token = claim_token + 1 WHERE id = ?", (run_id,))
-    let(project)
+    release(project)
     project.wait_for_fact("left")
     wait_until(lambda: project.group("default")["busy"] == 0, "the slot is free again")
     assert project.facts("went on") == []
     run = project.get(run_id)
-    assert (run["steps"], run["error"], *back(run)) == ([], None, "running", 0, 0)
+    assert (run["steps"], run["error"], *charged(run)) == ([], None, "running", 0, 0)
     assert project.run("loses-its-claim", "quick")["result"] == worker
     project.stop()
     project.serve()
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
     assert len(project.facts("first")) == 2
 
 
@@ -79,8 +79,8 @@ def test_children_of_a_worker_that_died_with_the_daemon_and_the_zygote_are_swept
     project.serve()
     assert is_gone(fact["child"])
     project.wait_for_fact("child", 2, limit=5.0)
-    let(project)
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    release(project)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
 def test_a_signal_that_was_acknowledged_reaches_a_wait_that_begins_after_the_death_of_the_daemon(

@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.project import Project, wait_until
-from tests.integration.test_deaths import let
-from tests.integration.test_storage import queue_file, wal
+from tests.support.project import Project, wait_until
+from tests.support.queue_file import queue_file, wal
+from tests.support.restore import WORKFLOWS, run_commands
+from tests.support.runs import release
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/operations.md"
-WORKFLOWS = """
-    @workflow("quick", worker="other")
-    async def quick(payload):
-        return payload
-
-    @workflow("fails", retries=0)
-    async def fails(payload):
-        raise ValueError("boom")
-
-    def first():
-        witness("first")
-        return 7
-
-    def second():
-        witness("second")
-        while not os.path.exists("go"):
-            time.sleep(0.01)
-
-    @workflow("hold")
-    async def held(payload, step: Step):
-        value = await step.run("first", first)
-        await step.run("second", second)
-        return value
-
-    @workflow("waits")
-    async def waits(payload, step: Step):
-        return await step.wait_for(payload)
-
-    @workflow("yearly", schedule="0 0 1 1 *")
-    async def yearly(payload):
-        return None
-"""
 
 
 def documented() -> list[str]:
@@ -54,21 +20,6 @@ def documented() -> list[str]:
     block = re.search(r"^\*\*Restore\.\*\*.*?^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert block is not None
     return block[1].rstrip().split(" &&\n")
-
-
-def give(project: Project, commands: list[str]) -> None:
-    """Have a shell carry out commands in the folder of a project, and fail with the first that fails."""
-    project.spoilt = "an older copy takes its place"
-    program = project.root / "bin/tako-lite"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tako_lite "$@"\n')
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    script = "umask 022; set -ex\n" + "\n".join(commands)
-    done = subprocess.run(
-        ["sh", "-c", script], cwd=project.root, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done
 
 
 def everything(project: Project) -> dict[str, Any]:
@@ -109,11 +60,11 @@ def test_the_documented_commands_bring_back_all_that_was_there_and_running_work_
 
     commands = documented()
     assert commands.pop() == "tako-lite serve"
-    give(project, commands)
+    run_commands(project, commands)
     assert everything(project) == before
     assert {path.stat().st_mode & 0o777 for path in queue_file(project).parent.glob("queue.db*")} == {0o600}
 
-    let(project)
+    release(project)
     project.serve()
     assert forgotten not in everything(project)["runs"]
     assert (project.get(ended)["result"], project.get(dead)["state"]) == ("kept", "dead")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 
 def test_a_run_is_executed_and_its_result_and_steps_are_shown(project: Project) -> None:

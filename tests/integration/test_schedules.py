@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tako_lite.clock import SystemClock, iso
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 EVERY_SECOND = """
 @workflow("tick", schedule="* * * * * *", catch_up="{catch_up}")

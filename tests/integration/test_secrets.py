@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 PASSWORD = "hunter2-of-the-mail-qzxkvj"
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nq/9x+first+second+third==\n-----END KEY-----"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.integration.project import Project, wait_until
-from tests.integration.test_deaths import let, sleeps
-from tests.integration.test_storage import no_room, wal
+from tests.support.processes import no_room, sleeps
+from tests.support.project import Project, wait_until
+from tests.support.queue_file import wal
+from tests.support.runs import release
 
 HOLD = """
     def hold():
@@ -88,7 +89,7 @@ def test_a_due_run_counts_those_before_it_and_a_stopping_daemon_starts_none(proj
     project.process.terminate()
     wait_for_words(project, first, "the daemon is stopping and starts no more runs")
     assert "that worker is stopping: the run ends there, or is re-queued" in why(project, running)
-    let(project)
+    release(project)
     assert project.process.wait(15) == 0
     project.process = None
     said = {project.cli("why", run_id).stdout for run_id in (running, first)}
@@ -106,7 +107,7 @@ def test_suspects_say_which_of_them_runs_and_how_many_are_before_the_others(proj
     assert why(project, runs[0]) == f"It is running alone in worker {alone} of default, attempt 1 of 3."
     assert why(project, runs[1]).endswith("a worker of default crashed: it waits for a worker for such runs, next in line.")
     assert why(project, runs[2]).endswith("behind 1 other due run.")
-    let(project)
+    release(project)
     assert [project.wait(run_id)["state"] for run_id in runs] == ["succeeded"] * 3
 
 
@@ -117,7 +118,7 @@ def test_on_a_full_disk_runs_say_that_nothing_can_be_stored(project: Project) ->
     reported, due = project.enqueue("hold"), project.enqueue("hold")
     (fact,) = project.wait_for_fact("hold")
     with no_room(pid, max(wal(project).stat().st_size, 1)):
-        let(project)
+        release(project)
         wait_for_words(project, due, "no run can start while the queue cannot be written: ")
         wait_until(lambda: sleeps(fact["pid"]), "its worker waits for the step to be stored")
         assert str(wal(project).with_name("queue.db")) in why(project, due)

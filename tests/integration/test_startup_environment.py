@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tako_lite.processes.startup import acting_at_start
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 LOOK = """
 @workflow("look", worker="{group}", retries=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 
 def test_handlers_take_nothing_a_payload_or_a_payload_and_a_step(live: Project) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from tako_lite.errors import TakoError
-from tests.integration.project import Project, is_gone, wait_until
-from tests.integration.test_deaths import STEPS, back, let
+from tests.support.project import Project, is_gone, wait_until
+from tests.support.runs import STEPS, charged, release
 
 GROUPS = """
     @workflow("a", worker="one")
@@ -74,12 +74,12 @@ def test_sigterm_lets_a_run_reach_its_next_step_and_gives_it_back_uncharged(proj
     project.wait_for_fact("first")
     send(project, signal.SIGTERM)
     wait_until(lambda: "stopping" in project.daemon_log(), "it is stopping")
-    let(project)
+    release(project)
     assert project.stop(0) == 0
     assert project.facts("second") == []
     project.serve()
     run = project.wait(run_id)
-    assert (run["result"], *back(run)) == ([1, 2], "succeeded", 1, 0)
+    assert (run["result"], *charged(run)) == ([1, 2], "succeeded", 1, 0)
     assert len(project.facts("first")) == 1
 
 
@@ -91,9 +91,9 @@ def test_a_worker_that_does_not_stop_is_killed_after_drain_timeout(project: Proj
     (fact,) = project.wait_for_fact("second")
     assert project.stop(limit=5) == 0
     assert is_gone(fact["pid"])
-    let(project)
+    release(project)
     project.serve()
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
 def test_a_second_sigterm_kills_at_once(project: Project) -> None:
@@ -105,9 +105,9 @@ def test_a_second_sigterm_kills_at_once(project: Project) -> None:
     wait_until(lambda: "stopping" in project.daemon_log(), "it is stopping")
     assert not is_gone(fact["pid"])
     assert project.stop(signal.SIGTERM, limit=5) == 0
-    let(project)
+    release(project)
     project.serve()
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
 def test_three_interrupts_at_once_and_a_hangup_while_stopping_end_it_cleanly(project: Project) -> None:
@@ -117,12 +117,12 @@ def test_three_interrupts_at_once_and_a_hangup_while_stopping_end_it_cleanly(pro
     project.wait_for_fact("second")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGINT, signal.SIGINT):
         send(project, number)
-    let(project)  # signals of one kind that come at once may be one
+    release(project)  # signals of one kind that come at once may be one
     wait_until(ended(project), "it has ended", 5)
     assert project.stop(0) == 0
     assert "Traceback" not in project.daemon_log()
     project.serve()
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
 def test_an_interrupt_at_the_terminal_reaches_the_daemon_and_no_worker(project: Project) -> None:
@@ -132,12 +132,12 @@ def test_an_interrupt_at_the_terminal_reaches_the_daemon_and_no_worker(project: 
     project.wait_for_fact("second")
     os.killpg(os.getpgid(pid), signal.SIGINT)
     wait_until(lambda: "stopping" in project.daemon_log(), "it is stopping")
-    let(project)
+    release(project)
     wait_until(ended(project), "it has ended", 5)
     assert project.stop(0) == 0
     project.serve()
     run = project.wait(run_id)
-    assert back(run) == ("succeeded", 1, 0)
+    assert charged(run) == ("succeeded", 1, 0)
     assert len(project.facts("second")) == 1
 
 
@@ -169,7 +169,7 @@ def test_what_is_enqueued_while_it_stops_is_kept_or_refused_but_never_lost(proje
     send(project, signal.SIGTERM)
     wait_until(lambda: "stopping" in project.daemon_log(), "it is stopping")
     late = project.enqueue("a")
-    let(project)
+    release(project)
     wait_until(ended(project), "it has ended")
     assert project.stop(0) == 0
     project.serve()
@@ -250,9 +250,9 @@ def test_a_reload_gives_runs_of_a_changed_group_to_the_new_worker_uncharged(proj
     project.workflow("a.py", GROUPS + "    # changed\n")
     assert project.cli("reload").returncode == 0
     assert not is_gone(fact["pid"])
-    let(project)
+    release(project)
     run = project.wait(run_id)
-    assert back(run) == ("succeeded", 1, 0)
+    assert charged(run) == ("succeeded", 1, 0)
     assert run["result"] != fact["pid"]
 
 
@@ -319,7 +319,7 @@ def test_a_file_that_a_reload_finds_broken_keeps_its_runs_until_it_is_mended(pro
     assert project.run("b")["result"] == before
     project.workflow("a.py", GROUPS)
     mended = time.monotonic()
-    assert back(project.wait(run_id)) == ("succeeded", 1, 0)
+    assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
     assert time.monotonic() - mended < 3
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import sqlite3
@@ -20,26 +19,16 @@ import pytest
 
 from tako_lite.errors import StoreError, StoreGone
 from tako_lite.linux import resident_bytes
-from tests.faults.scale import scaled
-from tests.integration.project import Project, wait_until
-from tests.integration.test_deaths import back, let, sleeps
+from tests.support.processes import no_room, sleeps
+from tests.support.profiles import scaled
+from tests.support.project import Project, wait_until
+from tests.support.queue_file import queue_file, wal
+from tests.support.runs import HOLD, charged, release
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return 1\n"
 LOGGED_LIMIT = 32 * 1024 * 1024
 """The WAL's `journal_size_limit`."""
 
-HOLD = """
-    def hold():
-        witness("hold")
-        while not os.path.exists("go"):
-            time.sleep(0.01)
-        witness("over")
-        return "x" * 20_000
-
-    @workflow("hold")
-    async def held(payload, step: Step):
-        return [len(await step.run("hold", hold)), payload]
-"""
 
 AUDIT = """
 import os, sys
@@ -55,25 +44,6 @@ def note(event, arguments):
 
 sys.addaudithook(note)
 """
-
-
-def queue_file(project: Project) -> Path:
-    return project.root / ".tako/queue.db"
-
-
-def wal(project: Project) -> Path:
-    return project.root / ".tako/queue.db-wal"
-
-
-@contextmanager
-def no_room(pid: int, most: int) -> Iterator[None]:
-    """While this holds, a process cannot make any file longer than so many bytes."""
-    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
@@ -142,16 +112,16 @@ def test_a_disk_without_room_refuses_new_runs_keeps_what_workers_report_and_need
     with project.client() as client, no_room(pid, max(wal(project).stat().st_size, 1)):
         with pytest.raises(StoreError, match="disk"):
             client.enqueue("quick", "z" * 5_000)
-        let(project)
+        release(project)
         project.wait_for_fact("over")
         wait_until(lambda: sleeps(fact["pid"]), "its worker has reported")
         for _ in range(3):
             with pytest.raises(StoreError, match="disk"):
                 client.enqueue("quick", "z" * 5_000)
-        assert back(client.get(held)) == ("running", 0, 0)
+        assert charged(client.get(held)) == ("running", 0, 0)
         assert client.get(held)["steps"] == []
     assert project.wait(held, limit=5)["result"] == [20_000, "y" * 5_000]
-    assert back(project.get(held)) == ("succeeded", 1, 0)
+    assert charged(project.get(held)) == ("succeeded", 1, 0)
     assert project.run("quick", "z" * 5_000)["state"] == "succeeded"
     assert project.status()["daemon"]["pid"] == pid
     assert len(project.facts("hold")) == 1
@@ -227,8 +197,8 @@ def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_secon
         away.replace(file)
         assert client.status()["warnings"] == []
         client.call("resume", group="default")
-        let(project)
-        assert [back(client.wait(run_id, timeout=10)) for run_id in (held, queued)] == [("succeeded", 1, 0)] * 2
+        release(project)
+        assert [charged(client.wait(run_id, timeout=10)) for run_id in (held, queued)] == [("succeeded", 1, 0)] * 2
     assert project.stop() == 0
     with closing(sqlite3.connect(file)) as queue:
         assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]

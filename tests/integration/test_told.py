@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 QUICK = """
     @workflow("quick")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.main import main
-from tests.integration.project import Project, is_gone, wait_until
+from tests.support.project import Project, is_gone, wait_until
 
 NUMBERS = itertools.count()
 """Folders and facts of one test are apart from those of others in the same project."""

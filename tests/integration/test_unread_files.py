@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tako_lite.errors import NotFound
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 ORDERS = """
 @workflow("order-a")

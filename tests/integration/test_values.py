@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 TYPES = """
     from dataclasses import dataclass

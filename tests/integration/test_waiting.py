@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tako_lite.clock import SystemClock, iso, milliseconds
-from tests.integration.project import Project, wait_until
+from tests.support.project import Project, wait_until
 
 
 def test_a_short_sleep_keeps_its_slot_and_a_long_one_parks(live: Project) -> None:

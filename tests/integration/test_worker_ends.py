@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.project import Project, wait_until
-from tests.integration.test_logs import texts, wait_for_text, written
+from tests.support.project import Project, wait_until
+from tests.support.run_logs import texts, wait_for_text, written
 
 EXITING = """
     import atexit, concurrent.futures, tempfile, weakref

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.project import Project, is_gone, wait_until
+from tests.support.project import Project, is_gone, wait_until
 
 HEAD = "from tako_lite import workflow\n"
 

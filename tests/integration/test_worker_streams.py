@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.integration.project import Project
-from tests.integration.test_logs import texts, wait_for_text
+from tests.support.project import Project
+from tests.support.run_logs import texts, wait_for_text
 
 
 def test_standard_streams_are_text_streams_like_those_of_any_program(project: Project) -> None:

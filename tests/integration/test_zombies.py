@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tako_lite.linux import read_process
-from tests.integration.project import Project, is_gone, wait_until, zombies
+from tests.support.project import Project, is_gone, wait_until, zombies
 
 ORPHANS: Final = """
     def orphan(number):

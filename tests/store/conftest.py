@@ -9,7 +9,7 @@ import pytest
 
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.sqlite.store import SqliteStore
-from tests.store.bench import BOOT_ID, Bench, HandClock
+from tests.support.store_bench import BOOT_ID, Bench, HandClock
 
 
 def _sqlite(folder: Path, clock: HandClock, on_commit: Callable[[Effects], None]) -> Store:

@@ -30,7 +30,7 @@ from tako_lite.store.sqlite.file import (
     translate,
 )
 from tako_lite.store.sqlite.store import SqliteStore
-from tests.store.bench import HandClock
+from tests.support.store_bench import HandClock
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_threa
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
-from tests.store.bench import LARGEST, WORKER, Bench, HandClock, boom
+from tests.support.store_bench import LARGEST, WORKER, Bench, HandClock, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +135,7 @@ class Slow:
 
 
 async def test_what_comes_later_is_stored_after_those_that_a_bad_operation_held_up(writer: Writer) -> None:
-    slow = Slow(boom)
+    slow = Slow(failed_with)
     futures = [writer.commits.submit(operation) for operation in (slow, send("a"), send("b"))]
     await slow.begun()
     futures.append(writer.commits.submit(send("later")))
@@ -418,7 +418,7 @@ async def test_only_what_workers_report_is_kept_over_a_full_disk(
     monkeypatch.setattr(module, "RETRY_AFTER", 0.01)
     store, run, now = bench.store, await bench.running(), bench.clock.now()
     assert isinstance(store, SqliteStore)
-    failure = boom("x" * 1_000_000)
+    failure = failed_with("x" * 1_000_000)
     writes: dict[str, Callable[[], Any]] = {
         "complete": lambda: bench.complete(run, LARGEST),
         "save_steps": lambda: store.save_steps([bench.step(run, "a", LARGEST)]),

@@ -20,11 +20,11 @@ import pytest
 
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone, StoreTooNew
 from tako_lite.records import new_id
+from tako_lite.store.rescued import Rescued
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.rescue.copy import rescue
-from tako_lite.store.sqlite.rescue.report import Rescued
-from tests.integration.project import wait_until
-from tests.store.test_sqlite_older import make_older
+from tests.support.project import wait_until
+from tests.support.queue_file import make_older
 
 PAGE: Final = 4096
 NOW: Final = 1_800_000_000_000
@@ -517,7 +517,7 @@ def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(queue: 
         rescue(queue, queue.with_name("new.db"), NOW)
     make(queue, runs=1)
     before = queue.read_bytes()
-    with pytest.raises(BadInput, match="there already"):
+    with pytest.raises(BadInput, match="already exists"):
         rescue(queue, queue, NOW)
     with pytest.raises(BadInput, match="cannot make"):
         rescue(queue, queue.parent / "no/new.db", NOW)

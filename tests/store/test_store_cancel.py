@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tako_lite.states import TERMINAL, RunState
-from tests.store.bench import WORKER, Bench, boom
+from tests.support.store_bench import WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,7 @@ async def test_a_result_that_comes_after_the_request_is_kept(bench: Bench) -> No
 async def test_a_run_that_was_to_be_cancelled_is_not_tried_again(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.cancel_runs([run.id])
-    await bench.store.reschedule_run(run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(run.id, run.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     assert await bench.state(run.id) == "cancelled"
     assert (bench.ended_ids, bench.effects.ready) == ([run.id], set())
 
@@ -78,14 +78,14 @@ async def test_a_run_that_was_to_be_cancelled_is_not_tried_again(bench: Bench) -
 async def test_a_run_that_was_to_be_cancelled_may_end_dead(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.cancel_runs([run.id])
-    assert await bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True)
+    assert await bench.store.finish_run(run.id, run.token, "dead", failed_with(), WORKER, charged=True)
     assert await bench.state(run.id) == "dead"
 
 
 async def test_the_worker_ends_a_run_that_was_to_be_cancelled(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.cancel_runs([run.id])
-    assert await bench.store.finish_run(run.id, run.token, "cancelled", boom(reason="cancelled"), WORKER, charged=False)
+    assert await bench.store.finish_run(run.id, run.token, "cancelled", failed_with(reason="cancelled"), WORKER, charged=False)
     assert await bench.state(run.id) == "cancelled"
 
 
@@ -103,7 +103,7 @@ async def test_a_run_that_was_to_be_cancelled_is_not_given_back(bench: Bench, ho
 async def test_a_run_that_was_to_be_cancelled_and_crashed_is_cancelled(bench: Bench, max_crashes: int) -> None:
     run = await bench.running()
     await bench.store.cancel_runs([run.id])
-    assert await bench.store.charge_crash(run.id, run.token, boom(), max_crashes, WORKER) == "cancelled"
+    assert await bench.store.charge_crash(run.id, run.token, failed_with(), max_crashes, WORKER) == "cancelled"
     assert await bench.state(run.id) == "cancelled"
 
 

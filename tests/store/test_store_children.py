@@ -9,7 +9,7 @@ import pytest
 from tako_lite.records import Wait
 from tako_lite.states import RunState
 from tako_lite.store.base import RunFilter, StoredStep
-from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom
+from tests.support.store_bench import LARGE, LARGEST, SMALL, WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -38,10 +38,10 @@ async def test_the_failure_of_a_child_wakes_its_parent(bench: Bench, ending: str
     else:
         child = await bench.claim_one("children")
         if ending == "crashed":
-            await bench.store.charge_crash(child.id, child.token, boom(message), 1, WORKER)
+            await bench.store.charge_crash(child.id, child.token, failed_with(message), 1, WORKER)
         else:
             state: RunState = "dead" if ending == "dead" else "cancelled"
-            await bench.store.finish_run(child.id, child.token, state, boom(message), WORKER, charged=True)
+            await bench.store.finish_run(child.id, child.token, state, failed_with(message), WORKER, charged=True)
     again = await bench.claim_one("parents")
     ((name, step_state, text, _),) = again.stored
     assert (name, step_state) == ("call", "failed")
@@ -85,9 +85,9 @@ async def test_a_failed_child_is_invoked_again_by_the_next_attempt(bench: Bench)
     first, second = (bench.new(group="children", parent=parent.id) for _ in range(2))
     await bench.store.invoke_child(parent.id, parent.token, "call", first)
     child = await bench.claim_one("children")
-    await bench.store.finish_run(child.id, child.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(child.id, child.token, "dead", failed_with(), WORKER, charged=True)
     assert bench.effects.resolved[0][:3] == (parent.id, "call", "failed")
-    await bench.store.reschedule_run(parent.id, parent.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(parent.id, parent.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     again = await bench.claim_one("parents")
     assert again.stored == ()
     assert await bench.store.invoke_child(again.id, again.token, "call", second) == "waiting"

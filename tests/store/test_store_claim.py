@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tako_lite.store.base import Claims
-from tests.store.bench import WORKER, Bench, boom
+from tests.support.store_bench import WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +172,7 @@ async def test_suspects_are_not_more_of_an_ordinary_claim(bench: Bench) -> None:
 async def test_a_claim_brings_the_steps_that_are_stored(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", "1"), bench.step(run, "b", error='{"type": "E"}', tries=2)])
-    await bench.store.reschedule_run(run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(run.id, run.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     other = await bench.add(group="g")
     claimed = {run.id: run.stored for run in (await bench.store.claim_runs("g", 2)).runs}
     assert claimed == {run.id: (("a", "succeeded", "1", 1), ("b", "failed", '{"type": "E"}', 2)), other: ()}

@@ -9,7 +9,7 @@ from tako_lite.errors import StoreError
 from tako_lite.records import Enqueued
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import RunFilter
-from tests.store.bench import LARGE, LARGEST, Bench
+from tests.support.store_bench import LARGE, LARGEST, Bench
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from tako_lite.records import Claimed, Enqueued, Failure, Refusal, new_ids
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import RunState
 from tako_lite.store.base import Claims, Hold, Limit, RunFilter
-from tests.store.bench import LARGE, WORKER, Bench, boom
+from tests.support.store_bench import LARGE, WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +107,7 @@ async def test_only_runs_that_are_due_and_not_begun_are_judged(bench: Bench) -> 
 
 async def test_one_that_was_tried_before_ends_without_an_attempt_more(bench: Bench) -> None:
     run = await bench.running(group="media", fallback="fail")
-    await bench.store.reschedule_run(run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(run.id, run.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     await lose(bench)
     shown = await bench.show(run.id)
     assert (shown.state, shown.attempts, shown.crashes, await reason(bench, run.id)) == ("dead", 1, 0, "no_worker")
@@ -305,9 +305,9 @@ Back = Callable[[Bench, Claimed], Awaitable[Any]]
 BACK: dict[str, Back] = {
     "given back": lambda bench, run: bench.store.requeue_runs([(run.id, run.token)]),
     "given back as a suspect": lambda bench, run: bench.store.requeue_runs([(run.id, run.token)], "suspect"),
-    "crashed": lambda bench, run: bench.store.charge_crash(run.id, run.token, boom(), 9, WORKER),
+    "crashed": lambda bench, run: bench.store.charge_crash(run.id, run.token, failed_with(), 9, WORKER),
     "failed": lambda bench, run: bench.store.reschedule_run(
-        run.id, run.token, boom(), bench.clock.now(), WORKER, charged=True
+        run.id, run.token, failed_with(), bench.clock.now(), WORKER, charged=True
     ),
     "left by a dead daemon": lambda bench, run: bench.store.recover_runs("lax", "next"),
 }  # fmt: skip
@@ -534,7 +534,7 @@ async def test_a_run_that_is_denied_at_a_later_claim_keeps_when_it_was_started(b
     id = await add(bench, tenant="mars")
     (run,) = (await bench.store.claim_runs("media", 9, None, ["mars"])).runs
     started = bench.clock.now()
-    await bench.store.reschedule_run(id, run.token, boom(), started, WORKER, charged=True)
+    await bench.store.reschedule_run(id, run.token, failed_with(), started, WORKER, charged=True)
     bench.clock.move(SECOND)
     assert (await bench.store.claim_runs("media", 9, None, [])).runs == []
     shown = await bench.show(id)
@@ -549,7 +549,7 @@ async def test_a_run_that_was_denied_has_a_higher_token_when_it_is_claimed_after
     assert await bench.retry([id], fresh=False) == {id: "pending"}
     (second,) = (await bench.store.claim_runs("media", 9, None, ["mars"])).runs
     assert second.token > first.token
-    assert not await bench.store.finish_run(id, first.token, "dead", boom(), WORKER, charged=True)
+    assert not await bench.store.finish_run(id, first.token, "dead", failed_with(), WORKER, charged=True)
 
 
 @pytest.mark.parametrize("hold", [None, "suspect"])
@@ -575,10 +575,10 @@ REFUSED = Route("media", "rule", "fail", "rule", denial())
 async def _died_of_its_handler(bench: Bench) -> str:
     run = await bench.running(group="media")
     await bench.store.save_steps([bench.step(run, "a", LARGE)])
-    await bench.store.charge_crash(run.id, run.token, boom("crash"), 9, WORKER)
+    await bench.store.charge_crash(run.id, run.token, failed_with("crash"), 9, WORKER)
     (again,) = (await bench.store.claim_runs("media", 1, "suspect")).runs
     await bench.store.set_progress(run.id, again.token, 0.5, "half")
-    await bench.store.finish_run(run.id, again.token, "dead", boom(LARGE), WORKER, charged=True)
+    await bench.store.finish_run(run.id, again.token, "dead", failed_with(LARGE), WORKER, charged=True)
     return run.id
 
 
@@ -587,15 +587,15 @@ async def _died_of_its_child(bench: Bench) -> str:
     child = bench.new(group="children", parent=run.id)
     await bench.store.invoke_child(run.id, run.token, "call", child)
     inner = await bench.claim_one("children")
-    await bench.store.finish_run(child.id, inner.token, "dead", boom(), WORKER, charged=True)
-    await bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(child.id, inner.token, "dead", failed_with(), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", failed_with(), WORKER, charged=True)
     return run.id
 
 
 async def _was_cancelled(bench: Bench) -> str:
     run = await bench.running(group="media")
     await bench.store.cancel_runs([run.id])
-    await bench.store.finish_run(run.id, run.token, "cancelled", boom(), WORKER, charged=False)
+    await bench.store.finish_run(run.id, run.token, "cancelled", failed_with(), WORKER, charged=False)
     return run.id
 
 

@@ -22,7 +22,7 @@ from tako_lite.store.sqlite.offline import SqliteOfflineStore
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.transitions import limits
 from tako_lite.units import Rate
-from tests.store.bench import WORKER, Bench, boom
+from tests.support.store_bench import WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -93,7 +93,7 @@ async def test_a_run_beyond_the_limit_looks_as_if_nobody_had_claimed_it(one: Ben
 async def test_one_that_was_started_before_keeps_when_and_where(one: Bench) -> None:
     run = await claimed(one)
     started = one.clock.now()
-    await one.store.reschedule_run(run.id, run.token, boom(), started, WORKER, charged=True)
+    await one.store.reschedule_run(run.id, run.token, failed_with(), started, WORKER, charged=True)
     one.clock.move(SECOND)
     await claimed(one, priority=99)
     assert await claim(one) == []
@@ -155,7 +155,7 @@ async def _leave_by_sleeping(bench: Bench, run: Claimed) -> None:
 
 
 async def _leave_by_a_crash(bench: Bench, run: Claimed) -> None:
-    await bench.store.charge_crash(run.id, run.token, boom(), 99, WORKER)
+    await bench.store.charge_crash(run.id, run.token, failed_with(), 99, WORKER)
 
 
 async def _leave_by_giving_back(bench: Bench, run: Claimed) -> None:
@@ -169,12 +169,12 @@ async def _leave_by_a_cancel_that_the_worker_sees(bench: Bench, run: Claimed) ->
 
 LEAVE: dict[str, Leave] = {
     "complete": lambda bench, run: bench.complete(run),
-    "die": lambda bench, run: bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True),
+    "die": lambda bench, run: bench.store.finish_run(run.id, run.token, "dead", failed_with(), WORKER, charged=True),
     "be tried later": lambda bench, run: bench.store.reschedule_run(
-        run.id, run.token, boom(), bench.clock.now() + 9, WORKER, charged=True
+        run.id, run.token, failed_with(), bench.clock.now() + 9, WORKER, charged=True
     ),
     "sleep": _leave_by_sleeping,
-    "crash once too often": lambda bench, run: bench.store.charge_crash(run.id, run.token, boom(), 1, WORKER),
+    "crash once too often": lambda bench, run: bench.store.charge_crash(run.id, run.token, failed_with(), 1, WORKER),
     "be cancelled": _leave_by_a_cancel_that_the_worker_sees,
 }
 
@@ -209,7 +209,7 @@ async def _now_running(bench: Bench, id: str) -> Claimed:
 async def test_a_crash_that_is_charged_frees_the_place_and_the_suspect_passes_the_limit_again(one: Bench) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
-    assert await one.store.charge_crash(run.id, run.token, boom(), 3, WORKER) == "pending"
+    assert await one.store.charge_crash(run.id, run.token, failed_with(), 3, WORKER) == "pending"
     assert (one.effects.ready, one.effects.suspects) == ({"default"}, {"default"})
     assert await claim(one) == [behind]
     assert await claim(one, hold="suspect") == []
@@ -533,7 +533,7 @@ async def test_one_that_was_started_once_queues_instead(strict: Bench) -> None:
 
 async def test_a_retry_queues_if_it_was_started_once_and_is_turned_away_if_not(strict: Bench) -> None:
     died = await claimed(strict)
-    await strict.store.finish_run(died.id, died.token, "dead", boom(), WORKER, charged=True)
+    await strict.store.finish_run(died.id, died.token, "dead", failed_with(), WORKER, charged=True)
     run = await claimed(strict)
     away = await add(strict)
     assert await strict.retry([died.id, away], fresh=False) == {died.id: "pending", away: "refused"}
@@ -751,7 +751,7 @@ async def test_to_go_on_after_a_wait_is_no_new_start_but_a_new_attempt_is(bench:
     await bench.store.store_signal("go", "null")
     (again,) = (await bench.store.claim_runs("default", 1)).runs
     assert again.id == run.id
-    await bench.store.reschedule_run(again.id, again.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(again.id, again.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     assert await claim(bench) == []
     assert (await bench.show(run.id)).hold == "rate"
 

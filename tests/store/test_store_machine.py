@@ -40,10 +40,10 @@ from tako_lite.store.base import (
     Store,
     StoredStep,
 )
-from tests.faults.scale import scaled
-from tests.store.bench import DAY, LARGE, SMALL, WORKER, Bench, HandClock, boom
 from tests.store.conftest import BACKENDS
 from tests.store.model import Model, Row
+from tests.support.profiles import scaled
+from tests.support.store_bench import DAY, LARGE, SMALL, WORKER, Bench, HandClock, failed_with
 
 EXAMPLES = int(os.environ.get("TAKO_MACHINE_EXAMPLES", scaled(0, 500)))
 STEPS = 80
@@ -64,7 +64,7 @@ names = st.sampled_from(NAMES)
 outcomes = st.lists(
     st.tuples(names, st.none() | values, st.integers(0, 5)), min_size=1, max_size=3, unique_by=lambda step: step[0]
 )
-failures = st.sampled_from([boom(), boom("x" * 3_000)])
+failures = st.sampled_from([failed_with(), failed_with("x" * 3_000)])
 
 
 class Deed(NamedTuple):
@@ -539,7 +539,7 @@ async def _answers(deeds: Sequence[Deed]) -> list[Any]:
 def saved_step(claim: tuple[str, int], name: str, value: str | None, tries: int, now: int) -> SavedStep:
     """A step of a claimed run that succeeded, or failed where there is no value."""
     if value is None:
-        return SavedStep(*claim, name, "run", "failed", None, boom().as_text(), tries, now, now)
+        return SavedStep(*claim, name, "run", "failed", None, failed_with().as_text(), tries, now, now)
     return SavedStep(*claim, name, "run", "succeeded", VALUES[value], None, tries, now, now)
 
 

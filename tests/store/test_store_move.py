@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.store.bench import WORKER, Bench, boom
+from tests.support.store_bench import WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_a_running_run_goes_on_under_its_claim_and_comes_back_to_the_new_g
     assert await bench.store.move_runs("media", "other") == 2
 
     await bench.complete(ends)
-    assert await bench.store.reschedule_run(fails.id, fails.token, boom(), bench.clock.now(), WORKER, charged=True)
+    assert await bench.store.reschedule_run(fails.id, fails.token, failed_with(), bench.clock.now(), WORKER, charged=True)
 
     assert await bench.state(ends.id) == "succeeded"
     assert bench.effects.ready == {"other"}

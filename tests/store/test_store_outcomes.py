@@ -11,7 +11,7 @@ from tako_lite.records import Claimed
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store import transactional as store
 from tako_lite.store.base import Completed
-from tests.store.bench import LARGE, LARGEST, SMALL, WORKER, Bench, boom, stale
+from tests.support.store_bench import LARGE, LARGEST, SMALL, WORKER, Bench, failed_with, stale
 
 pytestmark = pytest.mark.anyio
 
@@ -19,17 +19,21 @@ Write = Callable[[Bench, Claimed], Awaitable[Any]]
 
 WRITES: dict[str, Write] = {
     "complete": lambda bench, run: bench.complete(run, LARGE),
-    "try_again": lambda bench, run: bench.store.reschedule_run(run.id, run.token, boom("other"), 0, WORKER, charged=True),
-    "try_again_with_a_large_error": lambda bench, run: bench.store.reschedule_run(
-        run.id, run.token, boom(LARGE), 0, WORKER, charged=True
+    "try_again": lambda bench, run: bench.store.reschedule_run(
+        run.id, run.token, failed_with("other"), 0, WORKER, charged=True
     ),
-    "finish": lambda bench, run: bench.store.finish_run(run.id, run.token, "dead", boom("other"), WORKER, charged=True),
+    "try_again_with_a_large_error": lambda bench, run: bench.store.reschedule_run(
+        run.id, run.token, failed_with(LARGE), 0, WORKER, charged=True
+    ),
+    "finish": lambda bench, run: bench.store.finish_run(run.id, run.token, "dead", failed_with("other"), WORKER, charged=True),
     "finish_with_a_large_error": lambda bench, run: bench.store.finish_run(
-        run.id, run.token, "dead", boom(LARGE), WORKER, charged=True
+        run.id, run.token, "dead", failed_with(LARGE), WORKER, charged=True
     ),
     "give_back": lambda bench, run: bench.store.requeue_runs([(run.id, run.token)], "suspect"),
-    "charge_crash": lambda bench, run: bench.store.charge_crash(run.id, run.token, boom("other"), 1, WORKER),
-    "charge_crash_with_a_large_error": lambda bench, run: bench.store.charge_crash(run.id, run.token, boom(LARGE), 1, WORKER),
+    "charge_crash": lambda bench, run: bench.store.charge_crash(run.id, run.token, failed_with("other"), 1, WORKER),
+    "charge_crash_with_a_large_error": lambda bench, run: bench.store.charge_crash(
+        run.id, run.token, failed_with(LARGE), 1, WORKER
+    ),
     "set_progress": lambda bench, run: bench.store.set_progress(run.id, run.token, 0.9, "late"),
     "save_steps": lambda bench, run: bench.store.save_steps([bench.step(run, "late")]),
     "save_large_steps": lambda bench, run: bench.store.save_steps([bench.step(run, "late", LARGE)]),
@@ -53,7 +57,7 @@ async def test_a_stale_claim_changes_nothing_of_a_running_run(bench: Bench, writ
 @pytest.mark.parametrize("error", ["boom", LARGE], ids=["error", "large_error"])
 async def test_a_claim_changes_nothing_of_a_run_that_ended(bench: Bench, write: str, error: str) -> None:
     run = await bench.running()
-    await bench.store.finish_run(run.id, run.token, "dead", boom(error), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", failed_with(error), WORKER, charged=True)
     before = await bench.show(run.id)
     await WRITES[write](bench, run)
     assert await bench.show(run.id) == before
@@ -81,7 +85,7 @@ async def test_writes_with_a_stale_claim_say_so(bench: Bench) -> None:
     store = bench.store
     assert await store.reschedule_run(run.id, run.token, None, 0, WORKER, charged=False) is False
     assert await store.finish_run(run.id, run.token, "dead", None, WORKER, charged=True) is False
-    assert await store.charge_crash(run.id, run.token, boom(), 3, WORKER) is None
+    assert await store.charge_crash(run.id, run.token, failed_with(), 3, WORKER) is None
     assert await store.save_steps([bench.step(run, "a")]) == [None]
     assert await store.add_wait(bench.wait(run, "w", lasting=5)) is None
     assert await store.park_run(run.id, run.token, []) is None
@@ -123,10 +127,10 @@ async def test_the_first_of_two_results_stays(bench: Bench) -> None:
 async def test_a_failed_attempt_is_charged_and_tried_again_later(bench: Bench) -> None:
     run = await bench.running(group="g", priority=2)
     later = bench.clock.now() + 2_000
-    assert await bench.store.reschedule_run(run.id, run.token, boom(), later, WORKER, charged=True)
+    assert await bench.store.reschedule_run(run.id, run.token, failed_with(), later, WORKER, charged=True)
     shown = await bench.show(run.id)
     assert (shown.state, shown.attempts, shown.run_at, shown.finished_at) == ("pending", 1, later, None)
-    assert shown.error == boom().as_json()
+    assert shown.error == failed_with().as_json()
     assert (bench.effects.ready, bench.effects.due) == (set(), later)
     assert (await bench.store.claim_runs("g", 1)).runs == []
 
@@ -141,7 +145,7 @@ async def test_an_attempt_that_asked_to_be_tried_again_is_not_charged(bench: Ben
 @pytest.mark.parametrize("message", ["short", "x" * 5_000, "x" * 900_000], ids=["small", "large", "largest"])
 async def test_an_error_of_any_length_is_kept(bench: Bench, message: str) -> None:
     run = await bench.running()
-    await bench.store.finish_run(run.id, run.token, "dead", boom(message), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", failed_with(message), WORKER, charged=True)
     error = (await bench.show(run.id)).error
     assert error is not None
     assert error["message"] == message
@@ -151,16 +155,16 @@ async def test_an_error_of_any_length_is_kept(bench: Bench, message: str) -> Non
 @pytest.mark.parametrize("second", ["other", LARGE + "other"], ids=["small", "large"])
 async def test_the_error_of_the_last_attempt_is_the_one_that_is_shown(bench: Bench, first: str, second: str) -> None:
     run = await bench.running(group="g")
-    await bench.store.reschedule_run(run.id, run.token, boom(first), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(run.id, run.token, failed_with(first), bench.clock.now(), WORKER, charged=True)
     again = await bench.claim_one("g")
-    await bench.store.finish_run(again.id, again.token, "dead", boom(second), WORKER, charged=True)
-    assert (await bench.show(run.id)).error == boom(second).as_json()
+    await bench.store.finish_run(again.id, again.token, "dead", failed_with(second), WORKER, charged=True)
+    assert (await bench.show(run.id)).error == failed_with(second).as_json()
 
 
 @pytest.mark.parametrize("message", ["short", LARGE], ids=["small", "large"])
 async def test_a_run_that_succeeds_after_a_failed_attempt_shows_no_error(bench: Bench, message: str) -> None:
     run = await bench.running(group="g")
-    await bench.store.reschedule_run(run.id, run.token, boom(message), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(run.id, run.token, failed_with(message), bench.clock.now(), WORKER, charged=True)
     await bench.complete(await bench.claim_one("g"))
     shown = await bench.show(run.id)
     assert (shown.state, shown.error, shown.attempts) == ("succeeded", None, 2)
@@ -169,7 +173,7 @@ async def test_a_run_that_succeeds_after_a_failed_attempt_shows_no_error(bench: 
 @pytest.mark.parametrize("message", ["short", LARGE], ids=["small", "large"])
 async def test_an_attempt_without_an_error_leaves_none_of_the_one_before(bench: Bench, message: str) -> None:
     run = await bench.running(group="g")
-    await bench.store.reschedule_run(run.id, run.token, boom(message), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(run.id, run.token, failed_with(message), bench.clock.now(), WORKER, charged=True)
     again = await bench.claim_one("g")
     await bench.store.reschedule_run(again.id, again.token, None, bench.clock.now(), WORKER, charged=False)
     assert (await bench.show(run.id)).error is None
@@ -179,17 +183,17 @@ async def test_an_attempt_without_an_error_leaves_none_of_the_one_before(bench: 
 @pytest.mark.parametrize("charged", [True, False])
 async def test_a_run_ends_without_success(bench: Bench, state: RunState, charged: bool) -> None:
     run = await bench.running()
-    assert await bench.store.finish_run(run.id, run.token, state, boom(reason="why"), WORKER, charged=charged)
+    assert await bench.store.finish_run(run.id, run.token, state, failed_with(reason="why"), WORKER, charged=charged)
     shown = await bench.show(run.id)
     assert (shown.state, shown.attempts, shown.finished_at) == (state, int(charged), bench.clock.now())
-    assert shown.error == boom(reason="why").as_json()
+    assert shown.error == failed_with(reason="why").as_json()
     assert (bench.ended_ids, list(bench.effects.succeeded)) == ([run.id], [])
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 async def test_a_run_ends_once(bench: Bench, state: RunState) -> None:
     run = await bench.ended(state)
-    assert await bench.store.finish_run(run.id, run.token, "dead", boom("second"), WORKER, charged=True) is False
+    assert await bench.store.finish_run(run.id, run.token, "dead", failed_with("second"), WORKER, charged=True) is False
     assert await bench.store.cancel_runs([run.id]) == {run.id: "ended"}
     assert await bench.state(run.id) == state
 
@@ -230,14 +234,14 @@ async def test_a_suspect_that_fails_like_any_other_run_is_no_suspect_any_more(be
     run = await bench.running(group="g")
     await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     (again,) = (await bench.store.claim_runs("g", 1, "suspect")).runs
-    await bench.store.reschedule_run(again.id, again.token, boom(), bench.clock.now(), WORKER, charged=True)
+    await bench.store.reschedule_run(again.id, again.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     assert (bench.effects.ready, bench.effects.suspects) == ({"g"}, set())
     assert (await bench.claim_one("g")).id == run.id
 
 
 async def test_a_crash_is_counted_apart_from_attempts_and_makes_a_suspect(bench: Bench) -> None:
     run = await bench.running(group="g")
-    assert await bench.store.charge_crash(run.id, run.token, boom(reason="crashed"), 3, WORKER) == "pending"
+    assert await bench.store.charge_crash(run.id, run.token, failed_with(reason="crashed"), 3, WORKER) == "pending"
     shown = await bench.show(run.id)
     assert (shown.state, shown.hold, shown.attempts, shown.crashes) == ("pending", "suspect", 0, 1)
     assert (bench.effects.ready, bench.effects.suspects) == (set(), {"g"})
@@ -245,13 +249,13 @@ async def test_a_crash_is_counted_apart_from_attempts_and_makes_a_suspect(bench:
 
 async def test_the_last_crash_that_is_allowed_ends_the_run_dead(bench: Bench) -> None:
     run = await bench.running(group="g")
-    assert await bench.store.charge_crash(run.id, run.token, boom(reason="crashed"), 2, WORKER) == "pending"
+    assert await bench.store.charge_crash(run.id, run.token, failed_with(reason="crashed"), 2, WORKER) == "pending"
     (again,) = (await bench.store.claim_runs("g", 1, "suspect")).runs
     assert again.crashes == 1
-    assert await bench.store.charge_crash(again.id, again.token, boom(reason="crashed"), 2, WORKER) == "dead"
+    assert await bench.store.charge_crash(again.id, again.token, failed_with(reason="crashed"), 2, WORKER) == "dead"
     shown = await bench.show(run.id)
     assert (shown.state, shown.crashes, shown.attempts, shown.hold) == ("dead", 2, 0, None)
-    assert shown.error == boom(reason="crashed").as_json()
+    assert shown.error == failed_with(reason="crashed").as_json()
     assert bench.ended_ids == [run.id]
 
 

@@ -10,7 +10,7 @@ from tako_lite.errors import BadInput, NotFound
 from tako_lite.states import RUN_STATES, RunState
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sqlite.store import SqliteStore
-from tests.store.bench import LARGE, Bench
+from tests.support.store_bench import LARGE, Bench
 
 pytestmark = pytest.mark.anyio
 

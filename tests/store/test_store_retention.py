@@ -6,7 +6,7 @@ import pytest
 
 from tako_lite.states import RUN_STATES, TERMINAL, RunState
 from tako_lite.store.base import RunFilter
-from tests.store.bench import DAY, LARGE, Bench
+from tests.support.store_bench import DAY, LARGE, Bench
 
 pytestmark = pytest.mark.anyio
 

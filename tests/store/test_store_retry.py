@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tako_lite.states import RunState
-from tests.store.bench import LARGE, SMALL, WORKER, Bench, boom
+from tests.support.store_bench import LARGE, SMALL, WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_run_that_ended_without_success_starts_over(bench: Bench, state: RunState, message: str) -> None:
     run = await bench.running(group="g")
     await bench.store.set_progress(run.id, run.token, 0.5, "half")
-    await bench.store.finish_run(run.id, run.token, state, boom(message), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, state, failed_with(message), WORKER, charged=True)
     bench.clock.move(5_000)
     assert await bench.retry([run.id], fresh=False) == {run.id: "pending"}
     assert bench.effects.ready == {"g"}
@@ -28,7 +28,7 @@ async def test_a_run_that_ended_without_success_starts_over(bench: Bench, state:
 
 async def test_a_run_that_crashed_too_often_is_no_suspect_after_a_retry(bench: Bench) -> None:
     run = await bench.running(group="g")
-    await bench.store.charge_crash(run.id, run.token, boom(), 1, WORKER)
+    await bench.store.charge_crash(run.id, run.token, failed_with(), 1, WORKER)
     await bench.retry([run.id], fresh=False)
     assert (await bench.claim_one("g")).crashes == 0
 
@@ -37,7 +37,7 @@ async def test_a_run_that_crashed_too_often_is_no_suspect_after_a_retry(bench: B
 async def test_a_retry_keeps_the_stored_steps(bench: Bench, value: str) -> None:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", value)])
-    await bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", failed_with(), WORKER, charged=True)
     await bench.retry([run.id], fresh=False)
     assert (await bench.claim_one("g")).stored == (("a", "succeeded", value, 1),)
 
@@ -46,7 +46,7 @@ async def test_a_retry_keeps_the_stored_steps(bench: Bench, value: str) -> None:
 async def test_a_fresh_retry_forgets_the_stored_steps(bench: Bench, value: str) -> None:
     run = await bench.running(group="g")
     await bench.store.save_steps([bench.step(run, "a", value)])
-    await bench.store.finish_run(run.id, run.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(run.id, run.token, "dead", failed_with(), WORKER, charged=True)
     await bench.retry([run.id], fresh=True)
     again = await bench.claim_one("g")
     assert again.stored == ()
@@ -66,8 +66,8 @@ async def test_a_retry_invokes_a_failed_child_again(bench: Bench) -> None:
     parent = await bench.running(group="parents")
     await bench.store.invoke_child(parent.id, parent.token, "call", bench.new(group="children", parent=parent.id))
     child = await bench.claim_one("children")
-    await bench.store.finish_run(child.id, child.token, "dead", boom(), WORKER, charged=True)
-    await bench.store.finish_run(parent.id, parent.token, "dead", boom(), WORKER, charged=True)
+    await bench.store.finish_run(child.id, child.token, "dead", failed_with(), WORKER, charged=True)
+    await bench.store.finish_run(parent.id, parent.token, "dead", failed_with(), WORKER, charged=True)
     await bench.retry([parent.id], fresh=False)
     assert (await bench.claim_one("parents")).stored == ()
 

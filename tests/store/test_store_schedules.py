@@ -9,7 +9,7 @@ import pytest
 
 from tako_lite.records import Schedule
 from tako_lite.store.base import RunFilter
-from tests.store.bench import LARGE, Bench
+from tests.support.store_bench import LARGE, Bench
 
 pytestmark = pytest.mark.anyio
 

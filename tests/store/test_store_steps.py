@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tako_lite.store.base import StoredStep
-from tests.store.bench import LARGE, LARGEST, SMALL, Bench
+from tests.support.store_bench import LARGE, LARGEST, SMALL, Bench
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 
 from tako_lite.records import Batch, Claimed, Failure, Refusal, StoredTrigger, new_ids
 from tako_lite.store.base import RunFilter
-from tests.store.bench import LARGE, WORKER, Bench, boom, stale
+from tests.support.store_bench import LARGE, WORKER, Bench, failed_with, stale
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +124,7 @@ async def test_a_worker_whose_claim_was_taken_changes_nothing(bench: Bench) -> N
     await bench.store.put_triggers([FILES])
     old = stale(run := await evaluating(bench))
     assert not await bench.store.complete_evaluation(old.id, old.token, "1", found(bench, "1"))
-    assert not await bench.store.finish_run(old.id, old.token, "dead", boom(), WORKER, charged=True)
+    assert not await bench.store.finish_run(old.id, old.token, "dead", failed_with(), WORKER, charged=True)
     assert ((await only(bench)).cursor, (await only(bench)).evaluating) == ("null", True)
     await bench.store.requeue_runs([(run.id, run.token)])
     again = await bench.claim_one("media")
@@ -171,7 +171,7 @@ async def test_payloads_that_are_refused_are_stored_dead(bench: Bench) -> None:
 async def test_an_error_is_remembered_until_an_evaluation_succeeds_and_the_cursor_stays(bench: Bench, long: str) -> None:
     await bench.store.put_triggers([FILES])
     run = await evaluating(bench)
-    failure = boom(traceback=long)
+    failure = failed_with(traceback=long)
     assert await bench.store.finish_run(run.id, run.token, "dead", failure, WORKER, charged=True)
     now = bench.clock.now()
     assert bench.effects.triggers == {"files": now + EVERY}

@@ -7,7 +7,7 @@ import pytest
 from tako_lite.records import Wait
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store.base import Resolved, Signalled, StoredStep
-from tests.store.bench import BOOT_ID, DAY, LARGE, LARGEST, SMALL, WORKER, Bench, boom
+from tests.support.store_bench import BOOT_ID, DAY, LARGE, LARGEST, SMALL, WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
 
@@ -251,7 +251,7 @@ async def test_a_run_that_ends_waits_for_nothing_any_more(bench: Bench, state: R
     if state == "succeeded":
         await bench.complete(run)
     else:
-        await bench.store.finish_run(run.id, run.token, state, boom(), WORKER, charged=True)
+        await bench.store.finish_run(run.id, run.token, state, failed_with(), WORKER, charged=True)
     assert (await bench.show(run.id)).waits == ()
     assert await bench.store.get_next_due() is None
     assert (await bench.store.store_signal("go", SMALL)).woken == 0

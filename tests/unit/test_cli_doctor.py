@@ -19,18 +19,17 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.checks.daemon import judge_groups, judge_lag
-from tako_lite.cli.checks.disk import judge_mount, judge_space
-from tako_lite.cli.checks.finding import CheckContext
-from tako_lite.cli.checks.queue import judge_sqlite, wal
+from tako_lite.cli.checks.machine import judge_space
 from tako_lite.cli.main import main
 from tako_lite.cli.rescue import _print
-from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
 from tako_lite.linux import ON_LINUX, boot_id, read_process
-from tako_lite.lock import write_lock
+from tako_lite.store.opening import QueueCheck
+from tako_lite.store.rescued import Rescued, Tally
+from tako_lite.store.sqlite.checks import judge_mount, judge_sqlite, wal
 from tako_lite.store.sqlite.file import connect_reading
 from tako_lite.store.sqlite.filesystem import Mount, mount_of
-from tako_lite.store.sqlite.rescue.report import Rescued, Tally
+from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.units import counted
 
 Report = dict[str, dict[str, Any]]
@@ -314,7 +313,7 @@ def test_beside_a_daemon_a_long_log_is_laid_to_whoever_reads_for_so_long(queue: 
     with closing(sqlite3.connect(queue)) as reader:
         reader.execute("SELECT count(*) FROM runs").fetchone()
         os.truncate(f"{queue}-wal", 65_000_000)
-        (found,) = wal(CheckContext(Project(None), queue, True, False, SystemClock()))
+        (found,) = wal(queue, QueueCheck(True, False, SystemClock(), lambda queued: ()))
         os.truncate(f"{queue}-wal", 0)
 
     assert (found.level, f"fuser -v {queue}" in (found.fix or "")) == ("warning", True)
@@ -409,7 +408,7 @@ def test_a_rescue_waits_for_nobody_who_goes_on_writing(
     project: Path, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tako_lite.cli.rescue.PATIENCE", 0.1)
-    lock = write_lock(project / ".tako/queue.db")
+    lock = SqliteQueue(project / ".tako/queue.db").write_lock()
     assert lock.acquire()
     try:
         assert main(["doctor", "--rescue", "new.db"]) == 1

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.terminal import environment, read_to_end
+
 LIMIT = 60
 CTRL_C = b"\x03"
 
@@ -36,22 +37,6 @@ def terminal() -> Iterator[tuple[int, int]]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
     yield ours, theirs
     os.close(ours)
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "TAKO_CONFIG")}
-    return {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
-
-
-def read_to_end(descriptor: int) -> bytes:
-    """All that programs write until the last of them has closed its end."""
-    read = b""
-    try:
-        while part := os.read(descriptor, 65536):
-            read += part
-    except OSError:  # what Linux says at the end of a terminal
-        pass
-    return read
 
 
 def read_until(descriptor: int, wanted: bytes) -> bytes:

@@ -19,6 +19,7 @@ from tako_lite.config.positions import KeyPath, Positions
 from tako_lite.config.settings import SETTINGS
 from tako_lite.config.values import RLIMITS
 from tako_lite.errors import BadInput, ConfigError, Mistake
+from tako_lite.store.sqlite.queue import SqliteQueue
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_without_a_file_everything_is_built_in_and_the_root_is_the_current_folde
     assert config.root == project
     assert config.name == "shop"
     assert config.server == os.uname().nodename
-    assert config.queue.path == project / ".tako/queue.db"
+    assert config.queue.location == SqliteQueue(project / ".tako/queue.db")
     assert config.queue.durability == "disk"
     assert config.queue.keep == {"succeeded": 604_800, "cancelled": 604_800, "dead": 7_776_000}
     assert config.workflows_path == project / "workflows"
@@ -101,7 +102,7 @@ def test_every_key_is_read(project: Path) -> None:
         """
     )
     assert config.name == "my-app"
-    assert config.queue.path == Path("/var/lib/q.db")
+    assert config.queue.location == SqliteQueue(Path("/var/lib/q.db"))
     assert config.queue.durability == "process"
     assert config.queue.keep == {"succeeded": 86_400, "cancelled": 604_800, "dead": None}
     assert config.workflows_path == project / "src/flows"
@@ -127,7 +128,7 @@ def test_paths_are_relative_to_the_file_and_a_tilde_is_the_home_folder(project: 
     monkeypatch.chdir(project / "below")
     config = load()
     assert config.root == project
-    assert config.queue.path == project.parent / "q.db"
+    assert config.queue.location == SqliteQueue(project.parent / "q.db")
     assert config.workflows_path == Path("/home/of-somebody/flows")
     assert config.group("a").python == "python3.12"
     assert config.group("b").python == "/home/of-somebody/venv/bin/python"

@@ -37,11 +37,12 @@ from tako_lite.errors import (
     StoreTooNew,
     WaitTimeout,
 )
-from tako_lite.lock import daemon_lock, queue_lock, write_lock
+from tako_lite.lock import daemon_lock
 from tako_lite.protocol.arguments import Enqueue, EnqueueMany
 from tako_lite.records import NewRun, Schedule, new_id
 from tako_lite.store.base import NewWait, RunFilter
 from tako_lite.store.sqlite.offline import SqliteOfflineStore
+from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,16 @@ def mail(payload): ...
 @workflow("plain")
 def plain(payload): ...
 """
-HOLD = "import sys; from pathlib import Path; from tako_lite.lock import {0}; lock = {0}(Path(sys.argv[1])); print(lock.acquire(), flush=True); input()"  # noqa: E501
+HOLD = """
+import sys
+from pathlib import Path
+from tako_lite.lock import daemon_lock
+from tako_lite.store.sqlite.queue import SqliteQueue
+path = Path(sys.argv[2])
+lock = daemon_lock(path) if sys.argv[1] == "daemon_lock" else SqliteQueue(path).write_lock()
+print(lock.acquire(), flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -76,14 +86,16 @@ def client(project: Path) -> Iterator[Client]:
 
 
 def queue_of(project: Path) -> SqliteOfflineStore:
-    return SqliteOfflineStore(load(project).queue.path, "process", SystemClock())
+    return SqliteOfflineStore(Path(load(project).queue.location.address), "process", SystemClock())
 
 
 def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]]) -> None:
     """What a daemon of before did to the file."""
 
     async def life() -> None:
-        store = SqliteStore(load(project).queue.path, "process", SystemClock(), "lax", "boot", lambda effects: None)
+        store = SqliteStore(
+            Path(load(project).queue.location.address), "process", SystemClock(), "lax", "boot", lambda effects: None
+        )
         await store.start()
         await work(store)
         await store.stop()
@@ -93,7 +105,7 @@ def by_a_daemon(project: Path, work: Callable[[SqliteStore], Awaitable[object]])
 
 @contextmanager
 def held_by_another(path: Path, lock: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLD.format(lock), str(path)]
+    command = [sys.executable, "-c", HOLD, lock, str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
@@ -256,7 +268,7 @@ def test_the_file_is_made_for_its_owner_alone(client: Client, project: Path) -> 
 
 def test_a_file_of_a_newer_release_is_left_alone(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
-    path = load(project).queue.path
+    path = Path(load(project).queue.location.address)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
@@ -460,9 +472,9 @@ def test_why_tells_of_a_due_run_that_no_daemon_is_running(client: Client) -> Non
 def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
     by_a_daemon(project, lambda store: store.claim_runs("default", 1))
-    assert client.call("why", run_id=id)["sentence"].endswith("the next one gives it back to the queue, uncharged.")
+    assert client.call("why", run_id=id)["sentence"].endswith("the next daemon will re-queue it without charging an attempt.")
     client.cancel(id)
-    assert client.call("why", run_id=id)["sentence"].endswith("the next one cancels it, as it was asked to.")
+    assert client.call("why", run_id=id)["sentence"].endswith("the next daemon will cancel it, as requested.")
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["no-file", "file"])
@@ -542,8 +554,8 @@ def test_no_lock_is_left_behind(client: Client, project: Path) -> None:
         client.enqueue("nothing")
     for lock in (
         daemon_lock(project / ".tako"),
-        queue_lock(project / ".tako/queue.db"),
-        write_lock(project / ".tako/queue.db"),
+        SqliteQueue(project / ".tako/queue.db").serving_lock(),
+        SqliteQueue(project / ".tako/queue.db").write_lock(),
     ):
         assert lock.acquire()
         lock.release()

@@ -18,7 +18,7 @@ from tako_lite.tui.run import run_view
 from tako_lite.tui.tables import runs_table, schedules_table, settings_table, triggers_table, workflows_table
 from tako_lite.tui.text import took
 from tako_lite.tui.traces import without_our_frames
-from tests.unit.test_tui import NOW, group, run
+from tests.support.snapshots import NOW, group, run
 
 WIDTHS = (80, 100, 120, 200, UNBOUNDED)
 LONG_NAME = "import-" + "x" * 121

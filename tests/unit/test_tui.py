@@ -14,11 +14,10 @@ from tako_lite.tui.run import run_view
 from tako_lite.tui.status import status_lines, status_view
 from tako_lite.tui.tables import config_view, runs_table, schedules_table, workflows_table
 from tako_lite.tui.text import span, when
+from tests.support.snapshots import ID, NOW, group, run
 
-NOW = 1_900_000_000_000
 WIDTHS = (40, 80, 200)
 HOSTILE = "\x1b[2J\x9b31m[bold red]x[/] :boom: \x07\x00" + "名" * 60 + "\nsecond line"
-ID = "019aa000-0000-7000-8000-0000deadbeef"
 LONG_AGO = "2030-03-17T17:43:20.000Z"
 
 
@@ -29,74 +28,9 @@ def rendered(renderable: RenderableType, width: int, *, terminal: bool = False) 
     return out.getvalue()
 
 
-def group(name: str = "media", **changes: Any) -> dict[str, Any]:
-    workers = [
-        {"pid": 11, "state": "busy", "running": [ID], "rss_bytes": 1000},
-        {"pid": 12, "state": "exited", "running": [], "rss_bytes": 0},
-    ]
-    shape = {
-        "name": name,
-        "state": "active",
-        "workers": workers,
-        "servers": ["lax"],
-        "min_workers": 1,
-        "max_workers": 4,
-        "concurrency": 8,
-        "busy": 3,
-        "pending": 1234,
-        "waiting": 5,
-        "dead": 7,
-        "oldest_wait_s": 190.5,
-        "last_error": None,
-        "done_a_minute": 60,
-        "failed_a_minute": 2,
-    }
-    return {**shape, **changes}
-
-
 def snapshot(*groups: dict[str, Any], **changes: Any) -> dict[str, Any]:
     daemon = {"pid": 4242, "zygote_pid": 4243, "server": "lax", "version": "0.1.0", "uptime_s": 7300.0}
     shape = {"daemon": daemon, "groups": list(groups), "warnings": [], "queue": {"file_bytes": 4_000_000, "pruned": {}}}
-    return {**shape, **changes}
-
-
-def run(**changes: Any) -> dict[str, Any]:
-    shape = {
-        "id": ID,
-        "workflow": "resize",
-        "group": "media",
-        "state": "succeeded",
-        "attempts": 1,
-        "max_attempts": 3,
-        "crashes": 0,
-        "priority": 0,
-        "payload": {"key": "cat.png"},
-        "result": {"thumb": "t/cat.png"},
-        "error": None,
-        "unique_key": None,
-        "parent": None,
-        "created_at": "2030-03-17T17:40:20.000Z",
-        "run_at": "2030-03-17T17:40:20.000Z",
-        "started_at": "2030-03-17T17:41:20.000Z",
-        "finished_at": "2030-03-17T17:42:20.000Z",
-        "server": "lax",
-        "worker_pid": 77,
-        "progress": 0.5,
-        "progress_note": "half of it",
-        "cancel_requested": False,
-        "steps": [
-            {
-                "name": "download",
-                "state": "succeeded",
-                "result": "cat.png",
-                "attempts": 2,
-                "started_at": "2030-03-17T17:41:20.000Z",
-                "finished_at": "2030-03-17T17:41:20.250Z",
-                "error": None,
-            }
-        ],
-        "waits": [],
-    }
     return {**shape, **changes}
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import __version__
-from tako_lite.cli.checks.finding import CheckContext, Finding, quoted
+from tako_lite.cli.checks.context import CheckContext
 from tako_lite.client.connection import Connection, answer_of
 from tako_lite.client.requests import Request
 from tako_lite.config.files import SOCKET_NAME
-from tako_lite.lock import FileLock, daemon_lock, is_in_the_way, queue_lock, write_lock
+from tako_lite.finding import Finding, quoted
+from tako_lite.lock import FileLock, daemon_lock, is_in_the_way
 from tako_lite.names import printable
 from tako_lite.units import duration_text
 
@@ -46,7 +47,7 @@ def lock(context: CheckContext) -> Iterator[Finding]:
 
 def _in_the_way(context: CheckContext) -> list[Path]:
     """Lock paths that are taken by something else, such as a folder or a broken link."""
-    paths = [lock.path for lock in (daemon_lock(context.state_dir), queue_lock(context.queue), write_lock(context.queue))]
+    paths = [lock.path for lock in (daemon_lock(context.state_dir), context.queue.serving_lock(), context.queue.write_lock())]
     return [path for path in paths if is_in_the_way(path) or (path.is_symlink() and not path.exists())]
 
 
@@ -55,7 +56,7 @@ def _judge_lock(context: CheckContext, answers: bool) -> Finding:
     if (other := context.project.other_holder()) is not None:
         who = f"pid {other.pid} on {other.server}, from {other.root}"
         fix = f"cd {quoted(Path(other.root))}; serve can start here once that daemon has ended"
-        return Finding("lock", "info", f"a daemon of another folder serves the queue {context.queue}: {who}", fix)
+        return Finding("lock", "info", f"a daemon of another folder serves the queue {context.queue.address}: {who}", fix)
     if daemon_lock(context.state_dir).is_held():
         return Finding("lock", "ok", "a daemon holds daemon.lock" + (f", pid {pid}" if pid else ""))
     if answers:

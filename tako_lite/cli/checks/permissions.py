@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from tako_lite.cli.checks.finding import CheckContext, Finding, quoted
-from tako_lite.lock import is_in_the_way, queue_lock, write_lock
-from tako_lite.store.sqlite.filesystem import nearest
+from tako_lite.cli.checks.context import CheckContext
+from tako_lite.finding import Finding, quoted
+from tako_lite.lock import is_in_the_way
+from tako_lite.paths import nearest
 
 SHOWN: Final = 3
 FOLDERS: Final = (".", "logs", "workers")
@@ -50,11 +51,9 @@ def permissions(context: CheckContext) -> Iterator[Finding]:
 def _written(context: CheckContext, found: dict[Path, os.stat_result]) -> Iterator[Path]:
     """The paths that `serve` and `enqueue` write; for a path that does not exist yet, the folder in which it is created."""
     yield from found
-    for path in (context.state_dir, context.queue):
-        if not path.exists():
-            yield nearest(path)
-    if context.queue.exists():
-        yield context.queue.parent  # SQLite creates two files there
+    if not context.state_dir.exists():
+        yield nearest(context.state_dir)
+    yield from map(nearest, context.queue.folders())  # files are created there
 
 
 def _may_write(path: Path) -> bool:
@@ -80,8 +79,9 @@ def _unwritable(paths: Sequence[Path]) -> Finding:
 def _stats(context: CheckContext) -> Iterator[tuple[Path, os.stat_result]]:
     folders = [context.state_dir / name for name in FOLDERS]
     files = [path for name in FILES for path in sorted(context.state_dir.glob(name))]
-    locks = [lock.path for lock in (queue_lock(context.queue), write_lock(context.queue)) if not is_in_the_way(lock.path)]
-    for path in (*folders, *files, context.queue, context.log, context.index, *locks):
+    locks = (context.queue.serving_lock().path, context.queue.write_lock().path)
+    of_queue = [*context.queue.files(), *(path for path in locks if not is_in_the_way(path))]
+    for path in (*folders, *files, *of_queue):
         try:
             yield path, path.stat()
         except (

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tako_lite.cli.checks.finding import Finding, quoted
 from tako_lite.errors import SecretError
+from tako_lite.finding import Finding, quoted
 from tako_lite.secrets import Source, read
 from tako_lite.units import counted
 

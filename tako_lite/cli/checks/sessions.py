@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tako_lite.cli.checks.finding import CheckContext, Finding
+from tako_lite.cli.checks.context import CheckContext
+from tako_lite.finding import Finding
 from tako_lite.linux import ON_LINUX, session_members
 from tako_lite.processes.child import WorkerRecords
 

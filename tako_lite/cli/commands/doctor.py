@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from tako_lite.cli.checks import CHECKS, CheckContext, Finding
-from tako_lite.cli.checks.finding import quoted
 from tako_lite.cli.checks.secrets import secrets
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import write, write_json
@@ -19,6 +19,8 @@ from tako_lite.cli.projectfiles import ProjectFiles, Remarks, read_files
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
 from tako_lite.errors import ConfigError, Mistake, TakoError
+from tako_lite.finding import quoted
+from tako_lite.store.opening import DEFAULT_URL, queue_at
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
@@ -67,21 +69,22 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
     yield from _of_remarks("config", files.of_config)
     about_lines = [warning for warning in files.of_catalog.warnings if warning.line]  # `_of_settings` reports a missing folder
     yield from _of_remarks("catalog", files.of_catalog._replace(warnings=about_lines))
-    queue = files.settings.queue.path if files.settings else project.state_dir / "queue.db"
+    location = files.settings.queue.location if files.settings else queue_at(DEFAULT_URL, project.root)
     if files.settings:
         yield from _of_settings(files.settings, files)
     has_daemon = False
     with suppress(OSError):  # `permissions` reports a lock that cannot be read
         has_daemon = project.has_daemon()
-    context = CheckContext(project, queue.resolve(), has_daemon, deep, SystemClock(), files.catalog)
-    for check in CHECKS:
+    context = CheckContext(project, location, has_daemon, deep, SystemClock(), files.catalog)
+    of_queue = [(name, partial(check, context.queue_check)) for name, check in location.checks()]
+    for name, check in (*of_queue, *((check.__name__, partial(check, context)) for check in CHECKS)):
         try:
-            yield from check(context)
+            yield from check()
         except TakoError as error:
-            yield Finding(check.__name__, "problem", error.message, error.hint or FIRST)
+            yield Finding(name, "problem", error.message, error.hint or FIRST)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            yield Finding(check.__name__, "problem", f"the check failed: {what}", FIRST)
+            yield Finding(name, "problem", f"the check failed: {what}", FIRST)
 
 
 def _of_remarks(check: str, remarks: Remarks) -> Iterator[Finding]:

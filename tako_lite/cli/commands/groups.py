@@ -9,7 +9,7 @@ import click
 
 from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
 from tako_lite.cli.output import draw, note, warn, write, write_json
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable, WrongProject
 from tako_lite.units import counted
@@ -168,7 +168,7 @@ def _print_groups(name: str | None, *, as_json: bool) -> None:
     from tako_lite.cli.group_report import described_groups
     from tako_lite.routing import unknown_group
 
-    found = described_groups(Queue().ask("status"))
+    found = described_groups(QueueReader().ask("status"))
     if name is not None:
         names = [group["name"] for group in found]
         if name not in names:

@@ -12,7 +12,7 @@ import click
 from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import command, json_option, run_ending
 from tako_lite.cli.output import json_text, note
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.client.logfiles import Line, Tail, groups_in, stored_lines
 from tako_lite.clock import local
 from tako_lite.names import printable
@@ -42,7 +42,7 @@ def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as
 
     Works without a daemon. --json prints one document per line. Ctrl-C ends --follow with exit code 0.
     """
-    queue = Queue()
+    queue = QueueReader()
     id = queue.ask("find", ending=run)["id"] if run else None
     folder = queue.state_dir / "logs"
     if group is not None and not groups_in(folder, group):

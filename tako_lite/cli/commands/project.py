@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.projectfiles import read_files
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
 from tako_lite.errors import ConfigError, Mistake
 from tako_lite.units import counted
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @json_option
 def workflows(as_json: bool) -> None:
     """List the workflows of the project with their groups."""
-    answer = Queue().ask("workflows")
+    answer = QueueReader().ask("workflows")
     if as_json:
         write_json(answer)
         return
@@ -84,7 +84,7 @@ def config(server: str | None, as_json: bool) -> None:
         "server": settings.server,
         "queue": {
             "url": settings.queue.url,
-            "path": str(settings.queue.path),
+            **settings.queue.location.shown,
             "durability": settings.queue.durability,
             "keep": dict(settings.queue.keep),
         },

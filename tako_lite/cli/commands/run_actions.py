@@ -11,7 +11,7 @@ import click
 from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import chosen_config, command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import warn, write, write_json
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
 from tako_lite.clock import SystemClock, local, milliseconds
 from tako_lite.units import counted, was_or_were
@@ -45,7 +45,7 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
 
     A running run stops at its next step. Runs that have ended do not change.
     """
-    queue = Queue()
+    queue = QueueReader()
     ids = _ids(queue, runs, chosen, LIVE)
     if dry_run:
         return _print_count(len(ids), as_json=as_json)
@@ -67,7 +67,7 @@ def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool
     be stored runs again, and a warning names it. With --payload, the old run does not change; a new run with the same workflow
     and options starts from the first step.
     """
-    queue = Queue()
+    queue = QueueReader()
     if payload is not None:
         if len(runs) != 1 or dry_run:
             raise click.UsageError("--payload is for one RUN")
@@ -96,7 +96,7 @@ def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) 
 
     They stay dead, and can be shown and retried until retention deletes them.
     """
-    queue = Queue()
+    queue = QueueReader()
     ids = _ids(queue, runs, chosen, ("dead",))
     if dry_run:
         return _print_count(len(ids), as_json=as_json)
@@ -126,7 +126,7 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
         write(f"{event} was already stored; its first payload is kept")
 
 
-def _enqueue_again(queue: Queue, ending: str, payload: str, *, as_json: bool) -> int:
+def _enqueue_again(queue: QueueReader, ending: str, payload: str, *, as_json: bool) -> int:
     """Enqueue a run with the options of a dead or cancelled one and another payload."""
     from tako_lite.cli.payload import read_payload
 
@@ -153,7 +153,7 @@ def _enqueue_again(queue: Queue, ending: str, payload: str, *, as_json: bool) ->
     return 0 if made.state == "pending" or made.deduplicated else 1
 
 
-def _ids(queue: Queue, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
+def _ids(queue: QueueReader, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
     """The ids of the named runs, or of those that match the filters."""
     everything = chosen.pop("everything")
     filters = without_none(**chosen)
@@ -182,12 +182,12 @@ def _warn_of_steps(unstored: dict[str, list[str]]) -> None:
     """Warn about the steps that run again because their values could not be stored."""
     steps = [(id, name) for id, names in unstored.items() for name in names]
     for id, name in steps[:SHOWN_STEPS]:
-        warn(f"step `{name}` of {id} ran before, but its value could not be stored: it will run again")
+        warn(f"step `{name}` of {id} ran, but its value could not be stored: it will run again")
     if len(steps) > SHOWN_STEPS:
         warn(f"{counted(len(steps) - SHOWN_STEPS, 'other step')} will run again for the same reason; --json lists them")
 
 
-def _due_later(queue: Queue, ids: Sequence[str]) -> dict[str, str]:
+def _due_later(queue: QueueReader, ids: Sequence[str]) -> dict[str, str]:
     """The future ISO times at which cancelled runs were due, by id; empty for very many runs."""
     if len(ids) > MOST_ASKED:
         return {}

@@ -9,7 +9,7 @@ import click
 from tako_lite.cli.filter_names import check_names
 from tako_lite.cli.options import command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import console, draw, write, write_json
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.clock import SystemClock, in_local_time
 from tako_lite.protocol.commands import PAGE
 
@@ -30,7 +30,7 @@ def runs(
 ) -> None:
     """List runs, the newest first."""
     chosen = without_none(workflow=workflow, group=group, states=states, since=since)
-    queue = Queue()
+    queue = QueueReader()
     found = _pages(queue, chosen, None if unlimited else limit)
     if not found:
         check_names(queue, workflow=workflow, group=group)
@@ -42,7 +42,7 @@ def runs(
     draw(runs_table(found, SystemClock().now()))
 
 
-def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
+def _pages(queue: QueueReader, chosen: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
     """The newest runs, read page by page so that no answer is large."""
     found: list[dict[str, Any]] = []
     while limit is None or len(found) < limit:
@@ -60,7 +60,7 @@ def _pages(queue: Queue, chosen: dict[str, Any], limit: int | None) -> list[dict
 @json_option
 def show(run: str, every_step: bool, as_json: bool) -> None:
     """Show one run with its steps. RUN is its id or any unique ending of 4 or more characters."""
-    queue = Queue()
+    queue = QueueReader()
     found = queue.ask("get", run_id=queue.ask("find", ending=run)["id"])["run"]
     if as_json:
         write_json(found)
@@ -75,7 +75,7 @@ def show(run: str, every_step: bool, as_json: bool) -> None:
 @json_option
 def why(run: str, as_json: bool) -> None:
     """Explain in one sentence why a run is in its state. RUN is its id or any unique ending of 4 or more characters."""
-    queue = Queue()
+    queue = QueueReader()
     id = queue.ask("find", ending=run)["id"]
     answer = queue.ask("why", run_id=id)
     if as_json:

@@ -11,7 +11,7 @@ import click
 
 from tako_lite.cli.options import command, json_option
 from tako_lite.cli.output import console, draw, write, write_json
-from tako_lite.cli.queue import Queue
+from tako_lite.cli.queue import QueueReader
 from tako_lite.clock import SystemClock
 
 PAUSE: Final = 1.0
@@ -29,7 +29,7 @@ def status(watch: bool, as_json: bool) -> None:
     With --watch, a terminal shows a table that is redrawn, and a pipe or file gets plain lines, or with --json one document
     per line. Ctrl-C ends it with exit code 0. Without a daemon, the queue file is read.
     """
-    queue = Queue()
+    queue = QueueReader()
     if not watch:
         _show(queue.ask("status"), as_json=as_json)
         return
@@ -46,7 +46,7 @@ def _show(snapshot: Snapshot, *, as_json: bool) -> None:
     draw(status_view(snapshot))
 
 
-def _watch(queue: Queue, *, as_json: bool) -> None:
+def _watch(queue: QueueReader, *, as_json: bool) -> None:
     if as_json:
         _repeat(queue, write_json)
     elif console().is_terminal:
@@ -55,7 +55,7 @@ def _watch(queue: Queue, *, as_json: bool) -> None:
         _repeat(queue, _write_lines)
 
 
-def _repeat(queue: Queue, print_one: Callable[[Snapshot], None]) -> None:
+def _repeat(queue: QueueReader, print_one: Callable[[Snapshot], None]) -> None:
     for snapshot in _snapshots(queue):
         print_one(snapshot)
 
@@ -67,7 +67,7 @@ def _write_lines(snapshot: Snapshot) -> None:
         write(line)
 
 
-def _redraw(queue: Queue) -> None:
+def _redraw(queue: QueueReader) -> None:
     from rich.live import Live
 
     from tako_lite.tui.status import status_view
@@ -77,7 +77,7 @@ def _redraw(queue: Queue) -> None:
             live.update(status_view(snapshot), refresh=True)
 
 
-def _snapshots(queue: Queue) -> Iterator[Snapshot]:
+def _snapshots(queue: QueueReader) -> Iterator[Snapshot]:
     while True:
         yield queue.ask("status")
         time.sleep(PAUSE)

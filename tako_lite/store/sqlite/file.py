@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone, TakoError
+from tako_lite.paths import sync
 from tako_lite.store.migrate import migrate, refuse_newer
 from tako_lite.store.sqlite.filesystem import refuse_shared
 
@@ -91,15 +92,6 @@ def create(path: Path) -> None:
     except FileExistsError:
         return  # never opened here again: a stray close of the file would drop SQLite's locks on it
     sync(path.parent.parent)
-
-
-def sync(path: Path) -> None:
-    """Have a file or folder, with the names in it, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def translate(error: Exception, path: Path) -> TakoError:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from tako_lite.errors import StoreError
 from tako_lite.linux import ON_LINUX
+from tako_lite.paths import nearest
 
 # fmt: off
 SHARED: Final = frozenset({
@@ -59,8 +60,3 @@ def mount_of(folder: Path, mounts: str) -> Mount | None:
         if deeper and folder.is_relative_to(point):
             found = Mount(point, rest.split()[0])
     return found
-
-
-def nearest(path: Path) -> Path:
-    """The path itself, or where that is not made yet the folder that it would be made in."""
-    return next(parent for parent in (path, *path.parents) if parent.exists())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ from tako_lite.lock import FileLock
 
 if TYPE_CHECKING:
     from tako_lite.clock import Clock
+    from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
-    from tako_lite.store.opening import Durability
+    from tako_lite.store.opening import Durability, QueueCheck
+    from tako_lite.store.rescued import Rescued
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class SqliteQueue:
     """`store.opening.Queue` for a file; `path` is absolute."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     @property
     def address(self) -> str:
@@ -46,6 +52,9 @@ class SqliteQueue:
     def folders(self) -> Iterator[Path]:
         yield Path(self.address).parent
 
+    def files(self) -> Iterator[Path]:
+        yield from (Path(f"{self.address}{suffix}") for suffix in ("", "-wal", "-shm"))
+
     def open(
         self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
     ) -> Store:
@@ -57,6 +66,17 @@ class SqliteQueue:
         from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
         return SqliteOfflineStore(self.path, durability, clock)
+
+    def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
+        from tako_lite.store.sqlite import checks
+
+        every = (checks.sqlite, checks.filesystem, checks.queue, checks.wal)
+        return tuple((check.__name__, partial(check, Path(self.address))) for check in every)
+
+    def rescue(self, target: Path, now: int) -> Rescued:
+        from tako_lite.store.sqlite.rescue.copy import rescue
+
+        return rescue(Path(self.address), target, now)
 
 
 def sqlite_queue(path: str, root: Path) -> SqliteQueue:

@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tako_lite.errors import BadInput, NotFound, StoreDamaged, StoreError, StoreGone
-from tako_lite.store.sqlite.file import connect, sync, translate
+from tako_lite.paths import sync
+from tako_lite.store.rescued import Rescued, Tally
+from tako_lite.store.sqlite.file import connect, translate
 from tako_lite.store.sqlite.queries import rescue as sql
 from tako_lite.store.sqlite.rescue.btree import INDEX, TABLE, Key
 from tako_lite.store.sqlite.rescue.reader import Remains, remains, unreadable
 from tako_lite.store.sqlite.rescue.repair import repair
-from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 from tako_lite.store.sqlite.rescue.salvage import Found, Row, Salvage, Tree
 
 _TYPES: Final = {"TEXT": str, "INTEGER": int}
@@ -169,8 +170,8 @@ def _primary_key(new: sqlite3.Connection, table: str) -> tuple[tuple[str, ...], 
 
 def _root(left: Remains, name: str) -> int:
     """The page at which a tree begins; 0 where that is not known."""
-    row = left.connection.execute(sql.root, (name,)).fetchone()
-    return int(row[0]) if row else 0
+    pages = [int(page) for (page,) in left.connection.execute(sql.root, (name,))]
+    return pages[0] if pages else 0
 
 
 def _missing(new: sqlite3.Connection, salvage: Salvage, index: Tree, listed: Found) -> dict[int, Key]:
@@ -202,10 +203,11 @@ def _adopt(new: sqlite3.Connection, left: Remains, tree: Tree, missing: dict[int
             continue
         with left.grafted(tree.table, page) as connection:
             for row in Salvage(connection, left.pages).rows(tree._replace(root=page), Found()):
-                known = form is INDEX or (row[0] in missing and set(missing[row[0]]) <= set(row))
+                first, *_ = row  # the rowid, where the table has one
+                known = form is INDEX or (first in missing and set(missing[first]) <= set(row))
                 if known and _put(new, tree, row):
                     adopted += 1
-                    missing.pop(row[0], None)
+                    missing.pop(first, None)
     return adopted
 
 
@@ -213,10 +215,10 @@ def _restore_waits(new: sqlite3.Connection, left: Remains, salvage: Salvage) -> 
     """Put waits for children into the new file that their index has, and return how many these were."""
     key = ("kind", "key", "run_id", "name")
     index = Tree("waits", "INDEXED BY waits_key", _root(left, "waits_key"), key, (str,) * len(key), (), "key IS NOT NULL")
-    children = (row for row in salvage.rows(index, Found()) if row[0] == "child")
     return sum(
         new.execute(sql.restore_wait, {"child": child, "parent": parent, "name": name}).rowcount
-        for _, child, parent, name in children
+        for kind, child, parent, name in salvage.rows(index, Found())
+        if kind == "child"
     )
 
 

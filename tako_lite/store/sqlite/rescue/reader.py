@@ -132,8 +132,8 @@ def _commits_behind(log: Path, used: int, size: int) -> Iterator[bool]:
     with log.open("rb") as file:
         header = file.read(32)
         salts = header[16:24] if header[:4] in _MAGIC else file.read(16)[8:]
-        while len(frame := os.pread(file.fileno(), 24, 32 + used * (24 + size))) == 24:
-            yield any(frame[4:8]) and frame[8:16] == salts
+        while len(start := os.pread(file.fileno(), 24, 32 + used * (24 + size))) == 24:
+            yield any(start[4:8]) and start[8:16] == salts
             used += 1
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from tako_lite.store.rescued import Rescued, Tally
 from tako_lite.store.sqlite.queries import rescue as sql
-from tako_lite.store.sqlite.rescue.report import Rescued, Tally
 
 
 def repair(new: sqlite3.Connection, done: Rescued, now: int) -> None:

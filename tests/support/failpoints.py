@@ -1,4 +1,4 @@
-"""The real daemon, stopped at named points: `python -m tests.faults.failpoints POINT=ACTION[@N] …` in a project's folder.
+"""The real daemon, stopped at named points: `python -m tests.support.failpoints POINT=ACTION[@N] …` in a project's folder.
 
 What the daemon is put together from tells its events already: here they are listened to by subclasses, so that the product has
 no code for it. The Nth event of a name does what is asked: `kill` (SIGKILL to the daemon), `kill_all` (its workers and fork
@@ -27,10 +27,11 @@ from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.linux import read_process
 from tako_lite.processes.child import WorkerRecords
+from tako_lite.store.sqlite import store as sqlite_store
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
-from tests.faults.witness import Fact, Witness
-from tests.integration.project import Project, wait_until
+from tests.support.event_log import EventLog, Fact
+from tests.support.project import Project, wait_until
 
 REPOSITORY: Final = Path(__file__).parents[2]
 FIRED: Final = "fired.jsonl"
@@ -82,7 +83,7 @@ class Points:
             assert point in POINTS, f"there is no point {point}"
             self._asked[point, int(number or 1)] = action
         self._seen: Counter[str] = Counter()
-        self._fired = Witness(Path.cwd() / FIRED)
+        self._fired = EventLog(Path.cwd() / FIRED)
 
     def reached(self, point: str) -> None:
         """Do what is asked for here. Raises OperationalError where that is an error."""
@@ -240,7 +241,7 @@ POINTS: Final = frozenset(
 def main(asked: list[str]) -> int:
     """Serve the project in the current folder until a point or a signal ends it."""
     points = Points(asked)
-    composition.SqliteStore = listening_store(points)  # type: ignore[misc]
+    sqlite_store.SqliteStore = listening_store(points)  # type: ignore[misc]
     composition.WorkerRecords = listening_records(points)  # type: ignore[misc]
     command.Events = listening_events(points)  # type: ignore[misc]
     command.Daemon = listening_daemon(points)  # type: ignore[misc]
@@ -251,7 +252,7 @@ def serve_until(project: Project, *points: str, answers: bool = True) -> subproc
     """Start a daemon with fail points, and wait until it answers unless one of them comes before that."""
     with (project.root / "daemon.log").open("ab") as log:
         process = project.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.failpoints", *points],
+            [sys.executable, "-m", "tests.support.failpoints", *points],
             cwd=project.root,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.DEVNULL,
@@ -267,7 +268,7 @@ def serve_until(project: Project, *points: str, answers: bool = True) -> subproc
 
 def fired(root: Path) -> list[Fact]:
     """The points at which something happened."""
-    return Witness(root / FIRED).read()
+    return EventLog(root / FIRED).read()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tako_lite.states import TERMINAL
-from tests.faults.witness import Fact, Witness, told
+from tests.support.event_log import EventLog, Fact, as_logged
 
 RUNS: Final = """
     SELECT runs.*, coalesce(large_values.value, result) AS value FROM runs
@@ -31,7 +31,7 @@ class Stored(NamedTuple):
 
 def violations(witness: Path, queue: Path) -> list[str]:
     """Every broken promise, in a sentence. The daemon must be gone: this opens the queue file itself."""
-    facts = Witness(witness).read()
+    facts = EventLog(witness).read()
     found = [f"trouble: {fact['text']}" for fact in facts if fact["kind"] == "trouble"]
     unsound, stored = read(queue)
     found += unsound
@@ -146,11 +146,11 @@ def _compare(run_id: str, facts: list[Fact], stored: Stored) -> list[str]:
     for fact in facts[retries[-1] if retries else 0 :]:
         if fact["kind"] == "ended" and (fact["state"], fact["result"]) != (
             row["state"],
-            told(json.loads(row["value"] or "null")),
+            as_logged(json.loads(row["value"] or "null")),
         ):
             found.append(f"was seen {fact['state']}, and is {row['state']}")
         elif fact["kind"] == "saved":
             value = stored.steps.get((run_id, fact["step"]), "nothing")
-            if value == "nothing" or told(json.loads(value or "null")) != fact["value"]:
+            if value == "nothing" or as_logged(json.loads(value or "null")) != fact["value"]:
                 found.append(f"step {fact['step']} is not stored as it was seen")
     return found

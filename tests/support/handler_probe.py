@@ -20,7 +20,7 @@ from tako_lite.values import value_text
 from tako_lite.wire import decode_value
 from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.workflow import Workflow
-from tests.faults.witness import LOG, Witness, told
+from tests.support.event_log import LOG, EventLog, as_logged
 
 ATTEMPTS: Final = "attempts"
 """The folder with a file for each run, and for each workflow with a limit of one."""
@@ -64,9 +64,9 @@ class Traces:
         return found
 
 
-def listen(module: Mapping[str, Any], root: Path | str) -> None:
+def install_probe(module: Mapping[str, Any], root: Path | str) -> None:
     """Listen to the workflows of a module, and to the steps of this process; `root` is the project's folder."""
-    witness = Witness(Path(root) / LOG)
+    witness = EventLog(Path(root) / LOG)
     (Path(root) / ATTEMPTS).mkdir(exist_ok=True)
     for found in module.values():
         if isinstance(found, Workflow) and not hasattr(found.function, "listened_to"):
@@ -75,7 +75,7 @@ def listen(module: Mapping[str, Any], root: Path | str) -> None:
         _listen_to_steps(witness)
 
 
-def _listened(workflow: Workflow[..., Any], witness: Witness) -> Callable[..., Any]:
+def _listened(workflow: Workflow[..., Any], witness: EventLog) -> Callable[..., Any]:
     function = workflow.function
 
     @functools.wraps(function)
@@ -94,7 +94,7 @@ def _listened(workflow: Workflow[..., Any], witness: Witness) -> Callable[..., A
 
 
 @contextmanager
-def _attempt(workflow: Workflow[..., Any], witness: Witness, arguments: tuple[Any, ...]) -> Iterator[None]:
+def _attempt(workflow: Workflow[..., Any], witness: EventLog, arguments: tuple[Any, ...]) -> Iterator[None]:
     """Tell when an attempt starts and ends, and whether an earlier one, or with a limit of one any other, is still alive."""
     run = current_run.get()
     if run is None or run is _listened_to.get():  # a handler that is called as a function
@@ -120,14 +120,14 @@ def _attempt(workflow: Workflow[..., Any], witness: Witness, arguments: tuple[An
         witness.write("end", **facts)
 
 
-def _listen_to_steps(witness: Witness) -> None:
+def _listen_to_steps(witness: EventLog) -> None:
     run_with, invoke, enqueue, wait_as = Step.run_with, Step.invoke, Step.enqueue, Step.wait_as
 
     def tell(kind: str, step: Step, name: str, **facts: Any) -> None:
         witness.write(kind, run=step.run_id, step=name, token=cast("ActiveRun", step._engine).token, **facts)
 
     def saved(step: Step, name: str, value: Any) -> Any:
-        tell("saved", step, name, value=told(decode_value(value_text(value, "value"))))  # as it is stored
+        tell("saved", step, name, value=as_logged(decode_value(value_text(value, "value"))))  # as it is stored
         return value
 
     async def running(self: Step, caller: Any, name: str, body: Callable[[], Any], *rest: Any) -> Any:

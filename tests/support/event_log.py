@@ -16,7 +16,7 @@ LONGEST: Final = 1_000
 """Characters of a value's JSON that the log has; of a longer one, it has a digest."""
 
 
-class Witness:
+class EventLog:
     """Appends facts to a file that many processes share. Every fact has `kind`, `pid` and `at`, in ns of CLOCK_MONOTONIC."""
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class Witness:
         return facts
 
 
-def told(value: Any) -> Any:
+def as_logged(value: Any) -> Any:
     """A value as the log has it."""
     text = json.dumps(value, sort_keys=True)
     return value if len(text) <= LONGEST else hashlib.sha256(text.encode()).hexdigest()

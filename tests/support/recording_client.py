@@ -10,15 +10,15 @@ from tako_lite.client import Client
 from tako_lite.client.requests import Ids
 from tako_lite.records import Enqueued
 from tako_lite.states import TERMINAL
-from tests.faults.witness import LOG, Witness, told
+from tests.support.event_log import LOG, EventLog, as_logged
 
 
-class TellingClient(Client):
+class RecordingClient(Client):
     """The client of a project in a folder."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._witness = Witness(root / LOG)
+        self._witness = EventLog(root / LOG)
 
     def enqueue(self, workflow: Any, payload: Any = None, **options: Any) -> Enqueued:
         made = super().enqueue(workflow, payload, **options)
@@ -49,6 +49,6 @@ class TellingClient(Client):
 
     def _seen(self, run: dict[str, Any]) -> dict[str, Any]:
         if run["state"] in TERMINAL:
-            facts = {key: told(run[key]) for key in ("state", "result", "attempts")}
+            facts = {key: as_logged(run[key]) for key in ("state", "result", "attempts")}
             self._witness.write("ended", run=run["id"], **facts)
         return run

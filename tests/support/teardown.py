@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite.client import Client
-from tests.faults.checker import violations
-from tests.faults.witness import LOG
-from tests.integration.project import Project, wait_until, zombies
+from tests.support.checker import violations
+from tests.support.event_log import LOG
+from tests.support.project import Project, wait_until, zombies
 
 LIVE: Final = ("pending", "running", "waiting")
 LIMIT: Final = 30.0
@@ -24,7 +24,7 @@ SPARE: Final = 3
 """What it may have open besides what it started with: a fork server, a log file, the connection that asks."""
 
 
-def end(project: Project) -> None:
+def tear_down(project: Project) -> None:
     """End a project's runs and its daemon, and fail where anything was not as promised."""
     queue = project.root / ".tako/queue.db"
     judged = not project.spoilt and queue.exists()

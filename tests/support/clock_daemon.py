@@ -1,4 +1,4 @@
-"""The real daemon with a clock that tests move, and a watch on its loop: `python -m tests.faults.clockwork` in its folder.
+"""The real daemon with a clock that tests move, and a watch on its loop: `python -m tests.support.clock_daemon` in its folder.
 
 The daemon takes its clock as an argument; here it is one that is ahead of the machine's, or behind it, by what a file says. The
 longest sleep of its timer is a tenth of a second instead of a minute: that is how soon it notices a clock that somebody moved.
@@ -18,9 +18,9 @@ from typing import Any, Final
 from tako_lite.daemon import scheduler
 from tako_lite.daemon import serve as command
 from tako_lite.daemon.daemon import Daemon
-from tests.faults.moved_clock import MovedClock
-from tests.faults.scale import scaled
-from tests.integration.project import Project, wait_until
+from tests.support.moved_clock import MovedClock
+from tests.support.profiles import scaled
+from tests.support.project import Project, wait_until
 
 REPOSITORY: Final = Path(__file__).parents[2]
 BEAT: Final = 0.005
@@ -57,7 +57,7 @@ def serve(project: Project, *, watched: bool = False, **environment: str) -> tup
     clock = MovedClock(project.root)
     with (project.root / "daemon.log").open("ab") as log:
         process = project.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.clockwork", *(["watched"] if watched else [])],
+            [sys.executable, "-m", "tests.support.clock_daemon", *(["watched"] if watched else [])],
             cwd=project.root,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
             stdin=subprocess.DEVNULL,

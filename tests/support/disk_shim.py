@@ -1,4 +1,4 @@
-"""The disk below the queue file, as a test wants it: built from `shim/shim.c`, preloaded into a real daemon."""
+"""The disk below the queue file, as a test wants it: built from `disk_shim.c`, preloaded into a real daemon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-SOURCE: Final = Path(__file__).parent / "shim/shim.c"
+SOURCE: Final = Path(__file__).with_suffix(".c")
 QUEUE, WAL, JOURNAL, FOLDER, ANY = 0, 1, 2, 3, -1
 FILES: Final = ("queue.db", "queue.db-wal", "queue.db-journal")
 READ, WRITE, SYNC, TRUNCATE, UNLINK = range(5)

@@ -103,7 +103,7 @@ class Bench:
         if state == "succeeded":
             await self.complete(run)
         else:
-            assert await self.store.finish_run(run.id, run.token, state, boom(), WORKER, charged=True)
+            assert await self.store.finish_run(run.id, run.token, state, failed_with(), WORKER, charged=True)
         return run
 
     async def in_state(self, state: RunState) -> str:
@@ -170,7 +170,7 @@ class Bench:
         return NewWait(run.id, run.token, name, kind, key, wake_at)
 
 
-def boom(message: str = "boom", **changes: str) -> Failure:
+def failed_with(message: str = "boom", **changes: str) -> Failure:
     """A failure of a handler."""
     return Failure("ValueError", message, **changes)
 

@@ -20,9 +20,9 @@ from tako_lite.cli.main import main
 from tako_lite.client import Client
 from tako_lite.config.files import SOCKET_NAME, STATE_DIR
 from tako_lite.linux import read_process, session_members
-from tests.faults.checker import by_run
-from tests.faults.telling import TellingClient
-from tests.faults.witness import LOG, Witness
+from tests.support.checker import by_run
+from tests.support.event_log import LOG, EventLog
+from tests.support.recording_client import RecordingClient
 
 T = TypeVar("T")
 LIMIT = 15.0
@@ -148,7 +148,7 @@ class Project:
 
     def client(self) -> Client:
         """A client of this project."""
-        return TellingClient(self.root)
+        return RecordingClient(self.root)
 
     def status(self) -> dict[str, Any]:
         """The snapshot of `status`."""
@@ -214,7 +214,7 @@ class Project:
 
     def _note_retry(self, arguments: tuple[str, ...]) -> None:
         if "retry" in arguments:
-            seen = Witness(self.root / LOG)
+            seen = EventLog(self.root / LOG)
             seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -293,6 +293,6 @@ def seen(kind):
 _TAIL = """
 
 sys.path.append({repository!r})
-from tests.faults.listening import listen
-listen(globals(), {root!r})
+from tests.support.handler_probe import install_probe
+install_probe(globals(), {root!r})
 """

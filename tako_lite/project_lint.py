@@ -1,4 +1,4 @@
-"""What tako.toml and the workflow files say of each other: what cannot be, and what cannot be meant."""
+"""Compares tako.toml with the workflow files: reports contradictions, and settings that are probably not intended."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake,
 
 
 def warnings(config: Config, catalog: Catalog, *, whole: bool = True) -> tuple[Mistake, ...]:
-    """Everything that is valid and is probably not meant.
+    """Warnings about everything that is valid but probably not intended.
 
     Where the files are not read as a `whole`, since they have mistakes, nothing is said that may only follow from those: that
     nothing uses a table, for one.
@@ -110,7 +110,7 @@ def _without_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
         allowed = None if is_template(group) else config.routes.policy_of(group).allowed
         if allowed is not None:
             message = (
-                f"{what}: it has no tenant, and the group {group} is for {', '.join(allowed) or 'nobody'} (allowed_tenants)"
+                f"{what}: it has no tenant, and the group {group} is for {', '.join(allowed) or 'no tenant'} (allowed_tenants)"
             )
             yield _at(place, config.root, message, "name another group for it")
 
@@ -138,13 +138,13 @@ class Undefined(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What is so."""
+        """The problem, in a sentence."""
         verb = "waits" if self.runs == 1 else "wait"
         return f"{counted(self.runs, 'run')} of {self.workflow} {verb}, and no workflow file defines {self.workflow} any more"
 
     @property
     def remedy(self) -> str:
-        """What to do."""
+        """The remedy, in a sentence."""
         return f"define it again, or tako-lite cancel --workflow {self.workflow}"
 
     def __str__(self) -> str:
@@ -196,7 +196,7 @@ def _unmatched(document: Document, routes: Routes, specs: Sequence[WorkflowSpec]
     names = [spec.name for spec in specs]
     for rule in routes.rules:
         if rule not in matched:
-            hint = did_you_mean(rule.match, names) or "tako-lite workflows lists their names"
+            hint = did_you_mean(rule.match, names) or "run tako-lite workflows for their names"
             yield document.mistake(("defaults", rule.place, "match"), "this rule matches no workflow", hint)
     spaces = {spec.namespace for spec in specs}
     for name in routes.namespaces:
@@ -209,11 +209,11 @@ def _unmatched(document: Document, routes: Routes, specs: Sequence[WorkflowSpec]
 def _unheard(
     document: Document, routes: Routes, specs: Sequence[WorkflowSpec], takers: Mapping[Path, Sequence[WorkflowSpec]]
 ) -> Iterator[Mistake]:
-    """Tables about workflows that all get their group from somebody who comes first."""
+    """Tables whose group no run gets, because an earlier source names one for each."""
     for path, _ in routes.tables():
         if path not in takers and _is_about_any(path, routes, specs):
             message = "no run gets its group from here: decorators or other tables, which come first, name one for each"
-            hint = "forced = true lets a rule win over decorators" if path[0] == "defaults" else "take this `worker` out"
+            hint = "forced = true lets a rule win over decorators" if path[0] == "defaults" else "remove this `worker`"
             yield document.mistake((*path, "worker"), message, hint)
 
 

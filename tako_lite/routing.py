@@ -244,7 +244,9 @@ class Router:
     def _denied(self, group: str, tenant: str | None) -> Refusal | None:
         allowed = self.routes.policy_of(group).allowed
         if tenant is not None and tenant not in self.routes.tenants:
-            return Refusal("dead", Failure("TenantDenied", f"no table is about the tenant {tenant!r}", None, "tenant_denied"))
+            return Refusal(
+                "dead", Failure("TenantDenied", f"there is no table for the tenant {tenant!r}", None, "tenant_denied")
+            )
         if allowed is None or tenant in allowed:
             return None
         return Refusal("dead", denied(group, tenant, allowed))

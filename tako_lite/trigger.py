@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Found: TypeAlias = tuple[list[Any] | tuple[Any, ...], Any]
 
 MOST_PAYLOADS: Final = 10_000
-"""Runs that one evaluation may start: they are stored in one transaction, and others wait for it."""
-_PART_HINT: Final = "return a part of the payloads, and a cursor from which the next evaluation goes on"
+"""Runs that one evaluation may start: they are stored in one transaction, and other operations wait for it."""
+_PART_HINT: Final = "return a part of the payloads, and a cursor from which the next evaluation continues"
 
 P = ParamSpec("P")
 F_co = TypeVar("F_co", bound="Found | Awaitable[Found]", covariant=True)
@@ -55,7 +55,7 @@ def poll(
 
     It is called in the group `worker` each time that `every` has passed since it was left, with the cursor that it returned
     last, which is None at first. Each payload starts one run of the workflow `starts`. Every option is a literal: the daemon
-    reads them from the source and never imports it. Raises BadInput for options that cannot be.
+    reads them from the source and never imports it. Raises BadInput for invalid options.
     """
     if problem := name_problem(name, decorator="poll", noun="trigger"):
         raise BadInput(problem.message, hint=problem.hint)
@@ -74,7 +74,7 @@ def poll(
 
 
 def found(returned: object) -> list[Any]:
-    """What an evaluation returned, as JSON has it: the payloads and the cursor. Raises BadInput for what cannot be that."""
+    """What an evaluation returned, as JSON has it: the payloads and the cursor. Raises BadInput for anything else."""
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise BadInput(f"a trigger returns (payloads, cursor), and this one returned {_kind(returned)}")
     payloads = returned[0]

@@ -12,7 +12,7 @@ from tako_lite.templates import is_template
 from tako_lite.units import duration
 
 EVALUATION: Final = "@"
-"""Before its trigger's name, the workflow of which an evaluation is a run; no workflow of a user's has such a name."""
+"""Prefix of the workflow name under which evaluations of a trigger are stored; no user's workflow may have such a name."""
 SHORTEST_EVERY: Final = 1.0
 DEFAULT_TIMEOUT: Final = 60.0
 

@@ -1,6 +1,6 @@
 """JSON at the edge: values, frames and their limits.
 
-A *value* is a payload, a result, a step value or a signal's payload. It is checked once, where it enters, and then carried as
+A *value* is a payload, a result, a step value or a signal's payload. It is checked once, on entry, and then carried as
 text. A *frame* is one JSON object on a line of its own.
 """
 
@@ -19,7 +19,7 @@ PROTOCOL: Final = 1
 MAX_VALUE: Final = 1024 * 1024
 MAX_FRAME: Final = 2 * 1024 * 1024
 MAX_LINK_FRAME: Final = 16 * 1024 * 1024
-"""Between daemon and worker: many values share a frame, and each is text inside of text there."""
+"""Limit of a frame between daemon and worker: many values share a frame, and each is text inside text there."""
 MAX_DEPTH: Final = 64
 
 _decode = json.JSONDecoder().raw_decode
@@ -66,7 +66,7 @@ def encode_value(value: Any, what: str = "value") -> str:
 
 
 def _check_objects(value: Any, what: str, levels: int) -> None:
-    """Raise NotJson for more levels than these, and for keys of an object that are equal once they are text."""
+    """Raise NotJson for values nested deeper than the limit, and for keys of an object that become equal as text."""
     if levels == 0:
         raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
     items = value
@@ -91,7 +91,7 @@ def decode_value(text: str) -> Any:
 
 
 def parse_value(text: str | bytes, what: str = "payload") -> Any:
-    """The value of JSON text from outside. Raises BadInput for all that is not strict JSON."""
+    """The value of JSON text from outside. Raises BadInput for anything that is not strict JSON."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return _strict(raw, what, MAX_VALUE)
 
@@ -102,7 +102,7 @@ def encode_frame(frame: Any) -> bytes:
 
 
 def decode_frame(line: bytes) -> dict[str, Any]:
-    """The object on a line from outside. Raises BadInput for all that is not one strict JSON object."""
+    """The object on a line from outside. Raises BadInput for anything that is not one strict JSON object."""
     frame = _strict(line, "frame", MAX_FRAME)
     if not isinstance(frame, dict):
         raise BadInput(f"a frame is a JSON object, not {_kind(frame)}")
@@ -154,7 +154,7 @@ def _strict(raw: bytes, what: str, limit: int) -> Any:
 
 
 def _too_deep(text: str | bytes) -> bool:
-    """Whether brackets nest over the limit, without decoding: innermost pairs are taken away level by level."""
+    """Whether brackets nest deeper than the limit, without decoding: innermost pairs are removed level by level."""
     if len(text) <= MAX_DEPTH:
         return False
     if isinstance(text, str):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """What every table is read with: a value that is wrong becomes a mistake, and reading goes on."""
+    """What every table is read with: an invalid value becomes a mistake, and reading continues."""
 
     def __init__(self, document: Document | None) -> None:
         self.document = document
@@ -76,7 +76,7 @@ class Collector:
         return {}
 
     def unknown(self, path: TablePath, known: Collection[str], *, otherwise: str | None = None) -> None:
-        """A key that nothing is known of."""
+        """Report an unknown key."""
         key = path[-1]
         where = f" in {label(path[:-1])}" if len(path) > 1 else ""
         hint = did_you_mean(key, known) or otherwise
@@ -92,7 +92,7 @@ class Collector:
 
 
 def _environment_hint(path: KeyPath, key: str) -> str | None:
-    """What to say where `[workflows.env]` was meant as a group."""
+    """The hint for `[workflows.env]`, which was probably meant as a group."""
     if key not in SETTINGS or path[-2:] not in (("workflows", "env"), ("workflows", "limits")):
         return None
     return f"`{path[-1]}` is a setting that every group inherits, so it cannot be the name of a group"

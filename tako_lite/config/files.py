@@ -1,4 +1,4 @@
-"""Which tako.toml is meant: the one that is named, or the nearest one upwards."""
+"""Finds the tako.toml of a project: the one that is named, or the nearest one upwards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def locate(config: str | Path | None = None) -> Path | None:
     """The file that is meant by a path to tako.toml or its folder; by None the one that `find_file` finds.
 
     None where the current folder is a project without a file: one with `workflows` or `.tako` in it. Raises NoProject where it
-    has neither, and ConfigError where a path is given, here or in `TAKO_CONFIG`, and there is no such file.
+    has neither, and ConfigError if a path is given, here or in `TAKO_CONFIG`, and the file does not exist.
     """
     if config is not None:
         return _existing(config, "")
@@ -67,7 +67,7 @@ def absolute(path: Path) -> Path:
 
 
 def current_folder() -> Path:
-    """The current folder; ConfigError if somebody has removed it."""
+    """The current folder; ConfigError if it was deleted."""
     try:
         return Path.cwd()
     except OSError as error:
@@ -76,19 +76,19 @@ def current_folder() -> Path:
 
 def _existing(config: str | Path, origin: str) -> Path:
     if "\0" in str(config):
-        raise ConfigError([Mistake(FILE_NAME, 0, 0, f"a path cannot hold a NUL character{origin}")])
+        raise ConfigError([Mistake(FILE_NAME, 0, 0, f"a path must not contain a NUL character{origin}")])
     path = absolute(Path(config))
     file = path / FILE_NAME if path.is_dir() else path
     if not _is_file(file):
         from tako_lite.config.document import shown  # with tomllib, which a client that finds its file does without
 
         hint = "give the path of a tako.toml or of the folder that it is in"
-        raise ConfigError([Mistake(shown(file), 0, 0, f"there is no such file{origin}", hint=hint)])
+        raise ConfigError([Mistake(shown(file), 0, 0, f"the file does not exist{origin}", hint=hint)])
     return file
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a folder that may not be looked into
+    except OSError:  # a folder that this user may not read
         return False

@@ -113,7 +113,7 @@ class Positions:
         while True:
             self._next(_BLANK)
             match = _NAME.match(self._text, self._at)
-            if match is None:  # cannot happen in valid text; going on by one character ends the loop all the same
+            if match is None:  # impossible in valid text; skipping a character still ends the loop
                 self._at += 1
                 return [*names, ("", self._at - 1)]
             names.append((_unquoted(match[0]), self._at))

@@ -218,7 +218,7 @@ class _Reading(Collector):
         hint = None if server in servers else did_you_mean(server, servers)
         if hint is None or self.document is None:
             return ()
-        message = f"no table is about the server {shown_name(server)}"
+        message = f"there is no table for the server {shown_name(server)}"
         return (self.document.mistake(("servers",), message, hint, at_key=True),)
 
 

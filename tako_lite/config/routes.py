@@ -78,13 +78,13 @@ def _rules(collector: Collector, value: Any) -> tuple[Rule, ...]:
     rules = []
     for index, entry in enumerate(value):
         path = ("defaults", index)
-        said = _says(collector, path, entry, _RULE)
+        read = _read_table(collector, path, entry, _RULE)
         if "match" not in entry:
             collector.wrong(path, "a rule needs a `match`", 'such as match = "report-*"')
-        elif not set(said) - {"match", "forced"} and len(said) == len(entry):
-            collector.wrong((*path, "match"), "this rule says nothing", "add worker, fallback, retries or timeout")
-        elif "match" in said:
-            rules.append(Rule(**_fields(said), place=index))
+        elif not set(read) - {"match", "forced"} and len(read) == len(entry):
+            collector.wrong((*path, "match"), "this rule sets nothing", "add worker, fallback, retries or timeout")
+        elif "match" in read:
+            rules.append(Rule(**_fields(read), place=index))
     return tuple(sorted(rules, key=lambda rule: rule.specificity, reverse=True))
 
 
@@ -106,11 +106,11 @@ def _named(
             hint = f'a name with a dot is written in quotes: [namespaces."{name}.{inner}"]'
             collector.wrong((*path, inner), f"unknown key {shown_name(inner)} in [namespaces.{name}]", hint, at_key=True)
         else:
-            found[name] = _says(collector, path, collector.table(path, value), readers, entries or {})
+            found[name] = _read_table(collector, path, collector.table(path, value), readers, entries or {})
     return found
 
 
-def _says(
+def _read_table(
     collector: Collector,
     path: KeyPath,
     table: dict[str, Any],
@@ -146,7 +146,7 @@ def _check_allowed(collector: Collector, tables: Tables, known: Collection[str])
         for index, name in enumerate(said.get("allowed_tenants", ())):
             if name not in known:
                 hint = did_you_mean(name, known) or f"write [tenants.{name}]"
-                collector.wrong((*path, "allowed_tenants", index), f"no table is about the tenant {shown_name(name)}", hint)
+                collector.wrong((*path, "allowed_tenants", index), f"there is no table for the tenant {shown_name(name)}", hint)
 
 
 def misrouted(config: Config, groups: Collection[str]) -> tuple[Mistake, ...]:

@@ -54,8 +54,8 @@ def passed_variable(sources: Mapping[str, Source]) -> Reader:
         variable = values.variable_in_environment(value)
         if variable in secrets:
             raise BadInput(
-                f"{variable} is the source of the secret `{secrets[variable]}`, so it is passed to nobody",
-                hint=f'a group that needs it says secrets = ["{secrets[variable]}"]',
+                f"{variable} is the source of the secret `{secrets[variable]}`, so it is not passed to any worker",
+                hint=f'for a group that needs it, write secrets = ["{secrets[variable]}"]',
             )
         return variable
 
@@ -67,7 +67,10 @@ def spare_secrets(collector: Collector, sources: Mapping[str, Source], tables: T
     given = {name for table in tables.values() for name in table.get(TABLE, ())}
     return tuple(
         collector.document.mistake(
-            (TABLE, name), f"no group gets the secret `{name}`", f'a group gets it by secrets = ["{name}"]', at_key=True
+            (TABLE, name),
+            f"no group gets the secret `{name}`",
+            f'for a group that needs it, write secrets = ["{name}"]',
+            at_key=True,
         )
         for name in sources
         if name not in given and collector.document is not None
@@ -77,7 +80,7 @@ def spare_secrets(collector: Collector, sources: Mapping[str, Source], tables: T
 def unreadable_secrets(config: Config) -> tuple[Mistake, ...]:
     """A warning for each secret whose source cannot be read here and now.
 
-    The daemon has an environment of its own, and may be another user's: so it is no mistake of the file.
+    The daemon has its own environment and may run as another user, so this is not a mistake of the file.
     """
     found = []
     for name, source in config.secrets.items():

@@ -1,7 +1,7 @@
-"""Editing the text of tako.toml one table at a time: everything that is not about the edit stays as it was written.
+"""Edits the text of tako.toml one table at a time: everything outside the edit stays as it was written.
 
-tomlkit edits what is inside of a table. It counts the remarks above a table to the one before, so tables are put in and taken
-out here, as the lines that they are. What comes of an edit is compared with what it should be before anybody gets it.
+tomlkit edits the inside of a table. It counts the comments above a table as part of the one before, so whole tables are added
+and removed here, line by line. The result of an edit is compared with the intended one before it is returned.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _first_that_is(expected: dict[str, Any], ways: Iterable[Callable[[], str]]) 
                 return edited
         except (TOMLKitError, ValueError, TypeError, AttributeError, KeyError):  # another way of writing it may do
             continue
-    raise BadInput("tako.toml is written in a way that this cannot edit", hint="change it by hand, then tako-lite reload")
+    raise BadInput("tako-lite cannot edit this form of tako.toml", hint="edit it by hand, then run tako-lite reload")
 
 
 def _put(text: str, path: Path, value: Any) -> str:

@@ -24,7 +24,7 @@ RLIMITS: Final = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "np
 DURABILITIES: Final = ("disk", "process")
 SECRET_KINDS: Final = ("env", "file")
 PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
-"""Variables of the daemon's environment that every worker gets, and the beginnings of others."""
+"""Variables of the daemon's environment that every worker receives, and prefixes of others."""
 PASSED_FAMILIES: Final = ("LC_", "PYTHON")
 
 _COUNTS: Final = frozenset({"nofile", "nproc"})
@@ -90,19 +90,19 @@ def text(value: Any) -> str:
     if not value.strip():
         raise BadInput("must not be empty")
     if "\0" in value:
-        raise BadInput("must not hold a NUL character")
+        raise BadInput("must not contain a NUL character")
     return value
 
 
 def name(value: Any) -> str:
-    """Accepts text that fits the pattern of names."""
+    """Accepts a valid name."""
     if not NAME.fullmatch(text(value)):
         raise BadInput("is not a name", hint=NAME_HINT)
     return str(value)
 
 
 def fallback(value: Any) -> str:
-    """Accepts what becomes of runs whose group is not available."""
+    """Accepts a fallback: what happens to runs while their group is unavailable."""
     if value not in FALLBACKS:
         near = did_you_mean(value, FALLBACKS) if isinstance(value, str) else None
         raise BadInput("must be " + " or ".join(f'"{word}"' for word in FALLBACKS), hint=near)
@@ -187,7 +187,7 @@ def secret_source(root: Path) -> Reader:
 def _variable_value(value: Any) -> str:
     if isinstance(value, str):
         if "\0" in value:
-            raise BadInput("must not hold a NUL character")
+            raise BadInput("must not contain a NUL character")
         return value
     hint = (
         f'write "{value}"' if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST_ECHOED else None
@@ -198,7 +198,7 @@ def _variable_value(value: Any) -> str:
 def limit(limit_name: str) -> Reader:
     """The reader for a resource limit: a count, bytes or, for `cpu`, seconds."""
     if limit_name not in RLIMITS:
-        hint = did_you_mean(limit_name, RLIMITS) or f"those are: {', '.join(RLIMITS)}"
+        hint = did_you_mean(limit_name, RLIMITS) or f"the limits are: {', '.join(RLIMITS)}"
         raise BadInput("is not a resource limit", hint=hint)
     number = whole(0, 1 << 60)
     if limit_name in _COUNTS:
@@ -232,6 +232,6 @@ def kind(value: object) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name from the file in backticks, short and with nothing in it that a terminal would obey."""
+    """A name from the file in backticks, shortened, with characters that control a terminal escaped."""
     plain = "".join(character if character.isprintable() else "?" for character in name)
     return f"`{plain if len(plain) <= _LONGEST_SHOWN else plain[:_LONGEST_SHOWN] + '…'}`"

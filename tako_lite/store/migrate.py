@@ -1,4 +1,4 @@
-"""Forward-only migrations: those that a file lacks are made in one transaction, with their record.
+"""Forward-only migrations: one transaction applies those that a file lacks and records them.
 
 `PRAGMA user_version` is the number of the newest migration that a file has.
 """
@@ -33,7 +33,7 @@ def migrations(package: str) -> list[Migration]:
 
 
 def refuse_newer(connection: sqlite3.Connection, package: str) -> None:
-    """Raise StoreTooNew where a newer release wrote the file; nothing is touched."""
+    """Raise StoreTooNew if a newer release wrote the file; nothing is changed."""
     steps = migrations(package)
     version = _version(connection)
     if version > steps[-1].number:
@@ -44,17 +44,17 @@ def refuse_newer(connection: sqlite3.Connection, package: str) -> None:
 
 
 def refuse_older(connection: sqlite3.Connection, package: str) -> None:
-    """Raise StoreTooOld where the file lacks migrations; a file that has none at all is empty."""
+    """Raise StoreTooOld if the file lacks migrations; a file without any is empty, which is no error."""
     version, newest = _version(connection), migrations(package)[-1].number
     if 0 < version < newest:
         raise StoreTooOld(
             f"the queue file has schema {version}, of an older release of tako-lite; this one reads schema {newest}",
-            hint="start tako-lite serve: it brings the file up to date, and so does an enqueue",
+            hint="start tako-lite serve or enqueue a run: either brings the file up to date",
         )
 
 
 def migrate(connection: sqlite3.Connection, package: str) -> None:
-    """Bring a file that is not newer up to date, in one transaction: whoever reads it sees its old schema or the newest."""
+    """Bring a file that is not newer up to date, in one transaction: readers see either the old schema or the newest."""
     steps = migrations(package)
     if _version(connection) >= steps[-1].number:
         return

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.tui.listing import Cell, Column, Listing
-from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, line, state, told, took, when
+from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, error_text, line, state, took, when
 from tako_lite.tui.traces import without_our_frames
 from tako_lite.units import counted
 
@@ -59,7 +59,7 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
     return [
         ("run", block(run["id"], "bold")),
         ("workflow", block(run["workflow"])),
-        ("group", block(_said(run["group"], run.get("group_source")))),
+        ("group", block(_with_source(run["group"], run.get("group_source")))),
         ("fallback", _fallback(run)),
         ("tenant", block(run["tenant"]) if run.get("tenant") else None),
         ("state", state(run["state"])),
@@ -80,10 +80,10 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
 def _fallback(run: Shape) -> Text | None:
     """What happens while the group is unavailable, unless the default applies."""
     source = run.get("fallback_source", "default")
-    return None if source == "default" else cell(_said(run["fallback"], source))
+    return None if source == "default" else cell(_with_source(run["fallback"], source))
 
 
-def _said(value: str, source: str | None) -> str:
+def _with_source(value: str, source: str | None) -> str:
     """A value with its source, unless it is the default."""
     return value if source in (None, "default") else f"{value} (by the {source})"
 
@@ -138,7 +138,7 @@ def _steps_table(steps: Sequence[Shape], now: int) -> RenderableType:
 
 
 def _step_cells(step: Shape, now: int) -> list[Cell]:
-    value = told(step["error"]) if step.get("error") else _short(step["result"])
+    value = error_text(step["error"]) if step.get("error") else _short(step["result"])
     return [
         (line(step["name"]), ""),
         (line(step["state"]), STATE_STYLES.get(step["state"], "")),

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.tui.listing import Cell, Column, Listing
-from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, line, told, when
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, error_text, line, when
 from tako_lite.units import duration_text
 
 Shape = dict[str, Any]
@@ -70,7 +70,7 @@ def _run_cells(run: Shape, now: int) -> list[Cell]:
         (f"{begun(run)}/{run['max_attempts']}", ""),
         (when(run["created_at"], now), ""),
         (when(run["finished_at"], now), ""),
-        (line(told(run["error"])), "red"),
+        (line(error_text(run["error"])), "red"),
     ]
 
 
@@ -114,7 +114,7 @@ def _trigger_cells(trigger: Shape, now: int) -> list[Cell]:
         (when(trigger["next_at"], now), ""),
         _trigger_state(trigger),
         (line(json.dumps(trigger["cursor"], ensure_ascii=False)), ""),
-        (line(told(trigger["last_error"])), "red"),
+        (line(error_text(trigger["last_error"])), "red"),
     ]
 
 

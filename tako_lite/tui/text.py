@@ -48,7 +48,7 @@ def cell(value: object, style: str = "") -> Text:
     return Text(line(value), style, no_wrap=True, overflow="ellipsis")
 
 
-def told(error: dict[str, Any] | None) -> str:
+def error_text(error: dict[str, Any] | None) -> str:
     """An error in one line: its child run, if any, its reason, and its message.
 
     An exception has its type as well: the message of a KeyError alone is only `'id'`.

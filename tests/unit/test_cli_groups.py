@@ -184,7 +184,7 @@ REFUSED = [
     (("add", "gpu", "--workers", "many"), 2, "a whole number", ""),
     (("add", "gpu", "--wait-timeout", "5"), 2, "duration", '"5s"'),
     (("add", "gpu", "--fallback", "wiat"), 2, "`fallback`: must be", "`wait`"),
-    (("add", "gpu", "--allowed-tenants", "acem"), 3, "no table is about the tenant `acem`", "`acme`"),
+    (("add", "gpu", "--allowed-tenants", "acem"), 3, "there is no table for the tenant `acem`", "`acme`"),
     (("add", "gpu", "workers=4", "max_workers=2"), 3, "`max_workers` is below `workers`", ""),
     (("set", "meida", "workers=1"), 5, "no worker group 'meida'", "`media`"),
     (("add", "gpu", "workers=1", "--workers", "2"), 2, "workers is given more than once: workers=2, workers=1", ""),
@@ -279,7 +279,7 @@ def test_an_edit_that_would_break_a_table_elsewhere_is_refused(tako: Tako) -> No
     before = tako.text
     tako("groups", "set", "tmp", "allowed_tenants=acme,globex", code=3)
 
-    assert "no table is about the tenant `globex`" in tako.err
+    assert "there is no table for the tenant `globex`" in tako.err
     assert tako.text == before
 
 

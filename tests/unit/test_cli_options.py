@@ -291,7 +291,7 @@ def test_a_payload_that_begins_with_a_minus_is_told_where_to_put_the_two(
 
 def test_a_path_of_no_file_is_said_to_be_none_without_a_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-c", "/nowhere/tako.toml", "status"]) == 3
-    assert capsys.readouterr().err.startswith("error: /nowhere/tako.toml: there is no such file\n")
+    assert capsys.readouterr().err.startswith("error: /nowhere/tako.toml: the file does not exist\n")
 
 
 def test_with_json_an_error_is_json_on_stderr(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -328,7 +328,7 @@ WRONG = [
     ("[servers.lax]\nworkflows = 3", "2:13", "must be a table", ""),
     ('[servers."l x".workflows]', "1:10", "not a name for a server", ""),
     ("[servers.lax.workflows.media]\nworkers = '1'", "2:11", "must be a whole number", ""),
-    ("[[defaults]]\nmatch = 'x'", "2:9", "this rule says nothing", "add worker"),
+    ("[[defaults]]\nmatch = 'x'", "2:9", "this rule sets nothing", "add worker"),
     ("[[defaults]]\nworker = 'x'", "1:3", "a rule needs a `match`", "such as match"),
     ("[[defaults]]\nmatch = 'a b'\nworker = 'x'", "2:9", "is not a pattern", "for any letters"),
     ("[defaults]\nmatch = 'x'", "1:2", "must be an array of tables", "write [[defaults]]"),
@@ -342,7 +342,7 @@ WRONG = [
     ("[workflows.media]\nfallback = 'fall'", "2:12", 'must be "wait" or "fail" or "cancel" or "ignore"', "did you mean `fail`"),
     ("[workflows]\nwait_timeout = 5", "2:16", "must be a duration", ""),
     ("[workflows.media]\nallowed_tenants = 'acme'", "2:19", "must be an array of tenants", ""),
-    ("[workflows.media]\nallowed_tenants = ['acme']", "2:20", "no table is about the tenant `acme`", "[tenants.acme]"),
+    ("[workflows.media]\nallowed_tenants = ['acme']", "2:20", "there is no table for the tenant `acme`", "[tenants.acme]"),
 ]
 
 
@@ -483,7 +483,7 @@ def test_a_missing_file_from_the_environment_says_so(monkeypatch: pytest.MonkeyP
 def test_a_file_that_is_not_there_has_no_lines_to_point_at() -> None:
     with pytest.raises(ConfigError) as caught:
         load("nowhere.toml")
-    assert str(caught.value).startswith("nowhere.toml: there is no such file\n")
+    assert str(caught.value).startswith("nowhere.toml: the file does not exist\n")
 
 
 def test_a_link_to_the_project_is_not_followed(project: Path) -> None:

@@ -85,7 +85,7 @@ TABLES = [
     (
         '[namespaces.billing]\nworker = "email"\n[tenants.acme]\nworker = "email"\n',
         0,
-        ["tako.toml:4:10: no run gets its group from here", "take this `worker` out"],
+        ["tako.toml:4:10: no run gets its group from here", "remove this `worker`"],
     ),
     ('[tenants.acme]\nworker = "{customer.teir}"\n', 0, ["tako.toml:2:10: Customer has no field `teir`", "`tier`"]),
     ('[[defaults]]\nmatch = "inv*"\nworker = "{nubmer}"\n', 0, ["tako.toml:3:10: Order has no field `nubmer`", "`number`"]),

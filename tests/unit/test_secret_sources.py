@@ -132,7 +132,7 @@ def test_a_variable_that_is_the_source_of_a_secret_can_be_passed_to_no_group() -
     )
     assert (found.line, found.column) == (4, 18)
     assert "TOKEN is the source of the secret `smtp`" in found.message
-    assert found.hint == 'a group that needs it says secrets = ["smtp"]'
+    assert found.hint == 'for a group that needs it, write secrets = ["smtp"]'
 
 
 @pytest.mark.parametrize("line", ['smtp = "hunter2"', 'smtp = { a = "hunter2" }', '"s p" = "hunter2"', "smtp = 20202020"])

@@ -36,7 +36,7 @@ from tako_lite.store.transitions.transaction import Transaction
 T = TypeVar("T")
 
 RETRY_AFTER: Final = 0.25
-"""Seconds between two tries to commit what must not be dropped, such as a result, while the disk is full."""
+"""Seconds between two tries to commit an operation that must not be lost, such as a result, while the disk is full."""
 
 NOTIFY_AGAIN: Final = 3
 """How often a commit is reported again to a listener that failed."""
@@ -57,21 +57,21 @@ async def open_thread(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.
     try:
         return await connection
     except BaseException:
-        connection._thread.join(5)  # it was told to end, and has nothing else to do
+        connection._thread.join(5)  # it was asked to end, and has nothing else to do
         raise
 
 
 async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
     """Run a function on the connection's thread, in one hop.
 
-    In public aiosqlite has one hop a statement and none for a function: these two are the only places that reach for more. The
-    dependency is bounded by version and a test holds the shape of what is used.
+    The public API of aiosqlite has one hop a statement and none for a function: only these two functions use its internals. The
+    dependency is bounded by version and a test checks the internals that are used.
     """
     return await connection._execute(function, connection._conn)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def start_on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], None]) -> None:
-    """Have a function run on the connection's thread; it tells by itself what came out, without a task that waits for it."""
+    """Run a function on the connection's thread; it reports its own outcome, so no task waits for it."""
     connection._tx.put_nowait((None, partial(function, connection._conn)))
 
 
@@ -90,14 +90,14 @@ class GroupCommit:
         self._alone: deque[_Entry] = deque()
         """Entries of a transaction that one of them spoiled: each gets one of its own."""
         self.trouble: TakoError | None = None
-        """What kept the last transaction from being stored, whatever was in it."""
+        """The error that kept the last transaction from being stored, if it came from the file and not from an operation."""
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self.damaged: asyncio.Future[StoreDamaged] = self._loop.create_future()
-        """Done once the file turned out to be damaged: from then on nothing is written, so that nothing is made worse."""
+        """Done once the file is found to be damaged: nothing is written from then on, to prevent more damage."""
 
     def submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> asyncio.Future[T]:
         """A future of the operation's result, done after COMMIT.
@@ -115,7 +115,7 @@ class GroupCommit:
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            self._loop.call_soon(self._begin)  # not at once: what else this turn of the loop submits comes along
+            self._loop.call_soon(self._begin)  # not now: what this turn of the loop still submits joins the transaction
         return future
 
     def check_file(self) -> StoreGone | None:
@@ -126,12 +126,12 @@ class GroupCommit:
         return lost
 
     async def stop(self) -> None:
-        """Commit what is left, then take no more."""
+        """Commit what is left, then accept nothing more."""
         self._closing = True
         await self._idle.wait()
 
     def stop_writing(self, error: TakoError) -> None:
-        """Write nothing more if an error says that the file is damaged."""
+        """Write nothing more if an error means that the file is damaged."""
         if isinstance(error, StoreDamaged) and not self.damaged.done():
             self.damaged.set_result(error)
 
@@ -154,7 +154,7 @@ class GroupCommit:
     def _work(self, entries: list[_Entry], now: int, connection: sqlite3.Connection) -> None:
         """On the connection's thread: one transaction, whose outcome goes back to the loop in one hop."""
         try:
-            if _identity(self._path) != self._file:  # SQLite goes on writing a file that has no name any more
+            if _identity(self._path) != self._file:  # SQLite continues to write a file that has no name any more
                 raise gone(self._path)
             results, effects = commit(connection, now, [entry.operation for entry in entries])
         except Exception as error:
@@ -174,7 +174,7 @@ class GroupCommit:
             self._begin()
 
     def _notify(self, effects: Effects, times: int) -> None:
-        """Report a commit to the listener, and again if that fails. The commit is acknowledged all the same."""
+        """Report a commit to the listener, and again if that fails. The operations are acknowledged in any case."""
         try:
             self._on_commit(effects)
         except Exception as error:
@@ -183,7 +183,7 @@ class GroupCommit:
                 self._loop.call_later(NOTIFY_AFTER, self._notify, effects, times - 1)
 
     def _failed(self, entries: list[_Entry], error: Exception) -> None:
-        """Fail what shared a transaction, or try it again, and start the next one even if that fails."""
+        """Fail the operations of a transaction or try them again, and start the next transaction even if that fails."""
         try:
             kept = self._sort_out(entries, error)
         except Exception as unexpected:
@@ -196,7 +196,7 @@ class GroupCommit:
             self._begin()
 
     def _sort_out(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
-        """Fail entries or set them aside to be alone; returns those that are to be tried again after a while."""
+        """Fail entries or set them aside to run alone; returns those to try again after a pause."""
         kept: list[_Entry] = []
         if _is_of_the_file(error):
             self.trouble = translate(error, self._path)
@@ -206,7 +206,7 @@ class GroupCommit:
         elif len(entries) == 1:
             _fail(entries, translate(error, self._path))
         else:
-            self._alone.extend(entries)  # one of them brought the error along; the others deserve another try
+            self._alone.extend(entries)  # one of them caused the error; the others get another try
         return kept
 
     def _try_again(self, kept: list[_Entry]) -> None:
@@ -215,7 +215,7 @@ class GroupCommit:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file this is. To look opens nothing, so that no lock of SQLite's is dropped."""
+    """The identity of the file. It is not opened, because closing it would drop SQLite's locks."""
     try:
         about = path.stat()
     except OSError:
@@ -238,7 +238,7 @@ def _fail(entries: list[_Entry], error: TakoError) -> None:
 
 
 class ReadingConnection:
-    """A second connection that cannot write, opened when somebody first reads."""
+    """A second connection that cannot write, opened by the first read."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection], path: Path) -> None:
         self._connector = connector
@@ -252,7 +252,7 @@ class ReadingConnection:
         try:
             async with self._opening:
                 if self._connection is None:
-                    if _identity(self._path) != self._file:  # what is there by now is not what the writer has
+                    if _identity(self._path) != self._file:  # the file there now is not the one that the writer has open
                         raise gone(self._path)
                     self._connection = await open_thread(self._connector)
             return await on_thread(self._connection, function)

@@ -1,4 +1,4 @@
-"""The queue file: how it is made and opened, and the errors of SQLite in our words."""
+"""Creates and opens the queue file, and turns the errors of SQLite into ours."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Durability = Literal["disk", "process"]
 PACKAGE: Final = "tako_lite.store.sqlite"
 OLDEST_SQLITE: Final = (3, 37, 0)
 APPLICATION_ID: Final = 0x74616B6F
-"""`tako` in ASCII: what `file` and SQLite itself know a queue file by."""
+"""`tako` in ASCII: `file` and SQLite identify a queue file by it."""
 BUSY_TIMEOUT: Final = 4.0
 """Seconds. What comes while a transaction waits for the lock waits for that one and then itself: 10 are promised."""
 CHECKED_AT_START: Final = 64 * 1024 * 1024
-"""Bytes up to which the start reads all of a queue: it took 2 to 3 ms a million, with the file in memory."""
+"""Files up to this many bytes are checked at the start: 2 to 3 ms per million bytes, with the file in memory."""
 SYNCHRONOUS: Final = {"disk": "FULL", "process": "NORMAL"}
 
 
 def connect(path: Path, durability: Durability, *, check_integrity: bool = False) -> sqlite3.Connection:
-    """The writing connection of a file that exists from here on, up to date and only ours to read.
+    """The writing connection. The file is created if needed, brought up to date, and readable only by its owner.
 
     With `check_integrity`, every page of a file of at most `CHECKED_AT_START` bytes is read first. Raises
     StoreDamaged, StoreTooNew, …
@@ -68,21 +68,21 @@ def connect_reading(path: Path) -> sqlite3.Connection:
 
 
 def refuse_orphan_wal(path: Path) -> None:
-    """Raise StoreGone where the log of a queue is left without its file: SQLite would throw it away.
+    """Raise StoreGone if the log of a queue is left without its file: SQLite would delete the log.
 
-    The log is looked at before the file. Another process that makes the queue just now makes its file first, so a log that was
-    there has its file by then; looked at the other way round, both could be made between the two looks.
+    The log is checked before the file. Another process that creates the queue creates its file first, so a log that existed
+    has its file by then; in the other order, both could be created between the two checks.
     """
     log = path.with_name(f"{path.name}-wal")
-    if _size(log) and not is_there(path) and _size(log):  # once more: a whole folder may be on its way out
+    if _size(log) and not is_there(path) and _size(log):  # again: the whole folder may be in the middle of a deletion
         raise StoreGone(
             f"{path} was moved or deleted, and its log {log.name} was left",
-            hint=f"put the file back; or to begin with an empty queue, take the log away: rm {log} {path}-shm",
+            hint=f"put the file back; or, to start with an empty queue, delete the log: rm {log} {path}-shm",
         )
 
 
 def create(path: Path) -> None:
-    """An empty file of mode 0600 in a folder of mode 0700, unless it is there.
+    """Create an empty file of mode 0600 in a folder of mode 0700, unless it exists.
 
     SQLite syncs the folder, and leaves to us what the folder is in.
     """
@@ -90,7 +90,7 @@ def create(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        return  # never opened here again: a stray close of the file would drop SQLite's locks on it
+        return  # not opened again: a stray close of the file would drop SQLite's locks on it
     sync(path.parent.parent)
 
 
@@ -101,15 +101,15 @@ def translate(error: Exception, path: Path) -> TakoError:
     text = str(error)
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith("SQLITE_FULL") or "disk is full" in text or getattr(error, "errno", None) == 28:
-        return StorageFull(f"the disk that holds {path} is full", hint="make room; work goes on by itself then")
+        return StorageFull(f"the disk that holds {path} is full", hint="free some space; work then resumes by itself")
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
         return StoreBusy(f"another program holds {path} locked", hint="close it; `fuser` on the file names it")
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return damaged(path, text)
     if code.startswith("SQLITE_IOERR"):
         return StoreError(
-            f"the disk that holds {path} does not do what it is told: {text}",
-            hint="`dmesg` says more; work goes on by itself once the disk does",
+            f"an I/O error occurred on the disk that holds {path}: {text}",
+            hint="see `dmesg`; work resumes by itself once the disk works again",
         )
     if isinstance(error, PermissionError):
         hint = "check the owner and the mode of the file and its folder"
@@ -118,34 +118,34 @@ def translate(error: Exception, path: Path) -> TakoError:
 
 
 def damaged(path: Path, what: str) -> StoreDamaged:
-    """What is said of a damaged file wherever it is met."""
+    """The error for a damaged file."""
     hint = "keep a copy of it, then rescue what can be read, with the daemon stopped: tako-lite doctor --rescue rescued.db"
     return StoreDamaged(f"{path} is damaged: {what}", hint=hint)
 
 
 def gone(path: Path) -> StoreGone:
-    """What is said of a file that is not the one that was opened."""
+    """The error for a file that is no longer the one that was opened."""
     try:
         found = is_there(path)
     except OSError as error:
         return StoreGone(
-            f"cannot look at {path}: {error.strerror}; nothing is accepted",
+            f"cannot check {path}: {error.strerror}; nothing is accepted",
             hint="check the owner and the mode of its folder; work resumes by itself once the daemon can read it",
         )
     if found:
         return StoreGone(
             f"{path} was replaced by another file while the daemon had it open; nothing is accepted",
-            hint="put the first file back, and work goes on by itself; or stop tako-lite serve, take away "
+            hint="put the first file back, and work resumes by itself; or stop tako-lite serve, delete "
             f"{path.name}-wal and {path.name}-shm, which belong to the first file, and start it again",
         )
     return StoreGone(
         f"{path} was moved or deleted while the daemon had it open; nothing is accepted",
-        hint="put it back, and work goes on by itself; if it is lost, tako-lite backup FILE saves what the daemon has of it",
+        hint="put it back, and work resumes by itself; if it is lost, tako-lite backup FILE saves what the daemon has of it",
     )
 
 
 def is_there(path: Path) -> bool:
-    """Whether a name has a file. Raises OSError where the system does not say, as `Path.exists` does on some releases only."""
+    """Whether a file exists. Raises OSError if that cannot be determined, which `Path.exists` does on some releases only."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -154,12 +154,12 @@ def is_there(path: Path) -> bool:
 
 
 def not_ours(path: Path) -> StoreDamaged:
-    """What is said of a file of SQLite's that tako-lite did not make."""
+    """The error for an SQLite file that tako-lite did not create."""
     return StoreDamaged(f"{path} is an SQLite file, but not a queue of tako-lite", hint="name another file as `url` in [queue]")
 
 
 def _size(file: Path) -> int:
-    """The size of a file; 0 where there is none. Raises OSError where the system does not say."""
+    """The size of a file; 0 if there is none. Raises OSError if it cannot be determined."""
     try:
         return file.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
@@ -171,7 +171,7 @@ def _address(path: Path, mode: str) -> str:
 
 
 def _check_integrity(path: Path) -> None:
-    """Read every page and change nothing. Raises StoreDamaged.
+    """Read every page and change nothing. Raises StoreDamaged if one is damaged.
 
     SQLite cannot be told to stop after a while, and a long file would keep the start waiting: it is left out. Damage in it
     shows when a page is met, which ends the daemon, or with `tako-lite doctor --deep`.

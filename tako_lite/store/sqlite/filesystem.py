@@ -1,4 +1,4 @@
-"""Where a queue file may be: on a disk of this machine, whose locks and shared memory are what SQLite takes them for."""
+"""Refuses queue files on shared file systems: SQLite needs the locks and shared memory of a local disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED: Final = frozenset({
     "fuse.smbnetfs", "fuse.juicefs", "fuse.curlftpfs", "fuse.mfs", "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.osxfs",
 })
 # fmt: on
-"""File systems of the network, and folders that a virtual machine shares with its host."""
+"""Network file systems, and folders that a virtual machine shares with its host."""
 WHY_NOT: Final = "locks and shared memory do not work there as SQLite needs them, and the queue would be damaged"
 ELSEWHERE: Final = 'in tako.toml, under [queue]: url = "sqlite:////var/lib/…/queue.db", a path on a local disk'
 MOUNTS = Path("/proc/self/mountinfo")
@@ -26,21 +26,21 @@ _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """A file system and the folder that it stands at."""
+    """A file system and its mount point."""
 
     point: Path
     kind: str
 
 
 def refuse_shared(file: Path) -> None:
-    """Raise StoreError for a file that is, or would be made, on a shared file system; only Linux tells which those are."""
+    """Raise StoreError for a file that is, or would be created, on a shared file system; only Linux tells the file system."""
     mount = mount_at(nearest(file))
     if mount is not None and mount.kind in SHARED:
         raise StoreError(f"{file} is on {mount.kind}, mounted at {mount.point}: {WHY_NOT}", hint=ELSEWHERE)
 
 
 def mount_at(folder: Path) -> Mount | None:
-    """The file system that a folder is on, links followed; None where nobody tells."""
+    """The file system that a folder is on, links followed; None if it is unknown."""
     if not ON_LINUX:
         return None
     try:

@@ -78,7 +78,7 @@ class SqliteTransaction(SqliteSnapshot):
 def commit(
     connection: sqlite3.Connection, now: int, operations: Sequence[Callable[[SqliteTransaction], Any]]
 ) -> tuple[list[Any], Effects]:
-    """Run operations as one transaction and return their results, or store nothing and raise the first error."""
+    """Run operations in one transaction and return their results, or store nothing and raise the first error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         transaction = SqliteTransaction(connection, now)

@@ -46,50 +46,50 @@ WHERE parent.id = :parent AND parent.finished_at IS NULL AND child.id = :child
 ON CONFLICT DO NOTHING;
 
 -- name: drop_without_payload
--- A run whose long payload was lost cannot be executed.
+-- Delete runs whose long payload was lost: they cannot be executed.
 DELETE FROM runs
 WHERE payload = '' AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = runs.id AND kind = 'payload') RETURNING id;
 
 -- name: drop_without_result
--- A run whose long result was lost has nothing to give to who waits for it.
+-- Delete runs whose long result was lost: parents and clients could not read it.
 DELETE FROM runs
 WHERE result = '' AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = runs.id AND kind = 'result') RETURNING id;
 
 -- name: forget_error
--- A run whose long error was lost has none.
+-- Clear the error of runs whose long error was lost.
 UPDATE runs SET error = NULL
 WHERE error = '' AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = runs.id AND kind = 'error') RETURNING id;
 
 -- name: drop_step_without_value
--- A step whose long value was lost is done again.
+-- Delete steps whose long value was lost, so that they run again.
 DELETE FROM steps
 WHERE result = ''
     AND NOT EXISTS (SELECT 1 FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name) RETURNING run_id;
 
 -- name: drop_steps
--- Steps go with their runs.
+-- Delete the steps of lost runs.
 DELETE FROM steps WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
 
 -- name: drop_waits
--- What lost runs waited for goes with them.
+-- Delete the waits of lost runs.
 DELETE FROM waits WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
 
 -- name: drop_values
--- Long values go with their runs.
+-- Delete the long values of lost runs.
 DELETE FROM large_values WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
 
 -- name: drop_values_of_steps
--- Long values go with their steps: one that is done again may have another.
+-- Delete the long values of lost steps: a step that runs again may store another value.
 DELETE FROM large_values
 WHERE kind LIKE 'step:%' AND NOT EXISTS (SELECT 1 FROM steps WHERE run_id = large_values.run_id AND 'step:' || name = kind)
 RETURNING run_id;
 
 -- name: drop_waits_for_lost
--- A child that was lost is not waited for.
+-- Delete the waits for lost children.
 DELETE FROM waits WHERE kind = 'child' AND key NOT IN (SELECT id FROM runs) RETURNING run_id;
 
 -- name: drop_unbegun_children
--- A child that had not begun and that its parent does not know of goes: the parent starts it anew.
+-- Delete children that have not begun and that their parents do not know of: the parent starts them again.
 DELETE FROM runs
 WHERE state = 'pending' AND claim_token = 0 AND finished_at IS NULL AND parent IN (SELECT id FROM runs WHERE finished_at IS NULL)
     AND (parent, id) NOT IN (SELECT run_id, key FROM waits WHERE kind = 'child' AND key IS NOT NULL)
@@ -108,16 +108,16 @@ WHERE finished_at IS NULL AND parent IN (SELECT id FROM runs WHERE finished_at I
         WHERE kind = 'child' AND state = 'failed');
 
 -- name: wake
--- Runs that wait for nothing that is known are due: they go through their steps, and come upon what they wait for.
+-- Make runs due that wait for nothing: they replay their steps and wait again where needed.
 UPDATE runs SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000
 WHERE state = 'waiting' AND (:all OR NOT EXISTS (SELECT 1 FROM waits WHERE run_id = runs.id));
 
 -- name: end_evaluations
--- A trigger whose evaluation was lost is due as it was.
+-- Reset the triggers whose evaluation was lost: they are due as before.
 UPDATE triggers SET evaluation = NULL WHERE evaluation NOT IN (SELECT id FROM runs);
 
 -- name: drop_evaluations
--- An evaluation whose trigger was lost is nobody's.
+-- Delete evaluations whose trigger was lost.
 DELETE FROM runs
 WHERE workflow LIKE '@%' AND id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL)
 RETURNING id;

@@ -1,5 +1,5 @@
 -- name: insert
--- A new run; one whose id or live unique key is there already changes nothing.
+-- Insert a run; an existing id or live unique key makes it a no-op.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
                   tenant, fallback, fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
 VALUES (:id, :workflow, :group, :group_source, :payload, :run_at, :priority, :max_attempts, :unique_key, :parent, :tenant,
@@ -7,7 +7,7 @@ VALUES (:id, :workflow, :group, :group_source, :payload, :run_at, :priority, :ma
 ON CONFLICT DO NOTHING;
 
 -- name: insert_many
--- New runs that differ in id and payload only; one whose id is there already changes nothing.
+-- Insert runs that differ in id and payload only; existing ids are skipped.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, fallback,
                   fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
 SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, :fallback,
@@ -17,33 +17,33 @@ WHERE true
 ON CONFLICT DO NOTHING;
 
 -- name: select_known_ids
--- Which of the ids in a list of ids and payloads are known already.
+-- Those ids of a list of ids and payloads that exist already.
 SELECT id FROM runs WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_each(:rows));
 
 -- name: refuse
--- A run that is not to start ends; one that was given out before, or has ended, stays as it is.
+-- End a run that must not start; a run that was claimed or has ended is unchanged.
 UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error
 WHERE id = :id AND state = 'pending' AND claim_token = 0;
 
 -- name: put_large
--- A value too long for its row, where it leaves an empty text.
+-- Store a value too long for its row; the row has an empty text instead.
 INSERT OR REPLACE INTO large_values (run_id, kind, value) VALUES (:run_id, :kind, :value);
 
 -- name: add_large
--- A long value that stays as it is where it is there.
+-- Store a long value unless it exists.
 INSERT OR IGNORE INTO large_values (run_id, kind, value) VALUES (:run_id, :kind, :value);
 
 -- name: find
--- The run with this id.
+-- The run with an id.
 SELECT id, state, worker_group AS "group", hold FROM runs WHERE id = :id;
 
 -- name: find_by_unique_key
--- The live run that has a unique key.
+-- The live run with a unique key.
 SELECT id, state, worker_group AS "group", hold FROM runs
 WHERE workflow = :workflow AND unique_key = :unique_key AND state IN ('pending', 'running', 'waiting');
 
 -- name: claim
--- The first due runs of a group that is not paused become running, each with a new token; those of tenants not `allowed` end.
+-- Claim the first due runs of a group that is not paused, each with a new token; runs of tenants not in `allowed` end instead.
 UPDATE runs
 SET state = CASE WHEN :allowed IS NULL OR tenant IN (SELECT value FROM json_each(:allowed)) THEN 'running' ELSE 'dead' END,
     claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL, started_at = ifnull(started_at, :now)
@@ -60,7 +60,7 @@ RETURNING due_order, id, workflow, claim_token AS token, attempts, max_attempts,
     state, limit_key, rate_key;
 
 -- name: end_denied
--- A run whose tenant may not use its group ended when it was to be claimed; no worker had it.
+-- End a run that its group refused at the claim because of its tenant; no worker had it.
 UPDATE runs
 SET finished_at = :now, hold = NULL, ready = 0, error = :error, claim_token = claim_token - 1, server = NULL, boot_id = NULL,
     started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END
@@ -73,7 +73,7 @@ SELECT EXISTS (
 );
 
 -- name: complete
--- A claimed run succeeded.
+-- End a claimed run as succeeded.
 UPDATE runs
 SET state = 'succeeded', result = :result, finished_at = :now, worker_pid = :pid, attempts = attempts + 1, hold = NULL, error = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running';
@@ -83,68 +83,68 @@ WHERE id = :id AND claim_token = :token AND state = 'running';
 SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'succeeded';
 
 -- name: reschedule
--- A claimed run goes back to wait for its next attempt; `charged` is 1 where this one counts.
+-- Return a claimed run to the queue for its next attempt; `charged` is 1 if this attempt counts.
 UPDATE runs
 SET state = 'pending', run_at = :run_at, due_order = :run_at - priority * 1000, ready = :run_at <= :now,
     attempts = attempts + :charged, executed_ms = 0, error = :error, worker_pid = :pid, hold = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: finish
--- A claimed run ends dead or cancelled; `charged` is 1 where this attempt counts.
+-- End a claimed run as dead or cancelled; `charged` is 1 if this attempt counts.
 UPDATE runs
 SET state = :state, error = :error, finished_at = :now, attempts = attempts + :charged, worker_pid = :pid, hold = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: requeue
--- A claimed run is due again with nothing charged; a suspect stays one.
+-- Re-queue a claimed run without charging an attempt; a suspect stays one.
 UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: charge_crash
--- A claimed run took its worker down alone: it is due again, and runs alone again.
+-- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
 
 -- name: end_crashed
--- A claimed run took its worker down once too often.
+-- End a claimed run that crashed its worker too often.
 UPDATE runs
 SET state = 'dead', finished_at = :now, hold = NULL, crashes = crashes + 1, error = :error, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: is_cancel_requested
--- Whether a claimed run was asked to be cancelled.
+-- Whether the cancellation of a claimed run was requested.
 SELECT cancel_requested FROM runs WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: select_orphans
--- The running runs that another process than this one claimed.
+-- The running runs that another process has claimed.
 SELECT id, claim_token AS token FROM runs WHERE state = 'running' AND boot_id IS NOT :boot_id;
 
 -- name: is_claimed
--- Whether a claim still holds.
+-- Whether a claim is still valid.
 SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: park
--- A claimed run gives its slot up until one of its waits is over.
+-- Park a claimed run: it releases its slot until one of its waits ends.
 UPDATE runs SET state = 'waiting', ready = 0, hold = NULL, worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: wake
--- A waiting run is due now.
+-- Make a waiting run due.
 UPDATE runs
 SET state = 'pending', ready = 1, run_at = :now, due_order = :now - priority * 1000
 WHERE id = :id AND state = 'waiting'
 RETURNING worker_group;
 
 -- name: mark_due
--- Runs whose time has come are marked as due.
+-- Mark scheduled runs as due once their time has come.
 UPDATE runs SET ready = 1
 WHERE rowid IN (SELECT rowid FROM runs WHERE state = 'pending' AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit)
 RETURNING worker_group AS "group", due_order, id, workflow, limit_key, claim_token AS token;
 
 -- name: next_due
--- When the next run that is due later becomes due.
+-- When the next delayed run becomes due.
 SELECT min(run_at) FROM runs WHERE state = 'pending' AND ready = 0;
 
 -- name: count_queued_by_workflow
@@ -166,7 +166,7 @@ SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1;
 SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready = 1 AND hold = 'suspect';
 
 -- name: release_held
--- Due runs that were held for a reason are free again; each group is looked up from the one before it.
+-- Release due runs that are held for a reason; each group is looked up from the one before it.
 UPDATE runs SET hold = NULL
 WHERE rowid IN (
     WITH RECURSIVE found (name) AS (
@@ -183,21 +183,21 @@ WHERE rowid IN (
 RETURNING worker_group;
 
 -- name: cancel
--- A run that is not running is cancelled at once.
+-- Cancel a run that is not running.
 UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
 WHERE id = :id AND state IN ('pending', 'waiting');
 
 -- name: find_server
--- The process that claimed a run last.
+-- The process that last claimed a run.
 SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
 
 -- name: request_cancel
--- A running run is to be cancelled by its worker.
+-- Request the cancellation of a running run from its worker.
 UPDATE runs SET cancel_requested = 1 WHERE id = :id AND state = 'running' RETURNING id AS run_id, boot_id;
 
 -- name: retry
--- A run that ended without success starts over; one whose unique key is taken by a live run stays as it is.
+-- Start a run over that ended without success; it is unchanged if a live run has its unique key.
 UPDATE OR IGNORE runs
 SET state = 'pending', ready = :judged OR limit_key IS NULL OR claim_token > 0, run_at = :now, due_order = :now - priority * 1000,
     attempts = 0, crashes = 0, executed_ms = 0,
@@ -208,25 +208,25 @@ WHERE id = :id AND state IN ('dead', 'cancelled')
 RETURNING worker_group AS "group", workflow, limit_key, claim_token AS token;
 
 -- name: set_progress
--- How far a claimed run says it is.
+-- Store the progress that a claimed run reports.
 UPDATE runs SET progress = :fraction, progress_note = :note WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: delete_expired
--- The oldest ended runs of a state that are past their time.
+-- Delete the oldest ended runs of a state that are past their retention.
 DELETE FROM runs
 WHERE rowid IN (SELECT rowid FROM runs WHERE state = :state AND finished_at < :before ORDER BY finished_at LIMIT :limit)
 RETURNING id;
 
 -- name: delete_steps
--- The steps of a run that was taken away.
+-- Delete the steps of a deleted run.
 DELETE FROM steps WHERE run_id = :id;
 
 -- name: delete_large
--- The long values of a run that was taken away.
+-- Delete the long values of a deleted run.
 DELETE FROM large_values WHERE run_id = :id;
 
 -- name: count_pruned
--- The ledger remembers how many went.
+-- Add the number of deleted runs to the ledger.
 INSERT INTO ledger (state, pruned) VALUES (:state, :count)
 ON CONFLICT (state) DO UPDATE SET pruned = pruned + excluded.pruned;
 
@@ -235,7 +235,7 @@ ON CONFLICT (state) DO UPDATE SET pruned = pruned + excluded.pruned;
 SELECT min(finished_at) FROM runs WHERE state = :state AND finished_at IS NOT NULL;
 
 -- name: select_ledger
--- What the ledger says.
+-- The counts of the ledger.
 SELECT state, pruned FROM ledger;
 
 -- name: select
@@ -253,11 +253,11 @@ SELECT id, workflow, worker_group AS "group", group_source, state, attempts, max
 FROM runs;
 
 -- name: find_by_ending
--- The ids that end so; the index of ids is read, not the rows.
+-- The ids that end with a text; only the index of ids is read.
 SELECT id FROM runs WHERE id LIKE :pattern ORDER BY id DESC LIMIT 2;
 
 -- name: count_due_by_group
--- Due runs and the oldest of them, by group, without evaluations of triggers; read from the index of due rows alone.
+-- Count the due runs by group, with the oldest, without evaluations of triggers; only the index of due rows is read.
 SELECT worker_group AS "group", count(*) AS number, min(run_at) AS oldest FROM runs
 WHERE state = 'pending' AND ready = 1 AND (
     NOT EXISTS (SELECT 1 FROM triggers WHERE evaluation IS NOT NULL)
@@ -288,11 +288,11 @@ SELECT worker_group AS "group", count(*) AS number FROM runs WHERE state = 'wait
 SELECT worker_group AS "group", count(*) AS number FROM runs WHERE state = 'dead' AND discarded_at IS NULL GROUP BY worker_group;
 
 -- name: discard
--- A dead run is acknowledged.
+-- Acknowledge a dead run.
 UPDATE runs SET discarded_at = :now WHERE id = :id AND state = 'dead' AND discarded_at IS NULL;
 
 -- name: count_finished_since
--- Runs that ended since then, by state and group.
+-- Count the runs that ended since a time, by state and group.
 SELECT state, worker_group AS "group", count(*) AS number FROM runs
 WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= :since GROUP BY state, worker_group;
 
@@ -301,7 +301,7 @@ WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= :since GROU
 SELECT id FROM runs;
 
 -- name: count_ahead
--- How many due runs of a group and a hold start before this one.
+-- The number of due runs of a group and a hold that start before this one.
 SELECT count(*) FROM runs
 WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
     AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id);

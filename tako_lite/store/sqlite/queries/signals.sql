@@ -1,13 +1,13 @@
 -- name: insert
--- A signal is stored; the first one for a name stays.
+-- Store a signal; the first one for a name wins.
 INSERT INTO signals (event, payload, sent_at) VALUES (:event, :payload, :now) ON CONFLICT DO NOTHING;
 
 -- name: find_payload
--- What a signal carries, if it was sent.
+-- The payload of a signal, if it was sent.
 SELECT payload FROM signals WHERE event = :event;
 
 -- name: delete_expired
--- Old signals go.
+-- Delete old signals.
 DELETE FROM signals WHERE sent_at < :before;
 
 -- name: oldest_sent_at

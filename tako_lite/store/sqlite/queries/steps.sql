@@ -1,5 +1,5 @@
 -- name: save
--- The outcome of a step of a claimed run; a succeeded one stays as it is.
+-- Store the outcome of a step of a claimed run; a succeeded step is unchanged.
 INSERT INTO steps (run_id, name, kind, state, result, error, attempts, started_at, finished_at)
 SELECT :run_id, :name, :kind, :state, :value, :error, :tries, :started_at, :finished_at
 WHERE EXISTS (SELECT 1 FROM runs WHERE id = :run_id AND claim_token = :token AND state = 'running')
@@ -9,7 +9,7 @@ SET state = excluded.state, result = excluded.result, error = excluded.error, at
 WHERE steps.state = 'failed';
 
 -- name: settle
--- The outcome of a wait; a succeeded step stays as it is.
+-- Store the outcome of a wait; a succeeded step is unchanged.
 INSERT INTO steps (run_id, name, kind, state, result, error, attempts, started_at, finished_at)
 VALUES (:run_id, :name, :kind, :state, :value, :error, 1, :started_at, :now)
 ON CONFLICT (run_id, name) DO UPDATE
@@ -17,7 +17,7 @@ SET state = excluded.state, result = excluded.result, error = excluded.error, fi
 WHERE steps.state = 'failed';
 
 -- name: find
--- One stored step: its state, its value or error, and how often it was tried.
+-- One stored step: its state, its value or error, and its number of tries.
 SELECT state,
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
     ELSE ifnull(result, error) END AS text,
@@ -25,7 +25,7 @@ SELECT state,
 FROM steps WHERE run_id = :run_id AND name = :name;
 
 -- name: select_for_worker
--- What a claimed run has stored, for its worker.
+-- The stored steps of a claimed run, for its worker.
 SELECT name, state,
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
     ELSE ifnull(result, error) END AS text,
@@ -33,7 +33,7 @@ SELECT name, state,
 FROM steps WHERE run_id = :run_id ORDER BY finished_at;
 
 -- name: select_for_show
--- What a run has stored, for people.
+-- The stored steps of a run, for display.
 SELECT name, state,
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
     ELSE result END AS result,
@@ -41,19 +41,19 @@ SELECT name, state,
 FROM steps WHERE run_id = :run_id ORDER BY finished_at, started_at;
 
 -- name: delete_all
--- A run that starts over fresh has no steps.
+-- Delete the steps of a run that starts over fresh.
 DELETE FROM steps WHERE run_id = :run_id;
 
 -- name: delete_failed_children
--- A new attempt invokes again what failed.
+-- Delete the failed child steps of a run, so that a new attempt invokes the children again.
 DELETE FROM steps WHERE run_id = :run_id AND kind = 'child' AND state = 'failed';
 
 -- name: delete_large
--- The long values of the steps of a run go.
+-- Delete the long values of the steps of a run.
 DELETE FROM large_values WHERE run_id = :run_id AND kind LIKE 'step:%';
 
 -- name: add_wait
--- A claimed run waits; a wait that was there before keeps its time.
+-- Store a wait of a claimed run; a wait that exists keeps its time.
 INSERT INTO waits (run_id, name, kind, key, wake_at, started_at) VALUES (:run_id, :name, :kind, :key, :wake_at, :now)
 ON CONFLICT DO NOTHING;
 
@@ -87,19 +87,19 @@ SELECT 1 FROM waits WHERE kind = 'child' AND key IS NOT NULL LIMIT 1;
 SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE wake_at <= :now ORDER BY wake_at LIMIT :limit;
 
 -- name: next_wake_at
--- When the next wait is over by itself.
+-- When the next timed wait ends.
 SELECT min(wake_at) FROM waits WHERE wake_at IS NOT NULL;
 
 -- name: delete_wait
--- A wait is over.
+-- Delete a wait that ended.
 DELETE FROM waits WHERE run_id = :run_id AND name = :name;
 
 -- name: delete_waits
--- A run waits no more.
+-- Delete the waits of a run.
 DELETE FROM waits WHERE run_id = :run_id;
 
 -- name: find_outcome
--- How a run ended, if it did.
+-- The outcome of a run, if it has ended.
 SELECT state,
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'result') ELSE result END
         AS result,

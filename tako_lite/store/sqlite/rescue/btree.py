@@ -1,6 +1,6 @@
-"""The pages of a queue file, as far as SQL does not show them: the keys at which trees are parted, and trees that are cut off.
+"""Parses pages of a queue file that SQL does not show: the keys that separate leaves, and trees that are cut off.
 
-The form is that of https://www.sqlite.org/fileformat2.html. Rows are read by SQL alone: a wrong key here does no harm.
+The format is that of https://www.sqlite.org/fileformat2.html. Only SQL reads rows, so a wrong key here does no harm.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Final
 
 Key = tuple[int | str, ...]
-"""The rowid of a row, or what it is found by in a table without rowids or in an index."""
+"""The rowid of a row, or its key in an index or in a table without rowids."""
 
 HEADER: Final = 100
-"""Bytes in front of the first page's own content."""
+"""Bytes before the content of the first page."""
 TABLE: Final = b"\x05\x0d"
 INDEX: Final = b"\x02\x0a"
-"""The first bytes of the pages of a tree, an inner one and a leaf; a table without rowids has the form of an index."""
+"""The type bytes of the pages of a tree: inner pages and leaves. A table without rowids is stored as an index."""
 _INTEGERS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 8: 0, 9: 0}
-"""The bytes of an integer by its serial type; 8 and 9 are the numbers 0 and 1 themselves."""
+"""The length of an integer by its serial type; types 8 and 9 are the numbers 0 and 1 themselves."""
 
 
 class Pages:
-    """The pages of a file that nobody writes, counted from 1. `knows_free` is whether the first page is the file's own."""
+    """The pages of a file that does not change, counted from 1. `knows_free`: the first page is the file's own."""
 
     def __init__(self, path: Path, size: int, *, knows_free: bool) -> None:
         self.size = size
@@ -31,23 +31,23 @@ class Pages:
         self._file = path.open("rb")
 
     def close(self) -> None:
-        """Close the file; twice is harmless."""
+        """Close the file; a second call does nothing."""
         self._file.close()
 
     def read(self, number: int) -> bytes:
-        """A page, or nothing where there is none."""
+        """A page, or empty bytes if there is none."""
         if not 0 < number <= self.count:
             return b""
         self._file.seek((number - 1) * self.size)
         return self._file.read(self.size)
 
     def partings(self, root: int, kinds: tuple[type, ...]) -> list[Key]:
-        """The keys between the leaves of a tree, sorted. `kinds` are the types of a key's parts; rowids are `(int,)`."""
+        """The keys that separate the leaves of a tree, sorted. `kinds` are the types of a key's parts; rowids are `(int,)`."""
         keys = {key for _, key in self._below({root}, len(kinds)) if key and tuple(map(type, key)) == kinds}
         return sorted(keys)
 
     def strays(self, roots: set[int]) -> list[int]:
-        """The pages at which trees begin that were cut off: nothing leads to them, and they are not free."""
+        """The root pages of trees that are cut off: no page leads to them, and they are not free."""
         free = self._free()
         if free is None:
             return []
@@ -58,7 +58,7 @@ class Pages:
         return sorted(lost - {child for number in lost for child, _ in _cells(self.read(number))})
 
     def _below(self, roots: set[int], parts: int = 0) -> Iterator[tuple[int, Key | None]]:
-        """The pages below others, with the first parts of the keys behind them."""
+        """The child pages of a page, each with the first parts of the key after it."""
         seen: set[int] = set()
         ahead = list(roots)
         while ahead:
@@ -70,7 +70,7 @@ class Pages:
                     yield child, key
 
     def _free(self) -> set[int] | None:
-        """The pages that are in no tree, though they may look so; None where that cannot be told for certain."""
+        """The free pages, which may still look like trees; None if they cannot all be determined."""
         header = self.read(1)
         trunk, count = int.from_bytes(header[32:36]), int.from_bytes(header[36:40])
         free: set[int] = set()
@@ -85,7 +85,7 @@ class Pages:
 
 
 def _cells(page: bytes, parts: int = 0, start: int = 0) -> Iterator[tuple[int, Key | None]]:
-    """The children of a page with the keys behind them; none of a leaf, and as many as make sense of a damaged page."""
+    """The children of a page with the keys after them; none for a leaf, and only the plausible ones of a damaged page."""
     if page[start : start + 1] not in (TABLE[:1], INDEX[:1]):
         return
     for number in range(int.from_bytes(page[start + 3 : start + 5])):
@@ -100,7 +100,7 @@ def _cells(page: bytes, parts: int = 0, start: int = 0) -> Iterator[tuple[int, K
 
 
 def _record(cell: bytes, start: int, parts: int) -> Key:
-    """The first values of a record. Raises IndexError and ValueError where that is none of texts and integers."""
+    """The first values of a record. Raises IndexError and ValueError unless they are texts and integers."""
     length, at = _varint(cell, start)
     body, key = start + length, list[int | str]()
     for _ in range(parts):
@@ -115,7 +115,7 @@ def _record(cell: bytes, start: int, parts: int) -> Key:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of one to nine bytes, and where it ends."""
+    """A variable-length integer of one to nine bytes, and the offset after it."""
     value = 0
     for taken in range(8):
         byte = data[at + taken]

@@ -1,4 +1,4 @@
-"""A new queue file with all that can be read of a damaged one, which is left as it is."""
+"""Copies the readable rows of a damaged queue file, which is not changed, into a new one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tako_lite.store.rescued import Rescued, Tally
 from tako_lite.store.sqlite.file import connect, translate
 from tako_lite.store.sqlite.queries import rescue as sql
 from tako_lite.store.sqlite.rescue.btree import INDEX, TABLE, Key
-from tako_lite.store.sqlite.rescue.reader import Remains, remains, unreadable
+from tako_lite.store.sqlite.rescue.reader import DamagedCopy, damaged_copy, unreadable
 from tako_lite.store.sqlite.rescue.repair import repair
 from tako_lite.store.sqlite.rescue.salvage import Found, Row, Salvage, Tree
 
@@ -33,17 +33,17 @@ _IN_JSON: Final = {
     "signals": ("payload",),
     "triggers": ("cursor", "error"),
 }
-"""The columns with JSON; an empty text stands for a long value."""
+"""The columns with JSON; an empty text refers to a long value."""
 _OF_RUNS: Final = ("runs", "large_values", "steps", "waits")
 _ROWID: Final = ("rowid",)
 _SCRATCH: Final = ".tako-rescue-"
 
 
 def rescue(queue: Path, file: Path, now: int) -> Rescued:
-    """Make a queue file of the rows of another that can be read, whole or not at all; the caller keeps writers away.
+    """Create a queue file from the readable rows of another, or nothing on failure; the caller keeps writers away.
 
-    Raises NotFound where there is no queue, StoreGone where only its log is there, BadInput where the file cannot be made,
-    StoreDamaged where nothing can be read, StoreError where the queue may not be read.
+    Raises NotFound if there is no queue, StoreGone if only its log exists, BadInput if the file cannot be created,
+    StoreDamaged if nothing can be read, and StoreError if access to the queue is denied.
     """
     _refuse_missing(queue)
     if os.path.lexists(file):
@@ -56,7 +56,7 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
                 for setting in ("journal_mode = DELETE", "journal_mode = MEMORY", "synchronous = OFF"):
                     new.execute(f"PRAGMA {setting}")
                 new.execute("BEGIN")
-                with remains(queue, scratch, made) as left:
+                with damaged_copy(queue, scratch, made) as left:
                     done.log_is_whole = left.log_is_whole
                     for (table,) in new.execute(sql.tables).fetchall():
                         _bring_over(new, left, table, done)
@@ -65,11 +65,11 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
                 if not done.is_all:
                     repair(new, done, now)
                 new.execute("COMMIT")
-                _prove(new)
+                _check_integrity(new)
             _publish(made, file)
     except (FileNotFoundError, NotADirectoryError, PermissionError, FileExistsError) as error:
         raise BadInput(
-            f"cannot make {file}: {error.strerror}", hint="name a file in a folder that is there, and that you may write"
+            f"cannot make {file}: {error.strerror}", hint="choose a file in an existing folder that you can write to"
         ) from error
     except (OSError, sqlite3.Error) as error:
         raise translate(error, file) from error
@@ -79,7 +79,7 @@ def rescue(queue: Path, file: Path, now: int) -> Rescued:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for a copy of the queue, locked while it is used. Folders that killed rescues left here are removed."""
+    """A folder for a copy of the queue, locked while in use. Folders left by killed rescues are removed."""
     for left in folder.glob(f"{_SCRATCH}*"):
         with suppress(OSError), _locked(left):
             rmtree(left, ignore_errors=True)
@@ -89,7 +89,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder. Raises OSError where another process has it."""
+    """Hold the lock of a folder. Raises OSError if another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,7 +104,7 @@ def _refuse_missing(queue: Path) -> None:
     except FileNotFoundError as error:
         log = Path(f"{queue}-wal")
         if not os.path.lexists(log):
-            raise NotFound(f"there is no {queue}: nothing was ever enqueued here") from error
+            raise NotFound(f"{queue} does not exist: nothing was ever enqueued here") from error
         raise StoreGone(
             f"{queue} was moved or deleted, and its log {log.name}, which is still there, is not enough without it",
             hint="put the file back beside its log and try again, or move the log away and bring a backup back",
@@ -113,12 +113,12 @@ def _refuse_missing(queue: Path) -> None:
         raise unreadable(queue, error) from error
 
 
-def _bring_over(new: sqlite3.Connection, left: Remains, table: str, done: Rescued) -> None:
-    """Put the rows of a table that can be read into the new file, and count the others."""
+def _bring_over(new: sqlite3.Connection, left: DamagedCopy, table: str, done: Rescued) -> None:
+    """Copy the readable rows of a table into the new file, and count the others."""
     tally = done.tables[table] = Tally()
     tree = _tree(new, left, table)
     if not tree.columns:
-        return  # an older release made the file
+        return  # an older release created the file
     found = Found()
     salvage = Salvage(left.connection, left.pages)
     for row in salvage.rows(tree, found):
@@ -147,8 +147,8 @@ def _bring_over(new: sqlite3.Connection, left: Remains, table: str, done: Rescue
             done.runs.update(str(key[0]) for key in missing.values())
 
 
-def _tree(new: sqlite3.Connection, left: Remains, table: str) -> Tree:
-    """A table as it is to be read, by its rowids or else its primary key."""
+def _tree(new: sqlite3.Connection, left: DamagedCopy, table: str) -> Tree:
+    """The tree of a table, read by its rowids or else by its primary key."""
     (is_bare,) = new.execute(sql.without_rowid, (table,)).fetchone()
     names, kinds = _primary_key(new, table) if is_bare else (_ROWID, (int,))
     has = {name for name, _, _ in left.connection.execute(sql.columns, (table,))}
@@ -156,8 +156,8 @@ def _tree(new: sqlite3.Connection, left: Remains, table: str) -> Tree:
     return Tree(table, "NOT INDEXED", _root(left, table), names, kinds, columns)
 
 
-def _index(new: sqlite3.Connection, left: Remains, table: str) -> Tree:
-    """The index that a table with rowids has for its primary key: a second witness of which rows there are."""
+def _index(new: sqlite3.Connection, left: DamagedCopy, table: str) -> Tree:
+    """The index on the primary key of a table with rowids: a second source of which rows exist."""
     name = f"sqlite_autoindex_{table}_1"
     return Tree(table, f"INDEXED BY {name}", _root(left, name), *_primary_key(new, table), _ROWID)
 
@@ -168,33 +168,33 @@ def _primary_key(new: sqlite3.Connection, table: str) -> tuple[tuple[str, ...], 
     return tuple(name for name, _ in own), tuple(kind for _, kind in own)
 
 
-def _root(left: Remains, name: str) -> int:
-    """The page at which a tree begins; 0 where that is not known."""
+def _root(left: DamagedCopy, name: str) -> int:
+    """The root page of a tree; 0 if it is unknown."""
     pages = [int(page) for (page,) in left.connection.execute(sql.root, (name,))]
     return pages[0] if pages else 0
 
 
 def _missing(new: sqlite3.Connection, salvage: Salvage, index: Tree, listed: Found) -> dict[int, Key]:
-    """The rows, by rowid, that an index has and the new file has not."""
+    """The rows, by rowid, that are in an index but not in the new file."""
     return {row[-1]: row[:-1] for row in salvage.rows(index, listed) if not _has(new, index._replace(way=""), row[:-1])}
 
 
-def _unlisted(new: sqlite3.Connection, left: Remains, index: Tree) -> list[Key]:
-    """The keys of the rows of the new file that a sound index has not."""
+def _unlisted(new: sqlite3.Connection, left: DamagedCopy, index: Tree) -> list[Key]:
+    """The keys of rows in the new file that are not in an undamaged index."""
     keys = new.execute(sql.keys.format(key=", ".join(index.key), table=index.table))
     return [key for key in keys if not _has(left.connection, index, key)]
 
 
 def _has(connection: sqlite3.Connection, tree: Tree, key: Key) -> bool:
-    """Whether there is a row of a key."""
+    """Whether a row with a key exists."""
     statement = sql.has.format(table=tree.table, way=tree.way, key=", ".join(tree.key), marks=", ".join("?" * len(key)))
     return connection.execute(statement, key).fetchone() is not None
 
 
-def _adopt(new: sqlite3.Connection, left: Remains, tree: Tree, missing: dict[int, Key]) -> int:
-    """Put rows of trees into the new file that were cut off from their table, and return how many these were.
+def _adopt(new: sqlite3.Connection, left: DamagedCopy, tree: Tree, missing: dict[int, Key]) -> int:
+    """Copy rows from trees that are cut off from their table into the new file, and return their number.
 
-    Rows with a rowid are taken where the index has them; they are missing no more. The others pass the checks of their table.
+    Rows with a rowid are copied if the index lists them, and then no longer count as missing. The others must pass its checks.
     """
     adopted = 0
     form = TABLE if tree.key == _ROWID else INDEX
@@ -211,8 +211,8 @@ def _adopt(new: sqlite3.Connection, left: Remains, tree: Tree, missing: dict[int
     return adopted
 
 
-def _restore_waits(new: sqlite3.Connection, left: Remains, salvage: Salvage) -> int:
-    """Put waits for children into the new file that their index has, and return how many these were."""
+def _restore_waits(new: sqlite3.Connection, left: DamagedCopy, salvage: Salvage) -> int:
+    """Restore the waits for children that only their index still has, and return their number."""
     key = ("kind", "key", "run_id", "name")
     index = Tree("waits", "INDEXED BY waits_key", _root(left, "waits_key"), key, (str,) * len(key), (), "key IS NOT NULL")
     return sum(
@@ -223,7 +223,7 @@ def _restore_waits(new: sqlite3.Connection, left: Remains, salvage: Salvage) -> 
 
 
 def _put(new: sqlite3.Connection, tree: Tree, row: Row) -> bool:
-    """Whether a row, with its key in front, is one that the new file takes."""
+    """Whether the new file accepts a row, given with its key in front."""
     columns, values = tree.columns, row[len(tree.key) :]
     statement = sql.put.format(table=tree.table, columns=", ".join(columns), marks=", ".join("?" * len(columns)))
     try:
@@ -236,14 +236,14 @@ def _put(new: sqlite3.Connection, tree: Tree, row: Row) -> bool:
     return True
 
 
-def _prove(new: sqlite3.Connection) -> None:
+def _check_integrity(new: sqlite3.Connection) -> None:
     (found,) = new.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok" or new.execute("PRAGMA foreign_key_check").fetchall():
-        raise StoreError(f"the new file is not sound, and was taken away: {found}", hint="the disk may be at fault: `dmesg`")
+        raise StoreError(f"the new file is damaged and was deleted: {found}", hint="the disk may be at fault: `dmesg`")
 
 
 def _publish(made: Path, file: Path) -> None:
-    """Give the finished file its name, unless somebody has taken that meanwhile."""
+    """Give the finished file its name, unless a file of that name exists by now."""
     sync(made)
     try:
         os.link(made, file)

@@ -1,4 +1,4 @@
-"""What is left of a damaged queue file: a private copy, opened so that one damaged page does not close all others."""
+"""Opens a private copy of a damaged queue file so that one damaged page does not make the others unreadable."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from tako_lite.store.sqlite.rescue.btree import Pages
 
 _LARGE: Final = 1 << 20
 _SMALL: Final = 4096
-"""Bytes that are given up where a disk does not give them."""
+"""The bytes that are replaced by zeros when the disk cannot read them."""
 _MAGIC: Final = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
-"""What a log begins with."""
+"""The first bytes of a log."""
 _USED: Final = slice(16, 20)
-"""Where the index of a log has how many frames of it are used."""
+"""The offset in the index of a log at which the number of valid frames is stored."""
 _COUNT: Final = slice(28, 32)
-"""Where the first page has the number of pages."""
+"""The offset in the first page at which the number of pages is stored."""
 
 
-class Remains(NamedTuple):
+class DamagedCopy(NamedTuple):
     """A private copy of a damaged queue file: a connection to it, and its pages."""
 
     path: Path
     connection: sqlite3.Connection
     pages: Pages
     log_is_whole: bool
-    """Whether nothing of the log had to be left out because of damage in front of it."""
+    """Whether the log was used completely, with no part left out behind damage."""
 
     def strays(self) -> list[int]:
-        """The pages at which trees begin that were cut off."""
+        """The root pages of trees that are cut off."""
         return self.pages.strays({1, *(root for (root,) in self.connection.execute(sql.roots))})
 
     @contextmanager
     def grafted(self, table: str, page: int) -> Iterator[sqlite3.Connection]:
-        """A connection to which a table is what begins at a page, from here on to others that are opened too."""
+        """A connection on which a table begins at another page, as it then does on connections that are opened later."""
         with closing(_open(self.path)) as connection:
             connection.execute(sql.graft, (page, table))
-        with closing(_open(self.path)) as connection:  # one that has read the schema does not look again
+        with closing(_open(self.path)) as connection:  # a connection that has read the schema does not read it again
             yield connection
 
 
 @contextmanager
-def remains(queue: Path, scratch: Path, empty: Path) -> Iterator[Remains]:
+def damaged_copy(queue: Path, scratch: Path, empty: Path) -> Iterator[DamagedCopy]:
     """A copy of a queue file and its log; `empty` is a new queue file.
 
     Where the table of contents is damaged, the copy gets that of the new file: whoever makes a queue with this schema makes
@@ -71,11 +71,11 @@ def remains(queue: Path, scratch: Path, empty: Path) -> Iterator[Remains]:
         _give_contents(copy, empty, size, roots)
         _has_contents(copy, queue, tables)
     with closing(_open(copy)) as connection, closing(Pages(copy, size, knows_free=is_own)) as pages:
-        yield Remains(copy, connection, pages, log_is_whole)
+        yield DamagedCopy(copy, connection, pages, log_is_whole)
 
 
 def copy_what_can_be_read(source: Path, target: Path) -> None:
-    """Copy a file; where the disk gives an error the copy has zeros. Raises StoreError where it may not be read."""
+    """Copy a file, with zeros for what the disk cannot read. Raises StoreError if access to the file is denied."""
     with _opened(source) as old, target.open("xb", buffering=0) as new:
         length = os.fstat(old.fileno()).st_size
         new.truncate(length)
@@ -91,12 +91,14 @@ def copy_what_can_be_read(source: Path, target: Path) -> None:
                 at += os.pwrite(new.fileno(), content, at)
                 step = _LARGE if at % _LARGE == 0 else _SMALL
                 if not content:
-                    return  # it became shorter meanwhile
+                    return  # it was truncated meanwhile
 
 
 def unreadable(file: Path, error: OSError) -> StoreError:
-    """What is said of a file that the system does not let us read."""
-    return StoreError(f"{file} cannot be read: {error.strerror}", hint="tako-lite doctor says which files are not yours")
+    """The error for a file that this user may not read."""
+    return StoreError(
+        f"{file} cannot be read: {error.strerror}", hint="run tako-lite doctor: it lists the files of other users"
+    )
 
 
 def _opened(source: Path) -> FileIO:
@@ -108,12 +110,12 @@ def _opened(source: Path) -> FileIO:
 
 def _open(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("PRAGMA writable_schema = ON")  # also opens a file that was cut off, and forgives a part of the schema
+    connection.execute("PRAGMA writable_schema = ON")  # also opens a truncated file, and tolerates some errors in the schema
     return connection
 
 
 def _log_is_whole(copy: Path, size: int) -> bool:
-    """Whether SQLite can use the log up to its last commit. Without a word it leaves out what is behind damage."""
+    """Whether SQLite can use the log up to its last commit. SQLite ignores everything behind damage, without an error."""
     log, index = Path(f"{copy}-wal"), Path(f"{copy}-shm")
     if not log.exists():
         return True
@@ -125,9 +127,9 @@ def _log_is_whole(copy: Path, size: int) -> bool:
 
 
 def _commits_behind(log: Path, used: int, size: int) -> Iterator[bool]:
-    """Of each frame behind those that are used, whether it is a commit and younger than the log's last new beginning.
+    """For each frame behind the valid ones, whether it is a commit that was written since the log last restarted.
 
-    The form is that of https://www.sqlite.org/fileformat2.html#walformat.
+    The format is that of https://www.sqlite.org/fileformat2.html#walformat.
     """
     with log.open("rb") as file:
         header = file.read(32)
@@ -138,7 +140,7 @@ def _commits_behind(log: Path, used: int, size: int) -> Iterator[bool]:
 
 
 def _has_contents(copy: Path, queue: Path, wanted: set[str]) -> bool:
-    """Whether the table of contents can be read; what was in the log is in the file behind that."""
+    """Whether the schema can be read; afterwards the content of the log is in the file."""
     with closing(_open(copy)) as connection:
         try:
             tables = {name for (name,) in connection.execute(sql.tables)}
@@ -153,7 +155,7 @@ def _has_contents(copy: Path, queue: Path, wanted: set[str]) -> bool:
 
 
 def _give_contents(copy: Path, empty: Path, size: int, roots: set[int]) -> None:
-    """Put what an empty queue file has besides the beginnings of its trees into the copy."""
+    """Copy the schema of an empty queue file, except for its trees, into the copy."""
     with copy.open("r+b") as damaged, empty.open("rb") as new:
         count = max(os.fstat(damaged.fileno()).st_size, os.fstat(new.fileno()).st_size) // size
         for number in range(1, os.fstat(new.fileno()).st_size // size + 1):

@@ -9,7 +9,7 @@ from tako_lite.store.sqlite.queries import rescue as sql
 
 
 def repair(new: sqlite3.Connection, done: Rescued, now: int) -> None:
-    """Delete what refers to lost rows, and make the runs due that waited for them."""
+    """Delete rows that refer to lost ones, and make the runs due that waited for them."""
     tables = done.tables
     all_of_them = not tables["waits"].is_sound
     for statement in (sql.drop_without_payload, sql.drop_without_result):
@@ -34,9 +34,9 @@ def repair(new: sqlite3.Connection, done: Rescued, now: int) -> None:
 
 
 def _part_children(new: sqlite3.Connection, done: Rescued) -> None:
-    """Parents start children anew that they do not know of: what had not begun goes, and what had is told.
+    """Parents restart children that they do not know of: those that had not begun are deleted, the others reported.
 
-    Where steps are lost too, a child may be one that its parent does not wait for, and stays.
+    If steps were lost as well, a parent may have started a child without waiting for it; such children stay.
     """
     if done.tables["steps"].is_sound:
         done.runs.update(_drop(new, done.tables["runs"], sql.drop_unbegun_children))
@@ -44,7 +44,7 @@ def _part_children(new: sqlite3.Connection, done: Rescued) -> None:
 
 
 def _drop(new: sqlite3.Connection, tally: Tally, statement: str) -> set[str]:
-    """Take rows away that are of no use; the runs that they were of."""
+    """Delete useless rows, and return the runs that they belong to."""
     dropped = [id for (id,) in new.execute(statement).fetchall()]
     tally.rescued -= len(dropped)
     tally.lost += len(dropped)

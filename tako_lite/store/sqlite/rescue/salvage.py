@@ -1,4 +1,4 @@
-"""Reads the rows of a damaged file: SQL reads, stretch by stretch, so that what cannot be read keeps nothing else back."""
+"""Reads the rows of a damaged file with SQL, range by range, so that unreadable rows do not hide the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tako_lite.store.sqlite.rescue.btree import Key, Pages
 
 Row = tuple[Any, ...]
 _UNREADABLE = (sqlite3.Error, TypeError, ValueError, OverflowError)
-"""What damage shows as; the last three where a key is not what it should be."""
+"""The errors that damage causes; the last three if a key has an unexpected form."""
 
 
 class Tree(NamedTuple):
@@ -22,23 +22,23 @@ class Tree(NamedTuple):
 
     table: str
     way: str
-    """What keeps SQLite to this tree: `NOT INDEXED` or `INDEXED BY …`."""
+    """Makes SQLite use only this tree: `NOT INDEXED` or `INDEXED BY …`."""
     root: int
     key: tuple[str, ...]
     kinds: tuple[type, ...]
     columns: tuple[str, ...]
     where: str = "true"
-    """What rows have to fulfil that an index is to have at all."""
+    """The condition of a partial index."""
 
 
 @dataclass
 class Found:
-    """What was met on the way through a tree, besides its rows."""
+    """What a walk through a tree found besides its rows."""
 
     lost: set[Key] = field(default_factory=set)
     """Keys whose rows cannot be read."""
     is_whole: bool = True
-    """Whether no page of it was damaged."""
+    """Whether no page of the tree was damaged."""
 
 
 class Salvage:
@@ -49,13 +49,13 @@ class Salvage:
         self._pages = pages
 
     def rows(self, tree: Tree, found: Found) -> Iterator[Row]:
-        """Every row that can be read, its key in front; no page that can be read is passed over below one that can be."""
+        """Every readable row, its key in front; no readable page below a readable one is skipped."""
         edges = [None, *self._pages.partings(tree.root, tree.kinds), None]
         for low, high in pairwise(edges):
             yield from self._stretch(tree, low, high, found)
 
     def _stretch(self, tree: Tree, low: Key | None, high: Key | None, found: Found) -> Iterator[Row]:
-        """The rows behind a key up to another; None is the beginning or the end."""
+        """The rows after a key, up to another; None is the beginning or the end."""
         width = len(tree.key)
         try:
             for row in self._walk(tree, (*tree.key, *tree.columns), low and _behind(low), high):
@@ -76,7 +76,7 @@ class Salvage:
                 yield row
 
     def _keys(self, tree: Tree, low: Key | None, high: Key | None) -> set[Key]:
-        """The keys of a damaged stretch from its beginning on, then from its end backwards, as far as each can be read.
+        """The keys of a damaged range, read forwards from its beginning, then backwards from its end, as far as possible.
 
         The last row before damage takes a query of its own: Python reads the next one before it
         gives one.
@@ -94,7 +94,7 @@ class Salvage:
         return keys
 
     def _one(self, tree: Tree, key: Key) -> Row | None:
-        """The row of a key, come upon from either side."""
+        """The row of a key, read from either side."""
         for backwards in (False, True):
             with suppress(*_UNREADABLE):
                 rows = self._walk(tree, (*tree.key, *tree.columns), key, key, backwards=backwards, limit=1).fetchall()
@@ -125,13 +125,13 @@ class Salvage:
 
 
 def _behind(key: Key) -> Key:
-    """The next key that there can be: with `>` SQLite looks for the key itself first, in the leaf before."""
+    """The next possible key: with `>` SQLite first reads the key itself, in the leaf before."""
     *above, own = key
     return (*above, own + 1 if isinstance(own, int) else own + "\0")
 
 
 def _before(key: Key) -> Key:
-    """A key right before another; hardly any is between the two."""
+    """A key directly before another; hardly any key lies between them."""
     *above, own = key
     if isinstance(own, int):
         return (*above, own - 1)

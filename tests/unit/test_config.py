@@ -476,7 +476,7 @@ def test_a_file_that_was_asked_for_and_is_not_there_is_an_error(config: str) -> 
 
 def test_a_missing_file_from_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAKO_CONFIG", "nowhere.toml")
-    with pytest.raises(ConfigError, match=r"no such file.*TAKO_CONFIG"):
+    with pytest.raises(ConfigError, match=r"the file does not exist.*TAKO_CONFIG"):
         load()
 
 

@@ -513,7 +513,7 @@ def test_whatever_pages_are_smashed_the_rows_of_the_others_are_there_as_they_wer
 
 
 def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(queue: Path) -> None:
-    with pytest.raises(NotFound, match="there is no"):
+    with pytest.raises(NotFound, match="does not exist"):
         rescue(queue, queue.with_name("new.db"), NOW)
     make(queue, runs=1)
     before = queue.read_bytes()

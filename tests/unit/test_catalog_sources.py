@@ -54,7 +54,7 @@ def test_files_that_python_reads_are_read(folder: Path, raw: bytes) -> None:
         (b"x = 1\n\n\n# caf\xe9\n", 4, "the file is not UTF-8", "save it as UTF-8"),
         ("x = 1".encode("utf-16"), 1, "the file is not UTF-8", "save it as UTF-8"),
         (b"# coding: ascii\n\n# caf\xe9\n", 3, "the file is not ascii", "which its first lines declare"),
-        (b"# coding: klingon\n", 1, "not valid Python: unknown encoding", "declare the encoding"),
+        (b"# coding: klingon\n", 1, "not valid Python: unknown encoding", "declare the right encoding"),
         (b"x = 1\n\x00\n", 1, "null bytes", None),
         (b"def f(:\n", 1, "not valid Python", None),
         (b"def f(x, x): ...\n", 1, "duplicate argument 'x'", None),

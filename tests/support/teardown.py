@@ -62,6 +62,8 @@ def _settle(project: Project, queue: Path) -> None:
 
 def _live(queue: Path) -> bool:
     with closing(sqlite3.connect(f"file:{queue}?mode=ro", uri=True)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'runs'").fetchone():
+            return False  # its daemon was killed before it created the tables
         return bool(connection.execute("SELECT 1 FROM runs WHERE state IN (?, ?, ?) LIMIT 1", LIVE).fetchone())
 
 

@@ -54,8 +54,8 @@ class DamagedCopy(NamedTuple):
 def damaged_copy(queue: Path, scratch: Path, empty: Path) -> Iterator[DamagedCopy]:
     """A copy of a queue file and its log; `empty` is a new queue file.
 
-    Where the table of contents is damaged, the copy gets that of the new file: whoever makes a queue with this schema makes
-    the same trees at the same pages. Raises StoreDamaged where it is no queue of tako-lite, StoreTooNew.
+    If the schema is damaged, the copy takes that of the new file: queues with the same schema have the same trees at the same
+    pages. Raises StoreDamaged if the file is not a queue of tako-lite, StoreTooNew if a newer release wrote it.
     """
     copy = scratch / "damaged.db"
     for suffix in ("", "-wal"):

@@ -64,22 +64,30 @@ def name_problem(name: object, *, decorator: str = "workflow", noun: str = "work
     return None if NAME.match(name) else Problem(f"{shown(name)} is not a name for a {noun}", NAME_HINT)
 
 
-def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str, Problem]]:
-    """Read the options, and return a problem for each invalid one, whose default is used.
-
-    Schedules and time zones are only checked to be text: their rules need packages that a worker does not load.
-    """
+def read_values(
+    readers: Mapping[str, Callable[[Any], object]], given: Mapping[str, object], decorator: str
+) -> tuple[dict[str, Any], dict[str, Problem]]:
+    """The values of a decorator's options, and a problem for each invalid or unknown one."""
     values: dict[str, Any] = {}
     problems: dict[str, Problem] = {}
     for option, value in given.items():
-        read = _READERS.get(option)
+        read = readers.get(option)
         if read is None:
-            problems[option] = Problem(f"{option} is not an option of @workflow")
+            problems[option] = Problem(f"{option} is not an option of @{decorator}")
             continue
         try:
             values[option] = read(value)
         except BadInput as error:
             problems[option] = Problem(f"{option}: {error.message}", error.hint)
+    return values, problems
+
+
+def read_options(given: Mapping[str, object]) -> tuple[WorkflowOptions, dict[str, Problem]]:
+    """Read the options, and return a problem for each invalid one, whose default is used.
+
+    Schedules and time zones are only checked to be text: their rules need packages that a worker does not load.
+    """
+    values, problems = read_values(_READERS, given, "workflow")
     for option, needed, example in _NEED:
         if option in values and values[option] != _DEFAULTS[option] and values.get(needed) is None and needed not in problems:
             problems[option] = Problem(f"{option}: has no effect without a {needed}", f"for example, add {example}")

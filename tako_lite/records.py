@@ -107,7 +107,7 @@ UNSTORED: Final = "unstored"
 """Key in the error of a step whose body ran, but whose value could not be stored."""
 
 
-class Step(NamedTuple):
+class RunStep(NamedTuple):
     """A stored step of a run; `timed_out` for a wait that ended by its timeout."""
 
     name: str
@@ -166,8 +166,8 @@ class Run(NamedTuple):
     limit_key: str | None = None
     rate_key: str | None = None
     discarded_at: int | None = None
-    steps: tuple[Step, ...] | None = None
-    waits: tuple[Wait, ...] = ()
+    steps: tuple[RunStep, ...] | None = None
+    waits: tuple[RunWait, ...] = ()
 
     def unstored_steps(self) -> list[str]:
         """The steps that ran, but whose value could not be stored: another attempt runs them again."""
@@ -211,7 +211,7 @@ class Run(NamedTuple):
         return shape
 
 
-class Wait(NamedTuple):
+class RunWait(NamedTuple):
     """A wait of a run. `kind` is `sleep`, `signal`, `child` or `retry`; `key` is the name of an event or the id of a child."""
 
     name: str

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import BadInput
 from tako_lite.names import NAME, NAME_HINT
-from tako_lite.options import Problem
+from tako_lite.options import Problem, read_values
 from tako_lite.templates import is_template
 from tako_lite.units import duration
 
@@ -28,21 +28,11 @@ class TriggerOptions(NamedTuple):
 
 def read_trigger_options(given: Mapping[str, object]) -> tuple[TriggerOptions, dict[str, Problem]]:
     """Read the options, and return a problem for each invalid or missing one."""
-    values: dict[str, Any] = {"every": DEFAULT_TIMEOUT, "starts": ""}
-    problems: dict[str, Problem] = {}
-    for option, value in given.items():
-        read = _READERS.get(option)
-        if read is None:
-            problems[option] = Problem(f"{option} is not an option of @poll")
-            continue
-        try:
-            values[option] = read(value)
-        except BadInput as error:
-            problems[option] = Problem(f"{option}: {error.message}", error.hint)
+    values, problems = read_values(_READERS, given, "poll")
     for option, example in _NEEDED.items():
         if option not in given:
             problems[option] = Problem(f"@poll needs {option}", f"such as {example}")
-    return TriggerOptions(**values), problems
+    return TriggerOptions(**{"every": DEFAULT_TIMEOUT, "starts": "", **values}), problems
 
 
 def _every(value: Any) -> float:

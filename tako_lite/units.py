@@ -42,7 +42,7 @@ def duration(value: float | timedelta | str) -> float:
         return parse_duration(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _bounded_seconds(value)
-    from datetime import timedelta  # whoever has a timedelta has paid for this import already
+    from datetime import timedelta  # a caller with a timedelta has imported it already
 
     if isinstance(value, timedelta):
         return _bounded_seconds(value.total_seconds())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tako_lite.clock import iso
-from tako_lite.records import Run, Wait
+from tako_lite.records import Run, RunWait
 from tako_lite.units import counted, duration_text
 
 LONGEST_MESSAGE: Final = 300
@@ -223,7 +223,7 @@ def _waits(run: Run, around: WhyContext) -> str:
     return " or ".join(_wait(wait, around) for wait in run.waits) or "a step that is being stored"
 
 
-def _wait(wait: Wait, around: WhyContext) -> str:
+def _wait(wait: RunWait, around: WhyContext) -> str:
     until = ""
     if wait.wake_at is not None:
         until = f" until {iso(wait.wake_at)}" if wait.wake_at > around.now else f", which ended at {iso(wait.wake_at)}"

@@ -15,7 +15,7 @@ _WRAPPERS: Final = ("Annotated", "Optional", "Union")
 _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-class Problem(NamedTuple):
+class HandlerProblem(NamedTuple):
     """What is wrong with a handler, where, and how to fix it."""
 
     place: ast.arg | ast.expr | Function
@@ -23,26 +23,26 @@ class Problem(NamedTuple):
     hint: str
 
 
-def parameter_problems(node: Function, ours: Decorator, names: Names) -> Iterator[Problem]:
+def parameter_problems(node: Function, ours: Decorator, names: Names) -> Iterator[HandlerProblem]:
     """A problem for each parameter that a worker does not pass."""
     arguments = node.args
     positional = arguments.posonlyargs + arguments.args
     needed = [name for name, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if not default]
     if variable := arguments.vararg or arguments.kwarg:
-        yield Problem(variable, f"a {ours.function} cannot take * or **", ours.takes)
+        yield HandlerProblem(variable, f"a {ours.function} cannot take * or **", ours.takes)
     for extra in positional[ours.most : ours.most + 1] + needed[:1]:
-        yield Problem(extra, f"tako-lite does not pass a parameter `{extra.arg}`", ours.takes)
+        yield HandlerProblem(extra, f"tako-lite does not pass a parameter `{extra.arg}`", ours.takes)
     if ours is POLL and not positional and not arguments.vararg:
-        yield Problem(node, f"{node.name} has no parameter for the cursor", ours.takes)
+        yield HandlerProblem(node, f"{node.name} has no parameter for the cursor", ours.takes)
     if positional and (step := _step_of(positional[0].annotation, names)):
         if ours is POLL:
-            yield Problem(positional[0], "a trigger receives its cursor, and no step", ours.takes)
+            yield HandlerProblem(positional[0], "a trigger receives its cursor, and no step", ours.takes)
         elif len(positional) == 1:
-            yield Problem(positional[0], "the first parameter is the payload, the second is the step", ours.takes)
+            yield HandlerProblem(positional[0], "the first parameter is the payload, the second is the step", ours.takes)
         else:
             message = f"`{positional[0].arg}: {step}` must come second: the first parameter is the payload"
             swapped = f"({positional[1].arg}, {positional[0].arg}: {step})"
-            yield Problem(positional[0], message, f"write {swapped}")
+            yield HandlerProblem(positional[0], message, f"write {swapped}")
 
 
 def misplaced_step(node: Function, names: Names) -> ast.arg | None:
@@ -56,7 +56,7 @@ def misplaced_step(node: Function, names: Names) -> ast.arg | None:
 
 def type_problems(
     node: Function, ours: Decorator, names: Names, own: Collection[str], records: Collection[str], *, is_scheduled: bool
-) -> Iterator[Problem]:
+) -> Iterator[HandlerProblem]:
     """A problem for each annotation that certainly does not fit what a worker passes."""
     positional = node.args.posonlyargs + node.args.args
     if positional and (ours is POLL or is_scheduled) and refuses_null(positional[0].annotation, names, own, records):
@@ -64,17 +64,17 @@ def type_problems(
         assert annotation is not None  # noqa: S101
         type_ = _written(annotation)
         what = "the first cursor of a trigger is null" if ours is POLL else "a schedule enqueues the payload null"
-        yield Problem(annotation, f"{what}, which `{type_}` does not take", f"write `{type_} | None`")
+        yield HandlerProblem(annotation, f"{what}, which `{type_}` does not take", f"write `{type_} | None`")
     if ours is not WORKFLOW or len(positional) < 2 or _step_of(positional[0].annotation, names):
         return
     if refuses_null(positional[1].annotation, names, own, records):
         second, annotation = positional[1], positional[1].annotation
         assert annotation is not None  # noqa: S101
         message = f"the second parameter receives the step, so `{second.arg}: {_written(annotation)}` does not fit"
-        yield Problem(second, message, "a payload of several values is one parameter: a dataclass, or a dict")
+        yield HandlerProblem(second, message, "a payload of several values is one parameter: a dataclass, or a dict")
 
 
-def generator_problem(node: Function, ours: Decorator) -> Problem | None:
+def generator_problem(node: Function, ours: Decorator) -> HandlerProblem | None:
     """A problem for each `yield` of the function itself: a call would only make a generator and execute nothing."""
     pending: list[ast.AST] = list(node.body)
     while pending:
@@ -82,7 +82,7 @@ def generator_problem(node: Function, ours: Decorator) -> Problem | None:
         if isinstance(found, ast.Yield | ast.YieldFrom):
             message = f"a {ours.function} must not yield: a call would only make a generator and execute nothing"
             advice = "return (payloads, cursor)" if ours is POLL else "return a value, and make each part a step"
-            return Problem(found, message, advice)
+            return HandlerProblem(found, message, advice)
         if not isinstance(found, _SCOPES):
             pending += ast.iter_child_nodes(found)
     return None

@@ -26,7 +26,7 @@ from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
-from tako_lite.secrets import Source
+from tako_lite.secrets import SecretSource
 from tako_lite.store.opening import DEFAULT_URL
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
@@ -95,7 +95,7 @@ class _Reading(Collector):
         self._readers = setting_readers(root)
         self._tables: dict[TablePath, dict[str, Any]] = {}
         self._declared: dict[str, Any] = {}
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, SecretSource] = {}
 
     def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
         project = self.document.tables if self.document else {}

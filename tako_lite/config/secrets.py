@@ -14,13 +14,13 @@ from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake, SecretError
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
-from tako_lite.secrets import Source, read
+from tako_lite.secrets import SecretSource, read
 
 TABLE: Final = "secrets"
 _HIDDEN: Final = "…"
 
 
-def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, Source]:
+def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, SecretSource]:
     """The sources of `[secrets]`, by name. Mistakes do not show the value: it may be the secret itself."""
     read_source = values.secret_source(root)
     sources = {}
@@ -46,7 +46,7 @@ def named_secret(declared: Collection[str]) -> Reader:
     return read_name
 
 
-def passed_variable(sources: Mapping[str, Source]) -> Reader:
+def passed_variable(sources: Mapping[str, SecretSource]) -> Reader:
     """Accepts the name of an environment variable that is not the source of a secret."""
     secrets = {source.place: name for name, source in sources.items() if source.kind == "env"}
 
@@ -62,7 +62,7 @@ def passed_variable(sources: Mapping[str, Source]) -> Reader:
     return read_variable
 
 
-def spare_secrets(collector: Collector, sources: Mapping[str, Source], tables: Tables) -> tuple[Mistake, ...]:
+def spare_secrets(collector: Collector, sources: Mapping[str, SecretSource], tables: Tables) -> tuple[Mistake, ...]:
     """A warning for each secret that no group gets."""
     given = {name for table in tables.values() for name in table.get(TABLE, ())}
     return tuple(

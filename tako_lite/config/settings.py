@@ -16,7 +16,7 @@ from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.options import Fallback
 from tako_lite.routing import Routes
-from tako_lite.secrets import Source
+from tako_lite.secrets import SecretSource
 from tako_lite.store.opening import Durability, Queue
 from tako_lite.templates import is_template, may_name
 
@@ -57,7 +57,7 @@ class GroupSettings:
     max_crashes: int = _setting(3, kinds.whole(1, 1_000_000))
     env: Mapping[str, str] = _setting({}, kinds.table(values.variable))
     env_pass: tuple[str, ...] = _setting((), kinds.array(values.variable_in_environment))
-    secrets: Mapping[str, Source] = _setting({}, kinds.secrets())
+    secrets: Mapping[str, SecretSource] = _setting({}, kinds.secrets())
     nice: int = _setting(0, kinds.whole(-20, 19))
     limits: Mapping[str, int] = _setting({}, kinds.table(values.limit))
     python: str | None = _setting(None, Kind(values.interpreter))
@@ -98,7 +98,7 @@ class Config:
     queue: QueueSettings
     workflows_path: Path
     groups: Mapping[str, GroupSettings]
-    secrets: Mapping[str, Source] = field(default_factory=dict)
+    secrets: Mapping[str, SecretSource] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
     routes: Routes = field(default_factory=Routes)
     tables: Tables = field(default_factory=dict, repr=False)

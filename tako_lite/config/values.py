@@ -13,7 +13,7 @@ from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.options import FALLBACKS
-from tako_lite.secrets import Source
+from tako_lite.secrets import SecretSource
 from tako_lite.states import RUN_STATES, TERMINAL
 from tako_lite.store.opening import queue_at
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
@@ -169,17 +169,17 @@ def variable_in_environment(value: Any) -> str:
 def secret_source(root: Path) -> Reader:
     """Accepts where a secret comes from, `env:NAME` or `file:PATH`. What is said of another value does not repeat it."""
 
-    def read(value: Any) -> Source:
+    def read(value: Any) -> SecretSource:
         kind, colon, place = text(value).partition(":")
         if kind not in SECRET_KINDS or not place:
             near = did_you_mean(kind, SECRET_KINDS) if colon and place else None
             hint = near or 'such as "env:SMTP_PASSWORD" or "file:/run/secrets/smtp"; the secret itself does not belong here'
             raise BadInput('must be "env:NAME" or "file:PATH"', hint=hint)
         if kind == "file":
-            return Source("file", str(located(place, root)))
+            return SecretSource("file", str(located(place, root)))
         if variable_in_environment(place) in PASSED or place.startswith(PASSED_FAMILIES):
             raise BadInput(f"{place} is passed to every worker, so it keeps no secret")
-        return Source("env", place)
+        return SecretSource("env", place)
 
     return read
 

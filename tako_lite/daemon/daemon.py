@@ -71,7 +71,6 @@ class Daemon:
     ) -> None:
         self.config = config
         self.catalog = catalog
-        self.clock = clock
         self.events = events
         asyncio.get_running_loop().set_exception_handler(events.unexpected.from_loop)
         self.boot_id = new_id()
@@ -81,21 +80,22 @@ class Daemon:
         self._reloading = asyncio.Lock()
         queue = config.queue
         self.store = queue.location.open(queue.durability, clock, config.server, self.boot_id, self._committed)
+        self.clock = self.store.clock
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
         self.orphans = Orphans(self.records, self.fork_servers)
         self.logs = Logs(config.state_dir / "logs", clock, events)
-        self.triggers = Triggers(self.store, clock, catalog, self.trouble_of)
+        self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
         self.dispatcher = Dispatcher(self.store, events, catalog, self.ensure_group)
-        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, clock)
+        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, self.clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, clock, events, _retention(config), self.router, self.triggers)
+        self.scheduler = Scheduler(self.store, self.clock, events, _retention(config), self.router, self.triggers)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
-        self.fallbacks = Fallbacks(self.store, clock, events)
+        self.fallbacks = Fallbacks(self.store, self.clock, events)
         self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.fork_servers, self.records)
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake

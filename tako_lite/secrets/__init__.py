@@ -4,7 +4,7 @@
 """
 
 from tako_lite.secrets.mask import NOTHING, Mask
-from tako_lite.secrets.source import Source, read
+from tako_lite.secrets.source import SecretSource, read
 from tako_lite.secrets.worker_secrets import install, masked, secret
 
-__all__ = ["NOTHING", "Mask", "Source", "install", "masked", "read", "secret"]
+__all__ = ["NOTHING", "Mask", "SecretSource", "install", "masked", "read", "secret"]

@@ -16,7 +16,7 @@ MAX_SECRET: Final = 64 * 1024
 _MAX_NEWLINE: Final = 2
 
 
-class Source(NamedTuple):
+class SecretSource(NamedTuple):
     """`env:NAME` or `file:PATH`; the path is absolute."""
 
     kind: Literal["env", "file"]
@@ -26,7 +26,7 @@ class Source(NamedTuple):
         return f"{self.kind}:{self.place}"
 
 
-def read(name: str, source: Source, environment: Mapping[str, str]) -> str:
+def read(name: str, source: SecretSource, environment: Mapping[str, str]) -> str:
     """The current value of a secret. Raises SecretError, which names the source and never contains the value."""
     try:
         data = _variable(source.place, environment) if source.kind == "env" else _file(source.place)

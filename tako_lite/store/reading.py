@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
-from tako_lite.records import Run, Step, Wait
+from tako_lite.records import Run, RunStep, RunWait
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
@@ -25,7 +25,7 @@ def get_run(snapshot: Snapshot, id: str) -> Run | None:
     if found is None:
         return None
     steps = tuple(_step(step) for step in snapshot.rows(rows.ShownStep, sql.steps.select_for_show, run_id=id))
-    return _run(found, steps, tuple(snapshot.rows(Wait, sql.steps.select_waits, run_id=id)))
+    return _run(found, steps, tuple(snapshot.rows(RunWait, sql.steps.select_waits, run_id=id)))
 
 
 def resolve_ending(snapshot: Snapshot, ending: str) -> str:
@@ -149,7 +149,7 @@ def _where(chosen: RunFilter) -> tuple[str, dict[str, Any]]:
     return f"WHERE {' AND '.join(parts)}", names
 
 
-def _run(row: rows.StoredRun, steps: tuple[Step, ...] | None, waits: tuple[Wait, ...]) -> Run:
+def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None, waits: tuple[RunWait, ...]) -> Run:
     facts = row._asdict()
     for name in ("payload", "result", "error"):
         facts[name] = None if facts[name] is None else json.loads(facts[name])
@@ -157,8 +157,8 @@ def _run(row: rows.StoredRun, steps: tuple[Step, ...] | None, waits: tuple[Wait,
     return Run(**facts, steps=steps, waits=waits)
 
 
-def _step(row: rows.ShownStep) -> Step:
+def _step(row: rows.ShownStep) -> RunStep:
     value, failure = (None if text is None else json.loads(text) for text in (row.result, row.error))
     timed_out = row.state == "succeeded" and failure is not None
     error = None if timed_out else failure
-    return Step(row.name, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)
+    return RunStep(row.name, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)

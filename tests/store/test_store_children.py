@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tako_lite.records import Wait
+from tako_lite.records import RunWait
 from tako_lite.states import RunState
 from tako_lite.store.base import RunFilter, StoredStep
 from tests.support.store_bench import LARGE, LARGEST, SMALL, WORKER, Bench, failed_with
@@ -57,7 +57,7 @@ async def test_a_child_is_invoked_once_however_often_its_step_is_replayed(bench:
     await bench.store.requeue_runs([(parent.id, parent.token)])
     again = await bench.claim_one("parents")
     assert await bench.store.invoke_child(again.id, again.token, "call", second) == "waiting"
-    assert (await bench.show(parent.id)).waits == (Wait("call", "child", first.id, None),)
+    assert (await bench.show(parent.id)).waits == (RunWait("call", "child", first.id, None),)
     assert await bench.store.get_run(second.id) is None
 
 

@@ -18,7 +18,7 @@ from tako_lite.cli.checks.secrets import secrets as check_secrets
 from tako_lite.cli.main import main
 from tako_lite.config import Config, effective, load, unreadable_secrets
 from tako_lite.errors import ConfigError, Mistake, SecretError, TakoError
-from tako_lite.secrets import Mask, Source, read
+from tako_lite.secrets import Mask, SecretSource, read
 from tako_lite.secrets.source import MAX_SECRET
 
 
@@ -59,8 +59,8 @@ def test_a_group_has_the_secrets_that_the_most_particular_table_names(project: P
         """
     )
     assert config.group("email").secrets == {
-        "smtp": Source("env", "SMTP_PASSWORD"),
-        "key": Source("file", str(project / "private/key")),
+        "smtp": SecretSource("env", "SMTP_PASSWORD"),
+        "key": SecretSource("file", str(project / "private/key")),
     }
     assert config.group("media").secrets == {}
     assert list(config.group("any").secrets) == ["all"]
@@ -155,8 +155,8 @@ def test_a_file_is_read_without_a_byte_order_mark_and_one_newline_and_a_variable
         ("x" * MAX_SECRET + "\n", "x" * MAX_SECRET),
     ):
         (project / "s").write_bytes(text.encode())
-        assert read("s", Source("file", str(project / "s")), {}) == value
-    assert read("s", Source("env", "S"), {"S": "a\n"}) == "a\n"
+        assert read("s", SecretSource("file", str(project / "s")), {}) == value
+    assert read("s", SecretSource("env", "S"), {"S": "a\n"}) == "a\n"
 
 
 def test_a_source_that_cannot_be_read_says_why_and_never_what_is_in_it(project: Path) -> None:
@@ -174,13 +174,13 @@ def test_a_source_that_cannot_be_read_says_why_and_never_what_is_in_it(project: 
     }
     for file, reason in reasons.items():
         with pytest.raises(SecretError, match=reason) as caught:
-            read("smtp", Source("file", str(project / file)), {})
+            read("smtp", SecretSource("file", str(project / file)), {})
         assert caught.value.message.startswith("the secret smtp cannot be read: ")
         assert "hunter2" not in repr(caught.value) and caught.value.__cause__ is None
     variables = {"LARGE": "x" * (MAX_SECRET + 1), "BINARY": os.fsdecode(b"\xff"), "EMPTY": ""}
     for variable, reason in {"LARGE": "64 KiB", "BINARY": "UTF-8", "EMPTY": "empty", "NOWHERE": "not set"}.items():
         with pytest.raises(SecretError, match=f"{variable} is .*{reason}"):
-            read("smtp", Source("env", variable), variables)
+            read("smtp", SecretSource("env", variable), variables)
 
 
 def test_sources_that_cannot_be_read_are_warnings_of_check_at_their_place(

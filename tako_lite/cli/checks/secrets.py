@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tako_lite.errors import SecretError
 from tako_lite.finding import Finding, quoted
-from tako_lite.secrets import Source, read
+from tako_lite.secrets import SecretSource, read
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def secrets(config: Config) -> Iterator[Finding]:
         yield Finding("secrets", "ok", f"{counted(len(config.secrets), 'secret')} can be read")
 
 
-def _of_secret(name: str, source: Source) -> Iterator[Finding]:
+def _of_secret(name: str, source: SecretSource) -> Iterator[Finding]:
     try:
         read(name, source, os.environ)
     except SecretError as error:

@@ -13,7 +13,7 @@ How a limit is kept:
 - For a rate, time frees capacity as well: `paces.free_at` is when, and the timer calls `release_due`.
 - If a workflow loses its limit, its held runs are released in portions, by the timer.
 
-Without a daemon nobody knows the limits: `transaction.limits` is None, new runs of limited workflows are stored as not due, and
+Without a daemon the limits are unknown: `transaction.limits` is None, new runs of limited workflows are stored as not due, and
 the next daemon judges them. Suspects are held as `suspect_limit` or `suspect_rate`, so that they stay suspects.
 """
 

@@ -241,18 +241,6 @@ class StoredOverride(NamedTuple):
     scale: int | None
 
 
-class StoredSchedule(NamedTuple):
-    """A schedule."""
-
-    workflow: str
-    cron: str
-    timezone: str
-    catch_up: str
-    last_slot: int
-    fired_at: int | None
-    paused: int
-
-
 class TriggerRow(NamedTuple):
     """A trigger; `error` is JSON text, `evaluation` the state of the run that evaluates it."""
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 
 from tako_lite.records import NewRun, Schedule
-from tako_lite.store.transitions import rows
 from tako_lite.store.transitions.enqueue import enqueue
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -49,5 +48,5 @@ def pause(transaction: Transaction, workflow: str, paused: bool, slot: int) -> b
 
 def list_all(snapshot: Snapshot) -> list[Schedule]:
     """The schedules of the catalog."""
-    found = snapshot.rows(rows.StoredSchedule, snapshot.sql.schedules.select)
-    return [Schedule(**row._replace(paused=bool(row.paused))._asdict()) for row in found]
+    found = snapshot.rows(Schedule, snapshot.sql.schedules.select)
+    return [schedule._replace(paused=bool(schedule.paused)) for schedule in found]

@@ -82,6 +82,6 @@ def enqueue_child(transaction: Transaction, run_id: str, token: int, name: str, 
 
 
 def _publish_due(transaction: Transaction, child: NewRun) -> None:
-    """Report the group of a child that is due; a delayed one wakes nobody."""
+    """Report the group of a child that is due; a delayed one wakes no worker."""
     if child.run_at <= transaction.now:
         transaction.effects.ready.add(child.group)

@@ -190,7 +190,7 @@ def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_secon
         assert words in client.call("why", run_id=queued)["sentence"]
         with pytest.raises(StoreGone, match=words) as refused:
             client.enqueue("hold", 3)
-        assert ("take away queue.db-wal" in (refused.value.hint or "")) == (fate == "replaced")
+        assert ("delete queue.db-wal" in (refused.value.hint or "")) == (fate == "replaced")
         assert project.daemon_log().count(words) == 1
         if fate == "deleted":
             return

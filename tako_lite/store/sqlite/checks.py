@@ -110,7 +110,7 @@ def queue(file: Path, context: QueueCheck) -> Iterator[Finding]:
         what = f"not checked: {_index(file)} is missing, and SQLite would create it"
         yield Finding("queue", "info", what, "tako-lite status, which merges the log into the queue file; then check again")
         return
-    before, failure, findings = _stamp(file, context), None, list[Finding]()
+    before, failure, findings = _stamp(file), None, list[Finding]()
     try:
         with closing(_connect(file, options)) as connection:
             findings = list(_inspect(file, context, connection))
@@ -118,7 +118,7 @@ def queue(file: Path, context: QueueCheck) -> Iterator[Finding]:
         failure = translate(error, file)
     except StoreError as error:
         failure = error
-    if options != READ_ONLY and _stamp(file, context) != before:
+    if options != READ_ONLY and _stamp(file) != before:
         yield Finding(
             "queue",
             "info",
@@ -158,7 +158,7 @@ def _connect(file: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
 
 
-def _stamp(file: Path, context: QueueCheck) -> Stamp:
+def _stamp(file: Path) -> Stamp:
     """The times and sizes that change when a program writes the queue."""
     abouts = (path.stat() if path.exists() else None for path in (file, _log(file)))
     return [about and (about.st_mtime_ns, about.st_size) for about in abouts]

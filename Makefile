@@ -17,7 +17,7 @@ venv: ## make .venv with everything for development; does nothing when that is i
 	@PYTHON='$(PYTHON)' sh scripts/set_up.sh $(VENV)
 
 test: venv ## run the tests, except those of the single file
-	@$(RUN) -m pytest -m 'not binary' -n $(TESTS_AT_ONCE) --dist worksteal
+	@$(RUN) -m pytest -m 'not binary' -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-faults: venv ## kill and freeze everything, die at every named point, then big faults; ARGS="--seconds 20 --seed 1" replays
 	@$(RUN) -m tests.faults.chaos $(ARGS)

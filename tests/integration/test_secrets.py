@@ -284,6 +284,7 @@ def test_a_rotated_file_is_taken_by_the_next_worker_and_a_reload_replaces_those_
     assert mail.call("reload")["changed"] == ["email"]
     assert mail.run("digests", ["key"])["result"] == {"key": sha("second\n")}
     put(mail, "third")
+    wait_until(lambda: len(mail.group("email")["workers"]) == 1, "the worker that the reload replaced is gone")
     (worker,) = mail.group("email")["workers"]
     os.kill(worker["pid"], signal.SIGKILL)
     wait_until(lambda: mail.group("email")["workers"] == [], "it is gone")

@@ -39,11 +39,11 @@ class NewRun(NamedTuple):
 
 
 Batch = tuple[NewRun, Sequence[tuple[str, str]]]
-"""Many runs that differ only in id and payload: the row that they share, then their ids and payloads."""
+"""Runs that differ only in id and payload: the row that they share, then each id with its payload."""
 
 
 class Enqueued(NamedTuple):
-    """The outcome of an enqueue. `deduplicated` if a live run had the unique key, or a run had the id already."""
+    """The outcome of an enqueue. `deduplicated`: a run with the id, or an unfinished one with the key, existed."""
 
     id: str
     state: RunState
@@ -63,7 +63,7 @@ class Enqueued(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A run that was claimed for a worker. `stored` has its steps so far: name, state, JSON text, tries.
+    """A run that was claimed for a worker. `stored` lists its stored steps: name, state, JSON text and number of attempts.
 
     `executed_ms` is how long this attempt ran before it parked or was re-queued.
     """
@@ -97,18 +97,18 @@ class Failure(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The end of a run that must not start."""
+    """The final state of a run that is not allowed to start, and the reason."""
 
     state: Literal["dead", "cancelled"]
     failure: Failure
 
 
 UNSTORED: Final = "unstored"
-"""Key in the error of a step whose body ran, but whose value could not be stored."""
+"""The key that marks the error of a step whose body ran but whose value could not be stored."""
 
 
 class RunStep(NamedTuple):
-    """A stored step of a run; `timed_out` for a wait that ended by its timeout."""
+    """A stored step of a run. `timed_out` is true for a wait that ended with its timeout."""
 
     name: str
     state: str
@@ -133,7 +133,7 @@ class RunStep(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run as it is stored."""
+    """A stored run."""
 
     id: str
     workflow: str
@@ -170,7 +170,7 @@ class Run(NamedTuple):
     waits: tuple[RunWait, ...] = ()
 
     def unstored_steps(self) -> list[str]:
-        """The steps that ran, but whose value could not be stored: another attempt runs them again."""
+        """The names of the steps that ran but whose value could not be stored. The next attempt runs them again."""
         return [step.name for step in self.steps or () if step.error and step.error.get(UNSTORED)]
 
     def as_json(self) -> dict[str, Any]:
@@ -226,7 +226,7 @@ class RunWait(NamedTuple):
 class Schedule(NamedTuple):
     """A cron expression that creates runs of a workflow.
 
-    All slots up to `last_slot` are done; `fired_at` is the last slot that made a run.
+    Every slot up to `last_slot` has been handled. `fired_at` is the newest slot that created a run.
     """
 
     workflow: str
@@ -238,7 +238,7 @@ class Schedule(NamedTuple):
     paused: bool
 
     def as_json(self, next_at: int | None = None) -> dict[str, Any]:
-        """The format of `schedules`; `next_at` is the next slot, which only a daemon knows."""
+        """The format of `schedules`. Only a daemon knows `next_at`, the next slot."""
         return {
             "workflow": self.workflow,
             "cron": self.cron,
@@ -253,8 +253,8 @@ class Schedule(NamedTuple):
 class StoredTrigger(NamedTuple):
     """A polling trigger: its settings from the catalog, its cursor, and the outcome of its last evaluation.
 
-    `cursor` is JSON text, `started` counts the runs that it started, `error` is that of the last evaluation, `evaluation` is
-    the state of the current one.
+    `cursor` is JSON text, `started` is the number of runs that it started, `error` is the error of the last evaluation, and
+    `evaluation` is the state of the current one.
     """
 
     name: str
@@ -275,9 +275,9 @@ class StoredTrigger(NamedTuple):
         return self.evaluation is not None
 
     def as_json(self, trouble: str | None = None) -> dict[str, Any]:
-        """The format of `triggers`; `next_at` is null while the trigger is paused or being evaluated.
+        """The format of `triggers`. `next_at` is null while the trigger is paused or being evaluated.
 
-        `trouble` is why its group takes no work now. It is only shown while a due evaluation waits for a worker.
+        `trouble` is the reason why its group starts no runs now. It appears only while a due evaluation waits for a worker.
         """
         return {
             "name": self.name,
@@ -296,7 +296,7 @@ class StoredTrigger(NamedTuple):
 
 
 class _Ids:
-    """Makes UUIDv7 (RFC 9562 §5.7): increasing within a process, safe across threads and forks."""
+    """Generates UUIDv7 (RFC 9562 §5.7). They increase within a process, and are unique across threads and forks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -304,7 +304,7 @@ class _Ids:
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.Lock()  # a thread that exists only in the parent may hold the old one
 
     def make(self, count: int) -> list[str]:
         now = time.time_ns() // 1_000_000 << 12
@@ -328,10 +328,10 @@ _ids = _Ids()
 
 
 def new_ids(count: int) -> list[str]:
-    """Ids for `count` runs, in increasing order."""
+    """Return `count` new ids, in increasing order."""
     return _ids.make(count)
 
 
 def new_id() -> str:
-    """An id for one run: a UUIDv7, so that ids sort by the time they were made."""
+    """Return a new id: a UUIDv7, so that ids sort by creation time."""
     return _ids.make(1)[0]

@@ -172,7 +172,7 @@ def test_a_delay_counts_from_now(client: Client) -> None:
         ({"priority": 1 << 20_000}, "out of range"),
         ({"retries": "3"}, "retries must be an integer"),
         ({"retries": -1}, "retries = -1 is out of range"),
-        ({"unique_key": ""}, "a unique key has 1 to"),
+        ({"unique_key": ""}, "a unique key must have 1 to"),
         ({"unique_key": "\ud800"}, "lone surrogate"),
         ({"id": "7"}, "is not a run id"),
         ({"worker": 3}, "worker must be text"),
@@ -341,7 +341,7 @@ def test_a_signal_ends_the_waits_that_are_there_and_the_first_one_stays(client: 
 
 
 def test_a_signal_needs_a_sound_name(client: Client) -> None:
-    with pytest.raises(BadInput, match="is not a signal's name"):
+    with pytest.raises(BadInput, match="is not a name for a signal"):
         client.signal("a\nb")
 
 
@@ -429,7 +429,7 @@ def test_commands_that_need_a_daemon_say_so(client: Client) -> None:
         ("enqueue", {"workflow": "plain", "delay": "soon"}, "enqueue.delay: expected float"),
         ("enqueue", {"workflow": "plain", "bogus": 1}, "enqueue.bogus: not a field"),
         ("enqueue", {}, "enqueue.workflow"),
-        ("enqueue_many", {"workflow": "plain", "payloads": [1, 2], "run_ids": ["a"]}, "as many run_ids as payloads"),
+        ("enqueue_many", {"workflow": "plain", "payloads": [1, 2], "run_ids": ["a"]}, "have different lengths"),
         ("signal", {"event": 1}, "signal.event: expected str"),
         ("status", {"verbose": True}, "status.verbose: not a field"),
         ("backup", {"file": "copy.db"}, "absolute path"),

@@ -74,7 +74,7 @@ TABLES = [
     (
         '[namespaces.biling]\nfallback = "fail"\n',
         0,
-        ["tako.toml:1:13: [namespaces.biling]: no workflow file lies in this folder or below", "`billing"],
+        ["tako.toml:1:13: [namespaces.biling]: no workflow file is in this folder or its subfolders", "`billing"],
     ),
     ('[namespaces."mail.eu"]\n', 0, ['tako.toml:1:13: [namespaces."mail.eu"]', "mail/eu/NAME.py"]),
     (
@@ -168,7 +168,7 @@ def test_check_warns_of_what_has_no_tenant_in_a_group_for_some_tenants(
 
     assert checked(capsys).startswith(
         f"warning: workflows/x.py:3:1: {said}: it has no tenant, and the group media is for acme (allowed_tenants)\n"
-        "    name another group for it\n0 mistakes, 1 warning in "
+        "    choose another group for it\n0 mistakes, 1 warning in "
     )
 
 

@@ -531,7 +531,7 @@ def test_handlers_enqueue_through_their_handle_whatever_kind_they_are(live: Proj
     assert "aenqueue" in error["message"]
 
 
-def test_a_workflow_that_catches_an_exception_group_of_its_steps_can_go_on(live: Project) -> None:
+def test_a_workflow_that_catches_an_exception_group_of_its_steps_can_continue(live: Project) -> None:
     live.add(
         "groups.py",
         """

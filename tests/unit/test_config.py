@@ -163,7 +163,7 @@ def test_a_table_of_another_server_changes_nothing_here() -> None:
     assert set(loaded(text, server="cdg").groups) == {"default", "media", "gpu"}
 
 
-def test_a_group_named_only_in_a_decorator_inherits_from_both_tables_that_every_group_inherits_from() -> None:
+def test_a_group_named_only_in_a_decorator_inherits_from_both_shared_tables() -> None:
     config = loaded("[workflows]\nnice = 5\n[servers.lax.workflows]\nconcurrency = 3\n", server="lax")
     assert "reports" not in config.groups
     group = config.group("reports")

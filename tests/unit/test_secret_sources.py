@@ -117,7 +117,7 @@ def test_a_mistake_is_pointed_at_and_explained(text: str, place: str, message: s
     assert hint in (found.hint or "")
 
 
-def test_all_mistakes_come_at_once_and_one_in_a_source_is_not_told_again_where_a_group_names_it() -> None:
+def test_all_mistakes_come_at_once_and_a_group_does_not_repeat_one_of_a_source() -> None:
     found = mistakes(
         '[secrets]\nsmtp = "smpt:x"\nkey = "file:k"\n'
         '[workflows.a]\nsecrets = ["smtp", "kay"]\nenv_pass = ["OK", "TOKEN"]\n[workflows.b]\nenv_pass = ["1"]\n'

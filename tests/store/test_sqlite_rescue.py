@@ -154,9 +154,7 @@ def test_all_of_a_sound_file_is_there_afterwards(queue: Path) -> None:
 
 
 @pytest.mark.parametrize("by", [b"\xff" * PAGE, bytes(PAGE), random.Random(1).randbytes(PAGE)], ids=["ones", "zeros", "random"])
-def test_a_smashed_page_of_runs_loses_its_runs_with_their_steps_and_nothing_else_and_they_are_named(
-    queue: Path, by: bytes
-) -> None:
+def test_a_destroyed_page_of_runs_loses_only_its_runs_and_their_steps_and_names_them(queue: Path, by: bytes) -> None:
     ids = make(queue)
     before, book = content(queue), Book(queue)
     page = book.of_run(ids[100])
@@ -323,7 +321,7 @@ def test_of_what_is_no_queue_nothing_can_be_read_and_the_last_resort_is_named(qu
     assert [path.name for path in queue.parent.iterdir()] == ["queue.db"]
 
 
-def test_a_file_of_somebody_else_is_refused_and_so_is_one_of_a_newer_release(queue: Path) -> None:
+def test_a_file_of_another_program_is_refused_and_so_is_one_of_a_newer_release(queue: Path) -> None:
     with closing(sqlite3.connect(queue)) as connection:
         connection.execute("CREATE TABLE runs (x)")
     with pytest.raises(StoreDamaged, match="not a queue"):
@@ -362,7 +360,7 @@ def test_what_only_the_log_has_is_read_too(queue: Path, smashed: bool) -> None:
 
 
 @pytest.mark.parametrize(("at", "last"), [(0, 0), (32 + 2 * (24 + PAGE) + 100, 2), (32 + 8, 0)])
-def test_a_damaged_log_is_told_where_commits_are_behind_the_damage(queue: Path, at: int, last: int) -> None:
+def test_a_damaged_log_is_reported_if_commits_follow_the_damage(queue: Path, at: int, last: int) -> None:
     make(queue)
     kept = queue.parent / "killed"
     kept.mkdir()
@@ -433,7 +431,7 @@ def test_a_wait_for_a_child_that_only_its_index_has_is_there_again(queue: Path) 
     assert ids["known"] in {row[0] for row in rows["runs"]}
 
 
-def test_of_children_that_their_parent_forgot_those_that_never_began_go_and_the_others_are_named(queue: Path) -> None:
+def test_of_children_that_their_parent_forgot_unstarted_ones_are_removed_and_the_others_named(queue: Path) -> None:
     ids = make_family(queue)
     smash(queue, root(queue, "waits"), root(queue, "waits_key"))
     done, rows = rescued(queue)
@@ -529,7 +527,7 @@ def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(queue: 
     assert queue.read_bytes() == before
 
 
-def test_a_queue_that_may_not_be_read_is_told_as_such_and_so_is_one_whose_log_alone_is_there(queue: Path) -> None:
+def test_an_unreadable_queue_is_reported_as_such_and_so_is_a_log_without_its_queue(queue: Path) -> None:
     queue.parent.joinpath("file").touch()
     for place in (queue.parent / "file/queue.db", queue.parent):  # neither depends on who runs this
         with pytest.raises(StoreError, match=f"{place} cannot be read: "):

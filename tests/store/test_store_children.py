@@ -61,7 +61,7 @@ async def test_a_child_is_invoked_once_however_often_its_step_is_replayed(bench:
     assert await bench.store.get_run(second.id) is None
 
 
-async def test_a_child_that_ended_before_the_parent_waits_is_told_at_once(bench: Bench) -> None:
+async def test_a_child_that_ended_before_the_parent_waits_is_reported_at_once(bench: Bench) -> None:
     child = await bench.ended("succeeded")
     parent = await bench.running()
     answer = await bench.store.invoke_child(parent.id, parent.token, "call", bench.new(id=child.id))

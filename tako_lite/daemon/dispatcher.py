@@ -232,7 +232,7 @@ class Dispatcher:
         self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
     def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
-        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "re-queue runs")
+        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, ended_as=None), "re-queue runs")
 
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         if not session.assignments:

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tako_lite import __version__
 from tako_lite.config import Config, load
@@ -26,13 +26,28 @@ from tako_lite.web.routes import pages
 from tako_lite.web.site import Redact, Site
 
 
+class WebApp:
+    """The dashboard of a project as an ASGI application."""
+
+    def __init__(self, site: Site, application: ASGIApp) -> None:
+        self.site = site
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Close the connections to the daemon and to the queue; the next request opens them again."""
+        await self.site.aclose()
+
+
 def app(
     project: str | Path | None = None,
     *,
     user: Callable[[Request], User | None] | None = None,
     redact: Redact | None = None,
     **settings: Any,
-) -> ASGIApp:
+) -> WebApp:
     """The dashboard of a project as an ASGI application, to be mounted in another one.
 
     `user` says who a visitor is; without it, `auth` of `[web]` holds. `redact` gets `payload`, `result`, `error` or `value`,
@@ -43,7 +58,7 @@ def app(
     return build(config, chosen, HostAuth(user, chosen) if user else auth_of(chosen, config.state_dir), redact)
 
 
-def build(config: Config, settings: WebSettings, auth: Auth, redact: Redact | None = None) -> ASGIApp:
+def build(config: Config, settings: WebSettings, auth: Auth, redact: Redact | None = None) -> WebApp:
     """The application of a project with these settings."""
     site = Site(config, settings, redact=redact)
     routes: list[BaseRoute] = [Route(page.path, _endpoint(site, page, auth)) for page in pages()]
@@ -53,7 +68,8 @@ def build(config: Config, settings: WebSettings, auth: Auth, redact: Redact | No
         Route("/-/project", _project_of(config)),
         Route("/{rest:path}", _endpoint(site, NO_PAGE, auth)),
     ]
-    return Guard(Starlette(routes=routes), hosts=settings.hosts, base_path=settings.base_path, trusted=settings.trusted_proxies)
+    inner = Starlette(routes=routes)
+    return WebApp(site, Guard(inner, hosts=settings.hosts, base_path=settings.base_path, trusted=settings.trusted_proxies))
 
 
 def _endpoint(site: Site, page: Page, auth: Auth) -> Callable[[Request], Any]:

@@ -57,6 +57,11 @@ class Site:
         status = await self.live.status() if page.watches == "workers" else None
         return await anyio.to_thread.run_sync(self._reply, page, request, user, status, limiter=self._limiter())
 
+    async def aclose(self) -> None:
+        """Close the connections to the daemon and to the queue; the next request opens them again."""
+        await self.live.client.close()
+        await anyio.to_thread.run_sync(self.reader.close)
+
     def _limiter(self) -> anyio.CapacityLimiter:
         """The limiter of the running event loop: a WSGI server may use several."""
         return self._limiters.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(RENDERS))

@@ -143,7 +143,7 @@ class Executor:
             else:
                 value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
-                return unwound(run, run.unwinding)
+                return unwound(run, run.unwinding, self._loader.root)
             text = "null" if value is None else value_text(value, "the result")
             if handler.is_evaluation:
                 return EvaluationEnded("found", run.run_id, run.token, text), len(text)
@@ -153,8 +153,8 @@ class Executor:
                 end_fork(error)
             unwinding = run.unwinding or find_unwind(error)
             if unwinding is not None:
-                return unwound(run, unwinding)
-            return failed(run, error)
+                return unwound(run, unwinding, self._loader.root)
+            return failed(run, error, self._loader.root)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind

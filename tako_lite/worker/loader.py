@@ -50,7 +50,7 @@ class Loader:
     """Modules by name, workflows by name. `root` is tako.toml's folder, `package` the workflows folder."""
 
     def __init__(self, root: Path, package: Path) -> None:
-        self._root = root
+        self.root = root
         self._package = package
         self._handlers: dict[str, Handler] = {}
         self._seen = 0
@@ -102,7 +102,7 @@ class Loader:
             return list(sys.modules.values())
 
     def _is_ours(self, path: str) -> bool:
-        return path.startswith((f"{self._root}/", f"{self._package}/")) or path in importing.stamps
+        return path.startswith((f"{self.root}/", f"{self._package}/")) or path in importing.stamps
 
     def _import(self, name: str) -> None:
         try:
@@ -127,7 +127,7 @@ class Loader:
             place = f"{code.co_filename}:{code.co_firstlineno}" if code else module.__file__ or module.__name__
             hint = f" ({error.hint})" if isinstance(error, TakoError) and error.hint else ""
             text = f"{type(error).__name__}: {message_of(error)}{hint}"
-            raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
+            raise CannotImport(f"{place.removeprefix(f'{self.root}/')} ({found.name}): {text}") from error
 
     def _describe(self, error: BaseException) -> str:
         """The error in words, with the file and line that the user can fix."""
@@ -140,16 +140,16 @@ class Loader:
         return f"{self._short(frames[-1].filename)}:{frames[-1].lineno}: {text}" if frames else text
 
     def _short(self, file: str) -> str:
-        return file.removeprefix(f"{self._root}/")
+        return file.removeprefix(f"{self.root}/")
 
     def _where_it_looked(self, name: str) -> str:
         """Where a module was searched that was not found, and what to set."""
         top = name.partition(".")[0]
         if top in sys.modules:
             return f"{top} was found at {_place_of(top)}"
-        beside = "" if self._package.parent == self._root else f" or {self._package.parent} (beside the workflows folder)"
+        beside = "" if self._package.parent == self.root else f" or {self._package.parent} (beside the workflows folder)"
         return (
-            f"{top} is not in {self._root} (the folder of tako.toml){beside}, and is not installed for {sys.executable}; "
+            f"{top} is not in {self.root} (the folder of tako.toml){beside}, and is not installed for {sys.executable}; "
             'set `env = { PYTHONPATH = "FOLDER" }` for the group, or install it there'
         )
 

@@ -201,7 +201,7 @@ def test_an_item_is_the_list_of_its_fields_and_arrives_as_itself(ends: Ends, ite
     assert arrived._asdict().keys() == item._asdict().keys()
 
 
-def test_steps_are_told_from_all_other_items_which_keep_their_order() -> None:
+def test_steps_are_separated_from_all_other_items_which_keep_their_order() -> None:
     steps, others = read_items([["ok", "r1", 1, "1"], ["step", 1], ["given", "r2", 1], ["step", 2]])
     assert [step.sequence for step in steps] == [1, 2]
     assert [item.kind for item in others] == ["ok", "given"]

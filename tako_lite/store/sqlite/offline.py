@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.store import reading
-from tako_lite.store.base import GroupOverride, RunFilter, Signalled, Totals
+from tako_lite.store.base import GroupOverride, MinuteTotals, RunFilter, Signalled, Totals
 from tako_lite.store.sqlite.backup import back_up, size_of
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, has_tables, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, commit, consistent
-from tako_lite.store.transitions import enqueue, groups, runs, schedules, triggers, waits
+from tako_lite.store.transitions import activity, enqueue, groups, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 T = TypeVar("T")
@@ -60,6 +60,17 @@ class SqliteOfflineStore:
 
     def forget_group(self, name: str) -> None:
         self._write(partial(groups.forget, group=name))
+
+    def record_activity(self, done: Activity) -> None:
+        self._write(partial(activity.record, done=done))
+
+    def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        return self._read(partial(minutes.list_between, since=since, until=until), [])
+
+    def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        return self._read(partial(activity.list_newest, limit=limit, before=before, actor=actor, action=action), [])
 
     def get_run(self, id: str) -> Run | None:
         return self._read(partial(reading.get_run, id=id), None)

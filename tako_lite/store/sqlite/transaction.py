@@ -1,4 +1,4 @@
-"""Statements of SQLite by name, and one transaction of the writer."""
+"""Executes the named statements of SQLite: one snapshot of a reader, one transaction of the writer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class SqliteSnapshot:
-    """What a connection sees. Inside `BEGIN` that is one moment, else each statement sees the newest commit.
+    """Reads through a connection. Within `BEGIN` all statements see the same commit, otherwise each sees the newest.
 
-    Every row is read at once: an open `RETURNING` would keep the lock.
+    Rows are fetched immediately, because an unfinished `RETURNING` would keep the lock.
     """
 
     __slots__ = ("_execute", "connection", "sql")
@@ -46,7 +46,7 @@ class SqliteSnapshot:
 
 
 def consistent(connection: sqlite3.Connection, function: Callable[[SqliteSnapshot], T]) -> T:
-    """Read one moment of the queue, with all statements of a function."""
+    """Call a function whose statements all see the same commit."""
     connection.execute("BEGIN")
     try:
         return function(SqliteSnapshot(connection))
@@ -78,7 +78,7 @@ class SqliteTransaction(SqliteSnapshot):
 def commit(
     connection: sqlite3.Connection, now: int, operations: Sequence[Callable[[SqliteTransaction], Any]]
 ) -> tuple[list[Any], Effects]:
-    """Run operations in one transaction and return their results, or store nothing and raise the first error."""
+    """Run operations in one transaction. Returns their results and effects, or stores nothing and raises the first error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         transaction = SqliteTransaction(connection, now)

@@ -11,6 +11,7 @@ from tako_lite.new_run import unknown_run
 from tako_lite.states import TERMINAL
 from tako_lite.store import reading
 from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.privacy import conceal
 from tako_lite.web.waterfall import waterfall
 
 
@@ -20,7 +21,7 @@ def run(visit: Visit) -> Shown:
     found = visit.read(partial(reading.get_run, id=id), None)
     if found is None:
         raise unknown_run(id)
-    shape = {**found.as_json(), **_worker(visit, id)}
+    shape = conceal(visit, {**found.as_json(), **_worker(visit, id)})
     view = {
         "why": None if shape["state"] in TERMINAL else _why(visit, id),
         "waterfall": waterfall(shape, visit.now, cut_gaps=visit.query.get("gaps") != "show"),

@@ -11,6 +11,7 @@ from tako_lite.states import RUN_STATES
 from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
 from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.privacy import conceal
 
 SHOWN: Final = 50
 """Runs on a page: as many as `tako-lite runs` prints."""
@@ -29,7 +30,7 @@ def runs(visit: Visit) -> Shown:
         before=query.get("before") or None,
     )
     listed: list[Run] = visit.read(partial(reading.list_runs, chosen=chosen, limit=SHOWN), [])
-    found = [run.as_json() for run in listed]
+    found = [conceal(visit, run.as_json()) for run in listed]
     counts: dict[str, int] = visit.read(reading.count_by_state, {})
     view = {
         "state": state,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tako_lite.catalog import Catalog, Pythons, WorkflowSpec, scan
+from tako_lite.catalog.functions import function_problem
 from tako_lite.config import Config, misrouted, unreachable
 from tako_lite.config.document import Document
 from tako_lite.config.settings import label
@@ -24,9 +25,9 @@ Path = tuple[str | int, ...]
 
 
 def read_catalog(config: Config) -> Catalog:
-    """The workflow files of a project. Raises CatalogError, and ConfigError where a table names a group that does not exist."""
+    """The workflow files of a project. Raises CatalogError, and ConfigError where a table names what does not exist."""
     catalog = scan(config.workflows_path, config.root, config.routes, pythons(config, all_files=True))
-    if wrong := misrouted(config, catalog.groups):
+    if wrong := (*misrouted(config, catalog.groups), *_wrong_setups(config)):
         raise ConfigError(wrong)
     return catalog
 
@@ -38,17 +39,26 @@ def pythons(config: Config, *, all_files: bool = False) -> Pythons:
 
 
 def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake, ...]:
-    """The tables that name a group which does not exist.
+    """The tables that name a group or a function which does not exist.
 
     Where the files are not read as a `whole`, since they have other mistakes, a group that they mention may be one: that
     nothing defines it would follow from those.
     """
     if whole or config.document is None:
-        return misrouted(config, catalog.groups)
+        return (*misrouted(config, catalog.groups), *_wrong_setups(config))
     texts = [file.read_bytes() for file in catalog.files if os.access(file, os.R_OK)]
     mentioned = {name for name in config.routes.named_groups if any(name.encode() in text for text in texts)}
     tables = config.document.tables.get("workflows")
-    return misrouted(config, {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())})
+    known = {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())}
+    return (*misrouted(config, known), *_wrong_setups(config))
+
+
+def _wrong_setups(config: Config) -> Iterator[Mistake]:
+    """The settings `setup` whose function is certainly missing."""
+    for path, said in config.tables.items():
+        entry = said.get("setup")
+        if entry is not None and config.document is not None and (problem := function_problem(entry, config.root)):
+            yield config.document.mistake((*path, "setup"), f"`setup`: {problem.message}", problem.hint)
 
 
 def warnings(config: Config, catalog: Catalog, *, whole: bool = True) -> tuple[Mistake, ...]:

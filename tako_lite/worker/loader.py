@@ -113,7 +113,7 @@ class Loader:
         except CannotImport:
             raise
         except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order and reports why
-            raise CannotImport(self._describe(error)) from error
+            raise CannotImport(self.describe(error)) from error
 
     def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
         """Make a handler of a decorated function. Raises CannotImport with the line and name of an invalid one."""
@@ -129,7 +129,7 @@ class Loader:
             text = f"{type(error).__name__}: {message_of(error)}{hint}"
             raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
 
-    def _describe(self, error: BaseException) -> str:
+    def describe(self, error: BaseException) -> str:
         """The error in words, with the file and line that the user can fix."""
         text = f"{type(error).__name__}: {message_of(error)}"
         if isinstance(error, SyntaxError) and error.filename:

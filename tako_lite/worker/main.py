@@ -31,6 +31,7 @@ from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.loop import choose_loop, offer_loop
 from tako_lite.worker.output import Output
+from tako_lite.worker.setup import set_up
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
@@ -44,7 +45,7 @@ def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) ->
     connections = Connections(link, guard)
     worker = _Worker(task, link, guard, output)
     connections.loop = offer_loop()
-    worker.load()
+    connections.loop = worker.load(connections.loop)
     if is_fork():
         end_fork(worker.failed_import)
     loop = connections.loop = choose_loop(connections.loop)
@@ -85,12 +86,18 @@ class _Worker:
         self._workflows: list[str] = []
         self._trouble: str | None = None
 
-    def load(self) -> None:
-        """Import the modules of the group, before a loop runs, as any program does."""
+    def load(self, loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        """Call the group's `setup`, then import its modules, before a loop runs, as any program does.
+
+        Returns the loop that is current after `setup`, which gets it from the caller.
+        """
         try:
+            if (entry := self._task["setup"]) is not None:
+                loop = set_up(entry, self._loader, loop)
             self._workflows = self._loader.load(self._task["modules"])
         except CannotImport as error:
             self._trouble, self.failed_import = error.message, error.__cause__
+        return loop
 
     async def run(self) -> None:
         """Connect to the daemon, and take runs until it sends `stop`."""

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite import client
+from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
 from tako_lite.protocol.forkserver import WorkerTask
 from tako_lite.protocol.worker import (
     BrokenFrame,
     FilesFrame,
+    HooksFrame,
     PushedRun,
     ReadyFrame,
     ToWorker,
@@ -59,7 +61,7 @@ def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) ->
         output.finish_all()
         os._exit(1)
     client.use_link(None)  # the link is closed: what exit handlers enqueue goes over the control socket
-    wind_down(loop, task["drain"], worker.end_threads)
+    wind_down(loop, task["drain"], worker.end_threads, teardown_hooks)
     output.finish_all()
 
 
@@ -85,6 +87,7 @@ class _Worker:
         self._loader = Loader(Path(task["root"]), Path(task["package"]))
         self._workflows: list[str] = []
         self._trouble: str | None = None
+        self._has_hooks = False
 
     def load(self, loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
         """Call the group's `setup`, then import its modules, before a loop runs, as any program does.
@@ -113,9 +116,10 @@ class _Worker:
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         base = contextvars.copy_context()
-        self._executor = Executor(self._link, self._loader, self._task["slots"], self._on_end, base)
+        self._executor = Executor(self._link, self._loader, self._task["group"], self._task["slots"], self._on_end, base)
         self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
+        self._report_hooks()
         ready = ReadyFrame(t="ready", pid=os.getpid(), workflows=self._workflows, files=self._loader.new_files())
         self._link.say(ready)
         await self._over.wait()
@@ -131,6 +135,13 @@ class _Worker:
         self._output.finish(run_id)
         if files := self._loader.new_files():  # a handler may have imported some
             self._link.say(FilesFrame(t="files", files=files))
+            self._report_hooks()
+
+    def _report_hooks(self) -> None:
+        """Ask for the facts of runs, once hooks are registered."""
+        if not self._has_hooks and (attempt_hooks or step_hooks):
+            self._has_hooks = True
+            self._link.say(HooksFrame(t="hooks"))
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)

@@ -11,6 +11,7 @@ from tako_lite.errors import (
     Bailed,
     Cancelled,
     Failed,
+    HookFailed,
     Parked,
     RetryLater,
     StepError,
@@ -78,6 +79,8 @@ def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> En
             return RunPostponed("later", run_id, token, reason.after)
         case Failed():
             return RunFailed("fail", run_id, token, _failed_for_good(reason.error), False)
+        case HookFailed():
+            return RunFailed("fail", run_id, token, _failed_hook(reason), True)
     return RunReleased("given", run_id, token)
 
 
@@ -86,6 +89,11 @@ def _failed_for_good(error: object) -> FailureFacts:
         _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sanitized(str(error)))
     )
     return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
+
+
+def _failed_hook(failure: HookFailed) -> FailureFacts:
+    about = _describe(failure if failure.error is None else failure.error)
+    return {**about, "type": "HookFailed", "message": sanitized(str(failure))[:MAX_MESSAGE], "reason": "hook_failed"}
 
 
 def failed(run: ActiveRun, error: BaseException) -> Report:

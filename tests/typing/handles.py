@@ -210,3 +210,12 @@ def returns_nothing(run: hooks.RunInfo, proceed: hooks.Proceed) -> int:
 
 @hooks.around_step  # type: ignore[type-var]
 async def takes_a_run(run: hooks.RunInfo, proceed: hooks.Proceed) -> object: ...
+
+
+@workflow("alert", on_dead="*", on_unhealthy=["io", "media.*"])
+async def alert(death: hooks.Death) -> None:
+    assert_type(death.reason, str | None)
+
+
+@workflow("wrong", on_dead=3)  # type: ignore[arg-type]
+async def wrong(death: hooks.Death) -> None: ...

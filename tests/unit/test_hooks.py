@@ -49,7 +49,7 @@ def test_a_decorator_returns_the_function_itself(monkeypatch: pytest.MonkeyPatch
     assert hooks.teardown_hooks == [print]
 
 
-@pytest.mark.parametrize("record", [hooks.RunInfo, hooks.StepInfo])
+@pytest.mark.parametrize("record", [hooks.RunInfo, hooks.StepInfo, hooks.Death, hooks.Unhealthy])
 def test_every_fact_is_documented(record: type) -> None:
     missing = [field.name for field in dataclasses.fields(record) if f"`{field.name}`" not in PAGE]
     assert missing == []

@@ -40,6 +40,7 @@ from tako_lite.protocol.worker import (
     PriorStep,
     PushedRun,
     ResolvedFrame,
+    RunFacts,
 )
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
@@ -189,7 +190,7 @@ class Dispatcher:
                 if timeout is not None:
                     timeout = _time_left(timeout, run)
                 self._begin(session, run, timeout, now)
-                pushes[session].append(self._pushed(run, spec, timeout))
+                pushes[session].append(self._pushed(run, spec, timeout, has_hooks=session.has_hooks))
         for session, pushed in pushes.items():
             if not pushed:
                 continue
@@ -202,11 +203,11 @@ class Dispatcher:
         if missing:
             self._requeue(missing, "no_handler")
 
-    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None) -> PushedRun:
+    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PushedRun:
         """A run as its worker gets it."""
         steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
         is_rated = spec.options.rate is not None and run.executed_ms == 0
-        if run.tenant is None and not is_rated:
+        if run.tenant is None and not is_rated and not has_hooks:
             return PushedRun(run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
         table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
         env = NO_ENV if table is None else dict(table.env)
@@ -222,6 +223,7 @@ class Dispatcher:
             run.tenant,
             env,
             is_rated,
+            RunFacts(run.max_attempts, run.parent, None) if has_hooks else None,
         )
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:

@@ -8,7 +8,7 @@ assumes that ids are row numbers, or that no other server claims runs of the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -66,6 +66,23 @@ class MinuteTotals(NamedTuple):
     executed_ms: int
     waited: tuple[int, ...]
     executed: tuple[int, ...]
+
+
+class DeathHook(NamedTuple):
+    """A workflow with `on_dead`: the patterns of workflows whose deaths start a run of it.
+
+    `make` makes that run from its payload as JSON text, the id of the dead run, and the time. It is called by the writer.
+    """
+
+    patterns: tuple[str, ...]
+    make: Callable[[str, str, int], NewRun]
+
+
+class Hooks(NamedTuple):
+    """What follows from a death, and the names of all hook workflows: nothing follows from the deaths of their descendants."""
+
+    on_dead: tuple[DeathHook, ...] = ()
+    workflows: frozenset[str] = frozenset()
 
 
 class Completed(NamedTuple):
@@ -324,6 +341,9 @@ class Store(Protocol):
     def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
         """Replace the limits of all workflows, and release the runs that the new limits allow."""
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        """Have each death from now on store the runs of the matching hook workflows, in the transaction of the death."""
+
     def cancel_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
         """Cancel runs and those that they invoked, all in one transaction.
 
@@ -522,6 +542,9 @@ class OfflineStore(Protocol):
 
     The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
     """
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        """As `Store.set_hooks`."""
 
     def enqueue_run(self, new: NewRun) -> Enqueued:
         """As `Store.enqueue_runs`, for one run. The next daemon applies limits."""

@@ -21,6 +21,7 @@ from tako_lite.store.base import (
     GroupCounts,
     GroupOverride,
     Hold,
+    Hooks,
     Limit,
     MinuteTotals,
     NewWait,
@@ -35,6 +36,7 @@ from tako_lite.store.transitions import (
     enqueue,
     evaluations,
     groups,
+    hooks,
     limits,
     minutes,
     runs,
@@ -67,6 +69,7 @@ class TransactionalStore(ABC):
         self._boot_id = boot_id
         self._on_commit = on_commit
         self._limits: Mapping[str, Limit] = {}
+        self._hooks = Hooks()
 
     @abstractmethod
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
@@ -84,7 +87,10 @@ class TransactionalStore(ABC):
         def whole(transaction: Transaction) -> T:
             if transaction.limits is None:
                 transaction.limits = self._limits
+            transaction.hooks = self._hooks
             result = operation(transaction)
+            if transaction.died:
+                hooks.follow_deaths(transaction)
             if transaction.freed or transaction.paced:
                 limits.release(transaction)
             return result
@@ -157,6 +163,9 @@ class TransactionalStore(ABC):
 
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
         return self._submit(lambda transaction: limits.replace(transaction, known))
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        self._hooks = hooks
 
     def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))

@@ -254,6 +254,8 @@ def cancel_if_requested(transaction: Transaction, id: str, token: int, pid: int 
 
 def ended(transaction: Transaction, id: str, state: RunState) -> None:
     """Apply what follows from the end of a run; if it was cancelled, cancel all that it invoked, and what those invoked."""
+    if state == "dead" and transaction.hooks is not None and transaction.hooks.on_dead:
+        transaction.died.append(id)
     error = _WITH_PARENT.as_text()
     family = _end_one(transaction, id, state)
     while family:

@@ -79,6 +79,7 @@ class Claimed(NamedTuple):
     tenant: str | None
     payload: str
     stored: tuple[tuple[str, str, str | None, int], ...] = ()
+    due_at: int = 0
 
 
 class Failure(NamedTuple):

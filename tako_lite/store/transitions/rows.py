@@ -80,6 +80,7 @@ class ClaimedRun(NamedTuple):
     state: RunState
     limit_key: str | None
     rate_key: str | None
+    due_at: int
 
     def record(self) -> Claimed:
         """The run as the daemon sees it."""
@@ -94,6 +95,8 @@ class ClaimedRun(NamedTuple):
             self.parent,
             self.tenant,
             self.payload,
+            (),
+            self.due_at,
         )
 
 

@@ -57,7 +57,7 @@ WHERE rowid IN (
 RETURNING due_order, id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
         AS payload,
-    state, limit_key, rate_key;
+    state, limit_key, rate_key, max(run_at, ifnull(back_at, 0)) AS due_at;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.
@@ -191,6 +191,15 @@ WHERE id = :id AND state IN ('pending', 'waiting');
 -- name: find_server
 -- The process that last claimed a run.
 SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
+
+-- name: select_ended
+-- How a run ended, and the process that last claimed it.
+SELECT id AS run_id, boot_id, worker_group AS "group", workflow, state,
+    json_extract(
+        CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
+        '$.reason'
+    ) AS reason
+FROM runs WHERE id = :id;
 
 -- name: request_cancel
 -- Request the cancellation of a running run from its worker.

@@ -20,6 +20,7 @@ from tako_lite.protocol.worker import StoredStep as StoredStep
 from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
+from tako_lite.store.counts import StoreCounts
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -155,6 +156,26 @@ class ServedRun(NamedTuple):
     boot_id: str | None
 
 
+class EndedRun(NamedTuple):
+    """A run that ended as `dead` or `cancelled`, the boot id of its last server, and the reason of its error."""
+
+    run_id: str
+    boot_id: str | None
+    group: str
+    workflow: str
+    state: RunState
+    reason: str | None
+
+
+class EnqueuedRuns(NamedTuple):
+    """Runs of a workflow that something other than a client enqueued."""
+
+    group: str
+    workflow: str
+    source: Literal["schedule", "trigger", "step", "retry"]
+    number: int = 1
+
+
 @dataclass(slots=True)
 class Effects:
     """What a transaction changed that others want to know once it is committed."""
@@ -167,8 +188,10 @@ class Effects:
     """The earliest time that the timer must not miss."""
     resolved: list[Resolved] = field(default_factory=list)
     """Waits that have ended: a worker may have their run."""
-    ended: list[ServedRun] = field(default_factory=list)
+    ended: list[EndedRun] = field(default_factory=list)
     """Runs that have ended, except for those in `succeeded`."""
+    enqueued: list[EnqueuedRuns] = field(default_factory=list)
+    """Runs that were enqueued or start over, except for those that clients enqueued."""
     succeeded: list[str] = field(default_factory=list)
     """Runs that this server reported as succeeded."""
     cancelling: list[ServedRun] = field(default_factory=list)
@@ -246,6 +269,10 @@ class Store(Protocol):
     @property
     def clock(self) -> Clock:
         """The clock by which the queue tells what is due: that of this machine, or that of a database."""
+
+    @property
+    def counts(self) -> StoreCounts:
+        """The transactions so far."""
 
     @property
     def trouble(self) -> TakoError | None:
@@ -516,8 +543,8 @@ class Store(Protocol):
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
 
-    async def count_by_group(self) -> dict[str, GroupCounts]:
-        """How many runs each group has, by state."""
+    async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
+        """How many runs each group has, by state; the runs that ended within the last minute are counted only if `ended`."""
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""

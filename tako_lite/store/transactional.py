@@ -30,6 +30,7 @@ from tako_lite.store.base import (
     Signalled,
     StoredStep,
 )
+from tako_lite.store.counts import StoreCounts
 from tako_lite.store.transitions import (
     activity,
     claims,
@@ -65,6 +66,7 @@ class TransactionalStore(ABC):
 
     def __init__(self, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]) -> None:
         self.clock = clock
+        self.counts = StoreCounts()
         self._server = server
         self._boot_id = boot_id
         self._on_commit = on_commit
@@ -334,8 +336,8 @@ class TransactionalStore(ABC):
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         return await self._read(partial(reading.count_runs_beside, run=run, since=since))
 
-    async def count_by_group(self) -> dict[str, GroupCounts]:
-        return await self._read(partial(reading.count_by_group, now=self.clock.now()))
+    async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
+        return await self._read(partial(reading.count_by_group, now=self.clock.now(), ended=ended))
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         return await self._read(reading.count_queued_by_workflow)

@@ -11,7 +11,7 @@ import pytest
 
 from tako_lite.daemon import link as daemon_end
 from tako_lite.daemon.link import WorkerLink
-from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.daemon.outcomes import KINDS, Outcomes
 from tako_lite.errors import ProtocolError
 from tako_lite.protocol.forkserver import (
     FailedAnswer,
@@ -217,8 +217,8 @@ def test_an_unknown_item_is_refused() -> None:
 
 
 def test_the_daemon_takes_up_every_kind_of_item() -> None:
-    outcomes = Outcomes(*[Mock()] * 5)
-    assert kinds(End, "kind") - {"ok"} == set(outcomes._ends)  # those of success share a call of the store
+    outcomes = Outcomes(*[Mock()] * 6)
+    assert kinds(End, "kind") - {"ok"} == set(outcomes._ends) == set(KINDS)  # those of success share a call of the store
     assert {get_args(get_type_hints(cls)["kind"])[0] for cls in ANSWERED_ALONE} == set(outcomes._requests)
     assert set(ITEMS) == {"ok", "step", "begun", "progress", *outcomes._ends, *outcomes._requests}
 

@@ -216,6 +216,15 @@ WHERE id = :id AND state IN ('pending', 'waiting');
 -- The process that last claimed a run.
 SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
 
+-- name: select_ended
+-- How a run ended, and the process that last claimed it.
+SELECT id AS run_id, boot_id, worker_group AS "group", workflow, state,
+    json_extract(
+        CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
+        '$.reason'
+    ) AS reason
+FROM runs WHERE id = :id;
+
 -- name: request_cancel
 -- Request the cancellation of a running run from its worker.
 UPDATE runs SET cancel_requested = 1 WHERE id = :id AND state = 'running' RETURNING id AS run_id, boot_id;

@@ -37,6 +37,7 @@ Unwind (BaseException)        leaves a handler; `except Exception` does not catc
 ├── Cancelled                 the run was cancelled
 ├── Bailed                    `step.bail`: the run ends `cancelled`
 ├── Failed                    `step.fail`: the run ends `dead`
+├── HookFailed                a hook raised, or did not await `proceed()`
 └── RetryLater                `step.retry`: try again later, without charging an attempt
 ```
 
@@ -334,6 +335,14 @@ class Failed(Unwind):
 
     def __init__(self, error: str | BaseException) -> None:
         super().__init__(str(error))
+        self.error = error
+
+
+class HookFailed(Unwind):
+    """A hook raised, or did not await `proceed()`: the attempt fails. `error` is what it raised, if anything."""
+
+    def __init__(self, message: str, error: BaseException | None) -> None:
+        super().__init__(message)
         self.error = error
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from tako_lite.answers import run_filter
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
+from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import check_schedule
 from tako_lite.errors import WaitTimeout
@@ -45,6 +46,7 @@ class RunHost(Protocol):
     catalog: Catalog
     store: Store
     clock: Clock
+    meter: Meter
     router: Router
     waiters: RunWaiters
 
@@ -99,6 +101,10 @@ class RunCommands:
         run = self._new_run(request, _json_text(request.payload), now)
         host.before_enqueue(run)
         (made,) = await host.store.enqueue_runs([run])
+        if made.deduplicated:
+            host.meter.deduplicated[run.workflow] += 1
+        else:
+            host.meter.runs_enqueued(run.group, run.workflow, "client")
         if run.run_at > now:
             host.recheck_due(run)
         answer = made.as_json()
@@ -117,7 +123,8 @@ class RunCommands:
             for like, _ in batches:
                 host.before_enqueue(like)
             refused = await host.store.enqueue_batches(batches)
-            for like, _ in batches:
+            for like, batch in batches:
+                host.meter.runs_enqueued(like.group, like.workflow, "client", len(batch))
                 if like.run_at > now:
                     host.recheck_due(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()

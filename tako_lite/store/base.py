@@ -8,7 +8,7 @@ assumes that ids are row numbers, or that no other server claims runs of the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -20,6 +20,7 @@ from tako_lite.protocol.worker import StoredStep as StoredStep
 from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
+from tako_lite.store.counts import StoreCounts
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -66,6 +67,23 @@ class MinuteTotals(NamedTuple):
     executed_ms: int
     waited: tuple[int, ...]
     executed: tuple[int, ...]
+
+
+class DeathHook(NamedTuple):
+    """A workflow with `on_dead`: the patterns of workflows whose deaths start a run of it.
+
+    `make` makes that run from its payload as JSON text, the id of the dead run, and the time. It is called by the writer.
+    """
+
+    patterns: tuple[str, ...]
+    make: Callable[[str, str, int], NewRun]
+
+
+class Hooks(NamedTuple):
+    """What follows from a death, and the names of all hook workflows: nothing follows from the deaths of their descendants."""
+
+    on_dead: tuple[DeathHook, ...] = ()
+    workflows: frozenset[str] = frozenset()
 
 
 class Completed(NamedTuple):
@@ -138,6 +156,26 @@ class ServedRun(NamedTuple):
     boot_id: str | None
 
 
+class EndedRun(NamedTuple):
+    """A run that ended as `dead` or `cancelled`, the boot id of its last server, and the reason of its error."""
+
+    run_id: str
+    boot_id: str | None
+    group: str
+    workflow: str
+    state: RunState
+    reason: str | None
+
+
+class EnqueuedRuns(NamedTuple):
+    """Runs of a workflow that something other than a client enqueued."""
+
+    group: str
+    workflow: str
+    source: Literal["schedule", "trigger", "step", "retry"]
+    number: int = 1
+
+
 @dataclass(slots=True)
 class Effects:
     """What a transaction changed that others want to know once it is committed."""
@@ -150,8 +188,10 @@ class Effects:
     """The earliest time that the timer must not miss."""
     resolved: list[Resolved] = field(default_factory=list)
     """Waits that have ended: a worker may have their run."""
-    ended: list[ServedRun] = field(default_factory=list)
+    ended: list[EndedRun] = field(default_factory=list)
     """Runs that have ended, except for those in `succeeded`."""
+    enqueued: list[EnqueuedRuns] = field(default_factory=list)
+    """Runs that were enqueued or start over, except for those that clients enqueued."""
     succeeded: list[str] = field(default_factory=list)
     """Runs that this server reported as succeeded."""
     cancelling: list[ServedRun] = field(default_factory=list)
@@ -229,6 +269,10 @@ class Store(Protocol):
     @property
     def clock(self) -> Clock:
         """The clock by which the queue tells what is due: that of this machine, or that of a database."""
+
+    @property
+    def counts(self) -> StoreCounts:
+        """The transactions so far."""
 
     @property
     def trouble(self) -> TakoError | None:
@@ -323,6 +367,9 @@ class Store(Protocol):
 
     def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
         """Replace the limits of all workflows, and release the runs that the new limits allow."""
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        """Have each death from now on store the runs of the matching hook workflows, in the transaction of the death."""
 
     def cancel_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
         """Cancel runs and those that they invoked, all in one transaction.
@@ -496,8 +543,8 @@ class Store(Protocol):
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
 
-    async def count_by_group(self) -> dict[str, GroupCounts]:
-        """How many runs each group has, by state."""
+    async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
+        """How many runs each group has, by state; the runs that ended within the last minute are counted only if `ended`."""
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""
@@ -522,6 +569,9 @@ class OfflineStore(Protocol):
 
     The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
     """
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        """As `Store.set_hooks`."""
 
     def enqueue_run(self, new: NewRun) -> Enqueued:
         """As `Store.enqueue_runs`, for one run. The next daemon applies limits."""

@@ -61,8 +61,8 @@ def list_run_ids(snapshot: Snapshot, chosen: RunFilter) -> list[str]:
     return snapshot.values(Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id"), **names)
 
 
-def count_by_group(snapshot: Snapshot, now: int) -> dict[str, GroupCounts]:
-    """What the queue holds, by group; read from the partial indexes alone."""
+def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[str, GroupCounts]:
+    """What the queue holds, by group; read from the partial indexes alone. `ended` counts what ended within a minute, too."""
     sql = snapshot.sql.runs
     due = {row.group: row for row in snapshot.rows(rows.DueCount, sql.count_due_by_group)}
     later, running, waiting, dead = (
@@ -76,7 +76,7 @@ def count_by_group(snapshot: Snapshot, now: int) -> dict[str, GroupCounts]:
     )
     done: dict[str, int] = {}
     failed: dict[str, int] = {}
-    for row in snapshot.rows(rows.FinishedCount, sql.count_finished_since, since=now - 60_000):
+    for row in snapshot.rows(rows.FinishedCount, sql.count_finished_since, since=now - 60_000) if ended else ():
         if row.state != "cancelled":
             (done if row.state == "succeeded" else failed)[row.group] = row.number
     counts: dict[str, GroupCounts] = {}

@@ -21,6 +21,7 @@ from tako_lite.store.base import (
     GroupCounts,
     GroupOverride,
     Hold,
+    Hooks,
     Limit,
     MinuteTotals,
     NewWait,
@@ -29,12 +30,14 @@ from tako_lite.store.base import (
     Signalled,
     StoredStep,
 )
+from tako_lite.store.counts import StoreCounts
 from tako_lite.store.transitions import (
     activity,
     claims,
     enqueue,
     evaluations,
     groups,
+    hooks,
     limits,
     minutes,
     runs,
@@ -63,10 +66,12 @@ class TransactionalStore(ABC):
 
     def __init__(self, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]) -> None:
         self.clock = clock
+        self.counts = StoreCounts()
         self._server = server
         self._boot_id = boot_id
         self._on_commit = on_commit
         self._limits: Mapping[str, Limit] = {}
+        self._hooks = Hooks()
 
     @abstractmethod
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
@@ -84,7 +89,10 @@ class TransactionalStore(ABC):
         def whole(transaction: Transaction) -> T:
             if transaction.limits is None:
                 transaction.limits = self._limits
+            transaction.hooks = self._hooks
             result = operation(transaction)
+            if transaction.died:
+                hooks.follow_deaths(transaction)
             if transaction.freed or transaction.paced:
                 limits.release(transaction)
             return result
@@ -157,6 +165,9 @@ class TransactionalStore(ABC):
 
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
         return self._submit(lambda transaction: limits.replace(transaction, known))
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        self._hooks = hooks
 
     def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
@@ -325,8 +336,8 @@ class TransactionalStore(ABC):
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         return await self._read(partial(reading.count_runs_beside, run=run, since=since))
 
-    async def count_by_group(self) -> dict[str, GroupCounts]:
-        return await self._read(partial(reading.count_by_group, now=self.clock.now()))
+    async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
+        return await self._read(partial(reading.count_by_group, now=self.clock.now(), ended=ended))
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         return await self._read(reading.count_queued_by_workflow)

@@ -44,6 +44,8 @@ class Handler:
     read_payload: Callable[[Any], Any] | None
     is_evaluation: bool = False
     hides_async: bool = False
+    schedule: str | None = None
+    timezone: str | None = None
 
 
 class Loader:
@@ -77,6 +79,11 @@ class Loader:
             message = f"{module} defines no {noun} {name!r} at run time"
             hint = "its name was bound to something else later, or the file has changed since: tako-lite reload"
             raise CannotImport(message, hint=hint) from None
+
+    def schedule_of(self, workflow: str) -> tuple[str | None, str | None]:
+        """The schedule of a workflow that is imported, and its time zone."""
+        handler = self._handlers.get(workflow)
+        return (None, None) if handler is None else (handler.schedule, handler.timezone)
 
     def knows(self, workflow: str) -> bool:
         """Whether the handler of a workflow is there without another import."""
@@ -113,13 +120,16 @@ class Loader:
         except CannotImport:
             raise
         except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order and reports why
-            raise CannotImport(self._describe(error)) from error
+            raise CannotImport(self.describe(error)) from error
 
     def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
         """Make a handler of a decorated function. Raises CannotImport with the line and name of an invalid one."""
         try:
             if isinstance(found, Workflow):
-                self._handlers[found.name] = _prepare(found, "payload", module, variable)
+                handler, options = _prepare(found, "payload", module, variable), found.options
+                if options.schedule is not None:
+                    handler = replace(handler, schedule=options.schedule, timezone=options.timezone)
+                self._handlers[found.name] = handler
             else:
                 self._handlers[f"{EVALUATION}{found.name}"] = _evaluation(found, module, variable)
         except Exception as error:
@@ -129,7 +139,7 @@ class Loader:
             text = f"{type(error).__name__}: {message_of(error)}{hint}"
             raise CannotImport(f"{place.removeprefix(f'{self.root}/')} ({found.name}): {text}") from error
 
-    def _describe(self, error: BaseException) -> str:
+    def describe(self, error: BaseException) -> str:
         """The error in words, with the file and line that the user can fix."""
         text = f"{type(error).__name__}: {message_of(error)}"
         if isinstance(error, SyntaxError) and error.filename:

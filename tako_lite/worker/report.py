@@ -12,6 +12,7 @@ from tako_lite.errors import (
     Bailed,
     Cancelled,
     Failed,
+    HookFailed,
     Parked,
     RetryLater,
     StepError,
@@ -80,6 +81,8 @@ def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str], root:
             return RunPostponed("later", run_id, token, reason.after)
         case Failed():
             return RunFailed("fail", run_id, token, _failed_for_good(reason.error, root), False)
+        case HookFailed():
+            return RunFailed("fail", run_id, token, _failed_hook(reason, root), True)
     return RunReleased("given", run_id, token)
 
 
@@ -90,6 +93,11 @@ def _failed_for_good(error: object, root: Path) -> FailureFacts:
         message = sanitized(str(error))
         failure = {"type": "Failed", "message": message, "fingerprint": fingerprint_of_word("failed", message)}
     return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
+
+
+def _failed_hook(failure: HookFailed, root: Path) -> FailureFacts:
+    about = _describe(failure if failure.error is None else failure.error, root)
+    return {**about, "type": "HookFailed", "message": sanitized(str(failure))[:MAX_MESSAGE], "reason": "hook_failed"}
 
 
 def failed(run: ActiveRun, error: BaseException, root: Path) -> Report:

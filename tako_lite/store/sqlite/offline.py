@@ -16,11 +16,11 @@ from tako_lite.clock import Clock
 from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.store import reading
-from tako_lite.store.base import GroupOverride, MinuteTotals, RunFilter, Signalled, Totals
+from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunFilter, Signalled, Totals
 from tako_lite.store.sqlite.backup import back_up, size_of
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, has_tables, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, commit, consistent
-from tako_lite.store.transitions import activity, enqueue, groups, minutes, runs, schedules, triggers, waits
+from tako_lite.store.transitions import activity, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 T = TypeVar("T")
@@ -35,6 +35,10 @@ class SqliteOfflineStore:
         self._path = path
         self._durability = durability
         self._clock = clock
+        self._hooks = Hooks()
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        self._hooks = hooks
 
     def enqueue_run(self, new: NewRun) -> Enqueued:
         (enqueued,) = self._write(partial(enqueue.enqueue, runs=[new]))
@@ -109,9 +113,15 @@ class SqliteOfflineStore:
         return self._with_reader(lambda connection: consistent(connection, read), NOTHING)
 
     def _write(self, operation: Callable[[Transaction], T]) -> T:
+        def whole(transaction: Transaction) -> T:
+            transaction.hooks = self._hooks
+            result = operation(transaction)
+            hooks.follow_deaths(transaction)
+            return result
+
         try:
             with closing(connect(self._path, self._durability)) as connection:
-                results, _ = commit(connection, self._clock.now(), [operation])
+                results, _ = commit(connection, self._clock.now(), [whole])
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
         result: T = results[0]

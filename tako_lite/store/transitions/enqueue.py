@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tako_lite.records import Batch, Enqueued, NewRun, Refusal
 from tako_lite.routing import Route
+from tako_lite.store.base import EnqueuedRuns
 from tako_lite.store.transitions import limits, rows
 from tako_lite.store.transitions.history import fingerprint_of
 from tako_lite.store.transitions.runs import ended
@@ -162,6 +163,7 @@ def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> 
             _refuse(transaction, [id], limits.limit_refusal(transaction, retried.workflow, retried.limit_key))
             return "refused"
         transaction.effects.ready.add(retried.group)
+        transaction.effects.enqueued.append(EnqueuedRuns(retried.group, retried.workflow, "retry"))
         return "pending"
     found = transaction.row(rows.FoundRun, sql.runs.find, id=id)
     if found is None:

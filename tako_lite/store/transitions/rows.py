@@ -65,6 +65,17 @@ class FoundRun(NamedTuple):
     hold: str | None
 
 
+class DeadRun(NamedTuple):
+    """A run that has died; `error` is JSON text."""
+
+    workflow: str
+    group: str
+    tenant: str | None
+    attempts: int
+    finished_at: int
+    error: str | None
+
+
 class ClaimedRun(NamedTuple):
     """A run that was just claimed, or denied to its tenant: then its state is `dead`."""
 

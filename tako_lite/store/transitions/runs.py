@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tako_lite.records import Failure
 from tako_lite.states import AttemptKind, RunState
-from tako_lite.store.base import MINUTES_KEPT, Completed, Hold, ServedRun
+from tako_lite.store.base import MINUTES_KEPT, Completed, EndedRun, Hold, ServedRun
 from tako_lite.store.transitions import activity, history, limits, minutes, rows, triggers
 from tako_lite.store.transitions.transaction import Transaction
 from tako_lite.store.transitions.waits import INLINE, resolve_children, wake
@@ -254,6 +254,8 @@ def cancel_if_requested(transaction: Transaction, id: str, token: int, pid: int 
 
 def ended(transaction: Transaction, id: str, state: RunState) -> None:
     """Apply what follows from the end of a run; if it was cancelled, cancel all that it invoked, and what those invoked."""
+    if state == "dead" and transaction.hooks is not None and transaction.hooks.on_dead:
+        transaction.died.append(id)
     error = _WITH_PARENT.as_text()
     family = _end_one(transaction, id, state)
     while family:
@@ -267,7 +269,8 @@ def ended(transaction: Transaction, id: str, state: RunState) -> None:
 def _end_one(transaction: Transaction, id: str, state: RunState) -> list[str]:
     """Apply what follows from the end of one run; returns the runs that are to be cancelled with it."""
     sql = transaction.sql
-    transaction.effects.ended.append(transaction.row(ServedRun, sql.runs.find_server, id=id) or ServedRun(id, None))
+    if (end := transaction.row(EndedRun, sql.runs.select_ended, id=id)) is not None:
+        transaction.effects.ended.append(end)
     limits.left(transaction, id)
     children = transaction.values(sql.steps.select_children, run_id=id) if state == "cancelled" else []
     transaction.execute(sql.steps.delete_waits, run_id=id)

@@ -44,6 +44,21 @@ SELECT id, state, worker_group AS "group", hold FROM runs WHERE id = :id;
 SELECT id, state, worker_group AS "group", hold FROM runs
 WHERE workflow = :workflow AND unique_key = :unique_key AND state IN ('pending', 'running', 'waiting');
 
+-- name: find_dead
+-- A dead run, for its hooks.
+SELECT workflow, worker_group AS "group", tenant, attempts, finished_at,
+    CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END AS error
+FROM runs WHERE id = :id AND state = 'dead';
+
+-- name: descends_from
+-- Whether a run is of one of these workflows, or descends from a run of one in less than a thousand generations.
+WITH RECURSIVE line (workflow, parent, generation) AS (
+    SELECT workflow, parent, 0 FROM runs WHERE id = :id
+    UNION ALL
+    SELECT runs.workflow, runs.parent, generation + 1 FROM line JOIN runs ON runs.id = line.parent WHERE generation < 1000
+)
+SELECT 1 FROM line WHERE workflow IN (SELECT value FROM json_each(:workflows)) LIMIT 1;
+
 -- name: claim
 -- Claim the first due runs of a group that is not paused, each with a new token; runs of tenants not in `allowed` end instead.
 UPDATE runs
@@ -200,6 +215,15 @@ WHERE id = :id AND state IN ('pending', 'waiting');
 -- name: find_server
 -- The process that last claimed a run.
 SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
+
+-- name: select_ended
+-- How a run ended, and the process that last claimed it.
+SELECT id AS run_id, boot_id, worker_group AS "group", workflow, state,
+    json_extract(
+        CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
+        '$.reason'
+    ) AS reason
+FROM runs WHERE id = :id;
 
 -- name: request_cancel
 -- Request the cancellation of a running run from its worker.

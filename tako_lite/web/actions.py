@@ -101,7 +101,9 @@ def _outcomes(_: Form, answer: Document) -> Done:
         (outcome,) = outcomes.values()
         return Done(f"The run is {_OUTCOMES[outcome]}." if outcome in _PRESENT else f"The run {_OUTCOMES[outcome]}.", changed)
     counts = Counter(outcomes.values())
-    return Done("; ".join(f"{counted(number, 'run')}: {_OUTCOMES[outcome]}" for outcome, number in counts.items()) + ".", changed)
+    return Done(
+        "; ".join(f"{counted(number, 'run')}: {_OUTCOMES[outcome]}" for outcome, number in counts.items()) + ".", changed
+    )
 
 
 _PRESENT: Final = frozenset(_OUTCOMES) - {"ended", "live", "succeeded"}
@@ -174,12 +176,8 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "scale": Action("scale", "scale", lambda form: {**_group(form), "workers": form.number("workers")}, _scaled),
     "reload": Action("reload", "reload", lambda _: {}, _reloaded),
     "enqueue": Action("enqueue", "enqueue", _enqueue, _enqueued),
-    "schedule_pause": Action(
-        "schedule_pause", "pause_schedule", _pausing("workflow", True), _paused("Schedule", "paused")
-    ),
-    "schedule_resume": Action(
-        "schedule_pause", "pause_schedule", _pausing("workflow", False), _paused("Schedule", "resumed")
-    ),
+    "schedule_pause": Action("schedule_pause", "pause_schedule", _pausing("workflow", True), _paused("Schedule", "paused")),
+    "schedule_resume": Action("schedule_pause", "pause_schedule", _pausing("workflow", False), _paused("Schedule", "resumed")),
     "schedule_run": Action("schedule_run", "run_schedule", lambda form: {"workflow": form.text("target")}, _enqueued),
     "trigger_pause": Action("trigger_pause", "pause_trigger", _pausing("name", True), _paused("Trigger", "paused")),
     "trigger_resume": Action("trigger_pause", "pause_trigger", _pausing("name", False), _paused("Trigger", "resumed")),

@@ -19,6 +19,7 @@ from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import NotFound
 from tako_lite.web.assets import serve_asset
 from tako_lite.web.auth import Auth, HostAuth, auth_of
+from tako_lite.web.doing import Doing
 from tako_lite.web.guard import Guard
 from tako_lite.web.page import Page, Shown, Visit
 from tako_lite.web.rights import User
@@ -63,6 +64,7 @@ def build(config: Config, settings: WebSettings, auth: Auth, redact: Redact | No
     site = Site(config, settings, redact=redact)
     routes: list[BaseRoute] = [Route(page.path, _endpoint(site, page, auth)) for page in pages()]
     routes += [
+        Route("/do/{action}", _do(site, auth), methods=["POST"]),
         Route("/-/assets/{hash}/{name}", serve_asset),
         Route("/-/health", _health),
         Route("/-/project", _project_of(config)),
@@ -80,6 +82,16 @@ def _endpoint(site: Site, page: Page, auth: Auth) -> Callable[[Request], Any]:
         if page.right is not None and not user.can(page.right):
             return PlainTextResponse(f"You have no right to see this page ({page.right}).\n", 403)
         return await site.reply(page, request, user)
+
+    return endpoint
+
+
+def _do(site: Site, auth: Auth) -> Callable[[Request], Any]:
+    doing = Doing(site)
+
+    async def endpoint(request: Request) -> Response:
+        user = await auth.identify(request)
+        return user if isinstance(user, Response) else await doing.reply(request, user)
 
     return endpoint
 

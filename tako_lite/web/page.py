@@ -35,6 +35,8 @@ class Visit:
     path: Mapping[str, str]
     """The variable parts of the path."""
     query: Mapping[str, str]
+    here: str
+    """The address of the page itself, to which its forms lead back."""
     now: int
     """Milliseconds since 1970."""
     status: Document | None

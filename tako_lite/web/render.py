@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from tako_lite.clock import iso
+from tako_lite.records import new_id
 from tako_lite.web import svg, text
 from tako_lite.web.assets import asset_path, fingerprint
 from tako_lite.web.frame import Frame
@@ -44,7 +45,7 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool) -> str:
+def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool, said: str) -> str:
     """The HTML of a page; with `live` only its live parts, which a page that is open replaces."""
     template = environment().get_template(shown.template)
     values: dict[str, Any] = {
@@ -61,6 +62,9 @@ def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool
         "now": visit.now,
         "now_iso": iso(visit.now),
         "version": version,
+        "said": said,
+        "here": visit.here,
+        "new_id": new_id,
         "refresh": visit.site.settings.refresh,
         "doc": shown.document,
         **shown.view,

@@ -28,6 +28,8 @@ def printed(project: Project, *command: str) -> Any:
     ("path", "command"),
     [
         ("/", ["status"]),
+        ("/groups", ["groups"]),
+        ("/groups/io", ["groups", "io"]),
         ("/runs", ["runs"]),
         ("/runs?state=dead", ["runs", "--state", "dead"]),
         ("/runs?workflow=adds", ["runs", "--workflow", "adds"]),

@@ -174,6 +174,8 @@ class Meter:
         self.groups = Groups()
         self.deduplicated: Counter[str] = Counter()
         """By workflow: enqueues whose run or unique key was in the queue already."""
+        self.tenants: Counter[tuple[str, str]] | None = None
+        """By tenant and outcome: attempts that ended; None unless `[monitor] tenants` asks for them."""
         self._now = now
         self._minute = now() // MINUTE
         self._began_at = now()
@@ -219,12 +221,16 @@ class Meter:
             totals.executed_ms += executed
             buckets[bisect_left(EXECUTION_BOUNDS, executed)] += 1
         found.recent.add(now, len(ended), 0)
+        if self.tenants is not None:
+            for assignment in ended:
+                self._tenant_attempt(assignment.claimed, "succeeded")
 
     def attempt_ended(self, group: str, run: Claimed, kind: AttemptKind, executed_ms: int | None) -> None:
         """An attempt ended in another way than by success. `executed_ms` is None for one that will continue later."""
         self._turn()
         totals = self.groups[group].workflows[run.workflow]
         totals.attempts[kind] += 1
+        self._tenant_attempt(run, kind)
         if executed_ms is not None:
             totals.executed_for(executed_ms)
 
@@ -236,6 +242,10 @@ class Meter:
         if run.state == "dead" and not run.workflow.startswith(EVALUATION):
             group.recent.add(now, 0, 1)
 
+    def _tenant_attempt(self, run: Claimed, kind: AttemptKind) -> None:
+        if self.tenants is not None and run.tenant is not None:
+            self.tenants[run.tenant, kind] += 1
+
     # Steps and workers
 
     def steps_saved(self, group: str, steps: Sequence[SaveStep]) -> None:
@@ -244,8 +254,8 @@ class Meter:
         for step in steps:
             totals[step.step_kind, step.state] += 1
 
-    def wait_begun(self, group: str, kind: str) -> None:
-        """A run waits for a time, a signal, a child or the next try of a step."""
+    def step_asked_for(self, group: str, kind: str) -> None:
+        """A run begins to wait for a time, a signal, a child or the next try of a step, or enqueues another run."""
         self.groups[group].steps[kind, "begun"] += 1
 
     def worker_started(self, group: str, cause: str) -> None:

@@ -58,6 +58,8 @@ KINDS: Final[dict[str, AttemptKind | None]] = {
     "dropped": None,
 }
 """What the items that end an attempt count as; `ok` is counted by the frame."""
+STEP_KINDS: Final = {"invoke": "child"}
+"""The kinds of steps that requests ask for, where those have another name."""
 UNFINISHED: Final = ("parked", "released", "interrupted")
 """The attempts that will continue: their time is observed once they have ended."""
 ENDED_BY_KILL: Final[dict[str, AttemptKind]] = {"timeout": "timeout", "cancelled": "cancelled"}
@@ -256,6 +258,10 @@ class Outcomes:
         asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
 
     def _request(self, session: WorkerSession, item: Request) -> None:
+        if not isinstance(item, CallCommand):
+            kind = item.step_kind if isinstance(item, AddWait) else item.kind
+            self._meter.step_asked_for(session.worker.group.name, STEP_KINDS.get(kind, kind))
+
         async def work() -> Any:
             return await self._requests[item.kind](session, item)
 
@@ -274,7 +280,6 @@ class Outcomes:
         return _error(error)
 
     async def _wait(self, session: WorkerSession, item: AddWait) -> Any:
-        self._meter.wait_begun(session.worker.group.name, item.step_kind)
         return await self._store.add_wait(NewWait(item.run_id, item.token, item.name, item.step_kind, item.key, item.wake_at))
 
     async def _invoke(self, session: WorkerSession, item: InvokeChild) -> Any:

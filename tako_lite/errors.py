@@ -21,6 +21,7 @@ TakoError                     the base class: `type`, `message`, `hint` and `exi
 │   ├── StoreBusy             another process holds the file
 │   ├── StoreDamaged          the file is not a valid database
 │   ├── StoreGone             the file was moved, deleted or replaced while in use
+│   ├── ReadTimeout           a read of the queue took too long and was stopped
 │   ├── StoreTooNew           a newer release wrote the file
 │   └── StoreTooOld           an older release wrote the file, and it was opened read-only
 ├── ProtocolError             the peer of a socket violated the protocol                   exit 1
@@ -240,6 +241,12 @@ class StoreGone(StoreError):
     """The queue file was moved, deleted or replaced while it was in use."""
 
     type = "gone"
+
+
+class ReadTimeout(StoreError):
+    """A read of the queue took longer than its limit and was stopped."""
+
+    type = "read_timeout"
 
 
 class StoreTooNew(StoreError):

@@ -96,6 +96,13 @@ def text(value: Any) -> str:
     return value
 
 
+def yes_or_no(value: Any) -> bool:
+    """Accepts true or false."""
+    if not isinstance(value, bool):
+        raise BadInput(f"must be true or false, not {kind(value)}")
+    return value
+
+
 def name(value: Any) -> str:
     """Accepts a valid name."""
     if not NAME.fullmatch(text(value)):

@@ -95,6 +95,25 @@ def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[
     return counts
 
 
+def count_by_state(snapshot: Snapshot) -> dict[str, int]:
+    """How many runs are in each state that has not ended, and how many are dead and not discarded; from indexes alone.
+
+    Of the pending ones, `due` are those whose time has come, and `scheduled` are the others.
+    """
+    sql = snapshot.sql.runs
+    due = sum(row.number for row in snapshot.rows(rows.DueCount, sql.count_due_by_group))
+    later, running, waiting, dead = (
+        sum(row.number for row in snapshot.rows(rows.GroupCount, statement))
+        for statement in (
+            sql.count_later_by_group,
+            sql.count_running_by_group,
+            sql.count_waiting_by_group,
+            sql.count_dead_by_group,
+        )
+    )
+    return {"due": due, "scheduled": later, "running": running, "waiting": waiting, "dead": dead}
+
+
 def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
     """How many runs of each workflow are pending or waiting; it reads a row for each of them."""
     found = snapshot.rows(rows.WorkflowCount, snapshot.sql.runs.count_queued_by_workflow)

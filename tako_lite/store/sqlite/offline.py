@@ -17,9 +17,8 @@ from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, 
 from tako_lite.routing import Route
 from tako_lite.store import reading
 from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunFilter, Signalled, Totals
-from tako_lite.store.migrate import refuse_newer, refuse_older
 from tako_lite.store.sqlite.backup import back_up, size_of
-from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
+from tako_lite.store.sqlite.file import Durability, connect, connect_reading, has_tables, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, commit, consistent
 from tako_lite.store.transitions import activity, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
@@ -136,13 +135,6 @@ class SqliteOfflineStore:
             if not self._path.exists():
                 return nothing
             with closing(connect_reading(self._path)) as connection:
-                return function(connection) if _has_tables(connection) else nothing
+                return function(connection) if has_tables(connection) else nothing
         except (sqlite3.Error, OSError) as error:
             raise translate(error, self._path) from error
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    """Whether the file was ever migrated; its creator may have died before. Raises StoreTooNew, StoreTooOld."""
-    refuse_newer(connection, PACKAGE)
-    refuse_older(connection, PACKAGE)
-    return bool(connection.execute("PRAGMA user_version").fetchone()[0])

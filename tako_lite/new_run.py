@@ -1,6 +1,6 @@
-"""Makes the rows of new runs: checks what an enqueue asks for, and applies the workflow's options and the routing.
+"""Builds the rows of new runs: validates the request, then applies the workflow's options and the routing.
 
-Every new run is made here, whether a client, a schedule, a trigger or a parent run asks for it.
+Clients, schedules, triggers and parent runs all create their runs here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class WorkflowLike(Protocol):
-    """The facts of a workflow that its new runs depend on."""
+    """The properties of a workflow that its new runs depend on."""
 
     @property
     def name(self) -> str: ...
@@ -47,7 +47,7 @@ def make_run(
     unique_key: str | None = None,
     parent: str | None = None,
 ) -> NewRun:
-    """The row of a new run; `payload` is JSON text. Raises BadInput, and NotFound for an unknown group or tenant."""
+    """Build the row of a new run; `payload` is JSON text. Raises BadInput, and NotFound for an unknown group or tenant."""
     options = workflow.options
     retries = options.retries if request.retries is None else _within(request.retries, "retries", 0, MAX_RETRIES)
     priority = options.priority if request.priority is None else request.priority
@@ -77,7 +77,7 @@ def make_run(
 def make_many(
     workflow: WorkflowLike, runs: Sequence[tuple[str, str]], request: EnqueueRequest, router: Router, now: int
 ) -> list[Batch]:
-    """The rows of new runs, given by id and payload; runs that differ in nothing else share a batch."""
+    """Build the rows of many new runs, given as ids with payloads. Runs that differ in nothing else share a batch."""
     options = workflow.options
     if options.limit_key is None and options.rate_key is None and not router.reads_payload(workflow.plan, request.tenant):
         return [(make_run(workflow, "null", request, router, now), runs)]
@@ -89,35 +89,35 @@ def make_many(
 
 
 def limit_key(options: WorkflowOptions, payload: str, tenant: str | None) -> str | None:
-    """The value by which the concurrency limit counts a run; None for a workflow without a limit or a rate."""
+    """The key under which the concurrency limit counts a run; None if the workflow has neither a limit nor a rate."""
     if options.limit is None and options.rate is None:
         return None
     return key_of(options.limit_key, payload, tenant)
 
 
 def rate_key(options: WorkflowOptions, payload: str, tenant: str | None) -> str | None:
-    """The value by which the rate counts a run; None for a workflow without a rate."""
+    """The key under which the rate counts a run; None if the workflow has no rate."""
     return None if options.rate is None else key_of(options.rate_key, payload, tenant)
 
 
 def key_of(field: str | None, payload: str, tenant: str | None) -> str:
     """The value of a field of the payload, or the tenant for `@tenant`, as text of at most `MAX_KEY` characters.
 
-    A missing value is the empty text.
+    A missing value gives an empty text.
     """
     value = None if field is None else tenant if field == OF_TENANT else pick(json.loads(payload), field)
     return "" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)[:MAX_KEY]
 
 
 def unknown_run(id: str) -> NotFound:
-    """The error for an id, or the end of an id, that matches no run."""
+    """The error for an id, or the ending of an id, that matches no run."""
     return NotFound(f"there is no run {printable(id[:60])!r}", hint="tako-lite runs shows them", type="unknown_run")
 
 
 def due_time(request: EnqueueRequest, now: int) -> int:
     """When a run is due, in milliseconds since 1970. Raises BadInput outside 1970–9999."""
     if request.at is not None and request.delay is not None:
-        raise BadInput("both a delay and a time were given", hint="give one of delay and at")
+        raise BadInput("both a delay and a time were given", hint="use either delay or at")
     moment = request.at if request.at is not None else now
     if request.delay is not None:
         if not 0 <= request.delay < LATEST_MS / 1000:
@@ -129,29 +129,29 @@ def due_time(request: EnqueueRequest, now: int) -> int:
 
 
 def check_id(id: str) -> str:
-    """The id that a client made. Raises BadInput unless it is a UUID in its usual form, lower case."""
+    """Return the id that a client chose. Raises BadInput unless it is a UUID with hyphens, in lower case."""
     if not _ID.fullmatch(id):
-        raise BadInput(f"{printable(id[:60])!r} is not a run id", hint="ids are lower-case UUIDs; leave it out to get one")
+        raise BadInput(f"{printable(id[:60])!r} is not a run id", hint="ids are lower-case UUIDs; omit it to get one")
     return id
 
 
 def zip_ids(ids: Sequence[str], payloads: Sequence[str]) -> list[tuple[str, str]]:
-    """The ids and payloads of many runs in pairs. Raises BadInput for an invalid id, and for lists of different lengths."""
+    """Pair the ids and payloads of many runs. Raises BadInput for an invalid id or lists of different lengths."""
     if len(ids) != len(payloads):
-        raise BadInput("there must be as many run_ids as payloads")
+        raise BadInput("run_ids and payloads have different lengths", hint="pass one id for each payload, or no run_ids")
     return [(check_id(id), payload) for id, payload in zip(ids, payloads, strict=True)]
 
 
 def check_event(event: str) -> str:
-    """The name of a signal, such as `approval:order-17`. Raises BadInput unless it has 1 to 256 characters, none of control."""
+    """Return a signal's name, such as `approval:order-17`. Raises BadInput unless it has 1 to 256 printable characters."""
     if not 0 < len(event) <= 256 or printable(event) != event or "\n" in event or "\t" in event:
-        raise BadInput(f"{printable(event[:60])!r} is not a signal's name", hint="1 to 256 characters, none of them control")
+        raise BadInput(f"{printable(event[:60])!r} is not a name for a signal", hint="1 to 256 printable characters")
     return event
 
 
 def _check_key(key: str | None) -> str | None:
     if key is not None and (not 0 < len(key) <= MAX_KEY or "\x00" in key):
-        raise BadInput(f"a unique key has 1 to {MAX_KEY} characters, none of them NUL")
+        raise BadInput(f"a unique key must have 1 to {MAX_KEY} characters and no NUL character")
     return key
 
 

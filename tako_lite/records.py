@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.clock import iso
-from tako_lite.states import RunState
+from tako_lite.states import AttemptKind, RunState
 
 SCHEMA: Final = 1
 """The version in every JSON document that tako-lite prints. Under one version keys may be added, but not renamed."""
@@ -36,14 +36,16 @@ class NewRun(NamedTuple):
     limit_key: str | None = None
     rate_key: str | None = None
     refusal: Refusal | None = None
+    again_of: str | None = None
+    trace: str | None = None
 
 
 Batch = tuple[NewRun, Sequence[tuple[str, str]]]
-"""Many runs that differ only in id and payload: the row that they share, then their ids and payloads."""
+"""Runs that differ only in id and payload: the row that they share, then each id with its payload."""
 
 
 class Enqueued(NamedTuple):
-    """The outcome of an enqueue. `deduplicated` if a live run had the unique key, or a run had the id already."""
+    """The outcome of an enqueue. `deduplicated`: a run with the id, or an unfinished one with the key, existed."""
 
     id: str
     state: RunState
@@ -63,7 +65,7 @@ class Enqueued(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A run that was claimed for a worker. `stored` has its steps so far: name, state, JSON text, tries.
+    """A run that was claimed for a worker. `stored` lists its stored steps: name, state, JSON text and number of attempts.
 
     `executed_ms` is how long this attempt ran before it parked or was re-queued.
     """
@@ -80,6 +82,7 @@ class Claimed(NamedTuple):
     payload: str
     stored: tuple[tuple[str, str, str | None, int], ...] = ()
     due_at: int = 0
+    trace: str | None = None
 
 
 class Failure(NamedTuple):
@@ -89,6 +92,7 @@ class Failure(NamedTuple):
     message: str
     traceback: str | None = None
     reason: str | None = None
+    fingerprint: str | None = None
 
     def as_text(self) -> str:
         return json.dumps(self.as_json(), ensure_ascii=False)
@@ -98,20 +102,21 @@ class Failure(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The end of a run that must not start."""
+    """The final state of a run that is not allowed to start, and the reason."""
 
     state: Literal["dead", "cancelled"]
     failure: Failure
 
 
 UNSTORED: Final = "unstored"
-"""Key in the error of a step whose body ran, but whose value could not be stored."""
+"""The key that marks the error of a step whose body ran but whose value could not be stored."""
 
 
 class RunStep(NamedTuple):
-    """A stored step of a run; `timed_out` for a wait that ended by its timeout."""
+    """A stored step of a run. `timed_out` is true for a wait that ended with its timeout."""
 
     name: str
+    kind: str
     state: str
     result: Any
     attempts: int
@@ -123,6 +128,7 @@ class RunStep(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "kind": self.kind,
             "state": self.state,
             "result": self.result,
             "attempts": self.attempts,
@@ -134,7 +140,7 @@ class RunStep(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run as it is stored."""
+    """A stored run."""
 
     id: str
     workflow: str
@@ -167,11 +173,17 @@ class Run(NamedTuple):
     limit_key: str | None = None
     rate_key: str | None = None
     discarded_at: int | None = None
+    claimed_at: int | None = None
+    fingerprint: str | None = None
+    again_of: str | None = None
+    trace: str | None = None
     steps: tuple[RunStep, ...] | None = None
     waits: tuple[RunWait, ...] = ()
+    history: tuple[Attempt, ...] = ()
+    repeated_by: tuple[str, ...] = ()
 
     def unstored_steps(self) -> list[str]:
-        """The steps that ran, but whose value could not be stored: another attempt runs them again."""
+        """The names of the steps that ran but whose value could not be stored. The next attempt runs them again."""
         return [step.name for step in self.steps or () if step.error and step.error.get(UNSTORED)]
 
     def as_json(self) -> dict[str, Any]:
@@ -191,12 +203,15 @@ class Run(NamedTuple):
             "payload": self.payload,
             "result": self.result,
             "error": self.error,
+            "fingerprint": self.fingerprint,
             "unique_key": self.unique_key,
             "parent": self.parent,
+            "again": self.again_of,
             "tenant": self.tenant,
             "created_at": iso(self.created_at),
             "run_at": iso(self.run_at),
             "started_at": iso(self.started_at),
+            "claimed_at": iso(self.claimed_at),
             "finished_at": iso(self.finished_at),
             "discarded_at": iso(self.discarded_at),
             "server": self.server,
@@ -209,6 +224,8 @@ class Run(NamedTuple):
         if self.steps is not None:
             shape["steps"] = [step.as_json() for step in self.steps]
             shape["waits"] = [wait.as_json() for wait in self.waits]
+            shape["history"] = [attempt.as_json() for attempt in self.history]
+            shape["repeated_by"] = list(self.repeated_by)
         return shape
 
 
@@ -219,15 +236,64 @@ class RunWait(NamedTuple):
     kind: str
     key: str | None
     wake_at: int | None
+    started_at: int
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "kind": self.kind, "key": self.key, "wake_at": iso(self.wake_at)}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "key": self.key,
+            "started_at": iso(self.started_at),
+            "wake_at": iso(self.wake_at),
+        }
+
+
+class Attempt(NamedTuple):
+    """How an attempt of a run ended, or a try of its step if `step` is not empty. Both are numbered from 1."""
+
+    step: str
+    number: int
+    kind: AttemptKind
+    started_at: int
+    ended_at: int
+    executed_ms: int
+    server: str | None
+    worker_pid: int | None
+    error: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "step": self.step or None,
+            "kind": self.kind,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "executed_ms": self.executed_ms,
+            "server": self.server,
+            "worker_pid": self.worker_pid,
+            "error": self.error,
+        }
+
+
+class Activity(NamedTuple):
+    """Something that a person changed by hand. `source` is the kind of client, such as `cli` or `web`."""
+
+    id: str
+    at: int
+    actor: str
+    source: str
+    action: str
+    target: str
+    detail: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "at": iso(self.at)}
 
 
 class Schedule(NamedTuple):
     """A cron expression that creates runs of a workflow.
 
-    All slots up to `last_slot` are done; `fired_at` is the last slot that made a run.
+    Every slot up to `last_slot` has been handled. `fired_at` is the newest slot that created a run.
     """
 
     workflow: str
@@ -239,7 +305,7 @@ class Schedule(NamedTuple):
     paused: bool
 
     def as_json(self, next_at: int | None = None) -> dict[str, Any]:
-        """The format of `schedules`; `next_at` is the next slot, which only a daemon knows."""
+        """The format of `schedules`. Only a daemon knows `next_at`, the next slot."""
         return {
             "workflow": self.workflow,
             "cron": self.cron,
@@ -254,8 +320,8 @@ class Schedule(NamedTuple):
 class StoredTrigger(NamedTuple):
     """A polling trigger: its settings from the catalog, its cursor, and the outcome of its last evaluation.
 
-    `cursor` is JSON text, `started` counts the runs that it started, `error` is that of the last evaluation, `evaluation` is
-    the state of the current one.
+    `cursor` is JSON text, `started` is the number of runs that it started, `error` is the error of the last evaluation, and
+    `evaluation` is the state of the current one.
     """
 
     name: str
@@ -276,9 +342,9 @@ class StoredTrigger(NamedTuple):
         return self.evaluation is not None
 
     def as_json(self, trouble: str | None = None) -> dict[str, Any]:
-        """The format of `triggers`; `next_at` is null while the trigger is paused or being evaluated.
+        """The format of `triggers`. `next_at` is null while the trigger is paused or being evaluated.
 
-        `trouble` is why its group takes no work now. It is only shown while a due evaluation waits for a worker.
+        `trouble` is the reason why its group starts no runs now. It appears only while a due evaluation waits for a worker.
         """
         return {
             "name": self.name,
@@ -297,7 +363,7 @@ class StoredTrigger(NamedTuple):
 
 
 class _Ids:
-    """Makes UUIDv7 (RFC 9562 §5.7): increasing within a process, safe across threads and forks."""
+    """Generates UUIDv7 (RFC 9562 §5.7). They increase within a process, and are unique across threads and forks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -305,7 +371,7 @@ class _Ids:
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.Lock()  # a thread that exists only in the parent may hold the old one
 
     def make(self, count: int) -> list[str]:
         now = time.time_ns() // 1_000_000 << 12
@@ -329,10 +395,10 @@ _ids = _Ids()
 
 
 def new_ids(count: int) -> list[str]:
-    """Ids for `count` runs, in increasing order."""
+    """Return `count` new ids, in increasing order."""
     return _ids.make(count)
 
 
 def new_id() -> str:
-    """An id for one run: a UUIDv7, so that ids sort by the time they were made."""
+    """Return a new id: a UUIDv7, so that ids sort by creation time."""
     return _ids.make(1)[0]

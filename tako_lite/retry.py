@@ -1,4 +1,4 @@
-"""Routes the runs of a `retry` command anew, and makes its reply."""
+"""Chooses new routes for the runs of a `retry` command, and builds its reply."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DEFAULT_ROUTE: Final = Route(DEFAULT, "default")
 
 
 class RetryBatch:
-    """The runs that one `retry` starts over: their new routes, and the steps that run again although they ran before.
+    """The runs that one `retry` restarts: their new routes, and their steps that ran but whose value could not be stored.
 
-    Those are the steps whose value could not be stored. The reply names up to `MOST_NAMED_STEPS` of them, and none with
-    `fresh`, which runs every step again.
+    Such a step runs again. The reply names at most `MOST_NAMED_STEPS` of them, and none with `fresh`, which runs every step
+    again.
     """
 
     def __init__(self, workflows: Mapping[str, WorkflowLike], router: Router, *, fresh: bool) -> None:
@@ -31,7 +31,7 @@ class RetryBatch:
         self._steps: dict[str, list[str]] = {}
 
     def add(self, id: str, run: Run | None) -> None:
-        """Take up a run as it is stored before it starts over; None for an id that no run has."""
+        """Choose a route for a run, as it was stored before the retry; None for an unknown id."""
         if run is None:
             self.routes[id] = DEFAULT_ROUTE
             return
@@ -42,12 +42,12 @@ class RetryBatch:
             self._left -= len(names)
 
     def reply(self, outcomes: dict[str, str]) -> dict[str, Any]:
-        """The answer of the command."""
+        """The reply to the command."""
         return {"outcomes": outcomes, "unstored": {id: names for id, names in self._steps.items() if outcomes[id] == "pending"}}
 
 
 def route_again(run: Run, plan: Plan | None, router: Router) -> Route:
-    """The route of a run that starts over. Without a plan its workflow no longer exists, and the run keeps its group."""
+    """The route of a restarted run. If `plan` is None, its workflow no longer exists and the run keeps its group."""
     request = EnqueueRequest(
         worker=run.group if run.group_source in ("enqueue", "moved") or plan is None else None,
         fallback=run.fallback if run.fallback_source == "enqueue" else None,

@@ -1,7 +1,7 @@
-"""Decides the group of a run, what happens while that group is unavailable, and records which source decided it.
+"""Chooses the group of a run, and what happens while that group is unavailable. Both are stored with their source.
 
-`Routes` holds the routing tables of tako.toml. `Plan` is their result for one workflow. `Router` makes the decision for every
-new run (of a client, a schedule, a trigger or a parent run) and for every retry. docs/routing.md has the order as a table.
+`Routes` holds the routing tables of tako.toml. `Plan` is what they say about one workflow. `Router` decides for each new run
+(of a client, a schedule, a trigger or a parent run) and for each retry. docs/routing.md lists the sources in their order.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Rule:
 
     @property
     def specificity(self) -> tuple[bool, int]:
-        """Sort key: a name without wildcards wins over any pattern, and more letters win over fewer."""
+        """Sort key: a name without wildcards outranks any pattern, and among patterns the one with more letters wins."""
         letters = _WILD.sub("", self.match)
         return letters == self.match, len(letters)
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The table `[namespaces.NAME]`."""
+    """A table `[namespaces.NAME]`."""
 
     group: str | None = None
     fallback: Fallback | None = None
@@ -60,7 +60,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """The table `[tenants.NAME]`; runs of the tenant see `env` in `step.env`."""
+    """A table `[tenants.NAME]`. Runs of the tenant have its `env` in `step.env`."""
 
     group: str | None = None
     fallback: Fallback | None = None
@@ -77,20 +77,20 @@ class GroupPolicy:
 
 
 class Plan(NamedTuple):
-    """What the files say about the runs of one workflow: group names, the first that applies wins, and a fallback."""
+    """The routing of one workflow: its possible groups, of which the first that applies is used, and its fallback."""
 
     groups: tuple[tuple[str, GroupSource], ...] = ()
     fallback: tuple[Fallback, FallbackSource] | None = None
 
     @property
     def default_group(self) -> str:
-        """The group of a run without a payload or options: the first name that is no template."""
+        """The group of a run without a payload or options: the first name that is not a template."""
         return next((name for name, _ in self.groups if not is_template(name)), DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The routing tables of tako.toml. `rules` are sorted, most specific first; `policies` has the groups with a table."""
+    """The routing tables of tako.toml. `rules` start with the most specific; `policies` has the groups that have a table."""
 
     rules: tuple[Rule, ...] = ()
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -99,16 +99,16 @@ class Routes:
     inherited: GroupPolicy = GroupPolicy()
 
     def policy_of(self, group: str) -> GroupPolicy:
-        """The policy of a group; a group without a table has the one that `[workflows]` sets for all."""
+        """The policy of a group. A group without a table inherits that of `[workflows]`."""
         return self.policies.get(group, self.inherited)
 
     @property
     def named_groups(self) -> frozenset[str]:
-        """The groups that the tables name, and the templates for groups."""
+        """The groups, and the templates for groups, that the tables name."""
         return frozenset(group for _, group in self.tables())
 
     def tables(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """The path in tako.toml of each table that names a group, and the group or template."""
+        """Each table that names a group, by its path in tako.toml, with that group or template."""
         named: list[tuple[tuple[str | int, ...], str | None]] = [(("defaults", rule.place), rule.group) for rule in self.rules]
         named += [(("namespaces", name), space.group) for name, space in self.namespaces.items()]
         named += [(("tenants", name), tenant.group) for name, tenant in self.tenants.items()]
@@ -129,7 +129,7 @@ class Routes:
     def candidates(
         self, workflow: str, namespace: str, options: WorkflowOptions, written: Collection[str]
     ) -> list[tuple[str, GroupSource, tuple[str | int, ...]]]:
-        """The groups that the files name for a workflow, the strongest first, each with the path of its table."""
+        """The groups that the files name for a workflow, in order of precedence, each with the path of its table."""
         rules = self.matching(workflow)
         named: list[tuple[str | None, GroupSource, tuple[str | int, ...]]] = [
             *((rule.group, "rule", ("defaults", rule.place)) for rule in rules if rule.forced),
@@ -155,8 +155,13 @@ class Routes:
         return options._replace(retries=retries or 0, timeout=timeout)
 
 
+def matches_any(name: str, patterns: Collection[str]) -> bool:
+    """Whether a name matches one of these patterns, in which `*` stands for any characters."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def upwards(namespace: str) -> Iterator[str]:
-    """A namespace and those that it inherits from, nearest first: `billing.eu`, `billing`."""
+    """A namespace and its parents, innermost first: `billing.eu`, `billing`."""
     while namespace:
         yield namespace
         namespace = namespace.rpartition(".")[0]
@@ -167,7 +172,7 @@ def _applies(rule: Rule, value: object, option: str, written: Collection[str]) -
 
 
 class Route(NamedTuple):
-    """The group of a run. Without a `fallback` the run waits for it; a `refusal` ends the run before it starts."""
+    """The group of a run. Without a `fallback` the run waits for its group; a `refusal` ends it before it starts."""
 
     group: str
     group_source: GroupSource
@@ -177,7 +182,7 @@ class Route(NamedTuple):
 
 
 class Router:
-    """Decides the route of each run. `groups` are those that exist; `trouble` returns why a group is unavailable, or None."""
+    """Chooses the route of each run. `groups` are those that exist; `trouble` returns why a group is unavailable, or None."""
 
     def __init__(
         self, routes: Routes, groups: Collection[str], trouble: Callable[[str], str | None] = lambda group: None
@@ -187,22 +192,22 @@ class Router:
         self._trouble = trouble
 
     def check(self, request: EnqueueRequest) -> None:
-        """Raise NotFound where a request names a group or a tenant that does not exist."""
+        """Raise NotFound if a request names a group or a tenant that does not exist."""
         if request.worker is not None:
             check_group(request.worker, self.groups)
         if request.tenant is not None and request.tenant not in self.routes.tenants:
             raise unknown_tenant(request.tenant, self.routes.tenants)
 
     def route(self, plan: Plan, request: EnqueueRequest, payload: str, *, due: bool) -> Route:
-        """The route of a run with this JSON text as its payload. Availability only counts for a run that is `due`.
+        """The route of a run; `payload` is JSON text. Whether the group is available matters only for a run that is `due`.
 
-        Raises BadInput for a fallback that does not exist.
+        Raises BadInput for an unknown fallback.
         """
         group, source = self._group(plan, request, payload)
         fallback, fallback_source = self._fallback(plan, request, group)
         route = Route(group, source, fallback, fallback_source)
         if group not in self.groups:
-            known = group if NAME.match(group) else DEFAULT  # only a valid name may be stored as a group
+            known = group if NAME.match(group) else DEFAULT  # an invalid name must not be stored
             return route._replace(group=known, refusal=Refusal("dead", unknown(group, self.groups)))
         if denied := self._denied(group, request.tenant):
             return route._replace(refusal=denied)
@@ -269,19 +274,19 @@ def _known_fallback(word: str) -> Fallback:
 
 
 def no_worker(trouble: str) -> Failure:
-    """The failure of a run whose group is unavailable and whose fallback does not wait."""
+    """The failure of a run whose group is unavailable and whose fallback is `fail` or `cancel`."""
     return Failure("NoWorker", trouble, None, "no_worker")
 
 
 def denied(group: str, tenant: str | None, allowed: Collection[str]) -> Failure:
-    """The failure of a run whose tenant, or lack of one, is not allowed in its group."""
+    """The failure of a run that its group does not accept, because of its tenant or because it has none."""
     who = f"tenant {tenant} may not use it" if tenant is not None else "the run has no tenant"
     names = ", ".join(sorted(allowed)) or "no tenant"
     return Failure("TenantDenied", f"group {group} is for {names} (allowed_tenants); {who}", None, "tenant_denied")
 
 
 def unknown(group: str, groups: Collection[str]) -> Failure:
-    """The failure of a run whose template, or stored group, names a group that does not exist."""
+    """The failure of a run whose template or stored group is the name of a group that does not exist."""
     error = unknown_group(group, groups)
     return Failure("UnknownGroup", f"{error.message}; {error.hint}", None, "unknown_group")
 
@@ -299,7 +304,7 @@ def unknown_group(name: str, groups: Collection[str]) -> NotFound:
 
 
 def unknown_tenant(name: str, tenants: Collection[str]) -> NotFound:
-    """The error for a tenant without a table."""
+    """The error for a tenant that has no table."""
     known = f"tenants: {', '.join(sorted(tenants))}" if tenants else f"write [tenants.{printable(name[:60])}] into tako.toml"
     hint = did_you_mean(name, tenants) or known
     return NotFound(f"there is no tenant {printable(name[:60])!r}", hint=hint, type="unknown_tenant")

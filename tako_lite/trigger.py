@@ -89,7 +89,7 @@ def found(returned: object) -> list[Any]:
 
 
 def _json(value: list[Any]) -> list[Any]:
-    """The value itself; where JSON cannot carry it, dataclasses, models and times in it are made plain."""
+    """The value itself; where JSON cannot represent it, dataclasses, models and times in it are made plain."""
     try:
         encode_value(value, "what it returned")
         return value

@@ -1,4 +1,4 @@
-"""The options of a polling trigger, as its decorator states them, and what is wrong with invalid ones."""
+"""Reads the options of a polling trigger from its decorator, and describes the problems of invalid ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tako_lite.templates import is_template
 from tako_lite.units import duration
 
 EVALUATION: Final = "@"
-"""Prefix of the workflow name under which evaluations of a trigger are stored; no user's workflow may have such a name."""
+"""Prefix of the workflow name under which evaluations of a trigger are stored. Users cannot give a workflow such a name."""
 SHORTEST_EVERY: Final = 1.0
 DEFAULT_TIMEOUT: Final = 60.0
 
 
 class TriggerOptions(NamedTuple):
-    """The options of a trigger. `every` and `timeout` are seconds, `starts` is the name of a workflow."""
+    """The options of a trigger. `every` and `timeout` are in seconds, `starts` is the name of a workflow."""
 
     every: float
     starts: str
@@ -27,7 +27,7 @@ class TriggerOptions(NamedTuple):
 
 
 def read_trigger_options(given: Mapping[str, object]) -> tuple[TriggerOptions, dict[str, Problem]]:
-    """Read the options, and return a problem for each invalid or missing one."""
+    """Read the options. Returns them with a problem for each invalid or missing one."""
     values, problems = read_values(_READERS, given, "poll")
     for option, example in _NEEDED.items():
         if option not in given:

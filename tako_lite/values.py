@@ -55,7 +55,7 @@ def payload_text(payload: object, annotation: Any, what: str) -> str:
 
 
 def returned_as(returns: Any, name: str) -> Reader:
-    """The reader for the `returns` of a step. Raises StepError for a type that JSON cannot carry."""
+    """The reader for the `returns` of a step. Raises StepError for a type that JSON cannot represent."""
     try:
         return compiled(returns)
     except BadInput as error:

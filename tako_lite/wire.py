@@ -1,7 +1,7 @@
-"""JSON at the edge: values, frames and their limits.
+"""Encodes and decodes JSON at the boundary: values, frames and their limits.
 
-A *value* is a payload, a result, a step value or a signal's payload. It is checked once, on entry, and then carried as
-text. A *frame* is one JSON object on a line of its own.
+A *value* is a payload, a result, a step value or a signal's payload. It is checked once, on entry, and passed on as text.
+A *frame* is a JSON object on a line of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROTOCOL: Final = 1
 MAX_VALUE: Final = 1024 * 1024
 MAX_FRAME: Final = 2 * 1024 * 1024
 MAX_LINK_FRAME: Final = 16 * 1024 * 1024
-"""Limit of a frame between daemon and worker: many values share a frame, and each is text inside text there."""
+"""Limit of a frame between daemon and worker. It can hold many values, each encoded as a JSON string."""
 MAX_DEPTH: Final = 64
 
 _decode = json.JSONDecoder().raw_decode
@@ -31,7 +31,7 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def _make_encoder() -> Callable[[Any], str]:
-    """`JSONEncoder.encode`, which makes its C encoder anew in each call: that takes longer than using it."""
+    """A faster `JSONEncoder.encode`: that method creates a C encoder in each call, which takes longer than the encoding."""
     plain = json.JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
@@ -46,7 +46,7 @@ _encode = _make_encoder()
 def encode_value(value: Any, what: str = "value") -> str:
     """The JSON text of a value; `what` names it in errors.
 
-    Raises NotJson for what JSON cannot carry (with the place in the value), TooLarge over 1 MiB.
+    Raises NotJson, with the place, for a value that JSON cannot represent, and TooLarge above 1 MiB.
     """
     try:
         text = _encode(value)
@@ -66,7 +66,7 @@ def encode_value(value: Any, what: str = "value") -> str:
 
 
 def _check_objects(value: Any, what: str, levels: int) -> None:
-    """Raise NotJson for values nested deeper than the limit, and for keys of an object that become equal as text."""
+    """Raise NotJson for nesting beyond the limit, and for two keys of an object that become the same text."""
     if levels == 0:
         raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
     items = value
@@ -86,23 +86,23 @@ def _key_text(key: Any) -> str:
 
 
 def decode_value(text: str) -> Any:
-    """The value of text that `encode_value` made."""
+    """Decode text that `encode_value` produced."""
     return _decode(text)[0]
 
 
 def parse_value(text: str | bytes, what: str = "payload") -> Any:
-    """The value of JSON text from outside. Raises BadInput for anything that is not strict JSON."""
+    """Decode JSON text from outside. Raises BadInput unless it is strict JSON."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return _strict(raw, what, MAX_VALUE)
 
 
 def encode_frame(frame: Any) -> bytes:
-    """One object as a line."""
+    """Encode an object as one line."""
     return _encode(frame).encode() + b"\n"
 
 
 def decode_frame(line: bytes) -> dict[str, Any]:
-    """The object on a line from outside. Raises BadInput for anything that is not one strict JSON object."""
+    """Decode a line from outside. Raises BadInput unless it is one strict JSON object."""
     frame = _strict(line, "frame", MAX_FRAME)
     if not isinstance(frame, dict):
         raise BadInput(f"a frame is a JSON object, not {_kind(frame)}")
@@ -110,7 +110,7 @@ def decode_frame(line: bytes) -> dict[str, Any]:
 
 
 class LineReader:
-    """Cuts a byte stream into lines, none longer than `limit` bytes."""
+    """Splits a byte stream into lines of at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -118,7 +118,7 @@ class LineReader:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are complete now, without their newline. Raises ProtocolError over the limit."""
+        """Return the lines that these bytes complete, without newlines. Raises ProtocolError above the limit."""
         *lines, rest = data.split(b"\n")
         if lines and self._parts:
             lines[0] = b"".join([*self._parts, lines[0]])
@@ -145,7 +145,7 @@ def _strict(raw: bytes, what: str, limit: int) -> Any:
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise BadInput(f"{what} has a lone surrogate") from None
+        raise BadInput(f"{what} contains a lone surrogate") from None
     except json.JSONDecodeError as error:
         raise BadInput(f"{what} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except (ValueError, RecursionError) as error:
@@ -154,7 +154,7 @@ def _strict(raw: bytes, what: str, limit: int) -> Any:
 
 
 def _too_deep(text: str | bytes) -> bool:
-    """Whether brackets nest deeper than the limit, without decoding: innermost pairs are removed level by level."""
+    """Whether brackets nest deeper than the limit. Nothing is decoded: the innermost pairs are removed, level by level."""
     if len(text) <= MAX_DEPTH:
         return False
     if isinstance(text, str):
@@ -169,7 +169,7 @@ def _too_deep(text: str | bytes) -> bool:
             return False
         shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
-            return False  # unbalanced: the decoder says where
+            return False  # unbalanced: the decoder reports where
         brackets = shorter
     return bool(brackets)
 
@@ -179,7 +179,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {printable(twice[:60])!r} stands twice in one object")
+        raise ValueError(f"the key {printable(twice[:60])!r} occurs twice in one object")
     return made
 
 
@@ -199,16 +199,16 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refu
 
 def _not_json(value: Any, what: str, error: Exception) -> NotJson:
     if isinstance(error, RecursionError) or "Circular" in str(error):
-        return NotJson(f"{what} contains itself or is nested too deep for JSON")
+        return NotJson(f"{what} contains itself or is nested too deeply for JSON")
     if "digits" in str(error):
-        return NotJson(f"{what} has a number of too many digits", hint="pass it as text")
+        return NotJson(f"{what} has a number with too many digits", hint="pass it as text")
     place, culprit = _find(value, what, _is_culprit) or (what, value)
     hint = "values are JSON: text, numbers, booleans, null, lists and objects"
     if isinstance(culprit, bytes | bytearray | memoryview):
         hint = "write the bytes to a file and return its path"
     elif isinstance(culprit, CoroutineType):
         hint = f"write `await` before the call of {culprit.__qualname__} that made it"
-    return NotJson(f"{place} is {_kind(culprit)}, which JSON cannot carry", hint=hint)
+    return NotJson(f"{place} is {_kind(culprit)}, which JSON cannot represent", hint=hint)
 
 
 def _is_culprit(value: Any) -> bool:

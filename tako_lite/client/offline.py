@@ -15,6 +15,7 @@ from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
+from tako_lite.hook_workflows import hooks_of
 from tako_lite.new_run import check_event, make_many, make_run, unknown_run, zip_ids
 from tako_lite.protocol.arguments import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, MoveGroup, Retry, Signal
 from tako_lite.records import Batch, Run
@@ -89,6 +90,7 @@ class OfflineBackend:
     def _new(self, request: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
         """The rows of new runs, made before the write lock is taken."""
         workflow, router, now = self._project.catalog().get(request.workflow), self._router(), self._clock.now()
+        self._queue.set_hooks(hooks_of(self._project.catalog(), router))
         if isinstance(request, EnqueueMany):
             return make_many(workflow, zip_ids(request.run_ids, texts), request, router, now)
         payload = (texts or ["null"])[0]

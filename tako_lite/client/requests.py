@@ -44,7 +44,7 @@ class Outcomes(dict[str, str]):
 
 
 class Request:
-    """A command with its arguments; payloads are kept apart, as JSON text. Raises BadInput for values that JSON cannot carry.
+    """A command with its arguments; payloads are kept apart, as JSON text. Raises BadInput for values that are not JSON.
 
     `made_id` if this client made the id of the new run, so no other client can have enqueued it before.
     """

@@ -1,4 +1,4 @@
-"""Settings as they are typed on a command line: `idle_timeout=5m`, `allowed_tenants=acme,globex`, `env.LOG_LEVEL=info`."""
+"""Reads settings from the command line: `idle_timeout=5m`, `allowed_tenants=acme,globex`, `env.LOG_LEVEL=info`."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 
 ARRAYS: Final = {name: kind.element for name, kind in SETTINGS.items() if kind.element}
-"""The settings that are arrays of names, and what each of their names accepts."""
+"""The settings that are arrays of names, with the reader of a name."""
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 
 
 def assignment(word: str, root: Folder) -> tuple[Path, Any]:
-    """The key below a group's table, and its value as tako.toml has it; `KEY=` takes it out. Raises BadInput."""
+    """The path of a setting below its group's table, and its value as in tako.toml. `KEY=` unsets it. Raises BadInput."""
     key, equals, text = word.partition("=")
     if not equals:
-        raise BadInput(f"{shown_name(word)} is not KEY=VALUE", hint="such as workers=2, or KEY= to take a setting out")
+        raise BadInput(f"{shown_name(word)} is not KEY=VALUE", hint="such as workers=2, or KEY= to remove a setting")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise BadInput(f"the value of {shown_name(key)} is no text", hint="write it in UTF-8") from None
+        raise BadInput(f"the value of {shown_name(key)} is not text", hint="write it in UTF-8") from None
     path = setting(key)
     if not text:
         return path, UNSET
     if len(path) == 1 and key in ENTRIES:
-        raise BadInput(f"{key} is a table", hint=f"set its entries one by one: {key}.NAME=VALUE")
+        raise BadInput(f"{key} is a table", hint=f"set each entry by itself: {key}.NAME=VALUE")
     return path, _value(path, text, root)
 
 
 def setting(key: str) -> Path:
-    """The path of a setting, or of an entry of `env` or `limits`. Raises BadInput for what is neither."""
+    """The path of a setting, or of an entry of `env` or `limits`. Raises BadInput for any other key."""
     table, dot, entry = key.partition(".")
     if dot and table in ENTRIES:
         try:
@@ -53,16 +53,16 @@ def setting(key: str) -> Path:
 
 
 def group_name(name: str) -> str:
-    """A name that a group can have. Raises BadInput."""
+    """Return a valid name for a group. Raises BadInput."""
     if name in RESERVED_NAMES:
-        raise BadInput(f"{shown_name(name)} is the name of a setting, so it cannot be the name of a group")
+        raise BadInput(f"{shown_name(name)} is the name of a setting; a group needs another name")
     if not NAME.fullmatch(name):
         raise BadInput(f"{shown_name(name)} is not a name for a group", hint=NAME_HINT)
     return name
 
 
 def _value(path: Path, text: str, root: Folder) -> Any:
-    """The first way to read the text that the setting takes: numbers are numbers, and text is text."""
+    """Read the text as the type that the setting accepts. Digits are read as a number first, then as text."""
     readers = setting_readers(root)
     ways: list[Any] = [int(text)] if _WHOLE.fullmatch(text) else []
     ways = [_array(text)] if path[0] in ARRAYS else [*ways, text]

@@ -1,4 +1,4 @@
-"""Collecting values and mistakes while the tables of a document are read."""
+"""Collects values and mistakes while the tables of a document are read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """What every table is read with: an invalid value becomes a mistake, and reading continues."""
+    """Reads the values of tables. An invalid value becomes a mistake, and reading continues."""
 
     def __init__(self, document: Document | None) -> None:
         self.document = document
         self.mistakes: list[Mistake] = []
 
     def value(self, path: KeyPath, table: dict[str, Any], key: str, read: Reader) -> Any:
-        """The value of a key, None where it is absent or wrong."""
+        """Read the value of a key. Returns None if the key is absent or its value invalid."""
         if key not in table:
             return None
         try:
@@ -37,7 +37,7 @@ class Collector:
             return None
 
     def entries(self, path: KeyPath, value: Any, entry: Callable[[str], Reader]) -> dict[str, Any]:
-        """A table of free names, each checked by the reader that `entry` gives for it."""
+        """Read a table whose keys are names. `entry` returns the reader for a name."""
         read: dict[str, Any] = {}
         for name, inner in self.table(path, value).items():
             try:
@@ -53,7 +53,7 @@ class Collector:
         return read
 
     def names(self, path: KeyPath, value: Any, read: Reader) -> tuple[str, ...]:
-        """An array of names, each checked by a reader; one that stands there twice counts once."""
+        """Read an array of names, each with a reader. Duplicates are removed."""
         key = shown_name(str(path[-1]))
         if not isinstance(value, list):
             self.wrong(path, f"{key}: must be an array of names, not {values.kind(value)}", 'write ["NAME", "OTHER_NAME"]')
@@ -67,7 +67,7 @@ class Collector:
         return tuple(dict.fromkeys(found))
 
     def table(self, path: KeyPath, value: Any) -> dict[str, Any]:
-        """The value if it is a table, else an empty one and a mistake."""
+        """Return the value if it is a table. Otherwise report a mistake and return an empty table."""
         if isinstance(value, dict):
             return value
         name = shown_name(str(path[-1]))
@@ -83,7 +83,7 @@ class Collector:
         where = f" in {label(path[:-1])}" if len(path) > 1 else ""
         hint = did_you_mean(key, known) or otherwise
         if hint is None and (setting := did_you_mean(key, SETTINGS)):
-            hint = f"{setting} it belongs in [workflows] or in a group's table"
+            hint = f"{setting} It belongs in [workflows] or in a group's table"
         hint = hint or f"known keys: {', '.join(known)}"
         self.wrong(path, f"unknown key {shown_name(key)}{where}", hint, at_key=True)
 
@@ -94,13 +94,13 @@ class Collector:
         return mistake._replace(source=mistake.source[: value.column - 1] + _HIDDEN)
 
     def wrong(self, path: KeyPath, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
-        """A mistake at the value under a path, or at its key."""
-        if self.document is not None:  # without a file there is nothing to be wrong
+        """Report a mistake at the value of a path, or at its key."""
+        if self.document is not None:  # the built-in defaults have no mistakes
             self.mistakes.append(self.document.mistake(path, message, hint, at_key=at_key))
 
 
 def _environment_hint(path: KeyPath, key: str) -> str | None:
-    """The hint for `[workflows.env]`, which was probably meant as a group."""
+    """The hint for `[workflows.env]` and `[workflows.limits]`, if a group was probably intended."""
     if key not in SETTINGS or path[-2:] not in (("workflows", "env"), ("workflows", "limits")):
         return None
-    return f"`{path[-1]}` is a setting that every group inherits, so it cannot be the name of a group"
+    return f"`{path[-1]}` is a setting that every group inherits; a group needs another name"

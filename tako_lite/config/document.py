@@ -1,4 +1,4 @@
-"""The text of tako.toml with its tables, and mistakes that point into it."""
+"""The text and the tables of tako.toml, and mistakes that point to a place in it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 MAX_FILE_SIZE: Final = 1 << 20
 _WHERE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _SECOND_TIME: Final = {
-    "Cannot overwrite a value": "this key is set a second time",
-    "Cannot declare": "this table is written a second time",
-    "Cannot mutate immutable namespace": "this table is written a second time",
+    "Cannot overwrite a value": "this key is set twice",
+    "Cannot declare": "this table is defined twice",
+    "Cannot mutate immutable namespace": "this table is defined twice",
 }
 
 
 class Document:
-    """A tako.toml that is sound TOML; `name` is how mistakes show the file."""
+    """A tako.toml that is valid TOML; `name` is the file name that mistakes show."""
 
     def __init__(self, name: str, text: str) -> None:
-        """Parses the text; ConfigError where it is not TOML."""
+        """Parse the text. Raises ConfigError if it is not TOML."""
         self.name = name
         self.text = text
         self._positions: Positions | None = None
         try:
             self.tables: dict[str, Any] = tomllib.loads(text)
         except RecursionError:
-            raise ConfigError([Mistake(name, 1, 1, "arrays or tables are nested too deep")]) from None
+            raise ConfigError([Mistake(name, 1, 1, "arrays or tables are nested too deeply")]) from None
         except ValueError as error:
             raise ConfigError([_syntax_mistake(name, text, str(error))]) from None
 
     def mistake(self, path: KeyPath, message: str, hint: str | None = None, *, at_key: bool = False) -> Mistake:
-        """A mistake that points at the value under the path, or at its key."""
-        from tako_lite.config.positions import Positions  # only needed once something is wrong
+        """A mistake that points to the value at a path, or to its key."""
+        from tako_lite.config.positions import Positions  # only needed for a mistake
 
         if self._positions is None:
             self._positions = Positions(self.text)
@@ -48,7 +48,7 @@ class Document:
 
 
 def read_document(file: Path) -> Document:
-    """The document in a file; ConfigError if it cannot be read, is not UTF-8 or is not TOML."""
+    """Read the document in a file. Raises ConfigError if it cannot be read, is not UTF-8 or is not TOML."""
     name = shown(file)
     try:
         with file.open("rb") as stream:
@@ -67,7 +67,7 @@ def read_document(file: Path) -> Document:
 
 
 def shown(file: Path) -> str:
-    """The file as a user wants to see it: relative where it lies below the current folder."""
+    """The path as messages show it: relative if the file is below the current folder."""
     try:
         return str(file.relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -75,27 +75,27 @@ def shown(file: Path) -> str:
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Line and column of an offset, both from 1."""
+    """The line and column of an offset, counted from 1."""
     start = text.rfind("\n", 0, offset) + 1
     return text.count("\n", 0, offset) + 1, offset - start + 1
 
 
 def _syntax_mistake(name: str, text: str, error: str) -> Mistake:
     where = _WHERE.search(error)
-    message = error[: where.start()] if where else "a number has too many digits"  # all that lacks a position
+    message = error[: where.start()] if where else "a number has too many digits"  # the only error without a position
     if where and where[1]:
         line, column = int(where[1]), int(where[2])
     else:
         line, column = line_and_column(text, len(text.rstrip("\n")) if where else 0)
     source = _source_line(text, line)
     for start, plain in _SECOND_TIME.items():
-        if message.startswith(start):  # tomllib points behind the value; the key is what has to go
+        if message.startswith(start):  # tomllib points after the value, but the key is the duplicate
             message, column = plain, len(source) - len(source.lstrip()) + 1
     return Mistake(name, line, column, message[:1].lower() + message[1:], source)
 
 
 def _source_line(text: str, line: int) -> str:
-    """The line, with every character that would move the caret or the terminal replaced by a blank."""
+    """The line. Control characters, which would displace the caret, become blanks."""
     lines = text.split("\n")
     source = lines[line - 1] if line <= len(lines) else ""
     return "".join(character if character.isprintable() else " " for character in source)

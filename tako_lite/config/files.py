@@ -1,4 +1,4 @@
-"""Finds the tako.toml of a project: the one that is named, or the nearest one upwards."""
+"""Finds the tako.toml of a project: the given one, or the nearest one in the current folder and its parents."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tako_lite.stamps import file_stamp
 
 FILE_NAME: Final = "tako.toml"
 DEFAULT_PATH: Final = "workflows"
-"""The folder of the workflow files, where no tako.toml names another."""
+"""The folder of the workflow files, unless tako.toml names another."""
 STATE_DIR: Final = ".tako"
-"""The folder of the queue, the socket and the logs, in that of tako.toml."""
+"""The folder of the queue, the socket and the logs, beside tako.toml."""
 SOCKET_NAME: Final = "tako.sock"
 
 
 def find_file(start: Path | None = None) -> Path | None:
-    """The tako.toml of `TAKO_CONFIG`, else the nearest one in the current folder and upwards, else None.
+    """The tako.toml of `TAKO_CONFIG`, else the nearest one in the current folder and its parents, else None.
 
-    With `start` the search begins there and the environment is not asked.
+    With `start`, the search starts there and ignores the environment.
     """
     if start is None and (named := os.environ.get("TAKO_CONFIG")):
         return _existing(named, " (from TAKO_CONFIG)")
@@ -30,10 +30,10 @@ def find_file(start: Path | None = None) -> Path | None:
 
 
 def locate(config: str | Path | None = None) -> Path | None:
-    """The file that is meant by a path to tako.toml or its folder; by None the one that `find_file` finds.
+    """The tako.toml at a path, which may be its folder. Without a path, the one that `find_file` finds.
 
-    None where the current folder is a project without a file: one with `workflows` or `.tako` in it. Raises NoProject where it
-    has neither, and ConfigError if a path is given, here or in `TAKO_CONFIG`, and the file does not exist.
+    Returns None if the current folder is a project without that file: it contains `workflows` or `.tako`. Raises NoProject if
+    it contains neither, and ConfigError if the path, or that in `TAKO_CONFIG`, does not exist.
     """
     if config is not None:
         return _existing(config, "")
@@ -43,9 +43,9 @@ def locate(config: str | Path | None = None) -> Path | None:
 
 
 def no_project(folder: Path) -> NoProject:
-    """The error for a folder in which a project was looked for."""
+    """The error for a folder that is not in a project."""
     what = f"{folder} is not a project: no {FILE_NAME} here or above, no {DEFAULT_PATH}/ and no {STATE_DIR}/"
-    return NoProject(what, hint="go to the project's folder, or name it: -c PATH, TAKO_CONFIG, or Client(PATH) in Python")
+    return NoProject(what, hint="change to the project's folder, or name it: -c PATH, TAKO_CONFIG, or Client(PATH) in Python")
 
 
 def _is_project(folder: Path) -> bool:
@@ -53,25 +53,25 @@ def _is_project(folder: Path) -> bool:
 
 
 def stamp(file: Path) -> list[int] | None:
-    """The stamp of a file as the daemon's hello has it; None where there is no file."""
+    """The stamp of a file, as in the daemon's hello. None if there is no file."""
     found = file_stamp(file)
     return None if found is None else [*found]
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root and without `..`.
+    """The absolute path, without `..`.
 
-    Links are not followed: where `current` is a link to the newest release, the project stays in `current`.
+    Links are not resolved: if `current` is a link to the newest release, the project remains in `current`.
     """
     return Path(os.path.normpath(path if path.is_absolute() else current_folder() / path))
 
 
 def current_folder() -> Path:
-    """The current folder; ConfigError if it was deleted."""
+    """The current folder. Raises ConfigError if it was deleted."""
     try:
         return Path.cwd()
     except OSError as error:
-        raise ConfigError([Mistake(".", 0, 0, "the current folder does not exist any more")]) from error
+        raise ConfigError([Mistake(".", 0, 0, "the current folder no longer exists")]) from error
 
 
 def _existing(config: str | Path, origin: str) -> Path:
@@ -80,7 +80,7 @@ def _existing(config: str | Path, origin: str) -> Path:
     path = absolute(Path(config))
     file = path / FILE_NAME if path.is_dir() else path
     if not _is_file(file):
-        from tako_lite.config.document import shown  # with tomllib, which a client that finds its file does without
+        from tako_lite.config.document import shown  # imports tomllib, which a client does not need otherwise
 
         hint = "give the path of a tako.toml or of the folder that it is in"
         raise ConfigError([Mistake(shown(file), 0, 0, f"the file does not exist{origin}", hint=hint)])

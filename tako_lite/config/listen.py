@@ -38,7 +38,7 @@ class Listen(NamedTuple):
             return False
 
 
-def listen(root: Path, example: str) -> Reader:
+def listen(root: Path, example: str = "127.0.0.1:8256") -> Reader:
     """Accepts an address to listen on; the path of a socket is relative to the folder of tako.toml."""
 
     def read(value: Any) -> Listen:
@@ -50,7 +50,7 @@ def listen(root: Path, example: str) -> Reader:
         host, colon, port = address.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         if not colon or not (port.isascii() and port.isdecimal()) or int(port) > _LAST_PORT or not _is_host(host, bare):
-            raise BadInput("is not an address to listen on", hint=f'such as {example}, "[::1]:PORT" or "unix:PATH"')
+            raise BadInput("is not an address to listen on", hint=f'such as "{example}", "[::1]:PORT" or "unix:PATH"')
         return Listen(bare, int(port))
 
     return read

@@ -22,7 +22,7 @@ _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?
 def read_monitor(collector: Collector, value: Any, root: Path) -> MonitorSettings:
     """The settings of a table `[monitor]`; mistakes go to the collector, and do not show what may be a token itself."""
     readers: dict[str, Reader] = {
-        "listen": listen(root, '"127.0.0.1:8257"'),
+        "listen": listen(root, "127.0.0.1:8257"),
         "token": values.secret_source(root),
         "hosts": _hosts,
         "tenants": values.yes_or_no,

@@ -1,7 +1,7 @@
-"""Where the keys and values of a TOML text stand, which tomllib does not say.
+"""Finds the positions of keys and values in a TOML text, which tomllib does not report.
 
-The text is known to be valid: tomllib has read it. So this scanner checks nothing; it only has to find its way past
-strings, comments, arrays and inline tables. It runs when there is a mistake to point at, never on the happy path.
+tomllib has already read the text, so it is valid. This scanner therefore checks nothing. It only skips strings, comments,
+arrays and inline tables correctly. It runs only to point to a mistake, or to edit the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 KeyPath = tuple[str | int, ...]
-"""Keys from the root, with the index where an array is passed: `("defaults", 0, "match")`."""
+"""Keys from the root, and the index of an element of an array: `("defaults", 0, "match")`."""
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BLANK_OR_COMMA: Final = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
@@ -29,9 +29,9 @@ _SCALAR: Final = re.compile(
 
 
 class Positions:
-    """Offsets into a valid TOML text: `keys` and `values` by path. A table's value stands at its key.
+    """Offsets in a valid TOML text: `keys` and `values` by path. The value of a table has the offset of its key.
 
-    `headers` are the tables that are written with one, in order, with the offsets of their first brackets.
+    `headers` lists the tables that have a header, in order, each with the offset of its first bracket.
     """
 
     def __init__(self, text: str) -> None:
@@ -41,7 +41,7 @@ class Positions:
         self._text = text
         self._at = 0
         self._elements: dict[KeyPath, int] = {}
-        with suppress(RecursionError):  # what was found before stays
+        with suppress(RecursionError):  # keeps the positions found so far
             self._scan()
 
     def of_key(self, path: KeyPath) -> int:
@@ -113,7 +113,7 @@ class Positions:
         while True:
             self._next(_BLANK)
             match = _NAME.match(self._text, self._at)
-            if match is None:  # impossible in valid text; skipping a character still ends the loop
+            if match is None:  # impossible in valid text; skip a character, so that the loop ends
                 self._at += 1
                 return [*names, ("", self._at - 1)]
             names.append((_unquoted(match[0]), self._at))
@@ -149,7 +149,7 @@ class Positions:
         self._at += 1
 
     def _next(self, skipped: re.Pattern[str]) -> str:
-        """The character after what is skipped, empty at the end of the text."""
+        """Skip a pattern. Returns the next character, or an empty text at the end."""
         match = skipped.match(self._text, self._at)
         self._at = match.end() if match else self._at
         return self._text[self._at : self._at + 1]

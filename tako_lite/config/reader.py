@@ -1,4 +1,4 @@
-"""tako.toml → Config, with all mistakes at once."""
+"""Reads tako.toml into a `Config`, and reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tako_lite.config import files, monitor, routes, values
+from tako_lite.config import files, monitor, routes, values, web
 from tako_lite.config.collector import Collector
 from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
@@ -30,38 +30,38 @@ from tako_lite.secrets import SecretSource
 from tako_lite.store.opening import DEFAULT_URL
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
-"""Keys that can stand in `[workflows]`, and so cannot be names of groups."""
+"""Keys of `[workflows]`, which are therefore not available as names of groups."""
 
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {name: kind.entry for name, kind in SETTINGS.items() if kind.entry}
-"""The settings that are tables, and what each of their entries accepts."""
-_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", *monitor.TABLES, *routes.TABLES)
+"""The settings that are tables. Each has a function from the name of an entry to the entry's reader."""
+_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", web.TABLE, *monitor.TABLES, *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
 
 
 def load(config: str | Path | None = None, *, server: str | None = None) -> Config:
-    """The project of a tako.toml or its folder, else of the one that is found; without any, the built-in defaults.
+    """Load the project at a path, or the one found from the current folder; without a tako.toml, the built-in defaults.
 
-    The server is the one given, else `TAKO_SERVER`, else the host's name. ConfigError carries every mistake.
+    The server is `server`, else `TAKO_SERVER`, else the host name. Raises ConfigError with every mistake.
     """
     return _sound(examine(config, server=server))
 
 
 class Examined(NamedTuple):
-    """The project of a tako.toml as far as it can be read, and every mistake in the file."""
+    """The readable part of a project, and every mistake in its tako.toml."""
 
     config: Config
     mistakes: tuple[Mistake, ...]
 
 
 def examine(config: str | Path | None = None, *, server: str | None = None) -> Examined:
-    """The same with its mistakes beside it. ConfigError where there is nothing to read: no such file, no TOML."""
+    """Like `load`, but returns the mistakes. Raises ConfigError only if the file does not exist or is not TOML."""
     file = files.locate(config)
     return _examined(file, read_document(file) if file else None, server)
 
 
 def load_text(text: str, file: Path, *, server: str | None = None) -> Config:
-    """The project that a tako.toml would be with another text. ConfigError carries every mistake."""
+    """Load a project as if its tako.toml had another text. Raises ConfigError with every mistake."""
     return _sound(_examined(file, Document(shown(file), text), server))
 
 
@@ -82,12 +82,12 @@ def _examined(file: Path | None, document: Document | None, server: str | None) 
 
 
 def setting_readers(root: Path) -> dict[str, Reader]:
-    """The readers of those settings of a group that are read without looking at other tables."""
+    """The readers of the group settings that depend on no other table."""
     return {name: kind.reader(root) for name, kind in SETTINGS.items() if kind.reader is not None}
 
 
 class _Reading(Collector):
-    """One pass over a document that collects settings and mistakes."""
+    """One pass over a document. It collects the settings and the mistakes."""
 
     def __init__(self, document: Document | None, root: Path) -> None:
         super().__init__(document)
@@ -111,6 +111,7 @@ class _Reading(Collector):
         groups = named_groups(self._tables)
         monitoring = monitor.read_monitor(self, project.get("monitor", {}), self._root)
         logs = monitor.read_logs(self, project.get("logs", {}))
+        dashboard = web.read_web(self, project.get(web.TABLE, {}), self._root)
         routing = routes.read_routes(self, project, self._tables, server, groups)
         sound = not self.mistakes
         return Config(
@@ -130,6 +131,7 @@ class _Reading(Collector):
             routes=routing,
             monitor=monitoring,
             logs=logs,
+            web=dashboard,
             tables=self._tables,
             document=self.document,
         )
@@ -150,7 +152,7 @@ class _Reading(Collector):
 
     def _secrets(self, declared: Any) -> None:
         self._sources = read_sources(self, declared, self._root)
-        self._declared = declared if isinstance(declared, dict) else {}  # one that is wrong is not missing as well
+        self._declared = declared if isinstance(declared, dict) else {}  # an invalid one is not reported as missing too
 
     def _servers(self, servers: dict[str, Any]) -> None:
         for name, value in servers.items():
@@ -167,9 +169,9 @@ class _Reading(Collector):
                 self._groups(workflows, self.table(workflows, server["workflows"]))
 
     def _groups(self, path: TablePath, table: dict[str, Any]) -> Path | None:
-        """Reads `[workflows]` or a server's: settings that every group inherits, and a table for each group.
+        """Read `[workflows]`, or that of a server: settings that every group inherits, and a table for each group.
 
-        Gives the folder of the workflow files, where it is set; it is the project's, so only `[workflows]` may.
+        Returns the folder of the workflow files, if it is set. Only the `[workflows]` of the project may set it.
         """
         groups = {name: value for name, value in table.items() if isinstance(value, dict) and name not in ENTRIES}
         settings = {key: value for key, value in table.items() if key not in groups}
@@ -180,7 +182,7 @@ class _Reading(Collector):
         self._settings(path, settings)
         for name, value in groups.items():
             if name in RESERVED_NAMES:
-                message = f"{shown_name(name)} is the name of a setting, so it cannot be the name of a group"
+                message = f"{shown_name(name)} is the name of a setting; a group needs another name"
                 self.wrong((*path, name), message, at_key=True)
             elif not NAME.fullmatch(name):
                 message = f"{shown_name(name)} is not a name for a group"
@@ -190,7 +192,7 @@ class _Reading(Collector):
         return folder
 
     def _settings(self, path: TablePath, table: dict[str, Any]) -> None:
-        """Reads the settings that one table says itself, and remembers them under its path."""
+        """Read the settings of one table, and store them under its path."""
         read: dict[str, Any] = {}
         for key, value in table.items():
             if key in ENTRIES:
@@ -212,14 +214,14 @@ class _Reading(Collector):
 
     def _unknown_setting(self, path: TablePath, key: str, value: Any) -> None:
         if key == "path":
-            self.wrong((*path, key), "`path`: can only stand in [workflows]", at_key=True)
+            self.wrong((*path, key), "`path`: is only allowed in [workflows]", at_key=True)
         elif path[-1] == "workflows":
             self.unknown((*path, key), SETTINGS, otherwise=f"a group is a table: {label((*path, 'NAME'))}")
         else:
             self.unknown((*path, key), SETTINGS, otherwise=_dotted_name_hint(path, key, value))
 
     def _server_warnings(self, servers: dict[str, Any], server: str) -> tuple[Mistake, ...]:
-        """A warning where the server's name looks like a slip for one that the file knows."""
+        """A warning if the server's name resembles a name in the file."""
         hint = None if server in servers else did_you_mean(server, servers)
         if hint is None or self.document is None:
             return ()
@@ -228,13 +230,13 @@ class _Reading(Collector):
 
 
 def _dotted_name_hint(path: TablePath, key: str, value: Any) -> str | None:
-    """What to do about `[workflows.a.b]`, where a name with a dot may have been meant."""
+    """The hint for `[workflows.a.b]`, which may be meant as a name with a dot."""
     if not isinstance(value, dict) or not NAME.fullmatch(key):
         return None
     return f"a name with a dot is written in quotes: {label((*path[:-1], f'{path[-1]}.{key}'))}"
 
 
 def _name_of(root: Path) -> str:
-    """A project's name out of its folder's."""
+    """The name of a project, from the name of its folder."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._")
     return name[:128] or "app"

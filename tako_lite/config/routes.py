@@ -1,4 +1,4 @@
-"""The tables about routing: `[[defaults]]`, `[namespaces]` and `[tenants]`."""
+"""Reads the routing tables `[[defaults]]`, `[namespaces]` and `[tenants]`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 TABLES: Final = ("defaults", "namespaces", "tenants")
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,128}")
-_PATTERN_HINT: Final = "a name, with * for any letters, ? for one and [ab] for one of these"
+_PATTERN_HINT: Final = "a name in which * matches any characters, ? one character, and [ab] one of these"
 
 
 def worker(value: Any) -> str:
-    """Accepts the name of a group, or a template for one."""
+    """Accepts the name of a group, or a template for such a name."""
     named = values.text(value)
     if is_template(named):
         check_template(named)
@@ -36,7 +36,7 @@ def worker(value: Any) -> str:
 
 def _pattern(value: Any) -> str:
     if not _PATTERN.fullmatch(values.text(value)):
-        raise BadInput("is not a pattern for names of workflows", hint=_PATTERN_HINT)
+        raise BadInput("is not a pattern for workflow names", hint=_PATTERN_HINT)
     return str(value)
 
 
@@ -51,7 +51,7 @@ _RULE: Final[Mapping[str, Reader]] = {
 
 
 def read_routes(collector: Collector, project: dict[str, Any], tables: Tables, server: str, groups: Collection[str]) -> Routes:
-    """What the tables of a project say about routing; mistakes go to the collector."""
+    """Read the routing tables of a project. The collector receives the mistakes."""
     spaces = _named(collector, project, "namespaces", _BOTH)
     own = _named(collector, project, "tenants", _BOTH, {"env": values.variable})
     routes = Routes(
@@ -89,7 +89,7 @@ def _named(
     readers: Mapping[str, Reader],
     entries: Mapping[str, Callable[[str], Reader]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The tables below one, by their names: `[tenants.acme]`."""
+    """Read the tables below `[key]`, such as `[tenants.acme]`, by their names."""
     found: dict[str, dict[str, Any]] = {}
     for name, value in collector.table((key,), project.get(key, {})).items():
         path = (key, name)
@@ -125,7 +125,7 @@ def _read_table(
 
 
 def _fields(said: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a table's record: the key `worker` of tako.toml names a group."""
+    """The fields of a table's record. The key `worker` of tako.toml is the field `group`."""
     return {"group" if key == "worker" else key: value for key, value in said.items()}
 
 
@@ -144,13 +144,13 @@ def _check_allowed(collector: Collector, tables: Tables, known: Collection[str])
 
 
 def misrouted(config: Config, groups: Collection[str]) -> tuple[Mistake, ...]:
-    """A mistake for each table that names a group which no workflow and no table defines."""
+    """A mistake for each table that names a group that neither a workflow nor a table defines."""
     if config.document is None:
         return ()
     known = {DEFAULT_GROUP, *config.groups, *groups}
     found = []
     for path, name in config.routes.tables():
         if not is_template(name) and name not in known:
-            hint = did_you_mean(name, known) or f"write [workflows.{name}], or worker = one of: {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known) or f"write [workflows.{name}], or set worker to one of: {', '.join(sorted(known))}"
             found.append(config.document.mistake((*path, "worker"), f"there is no worker group {shown_name(name)}", hint))
     return tuple(sorted(found, key=lambda mistake: mistake.line))

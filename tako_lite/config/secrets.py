@@ -1,4 +1,4 @@
-"""`[secrets]` of tako.toml, and which of them a group gets."""
+"""Reads `[secrets]` of tako.toml, and the secrets that each group receives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TABLE: Final = "secrets"
 
 
 def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, SecretSource]:
-    """The sources of `[secrets]`, by name. Mistakes do not show the value: it may be the secret itself."""
+    """Read the sources in `[secrets]`, by name. Mistakes do not show the value: it may be the secret itself."""
     read_source = values.secret_source(root)
     sources = {}
     for name, value in collector.table((TABLE,), declared).items():
@@ -34,11 +34,11 @@ def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, S
 
 
 def named_secret(declared: Collection[str]) -> Reader:
-    """Accepts the name of a secret that stands in `[secrets]`."""
+    """Accepts the name of a secret that `[secrets]` defines."""
 
     def read_name(value: Any) -> str:
         if values.name(value) not in declared:
-            hint = did_you_mean(value, declared) or f'write its source there: {value} = "env:NAME" or "file:PATH"'
+            hint = did_you_mean(value, declared) or f'add its source there: {value} = "env:NAME" or "file:PATH"'
             raise BadInput(f"there is no {shown_name(value)} in [secrets]", hint=hint)
         return str(value)
 
@@ -54,7 +54,7 @@ def passed_variable(sources: Mapping[str, SecretSource]) -> Reader:
         if variable in secrets:
             raise BadInput(
                 f"{variable} is the source of the secret `{secrets[variable]}`, so it is not passed to any worker",
-                hint=f'for a group that needs it, write secrets = ["{secrets[variable]}"]',
+                hint=f'in a group that needs it, write secrets = ["{secrets[variable]}"]',
             )
         return variable
 
@@ -62,13 +62,13 @@ def passed_variable(sources: Mapping[str, SecretSource]) -> Reader:
 
 
 def spare_secrets(collector: Collector, sources: Mapping[str, SecretSource], tables: Tables) -> tuple[Mistake, ...]:
-    """A warning for each secret that no group gets."""
+    """A warning for each secret that no group receives."""
     given = {name for table in tables.values() for name in table.get(TABLE, ())}
     return tuple(
         collector.document.mistake(
             (TABLE, name),
-            f"no group gets the secret `{name}`",
-            f'for a group that needs it, write secrets = ["{name}"]',
+            f"no group receives the secret `{name}`",
+            f'in a group that needs it, write secrets = ["{name}"]',
             at_key=True,
         )
         for name in sources
@@ -77,9 +77,9 @@ def spare_secrets(collector: Collector, sources: Mapping[str, SecretSource], tab
 
 
 def unreadable_secrets(config: Config) -> tuple[Mistake, ...]:
-    """A warning for each secret whose source cannot be read here and now.
+    """A warning for each secret whose source this process cannot read.
 
-    The daemon has its own environment and may run as another user, so this is not a mistake of the file.
+    The daemon has its own environment and may run as another user, so this is not a mistake in the file.
     """
     found = []
     for name, source in config.secrets.items():

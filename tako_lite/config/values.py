@@ -1,4 +1,4 @@
-"""What each key of tako.toml accepts: readers that turn a TOML value into ours or raise BadInput."""
+"""Readers of the values in tako.toml. Each returns the value in its internal form, or raises BadInput."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ RLIMITS: Final = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "np
 DURABILITIES: Final = ("disk", "process")
 SECRET_KINDS: Final = ("env", "file")
 PASSED: Final = ("PATH", "HOME", "LANG", "TZ", "VIRTUAL_ENV")
-"""Variables of the daemon's environment that every worker receives, and prefixes of others."""
+"""Variables of the daemon's environment that every worker receives."""
 PASSED_FAMILIES: Final = ("LC_", "PYTHON")
+"""Prefixes of further such variables."""
 
 _COUNTS: Final = frozenset({"nofile", "nproc"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _SIZE_HINT: Final = 'write a number with a unit, such as "512MB"'
 _LONGEST_SHOWN: Final = 60
 _LARGEST_ECHOED: Final = 10**9
-"""Numbers above it do not come back in a hint; Python refuses to print very long ones at all."""
+"""Hints do not repeat larger numbers. Python refuses to print very long ones at all."""
 
 
 def whole(low: int, high: int) -> Reader:
-    """Accepts a whole number between the two."""
+    """Accepts a whole number from `low` to `high`."""
     allowed = f"must be a whole number from {low:,} to {high:,}"
 
     def read(value: Any) -> int:
@@ -52,7 +54,7 @@ def whole(low: int, high: int) -> Reader:
 
 
 def span(low: float = 0.0) -> Reader:
-    """Accepts a duration with a unit, of at least so many seconds, and gives seconds."""
+    """Accepts a duration with a unit, of at least `low` seconds, and returns seconds."""
     least = f" of {duration_text(low)} or more" if low else ""
 
     def read(value: Any) -> float:
@@ -69,7 +71,7 @@ def span(low: float = 0.0) -> Reader:
 
 
 def size(low: int) -> Reader:
-    """Accepts a size with a unit, of at least so many bytes, and gives bytes."""
+    """Accepts a size with a unit, of at least `low` bytes, and returns bytes."""
     least = f" of {size_text(low)} or more" if low else ""
 
     def read(value: Any) -> int:
@@ -84,7 +86,7 @@ def size(low: int) -> Reader:
 
 
 def text(value: Any) -> str:
-    """Accepts text that is neither empty nor holds a NUL."""
+    """Accepts text that is not empty and contains no NUL."""
     if not isinstance(value, str):
         raise BadInput(f"must be text, not {kind(value)}")
     if not value.strip():
@@ -124,12 +126,21 @@ def tenants(value: Any) -> tuple[str, ...]:
 
 
 def folder(root: Path) -> Reader:
-    """Accepts the path of a folder or file, and gives it absolute; `~` is the home folder."""
+    """Accepts the path of a folder or file, and returns the absolute path; `~` is the home folder."""
     return lambda value: located(text(value), root)
 
 
+def function(value: Any) -> str:
+    """Accepts the place of a function, as `package.module:function`."""
+    if not _FUNCTION.fullmatch(text(value)):
+        raise BadInput(
+            "must name a function of a module", hint='such as "shop.hooks:setup", for `def setup()` in shop/hooks.py'
+        )
+    return str(value)
+
+
 def interpreter(root: Path) -> Reader:
-    """Accepts a Python: a name to look up in PATH, or a path, which is made absolute."""
+    """Accepts a Python interpreter: a name to look up in PATH, or a path, which becomes absolute."""
     return lambda value: str(located(value, root)) if "/" in text(value) else value
 
 
@@ -147,18 +158,18 @@ def durability(value: Any) -> str:
 
 
 def keep_state(state: str) -> Reader:
-    """The reader for how long runs of a state are kept; `"forever"` gives None."""
+    """The reader of the retention time of runs in a state; `"forever"` becomes None."""
     if state not in TERMINAL:
         if state in RUN_STATES:
-            raise BadInput(f"{shown_name(state)} runs are not over, so they are always kept")
+            raise BadInput(f"{shown_name(state)} runs have not ended, so they are always kept")
         states = ", ".join(sorted(TERMINAL))
-        raise BadInput("is not a state in which runs end", hint=did_you_mean(state, TERMINAL) or f"those are: {states}")
+        raise BadInput("is not a state in which runs end", hint=did_you_mean(state, TERMINAL) or f"those states are: {states}")
     at_least_one_second = span(1.0)
     return lambda value: None if value == "forever" else at_least_one_second(value)
 
 
 def variable(variable_name: str) -> Reader:
-    """The reader for the value of an environment variable."""
+    """The reader of the value of an environment variable."""
     variable_in_environment(variable_name)
     return _variable_value
 
@@ -174,7 +185,7 @@ def variable_in_environment(value: Any) -> str:
 
 
 def secret_source(root: Path) -> Reader:
-    """Accepts where a secret comes from, `env:NAME` or `file:PATH`. What is said of another value does not repeat it."""
+    """Accepts the source of a secret, `env:NAME` or `file:PATH`. Errors do not show the value: it may be the secret itself."""
 
     def read(value: Any) -> SecretSource:
         kind, colon, place = text(value).partition(":")
@@ -185,7 +196,7 @@ def secret_source(root: Path) -> Reader:
         if kind == "file":
             return SecretSource("file", str(located(place, root)))
         if variable_in_environment(place) in PASSED or place.startswith(PASSED_FAMILIES):
-            raise BadInput(f"{place} is passed to every worker, so it keeps no secret")
+            raise BadInput(f"{place} is passed to every worker, so it cannot hold a secret")
         return SecretSource("env", place)
 
     return read
@@ -203,7 +214,7 @@ def _variable_value(value: Any) -> str:
 
 
 def limit(limit_name: str) -> Reader:
-    """The reader for a resource limit: a count, bytes or, for `cpu`, seconds."""
+    """The reader of a resource limit: a count, bytes or, for `cpu`, seconds."""
     if limit_name not in RLIMITS:
         hint = did_you_mean(limit_name, RLIMITS) or f"the limits are: {', '.join(RLIMITS)}"
         raise BadInput("is not a resource limit", hint=hint)
@@ -218,15 +229,15 @@ def limit(limit_name: str) -> Reader:
 
 
 def located(path: str, root: Path) -> Path:
-    """The path, absolute: relative ones start at the folder of tako.toml, `~` at the home folder."""
+    """The absolute form of a path. Relative paths start at the folder of tako.toml, `~` is the home folder."""
     try:
         return Path(os.path.normpath(root / Path(path).expanduser()))
     except RuntimeError as error:
-        raise BadInput("the home folder that `~` stands for is not known") from error
+        raise BadInput("the home folder for `~` is unknown") from error
 
 
 def kind(value: object) -> str:
-    """What a TOML value is, in a word for people."""
+    """The type of a TOML value, in words for users."""
     kinds: tuple[tuple[type, str], ...] = (
         (bool, "true or false"),
         (int, "a number"),
@@ -239,6 +250,6 @@ def kind(value: object) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name from the file in backticks, shortened, with characters that control a terminal escaped."""
+    """A name from the file, in backticks. It is shortened, and control characters are replaced."""
     plain = "".join(character if character.isprintable() else "?" for character in name)
     return f"`{plain if len(plain) <= _LONGEST_SHOWN else plain[:_LONGEST_SHOWN] + '…'}`"

@@ -25,6 +25,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
+from tako_lite.daemon.hook_runs import HookRuns
 from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
@@ -39,6 +40,7 @@ from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
+from tako_lite.hook_workflows import hooks_of
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import WorkerRecords
 from tako_lite.processes.forkserver import CannotStart, ForkServers
@@ -108,7 +110,8 @@ class Daemon:
         )
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake
-        self.spawner.on_change = self.fallbacks.reevaluate
+        self.hook_runs = HookRuns(self.store, self.clock, config.server, self.before_enqueue, self.dispatcher.watch)
+        self.spawner.on_change = self._group_changed
         folders = {config.state_dir, *queue.location.folders()}
         self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
@@ -197,6 +200,7 @@ class Daemon:
         self.health.stop()
         self.file_watch.stop()
         await self.control.stop()
+        self.outcomes.record_minutes(whole=True)
         await self.store.stop()
         await self.fork_servers.stop()
         self.orphans.stop()
@@ -231,6 +235,11 @@ class Daemon:
         self.dispatcher.routes = config.routes
         self.triggers.catalog = catalog
         self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
+        self.store.set_hooks(hooks_of(catalog, Router(config.routes, self.group_names())))
+
+    def _group_changed(self, group: Group) -> None:
+        self.fallbacks.reevaluate(group)
+        self.hook_runs.group_changed(group, self.catalog, self.router)
 
     def _lost(self, group: str) -> str | None:
         """Why a group is not available, or None."""
@@ -339,6 +348,7 @@ class Daemon:
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.check_file()
+        self.outcomes.record_minutes()  # an idle daemon stores no outcome that they could come along with
         warnings = [*self._warnings, *filter(None, (self.monitoring.trouble,))]
         if (trouble := self.store.trouble) is not None:
             warnings.append(trouble.message)

@@ -41,6 +41,7 @@ from tako_lite.protocol.worker import (
     PriorStep,
     PushedRun,
     ResolvedFrame,
+    RunFacts,
 )
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
@@ -195,7 +196,7 @@ class Dispatcher:
                     timeout = _time_left(timeout, run)
                 self._begin(session, run, timeout, now)
                 placed.append(run)
-                pushes[session].append(self._pushed(run, spec, timeout))
+                pushes[session].append(self._pushed(run, spec, timeout, has_hooks=session.has_hooks))
         for session, pushed in pushes.items():
             if not pushed:
                 continue
@@ -209,11 +210,11 @@ class Dispatcher:
         if missing:
             self._requeue(missing, "no_handler")
 
-    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None) -> PushedRun:
+    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PushedRun:
         """A run as its worker gets it."""
         steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
         is_rated = spec.options.rate is not None and run.executed_ms == 0
-        if run.tenant is None and not is_rated:
+        if run.tenant is None and not is_rated and not has_hooks:
             return PushedRun(run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
         table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
         env = NO_ENV if table is None else dict(table.env)
@@ -229,6 +230,7 @@ class Dispatcher:
             run.tenant,
             env,
             is_rated,
+            RunFacts(run.max_attempts, run.parent, None) if has_hooks else None,
         )
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
@@ -239,7 +241,7 @@ class Dispatcher:
         self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
     def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
-        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "re-queue runs")
+        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, ended_as=None), "re-queue runs")
 
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         if not session.assignments:

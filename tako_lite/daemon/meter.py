@@ -12,14 +12,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from tako_lite.daemon.worker_session import Assignment
 from tako_lite.histogram import Histogram
 from tako_lite.protocol.items import SaveStep
 from tako_lite.records import Claimed
 from tako_lite.states import AttemptKind
-from tako_lite.store.base import EndedRun
+from tako_lite.store.base import EndedRun, MinuteTotals
 from tako_lite.trigger_options import EVALUATION
 
 MINUTE: Final = 60_000
@@ -30,22 +30,6 @@ EXECUTION_BOUNDS: Final = (5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 15e3, 60e3, 
 START_BOUNDS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 15_000, 30_000)
 FAILED: Final[tuple[AttemptKind, ...]] = ("failed", "timeout", "crashed")
 """How the attempts ended that a minute counts as failed."""
-
-
-class MinuteTotals(NamedTuple):
-    """What happened in a minute to the runs of a workflow in a group; `buckets` has the counts of both histograms."""
-
-    minute: int
-    group: str
-    workflow: str
-    started: int
-    succeeded: int
-    failed: int
-    dead: int
-    cancelled: int
-    waited_ms: int
-    executed_ms: int
-    buckets: dict[str, list[int]]
 
 
 class WorkflowTotals:
@@ -93,11 +77,7 @@ class WorkflowTotals:
         numbers, waited, executed = (
             [new - old for new, old in zip(*pair, strict=True)] for pair in zip(self._stored, before, strict=True)
         )
-        started, succeeded, failed, dead, cancelled, waited_ms, executed_ms = numbers
-        buckets = {"waited": waited, "executed": executed}
-        return MinuteTotals(
-            minute, group, workflow, started, succeeded, failed, dead, cancelled, waited_ms, executed_ms, buckets
-        )
+        return MinuteTotals._make((minute, group, workflow, *numbers, tuple(waited), tuple(executed)))
 
     def _numbers(self) -> tuple[list[int], list[int], list[int]]:
         failed = sum(self.attempts[kind] for kind in FAILED)

@@ -148,9 +148,13 @@ class Outcomes:
         if self._meter.has_minutes:
             self.record_minutes()
 
-    def record_minutes(self) -> None:
-        """Store the totals of the minutes that are over, in the transaction of what is being stored anyway."""
-        self._meter.take_minutes()
+    def record_minutes(self, *, whole: bool = False) -> None:
+        """Store the totals of the minutes that are over, and with `whole` of the current one.
+
+        It is called together with an outcome that is stored anyway, so that it costs no transaction of its own.
+        """
+        if rows := self._meter.take_all() if whole else self._meter.take_minutes():
+            self._dispatcher.watch(self._store.record_minutes(rows), "store the totals of a minute")
 
     # Ends of attempts
 
@@ -168,7 +172,9 @@ class Outcomes:
 
     def _failed(self, session: WorkerSession, assignment: Assignment, item: RunFailed) -> None:
         about = item.failure
-        failure = Failure(about["type"], about["message"], about.get("traceback"), about.get("reason"))
+        failure = Failure(
+            about["type"], about["message"], about.get("traceback"), about.get("reason"), about.get("fingerprint")
+        )
         self.attempt_failed(assignment.claimed, failure, session.worker.pid, retryable=item.retryable)
 
     def _not_imported(self, session: WorkerSession, assignment: Assignment, item: RunNotImported) -> None:
@@ -215,7 +221,8 @@ class Outcomes:
 
     def _parked(self, session: WorkerSession, assignment: Assignment, item: RunParked) -> None:
         run = assignment.claimed
-        future = self._store.park_run(run.id, run.token, item.waits, self._executed_ms(assignment))
+        executed_ms, pid = self._executed_ms(assignment), session.worker.pid
+        future = self._store.park_run(run.id, run.token, item.waits, executed_ms, pid)
         self._dispatcher.watch(future, f"park {run.id}")
 
     def _dropped(self, session: WorkerSession, assignment: Assignment, item: RunDropped) -> None:
@@ -223,7 +230,8 @@ class Outcomes:
 
     def _released(self, session: WorkerSession, assignment: Assignment, item: RunReleased) -> None:
         run = assignment.claimed
-        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(assignment))
+        executed_ms, pid = self._executed_ms(assignment), session.worker.pid
+        future = self._store.requeue_runs([(run.id, run.token)], None, executed_ms, pid=pid)
         self._dispatcher.watch(future, f"re-queue {run.id}")
 
     def _evaluation_ended(self, session: WorkerSession, assignment: Assignment, item: EvaluationEnded) -> None:
@@ -255,7 +263,7 @@ class Outcomes:
                 answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
             session.send(AnswersFrame(t="answers", answers=answers))
 
-        asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
+        asyncio.ensure_future(self._store.save_steps(steps, session.worker.pid)).add_done_callback(answer)
 
     def _request(self, session: WorkerSession, item: Request) -> None:
         if not isinstance(item, CallCommand):
@@ -322,7 +330,9 @@ class Outcomes:
             self._dispatcher.watch(future, f"charge the crash of {run.id}")
         else:
             claims = [(run.id, run.token) for run in runs]
-            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "re-queue suspects")
+            pid = session.worker.pid
+            future = self._store.requeue_runs(claims, "suspect", ended_as="interrupted", pid=pid)
+            self._dispatcher.watch(future, "re-queue suspects")
         for assignment in session.assignments.values():
             kind = ENDED_BY_KILL.get(session.kill_reasons.get(assignment.claimed.id, ""), "interrupted")
             self._count(session, assignment, "crashed" if crashed and len(runs) == 1 else kind)
@@ -342,7 +352,8 @@ class Outcomes:
             else:
                 others.append((run.id, run.token))
         if others:
-            self._dispatcher.watch(self._store.requeue_runs(others), "re-queue runs")
+            requeued = self._store.requeue_runs(others, ended_as="interrupted", pid=session.worker.pid)
+            self._dispatcher.watch(requeued, "re-queue runs")
 
 
 def fate(session: WorkerSession) -> str:

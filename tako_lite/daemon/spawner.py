@@ -97,6 +97,7 @@ class Spawner:
                 root=str(self.root),
                 package=str(self.package),
                 modules=self._dispatcher.catalog.modules(settings.name),
+                setup=settings.setup,
                 slots=worker.slots,
                 beat=min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
                 drain=settings.drain_timeout,

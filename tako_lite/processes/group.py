@@ -80,7 +80,12 @@ class Group:
     @property
     def available(self) -> bool:
         """Whether the group takes work. A group without workers does, and so does one that failed to start a few times."""
-        return not self.paused and self.failures < UNHEALTHY_AFTER
+        return not self.paused and not self.is_unhealthy
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """Whether so many starts in a row have failed that the group takes no work."""
+        return self.failures >= UNHEALTHY_AFTER
 
     @property
     def trouble(self) -> str | None:
@@ -93,7 +98,7 @@ class Group:
     def state(self) -> GroupState:
         if self.paused:
             return "paused"
-        if self.failures >= UNHEALTHY_AFTER:
+        if self.is_unhealthy:
             return "unhealthy"
         if self.failures:
             return "backoff"

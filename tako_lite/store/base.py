@@ -8,7 +8,7 @@ assumes that ids are row numbers, or that no other server claims runs of the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from tako_lite.clock import Clock
 from tako_lite.errors import TakoError
 from tako_lite.options import OnLimit
 from tako_lite.protocol.worker import StoredStep as StoredStep
-from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.counts import StoreCounts
@@ -42,6 +42,48 @@ class Limit(NamedTuple):
     key: str | None = None
     rate: Rate | None = None
     rate_key: str | None = None
+
+
+MINUTES_KEPT: Final = 30 * 24 * 3_600_000
+"""Milliseconds after which the totals of a minute are deleted."""
+
+
+class MinuteTotals(NamedTuple):
+    """What happened in a minute, counted in minutes since 1970, in one group and of one workflow.
+
+    `failed` counts attempts, the others runs. `waited` and `executed` are counts by bucket, as the meter of the daemon keeps
+    them: of how long due runs waited for a worker, and of how long runs executed.
+    """
+
+    minute: int
+    group: str
+    workflow: str
+    started: int
+    succeeded: int
+    failed: int
+    dead: int
+    cancelled: int
+    waited_ms: int
+    executed_ms: int
+    waited: tuple[int, ...]
+    executed: tuple[int, ...]
+
+
+class DeathHook(NamedTuple):
+    """A workflow with `on_dead`: the patterns of workflows whose deaths start a run of it.
+
+    `make` makes that run from its payload as JSON text, the id of the dead run, and the time. It is called by the writer.
+    """
+
+    patterns: tuple[str, ...]
+    make: Callable[[str, str, int], NewRun]
+
+
+class Hooks(NamedTuple):
+    """What follows from a death, and the names of all hook workflows: nothing follows from the deaths of their descendants."""
+
+    on_dead: tuple[DeathHook, ...] = ()
+    workflows: frozenset[str] = frozenset()
 
 
 class Completed(NamedTuple):
@@ -297,11 +339,17 @@ class Store(Protocol):
         """End a claimed run as `dead` or `cancelled`, with what it invoked if it is cancelled. False for a stale claim."""
 
     def requeue_runs(
-        self, claimed: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+        self,
+        claimed: Sequence[tuple[str, int]],
+        hold: Hold | None = None,
+        executed_ms: int = 0,
+        *,
+        ended_as: Literal["released", "interrupted"] | None = "released",
+        pid: int | None = None,
     ) -> Awaitable[None]:
         """Make claimed runs due again with nothing charged, or cancel those for which that was requested.
 
-        `begun` is False for runs that reached no worker. Stale claims among them change nothing.
+        `ended_as` is how their attempts ended, or None for runs that reached no worker. Stale claims among them change nothing.
         """
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Awaitable[RunState | None]:
@@ -323,6 +371,9 @@ class Store(Protocol):
     def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
         """Replace the limits of all workflows, and release the runs that the new limits allow."""
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        """Have each death from now on store the runs of the matching hook workflows, in the transaction of the death."""
+
     def cancel_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
         """Cancel runs and those that they invoked, all in one transaction.
 
@@ -343,8 +394,8 @@ class Store(Protocol):
 
     # Steps and waits
 
-    def save_steps(self, steps: Sequence[SavedStep]) -> Awaitable[list[StoredStep | None]]:
-        """Store outcomes of steps, each unless its name has a value already.
+    def save_steps(self, steps: Sequence[SavedStep], pid: int | None = None) -> Awaitable[list[StoredStep | None]]:
+        """Store outcomes of steps, each unless its name has a value already; `pid` is the worker that reports them.
 
         Returns for each what is stored from now on, or None for a stale claim.
         """
@@ -360,7 +411,9 @@ class Store(Protocol):
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Awaitable[StoredStep | None]:
         """Start a run exactly once for each step name; the step's value is its id. None for a stale claim."""
 
-    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Awaitable[RunState | None]:
+    def park_run(
+        self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0, pid: int | None = None
+    ) -> Awaitable[RunState | None]:
         """Take a claimed run off its slot while it waits for these steps.
 
         Returns `waiting`, `pending` if one of the waits has ended meanwhile, `cancelled` if that was requested, or None for a
@@ -457,10 +510,26 @@ class Store(Protocol):
     def forget_group(self, name: str) -> Awaitable[None]:
         """Delete what people set for a group that exists no longer."""
 
+    # What people see and do
+
+    def record_minutes(self, totals: Sequence[MinuteTotals]) -> Awaitable[None]:
+        """Add to what is stored of these minutes."""
+
+    def record_activity(self, done: Activity) -> Awaitable[None]:
+        """Store what a person changed by hand; an entry with the same id is replaced."""
+
     # Reading
 
+    async def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        """The minutes from `since` up to `until`, in minutes since 1970, oldest first."""
+
+    async def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        """The newest entries first, from before an id on if one is given."""
+
     async def get_run(self, id: str) -> Run | None:
-        """A run with its steps and waits, or None."""
+        """A run with its steps, waits and history, or None."""
 
     async def resolve_ending(self, ending: str) -> str:
         """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
@@ -507,6 +576,9 @@ class OfflineStore(Protocol):
     The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
     """
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        """As `Store.set_hooks`."""
+
     def enqueue_run(self, new: NewRun) -> Enqueued:
         """As `Store.enqueue_runs`, for one run. The next daemon applies limits."""
 
@@ -530,6 +602,17 @@ class OfflineStore(Protocol):
 
     def forget_group(self, name: str) -> None:
         """As `Store.forget_group`."""
+
+    def record_activity(self, done: Activity) -> None:
+        """As `Store.record_activity`."""
+
+    def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        """As `Store.list_minutes`."""
+
+    def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        """As `Store.list_activity`."""
 
     def get_run(self, id: str) -> Run | None:
         """As `Store.get_run`."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
-from tako_lite.records import Run, RunStep, RunWait
+from tako_lite.records import Attempt, Run, RunStep, RunWait
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
@@ -26,7 +26,10 @@ def get_run(snapshot: Snapshot, id: str) -> Run | None:
     if found is None:
         return None
     steps = tuple(_step(step) for step in snapshot.rows(rows.ShownStep, sql.steps.select_for_show, run_id=id))
-    return _run(found, steps, tuple(snapshot.rows(RunWait, sql.steps.select_waits, run_id=id)))
+    waits = tuple(snapshot.rows(RunWait, sql.steps.select_waits, run_id=id))
+    history = tuple(_attempt(row) for row in snapshot.rows(rows.StoredAttempt, sql.attempts.select, run_id=id))
+    repeated_by = tuple(snapshot.values(sql.runs.select_repeats, id=id))
+    return _run(found, steps)._replace(waits=waits, history=history, repeated_by=repeated_by)
 
 
 def resolve_ending(snapshot: Snapshot, ending: str) -> str:
@@ -50,7 +53,7 @@ def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[
     statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY id DESC{'' if limit is None else ' LIMIT :limit'}")
     if limit is not None:
         names["limit"] = limit
-    return [_run(row, None, ()) for row in snapshot.rows(rows.StoredRun, statement, **names)]
+    return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names)]
 
 
 def list_run_ids(snapshot: Snapshot, chosen: RunFilter) -> list[str]:
@@ -97,6 +100,25 @@ def count_held(snapshot: Snapshot, groups: Sequence[str]) -> dict[tuple[str, str
     """How many due runs of groups have a hold, by group and hold."""
     found = snapshot.rows(rows.HeldCount, snapshot.sql.runs.count_held_by_group, groups=json.dumps(groups))
     return {(row.group, row.hold): row.number for row in found}
+
+
+def count_by_state(snapshot: Snapshot) -> dict[str, int]:
+    """How many runs are in each state that has not ended, and how many are dead and not discarded; from indexes alone.
+
+    Of the pending ones, `due` are those whose time has come, and `scheduled` are the others.
+    """
+    sql = snapshot.sql.runs
+    due = sum(row.number for row in snapshot.rows(rows.DueCount, sql.count_due_by_group))
+    later, running, waiting, dead = (
+        sum(row.number for row in snapshot.rows(rows.GroupCount, statement))
+        for statement in (
+            sql.count_later_by_group,
+            sql.count_running_by_group,
+            sql.count_waiting_by_group,
+            sql.count_dead_by_group,
+        )
+    )
+    return {"due": due, "scheduled": later, "running": running, "waiting": waiting, "dead": dead}
 
 
 def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
@@ -156,16 +178,20 @@ def _where(chosen: RunFilter) -> tuple[str, dict[str, Any]]:
     return f"WHERE {' AND '.join(parts)}", names
 
 
-def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None, waits: tuple[RunWait, ...]) -> Run:
+def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None) -> Run:
     facts = row._asdict()
     for name in ("payload", "result", "error"):
         facts[name] = None if facts[name] is None else json.loads(facts[name])
     facts["cancel_requested"] = bool(row.cancel_requested)
-    return Run(**facts, steps=steps, waits=waits)
+    return Run(**facts, steps=steps)
+
+
+def _attempt(row: rows.StoredAttempt) -> Attempt:
+    return Attempt(*row[:-1], None if row.error is None else json.loads(row.error))
 
 
 def _step(row: rows.ShownStep) -> RunStep:
     value, failure = (None if text is None else json.loads(text) for text in (row.result, row.error))
     timed_out = row.state == "succeeded" and failure is not None
     error = None if timed_out else failure
-    return RunStep(row.name, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)
+    return RunStep(row.name, row.kind, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.records import Activity, Batch, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store import reading
@@ -21,7 +21,9 @@ from tako_lite.store.base import (
     GroupCounts,
     GroupOverride,
     Hold,
+    Hooks,
     Limit,
+    MinuteTotals,
     NewWait,
     RunFilter,
     SavedStep,
@@ -30,11 +32,14 @@ from tako_lite.store.base import (
 )
 from tako_lite.store.counts import StoreCounts
 from tako_lite.store.transitions import (
+    activity,
     claims,
     enqueue,
     evaluations,
     groups,
+    hooks,
     limits,
+    minutes,
     runs,
     schedules,
     steps,
@@ -66,6 +71,7 @@ class TransactionalStore(ABC):
         self._boot_id = boot_id
         self._on_commit = on_commit
         self._limits: Mapping[str, Limit] = {}
+        self._hooks = Hooks()
 
     @abstractmethod
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
@@ -83,7 +89,10 @@ class TransactionalStore(ABC):
         def whole(transaction: Transaction) -> T:
             if transaction.limits is None:
                 transaction.limits = self._limits
+            transaction.hooks = self._hooks
             result = operation(transaction)
+            if transaction.died:
+                hooks.follow_deaths(transaction)
             if transaction.freed or transaction.paced:
                 limits.release(transaction)
             return result
@@ -132,9 +141,15 @@ class TransactionalStore(ABC):
         return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
 
     def requeue_runs(
-        self, claimed: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+        self,
+        claimed: Sequence[tuple[str, int]],
+        hold: Hold | None = None,
+        executed_ms: int = 0,
+        *,
+        ended_as: Literal["released", "interrupted"] | None = "released",
+        pid: int | None = None,
     ) -> Future[None]:
-        return self._submit(lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, begun), keep=True)
+        return self._submit(lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, ended_as, pid), keep=True)
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
@@ -154,6 +169,9 @@ class TransactionalStore(ABC):
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
         return self._submit(lambda transaction: limits.replace(transaction, known))
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
     def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
 
@@ -168,8 +186,8 @@ class TransactionalStore(ABC):
 
     # Steps and waits
 
-    def save_steps(self, saved: Sequence[SavedStep]) -> Future[list[StoredStep | None]]:
-        return self._submit(lambda transaction: steps.save(transaction, saved), keep=True)
+    def save_steps(self, saved: Sequence[SavedStep], pid: int | None = None) -> Future[list[StoredStep | None]]:
+        return self._submit(lambda transaction: steps.save(transaction, saved, pid), keep=True)
 
     def add_wait(self, wait: NewWait) -> Future[StepOutcome]:
         return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True)
@@ -180,8 +198,10 @@ class TransactionalStore(ABC):
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StoredStep | None]:
         return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
 
-    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
-        return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms), keep=True)
+    def park_run(
+        self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0, pid: int | None = None
+    ) -> Future[RunState | None]:
+        return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms, pid), keep=True)
 
     def store_signal(self, event: str, payload: str) -> Future[Signalled]:
         return self._submit(lambda transaction: waits.signal(transaction, event, payload))
@@ -283,7 +303,23 @@ class TransactionalStore(ABC):
     def forget_group(self, name: str) -> Future[None]:
         return self._submit(lambda transaction: groups.forget(transaction, name))
 
+    # What people see and do
+
+    def record_minutes(self, totals: Sequence[MinuteTotals]) -> Future[None]:
+        return self._submit(lambda transaction: minutes.record(transaction, totals))
+
+    def record_activity(self, done: Activity) -> Future[None]:
+        return self._submit(lambda transaction: activity.record(transaction, done))
+
     # Reading
+
+    async def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        return await self._read(partial(minutes.list_between, since=since, until=until))
+
+    async def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        return await self._read(partial(activity.list_newest, limit=limit, before=before, actor=actor, action=action))
 
     async def get_run(self, id: str) -> Run | None:
         return await self._read(partial(reading.get_run, id=id))

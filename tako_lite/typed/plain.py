@@ -85,5 +85,5 @@ def _text(value: Any, where: str) -> str:
     if hasattr(value, "total_seconds"):
         return period_text(value)
     if hasattr(value, "is_finite") and not value.is_finite():
-        raise NotJson(f"{where} is {value}, which JSON cannot carry")
+        raise NotJson(f"{where} is {value}, which JSON cannot represent")
     return str(value)

@@ -54,7 +54,7 @@ def choice(members: tuple[Any, ...], name: str, *, of_keys: bool = False) -> Rea
     for member in members:
         value = member.value if isinstance(member, Enum) else member
         if not isinstance(value, str | int | float | None):
-            raise BadInput(f"{name} has the value {value!r}, which JSON cannot carry")
+            raise BadInput(f"{name} has the value {value!r}, which JSON cannot represent")
         if of_keys and not isinstance(value, str):
             value = json.dumps(value)
         table[_scalar_class(value), value] = member

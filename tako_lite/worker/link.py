@@ -88,7 +88,7 @@ class Link(asyncio.Protocol):
             self._transport.write(data)
 
     def _encode_alone(self, item: Item) -> bytes:
-        """A frame of one item; a request that JSON cannot carry fails with NotJson, and the other items are still sent."""
+        """A frame of one item; a request that JSON cannot represent fails with NotJson, and the other items are still sent."""
         try:
             return encode_frame(OutFrame(t="out", items=[item]))
         except (TypeError, ValueError) as error:

@@ -40,7 +40,7 @@ def test_daemons_that_die_one_after_another_at_seventeen_named_points_break_no_p
 # One point alone
 
 
-def test_a_run_whose_result_is_stored_is_not_repeated_though_nobody_heard_of_it(project: Project) -> None:
+def test_a_run_whose_result_is_stored_is_not_repeated_although_no_client_received_it(project: Project) -> None:
     project.workflow(
         "a.py",
         """
@@ -76,7 +76,7 @@ def test_a_body_runs_again_only_if_the_daemon_died_before_its_value_was_stored(
     assert len(project.facts("first")) == bodies
 
 
-def test_transactions_that_fail_in_the_middle_are_done_again_and_charge_nobody(project: Project) -> None:
+def test_transactions_that_fail_in_the_middle_are_repeated_and_charge_no_run(project: Project) -> None:
     project.workflow(
         "a.py",
         """
@@ -124,7 +124,7 @@ def test_an_enqueue_that_fails_in_the_middle_says_so_and_stores_nothing(project:
 
 
 @pytest.mark.full
-def test_daemons_that_are_killed_at_eight_moments_of_their_start_lose_nothing_and_charge_nothing(project: Project) -> None:
+def test_daemons_killed_at_eight_moments_of_their_start_lose_and_charge_nothing(project: Project) -> None:
     project.workflow("a.py", STEPS)
     with project.client() as client:
         runs = client.enqueue_many("two-steps", list(range(10)))  # written to the file: no daemon runs yet

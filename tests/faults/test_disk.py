@@ -227,7 +227,7 @@ def seen_by(pid: int, path: Path) -> Path:
     return Path(f"/proc/{pid}/root{path}")
 
 
-def test_a_file_system_of_two_megabytes_that_fills_up_refuses_and_takes_again_once_there_is_room(project: Project) -> None:
+def test_a_full_file_system_of_two_megabytes_refuses_until_there_is_room_again(project: Project) -> None:
     project.spoilt = "only the daemon sees the file system that its queue is on"
     project.configure('[queue]\nurl = "sqlite:///disk/queue.db"\n')
     mounted(project, ("disk", "2048k"))
@@ -493,7 +493,7 @@ def test_a_kill_in_the_migration_of_a_file_leaves_it_as_it_was_or_finished(
 
 
 @pytest.mark.parametrize(("operation", "after"), [(WRITE, 0), (WRITE, 10), (WRITE, 25), (SYNC, 0), (SYNC, 1)])
-def test_a_kill_in_the_migration_of_an_older_file_leaves_it_as_it_was_or_finished_with_all_its_runs(
+def test_a_kill_during_a_migration_leaves_an_older_file_unchanged_or_finished_with_its_runs(
     project: Project, shim: Shim, operation: int, after: int
 ) -> None:
     project.workflow("greet.py", "@workflow('greet')\nasync def greet(payload):\n    return 'hello'\n")

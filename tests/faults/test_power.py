@@ -216,7 +216,7 @@ def chosen() -> Callable[[bool], list[Fate]]:
     return lambda told: every if many else [nothing if told else next(turns)]
 
 
-def test_whenever_the_power_fails_nothing_that_anybody_was_told_is_lost(project: Project, shim: Shim, folder: Path) -> None:
+def test_a_power_failure_at_any_moment_loses_nothing_that_was_acknowledged(project: Project, shim: Shim, folder: Path) -> None:
     changes, facts = traced(project, shim, "disk")
     assert [change.sequence for change in changes] == list(range(len(changes)))
     assert shim.count(SYNC, FOLDER) == 1, "the name of the folder that it made was synced"

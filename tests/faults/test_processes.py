@@ -76,7 +76,7 @@ def connected(project: Project) -> Iterator[Callable[[int], list[socket.socket]]
 
 
 @pytest.mark.parametrize("loop", [["-m", "tako_lite"], ["-c", PLAIN_LOOP]], ids=["as installed", "without uvloop"])
-def test_two_hundred_clients_and_sixty_four_descriptors_hold_up_nobody(
+def test_two_hundred_clients_with_sixty_four_descriptors_do_not_delay_others(
     project: Project, connected: Callable[[int], list[socket.socket]], loop: list[str]
 ) -> None:
     project.workflow("a.py", ECHO)
@@ -116,7 +116,7 @@ def unread(client: socket.socket) -> int:
     return int(struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4))[0])
 
 
-def test_clients_whose_requests_are_under_way_keep_their_place_and_one_more_is_told_so(
+def test_clients_with_open_requests_keep_their_place_and_one_more_client_is_refused(
     project: Project, connected: Callable[[int], list[socket.socket]]
 ) -> None:
     project.workflow("a.py", STEPS)
@@ -166,7 +166,7 @@ def test_a_group_that_cannot_fork_backs_off_and_says_so_and_starts_once_it_can(p
 # The socket
 
 
-def test_a_socket_that_was_removed_is_made_anew(project: Project) -> None:
+def test_the_daemon_creates_a_removed_socket_again(project: Project) -> None:
     project.workflow("a.py", STEPS)
     project.serve()
     run_id = project.enqueue("two-steps", 1)
@@ -214,7 +214,7 @@ def test_a_daemon_whose_lock_was_taken_away_takes_it_again(project: Project) -> 
     assert project.run("echo", 1)["result"] == 1
 
 
-def test_a_folder_in_the_place_of_the_lock_keeps_nobody_from_looking_after_the_workers(project: Project) -> None:
+def test_a_folder_in_the_place_of_the_lock_does_not_stop_the_supervision_of_workers(project: Project) -> None:
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
     project.workflow("a.py", STEPS)
     project.serve()
@@ -231,7 +231,7 @@ def test_a_folder_in_the_place_of_the_lock_keeps_nobody_from_looking_after_the_w
     lock.rmdir()
 
 
-def test_where_nobody_tells_that_the_socket_was_removed_it_is_missed_with_the_pid_and_the_command_that_mends_it(
+def test_a_socket_removed_without_an_event_is_logged_with_the_pid_and_the_fix(
     project: Project,
 ) -> None:
     project.workflow("a.py", ECHO)
@@ -331,7 +331,7 @@ def test_a_daemon_whose_output_is_full_serves(project: Project) -> None:
     assert project.stop() == 0
 
 
-def test_a_reader_of_its_log_that_stops_reading_holds_nobody_up_and_is_told_what_it_missed(project: Project) -> None:
+def test_a_stalled_reader_of_the_log_does_not_block_the_daemon_and_learns_what_it_missed(project: Project) -> None:
     project.workflow("a.py", ECHO + "\n    @workflow('dies')\n    async def dies(payload):\n        os._exit(7)\n")
     project.configure("[workflows]\nmax_crashes = 2\n")
     reading, writing = os.pipe()

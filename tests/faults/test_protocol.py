@@ -50,7 +50,7 @@ def served(live: Project) -> Iterator[Project]:
 # Floods
 
 
-def test_ten_thousand_requests_sent_at_once_are_answered_in_their_order_and_others_beside_them(served: Project) -> None:
+def test_ten_thousand_requests_at_once_are_answered_in_order_beside_other_clients(served: Project) -> None:
     count = 10_000
     requests = b"".join(b'{"id":%d,"command":"find","ending":"abcd"}\n' % number for number in range(count))
     with connect(served) as client:

@@ -99,7 +99,7 @@ def test_fifty_clients_with_one_key_share_a_run_also_after_its_end_and_after_a_k
 
 
 @pytest.mark.full
-def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_nothing_else_stands_still(
+def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_the_rest_works(
     project: Project,
 ) -> None:
     project.workflow("hold.py", HOLD)
@@ -212,7 +212,7 @@ async def _lifetime(bench: Bench) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_task_that_is_cancelled_at_any_await_leaves_whole_transactions_and_a_store_that_goes_on(tmp_path: Path) -> None:
+async def test_a_task_cancelled_at_any_await_leaves_whole_transactions_and_a_working_store(tmp_path: Path) -> None:
     clock = HandClock()
     threads = threading.active_count()
     for turns in range(40):

@@ -92,7 +92,7 @@ FOLDERS: Final = {
 
 
 @pytest.mark.parametrize("fault", FOLDERS)
-def test_a_folder_that_is_closed_or_gone_for_a_moment_does_not_end_the_watch_over_busy_workers(
+def test_a_folder_that_is_missing_for_a_moment_does_not_end_the_supervision_of_busy_workers(
     project: Project, fault: str
 ) -> None:
     project.configure('[queue]\nurl = "sqlite:///queue/queue.db"\n[workflows]\nheartbeat_timeout = "2s"\n')
@@ -139,7 +139,7 @@ def test_a_state_folder_that_cannot_be_read_keeps_no_daemon_from_a_reload_or_its
 
 
 @pytest.mark.parametrize("spare", [0, 1, 3, 5])
-def test_a_daemon_that_runs_out_of_descriptors_goes_on_once_it_has_some(project: Project, spare: int) -> None:
+def test_a_daemon_that_runs_out_of_descriptors_continues_when_it_has_some_again(project: Project, spare: int) -> None:
     project.configure("[workflows.other]\n")
     project.workflow("a.py", FREEZES + "\n    @workflow('other', worker='other')\n    async def other(x):\n        return x\n")
     daemon = project.serve()
@@ -242,7 +242,7 @@ def test_an_unexpected_error_at_any_transition_is_counted_and_keeps_no_run_from_
 # What is said of unexpected errors
 
 
-def test_an_unexpected_error_is_logged_with_its_place_once_then_at_intervals_that_double_and_when_it_is_over(
+def test_an_unexpected_error_is_logged_once_then_at_doubling_intervals_and_at_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
@@ -289,7 +289,7 @@ def test_what_the_event_loop_meets_is_counted_and_a_callback_that_fails_each_tim
     assert "fail" in caplog.messages[0] and "of a callback" in caplog.messages[0]
 
 
-def test_a_listener_of_events_that_fails_reaches_nobody() -> None:
+def test_a_listener_of_events_that_fails_affects_no_other() -> None:
     class Failing(Events):
         def trouble(self, what: str) -> None:
             raise RuntimeError(what)

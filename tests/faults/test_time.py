@@ -67,7 +67,7 @@ def looked(project: Project) -> None:
     assert project.run("quick", 1, delay=0.25)["result"] == 1
 
 
-def test_sleeps_delays_and_slots_follow_the_clock_of_the_wall_forward_and_never_fire_again_when_it_goes_back(
+def test_sleeps_delays_and_slots_follow_the_wall_clock_and_never_fire_twice_if_it_goes_back(
     project: Project,
 ) -> None:
     project.workflow("a.py", WORKFLOWS + HOURLY)
@@ -100,7 +100,7 @@ def test_sleeps_delays_and_slots_follow_the_clock_of_the_wall_forward_and_never_
     wait_until(lambda: len(project.facts("hourly")) == len(runs), "each slot ran once")
 
 
-def test_a_machine_that_was_suspended_for_eight_hours_fires_one_slot_ends_its_sleeps_and_kills_no_worker(
+def test_a_machine_suspended_for_eight_hours_fires_one_slot_and_kills_no_worker(
     project: Project,
 ) -> None:
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
@@ -222,7 +222,7 @@ async def tick(payload, step: Step):
 
 
 @pytest.mark.parametrize(("catch_up", "missed"), [("none", 60), ("latest", 1), ("all", 100)])
-def test_after_a_year_down_a_schedule_of_every_second_makes_up_for_a_minute_for_one_slot_or_for_a_hundred(
+def test_after_a_year_down_a_schedule_of_every_second_catches_up_as_configured(
     project: Project, catch_up: str, missed: int
 ) -> None:
     project.workflow("a.py", EVERY_SECOND.format(catch_up=catch_up))

@@ -26,7 +26,7 @@ PID = """
 # Frozen
 
 
-def test_a_worker_that_thaws_in_the_moment_in_which_it_is_killed_stores_its_value_as_its_own_or_not_at_all(
+def test_a_worker_that_thaws_while_it_is_killed_stores_its_own_value_or_none(
     project: Project,
 ) -> None:
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
@@ -49,7 +49,7 @@ def test_a_worker_that_thaws_in_the_moment_in_which_it_is_killed_stores_its_valu
 # Memory
 
 
-def test_a_run_over_the_memory_limit_of_its_group_fails_and_its_worker_goes_on(project: Project) -> None:
+def test_a_run_over_the_memory_limit_of_its_group_fails_and_its_worker_continues(project: Project) -> None:
     project.configure('[workflows.default.limits]\nas = "1GiB"\n')
     project.workflow(
         "a.py",
@@ -90,9 +90,7 @@ def small_group(tmp_path: Path) -> Iterator[Path]:
         group.rmdir()
 
 
-def test_a_worker_that_the_kernel_kills_for_want_of_memory_is_a_crash_of_its_run_and_of_no_other(
-    project: Project, small_group: Path
-) -> None:
+def test_a_worker_killed_for_lack_of_memory_is_a_crash_of_its_own_run_only(project: Project, small_group: Path) -> None:
     project.configure("[workflows]\nmax_crashes = 1\n")
     project.workflow(
         "a.py",
@@ -163,7 +161,7 @@ def test_a_child_that_a_handler_forks_can_do_nothing_with_the_sockets_of_its_wor
 # Failures
 
 
-def test_errors_that_are_hard_to_tell_are_told_in_part(project: Project) -> None:
+def test_errors_that_are_hard_to_describe_are_described_in_part(project: Project) -> None:
     project.workflow(
         "a.py",
         PID

@@ -42,7 +42,7 @@ def test_an_async_client_does_all_that_the_blocking_one_does(live: Project) -> N
     asyncio.run(use())
 
 
-def test_one_client_is_shared_by_threads_and_goes_on_after_a_fork(live: Project) -> None:
+def test_threads_share_one_client_and_it_still_works_after_a_fork(live: Project) -> None:
     live.add("quick.py", QUICK)
     client = Client(live.root)
     with ThreadPoolExecutor(8) as threads:
@@ -72,7 +72,7 @@ def test_runs_are_found_by_an_ending_of_their_id(live: Project) -> None:
         assert client.wait(run_id[-12:], timeout=5)["result"] == "found"
 
 
-def test_waiting_for_a_run_goes_on_over_the_death_of_the_daemon(project: Project) -> None:
+def test_waiting_for_a_run_continues_across_the_death_of_the_daemon(project: Project) -> None:
     project.workflow("gate.py", GATE)
     project.serve()
     run_id = project.enqueue("gate", "gate")

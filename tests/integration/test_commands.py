@@ -135,7 +135,7 @@ def test_an_unknown_workflow_is_refused_with_a_similar_name(shop: Project) -> No
     assert "quick" in str(error(shop.command("enqueue", "quik", "--json"), 5)["hint"])
 
 
-def test_waiting_for_a_run_prints_it_and_tells_its_end_by_the_exit_code(shop: Project) -> None:
+def test_waiting_for_a_run_prints_it_and_its_exit_code_is_the_outcome(shop: Project) -> None:
     good = document(shop.command("enqueue", "quick", "7", "--wait", "--json"))
     assert (good["state"], good["result"]) == ("succeeded", 7)
     bad = document(shop.command("enqueue", "dies", "--wait", "--json"), code=1)
@@ -205,7 +205,7 @@ def test_status_says_of_each_group_who_serves_it_and_what_is_due_also_of_one_tha
     shop.call("resume", group="night")
 
 
-def test_without_a_daemon_status_says_that_nobody_serves_a_group_and_what_is_due(project: Project) -> None:
+def test_without_a_daemon_status_shows_no_servers_and_the_due_runs(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
     project.command("enqueue", "nightly")
     status = document(project.command("status", "--json"))
@@ -319,7 +319,7 @@ def test_hostile_text_never_reaches_a_terminal_raw(shop: Project) -> None:
     shop.call("cancel", run_ids=[run_id])
 
 
-def test_reload_refuses_a_broken_file_and_the_daemon_goes_on(project: Project) -> None:
+def test_reload_refuses_a_broken_file_and_the_daemon_continues(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
     pid = project.serve()
     toml = (project.root / "tako.toml").read_text()

@@ -56,7 +56,7 @@ def begun(project: Project) -> tuple[int, str]:
     return fact["pid"], fact["run"]
 
 
-def test_a_group_that_cannot_start_is_logged_when_it_first_fails_when_it_is_given_up_and_when_it_is_well(
+def test_a_group_that_cannot_start_is_logged_at_first_when_unhealthy_and_when_healthy(
     project: Project,
 ) -> None:
     broken = "@workflow('b', worker='io')\nasync def b(payload):\n    return 1\n"
@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_for_its_silence_names_heartbeat_timeout(project
     assert project.wait(run_id)["crashes"] == 1
 
 
-def test_a_worker_that_somebody_else_kills_is_told_from_one_that_the_daemon_kills(project: Project) -> None:
+def test_the_log_distinguishes_workers_killed_by_the_daemon_from_others(project: Project) -> None:
     stubborn(project)
     project.serve()
     project.enqueue("stubborn")
@@ -132,7 +132,7 @@ def test_a_worker_that_somebody_else_kills_is_told_from_one_that_the_daemon_kill
     assert line.endswith(f"(the daemon sent no signal); run {run_id} is charged with a crash"), line
 
 
-def test_a_worker_that_is_killed_when_the_daemon_is_told_twice_to_stop_says_so(project: Project) -> None:
+def test_a_worker_killed_by_a_second_stop_signal_is_logged_as_such(project: Project) -> None:
     stubborn(project)
     project.serve()
     project.enqueue("stubborn")

@@ -55,7 +55,7 @@ def test_killing_a_lone_worker_brings_its_run_back_within_two_seconds_and_charge
     assert [fact["attempt"] for fact in project.facts("attempt")] == [1, 1]
 
 
-def test_a_run_that_takes_its_worker_down_too_often_is_dead_with_the_signal_and_its_last_lines(project: Project) -> None:
+def test_a_run_that_crashes_its_worker_too_often_is_dead_with_the_signal_and_its_last_lines(project: Project) -> None:
     project.configure("[workflows]\nmax_crashes = 2\n")
     project.workflow("a.py", CULPRIT)
     release(project, "die")
@@ -137,7 +137,7 @@ def test_suspects_run_alone_and_side_by_side(project: Project) -> None:
     assert [charged(project.wait(run_id)) for run_id in runs] == [("succeeded", 1, 0)] * 3
 
 
-def test_suspects_that_end_in_the_same_turn_of_the_daemon_cost_no_worker_and_charge_nobody(project: Project) -> None:
+def test_suspects_that_end_in_one_turn_of_the_daemon_cost_no_worker_and_are_not_charged(project: Project) -> None:
     project.configure("[workflows]\nconcurrency = 10\nmax_workers = 3\n")
     project.workflow("a.py", CULPRIT)
     daemon = project.serve()
@@ -182,7 +182,7 @@ def test_what_a_handler_started_is_killed_with_its_worker_and_no_zombie_stays(pr
 
 
 @pytest.mark.full
-def test_a_frozen_worker_is_killed_and_its_run_goes_on_elsewhere_after_one_crash(project: Project) -> None:
+def test_a_frozen_worker_is_killed_and_its_run_continues_elsewhere_after_one_crash(project: Project) -> None:
     project.configure(scaled('[workflows]\nheartbeat_timeout = "1s"\n', ""))  # 30 s by default
     project.workflow("a.py", STEPS)
     project.serve()
@@ -197,7 +197,7 @@ def test_a_frozen_worker_is_killed_and_its_run_goes_on_elsewhere_after_one_crash
     assert charged(project.wait(run_id)) == ("succeeded", 1, 1)
 
 
-def test_a_worker_that_is_frozen_for_a_moment_goes_on_with_its_run(project: Project) -> None:
+def test_a_worker_that_is_frozen_for_a_moment_continues_its_run(project: Project) -> None:
     project.workflow("a.py", STEPS)
     project.serve()
     run_id = project.enqueue("two-steps", 1)
@@ -210,7 +210,7 @@ def test_a_worker_that_is_frozen_for_a_moment_goes_on_with_its_run(project: Proj
     assert len(project.facts("attempt")) == 1
 
 
-def test_a_record_of_another_boot_or_another_process_kills_nobody(project: Project) -> None:
+def test_a_record_of_another_boot_or_another_process_kills_no_process(project: Project) -> None:
     stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     records = project.root / ".tako/workers"
     records.mkdir(parents=True, mode=0o700)
@@ -283,7 +283,7 @@ def test_a_stderr_that_fails_does_not_end_the_heartbeat_of_a_worker_that_is_held
     assert run["result"] == run["worker_pid"]
 
 
-def test_a_worker_that_was_idle_for_longer_than_the_heartbeat_timeout_is_not_killed_at_its_next_run(project: Project) -> None:
+def test_a_worker_idle_beyond_the_heartbeat_timeout_is_not_killed_at_its_next_run(project: Project) -> None:
     project.configure('[workflows]\nheartbeat_timeout = "1s"\n')
     project.workflow(
         "a.py", "@workflow('nap')\nasync def nap(seconds):\n    await asyncio.sleep(seconds)\n    return os.getpid()\n"
@@ -349,7 +349,7 @@ def test_a_run_that_comes_after_its_worker_hung_up_goes_to_another_and_is_not_ch
 # The fork server
 
 
-def test_killing_the_zygote_leaves_its_workers_alone_and_the_next_spawn_works(project: Project) -> None:
+def test_killing_the_fork_server_leaves_its_workers_alone_and_the_next_spawn_works(project: Project) -> None:
     project.configure("[workflows]\nconcurrency = 1\nmax_workers = 2\n")
     project.workflow("a.py", STEPS)
     daemon = project.serve()
@@ -371,7 +371,7 @@ def test_killing_the_zygote_leaves_its_workers_alone_and_the_next_spawn_works(pr
     wait_until(lambda: not zombies(daemon), "no zombie is left")
 
 
-def test_killing_the_zygote_at_random_moments_of_many_forks_fails_no_run_and_leaves_nobody(project: Project) -> None:
+def test_killing_the_fork_server_at_random_moments_of_many_forks_fails_no_run(project: Project) -> None:
     project.configure("[workflows]\nmax_runs = 1\nconcurrency = 1\nmax_workers = 3\n")
     project.workflow("a.py", "@workflow('a')\nasync def a(n):\n    return n\n")
     daemon = project.serve()
@@ -390,7 +390,7 @@ def test_killing_the_zygote_at_random_moments_of_many_forks_fails_no_run_and_lea
 # The daemon
 
 
-def test_killing_the_daemon_takes_every_process_with_it_and_the_next_one_goes_on_uncharged(project: Project) -> None:
+def test_killing_the_daemon_ends_every_process_and_the_next_daemon_continues_uncharged(project: Project) -> None:
     project.workflow(
         "a.py",
         STEPS

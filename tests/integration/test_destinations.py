@@ -70,7 +70,7 @@ def home(project: Project) -> Project:
     ("word", "state", "group"),
     [("fail", "dead", "home"), ("cancel", "cancelled", "home"), ("ignore", "succeeded", "default")],
 )
-def test_a_run_that_comes_to_a_paused_group_is_judged_at_once(home: Project, word: str, state: str, group: str) -> None:
+def test_a_run_that_enters_a_paused_group_gets_its_fallback_at_once(home: Project, word: str, state: str, group: str) -> None:
     home.cli("pause", "home")
     run = home.run("echo", fallback=word)
     assert (run["state"], run["group"], run["attempts"]) == (state, group, int(state == "succeeded"))
@@ -78,7 +78,7 @@ def test_a_run_that_comes_to_a_paused_group_is_judged_at_once(home: Project, wor
     assert word == "ignore" or run["error"]["reason"] == "no_worker"
 
 
-def test_runs_that_were_queued_are_judged_when_their_group_is_paused(home: Project) -> None:
+def test_queued_runs_get_their_fallback_when_their_group_is_paused(home: Project) -> None:
     held = home.enqueue("hold")
     home.wait_for_fact("hold")
     runs = {word: home.enqueue("echo", fallback=word) for word in ("wait", "fail", "cancel", "ignore")}
@@ -93,14 +93,14 @@ def test_runs_that_were_queued_are_judged_when_their_group_is_paused(home: Proje
     assert home.wait(runs["wait"])["state"] == home.wait(held)["state"] == "succeeded"
 
 
-def test_a_run_that_becomes_due_while_its_group_is_lost_is_judged_then(home: Project) -> None:
+def test_a_run_that_becomes_due_in_an_unavailable_group_gets_its_fallback_then(home: Project) -> None:
     home.cli("pause", "home")
     run = home.enqueue("echo", fallback="fail", delay=0.3)
     assert home.get(run)["state"] == "pending"
     assert home.wait(run, 3)["error"]["reason"] == "no_worker"
 
 
-def test_a_run_that_wakes_from_a_wait_in_a_lost_group_is_judged_then(home: Project) -> None:
+def test_a_run_that_wakes_in_an_unavailable_group_gets_its_fallback_then(home: Project) -> None:
     home.add("b.py", WAKES)
     signalled = {word: home.enqueue("signalled", fallback=word) for word in ("fail", "cancel", "ignore", "wait")}
     parent = home.enqueue("invokes", fallback="cancel")
@@ -192,7 +192,7 @@ def test_wait_timeout_counts_from_the_loss_also_over_a_restart(project: Project)
     assert moment(ended["finished_at"]) - started < timedelta(seconds=1)
 
 
-def test_with_the_daemon_down_a_run_is_judged_at_its_start(home: Project) -> None:
+def test_with_the_daemon_down_a_run_gets_its_fallback_at_the_next_start(home: Project) -> None:
     home.cli("pause", "home")
     home.stop()
     run = home.enqueue("echo", fallback="fail")
@@ -201,7 +201,7 @@ def test_with_the_daemon_down_a_run_is_judged_at_its_start(home: Project) -> Non
     assert home.wait(run, 5)["error"]["reason"] == "no_worker"
 
 
-def test_many_runs_at_once_are_judged_like_one(home: Project) -> None:
+def test_many_runs_at_once_get_the_same_fallback_as_one(home: Project) -> None:
     home.cli("pause", "home")
     with home.client() as client:
         ids = client.enqueue_many("echo", range(50), fallback="fail")
@@ -371,7 +371,7 @@ def test_a_schedule_has_no_tenant_and_is_denied_where_there_is_a_list(project: P
     assert {(run["state"], run["error"]["reason"]) for run in runs} == {("dead", "tenant_denied")}
 
 
-def test_a_retry_is_routed_anew(project: Project) -> None:
+def test_a_retry_chooses_the_route_again(project: Project) -> None:
     project.configure("[workflows.gold]\n")
     project.workflow("a.py", '@workflow("echo", worker="{tier}")\ndef echo(payload):\n    return payload\n')
     project.serve()
@@ -388,7 +388,7 @@ def test_a_retry_is_routed_anew(project: Project) -> None:
     assert (ended["state"], ended["group"]) == ("succeeded", "silver")
 
 
-def test_a_retried_attempt_of_a_lost_group_is_judged_when_it_is_due(home: Project) -> None:
+def test_a_retried_attempt_in_an_unavailable_group_gets_its_fallback_when_it_is_due(home: Project) -> None:
     home.add(
         "b.py",
         """
@@ -496,7 +496,7 @@ def test_a_cancel_reaches_all_the_way_down_through_groups_that_are_paused_too(to
         assert client.wait(other, timeout=15)["result"] == "2 1 up"
 
 
-def test_a_child_whose_group_is_lost_ends_for_its_parent_and_one_that_waits_goes_on(project: Project) -> None:
+def test_a_child_in_an_unavailable_group_ends_for_its_parent_or_waits_as_configured(project: Project) -> None:
     project.configure("[workflows.one]\n[workflows.two]\n")
     project.workflow(
         "a.py",

@@ -53,7 +53,7 @@ def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
     assert found["permissions"]["level"] == found["orphans"]["level"] == "ok"
 
 
-def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_mend(
+def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_fix(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = project.serve()
@@ -82,7 +82,7 @@ def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> 
     assert "a second daemon could start" in findings(project, code=1)["lock"]["message"]
 
 
-def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_mend_makes_it_anew(project: Project) -> None:
+def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_fix_creates_it_again(project: Project) -> None:
     pid = serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     (project.root / ".tako/tako.sock").unlink()
     found = findings(project)["daemon"]

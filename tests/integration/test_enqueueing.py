@@ -44,7 +44,7 @@ def test_a_run_is_not_started_before_its_time(live: Project) -> None:
     assert datetime.fromisoformat(at["run_at"]) == due.replace(microsecond=due.microsecond // 1000 * 1000)
 
 
-def test_a_unique_key_gives_back_the_live_run_that_has_it(live: Project) -> None:
+def test_a_unique_key_returns_the_unfinished_run_that_has_it(live: Project) -> None:
     live.add("quick.py", QUICK)
     with live.client() as client:
         first = client.enqueue("quick", 1, unique_key="order-1", delay="1h")

@@ -52,7 +52,7 @@ def test_what_was_refused_is_not_tried_again_and_a_wrong_call_is_a_failure_like_
     assert "  bad_input:" in shown["no-duration"]
 
 
-def test_a_coroutine_that_blocks_beyond_its_timeout_times_out_at_its_next_await_if_there_is_one(live: Project) -> None:
+def test_a_coroutine_that_blocks_beyond_its_timeout_times_out_at_its_next_await(live: Project) -> None:
     live.add(
         "late.py",
         """
@@ -230,7 +230,7 @@ def test_a_body_that_exits_is_a_failed_step_also_side_by_side(live: Project) -> 
     assert {step["state"] for step in run["steps"]} == {"failed"}
 
 
-def test_a_task_of_a_handler_that_exits_crashes_the_worker_and_its_neighbour_is_charged_nothing(live: Project) -> None:
+def test_a_task_of_a_handler_that_exits_crashes_the_worker_and_charges_no_neighbour(live: Project) -> None:
     live.add(
         "task_exits.py",
         """
@@ -422,7 +422,7 @@ def test_runs_are_cancelled_while_they_are_pending_waiting_and_running(live: Pro
     assert live.wait(blocking)["state"] == "cancelled"
 
 
-def test_a_blocking_handler_that_ignores_a_cancel_is_killed_and_its_neighbour_is_charged_nothing(live: Project) -> None:
+def test_a_blocking_handler_that_ignores_a_cancel_is_killed_and_charges_no_neighbour(live: Project) -> None:
     live.add(
         "deaf.py",
         """
@@ -502,7 +502,7 @@ def test_a_retried_run_gives_way_to_a_live_one_with_its_unique_key(live: Project
         client.cancel(second)
 
 
-def test_a_module_that_cannot_be_imported_is_told_at_the_enqueue_and_its_runs_go_once_it_is_mended(live: Project) -> None:
+def test_an_import_error_is_reported_at_the_enqueue_and_the_runs_start_when_it_is_fixed(live: Project) -> None:
     source = "@workflow('broken', worker='broken')\nasync def broken():\n    return 'mended'\n"
     live.add("broken.py", f"import no_such_module\n\n{source}")
     made = live.command("enqueue", "broken")
@@ -528,7 +528,7 @@ def test_a_run_whose_workflow_is_gone_is_kept_until_a_file_defines_it_again(live
     assert live.wait(run_id)["result"] == "back"
 
 
-def test_an_error_of_ours_that_somebody_else_made_a_class_of_is_a_failed_attempt(project: Project) -> None:
+def test_an_error_class_derived_from_ours_is_a_failed_attempt(project: Project) -> None:
     project.workflow(
         "a.py",
         """

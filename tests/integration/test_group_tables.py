@@ -101,7 +101,7 @@ def test_an_edit_is_read_by_the_daemon_at_once(served: Project, tako: Tako) -> N
     assert tako("enqueue", "quick", "--worker", "gpu") == 5
 
 
-def test_the_runs_of_a_group_that_is_removed_go_on_elsewhere(served: Project, tako: Tako) -> None:
+def test_the_runs_of_a_removed_group_continue_in_another(served: Project, tako: Tako) -> None:
     running = served.enqueue("steps", worker="media")
     served.wait_for_fact("step")
     queued = [served.enqueue("quick", number, worker="media") for number in range(3)]

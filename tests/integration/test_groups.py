@@ -132,7 +132,7 @@ def test_a_worker_is_replaced_after_max_runs(project: Project) -> None:
     assert "WARNING" not in project.daemon_log()
 
 
-def test_a_worker_is_replaced_after_the_run_that_passed_max_memory_and_its_other_runs_end_first(project: Project) -> None:
+def test_a_worker_that_exceeded_max_memory_is_replaced_after_its_other_runs_end(project: Project) -> None:
     project.configure('[workflows]\nmax_memory = "100MB"\n')
     project.workflow(
         "a.py",
@@ -175,7 +175,7 @@ def test_a_paused_group_takes_no_work_until_it_is_resumed_also_after_a_restart(p
     assert project.wait(run_id)["state"] == "succeeded"
 
 
-def test_a_group_whose_runs_were_all_cancelled_while_it_was_paused_starts_no_worker_when_it_goes_on(project: Project) -> None:
+def test_a_group_whose_runs_were_cancelled_while_it_was_paused_starts_no_worker_when_resumed(project: Project) -> None:
     project.workflow("a.py", PID)
     project.serve()
     project.call("pause", group="default")
@@ -187,7 +187,7 @@ def test_a_group_whose_runs_were_all_cancelled_while_it_was_paused_starts_no_wor
     assert project.get(kept)["state"] == "pending"
 
 
-def test_runs_under_way_go_on_in_a_paused_group(project: Project) -> None:
+def test_executing_runs_of_a_paused_group_continue(project: Project) -> None:
     project.workflow("a.py", PID)
     project.serve()
     run_id = project.enqueue("hold")
@@ -222,7 +222,7 @@ def broken(project: Project, line: str = "import nothing_of_this_name") -> Path:
     )
 
 
-def test_a_run_whose_file_does_not_import_is_accepted_with_the_file_and_line_and_runs_once_it_is_mended(
+def test_a_run_whose_file_fails_to_import_is_accepted_with_the_line_and_runs_when_it_is_fixed(
     project: Project,
 ) -> None:
     line = broken(project).read_text().splitlines().index("import nothing_of_this_name") + 1
@@ -268,7 +268,7 @@ def test_a_handler_whose_annotations_cannot_be_is_named_with_its_file_and_line(
     assert f"broken.py:{line} (wrong)" in project.command("doctor").stdout
 
 
-def test_a_group_that_cannot_start_becomes_unhealthy_and_is_tried_again_as_soon_as_its_file_changes(project: Project) -> None:
+def test_an_unhealthy_group_is_tried_again_as_soon_as_its_file_changes(project: Project) -> None:
     broken(project)
     project.serve()
     run_id = project.enqueue("b")
@@ -297,7 +297,7 @@ def test_a_broken_group_delays_no_other(project: Project) -> None:
     assert waited(project.run("pid")) < 1
 
 
-def test_a_worker_that_ends_while_it_imports_is_told_as_such(project: Project) -> None:
+def test_a_worker_that_ends_during_its_imports_is_reported_as_such(project: Project) -> None:
     broken(project, "os._exit(9)")
     project.serve()
     with project.client() as client:

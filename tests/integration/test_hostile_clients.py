@@ -35,7 +35,7 @@ def served(live: Project) -> Iterator[Project]:
     assert "Traceback" not in live.daemon_log()
 
 
-def test_clients_that_send_half_a_request_keep_nobody_waiting(served: Project) -> None:
+def test_clients_that_send_half_a_request_delay_no_other_client(served: Project) -> None:
     with ExitStack() as held:
         slow = [held.enter_context(connect(served)) for _ in range(SLOW_CLIENTS)]
         for place in range(len(REQUEST) - 1):
@@ -48,7 +48,7 @@ def test_clients_that_send_half_a_request_keep_nobody_waiting(served: Project) -
         assert ["ok" in read_line(client) for client in slow] == [True] * SLOW_CLIENTS
 
 
-def test_a_client_that_reads_no_answers_is_read_no_further_and_gets_them_in_order_once_it_does(served: Project) -> None:
+def test_a_client_that_reads_no_answers_is_paused_and_later_gets_them_in_order(served: Project) -> None:
     requests = b"".join(b'{"id":%d,"command":"status"%s}\n' % (number, b" " * 16_000) for number in range(2_000))
     with connect(served) as client, served.client() as other:
         client.setblocking(False)

@@ -96,7 +96,7 @@ def test_files_named_like_modules_of_the_standard_library_shadow_nothing(project
         assert project.run(name)["result"] == [f"workflows.{name}", "[1]", "email.message"]
 
 
-def test_workflows_in_packages_import_each_other_relatively_and_modules_beside_tako_toml_by_name(project: Project) -> None:
+def test_workflows_import_each_other_relatively_and_modules_beside_tako_toml_by_name(project: Project) -> None:
     (project.root / "shop").mkdir()
     (project.root / "shop" / "__init__.py").write_text("NAME = 'shop'\n")
     project.workflow("billing/__init__.py", "")

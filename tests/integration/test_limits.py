@@ -76,7 +76,7 @@ def test_a_worker_that_is_killed_gives_its_place_away(live: Project) -> None:
     assert [live.get(id)["crashes"] for id in (first, second)] == [1, 0]
 
 
-def test_a_daemon_that_is_killed_leaves_no_place_taken_and_what_came_meanwhile_is_judged(project: Project) -> None:
+def test_a_killed_daemon_leaves_no_slot_taken_and_later_runs_are_counted(project: Project) -> None:
     project.workflow("queues.py", GATED.format(name="queues", options=""))
     project.workflow("strict.py", GATED.format(name="strict", options=', on_limit="cancel"'))
     project.serve()
@@ -208,7 +208,7 @@ def test_the_rate_of_one_customer_does_not_hold_up_another(live: Project) -> Non
     live.call("cancel", run_ids=greedy)
 
 
-def test_a_retry_counts_for_the_rate_and_to_go_on_after_a_wait_does_not(live: Project) -> None:
+def test_a_retry_counts_for_the_rate_and_the_end_of_a_wait_does_not(live: Project) -> None:
     live.add(
         "attempts.py",
         """

@@ -107,7 +107,7 @@ def test_the_log_of_a_step_and_python_logging_arrive(project: Project) -> None:
     assert "WARNING" in found[1]
 
 
-def test_binary_and_endless_lines_are_cut_and_stop_nobody(project: Project) -> None:
+def test_binary_and_endless_lines_are_cut_and_block_no_worker(project: Project) -> None:
     project.workflow(
         "a.py",
         """
@@ -159,7 +159,7 @@ def test_a_run_that_prints_without_end_is_cut_off_and_what_was_dropped_is_counte
 
 
 @pytest.mark.full
-def test_a_handler_that_writes_without_end_or_newline_holds_nobody_up_and_fills_no_more_than_its_groups_log(
+def test_a_handler_that_writes_without_end_fills_only_its_groups_log_and_delays_no_other(
     project: Project,
 ) -> None:
     project.workflow(
@@ -283,7 +283,7 @@ def test_what_is_printed_after_a_log_went_away_is_in_a_new_one(project: Project,
     assert "Traceback" not in project.daemon_log()
 
 
-def test_a_full_disk_below_a_log_is_told_once_with_the_number_of_dropped_lines_when_there_is_room_again(
+def test_a_full_disk_below_a_log_is_reported_once_with_the_number_of_dropped_lines(
     project: Project,
 ) -> None:
     project.workflow("a.py", SAY)
@@ -326,7 +326,7 @@ def test_a_line_that_was_written_in_part_before_the_disk_was_full_spoils_no_othe
 
 
 @pytest.mark.parametrize("obstacle", [os.mkfifo, os.mkdir])
-def test_a_pipe_or_a_folder_in_the_place_of_a_log_stops_nobody(project: Project, obstacle: Callable[[Path], None]) -> None:
+def test_a_pipe_or_a_folder_in_the_place_of_a_log_blocks_no_worker(project: Project, obstacle: Callable[[Path], None]) -> None:
     project.workflow("a.py", SAY)
     project.serve()
     project.run("say", "before")

@@ -218,7 +218,7 @@ def test_what_a_killed_daemon_of_another_folder_left_running_ends_before_its_run
         project.root = blue
 
 
-def test_a_folder_that_serves_another_queue_by_now_keeps_its_workers_when_its_first_queue_is_served_again(
+def test_a_folder_with_a_new_queue_keeps_its_workers_when_its_first_queue_is_served_again(
     project: Project,
 ) -> None:
     project.workflow("a.py", LONG)
@@ -270,14 +270,14 @@ def test_another_file_of_the_same_folder_and_queue_is_refused_as_well(project: P
     assert project.call("runs")["runs"] == []
 
 
-def test_two_applications_that_name_one_queue_are_told_apart_by_their_names(project: Project) -> None:
+def test_two_applications_with_one_queue_are_distinguished_by_name(project: Project) -> None:
     project.serve()
     green = release(project, "green")
     (green / "tako.toml").write_text('name = "blog"\n[queue]\nurl = "sqlite:///../.tako/queue.db"\n')
     assert f"{green}/tako.toml is the project blog" in refused(tako(green, "status"), 3)
 
 
-def test_a_queue_that_changed_in_the_file_that_is_served_is_told_before_anything_is_sent(project: Project) -> None:
+def test_a_changed_queue_in_the_served_file_is_reported_before_anything_is_sent(project: Project) -> None:
     project.workflow("a.py", ECHO)
     project.serve()
     project.configure('[queue]\nurl = "sqlite:///elsewhere.db"\n')
@@ -338,7 +338,7 @@ def test_a_lock_of_the_queue_that_was_taken_away_is_taken_again(project: Project
     assert "another daemon serves the queue" in refused(tako(release(project, "green"), "serve"), 6)
 
 
-def test_no_pid_of_another_namespace_is_told_to_be_killed(project: Project) -> None:
+def test_no_hint_suggests_to_kill_a_pid_of_another_namespace(project: Project) -> None:
     done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False, capture_output=True)
     if done.returncode:
         pytest.skip("this user may not make a pid namespace")

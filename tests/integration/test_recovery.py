@@ -11,7 +11,7 @@ from tests.support.project import Project, is_gone, wait_until
 from tests.support.runs import charged, release
 
 
-def test_a_worker_whose_claim_was_taken_drops_the_run_at_its_next_step_and_stores_nothing_of_it(project: Project) -> None:
+def test_a_worker_whose_claim_was_taken_drops_the_run_at_its_next_step_and_stores_nothing(project: Project) -> None:
     project.workflow(
         "a.py",
         """
@@ -51,7 +51,7 @@ def test_a_worker_whose_claim_was_taken_drops_the_run_at_its_next_step_and_store
     assert len(project.facts("first")) == 2
 
 
-def test_children_of_a_worker_that_died_with_the_daemon_and_the_zygote_are_swept_by_the_next_start(project: Project) -> None:
+def test_the_next_start_kills_children_of_a_worker_that_died_with_daemon_and_fork_server(project: Project) -> None:
     project.workflow(
         "a.py",
         """
@@ -83,7 +83,7 @@ def test_children_of_a_worker_that_died_with_the_daemon_and_the_zygote_are_swept
     assert charged(project.wait(run_id)) == ("succeeded", 1, 0)
 
 
-def test_a_signal_that_was_acknowledged_reaches_a_wait_that_begins_after_the_death_of_the_daemon(
+def test_an_acknowledged_signal_reaches_a_wait_that_starts_after_the_death_of_the_daemon(
     project: Project,
 ) -> None:
     project.workflow(

@@ -34,7 +34,7 @@ def everything(project: Project) -> dict[str, Any]:
     return {"runs": runs, "schedules": [{**schedule, "next_at": None} for schedule in schedules], "paused": paused}
 
 
-def test_the_documented_commands_bring_back_all_that_was_there_and_running_work_goes_on(project: Project) -> None:
+def test_the_documented_commands_restore_everything_and_running_work_continues(project: Project) -> None:
     project.workflow("a.py", WORKFLOWS)
     project.serve()
     ended = project.run("quick", "kept")["id"]

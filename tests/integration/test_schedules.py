@@ -50,7 +50,7 @@ def test_a_schedule_of_every_second_fires_each_slot_once_over_a_restart(project:
     assert {fact["payload"] for fact in project.facts("tick")} == {None}
 
 
-def test_a_paused_schedule_makes_no_runs_and_a_resumed_one_goes_on_with_its_next_slot(project: Project) -> None:
+def test_a_paused_schedule_creates_no_runs_and_continues_with_its_next_slot_when_resumed(project: Project) -> None:
     project.workflow("tick.py", EVERY_SECOND.format(catch_up="latest"))
     project.serve()
     project.wait_for_fact("tick", 1)
@@ -89,7 +89,7 @@ def test_schedules_are_listed_with_their_next_and_last_slot(project: Project, js
     assert schedule["next_at"] > (iso(SystemClock().now()) or "")
 
 
-def test_a_schedule_that_nobody_defined_is_not_found(project: Project) -> None:
+def test_an_undefined_schedule_is_not_found(project: Project) -> None:
     project.workflow("tick.py", "@workflow('tick')\nasync def tick():\n    return 1\n")
     project.serve()
     for verb in ("pause", "resume", "run"):

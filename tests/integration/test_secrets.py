@@ -149,7 +149,7 @@ def environment(pid: int) -> bytes:
         return b""
 
 
-def test_a_group_that_was_not_given_a_secret_is_told_what_to_write(mail: Project) -> None:
+def test_a_group_without_a_secret_gets_an_error_that_says_what_to_write(mail: Project) -> None:
     mail.workflow(
         "b.py",
         """
@@ -252,7 +252,7 @@ def test_secrets_are_masked_in_output_failures_and_warnings_however_they_get_the
         assert files_with(mail, text) == []
 
 
-def test_a_secret_in_an_error_of_an_import_is_masked_in_the_reason_of_the_group_and_in_the_log_of_the_daemon(
+def test_a_secret_in_an_import_error_is_masked_in_the_group_and_in_the_log_of_the_daemon(
     mail: Project,
 ) -> None:
     mail.workflow(
@@ -276,7 +276,7 @@ def test_a_secret_in_an_error_of_an_import_is_masked_in_the_reason_of_the_group_
 # Sources
 
 
-def test_a_rotated_file_is_taken_by_the_next_worker_and_a_reload_replaces_those_that_have_the_old_one(mail: Project) -> None:
+def test_the_next_worker_reads_a_rotated_secret_and_a_reload_replaces_older_workers(mail: Project) -> None:
     mail.serve(SMTP_PASSWORD=PASSWORD)
     assert mail.run("digests", ["smtp", "key"])["result"] == {"smtp": sha(PASSWORD), "key": sha(KEY)}
     put(mail, "second\n\n")
@@ -292,7 +292,7 @@ def test_a_rotated_file_is_taken_by_the_next_worker_and_a_reload_replaces_those_
     assert mail.call("reload")["changed"] == []
 
 
-def test_a_group_whose_secret_cannot_be_read_waits_with_the_reason_and_holds_up_nobody(mail: Project) -> None:
+def test_a_group_whose_secret_cannot_be_read_waits_with_the_reason_and_blocks_no_other_group(mail: Project) -> None:
     mail.workflow("b.py", "@workflow('other')\nasync def other(payload):\n    return 1\n")
     (mail.root / "private/key.pem").unlink()
     mail.serve(SMTP_PASSWORD=PASSWORD)

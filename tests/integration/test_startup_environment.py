@@ -55,7 +55,7 @@ def test_a_library_that_is_preloaded_may_read_any_variable() -> None:
     assert acting_at_start({"LD_PRELOAD": "", "SHOP": "2"}) == (("LD_PRELOAD", ""),)
 
 
-def test_variables_of_the_c_library_and_of_openssl_act_in_the_workers_of_the_groups_that_have_them(project: Project) -> None:
+def test_variables_of_the_c_library_and_openssl_take_effect_in_the_groups_that_have_them(project: Project) -> None:
     (project.root / "openssl.cnf").write_text(OPENSSL)
     project.configure(
         """

@@ -271,7 +271,7 @@ def test_a_step_that_is_returned_without_await_is_refused_with_what_to_write(liv
     run = live.run("returned")
     assert (run["state"], run["attempts"], run["error"]["reason"]) == ("dead", 1, "not_json")
     assert run["error"]["message"] == (
-        "the result is of type coroutine, which JSON cannot carry (write `await` before the call of Step.run that made it)"
+        "the result is of type coroutine, which JSON cannot represent (write `await` before the call of Step.run that made it)"
     )
     wait_until(lambda: "coroutine 'Step.run' was never awaited" in live.cli("logs", run["id"]).stdout, "it is in the log")
 
@@ -531,7 +531,7 @@ def test_handlers_enqueue_through_their_handle_whatever_kind_they_are(live: Proj
     assert "aenqueue" in error["message"]
 
 
-def test_a_workflow_that_catches_an_exception_group_of_its_steps_can_go_on(live: Project) -> None:
+def test_a_workflow_that_catches_an_exception_group_of_its_steps_can_continue(live: Project) -> None:
     live.add(
         "groups.py",
         """

@@ -305,7 +305,7 @@ def test_a_reload_brings_new_groups_and_workflows_and_runs_that_waited_for_them(
     assert project.wait(late)["state"] == "succeeded"
 
 
-def test_a_file_that_a_reload_finds_broken_keeps_its_runs_until_it_is_mended(project: Project) -> None:
+def test_a_file_that_a_reload_finds_broken_keeps_its_runs_until_it_is_fixed(project: Project) -> None:
     project.workflow("a.py", GROUPS)
     project.workflow("b.py", OTHER)
     project.serve()

@@ -129,7 +129,7 @@ def test_a_disk_without_room_refuses_new_runs_keeps_what_workers_report_and_need
         assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]
 
 
-def test_a_damaged_queue_file_stops_the_start_with_the_command_that_rescues_it_and_is_left_as_it_is(project: Project) -> None:
+def test_a_damaged_queue_file_stops_the_start_unchanged_with_the_command_that_rescues_it(project: Project) -> None:
     project.workflow("a.py", QUICK)
     project.enqueue("quick", "kept")
     file = queue_file(project)
@@ -167,9 +167,7 @@ def test_no_process_of_ours_opens_the_queue_file_but_through_sqlite(project: Pro
 
 
 @pytest.mark.parametrize("fate", ["moved", "deleted", "replaced"])
-def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_seconds_by_itself(
-    project: Project, fate: str
-) -> None:
+def test_a_queue_file_lost_while_runs_execute_is_reported_within_five_seconds(project: Project, fate: str) -> None:
     project.workflow("a.py", HOLD)
     project.serve()
     held = project.enqueue("hold", 1)
@@ -205,9 +203,7 @@ def test_a_queue_file_that_is_lost_while_anything_runs_is_told_within_five_secon
 
 
 @pytest.mark.parametrize("fate", ["moved", "deleted", "replaced", "with its folder"])
-def test_a_queue_file_that_is_lost_while_nothing_runs_is_told_by_itself_and_work_goes_on_once_it_is_back(
-    project: Project, fate: str
-) -> None:
+def test_a_queue_file_lost_at_idle_is_reported_and_work_continues_when_it_is_back(project: Project, fate: str) -> None:
     project.workflow("a.py", QUICK)
     pid = project.serve()
     file, away = queue_file(project), project.root / "away.db"
@@ -255,7 +251,7 @@ def test_a_log_that_was_left_without_its_queue_is_not_thrown_away(project: Proje
     assert project.cli("doctor").returncode == 0
 
 
-def test_whoever_asks_is_told_that_the_queue_file_is_lost(project: Project) -> None:
+def test_requests_after_the_loss_of_the_queue_file_get_an_error(project: Project) -> None:
     project.workflow("a.py", QUICK)
     project.serve()
     project.spoilt = "the queue is moved away"

@@ -80,7 +80,7 @@ def test_a_wait_without_a_daemon_ends_and_the_run_is_stored(project: Project) ->
     assert run["state"] == "pending"
 
 
-def test_a_wait_goes_on_over_a_restart_of_the_daemon(project: Project) -> None:
+def test_a_wait_continues_across_a_restart_of_the_daemon(project: Project) -> None:
     project.workflow(
         "slow.py", '@workflow("slow")\nasync def slow(payload, step: Step):\n    await step.wait_for("go")\n    return 1\n'
     )
@@ -183,7 +183,7 @@ def test_a_wait_that_timed_out_and_the_time_of_a_sleep_are_shown_as_they_were(li
     assert "timed out" in shown
 
 
-def test_why_tells_people_the_time_of_their_zone_and_programs_utc(live: Project) -> None:
+def test_why_shows_people_their_local_time_and_programs_utc(live: Project) -> None:
     live.add("quick.py", QUICK)
     id = live.enqueue("quick", delay="1h")
     moment = live.get(id)["run_at"]

@@ -35,7 +35,7 @@ def orders(project: Project) -> Iterator[Project]:
     yield project
 
 
-def test_runs_whose_workflow_is_gone_are_told_by_reload_and_status_and_doctor(orders: Project) -> None:
+def test_reload_status_and_doctor_report_runs_whose_workflow_is_gone(orders: Project) -> None:
     assert orders.call("reload")["warnings"] == []
     orders.workflow("orders.py", ONLY_A)
     sentence = f"{GONE} ({REMEDY})"
@@ -50,7 +50,7 @@ def test_runs_whose_workflow_is_gone_are_told_by_reload_and_status_and_doctor(or
     assert [finding["mend"] for finding in findings if finding["message"] == GONE] == [REMEDY]
 
 
-def test_a_workflow_that_is_back_is_told_of_no_more(orders: Project) -> None:
+def test_a_workflow_that_is_defined_again_is_no_longer_reported(orders: Project) -> None:
     orders.workflow("orders.py", ONLY_A)
     assert orders.call("reload")["warnings"]
     orders.workflow("orders.py", ORDERS)
@@ -58,14 +58,14 @@ def test_a_workflow_that_is_back_is_told_of_no_more(orders: Project) -> None:
     assert orders.status()["warnings"] == []
 
 
-def test_runs_that_are_cancelled_are_told_of_no_more(orders: Project) -> None:
+def test_cancelled_runs_are_no_longer_reported(orders: Project) -> None:
     orders.workflow("orders.py", ONLY_A)
     assert orders.call("reload")["warnings"]
     assert orders.cli("cancel", "--workflow", "order-b").returncode == 0
     wait_until(lambda: not orders.status()["warnings"], "the warning is gone", 20)
 
 
-def test_runs_whose_workflow_is_gone_are_told_at_the_start_and_without_a_daemon(orders: Project) -> None:
+def test_runs_whose_workflow_is_gone_are_reported_at_the_start_and_without_a_daemon(orders: Project) -> None:
     orders.stop()
     orders.workflow("orders.py", ONLY_A)
     assert orders.status()["warnings"] == [f"{GONE} ({REMEDY})"]
@@ -75,7 +75,7 @@ def test_runs_whose_workflow_is_gone_are_told_at_the_start_and_without_a_daemon(
     wait_until(lambda: GONE in orders.daemon_log(), "the log tells of it")
 
 
-def test_a_workflow_in_a_file_that_the_daemon_has_not_read_is_told_with_the_command_that_reads_it(project: Project) -> None:
+def test_a_workflow_in_an_unread_file_is_reported_with_the_command_that_reads_it(project: Project) -> None:
     project.workflow("a.py", ONLY_A)
     project.serve()
     with pytest.raises(NotFound) as caught:
@@ -99,7 +99,7 @@ def test_a_workflow_in_a_file_that_the_daemon_has_not_read_is_told_with_the_comm
     assert project.enqueue("order-b")
 
 
-def test_a_name_that_is_nowhere_and_a_file_with_mistakes_are_told_as_before(project: Project) -> None:
+def test_an_unknown_name_and_a_file_with_mistakes_are_reported_as_before(project: Project) -> None:
     project.workflow("a.py", ONLY_A)
     project.serve()
     project.workflow("b.py", "def broken(:\n")
@@ -108,7 +108,7 @@ def test_a_name_that_is_nowhere_and_a_file_with_mistakes_are_told_as_before(proj
     assert caught.value.hint == "did you mean `order-a`?"
 
 
-def test_a_schedule_and_a_trigger_in_a_new_file_are_told_in_the_same_way(project: Project) -> None:
+def test_a_schedule_and_a_trigger_in_a_new_file_are_reported_in_the_same_way(project: Project) -> None:
     project.workflow("a.py", ONLY_A)
     project.serve()
     new = '@workflow("nightly", schedule="@daily")\ndef nightly(): ...\n'

@@ -97,7 +97,7 @@ def test_steps_and_results_take_what_payloads_take_and_come_back_as_json_the_fir
     assert len(live.facts("kept")) == 4
 
 
-def test_an_annotated_step_comes_back_as_its_type_at_the_first_attempt_after_a_crash_and_after_a_park(live: Project) -> None:
+def test_an_annotated_step_returns_its_type_at_first_after_a_crash_and_after_a_park(live: Project) -> None:
     body = """
         got = [
             {run}("dataclass", receipt, 1),
@@ -263,7 +263,7 @@ def test_returns_that_json_cannot_mean_is_refused_before_the_body_runs(live: Pro
     assert live.facts("body of bad-returns") == []
 
 
-def test_a_stored_value_that_no_longer_fits_its_type_is_an_error_that_names_the_step_and_keeps_the_value(live: Project) -> None:
+def test_a_stored_value_that_no_longer_fits_its_type_is_an_error_of_the_step_and_is_kept(live: Project) -> None:
     source = """
     from dataclasses import dataclass
 

@@ -35,7 +35,7 @@ def test_a_short_sleep_keeps_its_slot_and_a_long_one_parks(live: Project) -> Non
     assert (len(live.facts("short sleep")), len(live.facts("long sleep"))) == (1, 2)
 
 
-def test_a_long_sleep_goes_on_over_a_restart_of_the_daemon(project: Project) -> None:
+def test_a_long_sleep_continues_across_a_restart_of_the_daemon(project: Project) -> None:
     project.workflow(
         "sleeps.py",
         """
@@ -99,7 +99,7 @@ def test_sleep_until_takes_times_of_every_kind(live: Project) -> None:
     assert (refused["state"], refused["attempts"], refused["error"]["reason"]) == ("dead", 1, "bad_input")
 
 
-def test_a_signal_wakes_whoever_waits_and_whoever_waits_later(live: Project) -> None:
+def test_a_signal_wakes_present_and_later_waits(live: Project) -> None:
     live.add(
         "signals.py",
         """
@@ -161,7 +161,7 @@ def test_a_wait_that_times_out_ends_only_itself_and_the_next_one_gets_the_signal
     ]
 
 
-def test_a_second_wait_for_one_event_waits_anew_and_parks_again(live: Project) -> None:
+def test_a_second_wait_for_one_event_waits_again_and_parks_again(live: Project) -> None:
     live.add(
         "reminders.py",
         """
@@ -212,7 +212,7 @@ def test_waits_side_by_side_for_one_event_have_a_time_out_each(live: Project) ->
     assert live.run("two-timeouts")["result"] == [None, 5]
 
 
-def test_a_name_of_its_own_tells_one_wait_from_another(live: Project) -> None:
+def test_a_name_of_its_own_distinguishes_one_wait_from_another(live: Project) -> None:
     live.add(
         "named.py",
         """
@@ -666,7 +666,7 @@ def test_the_options_of_a_child_are_those_of_enqueue(live: Project) -> None:
     assert (bad["state"], bad["attempts"], bad["error"]["reason"]) == ("dead", 1, "not_json")
 
 
-def test_a_parked_run_lets_its_worker_idle_out_and_goes_on_in_another(project: Project) -> None:
+def test_a_parked_run_lets_its_worker_idle_out_and_continues_in_another(project: Project) -> None:
     project.configure('[workflows]\nidle_timeout = "100ms"\n')
     project.workflow(
         "idle.py",

@@ -131,7 +131,7 @@ def test_an_end_that_hangs_is_over_at_the_drain_timeout(project: Project, how: s
     assert project.run("a")["result"] == 1
 
 
-def test_a_worker_that_ends_writes_out_its_open_files_and_removes_shared_memory_that_nobody_did(project: Project) -> None:
+def test_a_worker_that_ends_flushes_open_files_and_removes_remaining_shared_memory(project: Project) -> None:
     project.configure('[workflows]\nidle_timeout = "50ms"\n')
     project.workflow(
         "a.py",
@@ -157,7 +157,7 @@ def test_a_worker_that_ends_writes_out_its_open_files_and_removes_shared_memory_
     assert not memory.exists()
 
 
-def test_a_worker_whose_import_fails_runs_exit_handlers_and_tells_its_error(project: Project) -> None:
+def test_a_worker_whose_import_fails_runs_exit_handlers_and_reports_its_error(project: Project) -> None:
     project.workflow(
         "a.py",
         """

@@ -56,7 +56,7 @@ def test_files_may_run_event_loops_while_they_are_imported(project: Project) -> 
     project.wait_for_fact("signal")
 
 
-def test_a_loop_that_a_file_makes_current_when_it_is_imported_is_the_one_that_runs_its_handlers(project: Project) -> None:
+def test_an_event_loop_that_a_file_sets_during_import_runs_its_handlers(project: Project) -> None:
     project.workflow(
         "a.py",
         """

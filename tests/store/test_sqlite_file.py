@@ -166,7 +166,7 @@ def test_a_newer_file_that_was_not_checkpointed_keeps_all_that_is_in_it(path: Pa
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_an_sqlite_file_of_somebody_else_is_refused_and_not_touched(path: Path, journal: str) -> None:
+def test_an_sqlite_file_of_another_program_is_refused_and_not_touched(path: Path, journal: str) -> None:
     before = make(path, f"PRAGMA journal_mode = {journal}", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
     with pytest.raises(StoreDamaged, match="not a queue") as raised:
         connect(path, "disk")

@@ -234,7 +234,7 @@ async def test_a_row_that_the_file_refuses_does_not_spoil_the_others(writer: Wri
     assert writer.stored() == ["e", "after"]
 
 
-async def test_the_writer_goes_on_after_a_lone_bad_operation(writer: Writer) -> None:
+async def test_the_writer_continues_after_a_lone_bad_operation(writer: Writer) -> None:
     with anyio.fail_after(2):
         (answer,) = await writer.submit_all(raising(LookupError("bad")))
         assert isinstance(answer, StoreError)
@@ -301,7 +301,7 @@ async def test_stopping_on_a_full_disk_does_not_wait_for_room(writer: Writer) ->
     assert isinstance(kept.exception(), StorageFull)
 
 
-async def test_while_somebody_else_holds_the_file_what_must_be_kept_waits_and_the_rest_is_busy(writer: Writer) -> None:
+async def test_while_another_process_holds_the_file_required_writes_wait_and_the_rest_is_busy(writer: Writer) -> None:
     other = sqlite3.connect(writer.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     kept = writer.commits.submit(send("kept"), keep=True)
@@ -331,7 +331,7 @@ async def test_a_file_that_is_moved_away_or_replaced_takes_nothing_until_it_is_b
     assert writer.stored() == ["before", "kept"]
 
 
-async def test_who_looks_is_told_of_a_file_that_is_gone_and_nobody_reads_another_in_its_place(bench: Bench) -> None:
+async def test_a_check_reports_a_file_that_is_gone_and_another_in_its_place_is_never_read(bench: Bench) -> None:
     store = bench.store
     assert isinstance(store, SqliteStore)
     run_id = await bench.add()

@@ -234,7 +234,7 @@ def test_ended_runs_make_a_live_one_no_slower(tmp_path: Path, name: str) -> None
     assert work[1] <= work[0] * 1.5 + 20
 
 
-def test_results_cost_no_statement_more_where_no_workflow_has_a_limit_and_one_where_none_is_held(tmp_path: Path) -> None:
+def test_results_cost_no_extra_statement_without_limits_and_one_without_held_runs(tmp_path: Path) -> None:
     opened = connect(tmp_path / "queue.db", "process")
     fill(opened, 6)
     counts = []

@@ -31,17 +31,21 @@ NOW: Final = 1_800_000_000_000
 TABLE_LEAF, INDEX_LEAF, INDEX_INNER = 0x0D, 0x0A, 0x02
 TABLES: Final = (
     "runs", "large_values", "steps", "waits", "signals", "schedules", "groups", "ledger", "starts", "paces", "triggers",
+    "attempts", "minutes", "activity",
 )  # fmt: skip
 RUN: Final = (
     "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, priority, run_at, due_order, max_attempts,"
     " created_at, payload, parent) VALUES (?, 'greet', 'default', 'default', ?, 1, 0, 5, 5, 3, 0, ?, ?)"
 )
+ATTEMPT: Final = "INSERT INTO attempts VALUES (?, 1, '', 1, 'parked', 0, 1, 1, 'one', 7, NULL, NULL)"
 STEP: Final = "INSERT INTO steps VALUES (?, ?, 'run', 'succeeded', ?, NULL, 1, 0, 0)"
 OTHERS: Final = """
     INSERT INTO signals VALUES ('sent', '{"by": "ann"}', 7);
     INSERT INTO schedules VALUES ('nightly', '0 0 * * *', 'UTC', 'latest', 9, NULL, 1, 1);
     INSERT INTO groups VALUES ('gpu', 1, 3, NULL);
     INSERT INTO ledger VALUES ('succeeded', 41);
+    INSERT INTO minutes VALUES (7, 'default', 'greet', 1, 1, 0, 0, 0, 5, 6, '{}');
+    INSERT INTO activity VALUES ('a', 7, 'ann', 'cli', 'pause', 'gpu', '{}');
     INSERT INTO starts VALUES ('greet', '', 3, 'a');
     INSERT INTO paces VALUES ('greet', '', 4.5, 5);
     INSERT INTO triggers (name, worker_group, starts, every_ms, next_at) VALUES ('inbox', 'default', 'greet', 60, 1);
@@ -76,6 +80,7 @@ def sample(runs: int, steps: int) -> tuple[bytes, tuple[str, ...]]:
                 if is_large(number):
                     payload = json.dumps("é" * 5_000, ensure_ascii=False)
                     connection.execute("INSERT INTO large_values VALUES (?, 'payload', ?)", (id, payload))
+                connection.execute(ATTEMPT, (id,))
                 for step in range(steps):
                     connection.execute(STEP, (id, f"s{step}", json.dumps(number)))
             connection.execute("COMMIT")
@@ -149,9 +154,7 @@ def test_all_of_a_sound_file_is_there_afterwards(queue: Path) -> None:
 
 
 @pytest.mark.parametrize("by", [b"\xff" * PAGE, bytes(PAGE), random.Random(1).randbytes(PAGE)], ids=["ones", "zeros", "random"])
-def test_a_smashed_page_of_runs_loses_its_runs_with_their_steps_and_nothing_else_and_they_are_named(
-    queue: Path, by: bytes
-) -> None:
+def test_a_destroyed_page_of_runs_loses_only_its_runs_and_their_steps_and_names_them(queue: Path, by: bytes) -> None:
     ids = make(queue)
     before, book = content(queue), Book(queue)
     page = book.of_run(ids[100])
@@ -318,7 +321,7 @@ def test_of_what_is_no_queue_nothing_can_be_read_and_the_last_resort_is_named(qu
     assert [path.name for path in queue.parent.iterdir()] == ["queue.db"]
 
 
-def test_a_file_of_somebody_else_is_refused_and_so_is_one_of_a_newer_release(queue: Path) -> None:
+def test_a_file_of_another_program_is_refused_and_so_is_one_of_a_newer_release(queue: Path) -> None:
     with closing(sqlite3.connect(queue)) as connection:
         connection.execute("CREATE TABLE runs (x)")
     with pytest.raises(StoreDamaged, match="not a queue"):
@@ -357,7 +360,7 @@ def test_what_only_the_log_has_is_read_too(queue: Path, smashed: bool) -> None:
 
 
 @pytest.mark.parametrize(("at", "last"), [(0, 0), (32 + 2 * (24 + PAGE) + 100, 2), (32 + 8, 0)])
-def test_a_damaged_log_is_told_where_commits_are_behind_the_damage(queue: Path, at: int, last: int) -> None:
+def test_a_damaged_log_is_reported_if_commits_follow_the_damage(queue: Path, at: int, last: int) -> None:
     make(queue)
     kept = queue.parent / "killed"
     kept.mkdir()
@@ -428,7 +431,7 @@ def test_a_wait_for_a_child_that_only_its_index_has_is_there_again(queue: Path) 
     assert ids["known"] in {row[0] for row in rows["runs"]}
 
 
-def test_of_children_that_their_parent_forgot_those_that_never_began_go_and_the_others_are_named(queue: Path) -> None:
+def test_of_children_that_their_parent_forgot_unstarted_ones_are_removed_and_the_others_named(queue: Path) -> None:
     ids = make_family(queue)
     smash(queue, root(queue, "waits"), root(queue, "waits_key"))
     done, rows = rescued(queue)
@@ -524,7 +527,7 @@ def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(queue: 
     assert queue.read_bytes() == before
 
 
-def test_a_queue_that_may_not_be_read_is_told_as_such_and_so_is_one_whose_log_alone_is_there(queue: Path) -> None:
+def test_an_unreadable_queue_is_reported_as_such_and_so_is_a_log_without_its_queue(queue: Path) -> None:
     queue.parent.joinpath("file").touch()
     for place in (queue.parent / "file/queue.db", queue.parent):  # neither depends on who runs this
         with pytest.raises(StoreError, match=f"{place} cannot be read: "):

@@ -46,7 +46,7 @@ async def test_a_run_that_ended_stays_as_it_ended(bench: Bench, state: RunState)
     assert await bench.show(id) == before
 
 
-async def test_an_unknown_run_is_told_as_unknown(bench: Bench) -> None:
+async def test_an_unknown_run_is_reported_as_unknown(bench: Bench) -> None:
     assert await bench.store.cancel_runs(["nobody"]) == {"nobody": "unknown"}
 
 
@@ -90,7 +90,7 @@ async def test_the_worker_ends_a_run_that_was_to_be_cancelled(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("hold", [None, "suspect"])
-async def test_a_run_that_was_to_be_cancelled_is_not_given_back(bench: Bench, hold: None) -> None:
+async def test_a_run_with_a_requested_cancel_is_not_requeued(bench: Bench, hold: None) -> None:
     run = await bench.running()
     await bench.store.cancel_runs([run.id])
     await bench.store.requeue_runs([(run.id, run.token)], hold)

@@ -115,7 +115,7 @@ async def test_every_claim_of_a_run_has_a_higher_token(bench: Bench) -> None:
     assert tokens[0] > 0
 
 
-async def test_the_token_goes_on_increasing_after_a_retry(bench: Bench) -> None:
+async def test_the_token_keeps_increasing_after_a_retry(bench: Bench) -> None:
     first = await bench.ended("dead", group="g")
     await bench.retry([first.id], fresh=True)
     assert (await bench.claim_one("g")).token > first.token
@@ -130,7 +130,7 @@ async def test_a_run_keeps_the_time_when_it_first_started(bench: Bench) -> None:
     assert (await bench.show(run.id)).started_at == started
 
 
-async def test_a_paused_group_gives_nothing_until_it_goes_on(bench: Bench) -> None:
+async def test_a_paused_group_starts_nothing_until_it_is_resumed(bench: Bench) -> None:
     id = await bench.add()
     await bench.store.pause_group("default", True)
     assert await bench.store.claim_runs("default", 1) == Claims([], False)
@@ -139,7 +139,7 @@ async def test_a_paused_group_gives_nothing_until_it_goes_on(bench: Bench) -> No
     assert (await bench.claim_one()).id == id
 
 
-async def test_a_paused_group_gives_no_suspects_and_tells_of_them_when_it_goes_on(bench: Bench) -> None:
+async def test_a_paused_group_starts_no_suspects_and_reports_them_when_resumed(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     await bench.store.pause_group("g", True)

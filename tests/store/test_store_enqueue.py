@@ -121,7 +121,7 @@ async def test_a_bulk_is_stored_in_the_order_in_which_it_came(bench: Bench) -> N
     assert [run.payload for run in claimed] == [str(number) for number in range(200)]
 
 
-async def test_a_bulk_with_some_known_ids_tells_which_were_known(bench: Bench) -> None:
+async def test_a_bulk_with_some_known_ids_reports_which_were_known(bench: Bench) -> None:
     known, fresh = bench.new(), bench.new(group="media")
     await bench.store.enqueue_runs([known])
     answers = await bench.store.enqueue_runs([known, fresh])

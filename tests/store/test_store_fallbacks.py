@@ -85,7 +85,7 @@ async def test_of_the_due_runs_of_a_lost_group_each_gets_what_its_word_says(benc
     assert await bench.state(elsewhere) == "pending"
 
 
-async def test_only_runs_that_are_due_and_not_begun_are_judged(bench: Bench) -> None:
+async def test_fallbacks_apply_only_to_due_runs_that_have_not_started(bench: Bench) -> None:
     running = await bench.running(group="media", fallback="fail")
     waiting = await bench.waiting(group="media", fallback="fail")
     later = {word: await add(bench, word, run_at=bench.clock.now() + SECOND) for word in WORDS}
@@ -122,7 +122,7 @@ async def test_a_unique_key_is_free_after_a_fallback_that_ends_its_run(bench: Be
     assert not second.deduplicated
 
 
-async def test_whoever_waits_for_a_child_that_ends_with_its_group_goes_on(bench: Bench) -> None:
+async def test_a_parent_continues_when_its_child_ends_with_its_group(bench: Bench) -> None:
     parent = await bench.running(group="parents")
     child = bench.new(group="media", fallback="fail", parent=parent.id)
     assert await bench.store.invoke_child(parent.id, parent.token, "call", child) == "waiting"
@@ -173,7 +173,7 @@ async def test_a_suspect_that_goes_elsewhere_runs_alone_there(bench: Bench) -> N
     assert await claimed(bench, "default", "suspect") == [id]
 
 
-async def test_suspects_and_others_that_go_elsewhere_are_told_apart(bench: Bench) -> None:
+async def test_suspects_and_others_that_change_group_are_reported_separately(bench: Bench) -> None:
     alone, free = await suspect(bench, "ignore"), await add(bench, "ignore")
     await lose(bench)
     assert (bench.effects.ready, bench.effects.suspects) == ({"default"}, {"default"})
@@ -237,7 +237,7 @@ async def test_when_default_is_lost_those_that_may_run_anywhere_wait_for_it(benc
     assert {await reason(bench, id) for id in (ids["wait"], ids["ignore"], alone)} == {"no_worker"}
 
 
-async def test_the_time_of_one_that_might_run_anywhere_is_told_when_default_is_lost_and_not_where_it_goes(bench: Bench) -> None:
+async def test_the_loss_of_default_reports_the_time_of_a_run_that_may_use_any_group(bench: Bench) -> None:
     id = await add(bench, "ignore", group="default")
     assert await lose(bench, "default", SECOND) == bench.clock.now() + SECOND
     bench.clock.move(SECOND)
@@ -327,7 +327,7 @@ async def test_a_run_that_comes_back_from_a_worker_begins_to_wait_then_in_its_ol
     assert (await bench.state(run.id), await reason(bench, run.id)) == ("dead", "no_worker")
 
 
-async def test_to_wait_anew_does_not_send_a_run_to_the_end_of_the_line(bench: Bench) -> None:
+async def test_waiting_again_does_not_send_a_run_to_the_end_of_the_line(bench: Bench) -> None:
     run = await bench.running(group="media")
     bench.clock.move(SECOND)
     behind = await add(bench)
@@ -338,7 +338,7 @@ async def test_to_wait_anew_does_not_send_a_run_to_the_end_of_the_line(bench: Be
     assert await claimed(bench, "media") == [run.id, behind]
 
 
-async def test_without_a_time_out_nobody_gives_up_and_with_none_waiting_there_is_no_next_time(bench: Bench) -> None:
+async def test_without_a_timeout_no_run_gives_up_and_without_waiting_runs_there_is_no_next_time(bench: Bench) -> None:
     id = await add(bench)
     bench.clock.move(10 * 365 * 24 * 3_600 * SECOND)
     assert await lose(bench) is None
@@ -356,7 +356,7 @@ async def test_another_time_out_counts_from_the_same_loss(bench: Bench) -> None:
     assert await bench.state(id) == "dead"
 
 
-async def test_a_group_that_was_found_meanwhile_is_lost_anew(bench: Bench) -> None:
+async def test_a_group_that_recovered_meanwhile_is_lost_again(bench: Bench) -> None:
     id = await add(bench)
     await lose(bench, wait_timeout=10 * SECOND)
     bench.clock.move(9 * SECOND)
@@ -416,7 +416,7 @@ async def test_a_pause_and_its_end_leave_what_else_was_asked_of_a_lost_group(ben
 
 
 @pytest.mark.parametrize(("word", "state"), [("fail", "dead"), ("cancel", "cancelled"), ("ignore", "pending"), (None, "dead")])
-async def test_more_runs_than_one_transaction_takes_up_are_all_judged(bench: Bench, word: str | None, state: RunState) -> None:
+async def test_fallbacks_apply_to_more_runs_than_one_transaction(bench: Bench, word: str | None, state: RunState) -> None:
     like, ids = bench.new(group="media", fallback=word), new_ids(MANY)
     await bench.store.enqueue_batches([(like, [(id, "null") for id in ids])])
     before = len(bench.told)

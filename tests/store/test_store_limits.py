@@ -83,7 +83,7 @@ async def test_no_more_runs_of_a_workflow_are_running_than_its_limit(bench: Benc
     assert [(await bench.show(id)).hold for id in ids] == [None, None, "limit", "limit", "limit"]
 
 
-async def test_a_run_beyond_the_limit_looks_as_if_nobody_had_claimed_it(one: Bench) -> None:
+async def test_a_run_beyond_the_limit_looks_as_if_it_was_never_claimed(one: Bench) -> None:
     await claimed(one)
     (id,) = await held(one)
     run = await one.show(id)
@@ -116,7 +116,7 @@ async def test_a_claim_passes_over_held_runs_to_those_of_other_workflows(one: Be
     assert claims.runs[1].id == other
 
 
-async def test_what_is_more_than_one_claim_looks_at_is_told_as_more(bench: Bench) -> None:
+async def test_what_exceeds_one_claim_is_reported_as_more(bench: Bench) -> None:
     known = {f"w{number}": ONE for number in range(20)}
     await bench.store.set_limits(known)
     for workflow in known:
@@ -133,7 +133,7 @@ async def test_what_is_more_than_one_claim_looks_at_is_told_as_more(bench: Bench
     assert got == [free]
 
 
-async def test_a_later_claim_does_not_come_upon_held_runs_again(one: Bench) -> None:
+async def test_a_later_claim_skips_held_runs(one: Bench) -> None:
     await claimed(one)
     await held(one, 3)
     assert await one.store.claim_runs("default", 1) == Claims([], False)
@@ -190,7 +190,7 @@ async def test_whatever_leaves_gives_its_place_to_the_first_that_is_held(one: Be
 
 
 @pytest.mark.parametrize("hold", [None, "suspect"])
-async def test_a_run_that_is_given_back_is_in_line_again(one: Bench, hold: Any) -> None:
+async def test_a_requeued_run_is_in_line_again(one: Bench, hold: Any) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
     await one.store.requeue_runs([(run.id, run.token)], hold)
@@ -326,7 +326,7 @@ async def test_a_cancelled_run_that_was_held_is_cancelled(one: Bench) -> None:
     assert ((await one.show(id)).hold, await one.state(id)) == (None, "cancelled")
 
 
-async def test_one_that_falls_back_to_another_group_is_judged_there(one: Bench) -> None:
+async def test_a_run_that_falls_back_to_another_group_is_counted_there(one: Bench) -> None:
     run = await claimed(one)
     first, second = await held(one, 2, group="a", fallback="ignore")
     await one.store.mark_group_unavailable("a", no_worker("it is paused"), None)
@@ -375,7 +375,7 @@ async def test_a_limit_that_is_gone_lets_all_go(one: Bench) -> None:
 
 
 @pytest.mark.parametrize("limit", [ONE, Limit(rate=Rate(1, 60.0))], ids=["limit", "rate"])
-async def test_many_that_a_limit_held_are_let_go_in_portions_first_come_first_and_the_timer_is_told_until_all_are(
+async def test_many_held_runs_are_released_in_order_and_in_portions_until_all_are(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: Limit
 ) -> None:
     monkeypatch.setattr(limits, "RELEASED_AT_ONCE", 2)
@@ -395,7 +395,7 @@ async def test_many_that_a_limit_held_are_let_go_in_portions_first_come_first_an
     assert await claim(bench, group="away") == away
 
 
-async def test_a_limit_that_comes_back_before_all_are_let_go_holds_them_again(
+async def test_a_limit_that_returns_before_all_are_released_holds_them_again(
     one: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "RELEASED_AT_ONCE", 2)
@@ -500,7 +500,7 @@ async def test_of_many_that_come_at_once_the_first_stay(strict: Bench) -> None:
     assert await strict.state(ids[0]) == "running"
 
 
-async def test_a_later_run_is_judged_when_it_becomes_due(strict: Bench) -> None:
+async def test_a_later_run_is_counted_when_it_becomes_due(strict: Bench) -> None:
     run = await claimed(strict)
     later, latest = [await add(strict, run_at=strict.clock.now() + seconds * SECOND) for seconds in (1, 9)]
     strict.clock.move(SECOND)
@@ -555,7 +555,7 @@ async def test_a_child_that_is_turned_away_ends_for_its_parent(strict: Bench) ->
     assert '"reason": "limit"' in (outcome.text or "")
 
 
-async def test_what_was_enqueued_without_a_daemon_is_judged_by_the_next(strict: Bench) -> None:
+async def test_runs_enqueued_without_a_daemon_are_counted_by_the_next(strict: Bench) -> None:
     assert isinstance(strict.store, SqliteStore)
     offline = SqliteOfflineStore(strict.store.path, "process", strict.clock)
     first, second = [offline.enqueue_run(strict.new(limit_key="")).id for _ in range(2)]
@@ -580,7 +580,7 @@ async def test_without_a_daemon_runs_with_no_limit_are_due_as_ever(bench: Bench)
 
 @pytest.mark.parametrize("burst", [None, 1, 2])
 @pytest.mark.parametrize("latest", [0, 700, 3000])
-async def test_no_more_runs_begin_in_any_stretch_than_the_rate_says_however_long_they_are_on_their_way(
+async def test_no_more_runs_start_in_any_interval_than_the_rate_allows_however_long_they_travel(
     bench: Bench, burst: int | None, latest: int
 ) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(3, 1.0, burst))})
@@ -693,7 +693,7 @@ async def test_what_was_on_its_way_when_the_daemon_ended_counts_as_begun(bench: 
     assert await claim(bench) == [run.id]
 
 
-async def test_a_run_that_ends_before_its_start_was_told_makes_room_for_the_next(bench: Bench) -> None:
+async def test_a_run_that_ends_before_its_start_was_reported_frees_its_slot(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     await add(bench)
     run = await bench.claim_one()
@@ -708,7 +708,7 @@ async def test_a_run_that_ends_before_its_start_was_told_makes_room_for_the_next
     assert await claim(bench) == [behind]
 
 
-async def test_the_timer_is_told_when_the_next_may_begin(bench: Bench) -> None:
+async def test_the_timer_receives_the_time_of_the_next_start(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(2, 10.0))})
     began = bench.clock.now()
     first, second, third, fourth, fifth = [await add(bench) for _ in range(5)]
@@ -730,7 +730,7 @@ async def test_the_timer_is_told_when_the_next_may_begin(bench: Bench) -> None:
     assert await claim(bench) == [fourth, fifth]
 
 
-async def test_a_timer_that_is_told_after_the_last_free_place_was_taken(bench: Bench) -> None:
+async def test_a_timer_that_is_set_after_the_last_free_slot_was_taken(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(2, 10.0))})
     ids = [await add(bench) for _ in range(6)]
     assert await claim(bench) == ids[:2]
@@ -743,7 +743,7 @@ async def test_a_timer_that_is_told_after_the_last_free_place_was_taken(bench: B
     assert await claim(bench, 2) == ids[4:]
 
 
-async def test_to_go_on_after_a_wait_is_no_new_start_but_a_new_attempt_is(bench: Bench) -> None:
+async def test_the_end_of_a_wait_is_no_new_start_but_a_new_attempt_is(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
     await bench.store.add_wait(bench.wait(run, "wait", "signal", "go"))
@@ -756,7 +756,7 @@ async def test_to_go_on_after_a_wait_is_no_new_start_but_a_new_attempt_is(bench:
     assert (await bench.show(run.id)).hold == "rate"
 
 
-async def test_those_that_go_on_are_not_held_with_those_that_may_not_begin(bench: Bench) -> None:
+async def test_runs_that_continue_are_not_held_with_those_that_may_not_start(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
     await bench.store.add_wait(bench.wait(run, "wait", "signal", "go"))
@@ -771,11 +771,11 @@ async def test_a_run_that_reached_no_worker_has_not_begun(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0, 1))})
     await add(bench)
     run = await bench.claim_one()
-    await bench.store.requeue_runs([(run.id, run.token)], begun=False)
+    await bench.store.requeue_runs([(run.id, run.token)], ended_as=None)
     assert await claim(bench) == [run.id]
 
 
-async def test_one_that_was_given_back_by_a_worker_has(bench: Bench) -> None:
+async def test_a_run_that_was_requeued_by_a_worker_has(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     run = await claimed(bench)
     await bench.store.requeue_runs([(run.id, run.token)])
@@ -833,7 +833,7 @@ async def test_a_place_that_a_full_key_cannot_use_goes_to_the_next(bench: Bench)
     assert (await bench.show(again)).hold == "limit"
 
 
-async def test_a_clock_that_goes_back_stops_nobody_for_longer_than_the_time_of_the_rate(bench: Bench) -> None:
+async def test_a_clock_that_goes_back_stops_no_run_for_longer_than_the_period_of_the_rate(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0))})
     await claimed(bench)
     bench.clock.move(-3_600 * SECOND)
@@ -879,7 +879,7 @@ OTHERS = (
 
 @pytest.mark.parametrize("change", [0.0, 0.2], ids=["one limit", "limits that change"])
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_happens_no_limit_is_passed_and_nobody_is_forgotten(
+async def test_random_operations_never_exceed_a_limit_and_forget_no_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int, change: float
 ) -> None:
     monkeypatch.setattr(limits, "RELEASED_AT_ONCE", 2)

@@ -585,7 +585,7 @@ def decoded(steps: dict[str, StoredStep]) -> dict[str, Any]:
 
 
 def waits(row: Row) -> dict[str, Any]:
-    return {name: (wait.kind, wait.key, wait.wake_at) for name, wait in row.waits.items()}
+    return {name: (wait.kind, wait.key, wait.wake_at, wait.started_at) for name, wait in row.waits.items()}
 
 
 def sound(folder: Path) -> None:

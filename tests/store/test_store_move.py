@@ -36,7 +36,7 @@ async def test_a_waiting_run_that_was_moved_wakes_in_its_new_group(bench: Bench)
     assert (await bench.claim_one("other")).id == run.id
 
 
-async def test_a_running_run_goes_on_under_its_claim_and_comes_back_to_the_new_group(bench: Bench) -> None:
+async def test_a_running_run_keeps_its_claim_and_returns_to_the_new_group(bench: Bench) -> None:
     ends, fails = await bench.running(group="media"), await bench.running(group="media")
     assert await bench.store.move_runs("media", "other") == 2
 

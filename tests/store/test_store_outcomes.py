@@ -65,7 +65,7 @@ async def test_a_claim_changes_nothing_of_a_run_that_ended(bench: Bench, write: 
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_a_claim_changes_nothing_of_a_run_that_was_given_back(bench: Bench, write: str) -> None:
+async def test_a_claim_changes_nothing_of_a_run_that_was_requeued(bench: Bench, write: str) -> None:
     run = await bench.running()
     await bench.store.requeue_runs([(run.id, run.token)])
     before = await bench.show(run.id)
@@ -198,7 +198,7 @@ async def test_a_run_ends_once(bench: Bench, state: RunState) -> None:
     assert await bench.state(run.id) == state
 
 
-async def test_a_run_that_is_given_back_is_due_in_its_old_place_and_uncharged(bench: Bench) -> None:
+async def test_a_requeued_run_is_due_in_its_old_place_and_uncharged(bench: Bench) -> None:
     run = await bench.running(group="g")
     behind = await bench.add(group="g")
     await bench.store.requeue_runs([(run.id, run.token)])
@@ -214,14 +214,14 @@ async def test_giving_back_several_runs_passes_over_a_stale_claim(bench: Bench) 
     assert bench.effects.ready == {"h"}
 
 
-async def test_suspects_are_told_apart_from_ready_runs(bench: Bench) -> None:
+async def test_suspects_are_distinguished_from_ready_runs(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     assert (bench.effects.ready, bench.effects.suspects) == (set(), {"g"})
     assert (await bench.show(run.id)).hold == "suspect"
 
 
-async def test_a_suspect_that_is_given_back_for_another_reason_stays_a_suspect(bench: Bench) -> None:
+async def test_a_suspect_that_is_requeued_for_another_reason_stays_a_suspect(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     (again,) = (await bench.store.claim_runs("g", 1, "suspect")).runs
@@ -292,7 +292,7 @@ async def test_a_run_without_a_handler_is_held_until_there_is_one(bench: Bench) 
     assert (await bench.claim_one("g")).id == run.id
 
 
-async def test_lifting_one_hold_leaves_another(bench: Bench) -> None:
+async def test_releasing_one_hold_leaves_another(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.requeue_runs([(run.id, run.token)], "suspect")
     await bench.store.release_held_runs("no_handler")
@@ -300,7 +300,7 @@ async def test_lifting_one_hold_leaves_another(bench: Bench) -> None:
     assert (await bench.show(run.id)).hold == "suspect"
 
 
-async def test_many_are_lifted_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_are_released_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "RELEASED_AT_ONCE", 2)
     runs = [await bench.running(group=group) for group in ("a", "a", "a", "b", "b")]
     await bench.store.requeue_runs([(run.id, run.token) for run in runs], "no_handler")

@@ -128,7 +128,7 @@ async def test_an_empty_queue_counts_nothing(bench: Bench) -> None:
     assert await bench.store.list_groups_with_work() == (set(), set())
 
 
-async def test_groups_with_due_runs_are_told_with_their_suspects(bench: Bench) -> None:
+async def test_groups_with_due_runs_are_reported_with_their_suspects(bench: Bench) -> None:
     await bench.add(group="ready")
     await bench.add(group="later", run_at=bench.clock.now() + 1)
     suspect = await bench.running(group="suspects")
@@ -140,7 +140,7 @@ async def test_groups_with_due_runs_are_told_with_their_suspects(bench: Bench) -
     assert suspects == {"suspects"}
 
 
-async def test_the_size_of_what_is_stored_is_told(bench: Bench) -> None:
+async def test_the_size_of_what_is_stored_is_reported(bench: Bench) -> None:
     before = (await bench.store.get_stats())["file_bytes"]
     await bench.add(payload='"' + "x" * 200_000 + '"')
     assert (await bench.store.get_stats())["file_bytes"] >= before + 150_000

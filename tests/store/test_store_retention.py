@@ -81,7 +81,7 @@ async def test_what_was_accepted_is_the_sum_over_all_states_and_what_was_pruned(
     assert stored + sum(pruned.values()) == accepted
 
 
-async def test_the_next_time_is_told_for_signals_too(bench: Bench) -> None:
+async def test_the_next_time_covers_signals_too(bench: Bench) -> None:
     await bench.store.store_signal("go", "null")
     assert await bench.store.prune_runs({}, 100) == bench.clock.now() + 7 * DAY + 1
 

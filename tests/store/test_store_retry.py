@@ -83,7 +83,7 @@ async def test_a_run_that_needs_no_retry_stays_as_it_is(bench: Bench, state: Run
     assert await bench.show(id) == before
 
 
-async def test_an_unknown_run_is_told_as_unknown(bench: Bench) -> None:
+async def test_an_unknown_run_is_reported_as_unknown(bench: Bench) -> None:
     assert await bench.retry(["nobody"], fresh=False) == {"nobody": "unknown"}
 
 

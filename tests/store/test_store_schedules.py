@@ -22,7 +22,7 @@ def nightly(**changes: Any) -> Schedule:
     return Schedule(**(fields | changes))
 
 
-async def test_a_new_schedule_counts_from_where_it_was_told(bench: Bench) -> None:
+async def test_a_new_schedule_counts_from_the_given_time(bench: Bench) -> None:
     await bench.store.put_schedules([nightly()], 1_000)
     assert await bench.store.list_schedules() == [nightly(last_slot=1_000)]
 
@@ -74,7 +74,7 @@ async def test_a_slot_may_be_passed_over_without_a_run(bench: Bench) -> None:
     assert await bench.store.list_run_ids(RUNS) == []
 
 
-async def test_a_paused_schedule_fires_nothing_and_goes_on_from_the_slot_that_it_is_given(bench: Bench) -> None:
+async def test_a_paused_schedule_fires_nothing_and_continues_from_the_given_slot(bench: Bench) -> None:
     await bench.store.put_schedules([nightly()], 0)
     assert await bench.store.pause_schedule("greet", True, 500)
     assert not await bench.store.fire_schedule("greet", 1_000, [bench.new()])

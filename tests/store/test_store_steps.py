@@ -13,7 +13,7 @@ FAILED = '{"type": "ValueError", "message": "boom", "traceback": null, "reason":
 
 
 @pytest.mark.parametrize("value", ["null", SMALL, LARGE, LARGEST], ids=["null", "small", "large", "largest"])
-async def test_a_saved_value_is_told_shown_and_handed_to_the_next_attempt(bench: Bench, value: str) -> None:
+async def test_a_saved_value_is_reported_shown_and_passed_to_the_next_attempt(bench: Bench, value: str) -> None:
     run = await bench.running(group="g")
     assert await bench.store.save_steps([bench.step(run, "a", value)]) == [StoredStep("succeeded", value, 1)]
     steps = (await bench.show(run.id)).steps

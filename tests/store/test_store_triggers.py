@@ -47,7 +47,7 @@ async def test_a_new_trigger_is_due_at_once_from_a_cursor_of_none(bench: Bench) 
     assert await only(bench) == FILES._replace(next_at=bench.clock.now())
 
 
-async def test_an_evaluation_is_a_run_with_the_cursor_that_nobody_is_shown(bench: Bench) -> None:
+async def test_an_evaluation_is_a_run_with_the_cursor_that_no_list_shows(bench: Bench) -> None:
     await bench.store.put_triggers([FILES])
     assert await begin(bench)
     assert (bench.effects.triggers, bench.effects.ready) == ({}, {"media"})
@@ -249,7 +249,7 @@ async def test_a_trigger_that_left_the_catalog_is_not_evaluated_and_comes_back_w
     assert await begin(bench)
 
 
-async def test_an_evaluation_that_no_worker_has_begun_is_begun_anew_after_a_reload(bench: Bench) -> None:
+async def test_an_evaluation_that_no_worker_started_is_repeated_after_a_reload(bench: Bench) -> None:
     await bench.store.put_triggers([FILES])
     await begin(bench)
     await bench.store.put_triggers([FILES])

@@ -20,7 +20,7 @@ async def test_a_sleep_parks_its_run_until_its_time_and_charges_nothing(bench: B
     over = bench.clock.now() + 1_000
     assert bench.effects.due == over
     assert await bench.store.park_run(run.id, run.token, ["nap"]) == "waiting"
-    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over),)
+    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over, bench.clock.now()),)
     assert await bench.store.get_next_due() == over
     bench.clock.move(999)
     await bench.store.wake_due_runs()
@@ -34,12 +34,12 @@ async def test_a_sleep_parks_its_run_until_its_time_and_charges_nothing(bench: B
     assert await bench.store.get_next_due() is None
 
 
-async def test_a_sleep_that_is_over_is_told_at_once(bench: Bench) -> None:
+async def test_a_sleep_that_is_over_is_reported_at_once(bench: Bench) -> None:
     run = await bench.running()
     assert await bench.store.add_wait(bench.wait(run, "nap", lasting=0)) == NULL
 
 
-async def test_a_wait_that_ends_while_its_run_is_running_is_told_to_its_worker(bench: Bench) -> None:
+async def test_the_end_of_a_wait_of_a_running_run_is_reported_to_its_worker(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.add_wait(bench.wait(run, "nap", lasting=10))
     bench.clock.move(10)
@@ -68,7 +68,7 @@ async def test_a_wait_keeps_its_deadline_over_replays(bench: Bench) -> None:
         await bench.store.requeue_runs([(run.id, run.token)])
         run = await bench.claim_one("g")
         assert await bench.store.add_wait(bench.wait(run, "nap", lasting=1_000)) == "waiting"
-    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over),)
+    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over, over - 1_000),)
 
 
 async def test_a_sleep_that_passes_while_its_run_is_pending_is_over_at_its_next_claim(bench: Bench) -> None:
@@ -117,7 +117,7 @@ async def test_a_signal_wakes_every_run_that_waits_for_it_and_no_other(bench: Be
     assert [await bench.state(run.id) for run in [*runs, other]] == ["pending", "pending", "waiting"]
 
 
-async def test_a_signal_to_a_run_that_waits_in_its_slot_is_told_to_its_worker(bench: Bench) -> None:
+async def test_a_signal_to_a_run_that_waits_in_its_slot_is_reported_to_its_worker(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.add_wait(bench.wait(run, "w", "signal", "go"))
     assert (await bench.store.store_signal("go", SMALL)).woken == 1
@@ -168,7 +168,7 @@ async def test_the_pause_between_two_tries_of_a_step_stores_nothing(bench: Bench
     assert await bench.store.save_steps([bench.step(again, "a", tries=2)]) == [StoredStep("succeeded", SMALL, 2)]
 
 
-async def test_a_pause_that_ends_in_its_slot_is_told_as_gone(bench: Bench) -> None:
+async def test_a_pause_that_ends_in_its_slot_is_reported_as_gone(bench: Bench) -> None:
     run = await bench.running()
     await bench.store.add_wait(bench.wait(run, "a", "retry", lasting=100))
     bench.clock.move(100)
@@ -177,7 +177,7 @@ async def test_a_pause_that_ends_in_its_slot_is_told_as_gone(bench: Bench) -> No
     assert (resolved.name, resolved.state) == ("a", "gone")
 
 
-async def test_of_parallel_waits_the_first_that_ends_wakes_the_run_and_the_others_go_on(bench: Bench) -> None:
+async def test_of_parallel_waits_the_first_that_ends_wakes_the_run_and_the_others_remain(bench: Bench) -> None:
     run = await bench.running(group="g")
     for wait in (bench.wait(run, "long", lasting=1_000), bench.wait(run, "short", lasting=10),
                  bench.wait(run, "go", "signal", "go")):  # fmt: skip
@@ -192,7 +192,9 @@ async def test_of_parallel_waits_the_first_that_ends_wakes_the_run_and_the_other
     await bench.store.store_signal("go", SMALL)
     third = await bench.claim_one("g")
     assert {name for name, *_ in third.stored} == {"short", "go"}
-    assert (await bench.show(run.id)).waits == (RunWait("long", "sleep", None, bench.clock.now() + 990),)
+    assert (await bench.show(run.id)).waits == (
+        RunWait("long", "sleep", None, bench.clock.now() + 990, bench.clock.now() - 10),
+    )
 
 
 async def test_two_waits_that_end_at_once_wake_their_run_once(bench: Bench) -> None:
@@ -237,7 +239,7 @@ async def test_a_clock_that_goes_back_takes_nothing_back(bench: Bench) -> None:
     assert len((await bench.store.claim_runs("default", 1)).runs) == 1
 
 
-async def test_waking_with_nothing_due_tells_nothing(bench: Bench) -> None:
+async def test_waking_with_nothing_due_reports_nothing(bench: Bench) -> None:
     await bench.store.wake_due_runs()
     assert bench.effects.ready == set()
     assert await bench.store.get_next_due() is None

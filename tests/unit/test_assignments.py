@@ -44,7 +44,7 @@ def test_a_word_becomes_the_value_that_the_setting_takes(word: str, path: tuple[
     [
         ("wrokers=2", "no setting `wrokers`", "`workers`"),
         ("name=x", "no setting `name`", "settings: workers"),
-        ("workers", "is not KEY=VALUE", "KEY= to take"),
+        ("workers", "is not KEY=VALUE", "KEY= to remove"),
         ("workers=-1", "from 0 to 1,000", ""),
         ("workers=many", "a whole number", ""),
         ("idle_timeout=300", "duration", '"300s"'),

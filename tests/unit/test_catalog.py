@@ -279,7 +279,7 @@ def test_handlers_may_have_keyword_parameters_with_defaults(project: Project) ->
     assert "a" in project.scan().workflows
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(project: Project) -> None:
+def test_all_mistakes_of_all_files_are_reported_at_once(project: Project) -> None:
     project.write("a.py", 'from tako_lite import workflow\n@workflow("a", retries=-1, timeout=-1)\ndef a(): ...\n')
     project.write("b.py", 'from tako_lite import workflow\n@workflow("b", retries=-1)\ndef b(: ...\n')
     project.write("c.py", 'from tako_lite import workflow\n@workflow("a")\ndef c(): ...\n')
@@ -407,7 +407,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake(project: Project) -> None:
     assert project.only_mistake().message == "cannot be read: Permission denied"
 
 
-def test_the_stamps_tell_a_change_without_another_scan(project: Project) -> None:
+def test_the_stamps_show_a_change_without_another_scan(project: Project) -> None:
     file = project.write("a.py", 'from tako_lite import workflow\n@workflow("a")\ndef a(): ...\n')
     catalog = project.scan()
     assert stamps(project.folder) == catalog.files
@@ -524,7 +524,7 @@ def test_the_names_that_are_known_are_those_that_tako_lite_has() -> None:
     assert list(PUBLIC) == tako_lite.__all__
 
 
-def test_an_unknown_name_that_is_imported_from_tako_lite_is_a_mistake_since_its_workflow_would_be_missed(
+def test_an_unknown_name_imported_from_tako_lite_is_a_mistake(
     project: Project,
 ) -> None:
     project.write("a.py", "from tako_lite import Step, workflows\n\n@workflows('a')\ndef a(payload): ...\n")
@@ -533,7 +533,7 @@ def test_an_unknown_name_that_is_imported_from_tako_lite_is_a_mistake_since_its_
     assert (found.message, found.hint) == ("tako_lite has no workflows", "did you mean `workflow`?")
 
 
-def test_every_name_and_module_of_tako_lite_can_be_imported_and_what_stands_in_a_block_is_left_to_python(
+def test_every_name_of_tako_lite_can_be_imported_and_imports_in_blocks_are_not_checked(
     project: Project,
 ) -> None:
     names = ", ".join([*tako_lite.__all__, "__version__", "errors", "client as c"])

@@ -173,7 +173,7 @@ def test_a_decorator_of_the_file_that_returns_something_else_too_is_a_mistake(pr
     assert "@kept above @workflow" in project.only_mistake(f"{maker}@kept\n{WORKFLOW}").message
 
 
-def test_decorators_below_ours_are_no_mistake_and_what_they_make_of_the_function_is_not_judged(project: Project) -> None:
+def test_decorators_below_ours_are_not_mistakes_and_their_results_are_not_checked(project: Project) -> None:
     text = '@workflow("first", schedule="@daily")\n@contextmanager\ndef handle(payload: int):\n    yield 1\n'
     assert "first" in project.sound(text).workflows
 
@@ -286,14 +286,14 @@ def test_a_scheduled_handler_whose_payload_cannot_be_null_is_a_warning(project: 
 
 
 @pytest.mark.parametrize("annotation", TAKING)
-def test_a_scheduled_handler_that_may_take_null_is_told_of_nothing(project: Project, annotation: str) -> None:
+def test_a_scheduled_handler_that_accepts_null_causes_no_report(project: Project, annotation: str) -> None:
     model = "class Model(BaseModel):\n    x: int\n    @model_validator(mode='before')\n    def read(cls, value): ...\n"
     text = f'{model}@workflow("first", schedule="@daily")\ndef handle(payload: {annotation}): ...\n'
     assert project.sound(text).warnings == ()
 
 
 @pytest.mark.parametrize("parameters", ["", "payload", "payload, step", "_=None", "*, x=1"])
-def test_a_scheduled_handler_without_an_annotation_is_told_of_nothing(project: Project, parameters: str) -> None:
+def test_a_scheduled_handler_without_an_annotation_causes_no_report(project: Project, parameters: str) -> None:
     assert project.sound(f'@workflow("first", schedule="@daily")\ndef handle({parameters}): ...\n').warnings == ()
 
 
@@ -301,7 +301,7 @@ def test_without_a_schedule_a_payload_may_have_any_type(project: Project) -> Non
     assert project.sound('@workflow("first", schedule=None)\ndef handle(payload: Order): ...\n').warnings == ()
 
 
-def test_a_class_of_the_file_that_has_the_name_of_a_builtin_is_not_judged(project: Project) -> None:
+def test_a_class_of_the_file_that_has_the_name_of_a_builtin_is_not_checked(project: Project) -> None:
     text = 'from mine import int\n@workflow("first", schedule="@daily")\ndef handle(payload: int): ...\n'
     assert project.sound(text).warnings == ()
 

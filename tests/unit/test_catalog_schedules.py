@@ -65,7 +65,7 @@ def test_schedules_that_fire_as_they_read_are_no_mistakes(schedule: str) -> None
         ("@reboot", "the shorthands are"),
     ],
 )
-def test_schedules_that_are_none_are_told_with_what_to_write(schedule: str, hint: str) -> None:
+def test_invalid_schedules_are_reported_with_what_to_write(schedule: str, hint: str) -> None:
     found = schedule_problem(schedule)
     assert found is not None
     assert hint in (found.hint or "") or "instead of" in (found.hint or "")

@@ -107,7 +107,7 @@ def test_mistakes_in_such_a_file_are_found_at_their_places(project: Path) -> Non
 
 
 @needs_older_daemon
-def test_a_file_that_defines_workflows_of_another_group_too_is_a_mistake_that_names_the_version(project: Path) -> None:
+def test_a_file_that_also_defines_workflows_of_another_group_is_a_mistake_with_the_version(project: Path) -> None:
     configure(project, one_of(newer=True))
     (project / "workflows/modern.py").write_text(TYPED + '\n\n@workflow("old", worker="email")\ndef old(x): ...\n')
     (found,) = mistakes(project)
@@ -140,7 +140,7 @@ def test_a_file_that_the_older_interpreter_of_its_group_cannot_read_is_a_mistake
     assert f"group modern uses {python}" in (found.hint or "")
 
 
-def test_an_interpreter_that_is_not_there_is_a_warning_and_no_mistake_where_ours_reads_the_file(
+def test_a_missing_interpreter_is_a_warning_but_no_mistake_if_ours_reads_the_file(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure(project, "python3.99", "email")

@@ -134,7 +134,9 @@ def test_a_queue_without_a_daemon_is_read_and_left_as_it_was(doctor: Doctor, que
     assert {path.name for path in queue.parent.iterdir()} == {"queue.db", "queue.db.write.lock"}
 
 
-def test_text_has_a_line_a_finding_its_mend_below_and_the_counts_last(queue: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_has_a_line_for_each_finding_its_fix_below_and_counts_last(
+    queue: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     queue.chmod(0o644)
     capsys.readouterr()
     assert main(["doctor"]) == 0
@@ -147,7 +149,7 @@ def test_text_has_a_line_a_finding_its_mend_below_and_the_counts_last(queue: Pat
     assert last == f"0 problems, {counted(levels['warning'], 'warning')}, {levels['info']} info, {levels['ok']} ok"
 
 
-def test_the_mend_for_permissions_mends_them(doctor: Doctor, queue: Path) -> None:
+def test_the_fix_for_permissions_fixes_them(doctor: Doctor, queue: Path) -> None:
     (queue.parent / "logs").mkdir(mode=0o700)
     for number in range(5):
         (queue.parent / f"logs/g{number}.jsonl").touch(0o644)
@@ -166,7 +168,7 @@ def test_a_queue_that_its_owner_may_not_write_is_a_problem(doctor: Doctor, queue
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_files_of_somebody_else_are_a_problem(doctor: Doctor, queue: Path) -> None:
+def test_files_of_another_user_are_a_problem(doctor: Doctor, queue: Path) -> None:
     os.chown(queue, 12345, -1)
     found = doctor(code=1)["permissions"]
 
@@ -184,7 +186,7 @@ def test_a_queue_elsewhere_is_looked_at_where_it_is(doctor: Doctor, project: Pat
     assert str(project / "data/q.db") in found["permissions"]["mend"]
 
 
-def test_mistakes_in_tako_toml_and_in_workflow_files_are_named_with_their_line_and_exit_with_3(
+def test_mistakes_in_tako_toml_and_workflow_files_are_shown_with_their_line_and_exit_with_3(
     doctor: Doctor, project: Path
 ) -> None:
     (project / "tako.toml").write_text('[workflows]\nconcurency = 5\n[queue]\nurl = "x"\n')
@@ -206,20 +208,20 @@ def test_a_project_without_tako_toml_says_so(doctor: Doctor, project: Path) -> N
     assert "no tako.toml" in doctor()["config"]["message"]
 
 
-def test_a_project_without_a_workflow_folder_is_told_which_one_to_make(doctor: Doctor, project: Path) -> None:
+def test_a_project_without_a_workflow_folder_is_reported_with_the_folder_to_create(doctor: Doctor, project: Path) -> None:
     shutil.rmtree(project / "workflows")
     found = doctor()["catalog"]
     assert (found["level"], found["mend"].split(", or")[0]) == ("warning", f"mkdir {project / 'workflows'}")
 
 
-def test_a_workflow_folder_that_is_missing_is_told_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_workflow_folder_is_reported_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(project / "workflows")
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in told if " catalog " in line] == ["warning"]
 
 
-def test_a_file_as_the_workflow_folder_is_told_without_a_line_to_edit(doctor: Doctor, project: Path) -> None:
+def test_a_file_as_the_workflow_folder_is_reported_without_a_line_to_edit(doctor: Doctor, project: Path) -> None:
     shutil.rmtree(project / "workflows")
     (project / "workflows").touch()
     found = doctor(code=3)["catalog"]
@@ -243,7 +245,7 @@ def test_a_stale_socket_and_lock_are_harmless_and_said_to_be(doctor: Doctor, pro
     assert f"pid {gone.pid} of a daemon that has ended" in found["lock"]["message"]
 
 
-def test_a_file_in_the_place_of_the_socket_is_a_problem_and_the_mend_moves_it(doctor: Doctor, project: Path) -> None:
+def test_a_file_in_the_place_of_the_socket_is_a_problem_and_the_fix_moves_it(doctor: Doctor, project: Path) -> None:
     (project / ".tako").mkdir(mode=0o700)
     (project / ".tako/tako.sock").touch(0o600)
 
@@ -281,7 +283,7 @@ def test_what_a_killed_writer_left_is_read_and_not_touched(doctor: Doctor, queue
     assert without_machine(doctor("--deep"))["queue"] == "ok"
 
 
-def test_without_the_index_of_its_log_the_queue_is_left_alone_and_the_mend_makes_it_readable(
+def test_without_the_index_of_its_log_the_queue_is_left_alone_and_the_fix_makes_it_readable(
     doctor: Doctor, queue: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     left_by_a_killed_writer(queue)
@@ -293,7 +295,7 @@ def test_without_the_index_of_its_log_the_queue_is_left_alone_and_the_mend_makes
     assert doctor()["queue"]["level"] == "ok"
 
 
-def test_a_queue_that_somebody_reads_is_read_too(doctor: Doctor, queue: Path) -> None:
+def test_a_queue_that_another_process_reads_is_read_too(doctor: Doctor, queue: Path) -> None:
     left_by_a_killed_writer(queue)
     with closing(connect_reading(queue)) as reader:
         assert reader.execute("SELECT count(*) FROM runs").fetchone() == (1,)
@@ -309,7 +311,7 @@ def test_a_long_log_is_a_warning(doctor: Doctor, queue: Path) -> None:
     assert "65MB" in doctor()["wal"]["message"]
 
 
-def test_beside_a_daemon_a_long_log_is_laid_to_whoever_reads_for_so_long(queue: Path) -> None:
+def test_with_a_daemon_a_long_log_is_attributed_to_a_long_reader(queue: Path) -> None:
     with closing(sqlite3.connect(queue)) as reader:
         reader.execute("SELECT count(*) FROM runs").fetchone()
         os.truncate(f"{queue}-wal", 65_000_000)
@@ -378,7 +380,7 @@ def test_a_rescue_prints_what_became_of_the_rows_and_what_to_do_with_them(
     assert told.splitlines()[-1] == f"  tako-lite -c {project}/tako.toml serve"
 
 
-def test_the_printed_commands_also_work_for_a_new_file_that_lies_beside_the_queue_under_a_longer_name(
+def test_the_printed_commands_also_work_for_a_new_file_with_a_longer_name_beside_the_queue(
     project: Path, queue: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = queue.with_name("queue.db-wal")
@@ -392,7 +394,7 @@ def test_the_printed_commands_also_work_for_a_new_file_that_lies_beside_the_queu
     assert sorted(path.name for path in (project / "aside").iterdir()) == ["queue.db", "queue.db-wal"]
 
 
-def test_a_rescue_tells_what_may_have_been_deleted_and_what_may_be_done_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rescue_reports_what_may_have_been_deleted_and_what_may_be_done_twice(capsys: pytest.CaptureFixture[str]) -> None:
     queue, tallies = Path("queue.db"), {"runs": Tally(9, unlisted=1)}
     _print(Rescued(queue, 1, tallies, unlisted={"deleted"}, repeated={"child"}), queue, ["true"])
     assert capsys.readouterr().out.splitlines()[:5] == [
@@ -404,7 +406,7 @@ def test_a_rescue_tells_what_may_have_been_deleted_and_what_may_be_done_twice(ca
     ]
 
 
-def test_a_rescue_waits_for_nobody_who_goes_on_writing(
+def test_a_rescue_does_not_wait_for_a_process_that_keeps_writing(
     project: Path, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tako_lite.cli.rescue.PATIENCE", 0.1)
@@ -429,7 +431,7 @@ def test_a_file_that_is_no_queue_is_a_problem(doctor: Doctor, queue: Path) -> No
     assert "not a queue of tako-lite" in doctor(code=1)["queue"]["message"]
 
 
-def test_a_queue_of_another_release_is_told_newer_as_a_problem_and_older_as_no_problem(doctor: Doctor, queue: Path) -> None:
+def test_a_queue_of_a_newer_release_is_a_problem_and_one_of_an_older_release_is_not(doctor: Doctor, queue: Path) -> None:
     for version, code, level in ((99, 1, "problem"), (0, 0, "info")):
         with closing(sqlite3.connect(queue)) as connection:
             connection.execute(f"PRAGMA user_version = {version}")
@@ -494,7 +496,7 @@ def test_a_queue_in_memory_is_a_warning(doctor: Doctor, project: Path) -> None:
     ("free", "total", "level"),
     [(99_000_000, 10**9, "problem"), (10**9, 10**11, "warning"), (2 * 10**10, 10**12, "ok"), (10**9, 10**10, "ok")],
 )
-def test_little_room_is_told_before_there_is_none(free: int, total: int, level: str) -> None:
+def test_little_space_is_reported_before_there_is_none(free: int, total: int, level: str) -> None:
     assert judge_space(Path("/srv"), free, total).level == level
 
 
@@ -505,7 +507,7 @@ def test_a_slow_answer_is_a_warning(waits: list[float], level: str) -> None:
     assert judge_lag(waits, 1).level == level
 
 
-def test_groups_that_cannot_start_are_problems_and_paused_ones_are_told() -> None:
+def test_groups_that_cannot_start_are_problems_and_paused_ones_are_infos() -> None:
     states = {"mail": ("active", None), "media": ("unhealthy", "cannot run /nope\x1b[31m"), "books": ("paused", None)}
     found = list(judge_groups({"name": name, "state": state, "last_error": error} for name, (state, error) in states.items()))
     assert [(finding.level, finding.fix) for finding in found] == [

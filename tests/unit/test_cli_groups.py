@@ -265,7 +265,7 @@ def test_a_setting_that_a_server_overrides_is_saved_with_a_warning(tako: Tako, m
     assert "workers: [servers.lax.workflows.media] overrides it on server lax" in tako.err
 
 
-def test_adding_a_group_mends_a_table_that_names_it(tako: Tako) -> None:
+def test_adding_a_group_fixes_a_table_that_names_it(tako: Tako) -> None:
     tako.file.write_text(TOML + 'worker = "gpu"\n')
     assert "there is no worker group `gpu`" in tako("check", code=3)
     tako("groups", "add", "gpu")
@@ -283,7 +283,7 @@ def test_an_edit_that_would_break_a_table_elsewhere_is_refused(tako: Tako) -> No
     assert tako.text == before
 
 
-def test_a_file_that_somebody_else_changes_meanwhile_is_left_to_them(project: Path) -> None:
+def test_a_file_that_another_program_changes_meanwhile_is_left_alone(project: Path) -> None:
     made = draft(load(project), lambda text: f"{text}\n[workflows.gpu]\n")
     theirs = TOML.replace("shop", "store")
     (project / "tako.toml").write_text(theirs)

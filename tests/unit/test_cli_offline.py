@@ -128,7 +128,7 @@ def test_a_run_is_found_by_the_end_of_its_id_in_any_case(tako: Tako) -> None:
     tako("show", "00000000-0000", code=5)
 
 
-def test_why_tells_what_the_row_says(tako: Tako) -> None:
+def test_why_describes_the_stored_run(tako: Tako) -> None:
     id = tako.enqueue("resize")
 
     assert "no daemon is running: start tako-lite serve and it runs in media" in tako("why", id)
@@ -183,7 +183,7 @@ def test_a_name_in_a_filter_may_be_one_that_only_old_runs_have(tako: Tako, proje
     assert tako("runs", "--group", "nobody-can-say") == "no runs\n"
 
 
-def test_in_a_folder_that_is_no_project_every_command_says_which_folder_it_looked_at_and_does_nothing(
+def test_in_a_folder_without_a_project_every_command_names_the_folder_and_does_nothing(
     tako: Tako, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path_factory.mktemp("elsewhere")
@@ -233,7 +233,7 @@ def test_cancel_and_retry_take_filters_and_a_dry_run_only_counts(tako: Tako) -> 
     assert tako.json("retry", "--all")["outcomes"] == {mails[1]: "pending"}
 
 
-def test_a_named_run_that_cannot_be_retried_is_told_and_exits_1(tako: Tako) -> None:
+def test_a_named_run_that_cannot_be_retried_is_reported_and_exits_1(tako: Tako) -> None:
     first = tako.enqueue("resize", "--unique-key", "k")
     tako("cancel", first)
     tako.enqueue("resize", "--unique-key", "k")
@@ -255,7 +255,7 @@ def test_a_signal_that_stores_nothing_since_another_came_before_says_so(tako: Ta
     assert tako.json("signal", "approval:7", "3")["stored"] is False
 
 
-def test_waiting_for_a_run_that_nobody_works_on_times_out_with_124(tako: Tako) -> None:
+def test_waiting_for_a_run_without_a_worker_times_out_with_124(tako: Tako) -> None:
     tako("enqueue", "resize", "--wait", "--timeout", "50ms", code=124)
 
     assert "did not end" in tako.err
@@ -308,7 +308,7 @@ def test_a_pipe_is_enqueued_up_to_its_first_mistake(tako: Tako) -> None:
 
 
 @pytest.mark.usefixtures("piped")
-def test_the_mistake_of_a_pipe_says_where_to_go_on(tako: Tako) -> None:
+def test_the_mistake_of_a_pipe_says_where_to_continue(tako: Tako) -> None:
     tako("enqueue", "resize", "--jsonl", "-", code=2)
 
     assert "error: line 4 is not JSON" in tako.err
@@ -337,7 +337,7 @@ def test_workflows_are_listed_from_the_files(tako: Tako) -> None:
     assert "workflows/jobs.py:10" in tako("workflows")
 
 
-def test_check_passes_with_warnings_and_names_tables_that_nobody_uses(tako: Tako, project: Path) -> None:
+def test_check_passes_with_warnings_and_names_tables_without_a_workflow(tako: Tako, project: Path) -> None:
     (project / "tako.toml").write_text(TOML + "\n[workflows.medai]\nworkers = 1\n")
     told = tako.json("check")
 

@@ -278,7 +278,7 @@ def test_what_cannot_be_meant_exits_2_with_an_error_and_does_nothing(
 
 
 @pytest.mark.parametrize("words", [("enqueue", "send-mail", "-5"), ("signal", "go", "-42.5")], ids=" ".join)
-def test_a_payload_that_begins_with_a_minus_is_told_where_to_put_the_two(
+def test_a_payload_that_begins_with_a_minus_gets_a_hint_where_to_put_the_two(
     words: tuple[str, ...], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
@@ -476,7 +476,7 @@ def test_ctrl_c_ends_a_watch_with_0(project: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_goes_on(daemon: Daemon) -> None:
+def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_continues(daemon: Daemon) -> None:
     daemon.state = NEVER
     code, err = ctrl_c_after(["enqueue", "send-mail", "--wait"], lambda _: daemon.waited_for.wait(SHELL_LIMIT))
 

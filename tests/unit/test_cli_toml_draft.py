@@ -179,7 +179,7 @@ def test_a_file_that_is_read_only_for_us_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("names", [1, 2], ids=["by a new file", "in place"])
-def test_what_somebody_else_changed_meanwhile_is_not_written_over(names: int, project: Path) -> None:
+def test_changes_of_another_program_are_not_overwritten(names: int, project: Path) -> None:
     file = project / "tako.toml"
     if names == 2:
         (project / "other").hardlink_to(file)

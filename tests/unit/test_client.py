@@ -374,7 +374,7 @@ def test_what_makes_a_new_run_each_time_is_sent_once(client: Client, serve: Serv
     assert len(server.requests) == 1
 
 
-def test_a_wait_goes_on_at_the_next_daemon(client: Client, serve: Serve) -> None:
+def test_a_wait_continues_at_the_next_daemon(client: Client, serve: Serve) -> None:
     server = serve(first(CUT))
     assert client.wait(new_id(), timeout=60)["state"] == "succeeded"
     assert server.commands() == ["wait", "wait"]

@@ -163,7 +163,7 @@ def test_a_table_of_another_server_changes_nothing_here() -> None:
     assert set(loaded(text, server="cdg").groups) == {"default", "media", "gpu"}
 
 
-def test_a_group_named_only_in_a_decorator_inherits_from_both_tables_that_every_group_inherits_from() -> None:
+def test_a_group_named_only_in_a_decorator_inherits_from_both_shared_tables() -> None:
     config = loaded("[workflows]\nnice = 5\n[servers.lax.workflows]\nconcurrency = 3\n", server="lax")
     assert "reports" not in config.groups
     group = config.group("reports")
@@ -304,8 +304,8 @@ WRONG = [
     ('[workflows]\nenv = { "" = "1" }', "2:9", "must not be empty", ""),
     ('[workflows]\nenv = { A = "\\u0000" }', "2:13", "NUL", ""),
     ('[workflows.env.sub]\nA = "1"', "1:16", "must be text, not a table", ""),
-    ("[workflows.env]\nworkers = 1", "2:11", "must be text", "cannot be the name of a group"),
-    ("[workflows.limits]\nworkers = 1", "2:1", "not a resource limit", "cannot be the name of a group"),
+    ("[workflows.env]\nworkers = 1", "2:11", "must be text", "a group needs another name"),
+    ("[workflows.limits]\nworkers = 1", "2:1", "not a resource limit", "a group needs another name"),
     ('[workflows]\nenv_pass = "HOME"', "2:12", "must be an array of names", ""),
     ('[workflows]\nenv_pass = [\n  "OK",\n  "NOT OK",\n]', "4:3", "not the name of an environment variable", ""),
     ("[workflows]\nlimits = { nofil = 3 }", "2:12", "not a resource limit", "`nofile`"),
@@ -313,8 +313,8 @@ WRONG = [
     ("[workflows]\nlimits = { as = -1 }", "2:17", "must be a whole number from 0 to ", ""),
     ('[workflows]\nlimits = { cpu = "0s" }', "2:18", "must be 1s or more", ""),
     ("[workflows]\npython = 3.12", "2:10", "must be text", ""),
-    ("[workflows.media]\npath = 'x'", "2:1", "can only stand in [workflows]", ""),
-    ("[servers.lax.workflows]\npath = 'x'", "2:1", "can only stand in [workflows]", ""),
+    ("[workflows.media]\npath = 'x'", "2:1", "is only allowed in [workflows]", ""),
+    ("[servers.lax.workflows]\npath = 'x'", "2:1", "is only allowed in [workflows]", ""),
     ("[workflows.media]\nworkers = 3\nmax_workers = 2", "3:15", "`workers`, which is 3", ""),
     ("[workflows.media]\nconcurency = 3", "2:1", "in [workflows.media]", "`concurrency`"),
     ("[workflows.media.sub]\nnice = 1", "1:18", "unknown key `sub`", '[workflows."media.sub"]'),
@@ -330,7 +330,7 @@ WRONG = [
     ("[servers.lax.workflows.media]\nworkers = '1'", "2:11", "must be a whole number", ""),
     ("[[defaults]]\nmatch = 'x'", "2:9", "this rule sets nothing", "add worker"),
     ("[[defaults]]\nworker = 'x'", "1:3", "a rule needs a `match`", "such as match"),
-    ("[[defaults]]\nmatch = 'a b'\nworker = 'x'", "2:9", "is not a pattern", "for any letters"),
+    ("[[defaults]]\nmatch = 'a b'\nworker = 'x'", "2:9", "is not a pattern", "matches any characters"),
     ("[defaults]\nmatch = 'x'", "1:2", "must be an array of tables", "write [[defaults]]"),
     ("[[defaults]]\nmatch = 'x'\nworkers = 'y'", "3:1", "unknown key `workers`", "did you mean `worker`"),
     ("[[defaults]]\nmatch = 'x'\nforced = 'yes'\nretries = 1", "3:10", "must be true or false", ""),
@@ -408,8 +408,8 @@ def test_text_from_the_file_cannot_reach_the_terminal_as_a_command() -> None:
     [
         ("a = 1\n[queue\n", "2:7", "expected"),
         ("name = ", "1:8", "invalid value"),
-        ("name = 'a'\nname  = 'b'\n", "2:1", "set a second time"),
-        ("[workflows]\n  [workflows]\n", "2:3", "written a second time"),
+        ("name = 'a'\nname  = 'b'\n", "2:1", "set twice"),
+        ("[workflows]\n  [workflows]\n", "2:3", "defined twice"),
         ("x = " + "[" * 5000, "1:1", "nested too deep"),
         ("x = " + "9" * 5000, "1:1", "too many digits"),
         ('name = "a\n', "1:10", ""),

@@ -13,7 +13,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.processes.group import UNHEALTHY_AFTER, Group
 
 
-def test_troubles_that_last_are_told_once_each_and_again_after_a_while(
+def test_lasting_troubles_are_logged_once_each_and_again_after_a_while(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Events()
@@ -25,7 +25,7 @@ def test_troubles_that_last_are_told_once_each_and_again_after_a_while(
     assert caplog.messages == ["full", "locked", "full"]
 
 
-def test_a_group_that_stays_unhealthy_is_a_line_and_then_a_reminder_an_hour_with_the_number_of_tries(
+def test_a_group_that_stays_unhealthy_is_logged_once_then_hourly_with_the_number_of_tries(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(times: int, error: str = "worker {} said no") -> None:

@@ -413,7 +413,7 @@ def test_an_annotation_that_cannot_be_resolved_here_leaves_the_payload_unchecked
         assert requests.enqueue(handle, {"number": Base(1)}, {}).whole()["payload"] == {"number": {"number": 1}}
 
 
-def test_another_parameter_that_cannot_be_resolved_does_not_keep_the_payload_from_being_checked() -> None:
+def test_another_parameter_that_cannot_be_resolved_does_not_prevent_the_check_of_the_payload() -> None:
     @workflow("half-resolved")
     def half_resolved(payload: Base, step: Missing) -> None: ...
 

@@ -172,7 +172,7 @@ def test_a_delay_counts_from_now(client: Client) -> None:
         ({"priority": 1 << 20_000}, "out of range"),
         ({"retries": "3"}, "retries must be an integer"),
         ({"retries": -1}, "retries = -1 is out of range"),
-        ({"unique_key": ""}, "a unique key has 1 to"),
+        ({"unique_key": ""}, "a unique key must have 1 to"),
         ({"unique_key": "\ud800"}, "lone surrogate"),
         ({"id": "7"}, "is not a run id"),
         ({"worker": 3}, "worker must be text"),
@@ -206,7 +206,7 @@ def test_unknown_workflows_and_groups_are_refused_with_a_suggestion(client: Clie
     assert group.value.type == "unknown_group"
 
 
-def test_mistakes_in_the_files_are_told_and_nothing_is_stored(client: Client, project: Path) -> None:
+def test_mistakes_in_the_files_are_reported_and_nothing_is_stored(client: Client, project: Path) -> None:
     (project / "workflows" / "all.py").write_text("from tako_lite import workflow\n@workflow(1)\ndef f(): ...\n")
     with pytest.raises(CatalogError):
         client.enqueue("plain")
@@ -278,7 +278,7 @@ def test_a_file_of_a_newer_release_is_left_alone(client: Client, project: Path) 
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_told_and_left_alone(client: Client, project: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported_and_left_alone(client: Client, project: Path) -> None:
     path = project / ".tako" / "queue.db"
     path.parent.mkdir()
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
@@ -333,7 +333,9 @@ def test_a_signal_ends_the_waits_that_are_there_and_the_first_one_stays(client: 
         await store.park_run(id, 1, ["approval"])
 
     by_a_daemon(project, wait_for_approval)
-    assert client.get(id)["waits"] == [{"name": "approval", "kind": "signal", "key": "go", "wake_at": None}]
+    (wait,) = client.get(id)["waits"]
+    assert wait.pop("started_at")
+    assert wait == {"name": "approval", "kind": "signal", "key": "go", "wake_at": None}
     assert client.signal("go", {"by": "ann"}) == 1
     assert client.signal("go", "later") == 0
     run = client.get(id)
@@ -341,7 +343,7 @@ def test_a_signal_ends_the_waits_that_are_there_and_the_first_one_stays(client: 
 
 
 def test_a_signal_needs_a_sound_name(client: Client) -> None:
-    with pytest.raises(BadInput, match="is not a signal's name"):
+    with pytest.raises(BadInput, match="is not a name for a signal"):
         client.signal("a\nb")
 
 
@@ -429,7 +431,7 @@ def test_commands_that_need_a_daemon_say_so(client: Client) -> None:
         ("enqueue", {"workflow": "plain", "delay": "soon"}, "enqueue.delay: expected float"),
         ("enqueue", {"workflow": "plain", "bogus": 1}, "enqueue.bogus: not a field"),
         ("enqueue", {}, "enqueue.workflow"),
-        ("enqueue_many", {"workflow": "plain", "payloads": [1, 2], "run_ids": ["a"]}, "as many run_ids as payloads"),
+        ("enqueue_many", {"workflow": "plain", "payloads": [1, 2], "run_ids": ["a"]}, "have different lengths"),
         ("signal", {"event": 1}, "signal.event: expected str"),
         ("status", {"verbose": True}, "status.verbose: not a field"),
         ("backup", {"file": "copy.db"}, "absolute path"),
@@ -464,12 +466,12 @@ def test_schedules_are_those_of_the_last_daemon_without_a_next_time(client: Clie
     assert (shown["workflow"], shown["cron"], shown["next_at"]) == ("plain", "0 3 * * *", None)
 
 
-def test_why_tells_of_a_due_run_that_no_daemon_is_running(client: Client) -> None:
+def test_why_explains_that_no_daemon_runs_for_a_due_run(client: Client) -> None:
     told = client.call("why", run_id=client.enqueue("resize").id)["sentence"]
     assert told == "It is due, but no daemon is running: start tako-lite serve and it runs in media."
 
 
-def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Client, project: Path) -> None:
+def test_why_explains_a_run_that_was_running_when_the_daemon_ended(client: Client, project: Path) -> None:
     id = client.enqueue("plain").id
     by_a_daemon(project, lambda store: store.claim_runs("default", 1))
     assert client.call("why", run_id=id)["sentence"].endswith("the next daemon will re-queue it without charging an attempt.")
@@ -479,7 +481,7 @@ def test_why_tells_of_a_run_that_was_running_when_the_daemon_ended(client: Clien
 
 @pytest.mark.parametrize("stored", [False, True], ids=["no-file", "file"])
 @pytest.mark.parametrize(("command", "name"), [("get", "run_id"), ("why", "run_id"), ("find", "ending")])
-def test_a_run_that_is_not_there_is_told_in_the_same_words(client: Client, command: str, name: str, stored: bool) -> None:
+def test_an_unknown_run_is_reported_in_the_same_words(client: Client, command: str, name: str, stored: bool) -> None:
     if stored:
         client.enqueue("plain")
     with pytest.raises(NotFound, match="there is no run 'feedbeef'") as caught:

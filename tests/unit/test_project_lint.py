@@ -74,7 +74,7 @@ TABLES = [
     (
         '[namespaces.biling]\nfallback = "fail"\n',
         0,
-        ["tako.toml:1:13: [namespaces.biling]: no workflow file lies in this folder or below", "`billing"],
+        ["tako.toml:1:13: [namespaces.biling]: no workflow file is in this folder or its subfolders", "`billing"],
     ),
     ('[namespaces."mail.eu"]\n', 0, ['tako.toml:1:13: [namespaces."mail.eu"]', "mail/eu/NAME.py"]),
     (
@@ -110,7 +110,7 @@ def test_check_says_what_is_wrong_in_tables_about_routing(
     assert printed.splitlines()[-1].startswith("1 mistake, " if code else "0 mistakes, 1 warning")
 
 
-def test_mistakes_in_the_file_in_tables_about_groups_and_in_workflow_files_are_told_together(
+def test_mistakes_in_tako_toml_and_in_workflow_files_are_reported_together(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "tako.toml").write_text('[workflows.email]\nworkers = "two"\n[tenants.acme]\nworker = "emial"\n')
@@ -168,7 +168,7 @@ def test_check_warns_of_what_has_no_tenant_in_a_group_for_some_tenants(
 
     assert checked(capsys).startswith(
         f"warning: workflows/x.py:3:1: {said}: it has no tenant, and the group media is for acme (allowed_tenants)\n"
-        "    name another group for it\n0 mistakes, 1 warning in "
+        "    choose another group for it\n0 mistakes, 1 warning in "
     )
 
 
@@ -236,7 +236,7 @@ RECORDS = [
 
 
 @pytest.mark.parametrize(("record", "annotation"), RECORDS, ids=[f"{row[1]}-{index}" for index, row in enumerate(RECORDS)])
-def test_a_payload_type_whose_fields_are_not_all_to_be_seen_is_not_judged(
+def test_a_payload_type_with_unknown_fields_is_not_checked(
     record: str, annotation: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = f'{HEAD}{record}\n\n@workflow("x", worker="{{tier}}")\ndef x(payload: {annotation}): ...\n'
@@ -251,7 +251,7 @@ def test_models_and_structs_are_read_like_dataclasses(base: str, project: Path, 
     assert "M has no field `tier`" in checked(capsys)
 
 
-def test_every_place_that_names_a_group_is_told(project: Path) -> None:
+def test_every_place_that_names_a_group_is_reported(project: Path) -> None:
     (project / "tako.toml").write_text(
         '[[defaults]]\nmatch = "x"\nworker = "email"\n[namespaces."billing.eu"]\nworker = "email"\n'
         '[tenants.a]\nworker = "email"\n'
@@ -267,7 +267,7 @@ def test_every_place_that_names_a_group_is_told(project: Path) -> None:
     ]
 
 
-def test_a_group_that_a_decorator_mistypes_is_told_where_others_use_the_one_with_a_table(
+def test_a_misspelled_group_in_a_decorator_is_reported_if_others_use_one_with_a_table(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "tako.toml").write_text("[workflows.email]\nworkers = 1\n")
@@ -278,9 +278,7 @@ def test_a_group_that_a_decorator_mistypes_is_told_where_others_use_the_one_with
     assert "did you mean `email`?" in said
 
 
-def test_the_last_line_of_check_counts_the_workflows_and_their_files_so_that_a_missing_one_shows(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_last_line_of_check_counts_the_workflows_and_their_files(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "workflows/x.py").write_text(f'{HEAD}@workflow("x")\ndef x(): ...\n@workflow("y")\ndef y(): ...\n')
     assert checked(capsys) == "0 mistakes, 0 warnings in 4 workflows of 3 files\n"
 

@@ -227,7 +227,7 @@ LOST = {"wait": ("home", "workflow", None), "fail": ("home", "workflow", "dead")
 
 
 @pytest.mark.parametrize("word", LOST)
-def test_a_lost_group_is_judged_by_the_fallback_once_the_run_is_due(tmp_path: Path, word: str) -> None:
+def test_the_fallback_of_an_unavailable_group_applies_when_the_run_is_due(tmp_path: Path, word: str) -> None:
     project = Project(tmp_path, "", f', worker="home", fallback="{word}"')
     project.lost["home"] = "group home is paused"
     run, later, elsewhere = project.run(), project.run(delay=60.0), project.run(worker="default")

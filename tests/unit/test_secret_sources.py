@@ -85,7 +85,7 @@ def test_a_secret_that_no_group_gets_is_a_warning_at_its_place() -> None:
     config = loaded('[secrets]\nsmtp = "env:SMTP_PASSWORD"\nspare = "env:B"\n[servers.lax.workflows.a]\nsecrets = ["smtp"]\n')
     (warning,) = config.warnings
     assert (warning.line, warning.column) == (3, 1)
-    assert "no group gets the secret `spare`" in warning.message
+    assert "no group receives the secret `spare`" in warning.message
 
 
 WRONG = [
@@ -102,7 +102,7 @@ WRONG = [
     ('[secrets.smtp]\nvalue = "env:A"', "1:10", "must be text, not a table", ""),
     ('secrets = "env:A"', "1:11", "must be a table, not text", ""),
     ("[secret]", "1:2", "unknown key `secret`", "`secrets`"),
-    ('[workflows.a]\nsecrets = ["smtp"]', "2:12", "there is no `smtp` in [secrets]", "write its source there"),
+    ('[workflows.a]\nsecrets = ["smtp"]', "2:12", "there is no `smtp` in [secrets]", "add its source there"),
     ("[workflows.a]\nsecrets = [1]", "2:12", "must be text, not a number", ""),
     ('[workflows.a]\nsecrets = "smtp"', "2:11", "must be an array of names, not text", '["NAME"'),
     ("[servers.x]\nsecrets = []", "2:1", "unknown key `secrets`", ""),
@@ -117,7 +117,7 @@ def test_a_mistake_is_pointed_at_and_explained(text: str, place: str, message: s
     assert hint in (found.hint or "")
 
 
-def test_all_mistakes_come_at_once_and_one_in_a_source_is_not_told_again_where_a_group_names_it() -> None:
+def test_all_mistakes_come_at_once_and_a_group_does_not_repeat_one_of_a_source() -> None:
     found = mistakes(
         '[secrets]\nsmtp = "smpt:x"\nkey = "file:k"\n'
         '[workflows.a]\nsecrets = ["smtp", "kay"]\nenv_pass = ["OK", "TOKEN"]\n[workflows.b]\nenv_pass = ["1"]\n'
@@ -132,7 +132,7 @@ def test_a_variable_that_is_the_source_of_a_secret_can_be_passed_to_no_group() -
     )
     assert (found.line, found.column) == (4, 18)
     assert "TOKEN is the source of the secret `smtp`" in found.message
-    assert found.hint == 'for a group that needs it, write secrets = ["smtp"]'
+    assert found.hint == 'in a group that needs it, write secrets = ["smtp"]'
 
 
 @pytest.mark.parametrize("line", ['smtp = "hunter2"', 'smtp = { a = "hunter2" }', '"s p" = "hunter2"', "smtp = 20202020"])

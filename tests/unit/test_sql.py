@@ -19,7 +19,7 @@ from tako_lite.store.transitions import rows
 
 PACKAGE = "tako_lite.store.sqlite"
 STORE = Path(str(store.__file__)).parent
-FILES = ("groups", "runs", "schedules", "signals", "steps", "limits", "triggers", "rescue")
+FILES = ("activity", "attempts", "groups", "limits", "minutes", "rescue", "runs", "schedules", "signals", "steps", "triggers")
 TEXTS = {name: (files(PACKAGE) / "queries" / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
 ANY_TABLE = {
     "table": "runs",
@@ -130,6 +130,11 @@ def test_rows_that_a_statement_takes_have_its_parameters() -> None:
         "runs.add_large": rows.LargeValue,
         "runs.delete_steps": rows.DeletedRun,
         "runs.delete_large": rows.DeletedRun,
+        "activity.put": rows.StoredActivity,
+        "attempts.delete": rows.DeletedRun,
+        "attempts.record_success": rows.SucceededAgain,
+        "attempts.record_try": rows.StepTry,
+        "minutes.put": rows.StoredMinute,
         "steps.save": base.SavedStep,
         "steps.delete_waits": rows.RunId,
         "limits.expect_start": rows.ExpectedStart,

@@ -152,7 +152,7 @@ def test_a_function_is_looked_at_once() -> None:
     assert result_reader(function) is result_reader(function)
 
 
-def test_returns_is_judged_at_once_and_names_its_step() -> None:
+def test_returns_is_checked_at_once_and_the_error_names_its_step() -> None:
     assert read_stored(returned_as(Receipt | None, "pay"), {"number": 1}, "pay") == Receipt(1)
     with pytest.raises(StepError, match="step 'pay': returns: Custom cannot be made from JSON"):
         returned_as(Custom, "pay")

@@ -149,7 +149,7 @@ def test_imports_of_a_trigger_are_warned_of_as_those_of_a_workflow(project: Proj
         ('@poll("a", every=5, starts="process-image")\n@poll("b")\ndef a(c): ...\n', (3, 2), "it has two @poll", None),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_trigger_is_told_with_its_place(
+def test_a_mistake_in_a_trigger_is_reported_with_its_place(
     project: Project, text: str, place: tuple[int, int], message: str, hint: str | None
 ) -> None:
     project.write("a.py", text)
@@ -174,7 +174,7 @@ def test_a_trigger_with_the_name_of_a_workflow_is_a_mistake_that_names_both_plac
     assert mistake.message == 'a workflow is named "process-image" too; the other is at workflows/start.py:3'
 
 
-def test_all_mistakes_of_a_trigger_are_told_at_once(project: Project) -> None:
+def test_all_mistakes_of_a_trigger_are_reported_at_once(project: Project) -> None:
     project.write("a.py", '@poll("a", every=0, starts="nobody", worker="a b", timeout=-1)\ndef a(): ...\n')
     assert len(project.mistakes()) == 5
 

@@ -273,5 +273,5 @@ def test_a_span_is_rounded_to_its_largest_unit(seconds: float | None, text: str)
         ("9999-12-31T23:59:59.999Z", "in 2910906d"),
     ],
 )
-def test_times_are_told_as_seen_from_now(moment: str | None, text: str) -> None:
+def test_times_are_shown_relative_to_now(moment: str | None, text: str) -> None:
     assert when(moment, NOW) == text

@@ -217,7 +217,7 @@ def test_a_dataclass_may_contain_itself() -> None:
     )
 
 
-def test_all_problems_of_a_value_are_told_at_once() -> None:
+def test_all_problems_of_a_value_are_reported_at_once() -> None:
     assert refusal({"size": {"width": "a", "height": None}, "tags": [1]}, Job) == (
         "payload.key: missing; "
         'payload.size.width: expected int, got str "a"; '

@@ -123,7 +123,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, archive: Path, damage: st
     assert query.read_text() == "select 1;\n"
 
 
-def test_what_an_interrupted_unpacking_left_is_in_nobodys_way(tmp_path: Path, archive: Path) -> None:
+def test_the_remains_of_an_interrupted_unpacking_are_harmless(tmp_path: Path, archive: Path) -> None:
     draft = tmp_path / "home/.cache/tako-lite/.unpacking"
     draft.mkdir(parents=True)
     draft.parent.chmod(0o700)

@@ -1,4 +1,4 @@
-"""A copy of the queue file while it is in use, and its size."""
+"""Copies the queue file while it is in use, and measures its size."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tako_lite.store.sqlite.file import translate
 
 
 def back_up(connection: sqlite3.Connection, file: Path) -> int:
-    """Write a consistent copy to a new file of mode 0600 while others write; returns its bytes.
+    """Write a consistent copy to a new file with mode 0600, and return its size in bytes. Other processes may keep writing.
 
-    Raises BadInput if the file exists. A copy that fails is deleted again.
+    Raises BadInput if the file exists. An incomplete copy is deleted.
     """
     if not file.is_absolute() or "\0" in str(file):
-        raise BadInput("the name of a backup is an absolute path")
+        raise BadInput("the file name of a backup must be an absolute path")
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        raise BadInput(f"{file} exists already", hint="choose a file name that does not exist") from None
+        raise BadInput(f"{file} already exists", hint="choose a file name that does not exist") from None
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None
     try:
@@ -37,6 +37,6 @@ def back_up(connection: sqlite3.Connection, file: Path) -> int:
 
 
 def size_of(connection: sqlite3.Connection) -> int:
-    """The bytes of the queue file."""
+    """The size of the queue file in bytes."""
     pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return int(pages * size)

@@ -1,4 +1,4 @@
-"""Statements of SQLite by name, and one transaction of the writer."""
+"""Executes the named statements of SQLite: one snapshot of a reader, one transaction of the writer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tako_lite.store.base import Effects, Limit
+from tako_lite.store.base import Effects, Hooks, Limit
 from tako_lite.store.sql import Statement
 from tako_lite.store.sqlite import queries
 from tako_lite.store.transitions.transaction import R, Statements
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class SqliteSnapshot:
-    """What a connection sees. Inside `BEGIN` that is one moment, else each statement sees the newest commit.
+    """Reads through a connection. Within `BEGIN` all statements see the same commit, otherwise each sees the newest.
 
-    Every row is read at once: an open `RETURNING` would keep the lock.
+    Rows are fetched immediately, because an unfinished `RETURNING` would keep the lock.
     """
 
     __slots__ = ("_execute", "connection", "sql")
@@ -46,7 +46,7 @@ class SqliteSnapshot:
 
 
 def consistent(connection: sqlite3.Connection, function: Callable[[SqliteSnapshot], T]) -> T:
-    """Read one moment of the queue, with all statements of a function."""
+    """Call a function whose statements all see the same commit."""
     connection.execute("BEGIN")
     try:
         return function(SqliteSnapshot(connection))
@@ -57,12 +57,14 @@ def consistent(connection: sqlite3.Connection, function: Callable[[SqliteSnapsho
 class SqliteTransaction(SqliteSnapshot):
     """One `BEGIN IMMEDIATE … COMMIT`."""
 
-    __slots__ = ("_executemany", "effects", "freed", "limits", "now", "paced")
+    __slots__ = ("_executemany", "died", "effects", "freed", "hooks", "limits", "now", "paced")
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         super().__init__(connection)
         self.now = now
         self.effects = Effects()
+        self.hooks: Hooks | None = None
+        self.died: list[str] = []
         self.limits: Mapping[str, Limit] | None = None
         self.freed: set[tuple[str, str]] = set()
         self.paced: set[tuple[str, str]] = set()
@@ -78,7 +80,7 @@ class SqliteTransaction(SqliteSnapshot):
 def commit(
     connection: sqlite3.Connection, now: int, operations: Sequence[Callable[[SqliteTransaction], Any]]
 ) -> tuple[list[Any], Effects]:
-    """Run operations in one transaction and return their results, or store nothing and raise the first error."""
+    """Run operations in one transaction. Returns their results and effects, or stores nothing and raises the first error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         transaction = SqliteTransaction(connection, now)

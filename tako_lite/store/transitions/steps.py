@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from tako_lite.records import Enqueued, NewRun
 from tako_lite.store.base import EnqueuedRuns, SavedStep, StoredStep
+from tako_lite.store.transitions import history
 from tako_lite.store.transitions.enqueue import enqueue
 from tako_lite.store.transitions.transaction import Transaction
 from tako_lite.store.transitions.waits import INLINE, StepOutcome, find_step, settle_if_over
 
 
-def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredStep | None]:
+def save(transaction: Transaction, steps: Sequence[SavedStep], pid: int | None = None) -> list[StoredStep | None]:
     """Store outcomes of steps; the first value of a name stays.
 
     Each answer is what is stored from now on, or None for a stale claim.
@@ -19,6 +20,7 @@ def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredSte
     has_long = any(step.value is not None and len(step.value) > INLINE for step in steps)
     changes = [_row(step) for step in steps] if has_long else steps
     all_stored = transaction.execute_many(transaction.sql.steps.save, changes) == len(steps)
+    history.record_tries(transaction, steps, pid)
     if all_stored and not has_long:
         return [_answer(step) for step in steps]
     return [_saved(transaction, step, row, all_stored) for step, row in zip(steps, changes, strict=True)]

@@ -1,6 +1,6 @@
--- Checks of more than two words are written with OR: SQLite makes a table of its own out of a longer IN, for each row again.
+-- CHECKs of more than two words use OR. For a longer IN, SQLite builds a temporary table, once for each row that it checks.
 
--- Runs. Times are milliseconds since 1970; `due_order` is run_at less the head start that the priority gives.
+-- Runs. Times are milliseconds since 1970. `due_order` is `run_at` minus the head start that the priority gives.
 CREATE TABLE runs (
     id               TEXT    NOT NULL PRIMARY KEY,
     workflow         TEXT    NOT NULL,
@@ -36,27 +36,27 @@ CREATE TABLE runs (
     error            TEXT
 ) STRICT;
 
--- What a claim looks at: due rows in the order in which they start. A hold keeps a row out of the ordinary claim.
--- The columns after the id are there so that counting needs no rows.
+-- For claims: due runs in the order in which they start. Claims skip runs with a hold.
+-- The columns after `id` make the index cover the statements that count.
 CREATE INDEX runs_ready ON runs (worker_group, hold, due_order, id, run_at, state, ready) WHERE state = 'pending' AND ready = 1;
 
--- What the timer looks at: rows that are due later.
+-- For the timer: runs that become due later.
 CREATE INDEX runs_later ON runs (run_at, worker_group, state, ready) WHERE state = 'pending' AND ready = 0;
 
 CREATE INDEX runs_running ON runs (worker_group, state) WHERE state = 'running';
 CREATE INDEX runs_waiting ON runs (worker_group, state) WHERE state = 'waiting';
 
--- What retention and the rates of `status` look at.
+-- For retention, and for the runs per minute in `status`.
 CREATE INDEX runs_finished ON runs (state, finished_at, worker_group) WHERE finished_at IS NOT NULL;
 
--- One live run for a unique key, whatever crashes.
+-- At most one unfinished run for each unique key, even after a crash.
 CREATE UNIQUE INDEX runs_unique_key ON runs (workflow, unique_key)
     WHERE unique_key IS NOT NULL AND state IN ('pending', 'running', 'waiting');
 
 CREATE INDEX runs_parent ON runs (parent) WHERE parent IS NOT NULL;
 
--- Values too long to be rewritten with every change of their row, where an empty text stands for them; `kind` is payload,
--- result, error or step:NAME.
+-- Long values, kept apart so that a change of their row does not rewrite them; the row then has an empty text. `kind` is
+-- payload, result, error or step:NAME.
 CREATE TABLE large_values (
     run_id TEXT NOT NULL,
     kind   TEXT NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE large_values (
     PRIMARY KEY (run_id, kind)
 ) STRICT;
 
--- Memoised steps. A succeeded one never changes; a failed one holds how often it was tried.
+-- Stored steps. A succeeded step never changes; a failed one counts its attempts.
 CREATE TABLE steps (
     run_id      TEXT    NOT NULL,
     name        TEXT    NOT NULL,
@@ -79,7 +79,7 @@ CREATE TABLE steps (
     PRIMARY KEY (run_id, name)
 ) STRICT, WITHOUT ROWID;
 
--- What runs wait for: a time, a signal, a child, or the next try of a step.
+-- The waits of parked runs: for a time, a signal, a child, or the next attempt of a step.
 CREATE TABLE waits (
     run_id     TEXT    NOT NULL,
     name       TEXT    NOT NULL,
@@ -93,7 +93,7 @@ CREATE TABLE waits (
 CREATE INDEX waits_key ON waits (kind, key) WHERE key IS NOT NULL;
 CREATE INDEX waits_due ON waits (wake_at) WHERE wake_at IS NOT NULL;
 
--- Signals are kept for a while, so that one sent before the wait is not lost; the first of a name wins.
+-- Signals. They are kept for some time, because a signal may be sent before the wait starts. The first one of an event counts.
 CREATE TABLE signals (
     event   TEXT    NOT NULL PRIMARY KEY,
     payload TEXT    NOT NULL,
@@ -102,7 +102,7 @@ CREATE TABLE signals (
 
 CREATE INDEX signals_sent ON signals (sent_at);
 
--- One row a schedule, for ever: its last slot only goes forward, so that no slot makes two runs.
+-- One row for each schedule, never deleted. `last_slot` only increases, so no slot creates two runs.
 CREATE TABLE schedules (
     workflow   TEXT    NOT NULL PRIMARY KEY,
     cron       TEXT    NOT NULL,
@@ -114,14 +114,14 @@ CREATE TABLE schedules (
     active     INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1))
 ) STRICT;
 
--- What people asked of a group while it ran: paused, or another number of workers.
+-- Overrides of groups by operators: paused, or another number of workers.
 CREATE TABLE groups (
     name   TEXT    NOT NULL PRIMARY KEY,
     paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     scale  INTEGER
 ) STRICT;
 
--- How many ended runs retention has taken away, by state.
+-- The number of ended runs that retention has deleted, by state.
 CREATE TABLE ledger (
     state  TEXT    NOT NULL PRIMARY KEY,
     pruned INTEGER NOT NULL

@@ -1,15 +1,15 @@
--- What the runs of a workflow with a rate are counted by for it; null for all others.
+-- The key under which a rate counts a run; null if its workflow has no rate.
 ALTER TABLE runs ADD COLUMN rate_key TEXT;
 
--- What was held for a rate is held again, by its key, when it is claimed.
+-- Releases the runs that a rate holds. The next claims hold them again, by key.
 UPDATE runs SET hold = CASE hold WHEN 'suspect_rate' THEN 'suspect' END WHERE hold = 'rate' OR hold = 'suspect_rate';
 
--- The due runs of a workflow and key that a rate may hold.
+-- The due runs of a workflow and a key, which a rate may hold.
 CREATE INDEX runs_rated ON runs (workflow, rate_key, hold, worker_group, due_order, id)
     WHERE rate_key IS NOT NULL AND state = 'pending' AND ready = 1;
 
--- When runs of workflows with a rate began, in milliseconds; 1 << 62 is one that a worker was given and has not begun yet.
--- Those that began before count on, as without a `rate_key`: no stretch of time over the change has more than the rate allows.
+-- The start times of runs whose workflow has a rate, in milliseconds. 1 << 62 stands for a run that a worker has received
+-- but not yet started. Earlier starts are kept, with an empty key, so that the rate also holds during the migration.
 ALTER TABLE starts RENAME TO starts_by_workflow;
 CREATE TABLE starts (
     workflow TEXT    NOT NULL,
@@ -23,8 +23,8 @@ DROP TABLE starts_by_workflow;
 CREATE INDEX starts_at ON starts (workflow, at, run_id);
 CREATE INDEX starts_expected ON starts (run_id) WHERE at = 4611686018427387904;
 
--- Where each workflow and key stands with its rate, in milliseconds: `even_at` is when the next one would begin if all were
--- spaced evenly, and `free_at` when the next one may, where runs are held for it.
+-- The state of each rate, by workflow and key, in milliseconds. `even_at` is when the next run would start if all were spaced
+-- evenly. `free_at` is when the next run may start; null if the rate holds no runs.
 CREATE TABLE paces (
     workflow TEXT    NOT NULL,
     key      TEXT    NOT NULL,

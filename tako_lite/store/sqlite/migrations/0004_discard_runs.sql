@@ -1,5 +1,5 @@
--- When somebody acknowledged that a run is dead; null for all others.
+-- When a user acknowledged that the run is dead; null for all others.
 ALTER TABLE runs ADD COLUMN discarded_at INTEGER;
 
--- The dead runs that nobody has acknowledged yet, which `status` counts.
+-- The dead runs that are not acknowledged yet. `status` counts these.
 CREATE INDEX runs_dead ON runs (worker_group, state, discarded_at) WHERE state = 'dead' AND discarded_at IS NULL;

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.config import Config, load
-from tako_lite.config.listen import Listen, listen
+from tako_lite.config.listen import Listen
+from tako_lite.config.listen import listen as read_listen
 from tako_lite.config.web import base_path as read_base_path
-from tako_lite.config.web import listen as read_listen
 from tako_lite.config.web_settings import DEFAULT_HOST, DEFAULT_PORT, WebSettings
 from tako_lite.errors import AlreadyServing, BadInput
 from tako_lite.web.application import build

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -88,7 +89,6 @@ def test_what_happened_to_runs_steps_and_workers_is_counted(live: Project, addre
         ("tako_runs_finished_total", {"group": "media", "workflow": "stepped", "state": "succeeded"}, 2),
         ("tako_runs_finished_total", {"group": "mail", "workflow": "fails", "state": "dead"}, 1),
         ("tako_attempts_total", {"workflow": "fails", "outcome": "failed"}, 1),
-        ("tako_attempts_total", {"workflow": "parent", "outcome": "parked"}, 1),
         ("tako_run_failures_total", {"workflow": "fails", "state": "dead", "reason": ""}, 1),
         ("tako_tenant_attempts_total", {"tenant": "acme", "outcome": "succeeded"}, 1),
         ("tako_run_execution_seconds_count", {"workflow": "stepped"}, 2),
@@ -206,3 +206,16 @@ def test_a_daemon_whose_port_is_taken_says_by_whom_and_works_on(project: Project
     project.call("reload")
     assert get(("127.0.0.1", port), "/healthz").status == 200
     assert not [line for line in project.status()["warnings"] if "monitor" in line]
+
+
+def test_the_totals_of_a_minute_are_stored_when_the_daemon_stops(project: Project) -> None:
+    project.workflow("a.py", WORKFLOWS)
+    project.serve()
+    project.run("stepped", 1)
+    project.run("fails")
+    project.stop()
+    with sqlite3.connect(project.root / ".tako/queue.db") as queue:
+        query = (
+            "SELECT workflow, sum(started), sum(succeeded), sum(failed), sum(dead) FROM minutes GROUP BY workflow ORDER BY 1"
+        )
+        assert queue.execute(query).fetchall() == [("fails", 1, 0, 1, 1), ("stepped", 1, 1, 0, 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 
 class Histogram:
@@ -19,3 +20,8 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Add the values of another histogram with the same bounds."""
+        self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
+        self.sum += total

@@ -85,6 +85,12 @@ class Events:
     def listening_anew(self, socket: str) -> None:
         logger.warning("%s was removed or replaced; the daemon has made a new one and listens on it", socket)
 
+    def monitoring(self, address: str) -> None:
+        logger.info("answering health checks and scrapes at %s", address)
+
+    def monitor_failed(self, error: TakoError) -> None:
+        logger.error("[monitor] is not served, and runs are not affected: %s", printable(error.message))
+
     def stopping(self, reason: str) -> None:
         logger.info("stopping gracefully (%s); send it again to kill the workers", reason)
 

@@ -58,6 +58,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "resume": Command("OneGroup", runs_to_completion=True),
     "scale": Command("Scale", runs_to_completion=True),
     "move_group": Command("MoveGroup", "writes", runs_to_completion=True),
+    "health": Command("Health"),
+    "metrics": Command("Nothing"),
     "reload": Command("Nothing", is_slow=True, own_folder_only=True, runs_to_completion=True),
     "prune": Command("Nothing", is_slow=True),
     "backup": Command("Backup", "reads", is_slow=True),  # it makes a file, but only reads the queue

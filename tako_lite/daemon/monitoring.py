@@ -1,0 +1,73 @@
+"""Monitoring, from the daemon's side. What answers is imported when it is first needed: it is off by default."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tako_lite.config.monitor_settings import MonitorSettings
+from tako_lite.daemon.events import Events
+from tako_lite.errors import TakoError
+from tako_lite.protocol.arguments import Nothing
+from tako_lite.protocol.commands import Handler
+from tako_lite.secrets import read
+
+if TYPE_CHECKING:
+    from tako_lite.daemon.monitor.listener import Listener
+    from tako_lite.daemon.monitor.source import Source
+
+
+class Monitoring:
+    """Keeps a listener at the address of `[monitor]`; without one, the daemon works all the same."""
+
+    def __init__(self, source: Source, events: Events) -> None:
+        self.trouble: str | None = None
+        """Why the daemon does not listen, although it should."""
+        self._source = source
+        self._events = events
+        self._settings = MonitorSettings()
+        self._listener: Listener | None = None
+
+    async def apply(self, settings: MonitorSettings) -> None:
+        """Listen as the settings say. A failed listener is tried again; one whose settings did not change stays."""
+        meter = self._source.meter
+        meter.tenants = (meter.tenants or Counter()) if settings.tenants else None
+        if settings == self._settings and self.trouble is None and settings.token is None:
+            return
+        await self.stop()
+        self._settings, self.trouble = settings, None
+        if settings.listen is None:
+            return
+        try:
+            await self._start(settings)
+        except TakoError as error:
+            self.trouble = f"[monitor] is not served: {error.message}"
+            self._events.monitor_failed(error)
+
+    async def _start(self, settings: MonitorSettings) -> None:
+        from tako_lite.daemon.monitor.listener import Listener
+        from tako_lite.daemon.monitor.pages import Pages
+
+        token = None if settings.token is None else read("token of [monitor]", settings.token, os.environ)
+        listener = Listener(settings, token, Pages(self._source))
+        address = await listener.start()
+        self._listener = listener
+        self._events.monitoring(address)
+
+    async def stop(self) -> None:
+        """Stop to listen; twice is harmless."""
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            await listener.stop()
+
+    # The command
+
+    def handlers(self) -> dict[str, Handler]:
+        """The handlers by the names of their commands."""
+        return {"metrics": self._metrics}
+
+    async def _metrics(self, _: Nothing) -> dict[str, Any]:
+        from tako_lite.daemon.monitor.series import Scrape
+
+        return {"families": [family.as_json() for family in await Scrape(self._source).families() if family.samples]}

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.listening import bind_unix
 from tako_lite.engine import sanitized
 from tako_lite.errors import DaemonUnreachable, ProtocolError, TakoError
+from tako_lite.listening import bind_unix
 from tako_lite.protocol.commands import COMMANDS
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 

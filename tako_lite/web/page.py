@@ -76,5 +76,7 @@ class Page:
     watches: Watches = "queue"
     clock: int = 86_400
     """Seconds after which the page changes although nothing has happened, because it shows a chart up to now."""
+    mark: Callable[[Visit], object] | None = None
+    """Something else that changes with the page."""
     right: str | None = None
     """The right that a visitor needs to see it at all."""

@@ -9,7 +9,7 @@ import jinja2
 
 from tako_lite.clock import iso
 from tako_lite.records import new_id
-from tako_lite.web import svg, text
+from tako_lite.web import ansi, svg, text
 from tako_lite.web.assets import asset_path, fingerprint
 from tako_lite.web.frame import Frame
 from tako_lite.web.page import Shown, Visit
@@ -19,6 +19,7 @@ FILTERS = {
     "as_json": text.as_json,
     "clock": text.clock,
     "counted": text.counted,
+    "iso": iso,
     "number": text.number,
     "one_line": text.one_line,
     "plain": text.plain,
@@ -26,6 +27,7 @@ FILTERS = {
     "size": text.size,
     "span": text.span,
     "took": text.took,
+    "with_times": text.with_times,
 }
 
 
@@ -41,7 +43,7 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
+    made.globals.update(axis=svg.axis, bars=svg.bars, coloured=ansi.pieces, icon=svg.icon, sparkline=svg.sparkline)
     return made
 
 

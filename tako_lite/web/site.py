@@ -111,7 +111,14 @@ class Site:
         if page.watches == "nothing":
             return None
         try:
-            seen = [self.reader.version(), str(visit.daemon), digest(visit.status), visit.now // (page.clock * 1000)]
+            seen: list[object] = [
+                self.reader.version(),
+                str(visit.daemon),
+                digest(visit.status),
+                visit.now // (page.clock * 1000),
+            ]
+            if page.mark is not None:
+                seen.append(page.mark(visit))
         except TakoError:
             return None
         return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()

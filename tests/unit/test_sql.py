@@ -19,7 +19,20 @@ from tako_lite.store.transitions import rows
 
 PACKAGE = "tako_lite.store.sqlite"
 STORE = Path(str(store.__file__)).parent
-FILES = ("activity", "attempts", "groups", "limits", "minutes", "rescue", "runs", "schedules", "signals", "steps", "triggers")
+FILES = (
+    "activity",
+    "attempts",
+    "edits",
+    "groups",
+    "limits",
+    "minutes",
+    "rescue",
+    "runs",
+    "schedules",
+    "signals",
+    "steps",
+    "triggers",
+)
 TEXTS = {name: (files(PACKAGE) / "queries" / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
 ANY_TABLE = {
     "table": "runs",

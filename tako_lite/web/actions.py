@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import BadInput
-from tako_lite.units import counted
+from tako_lite.units import counted, parse_duration
 from tako_lite.wire import parse_value
 
 Document = dict[str, Any]
@@ -67,6 +67,7 @@ class Action(NamedTuple):
     right: str
     command: str
     arguments: Callable[[Form], Document]
+    """The arguments of the command; those of `enqueue` also need the payload, which the schema of the workflow reads."""
     done: Callable[[Form, Document], Done]
 
 
@@ -139,13 +140,13 @@ def _reloaded(_: Form, answer: Document) -> Done:
 def _enqueue(form: Form) -> Document:
     return {
         "workflow": form.text("target"),
-        "payload": form.json("payload"),
         "run_id": form.get("request"),
         "unique_key": form.get("unique_key"),
         "priority": form.number("priority"),
         "retries": form.number("retries"),
         "worker": form.get("group"),
         "tenant": form.get("tenant"),
+        "delay": None if (delay := form.get("delay")) is None else parse_duration(delay),
     }
 
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, quote
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -16,6 +17,7 @@ from tako_lite.errors import NotFound, TakoError
 from tako_lite.records import SCHEMA
 from tako_lite.web.actions import ACTIONS, Action, Done, Form
 from tako_lite.web.rights import User
+from tako_lite.web.routes.workflows import payload_of
 from tako_lite.web.site import SAID, Site, code_of, wants_json
 from tako_lite.web.urls import Urls
 
@@ -80,7 +82,10 @@ class Doing:
             self._site.live.forget()
 
     async def _send(self, action: Action, form: Form, user: User) -> dict[str, Any]:
-        return await self._site.live.client.call(action.command, **action.arguments(form))
+        arguments = action.arguments(form)
+        if action.command == "enqueue":
+            arguments["payload"] = await anyio.to_thread.run_sync(payload_of, self._site, form)
+        return await self._site.live.client.call(action.command, **arguments)
 
     def _as_json(self, reported: Reported) -> Response:
         body = {"schema": SCHEMA, "said": reported.done.sentence, **reported.answer}

@@ -43,7 +43,9 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(axis=svg.axis, bars=svg.bars, coloured=ansi.pieces, icon=svg.icon, sparkline=svg.sparkline)
+    made.globals.update(
+        about=text.about, axis=svg.axis, bars=svg.bars, coloured=ansi.pieces, icon=svg.icon, sparkline=svg.sparkline
+    )
     return made
 
 

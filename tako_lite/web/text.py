@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -97,3 +98,14 @@ def age(moment: str, now: int) -> str:
     unit = next(((length, unit) for length, unit, _, _ in _UNITS if abs(seconds) >= length), (1, "s"))
     amount = f"{int(abs(seconds) / unit[0] + 0.5)} {unit[1]}"
     return f"in {amount}" if seconds >= 0.5 else f"{amount} ago"
+
+
+def about(run: Mapping[str, Any]) -> tuple[str, Any]:
+    """What a line of the list says of a run: what kind of fact it is, and the fact."""
+    if run["state"] == "dead" and run["error"]:
+        return "error", run["error"]
+    if run["state"] == "running" and run["progress"] is not None:
+        return "progress", run
+    if run["state"] == "succeeded":
+        return "value", run["result"]
+    return "value", run["payload"]

@@ -30,6 +30,7 @@ def printed(project: Project, *command: str) -> Any:
         ("/", ["status"]),
         ("/groups", ["groups"]),
         ("/groups/io", ["groups", "io"]),
+        ("/workflows", ["workflows"]),
         ("/runs", ["runs"]),
         ("/runs?state=dead", ["runs", "--state", "dead"]),
         ("/runs?workflow=adds", ["runs", "--workflow", "adds"]),

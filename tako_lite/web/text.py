@@ -109,3 +109,8 @@ def about(run: Mapping[str, Any]) -> tuple[str, Any]:
     if run["state"] == "succeeded":
         return "value", run["result"]
     return "value", run["payload"]
+
+
+def without(words: Mapping[str, str], word: str) -> dict[str, str]:
+    """The words of a search without one of them."""
+    return {name: value for name, value in words.items() if name != word}

@@ -82,7 +82,7 @@ class Doing:
             self._site.live.forget()
 
     async def _send(self, action: Action, form: Form, user: User) -> dict[str, Any]:
-        arguments = action.arguments(form)
+        arguments = {**action.arguments(form), "by": {"actor": user.name, "source": "web"}}
         if action.command == "enqueue":
             arguments["payload"] = await anyio.to_thread.run_sync(payload_of, self._site, form)
         return await self._site.live.client.call(action.command, **arguments)

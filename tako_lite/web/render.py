@@ -43,9 +43,8 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(
-        about=text.about, axis=svg.axis, bars=svg.bars, coloured=ansi.pieces, icon=svg.icon, sparkline=svg.sparkline
-    )
+    made.globals.update(about=text.about, coloured=ansi.pieces, without=text.without)
+    made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
     return made
 
 

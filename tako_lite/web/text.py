@@ -111,6 +111,11 @@ def about(run: Mapping[str, Any]) -> tuple[str, Any]:
     return "value", run["payload"]
 
 
+def without(words: Mapping[str, str], word: str) -> dict[str, str]:
+    """The words of a search without one of them."""
+    return {name: value for name, value in words.items() if name != word}
+
+
 _WORDS: Final = {
     "states": "state",
     "unique_key": "unique key",
@@ -122,6 +127,7 @@ _WORDS: Final = {
     "since": "created since",
     "until": "created before",
     "due_before": "due before",
+    "due_after": "due after",
     "min_duration": "duration of at least",
 }
 
@@ -136,6 +142,6 @@ def _filter_value(name: str, value: Any) -> str:
         return " or ".join(map(str, value))
     if name == "min_duration":
         return span(value / 1000)
-    if name.endswith(("since", "until", "before")) and isinstance(value, int):
+    if name.endswith(("since", "until", "before", "after")) and isinstance(value, int):
         return datetime.fromtimestamp(value / 1000).astimezone().strftime("%-d %b %Y %H:%M:%S")
     return str(value)

@@ -23,6 +23,7 @@ FILES = (
     "activity",
     "attempts",
     "edits",
+    "failures",
     "groups",
     "limits",
     "minutes",

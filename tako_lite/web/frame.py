@@ -14,6 +14,7 @@ NAVIGATION: Final = (
     ("runs", "/runs", "Runs", "running"),
     ("groups", "/groups", "Groups", None),
     ("workflows", "/workflows", "Workflows", None),
+    ("schedules", "/schedules", "Schedules", None),
 )
 """The main pages: name, path, title, and the state whose number of runs stands beside the title."""
 

@@ -69,7 +69,7 @@ class OfflineBackend:
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
             answer = self._write(typed, new, texts, by)
-            if is_audited(request.command, by.source):
+            if is_audited(request.command, typed, by.source):
                 self._queue.record_activity(entry(request.command, typed, answer, by, self._clock.now()))
             return answer
         finally:

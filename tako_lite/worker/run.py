@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
+from tako_lite import tracing
 from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
@@ -117,11 +118,17 @@ class ActiveRun:
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
         options = read_options(options, OPTIONS)
+        if tracing.is_loaded():
+            with tracing.sending(workflow) as trace:
+                options = _traced(options, trace)
         item = InvokeChild("invoke", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
         return await self._wait(name, self._link.ask(item, len(payload)))
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
         options = read_options(options, OPTIONS)
+        if tracing.is_loaded():
+            with tracing.sending(workflow) as trace:
+                options = _traced(options, trace)
         item = EnqueueChild("enqueue", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
         stored = self._take(name, await self._link.ask(item, len(payload)))
         self.check()
@@ -272,6 +279,11 @@ class ActiveRun:
             future.cancel()
         while self._active and (left := [task for task in self.tasks if not task.done()]):
             await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _traced(options: dict[str, Any], trace: str | None) -> dict[str, Any]:
+    """The options of a child with the trace of this attempt, unless they have another."""
+    return options if trace is None or "trace" in options else {**options, "trace": trace}
 
 
 def _await_point(task: asyncio.Task[None]) -> object:

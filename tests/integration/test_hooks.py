@@ -273,6 +273,26 @@ def test_a_step_whose_hook_fails_after_its_body_is_stored_and_does_not_run_again
     assert len(shop.facts("body")) == 1
 
 
+def test_a_hook_that_is_registered_later_applies_to_the_runs_after_that(shop: Project) -> None:
+    (shop.root / "shop/late.py").write_text(
+        "from tako_lite import hooks\nfrom shop import hooks as ours\n\n@hooks.around\n"
+        'async def late(run, proceed):\n    ours.note("late", id=run.id)\n    return await proceed()\n'
+    )
+    shop.configure("[workflows.bare]\nconcurrency = 2\n")
+    shop.add(
+        "b.py",
+        """
+        @workflow("imports", worker="bare")
+        async def imports(payload):
+            from shop import late
+        """,
+    )
+    first, second = shop.run("imports"), shop.run("imports")
+    assert [noted(shop, "late", run["id"]) != [] for run in (first, second)] == [False, True]
+    shop.configure(TOML)
+    shop.call("reload")
+
+
 def test_teardown_exit_handlers_and_loggers_run_when_a_worker_drains_or_was_idle(project: Project) -> None:
     (project.root / "shop").mkdir()
     (project.root / "shop/hooks.py").write_text(HOOKS)

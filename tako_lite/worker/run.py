@@ -50,7 +50,6 @@ class ActiveRun:
             self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
             self.tenant, self.tenant_env, self.is_rated, self.facts,
         ) = pushed  # fmt: skip
-        self.info: RunInfo | None = None
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
@@ -236,8 +235,8 @@ class ActiveRun:
             self._maybe_park()
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
-    returned: Any = None
-    """What the handler returned, for hooks."""
+    info: RunInfo | None = None
+    """The run for hooks."""
     raised: BaseException | None = None
     """What the handler raised, for hooks."""
 

@@ -47,10 +47,11 @@ def make_run(
     id: str | None = None,
     unique_key: str | None = None,
     parent: str | None = None,
+    again_of: str | None = None,
 ) -> NewRun:
     """Build the row of a new run; `payload` is JSON text. Raises BadInput, and NotFound for an unknown group or tenant."""
     options = workflow.options
-    retries = options.retries if request.retries is None else _within(request.retries, "retries", 0, MAX_RETRIES)
+    retries = options.retries if request.retries is None else check_retries(request.retries)
     priority = options.priority if request.priority is None else request.priority
     run_at = due_time(request, now)
     router.check(request)
@@ -62,7 +63,7 @@ def make_run(
         group_source=route.group_source,
         payload=payload,
         run_at=run_at,
-        priority=_within(priority, "priority", -MAX_PRIORITY, MAX_PRIORITY),
+        priority=check_priority(priority),
         max_attempts=retries + 1,
         unique_key=_check_key(unique_key),
         parent=parent,
@@ -73,6 +74,7 @@ def make_run(
         rate_key=rate_key(options, payload, request.tenant),
         refusal=route.refusal,
         trace=_check_trace(request.trace),
+        again_of=None if again_of is None else check_id(again_of),
     )
 
 
@@ -161,6 +163,16 @@ def _check_trace(trace: str | None) -> str | None:
     if trace is not None and not TRACEPARENT.fullmatch(trace):
         raise BadInput("trace must be a W3C traceparent of version 00")
     return trace
+
+
+def check_retries(retries: int) -> int:
+    """Return the number of retries. Raises BadInput if it is out of range."""
+    return _within(retries, "retries", 0, MAX_RETRIES)
+
+
+def check_priority(priority: int) -> int:
+    """Return the priority in seconds. Raises BadInput if it is out of range."""
+    return _within(priority, "priority", -MAX_PRIORITY, MAX_PRIORITY)
 
 
 def _within(number: int, what: str, low: int, high: int) -> int:

@@ -19,6 +19,8 @@ MOST_NAMED: Final = 20
 """How many runs the entry of one command names."""
 SOURCES: Final = {"people": ("cli", "web"), "web": ("web",)}
 """The sources for which a command leaves an entry that does not always leave one."""
+UNCHANGED: Final = frozenset({"running", "waiting", "ended", "unknown"})
+"""Outcomes of an edit that changed nothing."""
 _TARGETS: Final = ("group", "workflow", "name", "event", "run_id")
 _HIDDEN: Final = frozenset({"payload", "payloads", "run_ids", *_TARGETS})
 
@@ -60,14 +62,16 @@ def user_name(uid: int | None) -> str:
         return f"uid {uid}"
 
 
-def is_audited(command: str, typed: Any, source: str) -> bool:
+def _is_audited(command: str, typed: Any, source: str) -> bool:
     """Whether a command of this source leaves an entry; an enqueue that repeats another run always does."""
     audit = "always" if getattr(typed, "again_of", None) else facts_of(command).audit
     return audit == "always" or (audit is not None and source in SOURCES[audit])
 
 
-def entry(command: str, typed: Any, answer: Mapping[str, Any], by: Sender, now: int) -> Activity:
-    """The entry for a command that was carried out. It has neither payloads nor values."""
+def entry(command: str, typed: Any, answer: Mapping[str, Any], by: Sender, now: int) -> Activity | None:
+    """The entry for a command that was carried out, without payloads and values; None if it should leave none."""
+    if not _is_audited(command, typed, by.source) or answer.get("outcome") in UNCHANGED:
+        return None
     arguments = {name: value for name, value in asdict(typed).items() if value not in (None, False, [])}
     ids: list[str] = arguments.get("run_ids", [])
     target = next((str(arguments[name]) for name in _TARGETS if name in arguments), "")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tako_lite import project_lint
 from tako_lite.answers import minutes_json, run_changes, run_filter
-from tako_lite.audit import Sender, entry, is_audited
+from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
@@ -69,8 +69,8 @@ class OfflineBackend:
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
             answer = self._write(typed, new, texts, by)
-            if is_audited(request.command, typed, by.source):
-                self._queue.record_activity(entry(request.command, typed, answer, by, self._clock.now()))
+            if (done := entry(request.command, typed, answer, by, self._clock.now())) is not None:
+                self._queue.record_activity(done)
             return answer
         finally:
             lock.release()

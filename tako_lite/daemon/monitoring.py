@@ -15,6 +15,7 @@ from tako_lite.secrets import read
 
 if TYPE_CHECKING:
     from tako_lite.daemon.monitor.listener import Listener
+    from tako_lite.daemon.monitor.series import Scrape
     from tako_lite.daemon.monitor.source import Source
 
 
@@ -28,6 +29,7 @@ class Monitoring:
         self._events = events
         self._settings = MonitorSettings()
         self._listener: Listener | None = None
+        self._scrape: Scrape | None = None
 
     async def apply(self, settings: MonitorSettings) -> None:
         """Listen as the settings say. A failed listener is tried again; one whose settings did not change stays."""
@@ -50,7 +52,7 @@ class Monitoring:
         from tako_lite.daemon.monitor.pages import Pages
 
         token = None if settings.token is None else read("token of [monitor]", settings.token, os.environ)
-        listener = Listener(settings, token, Pages(self._source))
+        listener = Listener(settings, token, Pages(self._source, self._scraper()))
         address = await listener.start()
         self._listener = listener
         self._events.monitoring(address)
@@ -68,6 +70,12 @@ class Monitoring:
         return {"metrics": self._metrics}
 
     async def _metrics(self, _: Nothing) -> dict[str, Any]:
+        return {"families": [family.as_json() for family in await self._scraper().families() if family.samples]}
+
+    def _scraper(self) -> Scrape:
+        """What collects the metrics, for the command and the listener: both share its cache."""
         from tako_lite.daemon.monitor.series import Scrape
 
-        return {"families": [family.as_json() for family in await Scrape(self._source).families() if family.samples]}
+        if self._scrape is None:
+            self._scrape = Scrape(self._source)
+        return self._scrape

@@ -124,6 +124,7 @@ class Daemon:
         """Open the queue, recover what the last daemon left, start the groups, and listen."""
         self.orphans.start()
         await self.monitoring.apply(self.config.monitor)
+        self.logs.apply(self.config.logs)
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
         self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
@@ -403,6 +404,7 @@ class Daemon:
             )
             self._use(config, catalog)
             await self.monitoring.apply(config.monitor)
+            self.logs.apply(config.logs)
             self.scheduler.take(catalog, schedules)
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
             for name in self.group_names() - set(self.groups):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.log_format import OTHER, UNEXPECTED
 from tako_lite.daemon.monitor.catalogue import SERIES
 from tests.support.pages import rows, section, words
 
@@ -17,3 +19,13 @@ def test_every_series_is_documented_with_its_type_its_labels_and_its_meaning() -
             (name,) = words(row[0])
             listed[name] = (row[1], " ".join(words(row[2])), row[3])
     assert listed == {name: (about.type, about.labels, about.help) for name, about in SERIES.items()}
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    events = {name for name in vars(Events) if not name.startswith("_")} | {UNEXPECTED, OTHER}
+    tables = [row for row in rows(section(PAGE, "Logs")) if len(row) == 2 and row[0].startswith("`")]
+    listed = [word for row in tables for word in words(row[0])]
+    assert set(listed) - {"text", "json", "journald", "auto"} - KEYS == events
+
+
+KEYS = {"at", "level", "event", "group", "run", "worker", "server", "message", "traceback"}

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tako_lite.audit import Sender
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.listening import bind_unix
 from tako_lite.engine import sanitized
@@ -31,7 +32,7 @@ ACCEPTED_AT_ONCE: Final = 8
 failed accept this many times at once."""
 _MORE: Final = "raise the limit of file descriptors of the daemon (ulimit -n): clients may use half of them"
 
-Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
+Execute = Callable[[object, dict[str, Any], Sender], Awaitable[dict[str, Any]]]
 
 
 class Control:
@@ -131,12 +132,14 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
+        self._uid: int | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # the transport of uvloop is no subclass of it
-        if not _is_allowed(self._transport.get_extra_info("socket")):
+        self._uid = _peer(self._transport.get_extra_info("socket"))
+        if self._uid not in (os.getuid(), 0):
             self._transport.abort()
             return
         self._transport.write(self._hello)
@@ -209,7 +212,8 @@ class _Connection(asyncio.Protocol):
         try:
             frame = decode_frame(line)
             number, command = frame.pop("id", None), frame.pop("command", None)
-            return encode_frame({"id": number, "ok": await self._execute(command, frame)})
+            by = Sender(frame.pop("by", None), self._uid)
+            return encode_frame({"id": number, "ok": await self._execute(command, frame, by)})
         except TakoError as error:
             outcome = "refused"
             return encode_frame({"id": number, "error": error.as_json()})
@@ -242,12 +246,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return about.st_dev, about.st_ino
 
 
-def _is_allowed(client: socket.socket) -> bool:
-    """Whether the client runs as the user of the daemon, or as root."""
+def _peer(client: socket.socket) -> int | None:
+    """The user id of a client; None if it is gone. Only the user of the daemon and root may send commands."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # here only the mode of the folder protects the socket
+        return os.getuid()  # here only the mode of the folder protects the socket
     try:
         _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     except OSError:
-        return False
-    return uid in (os.getuid(), 0)
+        return None
+    return int(uid)

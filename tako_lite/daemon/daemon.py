@@ -194,6 +194,7 @@ class Daemon:
         self.readiness.state = "stopping"
         self.scheduler.stop()
         self.fallbacks.stop()
+        await self.commands.bulk.stop()
         await self.dispatcher.stop()
         async with anyio.create_task_group() as tasks:
             for group in list(self.groups.values()):
@@ -208,6 +209,10 @@ class Daemon:
         self.logs.stop()
         await self.monitoring.stop()
         self.events.stopped()
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Log an unexpected error of a command that no client waits for."""
+        self.dispatcher.report(what, error)
 
     async def wait_fatal(self) -> TakoError:
         """Wait for a fatal error and return it: the queue is damaged, or another daemon serves the project."""

@@ -73,7 +73,7 @@ class RunCommands:
             "signal": self._signal,
             "cancel": self._cancel,
             "discard": self._discard,
-            "retry": self._retry,
+            "retry": self.retry,
             "find": self._find,
             "get": self._get,
             "wait": self._wait,
@@ -92,7 +92,15 @@ class RunCommands:
         host = self._host
         workflow = host.catalog.get(request.workflow)
         return make_run(
-            workflow, payload, request, host.router, now, id=request.run_id, unique_key=request.unique_key, parent=parent
+            workflow,
+            payload,
+            request,
+            host.router,
+            now,
+            id=request.run_id,
+            unique_key=request.unique_key,
+            parent=parent,
+            again_of=request.again_of,
         )
 
     async def _enqueue(self, request: Enqueue) -> dict[str, Any]:
@@ -153,7 +161,8 @@ class RunCommands:
     async def _discard(self, request: Discard) -> dict[str, Any]:
         return {"outcomes": await self._host.store.discard_runs(request.run_ids)}
 
-    async def _retry(self, request: Retry) -> dict[str, Any]:
+    async def retry(self, request: Retry) -> dict[str, Any]:
+        """Start runs over."""
         store = self._host.store
         batch = RetryBatch(self._host.catalog.workflows, self._host.router, fresh=request.fresh)
         for id in request.run_ids:  # one at a time: a run may have a large payload

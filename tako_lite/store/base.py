@@ -250,13 +250,40 @@ class GroupOverride(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs: all conditions hold; `since` is a creation time, `before` an id that is larger."""
+    """Which runs: all conditions hold. Times are in milliseconds since 1970, and `until` ones are excluded.
+
+    `since` and `until` are about the creation, `ended_since` and `ended_until` about the end, `due_before` about pending runs.
+    `min_duration` is in milliseconds from the first start to the end. `before` and `after` are ids that are larger and smaller.
+    `text` is part of the payload, the error or the unique key: each run is read for it.
+    """
 
     workflow: str | None = None
     group: str | None = None
     states: tuple[RunState, ...] = ()
     since: int | None = None
+    until: int | None = None
+    ended_since: int | None = None
+    ended_until: int | None = None
+    due_before: int | None = None
+    min_duration: int | None = None
+    tenant: str | None = None
+    unique_key: str | None = None
+    parent: str | None = None
+    again_of: str | None = None
+    reason: str | None = None
+    fingerprint: str | None = None
+    text: str | None = None
+    discarded: bool | None = None
     before: str | None = None
+    after: str | None = None
+
+
+class RunChanges(NamedTuple):
+    """What people change of a run that no worker has; None leaves a field as it is. `priority` is in seconds."""
+
+    run_at: int | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
 
 
 class Store(Protocol):
@@ -382,6 +409,15 @@ class Store(Protocol):
 
     def discard_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
         """Acknowledge dead runs, which takes them out of the counts: `discarded`, `not_dead` or `unknown` for each."""
+
+    def edit_run(self, id: str, changes: RunChanges) -> Awaitable[str]:
+        """Change a run that no worker has: `edited`, `running`, `waiting` (it has no time), `ended` or `unknown`."""
+
+    def run_now(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
+        """Make runs due that were to start later: `due`, `not_later`, `ended` or `unknown` for each."""
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> Awaitable[dict[str, str]]:
+        """Move live runs to another group: `moved`, `ended` or `unknown` for each."""
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Awaitable[dict[str, str]]:
         """Start dead and cancelled runs over, each by its route; `fresh` deletes their steps first.
@@ -537,8 +573,11 @@ class Store(Protocol):
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         """The newest runs first, without their steps; None is no limit."""
 
-    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        """The ids of runs, oldest first."""
+    async def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
+        """The ids of runs, oldest first; None is no limit."""
+
+    async def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        """How many runs there are, counted up to `limit`."""
 
     async def count_runs_ahead(self, run: Run) -> int:
         """How many due runs of its group, with the same hold as it has, start before a run."""
@@ -591,6 +630,15 @@ class OfflineStore(Protocol):
     def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
         """As `Store.discard_runs`."""
 
+    def edit_run(self, id: str, changes: RunChanges) -> str:
+        """As `Store.edit_run`."""
+
+    def run_now(self, ids: Sequence[str]) -> dict[str, str]:
+        """As `Store.run_now`."""
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> dict[str, str]:
+        """As `Store.move_each_run`."""
+
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> dict[str, str]:
         """As `Store.retry_runs`."""
 
@@ -623,8 +671,11 @@ class OfflineStore(Protocol):
     def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         """As `Store.list_runs`."""
 
-    def list_run_ids(self, chosen: RunFilter) -> list[str]:
+    def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
         """As `Store.list_run_ids`."""
+
+    def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        """As `Store.count_runs`."""
 
     def count_queued_by_workflow(self) -> dict[str, int]:
         """As `Store.count_queued_by_workflow`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
 from tako_lite.records import Attempt, Run, RunStep, RunWait
 from tako_lite.store.base import GroupCounts, RunFilter
+from tako_lite.store.filtering import conditions
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
 from tako_lite.store.transitions.transaction import Snapshot
@@ -49,17 +50,25 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
 
 def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[Run]:
     """The newest runs first, without their steps; None is no limit."""
-    where, names = _where(chosen)
+    where, names = conditions(chosen)
     statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY id DESC{'' if limit is None else ' LIMIT :limit'}")
     if limit is not None:
         names["limit"] = limit
     return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names)]
 
 
-def list_run_ids(snapshot: Snapshot, chosen: RunFilter) -> list[str]:
-    """The ids of runs, oldest first."""
-    where, names = _where(chosen)
-    return snapshot.values(Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id"), **names)
+def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> list[str]:
+    """The ids of runs, oldest first; None is no limit."""
+    where, names = conditions(chosen)
+    statement = Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id LIMIT :limit")
+    return snapshot.values(statement, **names, limit=-1 if limit is None else limit)
+
+
+def count_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> int:
+    """How many runs there are, counted up to `limit`."""
+    where, names = conditions(chosen)
+    statement = Statement(snapshot.sql.runs.count_chosen.replace("WHERE true", where))
+    return int(snapshot.value(statement, **names, limit=-1 if limit is None else limit))
 
 
 def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[str, GroupCounts]:
@@ -156,26 +165,6 @@ def list_groups_with_work(snapshot: Snapshot) -> tuple[set[str], set[str]]:
     """The groups that have due runs, and those that have due suspects."""
     sql = snapshot.sql.runs
     return set(snapshot.values(sql.groups_with_work)), set(snapshot.values(sql.groups_with_suspects))
-
-
-def _where(chosen: RunFilter) -> tuple[str, dict[str, Any]]:
-    parts = ["id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL)"]
-    names: dict[str, Any] = {}
-    conditions = (
-        ("workflow = :workflow", "workflow", chosen.workflow),
-        ("worker_group = :group", "group", chosen.group),
-        ("created_at >= :since", "since", chosen.since),
-        ("id < :before", "before", chosen.before),
-    )
-    for condition, name, value in conditions:
-        if value is not None:
-            parts.append(condition)
-            names[name] = value
-    if chosen.states:
-        states = {f"state_{number}": state for number, state in enumerate(chosen.states)}
-        parts.append(f"state IN ({', '.join(f':{name}' for name in states)})")
-        names |= states
-    return f"WHERE {' AND '.join(parts)}", names
 
 
 def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None) -> Run:

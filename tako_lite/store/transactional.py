@@ -25,6 +25,7 @@ from tako_lite.store.base import (
     Limit,
     MinuteTotals,
     NewWait,
+    RunChanges,
     RunFilter,
     SavedStep,
     Signalled,
@@ -34,6 +35,7 @@ from tako_lite.store.counts import StoreCounts
 from tako_lite.store.transitions import (
     activity,
     claims,
+    edits,
     enqueue,
     evaluations,
     groups,
@@ -177,6 +179,15 @@ class TransactionalStore(ABC):
 
     def discard_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.discard(transaction, ids))
+
+    def edit_run(self, id: str, changes: RunChanges) -> Future[str]:
+        return self._submit(lambda transaction: edits.edit(transaction, id, changes))
+
+    def run_now(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: edits.run_now(transaction, ids))
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: edits.move(transaction, ids, to))
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: enqueue.retry(transaction, routes, fresh))
@@ -330,8 +341,11 @@ class TransactionalStore(ABC):
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         return await self._read(partial(reading.list_runs, chosen=chosen, limit=limit))
 
-    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        return await self._read(partial(reading.list_run_ids, chosen=chosen))
+    async def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
+        return await self._read(partial(reading.list_run_ids, chosen=chosen, limit=limit))
+
+    async def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        return await self._read(partial(reading.count_runs, chosen=chosen, limit=limit))
 
     async def count_runs_ahead(self, run: Run) -> int:
         return await self._read(partial(reading.count_runs_ahead, run=run))

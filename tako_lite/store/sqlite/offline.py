@@ -16,11 +16,11 @@ from tako_lite.clock import Clock
 from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.store import reading
-from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunFilter, Signalled, Totals
+from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunChanges, RunFilter, Signalled, Totals
 from tako_lite.store.sqlite.backup import back_up, size_of
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, has_tables, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, commit, consistent
-from tako_lite.store.transitions import activity, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
+from tako_lite.store.transitions import activity, edits, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 T = TypeVar("T")
@@ -52,6 +52,15 @@ class SqliteOfflineStore:
 
     def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
         return self._write(partial(runs.discard, ids=ids))
+
+    def edit_run(self, id: str, changes: RunChanges) -> str:
+        return self._write(partial(edits.edit, id=id, changes=changes))
+
+    def run_now(self, ids: Sequence[str]) -> dict[str, str]:
+        return self._write(partial(edits.run_now, ids=ids))
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> dict[str, str]:
+        return self._write(partial(edits.move, ids=ids, to=to))
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> dict[str, str]:
         return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
@@ -85,8 +94,11 @@ class SqliteOfflineStore:
     def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         return self._read(partial(reading.list_runs, chosen=chosen, limit=limit), [])
 
-    def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        return self._read(partial(reading.list_run_ids, chosen=chosen), [])
+    def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
+        return self._read(partial(reading.list_run_ids, chosen=chosen, limit=limit), [])
+
+    def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        return self._read(partial(reading.count_runs, chosen=chosen, limit=limit), 0)
 
     def count_queued_by_workflow(self) -> dict[str, int]:
         return self._read(reading.count_queued_by_workflow, {})

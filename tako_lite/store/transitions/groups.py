@@ -65,7 +65,7 @@ def mark_unavailable(
     error, fingerprint = failure.as_text(), fingerprint_of(failure)
     lost_at: int = transaction.value(sql.mark_unavailable, name=group, now=now) or now
     fallen = transaction.rows(
-        rows.EndedRun, sql.apply_fallback, group=group, now=now, error=error, fingerprint=fingerprint, limit=limit
+        rows.FallenRun, sql.apply_fallback, group=group, now=now, error=error, fingerprint=fingerprint, limit=limit
     )
     moved = []
     if group != DEFAULT:
@@ -73,10 +73,10 @@ def mark_unavailable(
     for run in moved:
         (transaction.effects.suspects if run.hold == "suspect" else transaction.effects.ready).add(DEFAULT)
         limits.left(transaction, run.id)
-    late: list[rows.EndedRun] = []
+    late: list[rows.FallenRun] = []
     if wait_timeout is not None and now >= lost_at + wait_timeout:
         late = transaction.rows(
-            rows.EndedRun,
+            rows.FallenRun,
             sql.end_waited,
             group=group,
             to=DEFAULT,

@@ -141,7 +141,7 @@ class RetriedRun(NamedTuple):
     token: int
 
 
-class EndedRun(NamedTuple):
+class FallenRun(NamedTuple):
     """A run that a fallback or its wait_timeout ended."""
 
     id: str

@@ -8,6 +8,7 @@ _PACKAGE = "tako_lite.store.sqlite"
 
 activity = load(_PACKAGE, "activity")
 attempts = load(_PACKAGE, "attempts")
+edits = load(_PACKAGE, "edits")
 groups = load(_PACKAGE, "groups")
 limits = load(_PACKAGE, "limits")
 minutes = load(_PACKAGE, "minutes")

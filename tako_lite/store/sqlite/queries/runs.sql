@@ -343,6 +343,10 @@ WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= :since GROU
 -- The ids of runs.
 SELECT id FROM runs;
 
+-- name: count_chosen
+-- The number of runs, counted up to a limit; a filter takes the place of the condition.
+SELECT count(*) FROM (SELECT 1 FROM runs WHERE true LIMIT :limit);
+
 -- name: count_ahead
 -- The number of due runs of a group and a hold that start before this one.
 SELECT count(*) FROM runs

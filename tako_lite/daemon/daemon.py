@@ -350,12 +350,15 @@ class Daemon:
             "config": str(self.config.file) if self.config.file else None,
             "root": self.control.hello["root"],
             "queue": self.control.hello["queue"],
+            "monitor": self.monitoring.as_json(),
             "errors": self.events.unexpected.count,
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.check_file()
         self.outcomes.record_minutes()  # an idle daemon stores no outcome that they could come along with
-        warnings = [*self._warnings, *filter(None, (self.monitoring.trouble,))]
+        warnings = list(self._warnings)
+        if self.monitoring.trouble is not None:
+            warnings.append(f"[monitor] is not served: {self.monitoring.trouble}")
         if (trouble := self.store.trouble) is not None:
             warnings.append(trouble.message)
         try:

@@ -25,6 +25,7 @@ class Monitoring:
     def __init__(self, source: Source, events: Events) -> None:
         self.trouble: str | None = None
         """Why the daemon does not listen, although it should."""
+        self._address: str | None = None
         self._source = source
         self._events = events
         self._settings = MonitorSettings()
@@ -44,7 +45,7 @@ class Monitoring:
         try:
             await self._start(settings)
         except TakoError as error:
-            self.trouble = f"[monitor] is not served: {error.message}"
+            self.trouble = error.message
             self._events.monitor_failed(error)
 
     async def _start(self, settings: MonitorSettings) -> None:
@@ -54,13 +55,19 @@ class Monitoring:
         token = None if settings.token is None else read("token of [monitor]", settings.token, os.environ)
         listener = Listener(settings, token, Pages(self._source, self._scraper()))
         address = await listener.start()
-        self._listener = listener
+        self._listener, self._address = listener, address
         self._events.monitoring(address)
+
+    def as_json(self) -> dict[str, Any] | None:
+        """What `status` shows: the address, or why there is none; None if `[monitor] listen` is not set."""
+        if self._settings.listen is None:
+            return None
+        return {"address": self._address, "error": self.trouble}
 
     async def stop(self) -> None:
         """Stop to listen; twice is harmless."""
         if self._listener is not None:
-            listener, self._listener = self._listener, None
+            listener, self._listener, self._address = self._listener, None, None
             await listener.stop()
 
     # The command

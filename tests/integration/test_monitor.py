@@ -224,7 +224,14 @@ def test_a_daemon_whose_port_is_taken_says_by_whom_and_works_on(project: Project
         assert project.run("stepped", 1)["result"] == 1
         (warning,) = [line for line in project.status()["warnings"] if "monitor" in line]
         assert f"cannot listen on 127.0.0.1:{port}" in warning and f"(pid {os.getpid()}) listens on it" in warning
-        assert warning.removeprefix("[monitor] is not served: ") in project.daemon_log()
+        error = warning.removeprefix("[monitor] is not served: ")
+        assert error in project.daemon_log()
+        assert project.status()["daemon"]["monitor"] == {"address": None, "error": error}
+        done = project.command("doctor")
+        assert (done.returncode, f"monitor      the daemon answers no health checks and scrapes: {error}" in done.stdout) == (
+            1,
+            True,
+        )
     project.call("reload")
     assert get(("127.0.0.1", port), "/healthz").status == 200
     assert not [line for line in project.status()["warnings"] if "monitor" in line]

@@ -92,6 +92,8 @@ def daemon(context: CheckContext) -> Iterator[Finding]:
     pid = _lock(context).killable_pid()
     yield _judge_release(about["version"], about["pid"], pid)
     yield judge_lag(waits, pid)
+    if (monitor := about.get("monitor")) is not None:
+        yield _judge_monitor(monitor)
     yield from judge_groups(status["groups"])
 
 
@@ -114,6 +116,14 @@ def _judge_release(version: str, pid: int, killable: int | None) -> Finding:
     what = f"the daemon is version {version} and this command {__version__}"
     stop = "stop it in its container" if killable is None else f"kill {killable}"
     return Finding("daemon", "warning", what, f"restart it: {stop}, then tako-lite serve")
+
+
+def _judge_monitor(monitor: dict[str, Any]) -> Finding:
+    """The finding about the listener of `[monitor]`."""
+    if monitor["error"] is None:
+        return Finding("monitor", "ok", f"the daemon answers health checks and scrapes at {monitor['address']}")
+    what = f"the daemon answers no health checks and scrapes: {printable(monitor['error'])}"
+    return Finding("monitor", "problem", what, "free the address, or set another `listen` in [monitor]; then tako-lite reload")
 
 
 def judge_lag(waits: list[float], pid: int | None) -> Finding:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
+from tako_lite.clock import iso
 from tako_lite.names import printable
 from tako_lite.protocol.commands import facts_of
 from tako_lite.records import Activity, new_id
@@ -59,9 +60,9 @@ def user_name(uid: int | None) -> str:
         return f"uid {uid}"
 
 
-def is_audited(command: str, source: str) -> bool:
-    """Whether a command of this source leaves an entry."""
-    audit = facts_of(command).audit
+def is_audited(command: str, typed: Any, source: str) -> bool:
+    """Whether a command of this source leaves an entry; an enqueue that repeats another run always does."""
+    audit = "always" if getattr(typed, "again_of", None) else facts_of(command).audit
     return audit == "always" or (audit is not None and source in SOURCES[audit])
 
 
@@ -71,6 +72,8 @@ def entry(command: str, typed: Any, answer: Mapping[str, Any], by: Sender, now: 
     ids: list[str] = arguments.get("run_ids", [])
     target = next((str(arguments[name]) for name in _TARGETS if name in arguments), "")
     detail: dict[str, Any] = {name: value for name, value in arguments.items() if name not in _HIDDEN}
+    if "at" in detail:
+        detail["at"] = iso(detail["at"])
     if outcomes := answer.get("outcomes"):
         detail["outcomes"] = dict(Counter(outcomes.values()))
     detail |= {name: answer[name] for name in ("id", "moved", "outcome", "pruned") if name in answer}

@@ -184,7 +184,7 @@ class Step(StepBase):
             tries = stored.tries
         limit = None if timeout is None else duration(timeout)
         if engine.info is not None:
-            caller = _hooked(caller, engine, engine.info, name, tries)
+            caller, limit = _hooked(caller, limit, engine, engine.info, name, tries), None
         while True:
             tries += 1
             started_at = _now()
@@ -375,8 +375,8 @@ def on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
     return cast("Awaitable[Any]", body())
 
 
-def _hooked(caller: Caller, engine: Engine, run: RunInfo, name: str, tries: int) -> Caller:
-    """Calls bodies as `caller` does, with the step hooks around each call; `tries` were made before."""
+def _hooked(caller: Caller, limit: float | None, engine: Engine, run: RunInfo, name: str, tries: int) -> Caller:
+    """Calls bodies as `caller` does, within `limit`, with the step hooks around each call; `tries` were made before."""
     attempts = itertools.count(tries + 1)
 
     async def call(body: Callable[[], Any]) -> Any:
@@ -384,7 +384,8 @@ def _hooked(caller: Caller, engine: Engine, run: RunInfo, name: str, tries: int)
 
         async def core() -> Any:
             # In the context of the hooks, in which they may have made a span the current one.
-            values.append(await caller(partial(contextvars.copy_context().run, body)))
+            within: Callable[[], Any] = partial(contextvars.copy_context().run, body)
+            values.append(await (caller(within) if limit is None else _limited(caller, within, limit, name)))
             return values[0]
 
         try:

@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "discard": ("tako_lite.cli.commands.run_actions", "Acknowledge dead runs, so that they are no longer counted."),
     "cancel": ("tako_lite.cli.commands.run_actions", "Cancel runs that have not ended."),
     "retry": ("tako_lite.cli.commands.run_actions", "Re-queue dead and cancelled runs."),
-    "edit": ("tako_lite.cli.commands.edits", "Change when, where and how often a run is attempted."),
+    "edit": ("tako_lite.cli.commands.edits", "Change a run that no worker has."),
     "run-now": ("tako_lite.cli.commands.edits", "Start runs at once that are due later."),
     "move": ("tako_lite.cli.commands.edits", "Move runs to another group."),
     "activity": ("tako_lite.cli.commands.activity", "List what people changed by hand."),

@@ -63,7 +63,7 @@ class Commands:
         work = handler(typed)
         try:
             answer = await (asyncio.shield(_run_to_completion(work)) if runs_to_completion else work)
-            if is_audited(str(command), by.source):
+            if is_audited(str(command), typed, by.source):
                 await self._host.store.record_activity(entry(str(command), typed, answer, by, self._host.clock.now()))
             return answer
         except NotFound as error:

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
@@ -57,8 +57,8 @@ class StepOptions(TypedDict, total=False):
 class Log(logging.LoggerAdapter[logging.Logger]):
     """The log of a run: `step.log("text")`, or with a level: `step.log.warning("text")`."""
 
-    def __call__(self, message: object, *args: object) -> None:
-        self.info(message, *args)
+    def __call__(self, message: object, *args: object, extra: Mapping[str, object] | None = None) -> None:
+        self.info(message, *args, extra=extra)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         return msg, kwargs

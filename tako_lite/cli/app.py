@@ -30,6 +30,8 @@ COMMANDS: Final = {
         "tako_lite.cli.commands.groups",
         "Show the worker groups, or change their tables in tako.toml.",
     ),
+    "health": ("tako_lite.cli.commands.monitoring", "Exit with 0 if the daemon is healthy, else with 1."),
+    "metrics": ("tako_lite.cli.commands.monitoring", "Print all metrics in the text format of Prometheus."),
     "pause": ("tako_lite.cli.commands.groups", "Stop starting runs of a group."),
     "resume": ("tako_lite.cli.commands.groups", "Let a paused or failing group start runs again."),
     "scale": ("tako_lite.cli.commands.groups", "Change the number of workers of a group."),

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite.config import Config, load
+from tako_lite.config.listen import Listen
+from tako_lite.config.listen import listen as read_listen
 from tako_lite.config.web import base_path as read_base_path
-from tako_lite.config.web import listen as read_listen
-from tako_lite.config.web_settings import Listen, WebSettings
+from tako_lite.config.web_settings import DEFAULT_HOST, DEFAULT_PORT, WebSettings
 from tako_lite.errors import AlreadyServing, BadInput
 from tako_lite.web.application import build
 from tako_lite.web.auth import auth_of, read_token
@@ -51,7 +52,7 @@ def serve_web(
     if descriptor is not None:
         serve(app, _inherited(descriptor), idle_exit)
         return 0
-    address = settings.listen or Listen()
+    address = settings.listen or Listen(DEFAULT_HOST, DEFAULT_PORT)
     try:
         listening = listen_on(address)
     except OSError as error:

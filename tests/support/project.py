@@ -22,13 +22,11 @@ from tako_lite.config.files import SOCKET_NAME, STATE_DIR
 from tako_lite.linux import read_process, session_members
 from tests.support.checker import by_run
 from tests.support.event_log import LOG, EventLog
-from tests.support.profiles import FULL
 from tests.support.recording_client import RecordingClient
-from tests.support.warm_start import WarmProcess, start_warm
+from tests.support.warm_start import WarmProcess, start_daemon
 
 T = TypeVar("T")
 LIMIT = 15.0
-SERVE = ("serve", "--server", "here")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -111,18 +109,9 @@ class Project:
     def serve(self, **environment: str) -> int:
         """Start the daemon and wait until it answers; returns its pid."""
         with (self.root / "daemon.log").open("ab") as log:
-            if self.wrapper or environment or FULL:
-                self.process = subprocess.Popen(
-                    [*self.wrapper, sys.executable, "-m", "tako_lite", *SERVE],
-                    cwd=self.root,
-                    env={**os.environ, **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            else:
-                self.process = start_warm(SERVE, self.root, log.fileno())
+            self.process = start_daemon(
+                ["serve", "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
+            )
         self.started.append(self.process.pid)
         pid = self.process.pid
         wait_until(lambda: self._answers(pid), f"the daemon answers; its log: {self.daemon_log()}")

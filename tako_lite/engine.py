@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from tako_lite.errors import Unwind
+from tako_lite.hooks import RunInfo
 from tako_lite.secrets import masked
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class Engine(Protocol):
     attempt: int
     tenant: str | None
     tenant_env: Mapping[str, str]
+    info: RunInfo | None
+    """The run for hooks; None where no hook is registered."""
 
     def begin(self, name: str, *, again: bool = False) -> Stored | None:
         """Enter a step; returns its stored outcome, if any. Raises StepError for a name used twice, and a pending Unwind."""

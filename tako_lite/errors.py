@@ -21,6 +21,7 @@ TakoError                     the base class: `type`, `message`, `hint` and `exi
 │   ├── StoreBusy             another process holds the file
 │   ├── StoreDamaged          the file is not a valid database
 │   ├── StoreGone             the file was moved, deleted or replaced while in use
+│   ├── ReadTimeout           a read of the queue took too long and was stopped
 │   ├── StoreTooNew           a newer release wrote the file
 │   └── StoreTooOld           an older release wrote the file, and it was opened read-only
 ├── ProtocolError             the peer of a socket violated the protocol                   exit 1
@@ -36,6 +37,7 @@ Unwind (BaseException)        leaves a handler; `except Exception` does not catc
 ├── Cancelled                 the run was cancelled
 ├── Bailed                    `step.bail`: the run ends `cancelled`
 ├── Failed                    `step.fail`: the run ends `dead`
+├── HookFailed                a hook raised, or did not await `proceed()`
 └── RetryLater                `step.retry`: try again later, without charging an attempt
 ```
 
@@ -241,6 +243,12 @@ class StoreGone(StoreError):
     type = "gone"
 
 
+class ReadTimeout(StoreError):
+    """A read of the queue took longer than its limit and was stopped."""
+
+    type = "read_timeout"
+
+
 class StoreTooNew(StoreError):
     """A newer release of tako-lite wrote the queue file."""
 
@@ -327,6 +335,14 @@ class Failed(Unwind):
 
     def __init__(self, error: str | BaseException) -> None:
         super().__init__(str(error))
+        self.error = error
+
+
+class HookFailed(Unwind):
+    """A hook raised, or did not await `proceed()`: the attempt fails. `error` is what it raised, if anything."""
+
+    def __init__(self, message: str, error: BaseException | None) -> None:
+        super().__init__(message)
         self.error = error
 
 

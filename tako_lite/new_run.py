@@ -46,10 +46,11 @@ def make_run(
     id: str | None = None,
     unique_key: str | None = None,
     parent: str | None = None,
+    again_of: str | None = None,
 ) -> NewRun:
     """Build the row of a new run; `payload` is JSON text. Raises BadInput, and NotFound for an unknown group or tenant."""
     options = workflow.options
-    retries = options.retries if request.retries is None else _within(request.retries, "retries", 0, MAX_RETRIES)
+    retries = options.retries if request.retries is None else check_retries(request.retries)
     priority = options.priority if request.priority is None else request.priority
     run_at = due_time(request, now)
     router.check(request)
@@ -61,7 +62,7 @@ def make_run(
         group_source=route.group_source,
         payload=payload,
         run_at=run_at,
-        priority=_within(priority, "priority", -MAX_PRIORITY, MAX_PRIORITY),
+        priority=check_priority(priority),
         max_attempts=retries + 1,
         unique_key=_check_key(unique_key),
         parent=parent,
@@ -71,6 +72,7 @@ def make_run(
         limit_key=limit_key(options, payload, request.tenant),
         rate_key=rate_key(options, payload, request.tenant),
         refusal=route.refusal,
+        again_of=None if again_of is None else check_id(again_of),
     )
 
 
@@ -153,6 +155,16 @@ def _check_key(key: str | None) -> str | None:
     if key is not None and (not 0 < len(key) <= MAX_KEY or "\x00" in key):
         raise BadInput(f"a unique key must have 1 to {MAX_KEY} characters and no NUL character")
     return key
+
+
+def check_retries(retries: int) -> int:
+    """Return the number of retries. Raises BadInput if it is out of range."""
+    return _within(retries, "retries", 0, MAX_RETRIES)
+
+
+def check_priority(priority: int) -> int:
+    """Return the priority in seconds. Raises BadInput if it is out of range."""
+    return _within(priority, "priority", -MAX_PRIORITY, MAX_PRIORITY)
 
 
 def _within(number: int, what: str, low: int, high: int) -> int:

@@ -22,6 +22,7 @@ MAX_PRIORITY: Final = 1_000_000_000
 MAX_LIMIT: Final = 1_000_000
 OF_TENANT: Final = "@tenant"
 """Stands for the tenant of a run where a payload field is expected."""
+_PATTERN_HINT: Final = 'such as "*" for all, "send-mail", or ["media.*", "send-mail"]'
 _FIELD_HINT: Final = f'such as "customer_id" or "customer.id", or "{OF_TENANT}"'
 
 
@@ -29,7 +30,8 @@ class WorkflowOptions(NamedTuple):
     """The options of a workflow. `timeout` and `priority` are seconds.
 
     `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart. `rate` is how
-    many attempts begin in any stretch of time, with `rate_key` likewise.
+    many attempts begin in any stretch of time, with `rate_key` likewise. `on_dead` names the workflows
+    whose deaths start a run of it, `on_unhealthy` the groups that do when they become unhealthy; `*` stands for any characters.
     """
 
     worker: str = "default"
@@ -46,6 +48,13 @@ class WorkflowOptions(NamedTuple):
     limit_key: str | None = None
     rate: Rate | None = None
     rate_key: str | None = None
+    on_dead: tuple[str, ...] = ()
+    on_unhealthy: tuple[str, ...] = ()
+
+    @property
+    def is_hook(self) -> bool:
+        """Whether the daemon starts runs of it when something else happens."""
+        return bool(self.on_dead or self.on_unhealthy)
 
 
 class Problem(NamedTuple):
@@ -164,6 +173,17 @@ def _key(value: object) -> str | None:
     return field
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    """Names, in which `*` stands for any characters."""
+    given = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise BadInput(f"expected a name or a list of names, got {shown(value)}", hint=_PATTERN_HINT)
+    for pattern in given:
+        if not isinstance(pattern, str) or not NAME.match(pattern.replace("*", "x")):
+            raise BadInput(f"{shown(pattern)} is not a name, or a name with *", hint=_PATTERN_HINT)
+    return tuple(given)
+
+
 def _rate(value: object) -> Rate | None:
     return None if value is None else parse_rate(_text(value, RATE_HINT))
 
@@ -211,6 +231,8 @@ _READERS: Final[dict[str, Callable[[Any], object]]] = {
     "limit_key": _key,
     "rate": _rate,
     "rate_key": _key,
+    "on_dead": _patterns,
+    "on_unhealthy": _patterns,
 }
 _DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None, "rate_key": None}
 _NEED: Final = (("on_limit", "limit", "limit=1"), ("limit_key", "limit", "limit=1"), ("rate_key", "rate", 'rate="10/s"'))

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tako_lite.catalog import Catalog, Pythons, WorkflowSpec, scan
+from tako_lite.catalog.functions import function_problem
 from tako_lite.config import Config, misrouted, unreachable
 from tako_lite.config.document import Document
 from tako_lite.config.settings import label
-from tako_lite.errors import ConfigError, Mistake
+from tako_lite.errors import CatalogError, ConfigError, Mistake
 from tako_lite.hints import did_you_mean, slip_of
 from tako_lite.routing import DEFAULT, Routes
 from tako_lite.templates import fields, is_template
@@ -26,8 +27,10 @@ Path = tuple[str | int, ...]
 def read_catalog(config: Config) -> Catalog:
     """Scan the workflow files of a project. Raises CatalogError, and ConfigError if a table names an unknown group."""
     catalog = scan(config.workflows_path, config.root, config.routes, pythons(config, all_files=True))
-    if wrong := misrouted(config, catalog.groups):
+    if wrong := (*misrouted(config, catalog.groups), *_wrong_setups(config)):
         raise ConfigError(wrong)
+    if wrong := tuple(_unknown_groups(config, catalog)):
+        raise CatalogError(wrong)
     return catalog
 
 
@@ -38,17 +41,36 @@ def pythons(config: Config, *, all_files: bool = False) -> Pythons:
 
 
 def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake, ...]:
-    """The tables that name a group that does not exist.
+    """The tables that name a group or a function that does not exist, and the hooks that name such a group.
 
     If `whole` is false, some files have mistakes and are not in the catalog. Any group whose name occurs in a file is then
     taken to exist, because a file with a mistake may define it.
     """
     if whole or config.document is None:
-        return misrouted(config, catalog.groups)
+        return (*misrouted(config, catalog.groups), *_wrong_setups(config), *_unknown_groups(config, catalog))
     texts = [file.read_bytes() for file in catalog.files if os.access(file, os.R_OK)]
     mentioned = {name for name in config.routes.named_groups if any(name.encode() in text for text in texts)}
     tables = config.document.tables.get("workflows")
-    return misrouted(config, {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())})
+    known = {*catalog.groups, *mentioned, *(tables if isinstance(tables, dict) else ())}
+    return (*misrouted(config, known), *_wrong_setups(config))
+
+
+def _wrong_setups(config: Config) -> Iterator[Mistake]:
+    """The settings `setup` whose function is certainly missing."""
+    for path, said in config.tables.items():
+        entry = said.get("setup")
+        if entry is not None and config.document is not None and (problem := function_problem(entry, config.root)):
+            yield config.document.mistake((*path, "setup"), f"`setup`: {problem.message}", problem.hint)
+
+
+def _unknown_groups(config: Config, catalog: Catalog) -> Iterator[Mistake]:
+    """The hooks for groups that do not exist."""
+    known = {DEFAULT, *config.groups, *catalog.groups}
+    for spec in catalog.workflows.values():
+        for name in spec.options.on_unhealthy:
+            if "*" not in name and name not in known:
+                message = f"on_unhealthy of {spec.name}: there is no worker group {name!r}"
+                yield _at(spec, config.root, message, did_you_mean(name, known) or f"groups: {', '.join(sorted(known))}")
 
 
 def warnings(config: Config, catalog: Catalog, *, whole: bool = True) -> tuple[Mistake, ...]:
@@ -94,12 +116,13 @@ def _misspelled_groups(config: Config, specs: Sequence[WorkflowSpec]) -> Iterato
 
 
 def _without_required_tenant(config: Config, catalog: Catalog) -> Iterator[Mistake]:
-    """Triggers and schedules whose group has `allowed_tenants`. Their runs have no tenant, so the group refuses them."""
-    made: list[tuple[WorkflowSpec, WorkflowSpec, str]] = [
-        (spec, spec, f"no run of the schedule of {spec.name} is executed")
-        for spec in catalog.workflows.values()
-        if spec.options.schedule is not None
-    ]
+    """Triggers, schedules and hooks whose group has `allowed_tenants`. Their runs have no tenant, so the group refuses them."""
+    made: list[tuple[WorkflowSpec, WorkflowSpec, str]] = []
+    for spec in catalog.workflows.values():
+        if spec.options.schedule is not None:
+            made.append((spec, spec, f"no run of the schedule of {spec.name} is executed"))
+        if spec.options.is_hook:
+            made.append((spec, spec, f"no run of the hook {spec.name} is executed"))
     for trigger in catalog.triggers.values():
         place, started = trigger.evaluation, catalog.workflows.get(trigger.options.starts)
         made.append((place, place, f"the trigger {trigger.name} is never evaluated"))

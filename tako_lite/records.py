@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.clock import iso
-from tako_lite.states import RunState
+from tako_lite.states import AttemptKind, RunState
 
 SCHEMA: Final = 1
 """The version in every JSON document that tako-lite prints. Under one version keys may be added, but not renamed."""
@@ -36,6 +36,8 @@ class NewRun(NamedTuple):
     limit_key: str | None = None
     rate_key: str | None = None
     refusal: Refusal | None = None
+    again_of: str | None = None
+    trace: str | None = None
 
 
 Batch = tuple[NewRun, Sequence[tuple[str, str]]]
@@ -79,6 +81,8 @@ class Claimed(NamedTuple):
     tenant: str | None
     payload: str
     stored: tuple[tuple[str, str, str | None, int], ...] = ()
+    due_at: int = 0
+    trace: str | None = None
 
 
 class Failure(NamedTuple):
@@ -88,6 +92,7 @@ class Failure(NamedTuple):
     message: str
     traceback: str | None = None
     reason: str | None = None
+    fingerprint: str | None = None
 
     def as_text(self) -> str:
         return json.dumps(self.as_json(), ensure_ascii=False)
@@ -111,6 +116,7 @@ class RunStep(NamedTuple):
     """A stored step of a run. `timed_out` is true for a wait that ended with its timeout."""
 
     name: str
+    kind: str
     state: str
     result: Any
     attempts: int
@@ -122,6 +128,7 @@ class RunStep(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "kind": self.kind,
             "state": self.state,
             "result": self.result,
             "attempts": self.attempts,
@@ -166,8 +173,14 @@ class Run(NamedTuple):
     limit_key: str | None = None
     rate_key: str | None = None
     discarded_at: int | None = None
+    claimed_at: int | None = None
+    fingerprint: str | None = None
+    again_of: str | None = None
+    trace: str | None = None
     steps: tuple[RunStep, ...] | None = None
     waits: tuple[RunWait, ...] = ()
+    history: tuple[Attempt, ...] = ()
+    repeated_by: tuple[str, ...] = ()
 
     def unstored_steps(self) -> list[str]:
         """The names of the steps that ran but whose value could not be stored. The next attempt runs them again."""
@@ -190,12 +203,15 @@ class Run(NamedTuple):
             "payload": self.payload,
             "result": self.result,
             "error": self.error,
+            "fingerprint": self.fingerprint,
             "unique_key": self.unique_key,
             "parent": self.parent,
+            "again": self.again_of,
             "tenant": self.tenant,
             "created_at": iso(self.created_at),
             "run_at": iso(self.run_at),
             "started_at": iso(self.started_at),
+            "claimed_at": iso(self.claimed_at),
             "finished_at": iso(self.finished_at),
             "discarded_at": iso(self.discarded_at),
             "server": self.server,
@@ -208,6 +224,8 @@ class Run(NamedTuple):
         if self.steps is not None:
             shape["steps"] = [step.as_json() for step in self.steps]
             shape["waits"] = [wait.as_json() for wait in self.waits]
+            shape["history"] = [attempt.as_json() for attempt in self.history]
+            shape["repeated_by"] = list(self.repeated_by)
         return shape
 
 
@@ -218,9 +236,58 @@ class RunWait(NamedTuple):
     kind: str
     key: str | None
     wake_at: int | None
+    started_at: int
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "kind": self.kind, "key": self.key, "wake_at": iso(self.wake_at)}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "key": self.key,
+            "started_at": iso(self.started_at),
+            "wake_at": iso(self.wake_at),
+        }
+
+
+class Attempt(NamedTuple):
+    """How an attempt of a run ended, or a try of its step if `step` is not empty. Both are numbered from 1."""
+
+    step: str
+    number: int
+    kind: AttemptKind
+    started_at: int
+    ended_at: int
+    executed_ms: int
+    server: str | None
+    worker_pid: int | None
+    error: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "step": self.step or None,
+            "kind": self.kind,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "executed_ms": self.executed_ms,
+            "server": self.server,
+            "worker_pid": self.worker_pid,
+            "error": self.error,
+        }
+
+
+class Activity(NamedTuple):
+    """Something that a person changed by hand. `source` is the kind of client, such as `cli` or `web`."""
+
+    id: str
+    at: int
+    actor: str
+    source: str
+    action: str
+    target: str
+    detail: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "at": iso(self.at)}
 
 
 class Schedule(NamedTuple):

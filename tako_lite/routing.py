@@ -155,6 +155,11 @@ class Routes:
         return options._replace(retries=retries or 0, timeout=timeout)
 
 
+def matches_any(name: str, patterns: Collection[str]) -> bool:
+    """Whether a name matches one of these patterns, in which `*` stands for any characters."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def upwards(namespace: str) -> Iterator[str]:
     """A namespace and its parents, innermost first: `billing.eu`, `billing`."""
     while namespace:

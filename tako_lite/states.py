@@ -6,6 +6,20 @@ from typing import Final, Literal
 
 RunState = Literal["pending", "running", "waiting", "succeeded", "cancelled", "dead"]
 WorkerState = Literal["starting", "idle", "busy", "draining", "exited"]
+AttemptKind = Literal[
+    "succeeded",
+    "failed",
+    "timeout",
+    "crashed",
+    "bailed",
+    "cancelled",
+    "parked",
+    "postponed",
+    "released",
+    "interrupted",
+]
+"""How an attempt ended. `released` by a worker that was stopped, `interrupted` by the end of its worker or daemon that the run
+had no part in; neither counts as an attempt, nor do `parked` and `postponed`."""
 GroupState = Literal["zero", "starting", "active", "paused", "backoff", "unhealthy"]
 
 RUN_STATES: Final[tuple[RunState, ...]] = ("pending", "running", "waiting", "succeeded", "cancelled", "dead")

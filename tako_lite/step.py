@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import itertools
 import json
 import logging
 import os
@@ -13,14 +14,17 @@ import random
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from tako_lite.backoff import Backoff
 from tako_lite.body import AS_ANNOTATED, check_call, failure_text, is_async, ran_before, reader_of
 from tako_lite.clock import milliseconds
 from tako_lite.engine import Engine, Stored, call_for_future, message_of
-from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, NotJson, RetryLater, StepError, TooLarge, Unwind
+from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, HookFailed, NotJson, RetryLater, StepError, TooLarge, Unwind
 from tako_lite.handle import WorkflowHandle
+from tako_lite.hooks import RunInfo, StepInfo, step_hooks
+from tako_lite.middleware import call_through
 from tako_lite.typed import Reader
 from tako_lite.typed.functions import result_reader
 from tako_lite.units import duration
@@ -179,6 +183,8 @@ class Step(StepBase):
                 self.log.warning("step %r ran before, but its value could not be stored: it runs again now", name)
             tries = stored.tries
         limit = None if timeout is None else duration(timeout)
+        if engine.info is not None:
+            caller = _hooked(caller, engine, engine.info, name, tries)
         while True:
             tries += 1
             started_at = _now()
@@ -367,6 +373,28 @@ class Step(StepBase):
 def on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
     """Call a coroutine function on the loop of the worker."""
     return cast("Awaitable[Any]", body())
+
+
+def _hooked(caller: Caller, engine: Engine, run: RunInfo, name: str, tries: int) -> Caller:
+    """Calls bodies as `caller` does, with the step hooks around each call; `tries` were made before."""
+    attempts = itertools.count(tries + 1)
+
+    async def call(body: Callable[[], Any]) -> Any:
+        values: list[Any] = []
+
+        async def core() -> Any:
+            # In the context of the hooks, in which they may have made a span the current one.
+            values.append(await caller(partial(contextvars.copy_context().run, body)))
+            return values[0]
+
+        try:
+            return await call_through(step_hooks, StepInfo(run, name, next(attempts)), core, engine.unwind)
+        except HookFailed:
+            if not values:
+                raise
+            return values[0]  # it is stored first: the body must not run again
+
+    return call
 
 
 async def _in_thread(body: Callable[[], Any]) -> Any:

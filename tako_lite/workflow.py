@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from tako_lite.backoff import Backoff
@@ -112,6 +112,8 @@ def workflow(
     limit_key: str | None = None,
     rate: str | None = None,
     rate_key: str | None = None,
+    on_dead: str | Sequence[str] = (),
+    on_unhealthy: str | Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]:
     """Make the decorated function a workflow. It runs in the group `worker`, which may be a template such as `"{tier}"`.
 
@@ -136,6 +138,8 @@ def workflow(
             "limit_key": limit_key,
             "rate": rate,
             "rate_key": rate_key,
+            "on_dead": on_dead,
+            "on_unhealthy": on_unhealthy,
         }
     )
     for problem in problems.values():

@@ -35,6 +35,13 @@ class FoundTrigger(NamedTuple):
     starts_place: Node
 
 
+class FoundHook(NamedTuple):
+    """The patterns of the option `on_dead` of a workflow, and their place."""
+
+    patterns: tuple[str, ...]
+    place: Node
+
+
 @dataclass(frozen=True, slots=True)
 class Module:
     """The contents of one workflow file. `places` has the place of each workflow's name in its decorator."""
@@ -47,6 +54,7 @@ class Module:
     mistakes: tuple[Mistake, ...] = ()
     warnings: tuple[Mistake, ...] = ()
     triggers: tuple[FoundTrigger, ...] = ()
+    hooks: tuple[FoundHook, ...] = ()
 
     @property
     def groups(self) -> set[str]:
@@ -76,6 +84,7 @@ def read_module(
         tuple(sorted(reading.mistakes, key=lambda mistake: (mistake.line, mistake.column))),
         tuple(reading.warnings),
         tuple(reading.triggers),
+        tuple(reading.hooks),
     )
 
 
@@ -95,6 +104,7 @@ class _Reading:
     workflows: list[WorkflowSpec] = field(default_factory=list)
     places: list[Node] = field(default_factory=list)
     triggers: list[FoundTrigger] = field(default_factory=list)
+    hooks: list[FoundHook] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     arguments: Arguments = field(init=False)
     seen: set[ast.expr] = field(default_factory=set)
@@ -193,6 +203,8 @@ class _Reading:
             spec = replace(spec, options=options)
             self.workflows.append(spec.routed(self.routes))
             self.places.append(place)
+            if options.on_dead:
+                self.hooks.append(FoundHook(options.on_dead, places["on_dead"]))
             self._fields(spec, places)
 
     def _trigger(

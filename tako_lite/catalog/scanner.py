@@ -90,6 +90,7 @@ class _Scanner:
         self.read(self.parsed())
         workflows = self.by_name()
         triggers = self.triggers(workflows)
+        self.check_hooks(workflows)
         self.check_package()
         warnings = [warning for module in self.modules for warning in module.warnings]
         warnings += [*_imports_of_other_groups(self.modules), *self.versions.warnings]
@@ -198,6 +199,15 @@ class _Scanner:
                     hint = did_you_mean(starts, workflows) or "a trigger starts runs of a workflow"
                     self.mistakes.append(module.source.mistake(starts_place, f'no workflow is named "{starts}"', hint))
         return triggers
+
+    def check_hooks(self, workflows: Mapping[str, WorkflowSpec]) -> None:
+        """Report each workflow whose death a hook waits for and that does not exist."""
+        for module in self.modules:
+            for patterns, place in module.hooks:
+                for name in patterns:
+                    if "*" not in name and name not in workflows:
+                        hint = did_you_mean(name, workflows) or 'on_dead="*" is for all workflows'
+                        self.mistakes.append(module.source.mistake(place, f'on_dead: no workflow is named "{name}"', hint))
 
     def two_of_one_name(self, module: Module, place: Node, message: str, other: WorkflowSpec) -> None:
         where = f"{self.shown(other.file)}:{other.line}"

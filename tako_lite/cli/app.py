@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "discard": ("tako_lite.cli.commands.run_actions", "Acknowledge dead runs, so that they are no longer counted."),
     "cancel": ("tako_lite.cli.commands.run_actions", "Cancel runs that have not ended."),
     "retry": ("tako_lite.cli.commands.run_actions", "Re-queue dead and cancelled runs."),
+    "edit": ("tako_lite.cli.commands.edits", "Change when, where and how often a run is attempted."),
+    "run-now": ("tako_lite.cli.commands.edits", "Start runs at once that are due later."),
+    "move": ("tako_lite.cli.commands.edits", "Move runs to another group."),
+    "activity": ("tako_lite.cli.commands.activity", "List what people changed by hand."),
     "groups": (
         "tako_lite.cli.commands.groups",
         "Show the worker groups, or change their tables in tako.toml.",
@@ -37,6 +41,7 @@ COMMANDS: Final = {
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
+    "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 

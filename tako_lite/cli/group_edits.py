@@ -39,7 +39,7 @@ class GroupEdit:
         if self.changes:
             self.draft.save()
         warnings, reloaded, moved = list(self.warnings), False, 0
-        with Client(chosen_config()) as client:
+        with Client(chosen_config(), source="cli") as client:
             try:
                 warnings += client.call("reload")["warnings"]
                 reloaded = True
@@ -125,7 +125,7 @@ def remove(config_path: str | None, name: str, to: str | None) -> GroupEdit:
 
 def _live(group: str) -> int:
     """The number of runs of a group that have not ended."""
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         for found in client.call("status")["groups"]:
             if found["name"] == group:
                 return int(found["pending"] + found["running"] + found["waiting"])

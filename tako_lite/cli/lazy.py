@@ -16,7 +16,7 @@ MEANT: Final = {
     **dict.fromkeys(("ps", "top", "workers", "stats", "monitor", "watch"), "did you mean `status`?"),
     **dict.fromkeys(("list", "ls", "jobs", "tasks", "history"), "did you mean `runs`?"),
     **dict.fromkeys(("add", "submit", "push", "send", "call", "delay", "run", "trigger"), "did you mean `enqueue`?"),
-    **dict.fromkeys(("kill", "abort", "revoke", "terminate", "delete", "discard"), "did you mean `cancel`?"),
+    **dict.fromkeys(("kill", "abort", "revoke", "terminate", "delete"), "did you mean `cancel`?"),
     **dict.fromkeys(("requeue", "replay", "rerun", "redo"), "did you mean `retry`?"),
     **dict.fromkeys(("inspect", "info", "get", "describe", "result"), "did you mean `show`?"),
     **dict.fromkeys(("log", "tail", "output"), "did you mean `logs`?"),
@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.table:
             return None
-        command = getattr(import_module(self.table[name][0]), name)
+        command = getattr(import_module(self.table[name][0]), name.replace("-", "_"))
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.table[name][0]}.{name} is not a command")
         return command

@@ -124,7 +124,7 @@ class StateChoice(click.Choice[str]):
 
 
 def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], Decorated]:
-    """`--workflow`, `--group`, `--state` (one of `states`) and `--since`."""
+    """The options that choose runs; `--state` takes one of `states`."""
     options = (
         click.option("--workflow", metavar="NAME", help="Only runs of this workflow."),
         click.option("--group", metavar="NAME", help="Only runs of this group."),
@@ -137,6 +137,13 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
             metavar="TIME|DURATION",
             help="Only runs created since a time, or within a duration such as 2h.",
         ),
+        click.option("--until", type=since, metavar="TIME|DURATION", help="Only runs created before a time, or that long ago."),
+        click.option("--ended-since", type=since, metavar="TIME|DURATION", help="Only runs that ended since a time."),
+        click.option("--tenant", metavar="NAME", help="Only runs of this tenant."),
+        click.option("--unique-key", metavar="KEY", help="Only runs with this unique key."),
+        click.option("--parent", metavar="RUN", type=run_ending, help="Only runs that this run started."),
+        click.option("--reason", metavar="WORD", help="Only runs whose error has this reason, such as timeout."),
+        click.option("--fingerprint", metavar="HEX", help="Only runs that failed with this error; `show` prints it."),
     )
 
     def decorate(function: Decorated) -> Decorated:

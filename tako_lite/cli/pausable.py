@@ -57,7 +57,7 @@ def pausable_family(family: Family) -> click.Group:
             draw(family.table(answer, SystemClock().now()))
 
     def set_paused(name: str, paused: bool, as_json: bool) -> None:
-        with Client(chosen_config()) as client:
+        with Client(chosen_config(), source="cli") as client:
             client.call(f"pause_{noun}", **{family.key: name}, paused=paused)
         if as_json:
             write_json({family.key: name, "paused": paused})

@@ -22,7 +22,7 @@ class QueueReader:
     """A client for reading commands; it notes on stderr if the queue file or the daemon of another folder answers."""
 
     def __init__(self) -> None:
-        self.client = Client(chosen_config())
+        self.client = Client(chosen_config(), source="cli")
         self._project = Project(chosen_config())
         self._noted: str | None = None
 

@@ -36,9 +36,12 @@ SLOTS: Final = 16
 class AsyncClient:
     """`Client` with methods to await. It may be used from several event loops, at the same time or one after the other."""
 
-    def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
+    def __init__(
+        self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0, source: str | None = None
+    ) -> None:
         clock = SystemClock()
-        self._core = ClientCore(Transport(config, LoopIO(), duration(patience), clock), clock)
+        transport = Transport(config, LoopIO(), duration(patience), clock, requests.check_source(source))
+        self._core = ClientCore(transport, clock)
         weakref.finalize(self, self._core.close)
 
     async def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:

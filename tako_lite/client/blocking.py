@@ -38,12 +38,15 @@ class Client:
 
     `config` is the path of a tako.toml or of its folder. Without it, the client uses `TAKO_CONFIG`, else the nearest tako.toml
     in the folders above the current one; in a handler it uses the worker's own link. `patience` is how long to wait for a
-    daemon that is starting or stopping.
+    daemon that is starting or stopping. `source` is what `tako-lite activity` calls this program.
     """
 
-    def __init__(self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0) -> None:
+    def __init__(
+        self, config: str | Path | None = None, *, patience: float | timedelta | str = 10.0, source: str | None = None
+    ) -> None:
         clock = SystemClock()
-        self._core = ClientCore(Transport(config, BlockingIO(), duration(patience), clock), clock)
+        transport = Transport(config, BlockingIO(), duration(patience), clock, requests.check_source(source))
+        self._core = ClientCore(transport, clock)
         weakref.finalize(self, self._core.close)
 
     def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:

@@ -9,14 +9,31 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import project_lint
-from tako_lite.answers import run_filter
+from tako_lite.answers import minutes_json, run_changes, run_filter
+from tako_lite.audit import Sender, entry, is_audited
+from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
+from tako_lite.hook_workflows import hooks_of
 from tako_lite.new_run import check_event, make_many, make_run, unknown_run, zip_ids
-from tako_lite.protocol.arguments import SHAPES, Cancel, Discard, Enqueue, EnqueueMany, MoveGroup, Retry, Signal
+from tako_lite.protocol.arguments import (
+    SHAPES,
+    Bulk,
+    Cancel,
+    Discard,
+    Edit,
+    Enqueue,
+    EnqueueMany,
+    MoveGroup,
+    MoveRuns,
+    Retry,
+    RunNow,
+    Signal,
+)
+from tako_lite.protocol.commands import PAGE
 from tako_lite.records import Batch, Run
 from tako_lite.retry import RetryBatch
 from tako_lite.routing import DEFAULT, Router, check_group
@@ -40,6 +57,7 @@ class OfflineBackend:
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if another program held the write lock for all of `patience` seconds."""
         typed, texts = _typed(request), request.texts or []
+        by = Sender(request.arguments.get("by") or {"source": request.source})
         if isinstance(typed, Signal):
             check_event(typed.event)
         new = self._new(typed, texts) if isinstance(typed, Enqueue | EnqueueMany) else []
@@ -50,7 +68,10 @@ class OfflineBackend:
         except OSError as error:  # its folder could not be created
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
-            return self._write(typed, new, texts)
+            answer = self._write(typed, new, texts, by)
+            if is_audited(request.command, by.source):
+                self._queue.record_activity(entry(request.command, typed, answer, by, self._clock.now()))
+            return answer
         finally:
             lock.release()
 
@@ -70,6 +91,14 @@ class OfflineBackend:
                 return {"runs": [run.as_json() for run in self._queue.list_runs(run_filter(typed), typed.page)]}
             case "ids":
                 return {"ids": self._queue.list_run_ids(run_filter(typed))}
+            case "count":
+                return {"count": self._queue.count_runs(run_filter(typed), typed.limit)}
+            case "activity":
+                limit = PAGE if typed.limit is None else max(0, min(typed.limit, PAGE))
+                found = self._queue.list_activity(limit, typed.before, actor=typed.actor, action=typed.action)
+                return {"activity": [done.as_json() for done in found]}
+            case "minutes":
+                return {"minutes": minutes_json(self._queue.list_minutes(typed.since, typed.until))}
             case "schedules":
                 return {"schedules": [schedule.as_json() for schedule in self._queue.list_schedules()]}
             case "triggers":
@@ -89,13 +118,16 @@ class OfflineBackend:
     def _new(self, request: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
         """The rows of new runs, made before the write lock is taken."""
         workflow, router, now = self._project.catalog().get(request.workflow), self._router(), self._clock.now()
+        self._queue.set_hooks(hooks_of(self._project.catalog(), router))
         if isinstance(request, EnqueueMany):
             return make_many(workflow, zip_ids(request.run_ids, texts), request, router, now)
         payload = (texts or ["null"])[0]
-        run = make_run(workflow, payload, request, router, now, id=request.run_id, unique_key=request.unique_key)
+        run = make_run(
+            workflow, payload, request, router, now, id=request.run_id, unique_key=request.unique_key, again_of=request.again_of
+        )
         return [(run, ())]
 
-    def _write(self, typed: Any, new: list[Batch], texts: list[str]) -> dict[str, Any]:
+    def _write(self, typed: Any, new: list[Batch], texts: list[str], by: Sender) -> dict[str, Any]:
         match typed:
             case Enqueue():
                 made = self._queue.enqueue_run(new[0][0])
@@ -109,6 +141,15 @@ class OfflineBackend:
                 return {"outcomes": self._queue.discard_runs(typed.run_ids)}
             case Retry():
                 return self._retry(typed)
+            case RunNow():
+                return {"outcomes": self._queue.run_now(typed.run_ids)}
+            case MoveRuns():
+                check_group(typed.to, self._router().groups)
+                return {"outcomes": self._queue.move_each_run(typed.run_ids, typed.to)}
+            case Edit():
+                return {"outcome": self._edit(typed)}
+            case Bulk():
+                return self._bulk(typed, by)
             case MoveGroup():
                 return {"moved": self._move(typed)}
             case _:
@@ -122,6 +163,33 @@ class OfflineBackend:
         if request.group not in groups:
             self._queue.forget_group(request.group)
         return moved
+
+    def _edit(self, request: Edit) -> str:
+        changes = run_changes(request)
+        if request.worker is not None:
+            check_group(request.worker, self._router().groups)
+        outcome = self._queue.edit_run(request.run_id, changes)
+        if outcome == "edited" and request.worker is not None:
+            self._queue.move_each_run([request.run_id], request.worker)
+        return outcome
+
+    def _bulk(self, request: Bulk, by: Sender) -> dict[str, Any]:
+        """All of a bulk action at once: nothing else is served meanwhile."""
+        now = self._clock.now()
+        ids = self._queue.list_run_ids(bulk_filter(request, now))
+        job = BulkProgress(request, len(ids), by, now)
+        job.refuse_unexpected()
+        job.add(self._change(request, ids, by))
+        job.is_done = True
+        if job.matched:
+            self._queue.record_activity(job.as_activity())
+        return job.as_json()
+
+    def _change(self, request: Bulk, ids: list[str], by: Sender) -> dict[str, Any]:
+        commands: dict[str, Any] = {"cancel": Cancel(ids), "discard": Discard(ids), "run_now": RunNow(ids)}
+        commands |= {"retry": Retry(ids, request.fresh)}
+        typed = MoveRuns(ids, destination(request)) if request.action == "move" else commands[request.action]
+        return self._write(typed, [], [], by)
 
     def _retry(self, request: Retry) -> dict[str, Any]:
         batch = RetryBatch(self._project.catalog().workflows, self._router(), fresh=request.fresh)
@@ -191,4 +259,6 @@ def _group(config: Config, name: str, counts: GroupCounts, override: GroupOverri
 
 def _typed(request: Request) -> Any:
     """The typed arguments of a request. Raises BadInput."""
-    return converter(SHAPES[request.command], request.command)(request.whole())
+    arguments = request.whole()
+    arguments.pop("by", None)
+    return converter(SHAPES[request.command], request.command)(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,6 +15,7 @@ from tako_lite.units import duration
 from tako_lite.wire import decode_value, encode_value
 
 MOST_AT_ONCE: Final = 1000
+_SOURCE: Final = re.compile(r"[\w.-]{1,32}", re.ASCII)
 CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -56,6 +58,8 @@ class Request:
         self.arguments = {key: value for key, value in arguments.items() if value is not None}
         self.texts = texts
         self.made_id = made_id
+        self.source: str | None = None
+        """What the client calls itself in the activity; None for programs that do not say."""
         self._head = encode_value({"command": command, **self.arguments}, command)
 
     @property
@@ -70,7 +74,8 @@ class Request:
     def frame(self, number: int) -> bytes:
         """The request as a line. Payloads are inserted as JSON text, without encoding them again."""
         payload = "" if self.texts is None else f',"{self._key}":{self._text}'
-        return f'{{"id":{number},{self._head[1:-1]}{payload}}}\n'.encode()
+        by = "" if self.source is None else f',"by":{{"source":"{self.source}"}}'
+        return f'{{"id":{number},{self._head[1:-1]}{by}{payload}}}\n'.encode()
 
     def whole(self) -> dict[str, Any]:
         """All arguments as the values that a reader of the frame decodes: a tuple is a list."""
@@ -156,6 +161,13 @@ def payload_text(payload: object, what: str) -> str:
 def _writer(workflow: object) -> Callable[[object, str], str]:
     """The function that encodes payloads: that of a handle also checks that its handler can read them."""
     return payload_text if isinstance(workflow, str) else getattr(workflow, "payload_text", payload_text)
+
+
+def check_source(source: str | None) -> str | None:
+    """Return what a client calls itself. Raises BadInput."""
+    if source is not None and not _SOURCE.fullmatch(source):
+        raise BadInput(f"{source!r} is no source for a client", hint="1 to 32 letters, digits, hyphens, underscores and dots")
+    return source
 
 
 def read_filter(

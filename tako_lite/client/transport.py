@@ -49,8 +49,9 @@ class IO(Protocol):
 class Transport:
     """Delivers the requests of one client. `patience` is how long it waits for a daemon that is starting or stopping."""
 
-    def __init__(self, config: str | Path | None, io: IO, patience: float, clock: Clock) -> None:
+    def __init__(self, config: str | Path | None, io: IO, patience: float, clock: Clock, source: str | None = None) -> None:
         self.io = io
+        self._source = source
         self._config = config
         self._patience = patience
         self._clock = clock
@@ -83,6 +84,8 @@ class Transport:
         """The answer to a request; `sent` if it may have arrived before. Raises the error in the answer."""
         if way := self.link():
             return await self.io.ask_link(way, request.command, request.whole())
+        if "by" not in request.arguments:
+            request.source = self._source
         give_up = self._clock.monotonic() + self._patience
         facts = facts_of(request.command)
         limit = None if facts.is_slow else REPLY_LIMIT

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tako_lite.config import files, routes, values
+from tako_lite.config import files, routes, values, web
 from tako_lite.config.collector import Collector
 from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
@@ -35,7 +35,7 @@ RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {name: kind.entry for name, kind in SETTINGS.items() if kind.entry}
 """The settings that are tables. Each has a function from the name of an entry to the entry's reader."""
-_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", *routes.TABLES)
+_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", web.TABLE, *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
 
 
@@ -109,6 +109,7 @@ class _Reading(Collector):
         path = self._groups(("workflows",), workflows)
         self._servers(self.table(("servers",), project.get("servers", {})))
         groups = named_groups(self._tables)
+        dashboard = web.read_web(self, project.get(web.TABLE, {}), self._root)
         routing = routes.read_routes(self, project, self._tables, server, groups)
         sound = not self.mistakes
         return Config(
@@ -125,6 +126,7 @@ class _Reading(Collector):
                 *(self._server_warnings(project.get("servers", {}), server) if sound and server_was_named else ()),
             ),
             routes=routing,
+            web=dashboard,
             tables=self._tables,
             document=self.document,
         )

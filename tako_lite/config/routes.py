@@ -40,19 +40,13 @@ def _pattern(value: Any) -> str:
     return str(value)
 
 
-def _yes_or_no(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise BadInput(f"must be true or false, not {values.kind(value)}")
-    return value
-
-
 _BOTH: Final[Mapping[str, Reader]] = {"worker": worker, "fallback": values.fallback}
 _RULE: Final[Mapping[str, Reader]] = {
     "match": _pattern,
     **_BOTH,
     "retries": values.whole(0, MAX_RETRIES),
     "timeout": values.span(0.001),
-    "forced": _yes_or_no,
+    "forced": values.yes_or_no,
 }
 
 

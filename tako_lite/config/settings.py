@@ -12,6 +12,7 @@ from tako_lite.config import kinds, values
 from tako_lite.config.document import Document
 from tako_lite.config.files import STATE_DIR
 from tako_lite.config.kinds import Kind
+from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.options import Fallback
@@ -61,6 +62,7 @@ class GroupSettings:
     nice: int = _setting(0, kinds.whole(-20, 19))
     limits: Mapping[str, int] = _setting({}, kinds.table(values.limit))
     python: str | None = _setting(None, Kind(values.interpreter))
+    setup: str | None = _setting(None, kinds.plain(values.function))
     description: str | None = _setting(None, kinds.plain(values.text))
     fallback: Fallback | None = _setting(None, kinds.plain(values.fallback))
     wait_timeout: float | None = _setting(None, kinds.duration())
@@ -101,6 +103,7 @@ class Config:
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
     routes: Routes = field(default_factory=Routes)
+    web: WebSettings = field(default_factory=WebSettings)
     tables: Tables = field(default_factory=dict, repr=False)
     document: Document | None = field(default=None, repr=False, compare=False)
 

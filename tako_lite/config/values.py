@@ -30,6 +30,7 @@ PASSED_FAMILIES: Final = ("LC_", "PYTHON")
 
 _COUNTS: Final = frozenset({"nofile", "nproc"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _SIZE_HINT: Final = 'write a number with a unit, such as "512MB"'
 _LONGEST_SHOWN: Final = 60
 _LARGEST_ECHOED: Final = 10**9
@@ -95,6 +96,13 @@ def text(value: Any) -> str:
     return value
 
 
+def yes_or_no(value: Any) -> bool:
+    """Accepts true or false."""
+    if not isinstance(value, bool):
+        raise BadInput(f"must be true or false, not {kind(value)}")
+    return value
+
+
 def name(value: Any) -> str:
     """Accepts a valid name."""
     if not NAME.fullmatch(text(value)):
@@ -120,6 +128,15 @@ def tenants(value: Any) -> tuple[str, ...]:
 def folder(root: Path) -> Reader:
     """Accepts the path of a folder or file, and returns the absolute path; `~` is the home folder."""
     return lambda value: located(text(value), root)
+
+
+def function(value: Any) -> str:
+    """Accepts the place of a function, as `package.module:function`."""
+    if not _FUNCTION.fullmatch(text(value)):
+        raise BadInput(
+            "must name a function of a module", hint='such as "shop.hooks:setup", for `def setup()` in shop/hooks.py'
+        )
+    return str(value)
 
 
 def interpreter(root: Path) -> Reader:

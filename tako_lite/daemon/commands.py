@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
+from tako_lite.audit import SENDER, WORKER, Sender, entry, is_audited
+from tako_lite.daemon.edit_commands import EditCommands, EditHost
 from tako_lite.daemon.group_commands import GroupCommands, GroupHost
 from tako_lite.daemon.project_commands import ProjectCommands, ProjectHost
 from tako_lite.daemon.run_commands import RunCommands, RunHost
@@ -22,7 +24,7 @@ NAME_ARGUMENT: Final = {"unknown_workflow": "workflow", "unknown_schedule": "wor
 """By the type of an error: the argument that names what a file may define that the daemon has not read yet."""
 
 
-class CommandHost(RunHost, GroupHost, ProjectHost, Protocol):
+class CommandHost(RunHost, EditHost, GroupHost, ProjectHost, Protocol):
     """The members of the daemon that the commands use."""
 
     async def unread_hint(self, name: str) -> str | None: ...
@@ -36,7 +38,9 @@ class Commands:
         self._table: dict[str, tuple[Callable[[Any], Any], Handler, bool]] = {}
         runs = RunCommands(host)
         self.child = runs.child
-        for part in (runs, GroupCommands(host), ProjectCommands(host)):
+        edits = EditCommands(host, runs.retry)
+        self.bulk = edits.bulk
+        for part in (runs, edits, GroupCommands(host), ProjectCommands(host)):
             self.register(part.handlers())
 
     def register(self, handlers: Mapping[str, Handler]) -> None:
@@ -44,17 +48,24 @@ class Commands:
         for name, handler in handlers.items():
             self._table[name] = converter(SHAPES[name], name), handler, COMMANDS[name].runs_to_completion
 
-    async def execute(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Check the arguments of a command and run its handler. Raises BadInput, or the error of the handler."""
-        entry = self._table.get(command) if isinstance(command, str) else None
-        if entry is None:
+    async def execute(self, command: object, arguments: dict[str, Any], by: Sender = WORKER) -> dict[str, Any]:
+        """Check the arguments of a command and run its handler. Raises BadInput, or the error of the handler.
+
+        What people changed is stored in the activity before the answer.
+        """
+        known = self._table.get(command) if isinstance(command, str) else None
+        if known is None:
             shown = str(command)[:60]
             raise BadInput(f"there is no command {shown!r}", hint=did_you_mean(shown, COMMANDS))
-        read, handler, runs_to_completion = entry
+        read, handler, runs_to_completion = known
         typed = read(arguments)
+        SENDER.set(by)
         work = handler(typed)
         try:
-            return await (asyncio.shield(_run_to_completion(work)) if runs_to_completion else work)
+            answer = await (asyncio.shield(_run_to_completion(work)) if runs_to_completion else work)
+            if is_audited(str(command), by.source):
+                await self._host.store.record_activity(entry(str(command), typed, answer, by, self._host.clock.now()))
+            return answer
         except NotFound as error:
             if error.type in NAME_ARGUMENT:
                 error.hint = await self._host.unread_hint(getattr(typed, NAME_ARGUMENT[error.type], "")) or error.hint

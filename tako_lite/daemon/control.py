@@ -11,14 +11,16 @@ import socket
 import stat
 import struct
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tako_lite.audit import Sender
 from tako_lite.daemon.events import Events
 from tako_lite.engine import sanitized
 from tako_lite.errors import DaemonUnreachable, ProtocolError, TakoError
+from tako_lite.protocol.commands import COMMANDS
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 
 MAX_WAITING: Final = 16
@@ -31,7 +33,7 @@ failed accept this many times at once."""
 LONGEST_PATH: Final = 107
 _MORE: Final = "raise the limit of file descriptors of the daemon (ulimit -n): clients may use half of them"
 
-Execute = Callable[[object, dict[str, Any]], Awaitable[dict[str, Any]]]
+Execute = Callable[[object, dict[str, Any], Sender], Awaitable[dict[str, Any]]]
 
 
 class Control:
@@ -40,6 +42,8 @@ class Control:
     def __init__(self, path: Path, execute: Execute, events: Events) -> None:
         self.hello: dict[str, Any] = {}
         """The first frame that each client receives."""
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """By command and outcome: `ok`, `refused` or `failed`."""
         self._path = path
         self._execute = execute
         self._events = events
@@ -58,7 +62,12 @@ class Control:
         listening.listen(BACKLOG)
 
     def _connect(self) -> _Connection:
-        return _Connection(self._execute, encode_frame(self.hello), self._clients)
+        return _Connection(self._execute, encode_frame(self.hello), self._clients, self.requests)
+
+    @property
+    def clients(self) -> int:
+        """The number of connected clients."""
+        return len(self._clients)
 
     def ensure_listening(self) -> bool:
         """Listen again if the socket's file was removed or replaced, so that clients can connect. Returns whether it was."""
@@ -115,20 +124,23 @@ class Clients(dict["_Connection", None]):
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, execute: Execute, hello: bytes, clients: Clients) -> None:
+    def __init__(self, execute: Execute, hello: bytes, clients: Clients, requests: Counter[tuple[str, str]]) -> None:
         self._execute = execute
         self._hello = hello
         self._clients = clients
+        self._requests = requests
         self._lines = LineReader(MAX_FRAME)
         self._waiting: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
+        self._uid: int | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # the transport of uvloop is no subclass of it
-        if not _is_allowed(self._transport.get_extra_info("socket")):
+        self._uid = _peer(self._transport.get_extra_info("socket"))
+        if self._uid not in (os.getuid(), 0):
             self._transport.abort()
             return
         self._transport.write(self._hello)
@@ -196,18 +208,24 @@ class _Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     async def _reply(self, line: bytes) -> bytes:
-        number: object = None
+        number = command = None
+        outcome = "ok"
         try:
             frame = decode_frame(line)
             number, command = frame.pop("id", None), frame.pop("command", None)
-            return encode_frame({"id": number, "ok": await self._execute(command, frame)})
+            by = Sender(frame.pop("by", None), self._uid)
+            return encode_frame({"id": number, "ok": await self._execute(command, frame, by)})
         except TakoError as error:
+            outcome = "refused"
             return encode_frame({"id": number, "error": error.as_json()})
         except Exception as error:
+            outcome = "failed"
             logging.getLogger("tako_lite").exception("a command failed")
             message = f"the daemon failed: {type(error).__name__}: {error}"
             failure = {"type": "error", "message": sanitized(message), "hint": "its log has the traceback"}
             return encode_frame({"id": number, "error": failure})
+        finally:
+            self._requests[command if isinstance(command, str) and command in COMMANDS else "_other", outcome] += 1
 
     def _answer(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -255,12 +273,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return about.st_dev, about.st_ino
 
 
-def _is_allowed(client: socket.socket) -> bool:
-    """Whether the client runs as the user of the daemon, or as root."""
+def _peer(client: socket.socket) -> int | None:
+    """The user id of a client; None if it is gone. Only the user of the daemon and root may send commands."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # here only the mode of the folder protects the socket
+        return os.getuid()  # here only the mode of the folder protects the socket
     try:
         _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     except OSError:
-        return False
-    return uid in (os.getuid(), 0)
+        return None
+    return int(uid)

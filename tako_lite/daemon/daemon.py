@@ -25,9 +25,11 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
+from tako_lite.daemon.hook_runs import HookRuns
 from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
+from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
@@ -36,6 +38,7 @@ from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
+from tako_lite.hook_workflows import hooks_of
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import WorkerRecords
 from tako_lite.processes.forkserver import CannotStart, ForkServers
@@ -81,6 +84,7 @@ class Daemon:
         queue = config.queue
         self.store = queue.location.open(queue.durability, clock, config.server, self.boot_id, self._committed)
         self.clock = self.store.clock
+        self.meter = Meter(self.clock.now)
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
@@ -89,17 +93,20 @@ class Daemon:
         self.logs = Logs(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
-        self.dispatcher = Dispatcher(self.store, events, catalog, self.ensure_group)
-        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, self.clock)
+        self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
+        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.clock)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = Scheduler(self.store, self.clock, events, _retention(config), self.router, self.triggers)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.fallbacks = Fallbacks(self.store, self.clock, events)
-        self.spawner = Spawner(self.dispatcher, self.outcomes, self.health, self.logs, events, self.fork_servers, self.records)
+        self.spawner = Spawner(
+            self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
+        )
         self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
         self.dispatcher.on_push = self.health.wake
-        self.spawner.on_change = self.fallbacks.reevaluate
+        self.hook_runs = HookRuns(self.store, self.clock, config.server, self.before_enqueue, self.dispatcher.watch)
+        self.spawner.on_change = self._group_changed
         folders = {config.state_dir, *queue.location.folders()}
         self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
@@ -178,6 +185,7 @@ class Daemon:
         self._stopped = True
         self.scheduler.stop()
         self.fallbacks.stop()
+        await self.commands.bulk.stop()
         await self.dispatcher.stop()
         async with anyio.create_task_group() as tasks:
             for group in list(self.groups.values()):
@@ -190,6 +198,10 @@ class Daemon:
         self.orphans.stop()
         self.logs.stop()
         self.events.stopped()
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Log an unexpected error of a command that no client waits for."""
+        self.dispatcher.report(what, error)
 
     async def wait_fatal(self) -> TakoError:
         """Wait for a fatal error and return it: the queue is damaged, or another daemon serves the project."""
@@ -218,6 +230,11 @@ class Daemon:
         self.dispatcher.routes = config.routes
         self.triggers.catalog = catalog
         self.router = self.scheduler.router = self.triggers.router = Router(config.routes, self.group_names(), self._lost)
+        self.store.set_hooks(hooks_of(catalog, Router(config.routes, self.group_names())))
+
+    def _group_changed(self, group: Group) -> None:
+        self.fallbacks.reevaluate(group)
+        self.hook_runs.group_changed(group, self.catalog, self.router)
 
     def _lost(self, group: str) -> str | None:
         """Why a group is not available, or None."""
@@ -237,6 +254,10 @@ class Daemon:
             # Two turns later: a run that the same transaction claimed has its worker by then. See dispatcher.py.
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, self._notify_workers, effects)
+        for new in effects.enqueued:
+            self.meter.runs_enqueued(*new)
+        for run in effects.ended:
+            self.meter.run_ended(run)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
             self.waiters.resolve(run.run_id for run in effects.ended)
@@ -327,7 +348,7 @@ class Daemon:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
-        return await snapshot(self.store, self.dispatcher, names, self.config, daemon, warnings, self.clock.now())
+        return await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
 
     async def prune(self) -> dict[str, int]:
         """Delete ended runs that are past their retention; returns how many, by state."""

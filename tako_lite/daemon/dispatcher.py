@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
@@ -40,6 +41,7 @@ from tako_lite.protocol.worker import (
     PriorStep,
     PushedRun,
     ResolvedFrame,
+    RunFacts,
 )
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
@@ -57,13 +59,16 @@ PAUSE_AFTER_TROUBLE: Final = 0.5
 class Dispatcher:
     """Matches due runs with free slots."""
 
-    def __init__(self, store: Store, events: Events, catalog: Catalog, ensure_group: Callable[[str], Group]) -> None:
+    def __init__(
+        self, store: Store, events: Events, meter: Meter, catalog: Catalog, ensure_group: Callable[[str], Group]
+    ) -> None:
         self.groups: dict[str, Group] = {}
         self.sessions: dict[Worker, WorkerSession] = {}
         self.catalog = catalog
         self.routes = Routes()
         self._store = store
         self._events = events
+        self._meter = meter
         self._due: dict[Hold | None, dict[str, int]] = {None: {}, "suspect": {}}
         """The groups that may have due runs, each with the number of its latest arrival."""
         self._arrivals = 0
@@ -170,6 +175,7 @@ class Dispatcher:
         """Assign each run to the worker with the most free slots; re-queue those that no worker can take."""
         free = {session: session.free_slots for session in self._sessions(group, hold)}
         pushes: dict[WorkerSession, list[PushedRun]] = {session: [] for session in free}
+        placed: list[Claimed] = []
         unplaced: list[Claimed] = []
         missing: list[Claimed] = []
         specs = self.catalog.workflows
@@ -189,24 +195,26 @@ class Dispatcher:
                 if timeout is not None:
                     timeout = _time_left(timeout, run)
                 self._begin(session, run, timeout, now)
-                pushes[session].append(self._pushed(run, spec, timeout))
+                placed.append(run)
+                pushes[session].append(self._pushed(run, spec, timeout, has_hooks=session.has_hooks))
         for session, pushed in pushes.items():
             if not pushed:
                 continue
             session.worker.become_busy()
             session.push(pushed)
-        if any(pushes.values()):
+        if placed:
+            self._meter.runs_started(group.name, placed)
             self.on_push()
         if unplaced:
             self._requeue(unplaced, None)
         if missing:
             self._requeue(missing, "no_handler")
 
-    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None) -> PushedRun:
+    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PushedRun:
         """A run as its worker gets it."""
         steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
         is_rated = spec.options.rate is not None and run.executed_ms == 0
-        if run.tenant is None and not is_rated:
+        if run.tenant is None and not is_rated and not has_hooks:
             return PushedRun(run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
         table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
         env = NO_ENV if table is None else dict(table.env)
@@ -222,6 +230,7 @@ class Dispatcher:
             run.tenant,
             env,
             is_rated,
+            RunFacts(run.max_attempts, run.parent, None) if has_hooks else None,
         )
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
@@ -232,7 +241,7 @@ class Dispatcher:
         self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
     def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
-        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, begun=False), "re-queue runs")
+        self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, ended_as=None), "re-queue runs")
 
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         if not session.assignments:

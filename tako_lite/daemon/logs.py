@@ -57,12 +57,17 @@ class GroupLog:
         self._reported_at: float | None = None
         self.lost = 0
         """Lines that were dropped since the log last worked."""
+        self.lines = 0
+        """Lines that were written or dropped, since the daemon started."""
+        self.dropped = 0
+        """Lines of these that were dropped."""
 
     def write(self, pid: int, run: str | None, text: str) -> None:
         """Queue a line for `flush`."""
         facts = {"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}
         line = json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         self._pending.append(line)
+        self.lines += 1
         self._pending_size += len(line)
         if self._size + self._pending_size > MAX_FILE:
             self.flush()
@@ -135,6 +140,7 @@ class GroupLog:
     def _lose(self, lines: int, error: OSError) -> None:
         """Count dropped lines, and report them at first and then every minute."""
         self.lost += lines
+        self.dropped += lines
         now = self._failed_at = time.monotonic()
         if self._events is not None and (self._reported_at is None or now - self._reported_at > REPORT_AGAIN_AFTER):
             self._reported_at = now
@@ -238,6 +244,8 @@ class Capture:
             spent = self._spent.get(run, 0) + len(piece)
             if spent > MAX_RUN:
                 self._dropped[run] = self._dropped.get(run, 0) + len(piece)
+                self._log.lines += 1
+                self._log.dropped += 1
                 return
             self._spent[run] = spent
         self._log.write(self._pid, run, text)
@@ -250,14 +258,14 @@ class Logs:
         self._folder = folder
         self._clock = clock
         self._events = events
-        self._groups: dict[str, GroupLog] = {}
+        self.groups: dict[str, GroupLog] = {}
 
     def capture(self, group: str, descriptor: int, pid: int, mask: Mask) -> Capture:
         """Start reading a worker's pipe; `mask` hides its secrets."""
-        log = self._groups.setdefault(group, GroupLog(self._folder, group, self._clock, self._events))
+        log = self.groups.setdefault(group, GroupLog(self._folder, group, self._clock, self._events))
         return Capture(log, descriptor, pid, mask)
 
     def stop(self) -> None:
         """Close all files; twice is harmless."""
-        for log in self._groups.values():
+        for log in self.groups.values():
             log.close()

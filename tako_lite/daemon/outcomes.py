@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
+from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import ProtocolError, TakoError
@@ -40,19 +41,39 @@ from tako_lite.protocol.worker import (
     Refused,
 )
 from tako_lite.records import Claimed, Failure
+from tako_lite.states import AttemptKind
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
 from tako_lite.units import counted, was_or_were
 from tako_lite.wire import MAX_VALUE
+
+KINDS: Final[dict[str, AttemptKind | None]] = {
+    "found": "succeeded",
+    "fail": "failed",
+    "broken": "failed",
+    "bail": "bailed",
+    "later": "postponed",
+    "parked": "parked",
+    "given": "released",
+    "cancelled": "cancelled",
+    "dropped": None,
+}
+"""What the items that end an attempt count as; `ok` is counted by the frame."""
+UNFINISHED: Final = ("parked", "released", "interrupted")
+"""The attempts that will continue: their time is observed once they have ended."""
+ENDED_BY_KILL: Final[dict[str, AttemptKind]] = {"timeout": "timeout", "cancelled": "cancelled"}
 
 
 class Outcomes:
     """Stores the items of workers' frames."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, commands: Commands, triggers: Triggers, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, commands: Commands, triggers: Triggers, meter: Meter, clock: Clock
+    ) -> None:
         self._commands = commands
         self._triggers = triggers
         self._store = store
         self._dispatcher = dispatcher
+        self._meter = meter
         self._clock = clock
         self._ends: dict[str, Callable[[WorkerSession, Assignment, Any], None]] = {
             "found": self._evaluation_ended,
@@ -117,15 +138,37 @@ class Outcomes:
                     freed[item.run_id] = assignment
                     self._ends[item.kind](session, assignment, item)
                     del freed[item.run_id]
+                    self._count_end(session, assignment, item)
         if done:
             dispatcher.watch(self._store.complete_runs(done), "store results")
+            self._meter.runs_succeeded(session.worker.group.name, freed.values(), asyncio.get_running_loop().time())
             freed.clear()
+        if self._meter.has_minutes:
+            self.record_minutes()
+
+    def record_minutes(self) -> None:
+        """Store the totals of the minutes that are over, in the transaction of what is being stored anyway."""
+        self._meter.take_minutes()
 
     # Ends of attempts
 
+    def _count_end(self, session: WorkerSession, assignment: Assignment, item: Any) -> None:
+        """Count the end of an attempt other than by `ok`."""
+        kind = KINDS[item.kind]
+        if kind == "failed" and item.kind == "fail" and item.failure.get("reason") == "timeout":
+            kind = "timeout"
+        if kind is not None:
+            self._count(session, assignment, kind)
+
+    def _count(self, session: WorkerSession, assignment: Assignment, kind: AttemptKind) -> None:
+        executed = None if kind in UNFINISHED else assignment.claimed.executed_ms + self._executed_ms(assignment)
+        self._meter.attempt_ended(session.worker.group.name, assignment.claimed, kind, executed)
+
     def _failed(self, session: WorkerSession, assignment: Assignment, item: RunFailed) -> None:
         about = item.failure
-        failure = Failure(about["type"], about["message"], about.get("traceback"), about.get("reason"))
+        failure = Failure(
+            about["type"], about["message"], about.get("traceback"), about.get("reason"), about.get("fingerprint")
+        )
         self.attempt_failed(assignment.claimed, failure, session.worker.pid, retryable=item.retryable)
 
     def _not_imported(self, session: WorkerSession, assignment: Assignment, item: RunNotImported) -> None:
@@ -172,7 +215,8 @@ class Outcomes:
 
     def _parked(self, session: WorkerSession, assignment: Assignment, item: RunParked) -> None:
         run = assignment.claimed
-        future = self._store.park_run(run.id, run.token, item.waits, self._executed_ms(assignment))
+        executed_ms, pid = self._executed_ms(assignment), session.worker.pid
+        future = self._store.park_run(run.id, run.token, item.waits, executed_ms, pid)
         self._dispatcher.watch(future, f"park {run.id}")
 
     def _dropped(self, session: WorkerSession, assignment: Assignment, item: RunDropped) -> None:
@@ -180,7 +224,8 @@ class Outcomes:
 
     def _released(self, session: WorkerSession, assignment: Assignment, item: RunReleased) -> None:
         run = assignment.claimed
-        future = self._store.requeue_runs([(run.id, run.token)], None, self._executed_ms(assignment))
+        executed_ms, pid = self._executed_ms(assignment), session.worker.pid
+        future = self._store.requeue_runs([(run.id, run.token)], None, executed_ms, pid=pid)
         self._dispatcher.watch(future, f"re-queue {run.id}")
 
     def _evaluation_ended(self, session: WorkerSession, assignment: Assignment, item: EvaluationEnded) -> None:
@@ -194,6 +239,7 @@ class Outcomes:
 
     def _save(self, session: WorkerSession, items: Sequence[SaveStep]) -> None:
         now = self._clock.now()
+        self._meter.steps_saved(session.worker.group.name, items)
         steps = [
             SavedStep(
                 item.run_id, item.token, item.name, item.step_kind, item.state, item.value, item.error, item.tries,
@@ -211,7 +257,7 @@ class Outcomes:
                 answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
             session.send(AnswersFrame(t="answers", answers=answers))
 
-        asyncio.ensure_future(self._store.save_steps(steps)).add_done_callback(answer)
+        asyncio.ensure_future(self._store.save_steps(steps, session.worker.pid)).add_done_callback(answer)
 
     def _request(self, session: WorkerSession, item: Request) -> None:
         async def work() -> Any:
@@ -232,6 +278,7 @@ class Outcomes:
         return _error(error)
 
     async def _wait(self, session: WorkerSession, item: AddWait) -> Any:
+        self._meter.wait_begun(session.worker.group.name, item.step_kind)
         return await self._store.add_wait(NewWait(item.run_id, item.token, item.name, item.step_kind, item.key, item.wake_at))
 
     async def _invoke(self, session: WorkerSession, item: InvokeChild) -> Any:
@@ -259,12 +306,13 @@ class Outcomes:
                 timer.cancel()
         if not runs:
             return
+        crashed = _has_crashed(session)
         group = session.worker.group
-        silent = "silent" in session.kill_reasons.values()
-        if (session.worker.asked_to_stop or session.kill_reasons) and not silent:
+        if not crashed:
             self._after_our_kill(session, runs)
         elif len(runs) == 1:
             tail = "\n".join(last_lines).strip()
+            silent = "silent" in session.kill_reasons.values()
             end = "gave no sign of life and was killed" if silent else ending(session.worker, exit)
             said = f"its worker {end}" + (f"; last lines:\n{tail}" if tail else "")
             failure = Failure("WorkerCrashed", said, None, "crashed")
@@ -273,7 +321,12 @@ class Outcomes:
             self._dispatcher.watch(future, f"charge the crash of {run.id}")
         else:
             claims = [(run.id, run.token) for run in runs]
-            self._dispatcher.watch(self._store.requeue_runs(claims, "suspect"), "re-queue suspects")
+            pid = session.worker.pid
+            future = self._store.requeue_runs(claims, "suspect", ended_as="interrupted", pid=pid)
+            self._dispatcher.watch(future, "re-queue suspects")
+        for assignment in session.assignments.values():
+            kind = ENDED_BY_KILL.get(session.kill_reasons.get(assignment.claimed.id, ""), "interrupted")
+            self._count(session, assignment, "crashed" if crashed and len(runs) == 1 else kind)
 
     def _after_our_kill(self, session: WorkerSession, runs: list[Claimed]) -> None:
         others = []
@@ -290,7 +343,8 @@ class Outcomes:
             else:
                 others.append((run.id, run.token))
         if others:
-            self._dispatcher.watch(self._store.requeue_runs(others), "re-queue runs")
+            requeued = self._store.requeue_runs(others, ended_as="interrupted", pid=session.worker.pid)
+            self._dispatcher.watch(requeued, "re-queue runs")
 
 
 def fate(session: WorkerSession) -> str:
@@ -298,8 +352,7 @@ def fate(session: WorkerSession) -> str:
     had = len(session.assignments)
     if not had:
         return "it had no runs"
-    silent = "silent" in session.kill_reasons.values()
-    if (session.worker.asked_to_stop or session.kill_reasons) and not silent:
+    if not _has_crashed(session):
         others = had - sum(run in session.kill_reasons for run in session.assignments)
         if not others:
             return ""
@@ -307,6 +360,12 @@ def fate(session: WorkerSession) -> str:
     if had == 1:
         return f"run {next(iter(session.assignments))} is charged with a crash"
     return f"its {counted(had, 'run')} will run again one at a time, to find the one that did it"
+
+
+def _has_crashed(session: WorkerSession) -> bool:
+    """Whether a dead worker counts as crashed: it ended by itself, or was killed because it was silent."""
+    silent = "silent" in session.kill_reasons.values()
+    return silent or not (session.worker.asked_to_stop or session.kill_reasons)
 
 
 _CANCELLED = Failure("Cancelled", "cancelled on request", None, "cancelled")

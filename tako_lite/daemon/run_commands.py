@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from tako_lite.answers import run_filter
 from tako_lite.catalog import Catalog
 from tako_lite.clock import Clock
+from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import check_schedule
 from tako_lite.errors import WaitTimeout
@@ -45,6 +46,7 @@ class RunHost(Protocol):
     catalog: Catalog
     store: Store
     clock: Clock
+    meter: Meter
     router: Router
     waiters: RunWaiters
 
@@ -71,7 +73,7 @@ class RunCommands:
             "signal": self._signal,
             "cancel": self._cancel,
             "discard": self._discard,
-            "retry": self._retry,
+            "retry": self.retry,
             "find": self._find,
             "get": self._get,
             "wait": self._wait,
@@ -90,7 +92,15 @@ class RunCommands:
         host = self._host
         workflow = host.catalog.get(request.workflow)
         return make_run(
-            workflow, payload, request, host.router, now, id=request.run_id, unique_key=request.unique_key, parent=parent
+            workflow,
+            payload,
+            request,
+            host.router,
+            now,
+            id=request.run_id,
+            unique_key=request.unique_key,
+            parent=parent,
+            again_of=request.again_of,
         )
 
     async def _enqueue(self, request: Enqueue) -> dict[str, Any]:
@@ -99,6 +109,10 @@ class RunCommands:
         run = self._new_run(request, _json_text(request.payload), now)
         host.before_enqueue(run)
         (made,) = await host.store.enqueue_runs([run])
+        if made.deduplicated:
+            host.meter.deduplicated[run.workflow] += 1
+        else:
+            host.meter.runs_enqueued(run.group, run.workflow, "client")
         if run.run_at > now:
             host.recheck_due(run)
         answer = made.as_json()
@@ -117,7 +131,8 @@ class RunCommands:
             for like, _ in batches:
                 host.before_enqueue(like)
             refused = await host.store.enqueue_batches(batches)
-            for like, _ in batches:
+            for like, batch in batches:
+                host.meter.runs_enqueued(like.group, like.workflow, "client", len(batch))
                 if like.run_at > now:
                     host.recheck_due(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()
@@ -146,7 +161,8 @@ class RunCommands:
     async def _discard(self, request: Discard) -> dict[str, Any]:
         return {"outcomes": await self._host.store.discard_runs(request.run_ids)}
 
-    async def _retry(self, request: Retry) -> dict[str, Any]:
+    async def retry(self, request: Retry) -> dict[str, Any]:
+        """Start runs over."""
         store = self._host.store
         batch = RetryBatch(self._host.catalog.workflows, self._host.router, fresh=request.fresh)
         for id in request.run_ids:  # one at a time: a run may have a large payload

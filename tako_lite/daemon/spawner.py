@@ -15,13 +15,14 @@ from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.logs import Logs
+from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.outcomes import Outcomes, fate
 from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.linux import keep_memory_private
 from tako_lite.processes.child import Child, Exit, WorkerRecords
 from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
-from tako_lite.processes.worker import Worker
+from tako_lite.processes.worker import Worker, exit_cause
 from tako_lite.protocol.forkserver import ForkRequest, WorkerTask
 from tako_lite.protocol.worker import (
     StopFrame,
@@ -43,6 +44,7 @@ class Spawner:
         health: Health,
         logs: Logs,
         events: Events,
+        meter: Meter,
         fork_servers: ForkServers,
         records: WorkerRecords,
     ) -> None:
@@ -53,6 +55,7 @@ class Spawner:
         self._health = health
         self._logs = logs
         self._events = events
+        self._meter = meter
         self._fork_servers = fork_servers
         self._records = records
         self.on_change: Callable[[Group], None] = lambda group: None
@@ -76,6 +79,7 @@ class Spawner:
         if secrets:
             await child.send_secrets(json.dumps(secrets).encode())
         self._events.worker_started(worker)
+        self._meter.worker_started(settings.name, worker.cause)
         return child
 
     def _fork_request(self, worker: Worker, environment: dict[str, str]) -> ForkRequest:
@@ -93,6 +97,7 @@ class Spawner:
                 root=str(self.root),
                 package=str(self.package),
                 modules=self._dispatcher.catalog.modules(settings.name),
+                setup=settings.setup,
                 slots=worker.slots,
                 beat=min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
                 drain=settings.drain_timeout,
@@ -112,6 +117,7 @@ class Spawner:
     def worker_gone(self, worker: Worker, exit: Exit) -> None:
         """A worker is confirmed dead."""
         session = self._dispatcher.sessions.pop(worker, None)
+        self._meter.worker_exited(worker.group.name, exit_cause(worker, exit))
         lines: list[str] = []
         if session is not None:
             with self._events.unexpected.guarded("the reading of a worker's last output"):
@@ -168,6 +174,8 @@ class Spawner:
         group = worker.group
         self.on_change(group)
         self._events.worker_ready(worker)
+        if worker.ready_at:
+            self._meter.worker_ready(group.name, worker.ready_at - worker.spawned_at)
         self._resolve_start_waiters(group)
         self._dispatcher.schedule_pass(group.name)
 

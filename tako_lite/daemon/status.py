@@ -6,12 +6,14 @@ from typing import Any
 
 from tako_lite.config import Config
 from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.meter import Meter
 from tako_lite.store.base import NO_COUNTS, GroupCounts, Store
 
 
 async def snapshot(
     store: Store,
     dispatcher: Dispatcher,
+    meter: Meter,
     names: set[str],
     config: Config,
     daemon: dict[str, Any],
@@ -19,7 +21,12 @@ async def snapshot(
     now: int,
 ) -> dict[str, Any]:
     """Every group with its workers and the counts of its runs."""
-    counts = await store.count_by_group()
+    from_memory = meter.knows_last_minute
+    counts = await store.count_by_group(ended=not from_memory)
+    if from_memory:
+        for name in {*counts, *meter.groups}:
+            done, failed = meter.last_minute(name)
+            counts[name] = counts.get(name, NO_COUNTS)._replace(done_a_minute=done, failed_a_minute=failed)
     shown = sorted(names | {name for name, count in counts.items() if count.live})
     groups = [_group(name, dispatcher, config, counts.get(name, NO_COUNTS), now) for name in shown]
     return {"daemon": daemon, "groups": groups, "warnings": warnings, "queue": await store.get_stats()}

@@ -48,6 +48,7 @@ class WorkerSession:
         self.assignments: dict[str, Assignment] = {}
         self.kill_reasons: dict[str, str] = {}
         """The runs because of which the daemon kills this worker, and why: `timeout`, `cancelled` or `silent`."""
+        self.has_hooks = False
         self._outcomes = outcomes
         self._events = events
         self._on_ready = on_ready
@@ -104,6 +105,8 @@ class WorkerSession:
         elif frame["t"] == "files":
             if self.worker.takes_work:
                 self.worker.group.loaded |= _stamps(frame["files"])
+        elif frame["t"] == "hooks":
+            self.has_hooks = True
         elif frame["t"] == "broken":
             self.worker.group.broken(self.worker, str(frame["error"]))
 

@@ -29,7 +29,7 @@ from typing import Any, Final
 from tako_lite.backoff import Backoff
 from tako_lite.config import GroupSettings
 from tako_lite.processes.child import Exit
-from tako_lite.processes.worker import Owner, Worker
+from tako_lite.processes.worker import Owner, RetireReason, StartCause, Worker
 from tako_lite.stamps import FileStamp
 from tako_lite.states import GroupState
 
@@ -80,7 +80,12 @@ class Group:
     @property
     def available(self) -> bool:
         """Whether the group takes work. A group without workers does, and so does one that failed to start a few times."""
-        return not self.paused and self.failures < UNHEALTHY_AFTER
+        return not self.paused and not self.is_unhealthy
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """Whether so many starts in a row have failed that the group takes no work."""
+        return self.failures >= UNHEALTHY_AFTER
 
     @property
     def trouble(self) -> str | None:
@@ -93,7 +98,7 @@ class Group:
     def state(self) -> GroupState:
         if self.paused:
             return "paused"
-        if self.failures >= UNHEALTHY_AFTER:
+        if self.is_unhealthy:
             return "unhealthy"
         if self.failures:
             return "backoff"
@@ -110,7 +115,7 @@ class Group:
 
     def start(self) -> None:
         """Bring up the always-on workers."""
-        self._fill()
+        self._fill("always_on")
 
     def demand(self, *, solo: bool = False) -> None:
         """Grow by one worker because due runs find no free slot, unless the group is full or a worker is starting."""
@@ -121,7 +126,7 @@ class Group:
             return
         alike = [worker for worker in self.workers if worker.solo == solo and worker.state != "draining"]
         if len(alike) < self.max_workers and not any(worker.state == "starting" for worker in alike):
-            self._spawn(solo)
+            self._spawn(solo, "demand")
 
     def ready(self, worker: Worker) -> None:
         """A worker is ready; that of a worker which is being killed for being too slow comes too late and is ignored."""
@@ -133,7 +138,7 @@ class Group:
             self.failures = 0
             self.last_error = None
         self.idle(worker)
-        self._fill()
+        self._fill("always_on")
 
     def broken(self, worker: Worker, error: str) -> None:
         """A worker could not import its modules: it ends by itself, and gets drain_timeout for its exit handlers."""
@@ -145,7 +150,7 @@ class Group:
     def idle(self, worker: Worker) -> None:
         """A worker has no runs."""
         if worker.state == "draining":
-            self.retire(worker)
+            self.retire(worker, "idle")
             return
         worker.become_idle()
         if worker.solo or len(self._pool()) > self.min_workers:
@@ -158,14 +163,16 @@ class Group:
         if settings.max_runs is None and settings.max_memory is None:
             return
         over = settings.max_runs is not None and worker.runs_done >= settings.max_runs
+        over_memory = False
         if not over and settings.max_memory is not None and worker.child is not None:
-            over = (worker.child.resident_bytes or 0) > settings.max_memory
-        if over and worker.takes_work:
+            over_memory = (worker.child.resident_bytes or 0) > settings.max_memory
+        if (over or over_memory) and worker.takes_work:
             was_idle = worker.state == "idle"
-            worker.drain()
-            self._fill()
+            reason: RetireReason = "max_memory" if over_memory else "max_runs"
+            worker.drain(reason)
+            self._fill("replace")
             if was_idle:
-                self.retire(worker)
+                self.retire(worker, reason)
 
     def retry_now(self) -> None:
         """Retry at once to start a group that failed to, because something changed that may have fixed it."""
@@ -183,10 +190,10 @@ class Group:
     def resize(self, scale: int | None) -> None:
         """Override the number of always-on workers; None returns to the settings."""
         self.scale = scale
-        self._fill()
+        self._fill("always_on")
         pool = sorted(self._pool(), key=lambda worker: worker.state == "busy")
         for worker in pool[: max(len(pool) - self.max_workers, 0)]:
-            self.retire(worker)
+            self.retire(worker, "scale")
         self._shrink()
 
     def replace(self, settings: GroupSettings) -> None:
@@ -196,12 +203,12 @@ class Group:
         self.loaded = {}
         self._cancel_retry()
         for worker in list(self.workers):
-            self.retire(worker)
-        self._fill()
+            self.retire(worker, "reload")
+        self._fill("reload")
 
-    def retire(self, worker: Worker) -> None:
+    def retire(self, worker: Worker, reason: RetireReason) -> None:
         """Have a worker take no more work and end once its runs are over, at the latest after `drain_timeout`."""
-        if worker.retire():
+        if worker.retire(reason):
             self._ask_to_stop(worker)
 
     def _ask_to_stop(self, worker: Worker) -> None:
@@ -215,7 +222,7 @@ class Group:
         if self._idle_check is not None:
             self._idle_check.cancel()
         for worker in list(self.workers):
-            self.retire(worker)
+            self.retire(worker, "stop")
         while self.workers:
             self._gone.clear()
             await self._gone.wait()
@@ -234,16 +241,16 @@ class Group:
     def _pool(self) -> list[Worker]:
         return [worker for worker in self.workers if not worker.solo and worker.state != "draining"]
 
-    def _fill(self) -> None:
+    def _fill(self, cause: StartCause) -> None:
         """Bring the pool up to its always-on size."""
         if self._stopping or self._retry is not None:
             return
         missing = self.min_workers - len(self._pool())
         for _ in range(missing):
-            self._spawn(solo=False)
+            self._spawn(solo=False, cause=cause)
 
-    def _spawn(self, solo: bool) -> None:
-        worker = Worker(self, 1 if solo else self.settings.concurrency, solo)
+    def _spawn(self, solo: bool, cause: StartCause) -> None:
+        worker = Worker(self, 1 if solo else self.settings.concurrency, solo, cause)
         self.workers.append(worker)
         task = self._loop.create_task(self._bring_up(worker))
         self._tasks.add(task)
@@ -303,7 +310,7 @@ class Group:
         if by_itself and (not started or (was_idle and lived < SETTLED_AFTER)):
             self._failed(worker.start_error or f"a worker {exit} before it took any work")
         else:
-            self._fill()
+            self._fill("crash" if by_itself else "replace")
         self._owner.group_changed(self)
 
     def _failed(self, error: str) -> None:
@@ -320,7 +327,7 @@ class Group:
         self._retry = None
         wanted, self._wanted = self._wanted, set()
         try:
-            self._fill()
+            self._fill("retry")
         finally:
             for solo in wanted:
                 self.demand(solo=solo)
@@ -364,7 +371,7 @@ class Group:
                 left = RECHECK_AFTER
             if left <= 0:
                 spare -= not worker.solo
-                self.retire(worker)
+                self.retire(worker, "idle")
             else:
                 next_check = left if next_check is None else min(next_check, left)
         if next_check is not None:

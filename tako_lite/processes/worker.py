@@ -17,8 +17,9 @@ no more work, though its process may live for a moment: what is pushed to it wou
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from tako_lite.processes.child import Child, Exit
 from tako_lite.states import WORKER_MOVES, WorkerState
@@ -27,13 +28,22 @@ if TYPE_CHECKING:
     from tako_lite.processes.group import Group
 
 
+StartCause = Literal["always_on", "demand", "replace", "crash", "reload", "retry"]
+"""Why a worker was started: to have the always-on ones, for due runs, after the end or the crash of another, after a reload, or
+after a failed start."""
+RetireReason = Literal["idle", "max_runs", "max_memory", "reload", "scale", "stop"]
+KILL_CAUSES: Final = {"silent": "hung", "timeout": "timeout", "cancelled": "cancelled", "stop": "stop"}
+"""What the reason of a kill counts as, where that is not why the worker was retired."""
+
+
 class Worker:
     """One process of a group. `slots` are the runs that it takes at a time; a solo worker has one, for a suspect run."""
 
-    def __init__(self, group: Group, slots: int, solo: bool) -> None:
+    def __init__(self, group: Group, slots: int, solo: bool, cause: StartCause) -> None:
         self.group = group
         self.slots = slots
         self.solo = solo
+        self.cause = cause
         self.state: WorkerState = "starting"
         self.child: Child | None = None
         self.idle_since: float = 0.0
@@ -46,10 +56,13 @@ class Worker:
         """Why the daemon killed it, as a key of `daemon.events.KILLED`."""
         self.killed_for: str | None = None
         """The run because of which the daemon did."""
+        self.retired_for: RetireReason | None = None
+        """Why it takes no more work."""
         self.start_error: str | None = None
         """Why it could not start, in its own words."""
         self._deadline: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self.spawned_at = self._loop.time()
 
     @property
     def pid(self) -> int:
@@ -79,16 +92,17 @@ class Worker:
 
     # Ends
 
-    def drain(self) -> None:
-        """Take no more work."""
+    def drain(self, reason: RetireReason | None = None) -> None:
+        """Take no more work, and keep the first reason."""
+        self.retired_for = self.retired_for or reason
         self._move("draining")
 
-    def retire(self) -> bool:
+    def retire(self, reason: RetireReason) -> bool:
         """Take no more work, and end; False if it was asked to stop before or has exited."""
         if self.asked_to_stop or self.state == "exited":
             return False
         self.asked_to_stop = True
-        self.drain()
+        self.drain(reason)
         return True
 
     def fail_to_start(self, error: str) -> None:
@@ -137,6 +151,20 @@ class Worker:
         """Enter a state, where that is legal: an event that comes too late for its move changes nothing."""
         if state in WORKER_MOVES[self.state]:
             self.state = state
+
+
+def exit_cause(worker: Worker, exit: Exit) -> str:
+    """Why a worker ended, in a word that metrics have as a label.
+
+    `oom` is a SIGKILL that the daemon did not send: usually the kernel's, for want of memory.
+    """
+    if worker.killed in KILL_CAUSES:
+        return KILL_CAUSES[worker.killed]
+    if worker.retired_for is not None:
+        return worker.retired_for
+    if not worker.ready_at:
+        return "startup"
+    return "oom" if exit.code == -signal.SIGKILL and worker.killed is None else "crash"
 
 
 class Owner(Protocol):

@@ -6,7 +6,7 @@ The daemon and the offline client convert the JSON of a request into these recor
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.enqueue_request import EnqueueRequest
@@ -22,6 +22,7 @@ class Enqueue(EnqueueRequest):
     payload: Any = None
     run_id: str | None = None
     unique_key: str | None = None
+    again_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,26 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class RunNow:
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRuns:
+    run_ids: list[str]
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    run_id: str
+    at: int | None = None
+    priority: int | None = None
+    retries: int | None = None
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Find:
     ending: str
 
@@ -75,8 +96,22 @@ class Filter:
     group: str | None = None
     states: list[str] = field(default_factory=list)
     since: int | None = None
+    until: int | None = None
+    ended_since: int | None = None
+    ended_until: int | None = None
+    due_before: int | None = None
+    min_duration: int | None = None
+    tenant: str | None = None
+    unique_key: str | None = None
+    parent: str | None = None
+    again_of: str | None = None
+    reason: str | None = None
+    fingerprint: str | None = None
+    text: str | None = None
+    discarded: bool | None = None
     limit: int | None = None
     before: str | None = None
+    after: str | None = None
 
     @property
     def page(self) -> int:
@@ -90,11 +125,51 @@ class Filter:
             raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
         return tuple(state for state in RUN_STATES if state in self.states)
 
-    def made_since(self) -> int | None:
-        """The earliest creation time, if one was given. Raises BadInput outside 1970–9999."""
-        if self.since is not None and not EARLIEST_MS <= self.since <= LATEST_MS:
-            raise BadInput("the time is outside the years 1970 to 9999")
-        return self.since
+    def check_times(self) -> None:
+        """Raise BadInput for a time outside the years 1970 to 9999."""
+        for moment in (self.since, self.until, self.ended_since, self.ended_until, self.due_before):
+            if moment is not None and not EARLIEST_MS <= moment <= LATEST_MS:
+                raise BadInput("the time is outside the years 1970 to 9999")
+
+
+BulkAction = Literal["cancel", "retry", "discard", "run_now", "move"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Do something to all runs that match a filter; the same `bulk_id` again asks how far it has come.
+
+    `expect` refuses more runs than a person has confirmed; `wait` is for how many seconds to wait for the end.
+    """
+
+    bulk_id: str
+    action: BulkAction
+    filter: Filter
+    fresh: bool = False
+    to: str | None = None
+    expect: int | None = None
+    wait: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopBulk:
+    bulk_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityPage:
+    limit: int | None = None
+    before: str | None = None
+    actor: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """From one minute up to another, in minutes since 1970."""
+
+    since: int
+    until: int
 
 
 @dataclass(frozen=True, slots=True)

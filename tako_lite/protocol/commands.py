@@ -23,6 +23,8 @@ class Command(NamedTuple):
 
     arguments: str
     offline: Literal["reads", "writes"] | None = None
+    audit: Literal["always", "people", "web"] | None = None
+    """For whom an entry in the activity is stored: for programs too, for the command line and the dashboard, or for that."""
     is_repeatable: bool = True
     """A client may send it again after a lost reply."""
     is_slow: bool = False
@@ -34,12 +36,20 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "enqueue": Command("Enqueue", "writes"),
+    "enqueue": Command("Enqueue", "writes", audit="web"),
     "enqueue_many": Command("EnqueueMany", "writes"),
-    "signal": Command("Signal", "writes"),
-    "cancel": Command("Cancel", "writes"),
-    "discard": Command("Discard", "writes"),
-    "retry": Command("Retry", "writes"),
+    "signal": Command("Signal", "writes", audit="people"),
+    "cancel": Command("Cancel", "writes", audit="always"),
+    "discard": Command("Discard", "writes", audit="always"),
+    "retry": Command("Retry", "writes", audit="always"),
+    "run_now": Command("RunNow", "writes", audit="always"),
+    "move": Command("MoveRuns", "writes", audit="always"),
+    "edit": Command("Edit", "writes", audit="always"),
+    "bulk": Command("Bulk", "writes"),  # it keeps its own entry in the activity up to date
+    "stop_bulk": Command("StopBulk"),
+    "count": Command("Filter", "reads"),
+    "activity": Command("ActivityPage", "reads"),
+    "minutes": Command("Minutes", "reads"),
     "find": Command("Find", "reads"),
     "get": Command("OneRun", "reads"),
     "wait": Command("Wait"),
@@ -48,18 +58,18 @@ COMMANDS: Final[dict[str, Command]] = {
     "why": Command("OneRun", "reads"),
     "status": Command("Nothing", "reads"),
     "schedules": Command("Nothing", "reads"),
-    "pause_schedule": Command("PauseSchedule", runs_to_completion=True),
-    "run_schedule": Command("OneSchedule", is_repeatable=False),  # the daemon makes the id of the run
+    "pause_schedule": Command("PauseSchedule", audit="always", runs_to_completion=True),
+    "run_schedule": Command("OneSchedule", audit="always", is_repeatable=False),  # the daemon makes the id of the run
     "triggers": Command("Nothing", "reads"),
-    "pause_trigger": Command("PauseTrigger", runs_to_completion=True),
-    "run_trigger": Command("OneTrigger"),
+    "pause_trigger": Command("PauseTrigger", audit="always", runs_to_completion=True),
+    "run_trigger": Command("OneTrigger", audit="always"),
     "workflows": Command("Nothing", "reads"),
-    "pause": Command("OneGroup", runs_to_completion=True),
-    "resume": Command("OneGroup", runs_to_completion=True),
-    "scale": Command("Scale", runs_to_completion=True),
-    "move_group": Command("MoveGroup", "writes", runs_to_completion=True),
-    "reload": Command("Nothing", is_slow=True, own_folder_only=True, runs_to_completion=True),
-    "prune": Command("Nothing", is_slow=True),
+    "pause": Command("OneGroup", audit="always", runs_to_completion=True),
+    "resume": Command("OneGroup", audit="always", runs_to_completion=True),
+    "scale": Command("Scale", audit="always", runs_to_completion=True),
+    "move_group": Command("MoveGroup", "writes", audit="always", runs_to_completion=True),
+    "reload": Command("Nothing", audit="always", is_slow=True, own_folder_only=True, runs_to_completion=True),
+    "prune": Command("Nothing", audit="always", is_slow=True),
     "backup": Command("Backup", "reads", is_slow=True),  # it makes a file, but only reads the queue
 }
 

@@ -12,13 +12,15 @@ from typing import Literal, TypedDict, final
 class WorkerTask(TypedDict):
     """What a worker needs at its start. `root` is the folder of tako.toml, `package` the workflows folder.
 
-    `beat` is the pause between two heartbeats and `drain` the time for its end, both in seconds.
+    `setup` is the function to call first, as `package.module:function`. `beat` is the pause between two heartbeats and `drain`
+    the time for its end, both in seconds.
     """
 
     group: str
     root: str
     package: str
     modules: list[str]
+    setup: str | None
     slots: int
     beat: float
     drain: float

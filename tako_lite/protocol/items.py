@@ -23,6 +23,7 @@ class FailureFacts(TypedDict, total=False):
     message: str
     traceback: str
     reason: str
+    fingerprint: str
 
 
 # The end of an attempt

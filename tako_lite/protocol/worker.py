@@ -37,11 +37,19 @@ class PriorStep(NamedTuple):
         return StoredStep(self.state, self.text, self.tries)
 
 
+class RunFacts(NamedTuple):
+    """What only hooks ask about a run. `trace` is a W3C traceparent."""
+
+    max_attempts: int
+    parent: str | None
+    trace: str | None
+
+
 class PushedRun(NamedTuple):
     """A run for a worker. `timeout` is what is left of it in seconds; `payload` is JSON text.
 
-    The last three fields are for the run of a tenant, or of a workflow with a rate, and are left off for any other: see `row`.
-    `is_rated` asks the worker to report when the handler begins.
+    The last four fields are for the run of a tenant or of a workflow with a rate, and for a worker with hooks; they are left
+    off for any other: see `row`. `is_rated` asks the worker to report when the handler begins.
     """
 
     run_id: str
@@ -55,11 +63,14 @@ class PushedRun(NamedTuple):
     tenant: str | None = None
     tenant_env: Mapping[str, str] = NO_ENV
     is_rated: bool = False
+    facts: RunFacts | None = None
 
     @property
     def row(self) -> tuple[Any, ...]:
         """The list on the wire."""
-        return self if self.tenant is not None or self.is_rated else self[:8]
+        if self.facts is not None:
+            return self
+        return self[:11] if self.tenant is not None or self.is_rated else self[:8]
 
 
 class Refused(TypedDict):
@@ -108,7 +119,13 @@ class BrokenFrame(TypedDict):
     error: str
 
 
-FromWorker = OutFrame | ReadyFrame | FilesFrame | BrokenFrame
+class HooksFrame(TypedDict):
+    """The worker has hooks: runs that it gets from now on come with their facts."""
+
+    t: Literal["hooks"]
+
+
+FromWorker = OutFrame | ReadyFrame | FilesFrame | BrokenFrame | HooksFrame
 
 
 # Frames to a worker

@@ -8,7 +8,7 @@ assumes that ids are row numbers, or that no other server claims runs of the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -17,9 +17,10 @@ from tako_lite.clock import Clock
 from tako_lite.errors import TakoError
 from tako_lite.options import OnLimit
 from tako_lite.protocol.worker import StoredStep as StoredStep
-from tako_lite.records import Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
+from tako_lite.store.counts import StoreCounts
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -41,6 +42,48 @@ class Limit(NamedTuple):
     key: str | None = None
     rate: Rate | None = None
     rate_key: str | None = None
+
+
+MINUTES_KEPT: Final = 30 * 24 * 3_600_000
+"""Milliseconds after which the totals of a minute are deleted."""
+
+
+class MinuteTotals(NamedTuple):
+    """What happened in a minute, counted in minutes since 1970, in one group and of one workflow.
+
+    `failed` counts attempts, the others runs. `waited` and `executed` are counts by bucket, as the meter of the daemon keeps
+    them: of how long due runs waited for a worker, and of how long runs executed.
+    """
+
+    minute: int
+    group: str
+    workflow: str
+    started: int
+    succeeded: int
+    failed: int
+    dead: int
+    cancelled: int
+    waited_ms: int
+    executed_ms: int
+    waited: tuple[int, ...]
+    executed: tuple[int, ...]
+
+
+class DeathHook(NamedTuple):
+    """A workflow with `on_dead`: the patterns of workflows whose deaths start a run of it.
+
+    `make` makes that run from its payload as JSON text, the id of the dead run, and the time. It is called by the writer.
+    """
+
+    patterns: tuple[str, ...]
+    make: Callable[[str, str, int], NewRun]
+
+
+class Hooks(NamedTuple):
+    """What follows from a death, and the names of all hook workflows: nothing follows from the deaths of their descendants."""
+
+    on_dead: tuple[DeathHook, ...] = ()
+    workflows: frozenset[str] = frozenset()
 
 
 class Completed(NamedTuple):
@@ -113,6 +156,26 @@ class ServedRun(NamedTuple):
     boot_id: str | None
 
 
+class EndedRun(NamedTuple):
+    """A run that ended as `dead` or `cancelled`, the boot id of its last server, and the reason of its error."""
+
+    run_id: str
+    boot_id: str | None
+    group: str
+    workflow: str
+    state: RunState
+    reason: str | None
+
+
+class EnqueuedRuns(NamedTuple):
+    """Runs of a workflow that something other than a client enqueued."""
+
+    group: str
+    workflow: str
+    source: Literal["schedule", "trigger", "step", "retry"]
+    number: int = 1
+
+
 @dataclass(slots=True)
 class Effects:
     """What a transaction changed that others want to know once it is committed."""
@@ -125,8 +188,10 @@ class Effects:
     """The earliest time that the timer must not miss."""
     resolved: list[Resolved] = field(default_factory=list)
     """Waits that have ended: a worker may have their run."""
-    ended: list[ServedRun] = field(default_factory=list)
+    ended: list[EndedRun] = field(default_factory=list)
     """Runs that have ended, except for those in `succeeded`."""
+    enqueued: list[EnqueuedRuns] = field(default_factory=list)
+    """Runs that were enqueued or start over, except for those that clients enqueued."""
     succeeded: list[str] = field(default_factory=list)
     """Runs that this server reported as succeeded."""
     cancelling: list[ServedRun] = field(default_factory=list)
@@ -185,13 +250,40 @@ class GroupOverride(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs: all conditions hold; `since` is a creation time, `before` an id that is larger."""
+    """Which runs: all conditions hold. Times are in milliseconds since 1970, and `until` ones are excluded.
+
+    `since` and `until` are about the creation, `ended_since` and `ended_until` about the end, `due_before` about pending runs.
+    `min_duration` is in milliseconds from the first start to the end. `before` and `after` are ids that are larger and smaller.
+    `text` is part of the payload, the error or the unique key: each run is read for it.
+    """
 
     workflow: str | None = None
     group: str | None = None
     states: tuple[RunState, ...] = ()
     since: int | None = None
+    until: int | None = None
+    ended_since: int | None = None
+    ended_until: int | None = None
+    due_before: int | None = None
+    min_duration: int | None = None
+    tenant: str | None = None
+    unique_key: str | None = None
+    parent: str | None = None
+    again_of: str | None = None
+    reason: str | None = None
+    fingerprint: str | None = None
+    text: str | None = None
+    discarded: bool | None = None
     before: str | None = None
+    after: str | None = None
+
+
+class RunChanges(NamedTuple):
+    """What people change of a run that no worker has; None leaves a field as it is. `priority` is in seconds."""
+
+    run_at: int | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
 
 
 class Store(Protocol):
@@ -204,6 +296,10 @@ class Store(Protocol):
     @property
     def clock(self) -> Clock:
         """The clock by which the queue tells what is due: that of this machine, or that of a database."""
+
+    @property
+    def counts(self) -> StoreCounts:
+        """The transactions so far."""
 
     @property
     def trouble(self) -> TakoError | None:
@@ -267,11 +363,17 @@ class Store(Protocol):
         """End a claimed run as `dead` or `cancelled`, with what it invoked if it is cancelled. False for a stale claim."""
 
     def requeue_runs(
-        self, claimed: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+        self,
+        claimed: Sequence[tuple[str, int]],
+        hold: Hold | None = None,
+        executed_ms: int = 0,
+        *,
+        ended_as: Literal["released", "interrupted"] | None = "released",
+        pid: int | None = None,
     ) -> Awaitable[None]:
         """Make claimed runs due again with nothing charged, or cancel those for which that was requested.
 
-        `begun` is False for runs that reached no worker. Stale claims among them change nothing.
+        `ended_as` is how their attempts ended, or None for runs that reached no worker. Stale claims among them change nothing.
         """
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Awaitable[RunState | None]:
@@ -293,6 +395,9 @@ class Store(Protocol):
     def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
         """Replace the limits of all workflows, and release the runs that the new limits allow."""
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        """Have each death from now on store the runs of the matching hook workflows, in the transaction of the death."""
+
     def cancel_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
         """Cancel runs and those that they invoked, all in one transaction.
 
@@ -301,6 +406,15 @@ class Store(Protocol):
 
     def discard_runs(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
         """Acknowledge dead runs, which takes them out of the counts: `discarded`, `not_dead` or `unknown` for each."""
+
+    def edit_run(self, id: str, changes: RunChanges) -> Awaitable[str]:
+        """Change a run that no worker has: `edited`, `running`, `waiting` (it has no time), `ended` or `unknown`."""
+
+    def run_now(self, ids: Sequence[str]) -> Awaitable[dict[str, str]]:
+        """Make runs due that were to start later: `due`, `not_later`, `ended` or `unknown` for each."""
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> Awaitable[dict[str, str]]:
+        """Move live runs to another group: `moved`, `ended` or `unknown` for each."""
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Awaitable[dict[str, str]]:
         """Start dead and cancelled runs over, each by its route; `fresh` deletes their steps first.
@@ -313,8 +427,8 @@ class Store(Protocol):
 
     # Steps and waits
 
-    def save_steps(self, steps: Sequence[SavedStep]) -> Awaitable[list[StoredStep | None]]:
-        """Store outcomes of steps, each unless its name has a value already.
+    def save_steps(self, steps: Sequence[SavedStep], pid: int | None = None) -> Awaitable[list[StoredStep | None]]:
+        """Store outcomes of steps, each unless its name has a value already; `pid` is the worker that reports them.
 
         Returns for each what is stored from now on, or None for a stale claim.
         """
@@ -330,7 +444,9 @@ class Store(Protocol):
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Awaitable[StoredStep | None]:
         """Start a run exactly once for each step name; the step's value is its id. None for a stale claim."""
 
-    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Awaitable[RunState | None]:
+    def park_run(
+        self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0, pid: int | None = None
+    ) -> Awaitable[RunState | None]:
         """Take a claimed run off its slot while it waits for these steps.
 
         Returns `waiting`, `pending` if one of the waits has ended meanwhile, `cancelled` if that was requested, or None for a
@@ -427,10 +543,26 @@ class Store(Protocol):
     def forget_group(self, name: str) -> Awaitable[None]:
         """Delete what people set for a group that exists no longer."""
 
+    # What people see and do
+
+    def record_minutes(self, totals: Sequence[MinuteTotals]) -> Awaitable[None]:
+        """Add to what is stored of these minutes."""
+
+    def record_activity(self, done: Activity) -> Awaitable[None]:
+        """Store what a person changed by hand; an entry with the same id is replaced."""
+
     # Reading
 
+    async def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        """The minutes from `since` up to `until`, in minutes since 1970, oldest first."""
+
+    async def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        """The newest entries first, from before an id on if one is given."""
+
     async def get_run(self, id: str) -> Run | None:
-        """A run with its steps and waits, or None."""
+        """A run with its steps, waits and history, or None."""
 
     async def resolve_ending(self, ending: str) -> str:
         """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
@@ -438,8 +570,11 @@ class Store(Protocol):
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         """The newest runs first, without their steps; None is no limit."""
 
-    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        """The ids of runs, oldest first."""
+    async def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
+        """The ids of runs, oldest first; None is no limit."""
+
+    async def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        """How many runs there are, counted up to `limit`."""
 
     async def count_runs_ahead(self, run: Run) -> int:
         """How many due runs of its group, with the same hold as it has, start before a run."""
@@ -447,8 +582,8 @@ class Store(Protocol):
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
 
-    async def count_by_group(self) -> dict[str, GroupCounts]:
-        """How many runs each group has, by state."""
+    async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
+        """How many runs each group has, by state; the runs that ended within the last minute are counted only if `ended`."""
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""
@@ -474,6 +609,9 @@ class OfflineStore(Protocol):
     The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
     """
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        """As `Store.set_hooks`."""
+
     def enqueue_run(self, new: NewRun) -> Enqueued:
         """As `Store.enqueue_runs`, for one run. The next daemon applies limits."""
 
@@ -485,6 +623,15 @@ class OfflineStore(Protocol):
 
     def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
         """As `Store.discard_runs`."""
+
+    def edit_run(self, id: str, changes: RunChanges) -> str:
+        """As `Store.edit_run`."""
+
+    def run_now(self, ids: Sequence[str]) -> dict[str, str]:
+        """As `Store.run_now`."""
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> dict[str, str]:
+        """As `Store.move_each_run`."""
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> dict[str, str]:
         """As `Store.retry_runs`."""
@@ -498,6 +645,17 @@ class OfflineStore(Protocol):
     def forget_group(self, name: str) -> None:
         """As `Store.forget_group`."""
 
+    def record_activity(self, done: Activity) -> None:
+        """As `Store.record_activity`."""
+
+    def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        """As `Store.list_minutes`."""
+
+    def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        """As `Store.list_activity`."""
+
     def get_run(self, id: str) -> Run | None:
         """As `Store.get_run`."""
 
@@ -507,8 +665,11 @@ class OfflineStore(Protocol):
     def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         """As `Store.list_runs`."""
 
-    def list_run_ids(self, chosen: RunFilter) -> list[str]:
+    def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
         """As `Store.list_run_ids`."""
+
+    def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        """As `Store.count_runs`."""
 
     def count_queued_by_workflow(self) -> dict[str, int]:
         """As `Store.count_queued_by_workflow`."""

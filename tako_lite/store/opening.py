@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from tako_lite.errors import BadInput
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tako_lite.lock import FileLock
     from tako_lite.store.base import Effects, OfflineStore, Store
     from tako_lite.store.rescued import Rescued
+    from tako_lite.store.transitions.transaction import Snapshot
+
+T = TypeVar("T")
 
 Durability = Literal["disk", "process"]
 """Whether an acknowledged change survives a power failure, or only the end of the process."""
@@ -29,6 +32,22 @@ class QueueCheck(NamedTuple):
     deep: bool
     clock: Clock
     find_undefined: Callable[[Mapping[str, int]], Iterable[Finding]]
+
+
+class Reader(Protocol):
+    """A connection for a program that reads a queue for hours while a daemon writes it. Any thread may use it."""
+
+    def version(self) -> str | None:
+        """Text that changes with each commit of the writer; None while there is no queue. Raises StoreError."""
+
+    def read(self, function: Callable[[Snapshot], T], nothing: T, limit: float) -> T:
+        """What a function reads of one moment of the queue, or `nothing` while there is no queue.
+
+        Raises ReadTimeout after `limit` seconds, and StoreError. No snapshot stays open, so that checkpoints proceed.
+        """
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again."""
 
 
 class Queue(Protocol):
@@ -67,6 +86,9 @@ class Queue(Protocol):
 
     def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
         """The queue for a client while no daemon runs."""
+
+    def open_reader(self) -> Reader:
+        """The queue for a program that only reads, whether a daemon runs or not. Nothing is opened yet."""
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         """The names and the functions of the checks that `doctor` runs; they change nothing and may raise TakoError."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
-from tako_lite.records import Run, RunStep, RunWait
+from tako_lite.records import Attempt, Run, RunStep, RunWait
 from tako_lite.store.base import GroupCounts, RunFilter
+from tako_lite.store.filtering import conditions
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
 from tako_lite.store.transitions.transaction import Snapshot
@@ -25,7 +26,10 @@ def get_run(snapshot: Snapshot, id: str) -> Run | None:
     if found is None:
         return None
     steps = tuple(_step(step) for step in snapshot.rows(rows.ShownStep, sql.steps.select_for_show, run_id=id))
-    return _run(found, steps, tuple(snapshot.rows(RunWait, sql.steps.select_waits, run_id=id)))
+    waits = tuple(snapshot.rows(RunWait, sql.steps.select_waits, run_id=id))
+    history = tuple(_attempt(row) for row in snapshot.rows(rows.StoredAttempt, sql.attempts.select, run_id=id))
+    repeated_by = tuple(snapshot.values(sql.runs.select_repeats, id=id))
+    return _run(found, steps)._replace(waits=waits, history=history, repeated_by=repeated_by)
 
 
 def resolve_ending(snapshot: Snapshot, ending: str) -> str:
@@ -45,21 +49,29 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
 
 def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[Run]:
     """The newest runs first, without their steps; None is no limit."""
-    where, names = _where(chosen)
+    where, names = conditions(chosen)
     statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY id DESC{'' if limit is None else ' LIMIT :limit'}")
     if limit is not None:
         names["limit"] = limit
-    return [_run(row, None, ()) for row in snapshot.rows(rows.StoredRun, statement, **names)]
+    return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names)]
 
 
-def list_run_ids(snapshot: Snapshot, chosen: RunFilter) -> list[str]:
-    """The ids of runs, oldest first."""
-    where, names = _where(chosen)
-    return snapshot.values(Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id"), **names)
+def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> list[str]:
+    """The ids of runs, oldest first; None is no limit."""
+    where, names = conditions(chosen)
+    statement = Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id LIMIT :limit")
+    return snapshot.values(statement, **names, limit=-1 if limit is None else limit)
 
 
-def count_by_group(snapshot: Snapshot, now: int) -> dict[str, GroupCounts]:
-    """What the queue holds, by group; read from the partial indexes alone."""
+def count_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> int:
+    """How many runs there are, counted up to `limit`."""
+    where, names = conditions(chosen)
+    statement = Statement(snapshot.sql.runs.count_chosen.replace("WHERE true", where))
+    return int(snapshot.value(statement, **names, limit=-1 if limit is None else limit))
+
+
+def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[str, GroupCounts]:
+    """What the queue holds, by group; read from the partial indexes alone. `ended` counts what ended within a minute, too."""
     sql = snapshot.sql.runs
     due = {row.group: row for row in snapshot.rows(rows.DueCount, sql.count_due_by_group)}
     later, running, waiting, dead = (
@@ -73,7 +85,7 @@ def count_by_group(snapshot: Snapshot, now: int) -> dict[str, GroupCounts]:
     )
     done: dict[str, int] = {}
     failed: dict[str, int] = {}
-    for row in snapshot.rows(rows.FinishedCount, sql.count_finished_since, since=now - 60_000):
+    for row in snapshot.rows(rows.FinishedCount, sql.count_finished_since, since=now - 60_000) if ended else ():
         if row.state != "cancelled":
             (done if row.state == "succeeded" else failed)[row.group] = row.number
     counts: dict[str, GroupCounts] = {}
@@ -90,6 +102,25 @@ def count_by_group(snapshot: Snapshot, now: int) -> dict[str, GroupCounts]:
             due=number,
         )
     return counts
+
+
+def count_by_state(snapshot: Snapshot) -> dict[str, int]:
+    """How many runs are in each state that has not ended, and how many are dead and not discarded; from indexes alone.
+
+    Of the pending ones, `due` are those whose time has come, and `scheduled` are the others.
+    """
+    sql = snapshot.sql.runs
+    due = sum(row.number for row in snapshot.rows(rows.DueCount, sql.count_due_by_group))
+    later, running, waiting, dead = (
+        sum(row.number for row in snapshot.rows(rows.GroupCount, statement))
+        for statement in (
+            sql.count_later_by_group,
+            sql.count_running_by_group,
+            sql.count_waiting_by_group,
+            sql.count_dead_by_group,
+        )
+    )
+    return {"due": due, "scheduled": later, "running": running, "waiting": waiting, "dead": dead}
 
 
 def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
@@ -129,36 +160,20 @@ def list_groups_with_work(snapshot: Snapshot) -> tuple[set[str], set[str]]:
     return set(snapshot.values(sql.groups_with_work)), set(snapshot.values(sql.groups_with_suspects))
 
 
-def _where(chosen: RunFilter) -> tuple[str, dict[str, Any]]:
-    parts = ["id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL)"]
-    names: dict[str, Any] = {}
-    conditions = (
-        ("workflow = :workflow", "workflow", chosen.workflow),
-        ("worker_group = :group", "group", chosen.group),
-        ("created_at >= :since", "since", chosen.since),
-        ("id < :before", "before", chosen.before),
-    )
-    for condition, name, value in conditions:
-        if value is not None:
-            parts.append(condition)
-            names[name] = value
-    if chosen.states:
-        states = {f"state_{number}": state for number, state in enumerate(chosen.states)}
-        parts.append(f"state IN ({', '.join(f':{name}' for name in states)})")
-        names |= states
-    return f"WHERE {' AND '.join(parts)}", names
-
-
-def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None, waits: tuple[RunWait, ...]) -> Run:
+def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None) -> Run:
     facts = row._asdict()
     for name in ("payload", "result", "error"):
         facts[name] = None if facts[name] is None else json.loads(facts[name])
     facts["cancel_requested"] = bool(row.cancel_requested)
-    return Run(**facts, steps=steps, waits=waits)
+    return Run(**facts, steps=steps)
+
+
+def _attempt(row: rows.StoredAttempt) -> Attempt:
+    return Attempt(*row[:-1], None if row.error is None else json.loads(row.error))
 
 
 def _step(row: rows.ShownStep) -> RunStep:
     value, failure = (None if text is None else json.loads(text) for text in (row.result, row.error))
     timed_out = row.state == "succeeded" and failure is not None
     error = None if timed_out else failure
-    return RunStep(row.name, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)
+    return RunStep(row.name, row.kind, row.state, value, row.attempts, row.started_at, row.finished_at, error, timed_out)

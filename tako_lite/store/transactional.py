@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Batch, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.records import Activity, Batch, Enqueued, Failure, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store import reading
@@ -21,19 +21,27 @@ from tako_lite.store.base import (
     GroupCounts,
     GroupOverride,
     Hold,
+    Hooks,
     Limit,
+    MinuteTotals,
     NewWait,
+    RunChanges,
     RunFilter,
     SavedStep,
     Signalled,
     StoredStep,
 )
+from tako_lite.store.counts import StoreCounts
 from tako_lite.store.transitions import (
+    activity,
     claims,
+    edits,
     enqueue,
     evaluations,
     groups,
+    hooks,
     limits,
+    minutes,
     runs,
     schedules,
     steps,
@@ -60,10 +68,12 @@ class TransactionalStore(ABC):
 
     def __init__(self, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]) -> None:
         self.clock = clock
+        self.counts = StoreCounts()
         self._server = server
         self._boot_id = boot_id
         self._on_commit = on_commit
         self._limits: Mapping[str, Limit] = {}
+        self._hooks = Hooks()
 
     @abstractmethod
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
@@ -81,7 +91,10 @@ class TransactionalStore(ABC):
         def whole(transaction: Transaction) -> T:
             if transaction.limits is None:
                 transaction.limits = self._limits
+            transaction.hooks = self._hooks
             result = operation(transaction)
+            if transaction.died:
+                hooks.follow_deaths(transaction)
             if transaction.freed or transaction.paced:
                 limits.release(transaction)
             return result
@@ -127,9 +140,15 @@ class TransactionalStore(ABC):
         return self._submit(lambda transaction: runs.finish(transaction, id, token, state, failure, pid, charged), keep=True)
 
     def requeue_runs(
-        self, claimed: Sequence[tuple[str, int]], hold: Hold | None = None, executed_ms: int = 0, *, begun: bool = True
+        self,
+        claimed: Sequence[tuple[str, int]],
+        hold: Hold | None = None,
+        executed_ms: int = 0,
+        *,
+        ended_as: Literal["released", "interrupted"] | None = "released",
+        pid: int | None = None,
     ) -> Future[None]:
-        return self._submit(lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, begun), keep=True)
+        return self._submit(lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, ended_as, pid), keep=True)
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
@@ -149,11 +168,23 @@ class TransactionalStore(ABC):
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
         return self._submit(lambda transaction: limits.replace(transaction, known))
 
+    def set_hooks(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
     def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.cancel(transaction, ids))
 
     def discard_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: runs.discard(transaction, ids))
+
+    def edit_run(self, id: str, changes: RunChanges) -> Future[str]:
+        return self._submit(lambda transaction: edits.edit(transaction, id, changes))
+
+    def run_now(self, ids: Sequence[str]) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: edits.run_now(transaction, ids))
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> Future[dict[str, str]]:
+        return self._submit(lambda transaction: edits.move(transaction, ids, to))
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
         return self._submit(lambda transaction: enqueue.retry(transaction, routes, fresh))
@@ -163,8 +194,8 @@ class TransactionalStore(ABC):
 
     # Steps and waits
 
-    def save_steps(self, saved: Sequence[SavedStep]) -> Future[list[StoredStep | None]]:
-        return self._submit(lambda transaction: steps.save(transaction, saved), keep=True)
+    def save_steps(self, saved: Sequence[SavedStep], pid: int | None = None) -> Future[list[StoredStep | None]]:
+        return self._submit(lambda transaction: steps.save(transaction, saved, pid), keep=True)
 
     def add_wait(self, wait: NewWait) -> Future[StepOutcome]:
         return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True)
@@ -175,8 +206,10 @@ class TransactionalStore(ABC):
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StoredStep | None]:
         return self._submit(lambda transaction: steps.enqueue_child(transaction, run_id, token, name, child), keep=True)
 
-    def park_run(self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0) -> Future[RunState | None]:
-        return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms), keep=True)
+    def park_run(
+        self, id: str, token: int, waits: Sequence[str], executed_ms: int = 0, pid: int | None = None
+    ) -> Future[RunState | None]:
+        return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms, pid), keep=True)
 
     def store_signal(self, event: str, payload: str) -> Future[Signalled]:
         return self._submit(lambda transaction: waits.signal(transaction, event, payload))
@@ -278,7 +311,23 @@ class TransactionalStore(ABC):
     def forget_group(self, name: str) -> Future[None]:
         return self._submit(lambda transaction: groups.forget(transaction, name))
 
+    # What people see and do
+
+    def record_minutes(self, totals: Sequence[MinuteTotals]) -> Future[None]:
+        return self._submit(lambda transaction: minutes.record(transaction, totals))
+
+    def record_activity(self, done: Activity) -> Future[None]:
+        return self._submit(lambda transaction: activity.record(transaction, done))
+
     # Reading
+
+    async def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        return await self._read(partial(minutes.list_between, since=since, until=until))
+
+    async def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        return await self._read(partial(activity.list_newest, limit=limit, before=before, actor=actor, action=action))
 
     async def get_run(self, id: str) -> Run | None:
         return await self._read(partial(reading.get_run, id=id))
@@ -289,8 +338,11 @@ class TransactionalStore(ABC):
     async def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         return await self._read(partial(reading.list_runs, chosen=chosen, limit=limit))
 
-    async def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        return await self._read(partial(reading.list_run_ids, chosen=chosen))
+    async def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
+        return await self._read(partial(reading.list_run_ids, chosen=chosen, limit=limit))
+
+    async def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        return await self._read(partial(reading.count_runs, chosen=chosen, limit=limit))
 
     async def count_runs_ahead(self, run: Run) -> int:
         return await self._read(partial(reading.count_runs_ahead, run=run))
@@ -298,8 +350,8 @@ class TransactionalStore(ABC):
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         return await self._read(partial(reading.count_runs_beside, run=run, since=since))
 
-    async def count_by_group(self) -> dict[str, GroupCounts]:
-        return await self._read(partial(reading.count_by_group, now=self.clock.now()))
+    async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
+        return await self._read(partial(reading.count_by_group, now=self.clock.now(), ended=ended))
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         return await self._read(reading.count_queued_by_workflow)

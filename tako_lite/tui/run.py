@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tako_lite.tui.history import history_view
 from tako_lite.tui.listing import Cell, Column, Listing
 from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, error_text, line, state, took, when
 from tako_lite.tui.traces import without_our_frames
@@ -32,13 +33,15 @@ STEPS: Final = (
 
 
 def run_view(run: Shape, now: int, *, every_step: bool = True) -> RenderableType:
-    """A run in the shape of `show`: its state, payload, result, steps and waits, and last its error with the traceback."""
+    """A run in the shape of `show`: its state, payload, result, steps and history, and last its error with the traceback."""
     parts: list[RenderableType] = [_facts(run, now)]
     parts += _section("payload", run["payload"])
     if run["state"] == "succeeded":
         parts += _section("result", run["result"])
     if run.get("steps"):
         parts += [Text(), *_steps(run["steps"], now, every_step=every_step)]
+    if run.get("history"):
+        parts += [Text(), *history_view(run["history"], now)]
     if run["error"]:
         parts += [Text(), *_error(run["error"], _failed_children(run))]
     return Group(*parts)
@@ -71,6 +74,10 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
         ("worker", cell(_worker(run)) if run.get("worker_pid") else None),
         ("unique key", block(run["unique_key"]) if run["unique_key"] else None),
         ("parent", block(run["parent"]) if run["parent"] else None),
+        ("repeats", block(run["again"]) if run.get("again") else None),
+        ("repeated by", block("\n".join(run["repeated_by"])) if run.get("repeated_by") else None),
+        ("fingerprint", cell(run["fingerprint"]) if run.get("fingerprint") else None),
+        ("discarded", cell(when(run["discarded_at"], now)) if run.get("discarded_at") else None),
         ("progress", block(_progress(run)) if run.get("progress") is not None else None),
         ("waits for", block("\n".join(_wait(wait, now) for wait in run["waits"])) if run.get("waits") else None),
         ("request", cell("cancel") if run.get("cancel_requested") else None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
+import inspect
 import io
 import os
 import stat
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,15 +23,22 @@ TRACKERS_TAKE: Final = 1.0
 """Seconds for the processes that remove what multiprocessing left behind: they wait for other users of it."""
 
 
-def wind_down(loop: asyncio.AbstractEventLoop, drain_timeout: float, end_threads: Callable[[], None]) -> None:
+def wind_down(
+    loop: asyncio.AbstractEventLoop,
+    drain_timeout: float,
+    end_threads: Callable[[], None],
+    teardown: Sequence[Callable[[], object]],
+) -> None:
     """End tasks and threads that are left, within a share of `drain_timeout`, and run the exit handlers.
 
-    `end_threads` lets the idle threads of the worker's own pool end. The order is Python's: threads that are not daemonic are
-    joined before exit handlers run. The interpreter is not finalized, and the loop stays open for exit handlers that close
-    their connections with it. What finalizing would do for the outside is done here: open files are flushed, and shared memory
-    that is left is removed.
+    The functions of `teardown` come first, the last one before the others, within the same share. `end_threads` lets the idle
+    threads of the worker's own pool end. The order is Python's: threads that are not daemonic are joined before exit handlers
+    run. The interpreter is not finalized, and the loop stays open for exit handlers that close their connections with it. What
+    finalizing would do for the outside is done here: open files are flushed, and shared memory that is left is removed.
     """
     give_up = time.monotonic() + drain_timeout * SHARE
+    for left, function in zip(range(len(teardown), 0, -1), reversed(teardown), strict=True):
+        _tear_down(function, loop, max(give_up - time.monotonic(), 0.0) / left)
     _do(lambda: loop.run_until_complete(_end_tasks(give_up)))
     _do(end_threads)
     _in_thread(_finish_threads, max(give_up - time.monotonic(), 0.0))
@@ -39,11 +47,20 @@ def wind_down(loop: asyncio.AbstractEventLoop, drain_timeout: float, end_threads
     _in_thread(_end_trackers, TRACKERS_TAKE)
 
 
-def _in_thread(function: Callable[[], None], seconds: float) -> None:
+def _in_thread(function: Callable[[], object], seconds: float) -> None:
     """Call a function in a thread, and wait at most this many seconds for it."""
     thread = threading.Thread(target=_do, args=(function,), name="tako-exit", daemon=True)
     thread.start()
     thread.join(seconds)
+
+
+def _tear_down(function: Callable[[], object], loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """Call a hook: a coroutine function on the loop, a plain one in a thread, since only that can be left."""
+    if inspect.iscoroutinefunction(function):
+        called = asyncio.wait_for(function(), seconds)
+        _do(lambda: loop.run_until_complete(called))
+    else:
+        _in_thread(function, seconds)
 
 
 async def _end_tasks(give_up: float) -> None:

@@ -30,6 +30,7 @@ from tako_lite.step import Step
 from tako_lite.values import value_text
 from tako_lite.wire import decode_value
 from tako_lite.worker.forked import end_fork, is_fork
+from tako_lite.worker.hooked import HookedAttempts
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Handler, Loader
 from tako_lite.worker.loop import paused
@@ -42,7 +43,13 @@ class Executor:
     """The runs of this worker. The daemon never pushes more than there are slots."""
 
     def __init__(
-        self, link: Link, loader: Loader, slots: int, on_end: Callable[[str], None], base: contextvars.Context
+        self,
+        link: Link,
+        loader: Loader,
+        group: str,
+        slots: int,
+        on_end: Callable[[str], None],
+        base: contextvars.Context,
     ) -> None:
         """`base` is the context after the imports: each run gets a copy of it."""
         self.runs: dict[str, ActiveRun] = {}
@@ -51,6 +58,7 @@ class Executor:
         self._on_end = on_end
         self._base = base
         self._shares_decimals = _holds_decimals(base)
+        self._hooked = HookedAttempts(group, loader, self._outcome)
         self._threads = RunThreads(slots)
         self._loop = asyncio.get_running_loop()
         self._steps: dict[str, list[Any]] = {}
@@ -114,7 +122,7 @@ class Executor:
         if self._shares_decimals:
             _own_decimals()
         timer = None if run.timeout is None else self._loop.call_later(run.timeout, run.time_out)
-        item, size = await self._outcome(run)
+        item, size = await (self._outcome(run) if run.facts is None else self._hooked.outcome(run))
         if is_fork():
             end_fork()
         run.task = None  # breaks a cycle, since its context holds the run: both are freed at once
@@ -143,7 +151,9 @@ class Executor:
             else:
                 value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
-                return unwound(run, run.unwinding)
+                return unwound(run, run.unwinding, self._loader.root)
+            if run.info is not None:
+                run.returned = value
             text = "null" if value is None else value_text(value, "the result")
             if handler.is_evaluation:
                 return EvaluationEnded("found", run.run_id, run.token, text), len(text)
@@ -152,9 +162,11 @@ class Executor:
             if is_fork():
                 end_fork(error)
             unwinding = run.unwinding or find_unwind(error)
+            if run.info is not None:
+                run.raised = unwinding or error
             if unwinding is not None:
-                return unwound(run, unwinding)
-            return failed(run, error)
+                return unwound(run, unwinding, self._loader.root)
+            return failed(run, error, self._loader.root)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind

@@ -44,13 +44,15 @@ class Handler:
     read_payload: Callable[[Any], Any] | None
     is_evaluation: bool = False
     hides_async: bool = False
+    schedule: str | None = None
+    timezone: str | None = None
 
 
 class Loader:
     """Modules by name, workflows by name. `root` is tako.toml's folder, `package` the workflows folder."""
 
     def __init__(self, root: Path, package: Path) -> None:
-        self._root = root
+        self.root = root
         self._package = package
         self._handlers: dict[str, Handler] = {}
         self._seen = 0
@@ -78,6 +80,11 @@ class Loader:
             hint = "its name was bound to something else later, or the file has changed since: tako-lite reload"
             raise CannotImport(message, hint=hint) from None
 
+    def schedule_of(self, workflow: str) -> tuple[str | None, str | None]:
+        """The schedule of a workflow that is imported, and its time zone."""
+        handler = self._handlers.get(workflow)
+        return (None, None) if handler is None else (handler.schedule, handler.timezone)
+
     def knows(self, workflow: str) -> bool:
         """Whether the handler of a workflow is there without another import."""
         return workflow in self._handlers
@@ -102,7 +109,7 @@ class Loader:
             return list(sys.modules.values())
 
     def _is_ours(self, path: str) -> bool:
-        return path.startswith((f"{self._root}/", f"{self._package}/")) or path in importing.stamps
+        return path.startswith((f"{self.root}/", f"{self._package}/")) or path in importing.stamps
 
     def _import(self, name: str) -> None:
         try:
@@ -113,13 +120,16 @@ class Loader:
         except CannotImport:
             raise
         except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order and reports why
-            raise CannotImport(self._describe(error)) from error
+            raise CannotImport(self.describe(error)) from error
 
     def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
         """Make a handler of a decorated function. Raises CannotImport with the line and name of an invalid one."""
         try:
             if isinstance(found, Workflow):
-                self._handlers[found.name] = _prepare(found, "payload", module, variable)
+                handler, options = _prepare(found, "payload", module, variable), found.options
+                if options.schedule is not None:
+                    handler = replace(handler, schedule=options.schedule, timezone=options.timezone)
+                self._handlers[found.name] = handler
             else:
                 self._handlers[f"{EVALUATION}{found.name}"] = _evaluation(found, module, variable)
         except Exception as error:
@@ -127,9 +137,9 @@ class Loader:
             place = f"{code.co_filename}:{code.co_firstlineno}" if code else module.__file__ or module.__name__
             hint = f" ({error.hint})" if isinstance(error, TakoError) and error.hint else ""
             text = f"{type(error).__name__}: {message_of(error)}{hint}"
-            raise CannotImport(f"{place.removeprefix(f'{self._root}/')} ({found.name}): {text}") from error
+            raise CannotImport(f"{place.removeprefix(f'{self.root}/')} ({found.name}): {text}") from error
 
-    def _describe(self, error: BaseException) -> str:
+    def describe(self, error: BaseException) -> str:
         """The error in words, with the file and line that the user can fix."""
         text = f"{type(error).__name__}: {message_of(error)}"
         if isinstance(error, SyntaxError) and error.filename:
@@ -140,16 +150,16 @@ class Loader:
         return f"{self._short(frames[-1].filename)}:{frames[-1].lineno}: {text}" if frames else text
 
     def _short(self, file: str) -> str:
-        return file.removeprefix(f"{self._root}/")
+        return file.removeprefix(f"{self.root}/")
 
     def _where_it_looked(self, name: str) -> str:
         """Where a module was searched that was not found, and what to set."""
         top = name.partition(".")[0]
         if top in sys.modules:
             return f"{top} was found at {_place_of(top)}"
-        beside = "" if self._package.parent == self._root else f" or {self._package.parent} (beside the workflows folder)"
+        beside = "" if self._package.parent == self.root else f" or {self._package.parent} (beside the workflows folder)"
         return (
-            f"{top} is not in {self._root} (the folder of tako.toml){beside}, and is not installed for {sys.executable}; "
+            f"{top} is not in {self.root} (the folder of tako.toml){beside}, and is not installed for {sys.executable}; "
             'set `env = { PYTHONPATH = "FOLDER" }` for the group, or install it there'
         )
 

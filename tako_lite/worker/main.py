@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from tako_lite import client
+from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
 from tako_lite.protocol.forkserver import WorkerTask
 from tako_lite.protocol.worker import (
     BrokenFrame,
     FilesFrame,
+    HooksFrame,
     PushedRun,
     ReadyFrame,
     ToWorker,
@@ -31,6 +33,7 @@ from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.loop import choose_loop, offer_loop
 from tako_lite.worker.output import Output
+from tako_lite.worker.setup import set_up
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
@@ -44,7 +47,7 @@ def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) ->
     connections = Connections(link, guard)
     worker = _Worker(task, link, guard, output)
     connections.loop = offer_loop()
-    worker.load()
+    connections.loop = worker.load(connections.loop)
     if is_fork():
         end_fork(worker.failed_import)
     loop = connections.loop = choose_loop(connections.loop)
@@ -58,7 +61,7 @@ def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) ->
         output.finish_all()
         os._exit(1)
     client.use_link(None)  # the link is closed: what exit handlers enqueue goes over the control socket
-    wind_down(loop, task["drain"], worker.end_threads)
+    wind_down(loop, task["drain"], worker.end_threads, teardown_hooks)
     output.finish_all()
 
 
@@ -84,13 +87,20 @@ class _Worker:
         self._loader = Loader(Path(task["root"]), Path(task["package"]))
         self._workflows: list[str] = []
         self._trouble: str | None = None
+        self._has_hooks = False
 
-    def load(self) -> None:
-        """Import the modules of the group, before a loop runs, as any program does."""
+    def load(self, loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        """Call the group's `setup`, then import its modules, before a loop runs, as any program does.
+
+        Returns the loop that is current after `setup`, which gets it from the caller.
+        """
         try:
+            if (entry := self._task["setup"]) is not None:
+                loop = set_up(entry, self._loader, loop)
             self._workflows = self._loader.load(self._task["modules"])
         except CannotImport as error:
             self._trouble, self.failed_import = error.message, error.__cause__
+        return loop
 
     async def run(self) -> None:
         """Connect to the daemon, and take runs until it sends `stop`."""
@@ -106,9 +116,10 @@ class _Worker:
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         base = contextvars.copy_context()
-        self._executor = Executor(self._link, self._loader, self._task["slots"], self._on_end, base)
+        self._executor = Executor(self._link, self._loader, self._task["group"], self._task["slots"], self._on_end, base)
         self._stalls = StallWatch(Path(self._task["root"]), self._executor.runs)
         client.use_link(self._link.command, loop)
+        self._report_hooks()
         ready = ReadyFrame(t="ready", pid=os.getpid(), workflows=self._workflows, files=self._loader.new_files())
         self._link.say(ready)
         await self._over.wait()
@@ -124,6 +135,13 @@ class _Worker:
         self._output.finish(run_id)
         if files := self._loader.new_files():  # a handler may have imported some
             self._link.say(FilesFrame(t="files", files=files))
+            self._report_hooks()
+
+    def _report_hooks(self) -> None:
+        """Ask for the facts of runs, once hooks are registered."""
+        if not self._has_hooks and (attempt_hooks or step_hooks):
+            self._has_hooks = True
+            self._link.say(HooksFrame(t="hooks"))
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tako_lite.engine import message_of, sanitized
@@ -11,6 +12,7 @@ from tako_lite.errors import (
     Bailed,
     Cancelled,
     Failed,
+    HookFailed,
     Parked,
     RetryLater,
     StepError,
@@ -19,6 +21,7 @@ from tako_lite.errors import (
     TimedOut,
     Unwind,
 )
+from tako_lite.fingerprint import fingerprint_of_error, fingerprint_of_word
 from tako_lite.protocol.items import (
     End,
     FailureFacts,
@@ -55,12 +58,12 @@ def refuse_payload(error: BadInput) -> BadInput:
     return _PayloadRefused(error.message, hint=error.hint)
 
 
-def unwound(run: ActiveRun, reason: Unwind) -> Report:
-    """The report of an attempt whose handler was left."""
-    return _end_of(run.run_id, run.token, reason, run.parked_on), 0
+def unwound(run: ActiveRun, reason: Unwind, root: Path) -> Report:
+    """The report of an attempt whose handler was left; `root` is the folder of the project."""
+    return _end_of(run.run_id, run.token, reason, run.parked_on, root), 0
 
 
-def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> End:
+def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str], root: Path) -> End:
     """The end of an attempt whose handler was left."""
     match reason:
         case Parked():
@@ -77,20 +80,29 @@ def _end_of(run_id: str, token: int, reason: Unwind, parked_on: list[str]) -> En
         case RetryLater():
             return RunPostponed("later", run_id, token, reason.after)
         case Failed():
-            return RunFailed("fail", run_id, token, _failed_for_good(reason.error), False)
+            return RunFailed("fail", run_id, token, _failed_for_good(reason.error, root), False)
+        case HookFailed():
+            return RunFailed("fail", run_id, token, _failed_hook(reason, root), True)
     return RunReleased("given", run_id, token)
 
 
-def _failed_for_good(error: object) -> FailureFacts:
-    failure = (
-        _describe(error) if isinstance(error, BaseException) else FailureFacts(type="Failed", message=sanitized(str(error)))
-    )
+def _failed_for_good(error: object, root: Path) -> FailureFacts:
+    if isinstance(error, BaseException):
+        failure = _describe(error, root)
+    else:
+        message = sanitized(str(error))
+        failure = {"type": "Failed", "message": message, "fingerprint": fingerprint_of_word("failed", message)}
     return {**failure, "message": failure["message"][:MAX_MESSAGE], "reason": "failed"}
 
 
-def failed(run: ActiveRun, error: BaseException) -> Report:
+def _failed_hook(failure: HookFailed, root: Path) -> FailureFacts:
+    about = _describe(failure if failure.error is None else failure.error, root)
+    return {**about, "type": "HookFailed", "message": sanitized(str(failure))[:MAX_MESSAGE], "reason": "hook_failed"}
+
+
+def failed(run: ActiveRun, error: BaseException, root: Path) -> Report:
     """The end of an attempt whose handler failed, and whether another attempt could succeed."""
-    failure = _describe(error)
+    failure = _describe(error, root)
     retryable = not isinstance(error, BadInput | StepError)
     if isinstance(error, _PayloadRefused):
         failure = FailureFacts(type="BadPayload", message=sanitized(error.message), reason="bad_payload")
@@ -115,7 +127,7 @@ def find_unwind(error: BaseException) -> Unwind | None:
     return None
 
 
-def _describe(error: BaseException) -> FailureFacts:
+def _describe(error: BaseException, root: Path) -> FailureFacts:
     message = message_of(error)
     try:
         text = masked("".join(traceback.format_exception(error, limit=-30)))  # before it is cut
@@ -124,4 +136,9 @@ def _describe(error: BaseException) -> FailureFacts:
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 2] + "\n…\n" + text[-MAX_TRACEBACK // 2 :]
     message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
-    return {"type": type(error).__name__, "message": message, "traceback": sanitized(text)}
+    return {
+        "type": type(error).__name__,
+        "message": message,
+        "traceback": sanitized(text),
+        "fingerprint": fingerprint_of_error(error, root),
+    }

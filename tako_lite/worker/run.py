@@ -12,6 +12,7 @@ from typing import Any, Final
 from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
+from tako_lite.hooks import RunInfo
 from tako_lite.protocol.items import (
     AddWait,
     EnqueueChild,
@@ -46,8 +47,9 @@ class ActiveRun:
         """`steps` are the lists of all `PriorStep`s, those too that came ahead of the run."""
         (
             self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
-            self.tenant, self.tenant_env, self.is_rated,
+            self.tenant, self.tenant_env, self.is_rated, self.facts,
         ) = pushed  # fmt: skip
+        self.info: RunInfo | None = None
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
@@ -227,6 +229,10 @@ class ActiveRun:
             self._maybe_park()
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
+    returned: Any = None
+    """What the handler returned, for hooks."""
+    raised: BaseException | None = None
+    """What the handler raised, for hooks."""
 
     def _leave(self, reason: Unwind, *, cancels: bool = True) -> None:
         if self.unwinding is not None:

@@ -334,6 +334,8 @@ def _hands_over(called: ast.Attribute) -> bool:
 
 SITES: Final = {
     # Errors of a callback or a protocol that has no state of its own to lose: the loop's handler counts and logs them.
+    "daemon/bulk.py BulkActions._begin: add_done_callback": "forgets the task",
+    "daemon/bulk.py BulkActions._begin: create_task": "every error is reported, and ends the action with it in its answer",
     "daemon/commands.py _run_to_completion: add_done_callback": "marks an error as seen",
     "daemon/commands.py _run_to_completion: ensure_future": "its error is the answer to the client",
     "daemon/leftovers.py UnreadFiles.hint: to_thread": "awaited; an error of a command is its answer",

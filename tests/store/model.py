@@ -25,6 +25,7 @@ class Wait:
     kind: str
     key: str | None
     wake_at: int | None
+    started_at: int
 
 
 @dataclass(slots=True)
@@ -241,7 +242,7 @@ class Model:
             return None
         if (step := row.steps.get(wait.name)) and step.state == "succeeded":
             return step
-        row.waits.setdefault(wait.name, Wait(wait.kind, wait.key, wait.wake_at))
+        row.waits.setdefault(wait.name, Wait(wait.kind, wait.key, wait.wake_at, self.now))
         return self._settle(row, wait.name)
 
     def invoke_child(self, run_id: str, token: int, name: str, child: NewRun) -> Outcome:
@@ -251,7 +252,7 @@ class Model:
         if name in row.steps:
             return row.steps[name]
         if name not in row.waits:
-            row.waits[name] = Wait("child", self._enqueue_one(child).id, None)
+            row.waits[name] = Wait("child", self._enqueue_one(child).id, None, self.now)
         return self._settle(row, name)
 
     def enqueue_child(self, run_id: str, token: int, name: str, child: NewRun) -> StoredStep | None:

@@ -17,6 +17,7 @@ import pytest
 
 from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone
 from tako_lite.store.base import Effects
+from tako_lite.store.counts import StoreCounts
 from tako_lite.store.sqlite import connection as module
 from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread, start_on_thread
@@ -38,7 +39,7 @@ class Writer:
         self.path = path
         self.statements: list[str] = []
         self.told: list[Effects] = []
-        self.commits = GroupCommit(connection, path, HandClock(), self.told.append)
+        self.commits = GroupCommit(connection, path, HandClock(), self.told.append, StoreCounts())
 
     async def submit_all(self, *operations: Operation, keep: bool = False) -> list[Any]:
         """Submit operations in one moment; each result, or the exception in its place."""

@@ -152,9 +152,7 @@ COMPLETED_ELSEWHERE = {"runs.select"}
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
     """The lines of EXPLAIN QUERY PLAN."""
     names = set(re.findall(r":(\w+)", statement))
-    numbered = [int(number) for number in re.findall(r"\?(\d+)", statement)]
-    count = max(numbered, default=statement.count("?"))
-    values: dict[str, None] | tuple[None, ...] = dict.fromkeys(names) if names else (None,) * count
+    values: dict[str, None] | tuple[None, ...] = dict.fromkeys(names) if names else (None,) * statement.count("?")
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
 
 

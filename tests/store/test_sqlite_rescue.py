@@ -31,17 +31,21 @@ NOW: Final = 1_800_000_000_000
 TABLE_LEAF, INDEX_LEAF, INDEX_INNER = 0x0D, 0x0A, 0x02
 TABLES: Final = (
     "runs", "large_values", "steps", "waits", "signals", "schedules", "groups", "ledger", "starts", "paces", "triggers",
+    "attempts", "minutes", "activity",
 )  # fmt: skip
 RUN: Final = (
     "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, priority, run_at, due_order, max_attempts,"
     " created_at, payload, parent) VALUES (?, 'greet', 'default', 'default', ?, 1, 0, 5, 5, 3, 0, ?, ?)"
 )
+ATTEMPT: Final = "INSERT INTO attempts VALUES (?, 1, '', 1, 'parked', 0, 1, 1, 'one', 7, NULL, NULL)"
 STEP: Final = "INSERT INTO steps VALUES (?, ?, 'run', 'succeeded', ?, NULL, 1, 0, 0)"
 OTHERS: Final = """
     INSERT INTO signals VALUES ('sent', '{"by": "ann"}', 7);
     INSERT INTO schedules VALUES ('nightly', '0 0 * * *', 'UTC', 'latest', 9, NULL, 1, 1);
     INSERT INTO groups VALUES ('gpu', 1, 3, NULL);
     INSERT INTO ledger VALUES ('succeeded', 41);
+    INSERT INTO minutes VALUES (7, 'default', 'greet', 1, 1, 0, 0, 0, 5, 6, '{}');
+    INSERT INTO activity VALUES ('a', 7, 'ann', 'cli', 'pause', 'gpu', '{}');
     INSERT INTO starts VALUES ('greet', '', 3, 'a');
     INSERT INTO paces VALUES ('greet', '', 4.5, 5);
     INSERT INTO triggers (name, worker_group, starts, every_ms, next_at) VALUES ('inbox', 'default', 'greet', 60, 1);
@@ -76,6 +80,7 @@ def sample(runs: int, steps: int) -> tuple[bytes, tuple[str, ...]]:
                 if is_large(number):
                     payload = json.dumps("é" * 5_000, ensure_ascii=False)
                     connection.execute("INSERT INTO large_values VALUES (?, 'payload', ?)", (id, payload))
+                connection.execute(ATTEMPT, (id,))
                 for step in range(steps):
                     connection.execute(STEP, (id, f"s{step}", json.dumps(number)))
             connection.execute("COMMIT")

@@ -57,7 +57,7 @@ async def test_a_child_is_invoked_once_however_often_its_step_is_replayed(bench:
     await bench.store.requeue_runs([(parent.id, parent.token)])
     again = await bench.claim_one("parents")
     assert await bench.store.invoke_child(again.id, again.token, "call", second) == "waiting"
-    assert (await bench.show(parent.id)).waits == (RunWait("call", "child", first.id, None),)
+    assert (await bench.show(parent.id)).waits == (RunWait("call", "child", first.id, None, bench.clock.now()),)
     assert await bench.store.get_run(second.id) is None
 
 

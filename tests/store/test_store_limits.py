@@ -771,7 +771,7 @@ async def test_a_run_that_reached_no_worker_has_not_begun(bench: Bench) -> None:
     await bench.store.set_limits({"greet": Limit(rate=Rate(1, 10.0, 1))})
     await add(bench)
     run = await bench.claim_one()
-    await bench.store.requeue_runs([(run.id, run.token)], begun=False)
+    await bench.store.requeue_runs([(run.id, run.token)], ended_as=None)
     assert await claim(bench) == [run.id]
 
 

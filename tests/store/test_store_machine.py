@@ -31,6 +31,7 @@ from tako_lite.store.base import (
     Claims,
     Completed,
     Effects,
+    EndedRun,
     Hold,
     NewWait,
     Resolved,
@@ -584,7 +585,7 @@ def decoded(steps: dict[str, StoredStep]) -> dict[str, Any]:
 
 
 def waits(row: Row) -> dict[str, Any]:
-    return {name: (wait.kind, wait.key, wait.wake_at) for name, wait in row.waits.items()}
+    return {name: (wait.kind, wait.key, wait.wake_at, wait.started_at) for name, wait in row.waits.items()}
 
 
 def sound(folder: Path) -> None:
@@ -618,6 +619,6 @@ def test_whatever_happens_in_whatever_order_the_store_is_as_the_model_says(backe
     )
 
 
-def _without_server(item: Resolved | ServedRun) -> Resolved | str:
+def _without_server(item: Resolved | ServedRun | EndedRun) -> Resolved | str:
     """An effect as the model has it, which knows no servers."""
-    return item.run_id if isinstance(item, ServedRun) else item._replace(boot_id=None)
+    return item.run_id if isinstance(item, ServedRun | EndedRun) else item._replace(boot_id=None)

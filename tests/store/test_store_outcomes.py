@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tako_lite.records import Claimed
+from tako_lite.records import Claimed, Failure
 from tako_lite.states import TERMINAL, RunState
 from tako_lite.store import transactional as store
-from tako_lite.store.base import Completed
+from tako_lite.store.base import Completed, EnqueuedRuns
 from tests.support.store_bench import LARGE, LARGEST, SMALL, WORKER, Bench, failed_with, stale
 
 pytestmark = pytest.mark.anyio
@@ -320,3 +320,24 @@ async def test_progress_is_shown(bench: Bench) -> None:
     await bench.store.set_progress(run.id, run.token, 0.5, "half")
     shown = await bench.show(run.id)
     assert (shown.progress, shown.progress_note) == (0.5, "half")
+
+
+async def test_an_end_is_reported_with_its_workflow_its_state_and_the_reason_of_its_error(bench: Bench) -> None:
+    long = Failure("WorkerCrashed", "x" * 5_000, None, "crashed")
+    for failure, reason in ((long, "crashed"), (failed_with(), None)):
+        run = await bench.running(workflow="resize", group="media")
+        await bench.store.finish_run(run.id, run.token, "dead", failure, WORKER, charged=True)
+        (ended,) = bench.effects.ended
+        assert (ended.group, ended.workflow, ended.state, ended.reason) == ("media", "resize", "dead", reason)
+
+
+async def test_what_a_step_a_schedule_and_a_retry_enqueue_is_reported_once(bench: Bench) -> None:
+    run = await bench.running()
+    child = bench.new(workflow="child", group="media")
+    for _ in range(2):
+        await bench.store.enqueue_child(run.id, run.token, "beside", child)
+        await bench.store.invoke_child(run.id, run.token, "within", bench.new(id=child.id, workflow="child"))
+    dead = await bench.ended("dead", group="mail")
+    await bench.retry([dead.id], fresh=False)
+    told = [new for effects in bench.told for new in effects.enqueued]
+    assert told == [EnqueuedRuns("media", "child", "step"), EnqueuedRuns("mail", "greet", "retry")]

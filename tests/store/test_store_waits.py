@@ -20,7 +20,7 @@ async def test_a_sleep_parks_its_run_until_its_time_and_charges_nothing(bench: B
     over = bench.clock.now() + 1_000
     assert bench.effects.due == over
     assert await bench.store.park_run(run.id, run.token, ["nap"]) == "waiting"
-    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over),)
+    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over, bench.clock.now()),)
     assert await bench.store.get_next_due() == over
     bench.clock.move(999)
     await bench.store.wake_due_runs()
@@ -68,7 +68,7 @@ async def test_a_wait_keeps_its_deadline_over_replays(bench: Bench) -> None:
         await bench.store.requeue_runs([(run.id, run.token)])
         run = await bench.claim_one("g")
         assert await bench.store.add_wait(bench.wait(run, "nap", lasting=1_000)) == "waiting"
-    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over),)
+    assert (await bench.show(run.id)).waits == (RunWait("nap", "sleep", None, over, over - 1_000),)
 
 
 async def test_a_sleep_that_passes_while_its_run_is_pending_is_over_at_its_next_claim(bench: Bench) -> None:
@@ -192,7 +192,9 @@ async def test_of_parallel_waits_the_first_that_ends_wakes_the_run_and_the_other
     await bench.store.store_signal("go", SMALL)
     third = await bench.claim_one("g")
     assert {name for name, *_ in third.stored} == {"short", "go"}
-    assert (await bench.show(run.id)).waits == (RunWait("long", "sleep", None, bench.clock.now() + 990),)
+    assert (await bench.show(run.id)).waits == (
+        RunWait("long", "sleep", None, bench.clock.now() + 990, bench.clock.now() - 10),
+    )
 
 
 async def test_two_waits_that_end_at_once_wake_their_run_once(bench: Bench) -> None:

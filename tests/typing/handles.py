@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
 
+from tako_lite import hooks
 from tako_lite.blocking import BlockingStep
 from tako_lite.records import Enqueued
 from tako_lite.step import Step as RealStep
@@ -166,3 +167,55 @@ async def refused_in_asyncio() -> None:
     await alone.aenqueue({})  # type: ignore[typeddict-item]
     await nothing.aenqueue(3)  # type: ignore[arg-type]
     await full.aenqueue(Job("a"), nope=1)  # type: ignore[call-arg]
+
+
+# Hooks
+
+
+@hooks.around
+async def observe(run: hooks.RunInfo, proceed: hooks.Proceed) -> object:
+    assert_type(run.outcome, hooks.Outcome | None)
+    assert_type(run.as_dict(), dict[str, Any])
+    run.outcome = None  # type: ignore[misc]
+    return await proceed()
+
+
+@hooks.around
+def before(run: hooks.RunInfo, proceed: hooks.Proceed) -> Awaitable[object]:
+    return proceed()
+
+
+@hooks.around_step
+async def observe_step(step: hooks.StepInfo, proceed: hooks.Proceed) -> object:
+    assert_type(step.run, hooks.RunInfo)
+    return await proceed()
+
+
+@hooks.teardown
+def close() -> None: ...
+
+
+@hooks.teardown
+async def aclose() -> None: ...
+
+
+@hooks.around  # type: ignore[type-var]
+async def takes_no_proceed(run: hooks.RunInfo) -> object: ...
+
+
+@hooks.around  # type: ignore[type-var]
+def returns_nothing(run: hooks.RunInfo, proceed: hooks.Proceed) -> int:
+    return 1
+
+
+@hooks.around_step  # type: ignore[type-var]
+async def takes_a_run(run: hooks.RunInfo, proceed: hooks.Proceed) -> object: ...
+
+
+@workflow("alert", on_dead="*", on_unhealthy=["io", "media.*"])
+async def alert(death: hooks.Death) -> None:
+    assert_type(death.reason, str | None)
+
+
+@workflow("wrong", on_dead=3)  # type: ignore[arg-type]
+async def wrong(death: hooks.Death) -> None: ...

@@ -11,7 +11,7 @@ import pytest
 
 from tako_lite.daemon import link as daemon_end
 from tako_lite.daemon.link import WorkerLink
-from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.daemon.outcomes import KINDS, Outcomes
 from tako_lite.errors import ProtocolError
 from tako_lite.protocol.forkserver import (
     FailedAnswer,
@@ -54,11 +54,13 @@ from tako_lite.protocol.worker import (
     CancelFrame,
     FilesFrame,
     FromWorker,
+    HooksFrame,
     PriorStep,
     PushedRun,
     ReadyFrame,
     Refused,
     ResolvedFrame,
+    RunFacts,
     StopFrame,
     StoredStep,
     ToWorker,
@@ -99,6 +101,7 @@ ALL_ITEMS: Final = [*GOLDEN_ITEMS.items(), *UNHASHABLE]
 PLAIN: Final = PushedRun("r1", "a", "workflows.a", 3, 1, None, '{"n":1}', ())
 TENANT: Final = PushedRun("r1", "a", "workflows.a", 3, 2, 9.5, "1", [PriorStep("s", "succeeded", "1", 1)], "acme", {"K": "v"})
 RATED: Final = PLAIN._replace(is_rated=True)
+HOOKED: Final = PLAIN._replace(facts=RunFacts(3, None, None))
 GOLDEN_TO_WORKER: Final[list[tuple[ToWorker, str]]] = [
     (
         {"t": "steps", "id": "r1", "steps": [PriorStep("s", "failed", "{}", 2)]},
@@ -132,6 +135,7 @@ GOLDEN_FROM_WORKER: Final[list[tuple[FromWorker, str]]] = [
     ),
     (FilesFrame(t="files", files={"/b.py": FileStamp(1, 2, 3)}), '{"t":"files","files":{"/b.py":[1,2,3]}}'),
     (BrokenFrame(t="broken", error="a.py:1: no"), '{"t":"broken","error":"a.py:1: no"}'),
+    (HooksFrame(t="hooks"), '{"t":"hooks"}'),
 ]
 
 
@@ -213,8 +217,8 @@ def test_an_unknown_item_is_refused() -> None:
 
 
 def test_the_daemon_takes_up_every_kind_of_item() -> None:
-    outcomes = Outcomes(*[Mock()] * 5)
-    assert kinds(End, "kind") - {"ok"} == set(outcomes._ends)  # those of success share a call of the store
+    outcomes = Outcomes(*[Mock()] * 6)
+    assert kinds(End, "kind") - {"ok"} == set(outcomes._ends) == set(KINDS)  # those of success share a call of the store
     assert {get_args(get_type_hints(cls)["kind"])[0] for cls in ANSWERED_ALONE} == set(outcomes._requests)
     assert set(ITEMS) == {"ok", "step", "begun", "progress", *outcomes._ends, *outcomes._requests}
 
@@ -225,8 +229,9 @@ def test_the_daemon_takes_up_every_kind_of_item() -> None:
         (PLAIN, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[]]'),
         (TENANT, '["r1","a","workflows.a",3,2,9.5,"1",[["s","succeeded","1",1]],"acme",{"K":"v"},false]'),
         (RATED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},true]'),
+        (HOOKED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,[3,null,null]]'),
     ],
-    ids=["plain", "tenant", "rated"],
+    ids=["plain", "tenant", "rated", "hooked"],
 )
 def test_a_pushed_run_is_a_list_whose_last_fields_are_left_off_where_they_say_nothing(
     ends: Ends, run: PushedRun, row: str
@@ -279,13 +284,13 @@ def test_a_line_that_is_no_frame_is_reported_and_ends_the_link(ends: Ends) -> No
 
 
 def test_what_the_daemon_and_a_fork_server_say_to_each_other() -> None:
-    task = WorkerTask(group="io", root="/p", package="/p/workflows", modules=["a"], slots=4, beat=2.0, drain=10.0)
+    task = WorkerTask(group="io", root="/p", package="/p/workflows", modules=["a"], setup=None, slots=4, beat=2.0, drain=10.0)
     fork = ForkRequest(
         op="fork", name="tako-io", env={"A": "1"}, folder="/p", nice=5, limits={"nofile": 64}, umask=18, task=task
     )
     assert encode_frame(fork) == (
         b'{"op":"fork","name":"tako-io","env":{"A":"1"},"folder":"/p","nice":5,"limits":{"nofile":64},"umask":18,'
-        b'"task":{"group":"io","root":"/p","package":"/p/workflows","modules":["a"],"slots":4,"beat":2.0,"drain":10.0}}\n'
+        b'"task":{"group":"io","root":"/p","package":"/p/workflows","modules":["a"],"setup":null,"slots":4,"beat":2.0,"drain":10.0}}\n'
     )
     assert encode_frame(ReapRequest(op="reap", pid=7)) == b'{"op":"reap","pid":7}\n'
     assert encode_frame(ReadyAnswer(ready=True, python="3.11.7")) == b'{"ready":true,"python":"3.11.7"}\n'

@@ -19,7 +19,20 @@ from tako_lite.store.transitions import rows
 
 PACKAGE = "tako_lite.store.sqlite"
 STORE = Path(str(store.__file__)).parent
-FILES = ("groups", "runs", "schedules", "signals", "steps", "limits", "triggers", "rescue")
+FILES = (
+    "activity",
+    "attempts",
+    "edits",
+    "groups",
+    "limits",
+    "minutes",
+    "rescue",
+    "runs",
+    "schedules",
+    "signals",
+    "steps",
+    "triggers",
+)
 TEXTS = {name: (files(PACKAGE) / "queries" / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
 ANY_TABLE = {
     "table": "runs",
@@ -130,6 +143,11 @@ def test_rows_that_a_statement_takes_have_its_parameters() -> None:
         "runs.add_large": rows.LargeValue,
         "runs.delete_steps": rows.DeletedRun,
         "runs.delete_large": rows.DeletedRun,
+        "activity.put": rows.StoredActivity,
+        "attempts.delete": rows.DeletedRun,
+        "attempts.record_success": rows.SucceededAgain,
+        "attempts.record_try": rows.StepTry,
+        "minutes.put": rows.StoredMinute,
         "steps.save": base.SavedStep,
         "steps.delete_waits": rows.RunId,
         "limits.expect_start": rows.ExpectedStart,
@@ -141,8 +159,16 @@ def test_rows_that_a_statement_takes_have_its_parameters() -> None:
 
 def test_fields_that_are_not_the_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="are not the parameters"):
-        Statement("SELECT :id, ':c' -- :d").numbered(rows.UnclaimedRun)
-    assert Statement("SELECT :held, :id, :held, ':c'").numbered(rows.UnclaimedRun) == "SELECT ?2, ?1, ?2, ':c'"
+        Statement("SELECT :id, ':c' -- :d").bound(rows.UnclaimedRun)
+
+
+def test_values_are_bound_in_the_order_of_the_statement() -> None:
+    text, values = Statement("SELECT :held, :id, :held, ':c'").bound(rows.UnclaimedRun)
+    assert text == "SELECT ?, ?, ?, ':c'"
+    assert values is not None
+    assert values(rows.UnclaimedRun("a", "limit")) == ("limit", "a", "limit")
+    assert Statement("SELECT :id, :held").bound(rows.UnclaimedRun) == ("SELECT ?, ?", None)
+    assert Statement("SELECT :run_id").bound(rows.RunId) == ("SELECT ?", None)
 
 
 def test_every_block_is_used() -> None:

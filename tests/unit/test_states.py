@@ -90,7 +90,7 @@ async def test_a_worker_makes_the_legal_moves_and_no_other(state: WorkerState) -
         "exited": Worker.exit,
     }
     for after, event in events.items():
-        worker = Worker(Mock(), 1, solo=False)
+        worker = Worker(Mock(), 1, solo=False, cause="demand")
         worker.state = state
         event(worker)
         assert worker.state == (after if after in WORKER_MOVES[state] else state)
@@ -98,17 +98,17 @@ async def test_a_worker_makes_the_legal_moves_and_no_other(state: WorkerState) -
 
 @pytest.mark.anyio
 async def test_a_worker_that_has_exited_cannot_be_retired_or_killed() -> None:
-    worker = Worker(Mock(), 1, solo=False)
+    worker = Worker(Mock(), 1, solo=False, cause="demand")
     worker.child = Mock(has_ended=True)
     worker.exit()
-    assert not worker.retire()
+    assert not worker.retire("stop")
     worker.kill("drain")
     assert (worker.state, worker.asked_to_stop, worker.killed) == ("exited", False, None)
 
 
 @pytest.mark.anyio
 async def test_the_first_reason_to_kill_a_worker_is_kept() -> None:
-    worker = Worker(Mock(), 2, solo=False)
+    worker = Worker(Mock(), 2, solo=False, cause="demand")
     worker.child = Mock(has_ended=False)
     worker.become_ready()
     worker.become_busy()
@@ -121,7 +121,7 @@ async def test_the_first_reason_to_kill_a_worker_is_kept() -> None:
 
 @pytest.mark.anyio
 async def test_a_worker_whose_link_is_lost_takes_no_work_whatever_its_state() -> None:
-    worker = Worker(Mock(), 1, solo=False)
+    worker = Worker(Mock(), 1, solo=False, cause="demand")
     worker.become_ready()
     assert worker.takes_work
     worker.lose_link()

@@ -190,14 +190,14 @@ CHILD = "019a0000-0000-7000-8000-00000000beef"
 @pytest.mark.parametrize(
     ("waits", "expected"),
     [
-        ([RunWait("nap", "sleep", None, LATER)], f"the sleep 'nap' until {AT_LATER}"),
-        ([RunWait("nap", "sleep", None, NOW)], f"the sleep 'nap', which ended at {AT}"),
-        ([RunWait("go", "signal", "go:7", None)], "the signal 'go:7'"),
-        ([RunWait("go", "signal", "go:7", LATER)], f"the signal 'go:7' until {AT_LATER}"),
-        ([RunWait("fetch", "retry", None, LATER)], f"the next try of step 'fetch' until {AT_LATER}"),
-        ([RunWait("nap", "sleep", None, LATER), RunWait("go", "signal", "go", None)],
+        ([RunWait("nap", "sleep", None, LATER, NOW)], f"the sleep 'nap' until {AT_LATER}"),
+        ([RunWait("nap", "sleep", None, NOW, NOW)], f"the sleep 'nap', which ended at {AT}"),
+        ([RunWait("go", "signal", "go:7", None, NOW)], "the signal 'go:7'"),
+        ([RunWait("go", "signal", "go:7", LATER, NOW)], f"the signal 'go:7' until {AT_LATER}"),
+        ([RunWait("fetch", "retry", None, LATER, NOW)], f"the next try of step 'fetch' until {AT_LATER}"),
+        ([RunWait("nap", "sleep", None, LATER, NOW), RunWait("go", "signal", "go", None, NOW)],
          f"the sleep 'nap' until {AT_LATER} or the signal 'go'"),
-        ([RunWait("sub", "child", CHILD, None)], "its child run 0000beef"),
+        ([RunWait("sub", "child", CHILD, None, NOW)], "its child run 0000beef"),
         ([], "a step that is being stored"),
     ],
 )  # fmt: skip
@@ -215,12 +215,12 @@ def test_a_waiting_run_says_for_what(waits: list[RunWait], expected: str) -> Non
 )
 def test_a_run_that_waits_for_a_child_says_where_that_stands(state: RunState, expected: str) -> None:
     child = run(state, id=CHILD, workflow="thumb")
-    made = run("waiting", waits=(RunWait("sub", "child", CHILD, None),))
+    made = run("waiting", waits=(RunWait("sub", "child", CHILD, None, NOW),))
     assert told(made, children={CHILD: child}).startswith(f"It waits for its child run 0000beef {expected}, and uses")
 
 
 def test_without_a_daemon_a_waiting_run_says_that_nothing_wakes_it() -> None:
-    made = run("waiting", waits=(RunWait("go", "signal", "go", None),))
+    made = run("waiting", waits=(RunWait("go", "signal", "go", None, NOW),))
     assert told(made, has_daemon=False).endswith("meanwhile; no daemon is running, so it cannot start before tako-lite serve.")
 
 

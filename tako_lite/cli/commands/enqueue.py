@@ -38,7 +38,7 @@ def enqueue(workflow: str, payload: str | None, jsonl: str | None, as_json: bool
     wait, timeout = options.pop("wait"), options.pop("timeout")
     _check(options, payload, jsonl, wait, timeout)
     chosen = without_none(**options)
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         if jsonl is not None:
             from tako_lite.cli.enqueue_jsonl import enqueue_lines
 

@@ -190,7 +190,7 @@ def pause(group: str, as_json: bool) -> None:
 
     Running runs continue. The group stays paused until `resume`, even if the daemon restarts.
     """
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         client.call("pause", group=group)
     if as_json:
         write_json({"group": group, "paused": True})
@@ -206,7 +206,7 @@ def resume(group: str, as_json: bool) -> None:
 
     A group that failed to start is tried again at once.
     """
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         client.call("resume", group=group)
     if as_json:
         write_json({"group": group, "paused": False})
@@ -239,7 +239,7 @@ def scale(group: str, number: int | None, save: bool, as_json: bool) -> None:
             raise click.UsageError(f"--save needs a number: `{AUTO}` already means the number in tako.toml")
         _save(group, number, as_json=as_json)
         return
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         client.call("scale", group=group, workers=number)
         kept = _kept_workers(client, group)
     if as_json:
@@ -266,7 +266,7 @@ def _save(group: str, number: int, *, as_json: bool) -> None:
         write(f"{saved.file}: [workflows.{group}] workers = {number}")
     is_elsewhere = False
     try:
-        with Client(chosen_config()) as client:
+        with Client(chosen_config(), source="cli") as client:
             warnings += client.call("reload")["warnings"]
             reloaded = True
             client.call("scale", group=group, workers=None)

@@ -23,7 +23,7 @@ def backup(file: Path, as_json: bool) -> None:
     runs: they miss the changes in its write-ahead log.
     """
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         answer = client.call("backup", file=str(target))
     if as_json:
         write_json(answer)
@@ -37,7 +37,7 @@ def prune(as_json: bool) -> None:
     """Delete ended runs that are past their retention (`keep` in [queue]).
 
     The daemon also does this regularly by itself."""
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         answer = client.call("prune")
     if as_json:
         write_json(answer)

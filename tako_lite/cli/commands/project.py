@@ -104,7 +104,7 @@ def reload(as_json: bool) -> None:
 
     If they have a mistake, nothing changes. Only the workers of changed groups are replaced.
     """
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         answer = client.call("reload")
     if as_json:
         write_json(answer)

@@ -1,4 +1,4 @@
-"""`cancel`, `retry`, `discard` and `signal`: commands that change runs."""
+"""`cancel`, `retry`, `discard` and `signal`: commands that end runs, start them over, or wake them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from tako_lite.cli.filter_names import check_names
+from tako_lite.cli.bulk import count, filters_of, named_ids, run_bulk
 from tako_lite.cli.options import chosen_config, command, filter_options, json_option, run_ending, without_none
 from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import QueueReader
@@ -25,6 +25,7 @@ REFUSED: Final = {
     "refused": "it cannot start: its group is unavailable, unknown or closed to its tenant (tako-lite groups), or at its limit",
     "duplicate": "another live run has its unique key",
     "not_dead": "it is not dead",
+    "not_later": "it is not pending, or is due already",
     "unknown": "the run no longer exists",
 }
 
@@ -46,10 +47,12 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
     A running run stops at its next step. Runs that have ended do not change.
     """
     queue = QueueReader()
-    ids = _ids(queue, runs, chosen, LIVE)
+    ids = named_ids(queue, runs, chosen)
     if dry_run:
-        return _print_count(len(ids), as_json=as_json)
-    return _print_outcomes(queue.client.cancel(*ids), named=bool(runs), as_json=as_json)
+        return print_count(count(queue, chosen, LIVE) if ids is None else len(ids), as_json=as_json)
+    if ids is None:
+        return print_bulk(run_bulk(queue, "cancel", chosen), as_json=as_json)
+    return print_outcomes(queue.client.cancel(*ids), as_json=as_json)
 
 
 @command
@@ -72,16 +75,23 @@ def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool
         if len(runs) != 1 or dry_run:
             raise click.UsageError("--payload is for one RUN")
         return _enqueue_again(queue, runs[0], payload, as_json=as_json)
-    ids = _ids(queue, runs, chosen, RETRYABLE)
+    ids = named_ids(queue, runs, chosen)
+    matching = count(queue, chosen, RETRYABLE) if ids is None else len(ids)
     if dry_run:
-        return _print_count(len(ids), as_json=as_json)
-    due = _due_later(queue, ids)
-    outcomes = queue.client.retry(*ids, fresh=fresh)
+        return print_count(matching, as_json=as_json)
+    due = _due_later(queue, _few_ids(queue, chosen, matching) if ids is None else ids)
+    if ids is None:
+        answer = run_bulk(queue, "retry", chosen, fresh=fresh)
+        outcomes, unstored = answer["outcomes"], answer["unstored"]
+    else:
+        done = queue.client.retry(*ids, fresh=fresh)
+        outcomes, unstored = dict(done), done.unstored
     was_due = {id: moment for id, moment in due.items() if outcomes.get(id) == "pending"}
-    code = _print_outcomes(outcomes, named=bool(runs), as_json=as_json, unstored=outcomes.unstored, was_due_at=was_due)
+    more = {"unstored": unstored, "was_due_at": was_due}
+    code = print_bulk(answer, as_json=as_json, **more) if ids is None else print_outcomes(outcomes, as_json=as_json, **more)
     if not as_json:
-        _print_due_now(was_due, named=bool(runs))
-        _warn_of_steps(outcomes.unstored)
+        _print_due_now(was_due, named=ids is not None)
+        _warn_of_steps(unstored)
     return code
 
 
@@ -97,10 +107,12 @@ def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) 
     They stay dead, and can be shown and retried until retention deletes them.
     """
     queue = QueueReader()
-    ids = _ids(queue, runs, chosen, ("dead",))
+    ids = named_ids(queue, runs, chosen)
     if dry_run:
-        return _print_count(len(ids), as_json=as_json)
-    return _print_outcomes(queue.client.discard(*ids), named=bool(runs), as_json=as_json)
+        return print_count(count(queue, chosen, ("dead",)) if ids is None else len(ids), as_json=as_json)
+    if ids is None:
+        return print_bulk(run_bulk(queue, "discard", chosen), as_json=as_json)
+    return print_outcomes(queue.client.discard(*ids), as_json=as_json)
 
 
 @command
@@ -116,7 +128,7 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
     from tako_lite.cli.payload import read_payload
 
     value = True if payload is None else read_payload(payload)
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         answer = client.call("signal", event=event, payload=value)
     if as_json:
         write_json(answer)
@@ -134,43 +146,40 @@ def _enqueue_again(queue: QueueReader, ending: str, payload: str, *, as_json: bo
     old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
     if old["state"] not in RETRYABLE:
         raise click.UsageError(f"{old['id']} is {old['state']}: --payload needs a dead or cancelled run")
-    made = queue.client.enqueue(
-        old["workflow"],
-        value,
+    options = without_none(
         worker=old["group"] if old["group_source"] in ("enqueue", "moved") else None,
         fallback=old["fallback"] if old["fallback_source"] == "enqueue" else None,
         tenant=old["tenant"],
-        priority=old["priority"],
-        retries=old["max_attempts"] - 1,
         unique_key=old["unique_key"],
     )
+    made = queue.client.call(
+        "enqueue",
+        workflow=old["workflow"],
+        payload=value,
+        again_of=old["id"],
+        priority=old["priority"],
+        retries=old["max_attempts"] - 1,
+        **options,
+    )
     if as_json:
-        write_json({**made.as_json(), "again": old["id"]})
+        write_json({**made, "again": old["id"]})
     else:
-        write(f"{made.id} {made.state} in {made.group}, as a retry of {old['id']}")
-    if made.warning:
-        warn(made.warning)
-    return 0 if made.state == "pending" or made.deduplicated else 1
+        write(f"{made['id']} {made['state']} in {made['group']}, as a retry of {old['id']}")
+    if made["warning"]:
+        warn(made["warning"])
+    return 0 if made["state"] == "pending" or made["deduplicated"] else 1
 
 
-def _ids(queue: QueueReader, endings: Sequence[str], chosen: dict[str, Any], default: Sequence[str]) -> list[str]:
-    """The ids of the named runs, or of those that match the filters."""
-    everything = chosen.pop("everything")
-    filters = without_none(**chosen)
-    if endings:
-        if filters or everything:
-            raise click.UsageError("give runs or filters, not both")
-        return list(dict.fromkeys(queue.ask("find", ending=ending)["id"] for ending in endings))
-    if not filters and not everything:
-        raise click.UsageError("give runs, a filter, or --all")
-    filters.setdefault("states", tuple(default))
-    ids: list[str] = queue.ask("ids", **filters)["ids"]
-    if not ids:
-        check_names(queue, workflow=chosen["workflow"], group=chosen["group"])
+def _few_ids(queue: QueueReader, chosen: dict[str, Any], matching: int) -> list[str]:
+    """The ids of the runs that match the filters; none of very many."""
+    if matching > MOST_ASKED:
+        return []
+    ids: list[str] = queue.ask("ids", **{"states": list(RETRYABLE), **filters_of(queue, chosen)})["ids"]
     return ids
 
 
-def _print_count(count: int, *, as_json: bool) -> int:
+def print_count(count: int, *, as_json: bool) -> int:
+    """Print how many runs a command would change."""
     if as_json:
         write_json({"count": count})
     else:
@@ -206,17 +215,26 @@ def _print_due_now(was_due: dict[str, str], *, named: bool) -> None:
         write(f"{counted(count, 'run')} that {was_or_were(count)} due later {'is' if count == 1 else 'are'} due now")
 
 
-def _print_outcomes(outcomes: dict[str, str], *, named: bool, as_json: bool, **more: Any) -> int:
-    """Print the outcome of each named run, or the number of runs by outcome; return 1 if a named run was refused."""
+def print_outcomes(outcomes: dict[str, str], *, as_json: bool, **more: Any) -> int:
+    """Print the outcome of each named run; return 1 if one of them was refused."""
     if as_json:
         write_json({"outcomes": outcomes, **more})
-    elif named:
+    else:
         for id, outcome in outcomes.items():
             if outcome in REFUSED:
                 warn(f"{id}: {REFUSED[outcome]}")
             else:
                 write(f"{id} {outcome}")
-    else:
-        counts = Counter(outcomes.values())
-        write(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or counted(0, "run"))
-    return int(named and any(outcome in REFUSED for outcome in outcomes.values()))
+    return int(any(outcome in REFUSED for outcome in outcomes.values()))
+
+
+def print_bulk(answer: dict[str, Any], *, as_json: bool, **more: Any) -> int:
+    """Print how many runs a bulk action changed, by outcome."""
+    if as_json:
+        write_json({**answer, **more})
+        return 0
+    counts = Counter(answer["counts"])
+    write(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or counted(0, "run"))
+    if answer["stopped"]:
+        warn(f"stopped: {counted(answer['matched'] - counts.total(), 'other run')} did not change")
+    return 0

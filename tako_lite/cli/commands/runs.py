@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from tako_lite.cli.bulk import filters_of
 from tako_lite.cli.filter_names import check_names
-from tako_lite.cli.options import command, filter_options, json_option, run_ending, without_none
+from tako_lite.cli.options import command, filter_options, json_option, run_ending
 from tako_lite.cli.output import console, draw, write, write_json
 from tako_lite.cli.queue import QueueReader
 from tako_lite.clock import SystemClock, in_local_time
@@ -18,24 +19,22 @@ from tako_lite.protocol.commands import PAGE
 @filter_options()
 @click.option("--all", "unlimited", is_flag=True, help="All runs, not only the newest.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of runs.")
+@click.option("--before", metavar="RUN", type=run_ending, help="Only runs made before this one: the next page.")
 @json_option
-def runs(
-    workflow: str | None,
-    group: str | None,
-    states: tuple[str, ...],
-    since: int | None,
-    unlimited: bool,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """List runs, the newest first."""
-    chosen = without_none(workflow=workflow, group=group, states=states, since=since)
+def runs(unlimited: bool, limit: int, before: str | None, as_json: bool, **chosen: Any) -> None:
+    """List runs, the newest first.
+
+    The next page begins with --before and the last run of this one, which `next` has in the JSON.
+    """
     queue = QueueReader()
-    found = _pages(queue, chosen, None if unlimited else limit)
+    filters = filters_of(queue, chosen)
+    if before is not None:
+        filters["before"] = queue.ask("find", ending=before)["id"]
+    found = _pages(queue, filters, None if unlimited else limit)
     if not found:
-        check_names(queue, workflow=workflow, group=group)
+        check_names(queue, workflow=chosen["workflow"], group=chosen["group"])
     if as_json:
-        write_json({"runs": found})
+        write_json({"runs": found, "next": found[-1]["id"] if not unlimited and len(found) == limit else None})
         return
     from tako_lite.tui.tables import runs_table
 
@@ -47,7 +46,8 @@ def _pages(queue: QueueReader, chosen: dict[str, Any], limit: int | None) -> lis
     found: list[dict[str, Any]] = []
     while limit is None or len(found) < limit:
         size = PAGE if limit is None else min(PAGE, limit - len(found))
-        page = queue.ask("runs", **chosen, limit=size, **without_none(before=found[-1]["id"] if found else None))["runs"]
+        before = {"before": found[-1]["id"]} if found else {}
+        page = queue.ask("runs", **{**chosen, **before, "limit": size})["runs"]
         found += page
         if len(page) < size:
             break

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _run(name: str, as_json: bool) -> None:
     """Enqueue one run now, as the schedule would; its next time does not change."""
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         made = client.call("run_schedule", workflow=name)
     if as_json:
         write_json(made)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _run(name: str, as_json: bool) -> None:
     """Evaluate a trigger now, even if it is paused."""
-    with Client(chosen_config()) as client:
+    with Client(chosen_config(), source="cli") as client:
         answer = client.call("run_trigger", name=name)
     if as_json:
         write_json(answer)

@@ -29,6 +29,7 @@ import aiosqlite
 from tako_lite.clock import Clock
 from tako_lite.errors import StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.store.base import Effects
+from tako_lite.store.counts import StoreCounts
 from tako_lite.store.sqlite.file import gone, translate
 from tako_lite.store.sqlite.transaction import commit
 from tako_lite.store.transitions.transaction import Transaction
@@ -79,13 +80,20 @@ class GroupCommit:
     """Runs operations in the order in which they come; those that wait at the same time share a transaction and its fsync."""
 
     def __init__(
-        self, connection: aiosqlite.Connection, path: Path, clock: Clock, on_commit: Callable[[Effects], None]
+        self,
+        connection: aiosqlite.Connection,
+        path: Path,
+        clock: Clock,
+        on_commit: Callable[[Effects], None],
+        counts: StoreCounts,
     ) -> None:
         self._connection = connection
         self._path = path
         self._file = _identity(path)
         self._clock = clock
         self._on_commit = on_commit
+        self._counts = counts
+        self._begun_at = 0.0
         self._entries: list[_Entry] = []
         self._alone: deque[_Entry] = deque()
         """Entries of a transaction that one of them spoiled: each gets one of its own."""
@@ -146,6 +154,7 @@ class GroupCommit:
         else:
             entries, self._entries = self._entries, []
         if entries:
+            self._begun_at = self._loop.time()
             start_on_thread(self._connection, partial(self._work, entries, self._clock.now()))
         else:
             self._busy = False
@@ -164,6 +173,7 @@ class GroupCommit:
 
     def _committed(self, entries: list[_Entry], results: list[Any], effects: Effects) -> None:
         self.trouble = None
+        self._counts.committed(len(entries), self._loop.time() - self._begun_at)
         self._notify(effects, NOTIFY_AGAIN)
         try:
             # The last first: a claim comes after what it claims, and its runs are pushed before their clients hear of them.
@@ -200,6 +210,7 @@ class GroupCommit:
         kept: list[_Entry] = []
         if _is_of_the_file(error):
             self.trouble = translate(error, self._path)
+            self._counts.failed(self.trouble)
             self.stop_writing(self.trouble)
             kept = [] if self._closing else [entry for entry in entries if entry.keep]
             _fail([entry for entry in entries if entry not in kept], self.trouble)

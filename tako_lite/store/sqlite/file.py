@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.paths import sync
-from tako_lite.store.migrate import migrate, refuse_newer
+from tako_lite.store.migrate import migrate, refuse_newer, refuse_older
 from tako_lite.store.sqlite.filesystem import refuse_shared
 
 Durability = Literal["disk", "process"]
@@ -65,6 +65,13 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise translate(error, path) from error
     return connection
+
+
+def has_tables(connection: sqlite3.Connection) -> bool:
+    """Whether the file was ever migrated; its creator may have died before. Raises StoreTooNew, StoreTooOld."""
+    refuse_newer(connection, PACKAGE)
+    refuse_older(connection, PACKAGE)
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def refuse_orphan_wal(path: Path) -> None:

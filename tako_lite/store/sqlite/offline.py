@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.records import Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
+from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, StoredTrigger
 from tako_lite.routing import Route
 from tako_lite.store import reading
-from tako_lite.store.base import GroupOverride, RunFilter, Signalled, Totals
-from tako_lite.store.migrate import refuse_newer, refuse_older
+from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunChanges, RunFilter, Signalled, Totals
 from tako_lite.store.sqlite.backup import back_up, size_of
-from tako_lite.store.sqlite.file import PACKAGE, Durability, connect, connect_reading, translate
+from tako_lite.store.sqlite.file import Durability, connect, connect_reading, has_tables, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, commit, consistent
-from tako_lite.store.transitions import enqueue, groups, runs, schedules, triggers, waits
+from tako_lite.store.transitions import activity, edits, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 T = TypeVar("T")
@@ -36,6 +35,10 @@ class SqliteOfflineStore:
         self._path = path
         self._durability = durability
         self._clock = clock
+        self._hooks = Hooks()
+
+    def set_hooks(self, hooks: Hooks) -> None:
+        self._hooks = hooks
 
     def enqueue_run(self, new: NewRun) -> Enqueued:
         (enqueued,) = self._write(partial(enqueue.enqueue, runs=[new]))
@@ -50,6 +53,15 @@ class SqliteOfflineStore:
     def discard_runs(self, ids: Sequence[str]) -> dict[str, str]:
         return self._write(partial(runs.discard, ids=ids))
 
+    def edit_run(self, id: str, changes: RunChanges) -> str:
+        return self._write(partial(edits.edit, id=id, changes=changes))
+
+    def run_now(self, ids: Sequence[str]) -> dict[str, str]:
+        return self._write(partial(edits.run_now, ids=ids))
+
+    def move_each_run(self, ids: Sequence[str], to: str) -> dict[str, str]:
+        return self._write(partial(edits.move, ids=ids, to=to))
+
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> dict[str, str]:
         return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
 
@@ -62,6 +74,17 @@ class SqliteOfflineStore:
     def forget_group(self, name: str) -> None:
         self._write(partial(groups.forget, group=name))
 
+    def record_activity(self, done: Activity) -> None:
+        self._write(partial(activity.record, done=done))
+
+    def list_minutes(self, since: int, until: int) -> list[MinuteTotals]:
+        return self._read(partial(minutes.list_between, since=since, until=until), [])
+
+    def list_activity(
+        self, limit: int, before: str | None = None, *, actor: str | None = None, action: str | None = None
+    ) -> list[Activity]:
+        return self._read(partial(activity.list_newest, limit=limit, before=before, actor=actor, action=action), [])
+
     def get_run(self, id: str) -> Run | None:
         return self._read(partial(reading.get_run, id=id), None)
 
@@ -71,8 +94,11 @@ class SqliteOfflineStore:
     def list_runs(self, chosen: RunFilter, limit: int | None) -> list[Run]:
         return self._read(partial(reading.list_runs, chosen=chosen, limit=limit), [])
 
-    def list_run_ids(self, chosen: RunFilter) -> list[str]:
-        return self._read(partial(reading.list_run_ids, chosen=chosen), [])
+    def list_run_ids(self, chosen: RunFilter, limit: int | None = None) -> list[str]:
+        return self._read(partial(reading.list_run_ids, chosen=chosen, limit=limit), [])
+
+    def count_runs(self, chosen: RunFilter, limit: int | None = None) -> int:
+        return self._read(partial(reading.count_runs, chosen=chosen, limit=limit), 0)
 
     def count_queued_by_workflow(self) -> dict[str, int]:
         return self._read(reading.count_queued_by_workflow, {})
@@ -99,9 +125,15 @@ class SqliteOfflineStore:
         return self._with_reader(lambda connection: consistent(connection, read), NOTHING)
 
     def _write(self, operation: Callable[[Transaction], T]) -> T:
+        def whole(transaction: Transaction) -> T:
+            transaction.hooks = self._hooks
+            result = operation(transaction)
+            hooks.follow_deaths(transaction)
+            return result
+
         try:
             with closing(connect(self._path, self._durability)) as connection:
-                results, _ = commit(connection, self._clock.now(), [operation])
+                results, _ = commit(connection, self._clock.now(), [whole])
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
         result: T = results[0]
@@ -115,13 +147,6 @@ class SqliteOfflineStore:
             if not self._path.exists():
                 return nothing
             with closing(connect_reading(self._path)) as connection:
-                return function(connection) if _has_tables(connection) else nothing
+                return function(connection) if has_tables(connection) else nothing
         except (sqlite3.Error, OSError) as error:
             raise translate(error, self._path) from error
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    """Whether the file was ever migrated; its creator may have died before. Raises StoreTooNew, StoreTooOld."""
-    refuse_newer(connection, PACKAGE)
-    refuse_older(connection, PACKAGE)
-    return bool(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tako_lite.clock import Clock
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
-    from tako_lite.store.opening import Durability, QueueCheck
+    from tako_lite.store.opening import Durability, QueueCheck, Reader
     from tako_lite.store.rescued import Rescued
 
 
@@ -66,6 +66,11 @@ class SqliteQueue:
         from tako_lite.store.sqlite.offline import SqliteOfflineStore
 
         return SqliteOfflineStore(self.path, durability, clock)
+
+    def open_reader(self) -> Reader:
+        from tako_lite.store.sqlite.reader import SqliteReader
+
+        return SqliteReader(Path(self.address))
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         from tako_lite.store.sqlite import checks

@@ -54,7 +54,7 @@ class SqliteStore(TransactionalStore):
     async def start(self) -> None:
         """Open the file, and create or migrate it."""
         self._connection = await open_thread(partial(connect, self.path, self._durability, check_integrity=True))
-        self._writer = GroupCommit(self._connection, self.path, self.clock, self._committed)
+        self._writer = GroupCommit(self._connection, self.path, self.clock, self._committed, self.counts)
         self._reader = ReadingConnection(partial(connect_reading, self.path), self.path)
 
     async def stop(self) -> None:

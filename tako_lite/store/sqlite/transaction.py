@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tako_lite.store.base import Effects, Limit
+from tako_lite.store.base import Effects, Hooks, Limit
 from tako_lite.store.sql import Statement
 from tako_lite.store.sqlite import queries
 from tako_lite.store.transitions.transaction import R, Statements
@@ -57,12 +57,14 @@ def consistent(connection: sqlite3.Connection, function: Callable[[SqliteSnapsho
 class SqliteTransaction(SqliteSnapshot):
     """One `BEGIN IMMEDIATE … COMMIT`."""
 
-    __slots__ = ("_executemany", "effects", "freed", "limits", "now", "paced")
+    __slots__ = ("_executemany", "died", "effects", "freed", "hooks", "limits", "now", "paced")
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         super().__init__(connection)
         self.now = now
         self.effects = Effects()
+        self.hooks: Hooks | None = None
+        self.died: list[str] = []
         self.limits: Mapping[str, Limit] | None = None
         self.freed: set[tuple[str, str]] = set()
         self.paced: set[tuple[str, str]] = set()
@@ -72,7 +74,10 @@ class SqliteTransaction(SqliteSnapshot):
         return self._execute(statement, parameters).rowcount
 
     def execute_many(self, statement: Statement, rows: Sequence[Any], /) -> int:
-        return self._executemany(statement.numbered(type(rows[0])), rows).rowcount if rows else 0
+        if not rows:
+            return 0
+        text, values = statement.bound(type(rows[0]))
+        return self._executemany(text, rows if values is None else map(values, rows)).rowcount
 
 
 def commit(

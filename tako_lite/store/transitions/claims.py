@@ -10,6 +10,7 @@ from tako_lite.records import Claimed
 from tako_lite.routing import denied
 from tako_lite.store.base import Claims, Hold
 from tako_lite.store.transitions import limits, rows
+from tako_lite.store.transitions.history import fingerprint_of
 from tako_lite.store.transitions.runs import ended
 from tako_lite.store.transitions.transaction import Transaction
 
@@ -81,8 +82,14 @@ def _end_denied(
     """End the runs whose tenant may not use the group; returns the others."""
     for run in claimed:
         if run.state == "dead":
-            error = denied(group, run.tenant, allowed).as_text()
-            transaction.execute(transaction.sql.runs.end_denied, id=run.id, now=transaction.now, error=error)
+            failure = denied(group, run.tenant, allowed)
+            transaction.execute(
+                transaction.sql.runs.end_denied,
+                id=run.id,
+                now=transaction.now,
+                error=failure.as_text(),
+                fingerprint=fingerprint_of(failure),
+            )
             ended(transaction, run.id, "dead")
     return [run for run in claimed if run.state == "running"]
 

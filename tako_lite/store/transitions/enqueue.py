@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tako_lite.records import Batch, Enqueued, NewRun, Refusal
 from tako_lite.routing import Route
+from tako_lite.store.base import EnqueuedRuns
 from tako_lite.store.transitions import limits, rows
+from tako_lite.store.transitions.history import fingerprint_of
 from tako_lite.store.transitions.runs import ended
 from tako_lite.store.transitions.transaction import Transaction
 from tako_lite.store.transitions.waits import INLINE
@@ -69,6 +71,7 @@ def _enqueue_batch(transaction: Transaction, like: NewRun, runs: Sequence[tuple[
         fallback_source=like.fallback_source,
         limit_key=like.limit_key,
         rate_key=like.rate_key,
+        trace=like.trace,
         now=transaction.now,
         due_by=limits.due_by(transaction, like.limit_key),
     )
@@ -99,6 +102,8 @@ def _row(run: NewRun, now: int, due_by: int) -> rows.InsertedRun:
         run.fallback_source,
         run.limit_key,
         run.rate_key,
+        run.again_of,
+        run.trace,
         now,
         due_by,
     )
@@ -106,12 +111,18 @@ def _row(run: NewRun, now: int, due_by: int) -> rows.InsertedRun:
 
 def _refuse(transaction: Transaction, ids: Iterable[str], refusal: Refusal, most: int | None = None) -> int:
     """End runs before they start, no more than `most` of them if that is given; returns how many ended."""
-    error = refusal.failure.as_text()
+    sql, failure = transaction.sql.runs, refusal.failure
+    values = {
+        "state": refusal.state,
+        "error": failure.as_text(),
+        "fingerprint": fingerprint_of(failure) if refusal.state == "dead" else None,
+        "now": transaction.now,
+    }
     refused = 0
     for id in ids:
         if refused == most:
             break
-        if transaction.execute(transaction.sql.runs.refuse, id=id, state=refusal.state, error=error, now=transaction.now):
+        if transaction.execute(sql.refuse, id=id, **values):
             refused += 1
             ended(transaction, id, refusal.state)
     return refused
@@ -152,6 +163,7 @@ def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> 
             _refuse(transaction, [id], limits.limit_refusal(transaction, retried.workflow, retried.limit_key))
             return "refused"
         transaction.effects.ready.add(retried.group)
+        transaction.effects.enqueued.append(EnqueuedRuns(retried.group, retried.workflow, "retry"))
         return "pending"
     found = transaction.row(rows.FoundRun, sql.runs.find, id=id)
     if found is None:

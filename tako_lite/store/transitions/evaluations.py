@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tako_lite.records import Batch, NewRun
+from tako_lite.store.base import EnqueuedRuns
 from tako_lite.store.transitions import triggers
 from tako_lite.store.transitions.enqueue import enqueue, enqueue_many
 from tako_lite.store.transitions.transaction import Transaction
@@ -32,6 +33,7 @@ def complete(transaction: Transaction, id: str, token: int, cursor: str, found: 
     if not transaction.execute(sql.triggers.end_evaluation, id=id, cursor=cursor, started=started, now=transaction.now):
         return False
     enqueue_many(transaction, found)
+    transaction.effects.enqueued += (EnqueuedRuns(like.group, like.workflow, "trigger", len(runs)) for like, runs in found)
     transaction.effects.ready.update(like.group for like, _ in found if like.refusal is None)
     triggers.delete_run(transaction, id)
     triggers.publish_due(transaction)

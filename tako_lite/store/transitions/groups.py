@@ -6,6 +6,7 @@ from tako_lite.records import Failure
 from tako_lite.routing import DEFAULT
 from tako_lite.store.base import GroupOverride
 from tako_lite.store.transitions import limits, rows
+from tako_lite.store.transitions.history import fingerprint_of
 from tako_lite.store.transitions.runs import ended
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -60,24 +61,28 @@ def mark_unavailable(
 
     Runs that wait end after `wait_timeout` milliseconds of unavailability. Returns when there is more to do, or None.
     """
-    sql, now, error = transaction.sql.groups, transaction.now, failure.as_text()
+    sql, now = transaction.sql.groups, transaction.now
+    error, fingerprint = failure.as_text(), fingerprint_of(failure)
     lost_at: int = transaction.value(sql.mark_unavailable, name=group, now=now) or now
-    fallen = transaction.rows(rows.EndedRun, sql.apply_fallback, group=group, now=now, error=error, limit=limit)
+    fallen = transaction.rows(
+        rows.FallenRun, sql.apply_fallback, group=group, now=now, error=error, fingerprint=fingerprint, limit=limit
+    )
     moved = []
     if group != DEFAULT:
         moved = transaction.rows(rows.MovedRun, sql.move_to_fallback, group=group, to=DEFAULT, limit=limit)
     for run in moved:
         (transaction.effects.suspects if run.hold == "suspect" else transaction.effects.ready).add(DEFAULT)
         limits.left(transaction, run.id)
-    late: list[rows.EndedRun] = []
+    late: list[rows.FallenRun] = []
     if wait_timeout is not None and now >= lost_at + wait_timeout:
         late = transaction.rows(
-            rows.EndedRun,
+            rows.FallenRun,
             sql.end_waited,
             group=group,
             to=DEFAULT,
             now=now,
             error=error,
+            fingerprint=fingerprint,
             limit=limit,
             before=now - wait_timeout,
         )

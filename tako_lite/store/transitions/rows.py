@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tako_lite.records import Claimed
-from tako_lite.states import RunState
+from tako_lite.states import AttemptKind, RunState
 
 # Runs
 
@@ -28,6 +28,8 @@ class InsertedRun(NamedTuple):
     fallback_source: str | None
     limit_key: str | None
     rate_key: str | None
+    again_of: str | None
+    trace: str | None
     now: int
     due_by: int
 
@@ -63,6 +65,17 @@ class FoundRun(NamedTuple):
     hold: str | None
 
 
+class DeadRun(NamedTuple):
+    """A run that has died; `error` is JSON text."""
+
+    workflow: str
+    group: str
+    tenant: str | None
+    attempts: int
+    finished_at: int
+    error: str | None
+
+
 class ClaimedRun(NamedTuple):
     """A run that was just claimed, or denied to its tenant: then its state is `dead`."""
 
@@ -80,6 +93,8 @@ class ClaimedRun(NamedTuple):
     state: RunState
     limit_key: str | None
     rate_key: str | None
+    due_at: int
+    trace: str | None
 
     def record(self) -> Claimed:
         """The run as the daemon sees it."""
@@ -94,6 +109,8 @@ class ClaimedRun(NamedTuple):
             self.parent,
             self.tenant,
             self.payload,
+            due_at=self.due_at,
+            trace=self.trace,
         )
 
 
@@ -124,7 +141,7 @@ class RetriedRun(NamedTuple):
     token: int
 
 
-class EndedRun(NamedTuple):
+class FallenRun(NamedTuple):
     """A run that a fallback or its wait_timeout ended."""
 
     id: str
@@ -180,6 +197,10 @@ class StoredRun(NamedTuple):
     limit_key: str | None
     rate_key: str | None
     discarded_at: int | None
+    claimed_at: int | None
+    fingerprint: str | None
+    again_of: str | None
+    trace: str | None
 
 
 class LargeValue(NamedTuple):
@@ -288,6 +309,7 @@ class ShownStep(NamedTuple):
     """A stored step as people see it; `result` and `error` are JSON text."""
 
     name: str
+    kind: str
     state: str
     result: str | None
     attempts: int
@@ -305,6 +327,74 @@ class StoredWait(NamedTuple):
     key: str | None
     wake_at: int | None
     started_at: int
+
+
+# History
+
+
+class SucceededAgain(NamedTuple):
+    """A run that succeeded, as `attempts.record_success` takes it."""
+
+    id: str
+    token: int
+    pid: int
+    now: int
+
+
+class StepTry(NamedTuple):
+    """A try of a step, as `attempts.record_try` takes it."""
+
+    run_id: str
+    token: int
+    step: str
+    number: int
+    kind: str
+    started_at: int
+    ended_at: int
+    pid: int | None
+    error: str | None
+
+
+class StoredAttempt(NamedTuple):
+    """A row of the history; `error` is JSON text."""
+
+    step: str
+    number: int
+    kind: AttemptKind
+    started_at: int
+    ended_at: int
+    executed_ms: int
+    server: str | None
+    worker_pid: int | None
+    error: str | None
+
+
+class StoredMinute(NamedTuple):
+    """A minute of a group and a workflow; `buckets` is JSON text."""
+
+    minute: int
+    group: str
+    workflow: str
+    started: int
+    succeeded: int
+    failed: int
+    dead: int
+    cancelled: int
+    waited_ms: int
+    executed_ms: int
+    buckets: str
+
+
+class StoredActivity(NamedTuple):
+    """An entry of the activity; `detail` is JSON text."""
+
+    id: str
+    at: int
+    actor: str
+    source: str
+    action: str
+    target: str
+    detail: str
 
 
 # Limits

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from tako_lite.records import Failure
-from tako_lite.states import RunState
-from tako_lite.store.base import Completed, Hold, ServedRun
-from tako_lite.store.transitions import limits, rows, triggers
+from tako_lite.states import AttemptKind, RunState
+from tako_lite.store.base import MINUTES_KEPT, Completed, EndedRun, Hold, ServedRun
+from tako_lite.store.transitions import activity, history, limits, minutes, rows, triggers
 from tako_lite.store.transitions.transaction import Transaction
 from tako_lite.store.transitions.waits import INLINE, resolve_children, wake
 
@@ -25,6 +25,7 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     if transaction.execute_many(sql.runs.complete, changes) != len(done):
         done = [run for run in done if transaction.exists(sql.runs.succeeded_under, id=run.id, token=run.token)]
     transaction.effects.succeeded.extend(run.id for run in done)
+    history.record_successes(transaction, done)
     limits.left_many(transaction, [run.id for run in done])
     for run in done:
         if len(run.result) > INLINE:
@@ -54,10 +55,13 @@ def reschedule(
         now=transaction.now,
         charged=int(charged),
         error=_short(failure),
+        fingerprint=history.fingerprint_of(failure),
         pid=pid,
     )
     if not changed:
         return cancel_if_requested(transaction, id, token, pid)
+    kind = history.kind_of(failure)
+    history.record_attempt(transaction, rows.Claim(id, token), kind, pid, failure, charged)
     _keep_long(transaction, id, failure)
     transaction.execute(transaction.sql.steps.delete_failed_children, run_id=id)
     _requeued(transaction, id, run_at)
@@ -74,18 +78,22 @@ def finish(
         token=token,
         state=state,
         error=_short(failure),
+        fingerprint=history.fingerprint_of(failure),
         now=transaction.now,
         charged=int(charged),
         pid=pid,
     )
     if not changed:
         return False
+    history.record_attempt(transaction, rows.Claim(id, token), history.kind_of(failure), pid, failure, charged)
     _keep_long(transaction, id, failure)
     ended(transaction, id, state)
     return True
 
 
-def park(transaction: Transaction, id: str, token: int, waits: Sequence[str], executed_ms: int) -> RunState | None:
+def park(
+    transaction: Transaction, id: str, token: int, waits: Sequence[str], executed_ms: int, pid: int | None
+) -> RunState | None:
     """Free the slot of a claimed run that only waits.
 
     The run is `waiting`, `pending` if one of these waits has ended meanwhile, or `cancelled` if that was requested. Returns
@@ -94,7 +102,8 @@ def park(transaction: Transaction, id: str, token: int, waits: Sequence[str], ex
     sql = transaction.sql
     has_ended = any(not transaction.exists(sql.steps.find_wait, run_id=id, name=name) for name in waits)
     if not transaction.execute(sql.runs.park, id=id, token=token, executed_ms=executed_ms):
-        return "cancelled" if cancel_if_requested(transaction, id, token, None) else None
+        return "cancelled" if cancel_if_requested(transaction, id, token, pid) else None
+    history.record_attempt(transaction, rows.Claim(id, token), "parked", pid, None, False)
     limits.left(transaction, id)
     if has_ended:
         wake(transaction, id)
@@ -103,22 +112,29 @@ def park(transaction: Transaction, id: str, token: int, waits: Sequence[str], ex
 
 
 def requeue(
-    transaction: Transaction, claims: Iterable[tuple[str, int]], hold: Hold | None, executed_ms: int, begun: bool = True
+    transaction: Transaction,
+    claims: Iterable[tuple[str, int]],
+    hold: Hold | None,
+    executed_ms: int,
+    ended_as: AttemptKind | None,
+    pid: int | None = None,
 ) -> None:
     """Make claimed runs due again and charge nothing, or cancel those for which that was requested.
 
-    `begun` is False for runs that no worker received.
+    `ended_as` is how their attempts ended; None says that no worker received them.
     """
     for id, token in claims:
-        if not begun:
+        if ended_as is None:
             limits.drop_expected_start(transaction, id)
         changed = transaction.execute(
             transaction.sql.runs.requeue, id=id, token=token, hold=hold, executed_ms=executed_ms, now=transaction.now
         )
-        if changed:
-            _requeued(transaction, id, transaction.now)
-        else:
-            cancel_if_requested(transaction, id, token, None)
+        if not changed:
+            cancel_if_requested(transaction, id, token, pid)
+            continue
+        if ended_as is not None:
+            history.record_attempt(transaction, rows.Claim(id, token), ended_as, pid, None, False)
+        _requeued(transaction, id, transaction.now)
 
 
 def charge_crash(
@@ -128,12 +144,16 @@ def charge_crash(
 
     The run is due again and runs alone, or it is `dead` after `max_crashes`. Returns its state, or None for a stale claim.
     """
-    sql, error, now = transaction.sql, _short(failure), transaction.now
-    if transaction.execute(sql.runs.charge_crash, id=id, token=token, error=error, max_crashes=max_crashes, pid=pid, now=now):
+    sql, now = transaction.sql, transaction.now
+    values: dict[str, Any] = {"error": _short(failure), "fingerprint": history.fingerprint_of(failure), "pid": pid, "now": now}
+    claim = rows.Claim(id, token)
+    if transaction.execute(sql.runs.charge_crash, id=id, token=token, max_crashes=max_crashes, **values):
+        history.record_attempt(transaction, claim, "crashed", pid, failure, False)
         _keep_long(transaction, id, failure)
         _requeued(transaction, id, now)
         return "pending"
-    if transaction.execute(sql.runs.end_crashed, id=id, token=token, error=error, pid=pid, now=now):
+    if transaction.execute(sql.runs.end_crashed, id=id, token=token, **values):
+        history.record_attempt(transaction, claim, "crashed", pid, failure, False)
         _keep_long(transaction, id, failure)
         ended(transaction, id, "dead")
         return "dead"
@@ -147,7 +167,7 @@ def recover(transaction: Transaction, server: str, boot_id: str) -> int:
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
     orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, boot_id=boot_id)
-    requeue(transaction, orphans, None, 0)
+    requeue(transaction, orphans, None, 0, "interrupted")
     return len(orphans)
 
 
@@ -205,6 +225,8 @@ def prune(transaction: Transaction, keep: dict[RunState, int | None], limit: int
     Returns when the next one is old enough, or None.
     """
     sql = transaction.sql
+    minutes.prune(transaction, MINUTES_KEPT)
+    activity.prune(transaction)
     times: list[int] = []
     for state, age in keep.items():
         if age is None:
@@ -214,6 +236,7 @@ def prune(transaction: Transaction, keep: dict[RunState, int | None], limit: int
         )
         if gone:
             transaction.execute_many(sql.runs.delete_steps, gone)
+            transaction.execute_many(sql.attempts.delete, gone)
             transaction.execute_many(sql.runs.delete_large, gone)
             transaction.execute(sql.runs.count_pruned, state=state, count=len(gone))
         oldest = transaction.value(sql.runs.oldest_finished, state=state)
@@ -231,6 +254,8 @@ def cancel_if_requested(transaction: Transaction, id: str, token: int, pid: int 
 
 def ended(transaction: Transaction, id: str, state: RunState) -> None:
     """Apply what follows from the end of a run; if it was cancelled, cancel all that it invoked, and what those invoked."""
+    if state == "dead" and transaction.hooks is not None and transaction.hooks.on_dead:
+        transaction.died.append(id)
     error = _WITH_PARENT.as_text()
     family = _end_one(transaction, id, state)
     while family:
@@ -244,7 +269,8 @@ def ended(transaction: Transaction, id: str, state: RunState) -> None:
 def _end_one(transaction: Transaction, id: str, state: RunState) -> list[str]:
     """Apply what follows from the end of one run; returns the runs that are to be cancelled with it."""
     sql = transaction.sql
-    transaction.effects.ended.append(transaction.row(ServedRun, sql.runs.find_server, id=id) or ServedRun(id, None))
+    if (end := transaction.row(EndedRun, sql.runs.select_ended, id=id)) is not None:
+        transaction.effects.ended.append(end)
     limits.left(transaction, id)
     children = transaction.values(sql.steps.select_children, run_id=id) if state == "cancelled" else []
     transaction.execute(sql.steps.delete_waits, run_id=id)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from tako_lite.records import NewRun, Schedule
+from tako_lite.store.base import EnqueuedRuns
 from tako_lite.store.transitions.enqueue import enqueue
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -36,7 +37,12 @@ def fire(transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewR
         return transaction.execute(sql.skip_slots, workflow=workflow, slot=slot) > 0
     if not transaction.execute(sql.take_slot, workflow=workflow, slot=slot):
         return False
-    enqueue(transaction, runs)
+    made = enqueue(transaction, runs)
+    transaction.effects.enqueued += (
+        EnqueuedRuns(run.group, run.workflow, "schedule")
+        for run, stored in zip(runs, made, strict=True)
+        if not stored.deduplicated
+    )
     transaction.effects.ready.update(run.group for run in runs if run.run_at <= transaction.now)
     return True
 

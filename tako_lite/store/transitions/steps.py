@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tako_lite.records import NewRun
-from tako_lite.store.base import SavedStep, StoredStep
+from tako_lite.records import Enqueued, NewRun
+from tako_lite.store.base import EnqueuedRuns, SavedStep, StoredStep
+from tako_lite.store.transitions import history
 from tako_lite.store.transitions.enqueue import enqueue
 from tako_lite.store.transitions.transaction import Transaction
 from tako_lite.store.transitions.waits import INLINE, StepOutcome, find_step, settle_if_over
 
 
-def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredStep | None]:
+def save(transaction: Transaction, steps: Sequence[SavedStep], pid: int | None = None) -> list[StoredStep | None]:
     """Store outcomes of steps; the first value of a name stays.
 
     Each answer is what is stored from now on, or None for a stale claim.
@@ -19,6 +20,7 @@ def save(transaction: Transaction, steps: Sequence[SavedStep]) -> list[StoredSte
     has_long = any(step.value is not None and len(step.value) > INLINE for step in steps)
     changes = [_row(step) for step in steps] if has_long else steps
     all_stored = transaction.execute_many(transaction.sql.steps.save, changes) == len(steps)
+    history.record_tries(transaction, steps, pid)
     if all_stored and not has_long:
         return [_answer(step) for step in steps]
     return [_saved(transaction, step, row, all_stored) for step, row in zip(steps, changes, strict=True)]
@@ -49,8 +51,7 @@ def invoke(transaction: Transaction, run_id: str, token: int, name: str, child: 
     if step := find_step(transaction, run_id, name):
         return step
     if not transaction.exists(sql.steps.find_wait, run_id=run_id, name=name):
-        (made,) = enqueue(transaction, [child])
-        _publish_due(transaction, child)
+        made = _enqueue(transaction, child)
         transaction.execute(
             sql.steps.add_wait, run_id=run_id, name=name, kind="child", key=made.id, wake_at=None, now=transaction.now
         )
@@ -64,8 +65,7 @@ def enqueue_child(transaction: Transaction, run_id: str, token: int, name: str, 
         return None
     if step := find_step(transaction, run_id, name):
         return step
-    (made,) = enqueue(transaction, [child])
-    _publish_due(transaction, child)
+    made = _enqueue(transaction, child)
     value, now = f'"{made.id}"', transaction.now
     transaction.execute(
         sql.steps.settle,
@@ -81,7 +81,11 @@ def enqueue_child(transaction: Transaction, run_id: str, token: int, name: str, 
     return StoredStep("succeeded", value, 1)
 
 
-def _publish_due(transaction: Transaction, child: NewRun) -> None:
-    """Report the group of a child that is due; a delayed one wakes no worker."""
+def _enqueue(transaction: Transaction, child: NewRun) -> Enqueued:
+    """Store a child, and report it and, if it is due, its group; a delayed one wakes no worker."""
+    (made,) = enqueue(transaction, [child])
+    if not made.deduplicated:
+        transaction.effects.enqueued.append(EnqueuedRuns(child.group, child.workflow, "step"))
     if child.run_at <= transaction.now:
         transaction.effects.ready.add(child.group)
+    return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from tako_lite.store.base import Effects, Limit
+from tako_lite.store.base import Effects, Hooks, Limit
 from tako_lite.store.sql import Statement
 
 R = TypeVar("R", bound=NamedTuple)
@@ -16,9 +16,17 @@ class Statements(Protocol):
     """The statements of a backend, by file: each attribute has one `Statement` for each block."""
 
     @property
+    def activity(self) -> Any: ...
+    @property
+    def attempts(self) -> Any: ...
+    @property
+    def edits(self) -> Any: ...
+    @property
     def groups(self) -> Any: ...
     @property
     def limits(self) -> Any: ...
+    @property
+    def minutes(self) -> Any: ...
     @property
     def runs(self) -> Any: ...
     @property
@@ -56,13 +64,16 @@ class Snapshot(Protocol):
 class Transaction(Snapshot, Protocol):
     """One transaction of the writer. `now` is its time in milliseconds since 1970, by the clock of the backend.
 
-    `effects` are reported once the transaction is committed. `limits` are those of the workflows, or None without a daemon:
+    `effects` are reported once the transaction is committed. `hooks` say what follows from deaths, and `died` collects the runs
+    that have died. `limits` are those of the workflows, or None without a daemon:
     the next daemon applies them. `freed` collects each (workflow, key) with a run that stopped counting for the limit, `paced`
     each (workflow, rate key) whose next start may be possible at another time now.
     """
 
     now: int
     effects: Effects
+    hooks: Hooks | None
+    died: list[str]
     limits: Mapping[str, Limit] | None
     freed: set[tuple[str, str]]
     paced: set[tuple[str, str]]

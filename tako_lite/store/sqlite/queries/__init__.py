@@ -6,8 +6,12 @@ from tako_lite.store.sql import load
 
 _PACKAGE = "tako_lite.store.sqlite"
 
+activity = load(_PACKAGE, "activity")
+attempts = load(_PACKAGE, "attempts")
+edits = load(_PACKAGE, "edits")
 groups = load(_PACKAGE, "groups")
 limits = load(_PACKAGE, "limits")
+minutes = load(_PACKAGE, "minutes")
 rescue = load(_PACKAGE, "rescue")
 runs = load(_PACKAGE, "runs")
 schedules = load(_PACKAGE, "schedules")

@@ -1,7 +1,8 @@
 -- name: apply_fallback
 -- End the due runs of an unavailable group whose fallback does not wait for it.
 UPDATE runs
-SET state = CASE fallback WHEN 'cancel' THEN 'cancelled' ELSE 'dead' END, ready = 0, hold = NULL, finished_at = :now, error = :error
+SET state = CASE fallback WHEN 'cancel' THEN 'cancelled' ELSE 'dead' END, ready = 0, hold = NULL, finished_at = :now, error = :error,
+    fingerprint = CASE fallback WHEN 'cancel' THEN NULL ELSE :fingerprint END
 WHERE rowid IN (
     SELECT rowid FROM runs
     WHERE worker_group = :group AND fallback IN ('fail', 'cancel') AND fallback IS NOT NULL AND state = 'pending' AND ready = 1
@@ -23,7 +24,7 @@ RETURNING hold, id;
 
 -- name: end_waited
 -- End the due runs that have waited too long for an unavailable group.
-UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error
+UPDATE runs SET state = 'dead', ready = 0, hold = NULL, finished_at = :now, error = :error, fingerprint = :fingerprint
 WHERE rowid IN (
     SELECT rowid FROM runs
     WHERE worker_group = :group AND state = 'pending' AND ready = 1 AND max(run_at, created_at, ifnull(back_at, 0)) <= :before

@@ -70,6 +70,10 @@ WHERE result = ''
 -- Delete the steps of lost runs.
 DELETE FROM steps WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
 
+-- name: drop_attempts
+-- Delete the history of lost runs.
+DELETE FROM attempts WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;
+
 -- name: drop_waits
 -- Delete the waits of lost runs.
 DELETE FROM waits WHERE run_id NOT IN (SELECT id FROM runs) RETURNING run_id;

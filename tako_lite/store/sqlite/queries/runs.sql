@@ -1,17 +1,18 @@
 -- name: insert
 -- Insert a run; an existing id or live unique key makes it a no-op.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, unique_key, parent,
-                  tenant, fallback, fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
+                  tenant, fallback, fallback_source, limit_key, rate_key, again_of, trace, state, ready, due_order, created_at)
 VALUES (:id, :workflow, :group, :group_source, :payload, :run_at, :priority, :max_attempts, :unique_key, :parent, :tenant,
-        :fallback, :fallback_source, :limit_key, :rate_key, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now)
+        :fallback, :fallback_source, :limit_key, :rate_key, :again_of, :trace, 'pending', :run_at <= :due_by,
+        :run_at - :priority * 1000, :now)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_many
 -- Insert runs that differ in id and payload only; existing ids are skipped.
 INSERT INTO runs (id, workflow, worker_group, group_source, payload, run_at, priority, max_attempts, parent, tenant, fallback,
-                  fallback_source, limit_key, rate_key, state, ready, due_order, created_at)
+                  fallback_source, limit_key, rate_key, trace, state, ready, due_order, created_at)
 SELECT id, :workflow, :group, :group_source, payload, :run_at, :priority, :max_attempts, :parent, :tenant, :fallback,
-       :fallback_source, :limit_key, :rate_key, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now
+       :fallback_source, :limit_key, :rate_key, :trace, 'pending', :run_at <= :due_by, :run_at - :priority * 1000, :now
 FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS payload FROM json_each(:rows))
 WHERE true
 ON CONFLICT DO NOTHING;
@@ -22,7 +23,8 @@ SELECT id FROM runs WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_ea
 
 -- name: refuse
 -- End a run that must not start; a run that was claimed or has ended is unchanged.
-UPDATE runs SET state = :state, ready = 0, finished_at = :now, error = :error
+UPDATE runs
+SET state = :state, ready = 0, finished_at = :now, error = :error, fingerprint = :fingerprint
 WHERE id = :id AND state = 'pending' AND claim_token = 0;
 
 -- name: put_large
@@ -42,11 +44,27 @@ SELECT id, state, worker_group AS "group", hold FROM runs WHERE id = :id;
 SELECT id, state, worker_group AS "group", hold FROM runs
 WHERE workflow = :workflow AND unique_key = :unique_key AND state IN ('pending', 'running', 'waiting');
 
+-- name: find_dead
+-- A dead run, for its hooks.
+SELECT workflow, worker_group AS "group", tenant, attempts, finished_at,
+    CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END AS error
+FROM runs WHERE id = :id AND state = 'dead';
+
+-- name: descends_from
+-- Whether a run is of one of these workflows, or descends from a run of one in less than a thousand generations.
+WITH RECURSIVE line (workflow, parent, generation) AS (
+    SELECT workflow, parent, 0 FROM runs WHERE id = :id
+    UNION ALL
+    SELECT runs.workflow, runs.parent, generation + 1 FROM line JOIN runs ON runs.id = line.parent WHERE generation < 1000
+)
+SELECT 1 FROM line WHERE workflow IN (SELECT value FROM json_each(:workflows)) LIMIT 1;
+
 -- name: claim
 -- Claim the first due runs of a group that is not paused, each with a new token; runs of tenants not in `allowed` end instead.
 UPDATE runs
 SET state = CASE WHEN :allowed IS NULL OR tenant IN (SELECT value FROM json_each(:allowed)) THEN 'running' ELSE 'dead' END,
-    claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL, started_at = ifnull(started_at, :now)
+    claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL,
+    claimed_at = :now, started_at = ifnull(started_at, :now)
 WHERE rowid IN (
     SELECT rowid FROM runs
     WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
@@ -57,12 +75,13 @@ WHERE rowid IN (
 RETURNING due_order, id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
         AS payload,
-    state, limit_key, rate_key;
+    state, limit_key, rate_key, max(run_at, ifnull(back_at, 0)) AS due_at, trace;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.
 UPDATE runs
-SET finished_at = :now, hold = NULL, ready = 0, error = :error, claim_token = claim_token - 1, server = NULL, boot_id = NULL,
+SET finished_at = :now, hold = NULL, ready = 0, error = :error, fingerprint = :fingerprint, claim_token = claim_token - 1,
+    server = NULL, boot_id = NULL, claimed_at = NULL,
     started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END
 WHERE id = :id AND state = 'dead';
 
@@ -75,7 +94,8 @@ SELECT EXISTS (
 -- name: complete
 -- End a claimed run as succeeded.
 UPDATE runs
-SET state = 'succeeded', result = :result, finished_at = :now, worker_pid = :pid, attempts = attempts + 1, hold = NULL, error = NULL
+SET state = 'succeeded', result = :result, finished_at = :now, worker_pid = :pid, attempts = attempts + 1, hold = NULL,
+    error = NULL, fingerprint = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: succeeded_under
@@ -86,13 +106,15 @@ SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'succeede
 -- Return a claimed run to the queue for its next attempt; `charged` is 1 if this attempt counts.
 UPDATE runs
 SET state = 'pending', run_at = :run_at, due_order = :run_at - priority * 1000, ready = :run_at <= :now,
-    attempts = attempts + :charged, executed_ms = 0, error = :error, worker_pid = :pid, hold = NULL
+    attempts = attempts + :charged, executed_ms = 0, error = :error, fingerprint = :fingerprint,
+    worker_pid = :pid, hold = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: finish
 -- End a claimed run as dead or cancelled; `charged` is 1 if this attempt counts.
 UPDATE runs
-SET state = :state, error = :error, finished_at = :now, attempts = attempts + :charged, worker_pid = :pid, hold = NULL
+SET state = :state, error = :error, fingerprint = :fingerprint, finished_at = :now, attempts = attempts + :charged,
+    worker_pid = :pid, hold = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
 -- name: requeue
@@ -104,13 +126,15 @@ WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_request
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
-SET state = 'pending', ready = 1, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0, error = :error, worker_pid = :pid
+SET state = 'pending', ready = 1, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0,
+    error = :error, fingerprint = :fingerprint, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0 AND crashes + 1 < :max_crashes;
 
 -- name: end_crashed
 -- End a claimed run that crashed its worker too often.
 UPDATE runs
-SET state = 'dead', finished_at = :now, hold = NULL, crashes = crashes + 1, error = :error, worker_pid = :pid
+SET state = 'dead', finished_at = :now, hold = NULL, crashes = crashes + 1, error = :error, fingerprint = :fingerprint,
+    worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
 -- name: is_cancel_requested
@@ -192,6 +216,15 @@ WHERE id = :id AND state IN ('pending', 'waiting');
 -- The process that last claimed a run.
 SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
 
+-- name: select_ended
+-- How a run ended, and the process that last claimed it.
+SELECT id AS run_id, boot_id, worker_group AS "group", workflow, state,
+    json_extract(
+        CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
+        '$.reason'
+    ) AS reason
+FROM runs WHERE id = :id;
+
 -- name: request_cancel
 -- Request the cancellation of a running run from its worker.
 UPDATE runs SET cancel_requested = 1 WHERE id = :id AND state = 'running' RETURNING id AS run_id, boot_id;
@@ -203,7 +236,7 @@ SET state = 'pending', ready = :judged OR limit_key IS NULL OR claim_token > 0, 
     attempts = 0, crashes = 0, executed_ms = 0,
     worker_group = :group, group_source = :group_source, fallback = :fallback, fallback_source = :fallback_source,
     error = NULL, finished_at = NULL, cancel_requested = 0, hold = NULL, progress = NULL, progress_note = NULL,
-    discarded_at = NULL
+    discarded_at = NULL, fingerprint = NULL
 WHERE id = :id AND state IN ('dead', 'cancelled')
 RETURNING worker_group AS "group", workflow, limit_key, claim_token AS token;
 
@@ -249,8 +282,12 @@ SELECT id, workflow, worker_group AS "group", group_source, state, attempts, max
         AS error,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
     cancel_requested, progress, progress_note, fallback, fallback_source, limit_key, rate_key,
-    discarded_at
+    discarded_at, claimed_at, fingerprint, again_of, trace
 FROM runs;
+
+-- name: select_repeats
+-- The runs that repeat a run with another payload, oldest first.
+SELECT id FROM runs WHERE again_of = :id ORDER BY id;
 
 -- name: find_by_ending
 -- The ids that end with a text; only the index of ids is read.
@@ -299,6 +336,10 @@ WHERE state IN ('succeeded', 'dead', 'cancelled') AND finished_at >= :since GROU
 -- name: select_ids
 -- The ids of runs.
 SELECT id FROM runs;
+
+-- name: count_chosen
+-- The number of runs, counted up to a limit; a filter takes the place of the condition.
+SELECT count(*) FROM (SELECT 1 FROM runs WHERE true LIMIT :limit);
 
 -- name: count_ahead
 -- The number of due runs of a group and a hold that start before this one.

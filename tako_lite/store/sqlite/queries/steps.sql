@@ -34,7 +34,7 @@ FROM steps WHERE run_id = :run_id ORDER BY finished_at;
 
 -- name: select_for_show
 -- The stored steps of a run, for display.
-SELECT name, state,
+SELECT name, kind, state,
     CASE result WHEN '' THEN (SELECT value FROM large_values WHERE run_id = steps.run_id AND kind = 'step:' || name)
     ELSE result END AS result,
     attempts, started_at, finished_at, error
@@ -63,7 +63,7 @@ SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE run_id = :r
 
 -- name: select_waits
 -- The waits of a run.
-SELECT name, kind, key, wake_at FROM waits WHERE run_id = :run_id ORDER BY started_at, name;
+SELECT name, kind, key, wake_at, started_at FROM waits WHERE run_id = :run_id ORDER BY started_at, name;
 
 -- name: select_waits_for
 -- The waits for a signal or for a child.

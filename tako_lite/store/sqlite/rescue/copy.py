@@ -30,6 +30,9 @@ _IN_JSON: Final = {
     "runs": ("payload", "result", "error"),
     "large_values": ("value",),
     "steps": ("result", "error"),
+    "attempts": ("error",),
+    "minutes": ("buckets",),
+    "activity": ("detail",),
     "signals": ("payload",),
     "triggers": ("cursor", "error"),
 }

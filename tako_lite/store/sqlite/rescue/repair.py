@@ -19,7 +19,12 @@ def repair(new: sqlite3.Connection, done: Rescued, now: int) -> None:
     if all_of_them:
         _part_children(new, done)
     if not tables["runs"].is_sound:
-        for table, statement in (("steps", sql.drop_steps), ("waits", sql.drop_waits), ("large_values", sql.drop_values)):
+        for table, statement in (
+            ("steps", sql.drop_steps),
+            ("attempts", sql.drop_attempts),
+            ("waits", sql.drop_waits),
+            ("large_values", sql.drop_values),
+        ):
             done.runs.update(_drop(new, tables[table], statement))
         tables["runs"].lost = max(tables["runs"].lost, len(done.runs))
         _drop(new, tables["waits"], sql.drop_waits_for_lost)

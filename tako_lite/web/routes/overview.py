@@ -1,0 +1,27 @@
+"""The first page: what needs a person, and the groups."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tako_lite.web.page import Page, Shown, Visit
+
+TROUBLED: Final = frozenset({"paused", "backoff", "unhealthy"})
+"""The states of a group in which it starts no runs."""
+
+
+def overview(visit: Visit) -> Shown:
+    """The groups with their workers; the twin of `status`."""
+    status = visit.status or {"daemon": None, "groups": [], "warnings": [], "queue": {}}
+    view = {"troubled": [group for group in status["groups"] if group["state"] in TROUBLED], "cells": cells}
+    return Shown("overview.html", "Overview", status, view)
+
+
+def cells(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """The worker strip of a group: a cell for each worker that lives, and an empty one for each that could be started."""
+    live = [worker for worker in group["workers"] if worker["state"] != "exited"]
+    filled = [{"state": worker["state"], "busy": len(worker["running"]), "pid": worker["pid"]} for worker in live]
+    return filled + [{"state": "possible", "busy": 0, "pid": None}] * max(0, group["max_workers"] - len(live))
+
+
+PAGES: Final = (Page("/", overview, watches="workers"),)

@@ -1,0 +1,75 @@
+"""Serves the dashboard: uvicorn without its ten wake-ups a second, which ends by itself when no page has asked for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+MOST_CONNECTIONS: Final = 64
+KEEP_ALIVE: Final = 75
+"""Seconds for which a browser may keep a connection open: pages ask every five seconds at most."""
+GRACE: Final = 2
+"""Seconds that requests under way get at the end."""
+
+
+class QuietServer(uvicorn.Server):
+    """A server that wakes up only when something happens; with `idle_exit` it ends so many seconds after the last request."""
+
+    def __init__(self, app: ASGIApp, idle_exit: float | None = None) -> None:
+        self._app = app
+        self._idle_exit = idle_exit
+        self._last = time.monotonic()
+        config = uvicorn.Config(
+            self._noting,
+            interface="asgi3",
+            http="h11",
+            loop="asyncio",
+            lifespan="off",
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+            h11_max_incomplete_event_size=32_768,
+        )
+        super().__init__(config)
+
+    async def _noting(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._last = time.monotonic()
+        await self._app(scope, receive, send)
+
+    async def main_loop(self) -> None:
+        """Wait for the end, which uvicorn checks for ten times a second."""
+        self._over = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        idle = None if self._idle_exit is None else asyncio.create_task(self._leave_when_idle(self._idle_exit))
+        if not self.should_exit:
+            await self._over.wait()
+        if idle is not None:
+            idle.cancel()
+
+    async def _leave_when_idle(self, limit: float) -> None:
+        while (left := self._last + limit - time.monotonic()) > 0:  # noqa: ASYNC110 (a request only notes its time)
+            await asyncio.sleep(left)
+        self.should_exit = True
+        self._over.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.started:
+            self._loop.call_soon_threadsafe(self._over.set)
+
+
+def serve(app: ASGIApp, listening: socket.socket, idle_exit: float | None = None) -> None:
+    """Serve until a signal or the idle limit ends it."""
+    QuietServer(app, idle_exit).run(sockets=[listening])

@@ -138,10 +138,13 @@ def start_daemon(
     *,
     module: str = "tako_lite",
     wrapper: Sequence[str] = (),
+    warm: bool | None = None,
     **environment: str,
 ) -> subprocess.Popen[bytes] | WarmProcess:
-    """Run `python -m MODULE` with arguments in a folder, as leader of a session: warm unless its start may matter."""
-    if wrapper or FULL or environment.keys() - {"PYTHONPATH"}:
+    """Run `python -m MODULE` with arguments in a folder, as leader of a session; warm unless its start may matter."""
+    if warm is None:
+        warm = not (wrapper or FULL or environment.keys() - {"PYTHONPATH"})
+    if not warm:
         return subprocess.Popen(
             [*wrapper, sys.executable, "-m", module, *arguments],
             cwd=folder,

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -42,10 +43,15 @@ def error_classes(root: type[TakoError] = TakoError) -> Iterator[type[TakoError]
         yield from error_classes(child)
 
 
+@cache
+def nodes() -> list[ast.Call | ast.Dict]:
+    """The calls and the dictionaries in the sources."""
+    trees = [ast.parse(source.read_text(encoding="utf-8")) for source in SOURCES]
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call | ast.Dict)]
+
+
 def calls() -> Iterator[ast.Call]:
-    for source in SOURCES:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        yield from (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return (node for node in nodes() if isinstance(node, ast.Call))
 
 
 def literal(node: ast.expr | None) -> str | None:
@@ -78,11 +84,10 @@ def test_every_reason_is_documented() -> None:
         if called(call) in ("Failure", "FailureFacts"):
             reason = keyword(call, "reason") or literal(call.args[3] if len(call.args) > 3 else None)
             expected.update([reason] if reason else [])
-    for source in SOURCES:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Dict):
-                pairs = zip(node.keys, node.values, strict=True)
-                expected.update(text for key, value in pairs if literal(key) == "reason" and (text := literal(value)))
+    for node in nodes():
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            expected.update(text for key, value in pairs if literal(key) == "reason" and (text := literal(value)))
 
     documented = {word for row in rows(section(OPERATIONS, "Why a run ended")) for word in words(row[0])}
 

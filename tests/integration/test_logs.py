@@ -242,7 +242,7 @@ SAY = """
 
 def shown(project: Project) -> list[str]:
     """The lines that `tako-lite logs` shows, without their heads."""
-    return [line.rpartition("| ")[2] for line in project.cli("logs").stdout.splitlines()]
+    return [line.rpartition("| ")[2] for line in project.command("logs").stdout.splitlines()]
 
 
 def move(file: Path) -> None:

@@ -27,6 +27,7 @@ def is_known_host(host: str, allowed: Collection[str]) -> bool:
 def host_name(host: str) -> str:
     """The name in a Host header, without its port."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        address, bracket, _ = host[1:].partition("]")
+        return address if bracket else ""
     name = host.rpartition(":")[0] if ":" in host else host
     return name.lower().rstrip(".")

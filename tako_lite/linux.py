@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ON_LINUX: Final = sys.platform == "linux"
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -39,6 +40,12 @@ def become_subreaper() -> None:
     """Make orphans below this process its children, instead of those of init."""
     if ON_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process by SIGTERM when its parent ends, even if that is killed."""
+    if ON_LINUX:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def name_process(name: str) -> None:

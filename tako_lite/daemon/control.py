@@ -17,9 +17,9 @@ from typing import Any, Final, cast
 
 from tako_lite.audit import Sender
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.listening import bind_unix
 from tako_lite.engine import sanitized
 from tako_lite.errors import DaemonUnreachable, ProtocolError, TakoError
+from tako_lite.listening import bind_unix
 from tako_lite.protocol.commands import COMMANDS
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 

@@ -20,6 +20,7 @@ from tako_lite.config import Config, GroupSettings, load
 from tako_lite.config.files import SOCKET_NAME, stamp
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
+from tako_lite.daemon.dashboard import Dashboard
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
@@ -91,7 +92,8 @@ class Daemon:
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
-        self.orphans = Orphans(self.records, self.fork_servers)
+        self.dashboard = Dashboard(events)
+        self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
         self.logs = Logs(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
@@ -125,6 +127,7 @@ class Daemon:
         self.orphans.start()
         await self.monitoring.apply(self.config.monitor)
         self.logs.apply(self.config.logs)
+        await self.dashboard.apply(self.config)
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
         self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
@@ -208,6 +211,7 @@ class Daemon:
         self.orphans.stop()
         self.logs.stop()
         await self.monitoring.stop()
+        await self.dashboard.stop()
         self.events.stopped()
 
     def report(self, what: str, error: BaseException) -> None:
@@ -359,6 +363,8 @@ class Daemon:
         warnings = list(self._warnings)
         if self.monitoring.trouble is not None:
             warnings.append(f"[monitor] is not served: {self.monitoring.trouble}")
+        if self.dashboard.trouble is not None:
+            warnings.append(self.dashboard.trouble)
         if (trouble := self.store.trouble) is not None:
             warnings.append(trouble.message)
         try:
@@ -413,6 +419,7 @@ class Daemon:
             self._use(config, catalog)
             await self.monitoring.apply(config.monitor)
             self.logs.apply(config.logs)
+            await self.dashboard.apply(config)
             self.scheduler.take(catalog, schedules)
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
             for name in self.group_names() - set(self.groups):

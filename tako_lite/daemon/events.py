@@ -92,6 +92,12 @@ class Events:
     def monitoring(self, address: str) -> None:
         logger.info("answering health checks and scrapes at %s", address)
 
+    def dashboard(self, address: str) -> None:
+        logger.info("starting the dashboard when a browser connects to %s", address)
+
+    def dashboard_failed(self, why: str) -> None:
+        logger.error("the dashboard failed, and runs are not affected: %s", printable(why))
+
     def monitor_failed(self, error: TakoError) -> None:
         logger.error("[monitor] is not served, and runs are not affected: %s", printable(error.message))
 

@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import Final
 
 from tako_lite.config.monitor_settings import MonitorSettings
-from tako_lite.daemon.listening import close_unix, listen_on
 from tako_lite.daemon.monitor.http import MAX_HEAD, Refused, Reply, Request, read_request
 from tako_lite.daemon.monitor.pages import Pages
 from tako_lite.hosts import host_name, is_known_host
+from tako_lite.listening import close_unix, listen_on
 from tako_lite.names import printable
 
 MOST_CONNECTIONS: Final = 8

@@ -1,4 +1,4 @@
-"""Sockets that the daemon listens on."""
+"""Sockets to listen on: of the control socket, of monitoring and of the dashboard."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from tako_lite.daemon.worker_session import Assignment
-from tako_lite.histogram import Histogram
+from tako_lite.histogram import EXECUTION_BOUNDS, QUEUE_BOUNDS, Histogram
 from tako_lite.protocol.items import SaveStep
 from tako_lite.records import Claimed
 from tako_lite.states import AttemptKind
@@ -23,10 +23,6 @@ from tako_lite.store.base import EndedRun, MinuteTotals
 from tako_lite.trigger_options import EVALUATION
 
 MINUTE: Final = 60_000
-QUEUE_BOUNDS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 15_000, 60_000, 300_000, 1_800_000)
-"""Milliseconds that runs waited: the upper bounds of the buckets, the last of which has none."""
-EXECUTION_BOUNDS: Final = (5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 15e3, 60e3, 300e3, 900e3, 3600e3)
-"""Milliseconds that attempts executed; floats, as those are what `bisect` compares them with."""
 START_BOUNDS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 15_000, 30_000)
 FAILED: Final[tuple[AttemptKind, ...]] = ("failed", "timeout", "crashed")
 """How the attempts ended that a minute counts as failed."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tako_lite.daemon.meter import EXECUTION_BOUNDS, MINUTE, QUEUE_BOUNDS, Meter
+from tako_lite.daemon.meter import MINUTE, Meter
 from tako_lite.daemon.worker_session import Assignment
-from tako_lite.histogram import Histogram
+from tako_lite.histogram import EXECUTION_BOUNDS, QUEUE_BOUNDS, Histogram
 from tako_lite.records import Claimed
 from tako_lite.store.base import EndedRun
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import starmap
 from typing import Final
 
-from tako_lite.daemon.meter import EXECUTION_BOUNDS, QUEUE_BOUNDS, WorkflowTotals
+from tako_lite.daemon.meter import WorkflowTotals
 from tako_lite.daemon.monitor.catalogue import family
 from tako_lite.daemon.monitor.exposition import Family, Sample, histogram_samples
 from tako_lite.daemon.monitor.source import LabelledTotals, QueueCounts, Source, bounded, runs_by_label
-from tako_lite.histogram import Histogram
+from tako_lite.histogram import EXECUTION_BOUNDS, QUEUE_BOUNDS, Histogram
 from tako_lite.store.base import NO_COUNTS
 
 SHOWN_OUTCOMES: Final = ("succeeded", "failed", "timeout", "crashed")

@@ -8,7 +8,7 @@ from typing import Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
-from tako_lite.records import Attempt, Run, RunStep, RunWait
+from tako_lite.records import Attempt, AwaitedSignal, Run, RunStep, RunWait
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.filtering import conditions
 from tako_lite.store.sql import Statement
@@ -141,6 +141,11 @@ def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
     """How many runs of each workflow are pending or waiting; it reads a row for each of them."""
     found = snapshot.rows(rows.WorkflowCount, snapshot.sql.runs.count_queued_by_workflow)
     return {row.workflow: row.number for row in found}
+
+
+def list_awaited(snapshot: Snapshot, limit: int) -> list[AwaitedSignal]:
+    """The waits for signals, those that began first."""
+    return snapshot.rows(AwaitedSignal, snapshot.sql.signals.select_awaited, limit=limit)
 
 
 def count_pruned(snapshot: Snapshot) -> dict[str, int]:

@@ -71,7 +71,7 @@ class Doing:
             action = ACTIONS.get(name)
             if action is None:
                 raise NotFound(f"there is no action {name[:60]!r}")
-            if not user.can(action.right):
+            if not action.is_allowed(user):
                 return _failed(FORBIDDEN, {"type": "forbidden", "message": f"you have no right to {name}", "hint": None})
             answer = await self._send(action, form, user)
             done = action.done(form, answer)

@@ -67,6 +67,7 @@ def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool
         "version": version,
         "said": said,
         "here": visit.here,
+        "here_path": visit.here.partition("?")[0].removeprefix(visit.urls.base),
         "new_id": new_id,
         "refresh": visit.site.settings.refresh,
         "doc": shown.document,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -90,9 +91,19 @@ def sanitized(text: str) -> str:
 def message_of(error: BaseException) -> str:
     """The message of an error. A `__str__` of the user may fail itself."""
     try:
-        return sanitized(str(error))
+        return sanitized(f"{error}{_environment_hint(error)}")
     except BaseException:
         return "(its text cannot be read)"
+
+
+def _environment_hint(error: BaseException) -> str:
+    """What to set, if the error is that of `os.environ[NAME]`: workers receive few variables of the daemon."""
+    trace = error.__traceback__ if isinstance(error, KeyError) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_code is not type(os.environ).__getitem__.__code__:
+        return ""
+    return " (workers do not have this variable: name it in `env_pass` of the group, or set it in `env`)"
 
 
 def call_for_future(body: Callable[[], T]) -> T:

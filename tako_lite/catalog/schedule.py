@@ -63,7 +63,7 @@ def _step_problem(schedule: str, name: str, term: str) -> Problem | None:
 
     values: Collection[object] = Field(_FIELDS.index(name)).parse(term)
     numbers = sorted({value % 7 if name == _FIELDS[-1] else value for value in values if isinstance(value, int)})
-    start, _, step = term.partition("/")
+    start = term.partition("/")[0]
     if any(number < 0 for number in numbers):
         return Problem(f"schedule: {schedule!r} is not a schedule: {start} takes no step", f"write {start} instead of {term}")
     if len(numbers) > 1 or term == _WHOLE_FIELD.get(name):
@@ -71,7 +71,7 @@ def _step_problem(schedule: str, name: str, term: str) -> Problem | None:
     message = (
         f"schedule: in {schedule!r} the step of {term} reaches beyond its field: {name} {numbers[0]} is all that it selects"
     )
-    return Problem(message, f"write {numbers[0]} instead, or a step below {step}")
+    return Problem(message, f"write {numbers[0]} instead, or a smaller step")
 
 
 def _backward_range(fields: Collection[str]) -> str | None:

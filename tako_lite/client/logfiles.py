@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from tako_lite.clock import iso
+from tako_lite.log_fields import fields_of
 
 SUFFIX: Final = ".jsonl"
 OLDEST: Final = 4
@@ -50,9 +51,14 @@ class Line(NamedTuple):
     stream: str
     text: str
 
+    @property
+    def fields(self) -> dict[str, Any] | None:
+        """The object in a line of JSON, as structured loggers write it; None for any other line."""
+        return fields_of(self.text)
+
     def as_json(self) -> dict[str, Any]:
         """The format of `tako-lite logs --json`, without `schema`."""
-        return {**self._asdict(), "at": iso(self.at)}
+        return {**self._asdict(), "at": iso(self.at), "fields": self.fields}
 
 
 def stored_lines(folder: Path, group: str | None, run: str | None, *, up_to: Positions | None = None) -> Iterator[Line]:

@@ -126,6 +126,7 @@ class Daemon:
         """Open the queue, recover what the last daemon left, start the groups, and listen."""
         self.orphans.start()
         await self.monitoring.apply(self.config.monitor)
+        self.logs.apply(self.config.logs)
         await self.dashboard.apply(self.config)
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
@@ -353,12 +354,17 @@ class Daemon:
             "config": str(self.config.file) if self.config.file else None,
             "root": self.control.hello["root"],
             "queue": self.control.hello["queue"],
+            "monitor": self.monitoring.as_json(),
             "errors": self.events.unexpected.count,
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.check_file()
         self.outcomes.record_minutes()  # an idle daemon stores no outcome that they could come along with
-        warnings = [*self._warnings, *filter(None, (self.monitoring.trouble, self.dashboard.trouble))]
+        warnings = list(self._warnings)
+        if self.monitoring.trouble is not None:
+            warnings.append(f"[monitor] is not served: {self.monitoring.trouble}")
+        if self.dashboard.trouble is not None:
+            warnings.append(self.dashboard.trouble)
         if (trouble := self.store.trouble) is not None:
             warnings.append(trouble.message)
         try:
@@ -412,6 +418,7 @@ class Daemon:
             )
             self._use(config, catalog)
             await self.monitoring.apply(config.monitor)
+            self.logs.apply(config.logs)
             await self.dashboard.apply(config)
             self.scheduler.take(catalog, schedules)
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]

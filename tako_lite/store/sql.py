@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.resources import files
+from operator import itemgetter
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _BLOCK: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|(?<![:\w]):([a-z_]\w*)")
@@ -15,12 +17,12 @@ _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|(?<![:\w]):([a-z_]\w*)")
 class Statement(str):
     """The text of one statement, with `:name` for each parameter."""
 
-    __slots__ = ("_numbered",)
-    _numbered: dict[type, str]
+    __slots__ = ("_bound",)
+    _bound: dict[type, Bound]
 
     def __new__(cls, text: str) -> Statement:
         made = super().__new__(cls, text)
-        made._numbered = {}
+        made._bound = {}
         return made
 
     @property
@@ -28,20 +30,29 @@ class Statement(str):
         """The names of the parameters, in the order in which they first appear."""
         return tuple(dict.fromkeys(name for name in _TOKEN.findall(self) if name))
 
-    def numbered(self, row_type: type[Any]) -> str:
-        """The text with `?1` for the first field of a NamedTuple, and so on: binding a tuple is faster than binding names.
+    def bound(self, row_type: type[Any]) -> Bound:
+        """The text with `?` for each parameter, and what makes their values of a NamedTuple: faster than binding by name.
 
-        Raises ValueError where the fields are not the parameters.
+        `?1` would be shorter, but Python 3.12 warns of it. Raises ValueError where the fields are not the parameters.
         """
-        text = self._numbered.get(row_type)
-        if text is None:
+        bound = self._bound.get(row_type)
+        if bound is None:
             fields: tuple[str, ...] = row_type._fields
             if set(fields) != set(self.parameters):
                 raise ValueError(f"the fields {fields} are not the parameters {self.parameters}")
-            numbers = {field: number for number, field in enumerate(fields, 1)}
-            text = _TOKEN.sub(lambda match: f"?{numbers[match[1]]}" if match[1] else match[0], self)
-            self._numbered[row_type] = text
-        return text
+            places = [name for name in _TOKEN.findall(self) if name]
+            text = _TOKEN.sub(lambda match: "?" if match[1] else match[0], self)
+            in_order = tuple(places) == fields or len(places) == 1
+            bound = Bound(text, None if in_order else itemgetter(*map(fields.index, places)))
+            self._bound[row_type] = bound
+        return bound
+
+
+class Bound(NamedTuple):
+    """A statement for the rows of one type; `values` makes its parameters of a row, None where they are the row itself."""
+
+    text: str
+    values: Callable[[Any], tuple[Any, ...]] | None
 
 
 def load(package: str, name: str) -> SimpleNamespace:

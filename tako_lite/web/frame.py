@@ -14,6 +14,7 @@ NAVIGATION: Final = (
     ("runs", "/runs", "Runs", "running"),
     ("groups", "/groups", "Groups", None),
     ("workflows", "/workflows", "Workflows", None),
+    ("schedules", "/schedules", "Schedules", None),
     ("errors", "/errors", "Errors", "dead"),
     ("signals", "/signals", "Signals", None),
     ("activity", "/activity", "Activity", None),

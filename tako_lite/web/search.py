@@ -22,18 +22,12 @@ DUE: Final = ("due", "scheduled")
 """Pending runs by whether their time has come: states of the list, not of the queue."""
 STATES: Final = (*DUE, *(state for state in RUN_STATES if state != "pending"))
 
+_SAME: Final = ("state", "workflow", "group", "tenant", "parent", "reason", "since", "until")
 _WORDS: Final[Mapping[str, str]] = {
-    "state": "state",
-    "workflow": "workflow",
-    "group": "group",
-    "tenant": "tenant",
+    **dict(zip(_SAME, _SAME, strict=True)),
     "key": "unique_key",
-    "parent": "parent",
     "again": "again_of",
-    "reason": "reason",
     "fp": "fingerprint",
-    "since": "since",
-    "until": "until",
     "ended": "ended_since",
     "longer": "min_duration",
 }

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from tako_lite.cli.main import BROKEN_PIPE
 from tako_lite.errors import TakoError
 from tako_lite.options import WorkflowOptions
 from tako_lite.states import GroupState, RunState, WorkerState
+from tests.support.pages import rows, section, words
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -28,27 +30,6 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def section(page: str, heading: str) -> str:
-    """What stands under a heading, up to the next one of any level."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
-    assert found, f"no section {heading!r}"
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of the tables in a text, without their heads."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    rules = [number for number, row in enumerate(cells) if set("".join(row)) <= set("-: ")]
-    heads = {number for rule in rules for number in (rule - 1, rule)}
-    return [row for number, row in enumerate(cells) if number not in heads]
-
-
-def words(cell: str) -> list[str]:
-    """What stands between backticks."""
-    return re.findall(r"`([^`]+)`", cell)
 
 
 def error_classes(root: type[TakoError] = TakoError) -> Iterator[type[TakoError]]:
@@ -62,10 +43,15 @@ def error_classes(root: type[TakoError] = TakoError) -> Iterator[type[TakoError]
         yield from error_classes(child)
 
 
+@cache
+def nodes() -> list[ast.Call | ast.Dict]:
+    """The calls and the dictionaries in the sources."""
+    trees = [ast.parse(source.read_text(encoding="utf-8")) for source in SOURCES]
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call | ast.Dict)]
+
+
 def calls() -> Iterator[ast.Call]:
-    for source in SOURCES:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        yield from (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return (node for node in nodes() if isinstance(node, ast.Call))
 
 
 def literal(node: ast.expr | None) -> str | None:
@@ -98,11 +84,10 @@ def test_every_reason_is_documented() -> None:
         if called(call) in ("Failure", "FailureFacts"):
             reason = keyword(call, "reason") or literal(call.args[3] if len(call.args) > 3 else None)
             expected.update([reason] if reason else [])
-    for source in SOURCES:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Dict):
-                pairs = zip(node.keys, node.values, strict=True)
-                expected.update(text for key, value in pairs if literal(key) == "reason" and (text := literal(value)))
+    for node in nodes():
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            expected.update(text for key, value in pairs if literal(key) == "reason" and (text := literal(value)))
 
     documented = {word for row in rows(section(OPERATIONS, "Why a run ended")) for word in words(row[0])}
 

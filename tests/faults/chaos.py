@@ -29,6 +29,7 @@ from tests.faults.expected import TENANTS, surprises
 from tests.support.checker import violations
 from tests.support.event_log import LOG, EventLog, as_logged
 from tests.support.project import wait_until, zombies
+from tests.support.warm_start import WarmProcess, start_daemon
 
 SOURCES: Final = Path(__file__).parent
 REPOSITORY: Final = SOURCES.parents[1]
@@ -195,7 +196,7 @@ class Keeper:
         """Whom each daemon left when it died, and when they must be gone."""
         self._root = root
         self._witness = witness
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | WarmProcess | None = None
         self._expected: set[tuple[int, int]] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper")
@@ -213,9 +214,9 @@ class Keeper:
         """A signal is about to be sent to the daemon."""
         self._expected |= {(pid, -number)} | ({(pid, 0)} if number == signal.SIGTERM else set())
 
-    def command(self) -> list[str]:
-        """What starts the next daemon."""
-        return [sys.executable, "-m", "tako_lite", "serve", "--server", "here"]
+    def launch(self, log: int, **environment: str) -> subprocess.Popen[bytes] | WarmProcess:
+        """Start the next daemon."""
+        return start_daemon(["serve", "--server", "here"], self._root, log, **environment)
 
     def foresees(self, pid: int, code: int) -> bool:
         """Whether a daemon was to end so, besides those that were sent a signal."""
@@ -239,14 +240,8 @@ class Keeper:
     def _keep(self) -> None:
         with (self._root / "daemon.log").open("ab") as log:
             while not self._stopping.is_set():
-                self._process = subprocess.Popen(
-                    self.command(),
-                    cwd=self._root,
-                    env={**os.environ, "CHAOS_ROOT": str(self._root), "PYTHONPATH": str(REPOSITORY), "TAKO_DEBUG": "1"},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
+                self._process = self.launch(
+                    log.fileno(), CHAOS_ROOT=str(self._root), PYTHONPATH=str(REPOSITORY), TAKO_DEBUG="1"
                 )
                 pid = self._process.pid
                 self._witness.write("daemon", daemon=pid)

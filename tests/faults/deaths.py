@@ -9,6 +9,7 @@ import argparse
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +21,8 @@ from typing import Final
 from tests.faults.chaos import Chaos, Keeper
 from tests.support.event_log import EventLog, Fact
 from tests.support.failpoints import POINTS, fired
+from tests.support.profiles import FULL
+from tests.support.warm_start import WarmProcess, start_daemon
 
 DEADLY: Final = ("kill", "kill_all")
 FIRED_LIMIT: Final = 40.0
@@ -39,10 +42,11 @@ class Relay(Keeper):
         super().__init__(root, witness)
         self.plans = plans
 
-    def command(self) -> list[str]:
+    def launch(self, log: int, **environment: str) -> subprocess.Popen[bytes] | WarmProcess:
         if not self.plans:
-            return super().command()
-        return [sys.executable, "-m", "tests.support.failpoints", *self.plans.pop(0)]
+            return super().launch(log, **environment)
+        plan = self.plans.pop(0)
+        return start_daemon(plan, self._root, log, module="tests.support.failpoints", warm=not FULL, **environment)
 
     def again(self, plan: list[str]) -> None:
         """This daemon did not find at its start what it was to die at: another one is to look."""

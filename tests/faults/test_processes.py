@@ -159,7 +159,7 @@ def test_a_group_that_cannot_fork_backs_off_and_says_so_and_starts_once_it_can(p
     assert project.group("default")["state"] in ("backoff", "unhealthy")
     assert project.run("other")["state"] == "succeeded"
     fails.unlink()
-    assert project.cli("resume", "default").returncode == 0
+    assert project.command("resume", "default").returncode == 0
     assert charged(project.wait(made.id)) == ("succeeded", 1, 0)
 
 
@@ -241,7 +241,7 @@ def test_a_socket_removed_without_an_event_is_logged_with_the_pid_and_the_fix(
     with Client(project.root, patience=0.2) as client, pytest.raises(DaemonUnreachable) as missed:
         client.enqueue("echo")
     assert f"pid {pid}" in missed.value.message and f"kill -HUP {pid}" in (missed.value.hint or "")
-    assert f"kill -HUP {pid}" in project.cli("doctor").stdout
+    assert f"kill -HUP {pid}" in project.command("doctor").stdout
     os.kill(pid, signal.SIGHUP)
     wait_until(path.exists, "it is there again", 5)
     assert project.run("echo", 1)["result"] == 1

@@ -236,7 +236,7 @@ def test_after_a_year_down_a_schedule_of_every_second_catches_up_as_configured(
     answered = clock.now()
     project.wait_for_fact("tick", before + missed + 3)  # one that was interrupted may run again
     project.call("pause_schedule", workflow="tick", paused=True)
-    listed = json.loads(project.cli("runs", "--workflow", "tick", "--all", "--json").stdout)["runs"]
+    listed = json.loads(project.command("runs", "--workflow", "tick", "--all", "--json").stdout)["runs"]
     runs = {run["id"]: milliseconds(run["run_at"]) for run in listed if milliseconds(run["run_at"]) > started - HOUR}
     fired = sorted(runs.values())
     assert started - 1_000 * (missed + 1) < fired[0] <= answered - 1_000 * (missed - 1)

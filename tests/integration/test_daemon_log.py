@@ -67,7 +67,7 @@ def test_a_group_that_cannot_start_is_logged_at_first_when_unhealthy_and_when_he
     assert "workflows/broken.py:" in first and "nothing_of_this_name" in first
     said(project, "group io is unhealthy: it failed to start 5 times and will be retried every 30 s: .*nothing_of_this_name")
     for _ in range(3):
-        assert project.cli("resume", "io").returncode == 0
+        assert project.command("resume", "io").returncode == 0
     assert len(warnings(project)) == 2, warnings(project)
     project.workflow("broken.py", "import another_of_no_name\n" + broken)
     said(project, "group io .*another_of_no_name")
@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_for_a_run_names_the_run_and_the_cause(project: 
     project.enqueue("stubborn")
     pid, run_id = begun(project)
     if cause == "cancel":
-        project.cli("cancel", run_id)
+        project.command("cancel", run_id)
     why = "its timeout" if cause == "timeout" else "that it was cancelled"
     said(project, f"killing worker {pid} of group default: run {run_id} has ignored {why}")
     line = said(project, f"worker {pid} of group default was killed, because")

@@ -71,7 +71,7 @@ def home(project: Project) -> Project:
     [("fail", "dead", "home"), ("cancel", "cancelled", "home"), ("ignore", "succeeded", "default")],
 )
 def test_a_run_that_enters_a_paused_group_gets_its_fallback_at_once(home: Project, word: str, state: str, group: str) -> None:
-    home.cli("pause", "home")
+    home.command("pause", "home")
     run = home.run("echo", fallback=word)
     assert (run["state"], run["group"], run["attempts"]) == (state, group, int(state == "succeeded"))
     assert run["group_source"] == ("fallback" if word == "ignore" else "workflow")
@@ -82,19 +82,19 @@ def test_queued_runs_get_their_fallback_when_their_group_is_paused(home: Project
     held = home.enqueue("hold")
     home.wait_for_fact("hold")
     runs = {word: home.enqueue("echo", fallback=word) for word in ("wait", "fail", "cancel", "ignore")}
-    home.cli("pause", "home")
+    home.command("pause", "home")
     assert home.wait(runs["fail"], 2)["error"]["reason"] == "no_worker"
     assert home.wait(runs["cancel"], 2)["state"] == "cancelled"
     assert home.wait(runs["ignore"], 5)["group"] == "default"
     assert home.get(runs["wait"])["state"] == "pending"
     assert home.get(held)["state"] == "running"
     (home.root / "go").touch()
-    home.cli("resume", "home")
+    home.command("resume", "home")
     assert home.wait(runs["wait"])["state"] == home.wait(held)["state"] == "succeeded"
 
 
 def test_a_run_that_becomes_due_in_an_unavailable_group_gets_its_fallback_then(home: Project) -> None:
-    home.cli("pause", "home")
+    home.command("pause", "home")
     run = home.enqueue("echo", fallback="fail", delay=0.3)
     assert home.get(run)["state"] == "pending"
     assert home.wait(run, 3)["error"]["reason"] == "no_worker"
@@ -193,7 +193,7 @@ def test_wait_timeout_counts_from_the_loss_also_over_a_restart(project: Project)
 
 
 def test_with_the_daemon_down_a_run_gets_its_fallback_at_the_next_start(home: Project) -> None:
-    home.cli("pause", "home")
+    home.command("pause", "home")
     home.stop()
     run = home.enqueue("echo", fallback="fail")
     assert home.get(run)["state"] == "pending"
@@ -202,7 +202,7 @@ def test_with_the_daemon_down_a_run_gets_its_fallback_at_the_next_start(home: Pr
 
 
 def test_many_runs_at_once_get_the_same_fallback_as_one(home: Project) -> None:
-    home.cli("pause", "home")
+    home.command("pause", "home")
     with home.client() as client:
         ids = client.enqueue_many("echo", range(50), fallback="fail")
         assert "is paused" in str(ids.warning)

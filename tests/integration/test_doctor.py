@@ -29,7 +29,7 @@ async def quick(payload):
 
 def findings(project: Project, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
     """What doctor finds, by check; of two the last one."""
-    done = project.cli("doctor", "--json", *words)
+    done = project.command("doctor", "--json", *words)
     assert done.returncode == code, done
     told = json.loads(done.stdout)
     assert told["schema"] == 1

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from tako_lite.daemon.monitor.catalogue import SERIES
 from tests.support.project import Project, wait_until
 from tests.support.scrape import exchange, get, monitor_of, parse, scrape
 from tests.support.teardown import tear_down
 
 WORKFLOWS = """
+    from tako_lite import poll
+
     @workflow("stepped", worker="media")
     async def stepped(n, step: Step):
         await step.run("one", str, n)
@@ -35,6 +41,18 @@ WORKFLOWS = """
 
     @workflow("tick", schedule="0 4 * * *")
     async def tick(payload): ...
+
+    @workflow("often", schedule="* * * * * *", worker="media")
+    async def often(payload): ...
+
+    @workflow("one-by-one", limit=1, worker="held")
+    async def one_by_one(payload):
+        while not os.path.exists("released"):
+            await asyncio.sleep(0.05)
+
+    @poll("inbox", every="1h", starts="stepped", worker="media")
+    def inbox(cursor):
+        return [], None
 """
 
 
@@ -49,7 +67,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made.run("stepped", 1, tenant="acme")
     made.run("parent", 2)
     made.run("fails")
+    for _ in range(2):
+        made.enqueue("one-by-one", unique_key=None)
+        made.enqueue("one-by-one", "known", unique_key="once")
     yield made
+    (made.root / "released").touch()
     tear_down(made)
 
 
@@ -202,7 +224,14 @@ def test_a_daemon_whose_port_is_taken_says_by_whom_and_works_on(project: Project
         assert project.run("stepped", 1)["result"] == 1
         (warning,) = [line for line in project.status()["warnings"] if "monitor" in line]
         assert f"cannot listen on 127.0.0.1:{port}" in warning and f"(pid {os.getpid()}) listens on it" in warning
-        assert warning.removeprefix("[monitor] is not served: ") in project.daemon_log()
+        error = warning.removeprefix("[monitor] is not served: ")
+        assert error in project.daemon_log()
+        assert project.status()["daemon"]["monitor"] == {"address": None, "error": error}
+        done = project.command("doctor")
+        assert (done.returncode, f"monitor      the daemon answers no health checks and scrapes: {error}" in done.stdout) == (
+            1,
+            True,
+        )
     project.call("reload")
     assert get(("127.0.0.1", port), "/healthz").status == 200
     assert not [line for line in project.status()["warnings"] if "monitor" in line]
@@ -218,4 +247,25 @@ def test_the_totals_of_a_minute_are_stored_when_the_daemon_stops(project: Projec
         query = (
             "SELECT workflow, sum(started), sum(succeeded), sum(failed), sum(dead) FROM minutes GROUP BY workflow ORDER BY 1"
         )
-        assert queue.execute(query).fetchall() == [("fails", 1, 0, 1, 1), ("stepped", 1, 1, 0, 0)]
+        found = [row for row in queue.execute(query) if row[0] != "often"]
+    assert found == [("fails", 1, 0, 1, 1), ("stepped", 1, 1, 0, 0)]
+
+
+def test_the_series_are_those_of_the_table_with_its_labels_and_promtool_accepts_them(
+    live: Project, address: tuple[str, int]
+) -> None:
+    def families() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for name, labels in scrape(address):
+            family = name if name in SERIES else re.sub(r"_(bucket|sum|count)$", "", name)
+            found.setdefault(family, set()).update(label for label, _ in labels if label != "le")
+        return found
+
+    wait_until(lambda: SERIES.keys() <= families().keys(), f"samples of {SERIES.keys() - families().keys()}", limit=20)
+    assert {name: " ".join(sorted(labels)) for name, labels in families().items()} == {
+        name: " ".join(sorted(about.labels.split())) for name, about in SERIES.items()
+    }
+    if shutil.which("promtool") is not None:
+        text = get(address, "/metrics").body
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")

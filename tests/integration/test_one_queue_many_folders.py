@@ -212,7 +212,7 @@ def test_what_a_killed_daemon_of_another_folder_left_running_ends_before_its_run
         project.serve()
         assert is_gone(fact["child"])
         assert is_gone(fact["pid"])
-        project.cli("cancel", run_id)
+        project.command("cancel", run_id)
         assert project.stop() == 0
     finally:
         project.root = blue

@@ -172,7 +172,7 @@ def test_a_group_without_a_secret_gets_an_error_that_says_what_to_write(mail: Pr
         '(name it in tako.toml: `secrets = ["smtp"]` in [workflows.media], and its source in [secrets])'
     )
     assert "(did you mean `smtp`?)" in mail.run("mistyped")["error"]["message"]
-    settings = mail.cli("config", "--json").stdout
+    settings = mail.command("config", "--json").stdout
     assert '"smtp": "env:SMTP_PASSWORD"' in settings and PASSWORD not in settings
 
 
@@ -304,8 +304,8 @@ def test_a_group_whose_secret_cannot_be_read_waits_with_the_reason_and_blocks_no
     assert group["state"] in ("backoff", "unhealthy") and group["last_error"] == reason
     assert mail.run("other")["result"] == 1
     assert mail.get(made.id)["state"] == "pending"
-    assert reason in mail.cli("check").stdout
-    assert reason in mail.cli("doctor").stdout
+    assert reason in mail.command("check").stdout
+    assert reason in mail.command("doctor").stdout
     put(mail, "there")
     mail.call("resume", group="email")
     assert mail.wait(made.id)["result"] == {"key": sha("there")}

@@ -73,7 +73,7 @@ def test_a_run_that_waits_for_a_child_which_waits_says_so_and_the_child_for_what
     assert f"its child run {child[-8:]} of child" in why(project, parent)
     assert why(project, child) == "It waits for the signal 'go', and uses no slot meanwhile."
     project.stop()
-    assert project.cli("why", parent).stdout.endswith("no daemon is running, so it cannot start before tako-lite serve.\n")
+    assert project.command("why", parent).stdout.endswith("no daemon is running, so it cannot start before tako-lite serve.\n")
 
 
 def test_a_due_run_counts_those_before_it_and_a_stopping_daemon_starts_none(project: Project) -> None:
@@ -92,7 +92,7 @@ def test_a_due_run_counts_those_before_it_and_a_stopping_daemon_starts_none(proj
     release(project)
     assert project.process.wait(15) == 0
     project.process = None
-    said = {project.cli("why", run_id).stdout for run_id in (running, first)}
+    said = {project.command("why", run_id).stdout for run_id in (running, first)}
     assert said == {"It is due, but no daemon is running: start tako-lite serve and it runs in default.\n"}
 
 
@@ -143,9 +143,9 @@ def test_without_a_daemon_the_file_shows_pauses_and_running_runs(project: Projec
     project.call("pause", group="default")
     due = project.enqueue("hold")
     project.stop(signal.SIGKILL)
-    assert project.cli("why", run_id).stdout == (
+    assert project.command("why", run_id).stdout == (
         "It was running when the daemon ended; the next daemon will re-queue it without charging an attempt.\n"
     )
-    assert project.cli("why", due).stdout == (
+    assert project.command("why", due).stdout == (
         "It is due, but no daemon is running and its group default is paused: tako-lite serve, then tako-lite resume default.\n"
     )

@@ -273,7 +273,7 @@ def test_a_step_that_is_returned_without_await_is_refused_with_what_to_write(liv
     assert run["error"]["message"] == (
         "the result is of type coroutine, which JSON cannot represent (write `await` before the call of Step.run that made it)"
     )
-    wait_until(lambda: "coroutine 'Step.run' was never awaited" in live.cli("logs", run["id"]).stdout, "it is in the log")
+    wait_until(lambda: "coroutine 'Step.run' was never awaited" in live.command("logs", run["id"]).stdout, "it is in the log")
 
 
 @pytest.mark.parametrize("name", ["''", "'x' * 300", "None", "'nul\\x00'", "'\\ud800'"])
@@ -477,7 +477,7 @@ def test_log_and_print_lines_are_kept_with_their_run(live: Project) -> None:
     )
     run_id = live.enqueue("talks")
     live.wait(run_id)
-    text = live.cli("logs", run_id).stdout
+    text = live.command("logs", run_id).stdout
     for line in ("printed in the handler", "printed in a step", "INFO logged", "WARNING warned 1"):
         assert line in text
 

@@ -229,10 +229,10 @@ def test_a_reload_replaces_the_workers_of_changed_groups_and_no_others(project: 
     project.workflow("b.py", OTHER)
     project.serve()
     one, two = project.run("a")["result"], project.run("b")["result"]
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     assert (project.run("a")["result"], project.run("b")["result"]) == (one, two)
     project.configure("[workflows]\nworkers = 1\n[workflows.two]\nenv = { NEW = '1' }\n")
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     assert project.run("a")["result"] == one
     assert project.run("b")["result"] != two
     project.workflow("a.py", GROUPS + "    # changed\n")
@@ -248,7 +248,7 @@ def test_a_reload_gives_runs_of_a_changed_group_to_the_new_worker_uncharged(proj
     run_id = project.enqueue("hold")
     (fact,) = project.wait_for_fact("hold")
     project.workflow("a.py", GROUPS + "    # changed\n")
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     assert not is_gone(fact["pid"])
     release(project)
     run = project.wait(run_id)
@@ -262,7 +262,7 @@ def test_a_changed_module_that_workflows_import_replaces_their_workers(project: 
     project.serve()
     assert project.run("a")["result"] == 1
     (project.root / "prices.py").write_text("PRICE = 1000\n")
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     assert project.run("a")["result"] == 1000
 
 
@@ -272,7 +272,7 @@ def test_a_broken_tako_toml_changes_nothing(project: Project) -> None:
     project.serve()
     pid = project.run("a")["result"]
     project.configure("[workflows.one]\nworkers = 'many'\nconcurency = 3\n")
-    refused = project.cli("reload")
+    refused = project.command("reload")
     assert refused.returncode == 3
     assert "tako.toml:3" in refused.stderr and "tako.toml:4" in refused.stderr
     send(project, signal.SIGHUP)
@@ -286,7 +286,7 @@ def test_workflow_files_that_contradict_each_other_are_refused_by_a_reload(proje
     project.serve()
     pid = project.run("a")["result"]
     project.workflow("c.py", GROUPS)
-    refused = project.cli("reload")
+    refused = project.command("reload")
     assert refused.returncode == 3
     assert "a.py" in refused.stderr and "c.py" in refused.stderr
     assert project.run("a")["result"] == pid
@@ -298,10 +298,10 @@ def test_a_reload_brings_new_groups_and_workflows_and_runs_that_waited_for_them(
     project.serve()
     file.unlink()
     late = project.enqueue("b", delay="100ms")
-    assert project.cli("reload").returncode == 0
-    wait_until(lambda: "no workflow file defines b" in project.cli("why", late).stdout, "it has no handler")
+    assert project.command("reload").returncode == 0
+    wait_until(lambda: "no workflow file defines b" in project.command("why", late).stdout, "it has no handler")
     project.workflow("b.py", OTHER)
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     assert project.wait(late)["state"] == "succeeded"
 
 
@@ -312,7 +312,7 @@ def test_a_file_that_a_reload_finds_broken_keeps_its_runs_until_it_is_fixed(proj
     before = project.run("b")["result"]
     project.run("a")
     project.workflow("a.py", GROUPS + "    raise RuntimeError('half done')\n")
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     run_id = project.enqueue("a")
     wait_until(lambda: project.group("one")["last_error"], "it cannot start")
     assert "a.py" in project.group("one")["last_error"] and "half done" in project.group("one")["last_error"]

@@ -41,12 +41,12 @@ def test_reload_status_and_doctor_report_runs_whose_workflow_is_gone(orders: Pro
     sentence = f"{GONE} ({REMEDY})"
     assert orders.call("reload")["warnings"] == [sentence]
     assert orders.status()["warnings"] == [sentence]
-    told = orders.cli("reload")
+    told = orders.command("reload")
     assert GONE in told.stderr
-    assert json.loads(orders.cli("reload", "--json").stdout)["warnings"] == [sentence]
-    assert json.loads(orders.cli("status", "--json").stdout)["warnings"] == [sentence]
-    assert "order-b any more" in " ".join(orders.cli("status").stdout.split())
-    findings = json.loads(orders.cli("doctor", "--json").stdout)["findings"]
+    assert json.loads(orders.command("reload", "--json").stdout)["warnings"] == [sentence]
+    assert json.loads(orders.command("status", "--json").stdout)["warnings"] == [sentence]
+    assert "order-b any more" in " ".join(orders.command("status").stdout.split())
+    findings = json.loads(orders.command("doctor", "--json").stdout)["findings"]
     assert [finding["mend"] for finding in findings if finding["message"] == GONE] == [REMEDY]
 
 
@@ -61,7 +61,7 @@ def test_a_workflow_that_is_defined_again_is_no_longer_reported(orders: Project)
 def test_cancelled_runs_are_no_longer_reported(orders: Project) -> None:
     orders.workflow("orders.py", ONLY_A)
     assert orders.call("reload")["warnings"]
-    assert orders.cli("cancel", "--workflow", "order-b").returncode == 0
+    assert orders.command("cancel", "--workflow", "order-b").returncode == 0
     wait_until(lambda: not orders.status()["warnings"], "the warning is gone", 20)
 
 
@@ -69,7 +69,7 @@ def test_runs_whose_workflow_is_gone_are_reported_at_the_start_and_without_a_dae
     orders.stop()
     orders.workflow("orders.py", ONLY_A)
     assert orders.status()["warnings"] == [f"{GONE} ({REMEDY})"]
-    findings = json.loads(orders.cli("doctor", "--json").stdout)["findings"]
+    findings = json.loads(orders.command("doctor", "--json").stdout)["findings"]
     assert [finding["level"] for finding in findings if finding["message"] == GONE] == ["warning"]
     orders.serve()
     wait_until(lambda: GONE in orders.daemon_log(), "the log tells of it")

@@ -416,7 +416,7 @@ def test_a_run_parks_however_its_handler_takes_it(live: Project, body: str, requ
     assert (run["attempts"], run["error"]) == (0, None)
     assert name in {wait["key"] for wait in run["waits"]}
     assert not live.facts("went on")
-    assert "never retrieved" not in live.cli("logs").stdout
+    assert "never retrieved" not in live.command("logs").stdout
     with live.client() as client:
         client.cancel(run_id)
 

@@ -318,9 +318,9 @@ def test_an_edit_that_keeps_length_and_time_is_picked_up_by_the_next_worker(proj
             for file in files:
                 file.write_text(file.read_text().replace(f"{number - 1}", f"{number}"))
                 age(file)
-            assert "default" in project.cli("reload").stdout
+            assert "default" in project.command("reload").stdout
         assert project.run("price")["result"] == [number, number]
-    assert "nothing" in project.cli("reload").stdout.lower()
+    assert "nothing" in project.command("reload").stdout.lower()
 
 
 def test_an_edit_below_a_pythonpath_outside_of_the_project_is_picked_up_by_reload(project: Project, tmp_path: Path) -> None:
@@ -342,5 +342,5 @@ def test_an_edit_below_a_pythonpath_outside_of_the_project_is_picked_up_by_reloa
     age(shared)
     shared.write_text("VALUE = 2\n")
     age(shared)
-    assert "default" in project.cli("reload").stdout
+    assert "default" in project.command("reload").stdout
     assert project.run("a")["result"] == 2

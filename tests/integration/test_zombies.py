@@ -85,7 +85,7 @@ def test_the_children_that_a_handler_forgets_are_those_of_its_worker_and_go_with
     always_on(project)
     worker = project.run("forgets")["result"]
     wait_until(lambda: zombies(worker), "it is the worker's zombie")
-    assert project.cli("reload").returncode == 0
+    assert project.command("reload").returncode == 0
     (project.root / "workflows/a.py").write_text((project.root / "workflows/a.py").read_text() + "\n")
     project.call("reload")
     wait_until(lambda: read_process(worker) is None, "the worker is replaced", 15)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +19,7 @@ from tako_lite.daemon.daemon import Daemon
 from tests.support.moved_clock import MovedClock
 from tests.support.profiles import scaled
 from tests.support.project import Project, wait_until
+from tests.support.warm_start import start_daemon
 
 REPOSITORY: Final = Path(__file__).parents[2]
 BEAT: Final = 0.005
@@ -56,14 +55,13 @@ def serve(project: Project, *, watched: bool = False, **environment: str) -> tup
     """Start such a daemon and wait until it answers; its pid, and its clock."""
     clock = MovedClock(project.root)
     with (project.root / "daemon.log").open("ab") as log:
-        process = project.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.clock_daemon", *(["watched"] if watched else [])],
-            cwd=project.root,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+        process = project.process = start_daemon(
+            ["watched"] if watched else [],
+            project.root,
+            log.fileno(),
+            module="tests.support.clock_daemon",
+            PYTHONPATH=str(REPOSITORY),
+            **environment,
         )
     project.started.append(process.pid)
     wait_until(

@@ -32,6 +32,7 @@ from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.support.event_log import EventLog, Fact
 from tests.support.project import Project, wait_until
+from tests.support.warm_start import WarmProcess, start_daemon
 
 REPOSITORY: Final = Path(__file__).parents[2]
 FIRED: Final = "fired.jsonl"
@@ -248,17 +249,11 @@ def main(asked: list[str]) -> int:
     return command.serve(None, "here")
 
 
-def serve_until(project: Project, *points: str, answers: bool = True) -> subprocess.Popen[bytes]:
+def serve_until(project: Project, *points: str, answers: bool = True) -> subprocess.Popen[bytes] | WarmProcess:
     """Start a daemon with fail points, and wait until it answers unless one of them comes before that."""
     with (project.root / "daemon.log").open("ab") as log:
-        process = project.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.failpoints", *points],
-            cwd=project.root,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+        process = project.process = start_daemon(
+            points, project.root, log.fileno(), module="tests.support.failpoints", PYTHONPATH=str(REPOSITORY)
         )
     project.started.append(process.pid)
     if answers:

@@ -23,6 +23,7 @@ from tako_lite.linux import read_process, session_members
 from tests.support.checker import by_run
 from tests.support.event_log import LOG, EventLog
 from tests.support.recording_client import RecordingClient
+from tests.support.warm_start import WarmProcess, start_daemon
 
 T = TypeVar("T")
 LIMIT = 15.0
@@ -69,7 +70,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.witness = root / "witness.jsonl"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self.started: list[int] = []
         self.wrapper: list[str] = []
         """A program that becomes the daemon, and what it is told before the daemon's own command."""
@@ -107,17 +108,10 @@ class Project:
 
     def serve(self, **environment: str) -> int:
         """Start the daemon and wait until it answers; returns its pid."""
-        log = (self.root / "daemon.log").open("ab")
-        self.process = subprocess.Popen(
-            [*self.wrapper, sys.executable, "-m", "tako_lite", "serve", "--server", "here"],
-            cwd=self.root,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        log.close()
+        with (self.root / "daemon.log").open("ab") as log:
+            self.process = start_daemon(
+                ["serve", "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
+            )
         self.started.append(self.process.pid)
         pid = self.process.pid
         wait_until(lambda: self._answers(pid), f"the daemon answers; its log: {self.daemon_log()}")

@@ -22,6 +22,7 @@ from tako_lite.config.values import RLIMITS
 from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.store.sqlite.queue import SqliteQueue
+from tests.support.profiles import scaled
 
 
 @pytest.fixture(autouse=True)
@@ -587,7 +588,8 @@ def paths(tree: Any, path: KeyPath = ()) -> list[KeyPath]:
     return [path, *(found for key, value in inner for found in paths(value, (*path, key)))]
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.full
+@settings(max_examples=scaled(75, 1000), deadline=None)
 @given(TREES)
 def test_whatever_toml_holds_is_found_where_it_stands(tree: dict[str, Any]) -> None:
     text = tomlkit.dumps(tree)
@@ -645,7 +647,8 @@ ATOMS = ["'5m'", "1", "-1", "true", "nan", "1e999", "1979-05-27", "9" * 30, "é"
 FRAGMENTS = st.sampled_from([*MARKS, *WORDS, *LINES, *ATOMS])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.full
+@settings(max_examples=scaled(100, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(FRAGMENTS, max_size=25).map("".join) | st.text(max_size=60))
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     Path("tako.toml").write_bytes(text.encode("utf-8", "replace"))
@@ -679,7 +682,8 @@ TABLE_NAMES = [
 ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.full
+@settings(max_examples=scaled(100, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(TABLE_NAMES),

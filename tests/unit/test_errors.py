@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tako_lite import errors
+from tako_lite.engine import message_of
 from tako_lite.errors import ChildFailed, NotFound, TakoError, from_json
 
 FAMILIES = [
@@ -36,3 +39,13 @@ def test_types_without_a_class_of_their_own_keep_their_word(word: str, family: t
 
     assert type(received) is family
     assert received.type == word
+
+
+def test_a_missing_variable_of_the_environment_says_how_a_worker_gets_it() -> None:
+    with pytest.raises(KeyError) as missing:
+        os.environ["NOT_PASSED"]
+    with pytest.raises(KeyError) as ordinary:
+        {}["NOT_PASSED"]
+    hint = "workers do not have this variable: name it in `env_pass` of the group, or set it in `env`"
+    assert message_of(missing.value) == f"'NOT_PASSED' ({hint})"
+    assert message_of(ordinary.value) == "'NOT_PASSED'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sqlite3
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -68,23 +69,36 @@ def test_every_named_block_is_an_attribute_and_named_once(file: str) -> None:
     assert set(vars(load(PACKAGE, file))) == set(names)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_every_block_starts_with_a_sentence(name: str) -> None:
-    comment, *_ = BLOCKS[name].split("\n")
-    assert re.fullmatch(r"-- [A-Z].*[a-z)]\.", comment)
+def test_every_block_starts_with_a_sentence() -> None:
+    sentence = re.compile(r"-- [A-Z].*[a-z)]\.")
+    assert [name for name, block in BLOCKS.items() if not sentence.fullmatch(block.partition("\n")[0])] == []
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_every_block_is_one_statement_that_the_schema_understands(name: str) -> None:
-    statement = BLOCKS[name]
-    assert not statement.endswith(";")
-    assert sqlite3.complete_statement(f"{statement};")
+@pytest.mark.parametrize("file", FILES)
+def test_every_block_is_one_statement_that_the_schema_understands(file: str) -> None:
+    connection = _migrated()
+    for name, statement in BLOCKS.items():
+        if name.partition(".")[0] == file:
+            assert not statement.endswith(";"), name
+            assert sqlite3.complete_statement(f"{statement};"), name
+            connection.execute(f"PRAGMA writable_schema = {int(name == 'rescue.graft')}")
+            values = dict.fromkeys(statement.parameters) or (None,) * statement.count("?")
+            connection.execute(f"EXPLAIN {statement}", values).fetchall()
+    connection.close()
+
+
+def _migrated() -> sqlite3.Connection:
+    """A connection to an empty queue, which is a copy: to migrate each takes twenty times as long."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.deserialize(_newest())
+    return connection
+
+
+@cache
+def _newest() -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection, PACKAGE)
-    connection.execute(f"PRAGMA writable_schema = {int(name == 'rescue.graft')}")
-    values = dict.fromkeys(statement.parameters) or (None,) * statement.count("?")
-    connection.execute(f"EXPLAIN {statement}", values).fetchall()
-    connection.close()
+    return connection.serialize()
 
 
 def _reads() -> list[tuple[str, str, str]]:
@@ -129,8 +143,7 @@ def _statement(place: str, written: str) -> Statement:
 
 def columns_of(statement: Statement) -> tuple[str, ...]:
     """The names of the columns that a statement returns."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection, PACKAGE)
+    connection = _migrated()
     cursor = connection.execute(statement, dict.fromkeys(statement.parameters, 0))
     columns = tuple(column[0] for column in cursor.description)
     connection.close()
@@ -160,8 +173,16 @@ def test_rows_that_a_statement_takes_have_its_parameters() -> None:
 
 def test_fields_that_are_not_the_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="are not the parameters"):
-        Statement("SELECT :id, ':c' -- :d").numbered(rows.UnclaimedRun)
-    assert Statement("SELECT :held, :id, :held, ':c'").numbered(rows.UnclaimedRun) == "SELECT ?2, ?1, ?2, ':c'"
+        Statement("SELECT :id, ':c' -- :d").bound(rows.UnclaimedRun)
+
+
+def test_values_are_bound_in_the_order_of_the_statement() -> None:
+    text, values = Statement("SELECT :held, :id, :held, ':c'").bound(rows.UnclaimedRun)
+    assert text == "SELECT ?, ?, ?, ':c'"
+    assert values is not None
+    assert values(rows.UnclaimedRun("a", "limit")) == ("limit", "a", "limit")
+    assert Statement("SELECT :id, :held").bound(rows.UnclaimedRun) == ("SELECT ?, ?", None)
+    assert Statement("SELECT :run_id").bound(rows.RunId) == ("SELECT ?", None)
 
 
 def test_every_block_is_used() -> None:

@@ -28,9 +28,9 @@ tako-lite monitor
 class Pages:
     """Makes the replies, out of what the daemon knows."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, scrape: Scrape) -> None:
         self._source = source
-        self._scrape = Scrape(source)
+        self._scrape = scrape
         self._pages: dict[str, Callable[[Request], Awaitable[Reply]]] = {
             "/": self._index,
             "/healthz": self._health,

@@ -17,6 +17,7 @@ from tako_lite.daemon.monitor.catalogue import family
 from tako_lite.daemon.monitor.exposition import Family, Sample, histogram_samples
 from tako_lite.daemon.monitor.source import Source, bounded, evaluations
 from tako_lite.linux import read_process, resident_bytes
+from tako_lite.store.opening import Queue
 
 SHOWN_ERRORS: Final = ("full", "io", "busy", "corrupt", "gone")
 SHOWN_OUTCOMES: Final = ("succeeded", "failed")
@@ -93,14 +94,19 @@ def store_families(source: Source) -> list[Family]:
             [Sample({"kind": kind}, number) for kind, number in errors.items()],
         ),
     ]
-    file, wal, *_ = source.config.queue.location.files()
+    return [*found, *file_families(source.config.queue.location)]
+
+
+def file_families(location: Queue) -> list[Family]:
+    """The sizes of the queue's files, which are not opened, and the free space beside them."""
+    file, wal, *_ = location.files()
+    found: list[Family] = []
     with suppress(OSError):
         found.append(family("tako_queue_file_bytes", [Sample({}, file.stat().st_size)]))
         size = wal.stat().st_size if wal.exists() else 0
         found.append(family("tako_queue_wal_bytes", [Sample({}, size)]))
         disk = os.statvfs(file.parent)
-        free = Sample({}, disk.f_bavail * disk.f_frsize)
-        found.append(family("tako_queue_disk_free_bytes", [free]))
+        found.append(family("tako_queue_disk_free_bytes", [Sample({}, disk.f_bavail * disk.f_frsize)]))
     return found
 
 

@@ -74,7 +74,10 @@ class SqliteTransaction(SqliteSnapshot):
         return self._execute(statement, parameters).rowcount
 
     def execute_many(self, statement: Statement, rows: Sequence[Any], /) -> int:
-        return self._executemany(statement.numbered(type(rows[0])), rows).rowcount if rows else 0
+        if not rows:
+            return 0
+        text, values = statement.bound(type(rows[0]))
+        return self._executemany(text, rows if values is None else map(values, rows)).rowcount
 
 
 def commit(

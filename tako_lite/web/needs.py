@@ -23,6 +23,8 @@ LEAST_FREE: Final = 0.05
 LARGE_LOG: Final = 40_000_000
 """Bytes of the log (WAL) of the queue: ten times what it has in normal operation."""
 MOST_ERRORS: Final = 3
+ERRORS_KEPT: Final = 10.0
+"""Seconds for which the errors are shown again: with very many dead runs, counting them takes a while."""
 MOST_COMING: Final = 5
 
 
@@ -63,10 +65,7 @@ def needs(visit: Visit, status: Document, dead: int) -> list[Need]:
 def _dead(visit: Visit, dead: int) -> list[Need]:
     if not dead:
         return []
-    try:
-        errors: list[ErrorGroup] = visit.read(partial(list_errors, now=visit.now, limit=MOST_ERRORS), [])
-    except TakoError:
-        errors = []
+    errors = visit.site.kept("errors", ERRORS_KEPT, partial(_errors, visit))
     recent = [error for error in errors if error.day]
     named = [
         Need(
@@ -78,6 +77,14 @@ def _dead(visit: Visit, dead: int) -> list[Need]:
         for error in recent
     ]
     return named or [Need("dead", f"{dead:,} dead {'run' if dead == 1 else 'runs'}", "/errors")]
+
+
+def _errors(visit: Visit) -> list[ErrorGroup]:
+    try:
+        errors: list[ErrorGroup] = visit.read(partial(list_errors, now=visit.now, limit=MOST_ERRORS), [])
+    except TakoError:  # the number of dead runs is shown instead
+        return []
+    return errors
 
 
 def _machine(visit: Visit, status: Document) -> list[Need]:

@@ -40,14 +40,13 @@ function draw(anew) {
   if (anew) {
     for (const plot of plots) plot.destroy();
     plots = [];
-    place.replaceChildren();
   }
-  CHARTS.forEach(([title, series, stacked], index) => {
+  if (!plots.length) place.replaceChildren(...CHARTS.map(([title]) => make("div", { class: "plot" }, make("h3", {}, title))));
+  CHARTS.forEach(([, series, stacked], index) => {
     const data = series.map(([, column], at) =>
       cells.map((line) => (stacked ? series.slice(at).reduce((sum, [, other]) => sum + (line[other] || 0), 0) : line[column])));
     if (plots[index]) return plots[index].setData([times, ...data]);
-    const box = make("div", { class: "plot" }, make("h3", {}, title));
-    place.append(box);
+    const box = place.children[index];
     const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     const say = (/** @type {number | null} */ value) => (value === null ? "–" : stacked ? String(value) : spanMs(value));
     plots.push(new uPlot({

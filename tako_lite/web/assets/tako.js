@@ -1,6 +1,5 @@
 // The dashboard works without this module. It keeps pages current, counts ages, and remembers the theme.
 
-/** @type {any} */ const { Idiomorph } = globalThis;
 const root = document.documentElement;
 const FASTEST = Number(root.dataset.refresh || 1) * 1000;
 const SLOWEST = 5000;
@@ -36,23 +35,31 @@ function schedule() {
 async function poll() {
   clearTimeout(timer);
   try {
-    const reply = await fetch(location.href, { headers: { "Tako-Live": "1", "Tako-Seen": version, Accept: "text/html" } });
-    if (reply.headers.get("Tako-Assets") !== root.dataset.assets) banner("A newer release serves this dashboard: reload the page.");
-    else if (failedSince) banner("");
-    failedSince = 0;
-    if (reply.status === 204) pause *= 1.5;
-    else if (reply.status === 401 || reply.status === 403) banner("You are no longer signed in: reload the page.");
-    else {
-      pause = FASTEST;
-      version = reply.headers.get("Tako-Version") || "";
-      show(await reply.text());
-    }
-  } catch {
-    failedSince ||= Date.now();
-    pause = Math.max(2000, pause * 1.5);
-    banner(`No connection since ${new Date(failedSince).toLocaleTimeString()}.`);
+    const reply = await fetch(location.href, { headers: { "Tako-Live": "1", "Tako-Seen": version, Accept: "text/html" } }).catch(offline);
+    if (reply) await take(reply);
+  } finally {
+    schedule();
   }
-  schedule();
+}
+
+function offline() {
+  failedSince ||= Date.now();
+  pause = Math.max(2000, pause * 1.5);
+  banner(`No connection since ${clock(new Date(failedSince))}.`);
+}
+
+/** @param {Response} reply */
+async function take(reply) {
+  if (reply.headers.get("Tako-Assets") !== root.dataset.assets) banner("A newer release serves this dashboard: reload the page.");
+  else if (failedSince) banner("");
+  failedSince = 0;
+  if (reply.status === 204) pause *= 1.5;
+  else if (reply.status === 401 || reply.status === 403) banner("You are no longer signed in: reload the page.");
+  else {
+    pause = FASTEST;
+    version = reply.headers.get("Tako-Version") || "";
+    show(await reply.text());
+  }
 }
 
 /** @param {string} html */
@@ -63,7 +70,7 @@ function show(html) {
     const newer = next.getElementById(part.id);
     if (newer) {
       localise(newer);
-      Idiomorph.morph(part, newer, KEEP);
+      /** @type {any} */ (globalThis).Idiomorph.morph(part, newer, KEEP);
     }
   }
   refresh();

@@ -34,6 +34,7 @@ from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.monitoring import Monitoring
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.readiness import Readiness
+from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
@@ -98,7 +99,10 @@ class Daemon:
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
         self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
-        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.clock)
+        self.reports = RunReports(events, self.logs)
+        self.outcomes = Outcomes(
+            self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.reports, self.clock
+        )
         self.readiness = Readiness(self.store, self.dispatcher.groups)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
@@ -273,6 +277,8 @@ class Daemon:
             self.meter.runs_enqueued(*new)
         for run in effects.ended:
             self.meter.run_ended(run)
+            if run.state == "dead":
+                self.reports.died(run)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
             self.waiters.resolve(run.run_id for run in effects.ended)

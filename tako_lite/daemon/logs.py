@@ -154,6 +154,12 @@ class Logs:
         log = self._configure(self._log(group))
         return Capture(log, descriptor, pid, mask)
 
+    def note(self, group: str, run: str, pid: int, text: str) -> None:
+        """Add a line of the daemon to the log of a run."""
+        log = self._configure(self._log(group))
+        log.write(pid, run, text)
+        log.flush()
+
     def stop(self) -> None:
         """Close all files; twice is harmless."""
         for log in self.groups.values():

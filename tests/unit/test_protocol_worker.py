@@ -217,7 +217,7 @@ def test_an_unknown_item_is_refused() -> None:
 
 
 def test_the_daemon_takes_up_every_kind_of_item() -> None:
-    outcomes = Outcomes(*[Mock()] * 6)
+    outcomes = Outcomes(*[Mock()] * 7)
     assert kinds(End, "kind") - {"ok"} == set(outcomes._ends) == set(KINDS)  # those of success share a call of the store
     assert {get_args(get_type_hints(cls)["kind"])[0] for cls in ANSWERED_ALONE} == set(outcomes._requests)
     assert set(ITEMS) == {"ok", "step", "begun", "progress", *outcomes._ends, *outcomes._requests}

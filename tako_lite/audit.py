@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
+from tako_lite.clock import iso
 from tako_lite.names import printable
 from tako_lite.protocol.commands import facts_of
 from tako_lite.records import Activity, new_id
@@ -18,6 +19,8 @@ MOST_NAMED: Final = 20
 """How many runs the entry of one command names."""
 SOURCES: Final = {"people": ("cli", "web"), "web": ("web",)}
 """The sources for which a command leaves an entry that does not always leave one."""
+UNCHANGED: Final = frozenset({"running", "waiting", "ended", "unknown"})
+"""Outcomes of an edit that changed nothing."""
 _TARGETS: Final = ("group", "workflow", "name", "event", "run_id")
 _HIDDEN: Final = frozenset({"payload", "payloads", "run_ids", *_TARGETS})
 
@@ -59,18 +62,22 @@ def user_name(uid: int | None) -> str:
         return f"uid {uid}"
 
 
-def is_audited(command: str, source: str) -> bool:
-    """Whether a command of this source leaves an entry."""
-    audit = facts_of(command).audit
+def _is_audited(command: str, typed: Any, source: str) -> bool:
+    """Whether a command of this source leaves an entry; an enqueue that repeats another run always does."""
+    audit = "always" if getattr(typed, "again_of", None) else facts_of(command).audit
     return audit == "always" or (audit is not None and source in SOURCES[audit])
 
 
-def entry(command: str, typed: Any, answer: Mapping[str, Any], by: Sender, now: int) -> Activity:
-    """The entry for a command that was carried out. It has neither payloads nor values."""
+def entry(command: str, typed: Any, answer: Mapping[str, Any], by: Sender, now: int) -> Activity | None:
+    """The entry for a command that was carried out, without payloads and values; None if it should leave none."""
+    if not _is_audited(command, typed, by.source) or answer.get("outcome") in UNCHANGED:
+        return None
     arguments = {name: value for name, value in asdict(typed).items() if value not in (None, False, [])}
     ids: list[str] = arguments.get("run_ids", [])
     target = next((str(arguments[name]) for name in _TARGETS if name in arguments), "")
     detail: dict[str, Any] = {name: value for name, value in arguments.items() if name not in _HIDDEN}
+    if "at" in detail:
+        detail["at"] = iso(detail["at"])
     if outcomes := answer.get("outcomes"):
         detail["outcomes"] = dict(Counter(outcomes.values()))
     detail |= {name: answer[name] for name in ("id", "moved", "outcome", "pruned") if name in answer}

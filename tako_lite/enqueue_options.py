@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from tako_lite.clock import milliseconds
 from tako_lite.errors import BadInput
+from tako_lite.tracing import TRACEPARENT
 from tako_lite.units import duration
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class EnqueueOptions(TypedDict, total=False):
-    """The options of `enqueue`; `id` is a UUID of your own, so that a retry never makes a second run."""
+    """The options of `enqueue`; `id` is a UUID of your own, so that a retry never makes a second run.
+
+    `trace` is a W3C traceparent; without it the active span of OpenTelemetry or Sentry counts.
+    """
 
     unique_key: str | None
     delay: Duration | None
@@ -30,6 +34,7 @@ class EnqueueOptions(TypedDict, total=False):
     worker: str | None
     fallback: Fallback | None
     tenant: str | None
+    trace: str | None
     id: str | None
 
 
@@ -51,6 +56,12 @@ def text(option: str, value: object) -> str:
     """The value, if it is text. Raises BadInput."""
     if not isinstance(value, str):
         raise BadInput(f"{option} must be text, not {type(value).__name__}")
+    return value
+
+
+def _trace(option: str, value: object) -> str:
+    if not isinstance(value, str) or not TRACEPARENT.fullmatch(value):
+        raise BadInput(f"{option} must be a W3C traceparent", hint='such as "00-4bf9…4736-00f0…02b7-01", version 00')
     return value
 
 
@@ -81,6 +92,7 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "worker": text,
     "fallback": text,
     "tenant": text,
+    "trace": _trace,
     "id": text,
 }
 OPTIONS: Final = tuple(_READERS)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class EnqueueRequest:
     """The options of an enqueue of one run or many; None means that the workflow or tako.toml decides.
 
-    `delay` is in seconds, `at` in milliseconds since 1970. The field names are the JSON keys of the control socket, so the
-    group is called `worker` here.
+    `delay` is in seconds, `at` in milliseconds since 1970, `trace` is a W3C traceparent. The field names are the JSON keys of
+    the control socket, so the group is called `worker` here.
     """
 
     worker: str | None = None
@@ -20,3 +20,4 @@ class EnqueueRequest:
     retries: int | None = None
     fallback: str | None = None
     tenant: str | None = None
+    trace: str | None = None

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final
+
+QUEUE_BOUNDS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 15_000, 60_000, 300_000, 1_800_000)
+"""Milliseconds that runs waited: the upper bounds of the buckets, the last of which has none."""
+EXECUTION_BOUNDS: Final = (5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 15e3, 60e3, 300e3, 900e3, 3600e3)
+"""Milliseconds that attempts executed; floats, as those are what `bisect` compares them with."""
 
 
 class Histogram:
@@ -19,3 +26,8 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Add the values of another histogram with the same bounds."""
+        self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
+        self.sum += total

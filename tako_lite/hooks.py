@@ -20,7 +20,7 @@ Outcome = Literal["succeeded", "failed", "timed_out", "parked", "released", "pos
 """
 
 Proceed = Callable[[], Awaitable[Any]]
-"""Calls the next hook, and finally what the hooks are around. Returns its value and raises its errors."""
+"""Calls the next hook, and finally what the hooks are around: returns the value of that, for an attempt as JSON has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ON_LINUX: Final = sys.platform == "linux"
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,6 +40,12 @@ def become_subreaper() -> None:
     """Make orphans below this process its children, instead of those of init."""
     if ON_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process by SIGTERM when its parent ends, even if that is killed."""
+    if ON_LINUX:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def name_process(name: str) -> None:
@@ -121,6 +129,26 @@ def resident_bytes(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
         return None
+
+
+def listening_process(port: int) -> tuple[int, str] | None:
+    """The pid and the name of a process that listens on a TCP port; None if there is none that this user may see."""
+    inodes = {f"socket:[{inode}]" for name in ("tcp", "tcp6") for inode in _listening_inodes(Path("/proc/net") / name, port)}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(str(link.readlink()) in inodes for link in (entry / "fd").iterdir()):
+                return int(entry.name), (entry / "comm").read_text().strip()
+    return None
+
+
+def _listening_inodes(table: Path, port: int) -> list[str]:
+    """The inodes of the sockets that listen on a port, in a table such as /proc/net/tcp."""
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:
+        return []
+    listening = "0A"
+    return [row[9] for row in rows if row[3] == listening and int(row[1].rpartition(":")[2], 16) == port]
 
 
 def session_members(session: int) -> list[Process]:

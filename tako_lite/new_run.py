@@ -18,6 +18,7 @@ from tako_lite.options import OF_TENANT, WorkflowOptions
 from tako_lite.records import Batch, NewRun, new_id
 from tako_lite.routing import Plan, Router
 from tako_lite.templates import pick
+from tako_lite.tracing import TRACEPARENT
 
 MAX_PRIORITY: Final = 1_000_000_000
 MAX_RETRIES: Final = 1_000_000
@@ -72,6 +73,7 @@ def make_run(
         limit_key=limit_key(options, payload, request.tenant),
         rate_key=rate_key(options, payload, request.tenant),
         refusal=route.refusal,
+        trace=_check_trace(request.trace),
         again_of=None if again_of is None else check_id(again_of),
     )
 
@@ -155,6 +157,12 @@ def _check_key(key: str | None) -> str | None:
     if key is not None and (not 0 < len(key) <= MAX_KEY or "\x00" in key):
         raise BadInput(f"a unique key must have 1 to {MAX_KEY} characters and no NUL character")
     return key
+
+
+def _check_trace(trace: str | None) -> str | None:
+    if trace is not None and not TRACEPARENT.fullmatch(trace):
+        raise BadInput("trace must be a W3C traceparent of version 00")
+    return trace
 
 
 def check_retries(retries: int) -> int:

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
@@ -57,8 +57,8 @@ class StepOptions(TypedDict, total=False):
 class Log(logging.LoggerAdapter[logging.Logger]):
     """The log of a run: `step.log("text")`, or with a level: `step.log.warning("text")`."""
 
-    def __call__(self, message: object, *args: object) -> None:
-        self.info(message, *args)
+    def __call__(self, message: object, *args: object, extra: Mapping[str, object] | None = None) -> None:
+        self.info(message, *args, extra=extra)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         return msg, kwargs
@@ -184,7 +184,7 @@ class Step(StepBase):
             tries = stored.tries
         limit = None if timeout is None else duration(timeout)
         if engine.info is not None:
-            caller = _hooked(caller, engine, engine.info, name, tries)
+            caller, limit = _hooked(caller, limit, engine, engine.info, name, tries), None
         while True:
             tries += 1
             started_at = _now()
@@ -375,8 +375,8 @@ def on_loop(body: Callable[[], Any]) -> Awaitable[Any]:
     return cast("Awaitable[Any]", body())
 
 
-def _hooked(caller: Caller, engine: Engine, run: RunInfo, name: str, tries: int) -> Caller:
-    """Calls bodies as `caller` does, with the step hooks around each call; `tries` were made before."""
+def _hooked(caller: Caller, limit: float | None, engine: Engine, run: RunInfo, name: str, tries: int) -> Caller:
+    """Calls bodies as `caller` does, within `limit`, with the step hooks around each call; `tries` were made before."""
     attempts = itertools.count(tries + 1)
 
     async def call(body: Callable[[], Any]) -> Any:
@@ -384,7 +384,8 @@ def _hooked(caller: Caller, engine: Engine, run: RunInfo, name: str, tries: int)
 
         async def core() -> Any:
             # In the context of the hooks, in which they may have made a span the current one.
-            values.append(await caller(partial(contextvars.copy_context().run, body)))
+            within: Callable[[], Any] = partial(contextvars.copy_context().run, body)
+            values.append(await (caller(within) if limit is None else _limited(caller, within, limit, name)))
             return values[0]
 
         try:

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -47,6 +48,14 @@ def package_dir() -> Path:
             f"cannot unpack {archive} for its workers: {error}",
             hint="set XDG_CACHE_HOME to a folder that can be written",
         ) from error
+
+
+def program() -> tuple[list[str], Path]:
+    """The words that begin a command line of tako-lite, run as this process runs it, and the folder to run them in."""
+    if _SOURCE.is_dir():
+        return [sys.executable, "-m", _PACKAGE], _SOURCE.parent
+    archive = next(parent for parent in _SOURCE.parents if parent.is_file())
+    return [sys.executable, str(archive)], archive.parent
 
 
 def _cache_root() -> Path:

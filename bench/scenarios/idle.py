@@ -14,6 +14,7 @@ MOST_RUNS = 2
 MIB = 2**20
 GOALS = {
     "wakeups": Goal("idle daemon: wake-ups a minute", "", most=1),
+    "listening": Goal("idle daemon with [monitor] listen, not asked: wake-ups a minute", "", most=1),
     "file_calls": Goal("idle daemon: reads, writes and syncs of files", "", most=0),
     "processor": Goal("idle daemon and zygote: processor time a minute", "ms"),
     "memory": Goal("idle daemon + zygote, PSS", "MiB", most=45),
@@ -32,7 +33,10 @@ def measure(plan: Plan) -> dict[str, float]:
         figures["memory"] = _memory([project.pid, zygote])
         with_one = _memory([project.pid, zygote, *_scaled(project, 1)])
         figures["worker"] = _memory([project.pid, zygote, *_scaled(project, 2)]) - with_one
-        return figures
+    with Served(plan, '[monitor]\nlisten = "127.0.0.1:0"\n', NO_OP) as project:
+        zygote = project.client.status()["daemon"]["zygote_pid"]
+        figures["listening"] = _quiet([project.pid, zygote], plan.size(30, 5))["wakeups"]
+    return figures
 
 
 def _quiet(pids: list[int], seconds: int) -> dict[str, float]:

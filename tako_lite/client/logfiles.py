@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from tako_lite.clock import iso
+from tako_lite.log_fields import fields_of
 
 SUFFIX: Final = ".jsonl"
 OLDEST: Final = 4
@@ -50,9 +51,14 @@ class Line(NamedTuple):
     stream: str
     text: str
 
+    @property
+    def fields(self) -> dict[str, Any] | None:
+        """The object in a line of JSON, as structured loggers write it; None for any other line."""
+        return fields_of(self.text)
+
     def as_json(self) -> dict[str, Any]:
         """The format of `tako-lite logs --json`, without `schema`."""
-        return {**self._asdict(), "at": iso(self.at)}
+        return {**self._asdict(), "at": iso(self.at), "fields": self.fields}
 
 
 def stored_lines(folder: Path, group: str | None, run: str | None, *, up_to: Positions | None = None) -> Iterator[Line]:
@@ -68,7 +74,7 @@ class Tail:
         self._folder, self._group, self._run = folder, group, run
         self._files: dict[str, _Growing] = {}
         for name in groups_in(folder, group):
-            if streams := _opened_all(folder, name):
+            if streams := open_files(folder, name):
                 self._files[name] = _Growing(folder, name, [])
                 self._files[name].start_behind(streams)
         self.positions: Positions = {name: file.position for name, file in self._files.items()}
@@ -89,21 +95,21 @@ class Tail:
     def _find_groups(self) -> None:
         """Follow groups that had no file at the time of creation, from their first line."""
         for name in groups_in(self._folder, self._group):
-            if name not in self._files and (streams := _opened_all(self._folder, name)):
+            if name not in self._files and (streams := open_files(self._folder, name)):
                 self._files[name] = _Growing(self._folder, name, streams)
 
     def _lines(self, file: _Growing) -> Iterator[Line]:
         for raw in file.new_lines():
             if isinstance(raw, Line):
                 yield raw
-            elif line := _parsed(raw, file.group, self._run):
+            elif line := parse_line(raw, file.group, self._run):
                 yield line
 
 
 class _Growing:
     """The files of a group. Lines are appended to the newest, which is renamed when it is full."""
 
-    def __init__(self, folder: Path, group: str, streams: Sequence[_Opened]) -> None:
+    def __init__(self, folder: Path, group: str, streams: Sequence[OpenFile]) -> None:
         self.group = group
         self._folder = folder
         self._ahead = list(streams)
@@ -116,7 +122,7 @@ class _Growing:
         """The file that is followed, and the end of its last complete line so far."""
         return self._ahead[0].place, self._ahead[0].stream.tell() - len(self._rest)
 
-    def start_behind(self, streams: Sequence[_Opened]) -> None:
+    def start_behind(self, streams: Sequence[OpenFile]) -> None:
         """Skip all existing lines."""
         *older, newest = streams
         for each in older:
@@ -158,7 +164,7 @@ class _Growing:
             newest = (self._folder / f"{self.group}{SUFFIX}").stat()
             if (newest.st_dev, newest.st_ino) == current.place:
                 return
-        found = _opened_all(self._folder, self.group)
+        found = open_files(self._folder, self.group)
         places = [each.place for each in found]
         if current.place in places:
             newer = found[places.index(current.place) + 1 :]
@@ -188,16 +194,16 @@ class _Growing:
                 return
 
 
-class _Opened(NamedTuple):
+class OpenFile(NamedTuple):
     """An open file, and its identity, which a rename does not change."""
 
     stream: BinaryIO
     place: Place
 
 
-def _opened_all(folder: Path, group: str) -> list[_Opened]:
+def open_files(folder: Path, group: str) -> list[OpenFile]:
     """The files of a group, the oldest first. A concurrent rename neither hides a file nor shows one twice."""
-    found: dict[Place, _Opened] = {}
+    found: dict[Place, OpenFile] = {}
     for name in (f"{group}{SUFFIX}", *(f"{group}{SUFFIX}.{age}" for age in range(1, OLDEST + 1))):
         with contextlib.suppress(OSError):
             descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
@@ -207,7 +213,7 @@ def _opened_all(folder: Path, group: str) -> list[_Opened]:
                 stream.close()
                 continue
             place = (status.st_dev, status.st_ino)
-            found[place] = _Opened(stream, place)
+            found[place] = OpenFile(stream, place)
     return [*reversed(found.values())]
 
 
@@ -222,14 +228,14 @@ def groups_in(folder: Path, group: str | None) -> list[str]:
 
 def _of_group(folder: Path, group: str, run: str | None, up_to: tuple[Place, int] | None) -> Iterator[Line]:
     for raw in _raw_lines(folder, group, up_to):
-        if line := _parsed(raw, group, run):
+        if line := parse_line(raw, group, run):
             yield line
 
 
 def _raw_lines(folder: Path, group: str, up_to: tuple[Place, int] | None) -> Iterator[bytes]:
     """The lines of a group's files: up to the position in the file that is followed, and none of newer files."""
     with contextlib.ExitStack() as opened:
-        files = _opened_all(folder, group)
+        files = open_files(folder, group)
         for each in files:
             opened.enter_context(each.stream)
         for each in files:
@@ -246,7 +252,7 @@ def _time(line: Line) -> int:
     return line.at
 
 
-def _parsed(raw: bytes, group: str, run: str | None) -> Line | None:
+def parse_line(raw: bytes, group: str, run: str | None) -> Line | None:
     """The line, if it is complete and of the given run. If a crash cut off a line and another follows it, the second one."""
     if run is not None and run.encode() not in raw:  # far cheaper than to decode every line
         return None
@@ -255,5 +261,5 @@ def _parsed(raw: bytes, group: str, run: str | None) -> Line | None:
         line = Line(int(fields["at"]), group, fields["run"], int(fields["pid"]), str(fields["stream"]), str(fields["text"]))
     except (ValueError, KeyError, TypeError):  # cut off by a crash or a full disk
         behind = raw.rfind(_START)
-        return _parsed(raw[behind:], group, run) if behind > 0 else None
+        return parse_line(raw[behind:], group, run) if behind > 0 else None
     return line if run is None or line.run == run else None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tako_lite import project_lint
 from tako_lite.answers import minutes_json, run_changes, run_filter
-from tako_lite.audit import Sender, entry, is_audited
+from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
@@ -69,8 +69,8 @@ class OfflineBackend:
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
             answer = self._write(typed, new, texts, by)
-            if is_audited(request.command, by.source):
-                self._queue.record_activity(entry(request.command, typed, answer, by, self._clock.now()))
+            if (done := entry(request.command, typed, answer, by, self._clock.now())) is not None:
+                self._queue.record_activity(done)
             return answer
         finally:
             lock.release()
@@ -118,14 +118,24 @@ class OfflineBackend:
     def _new(self, request: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
         """The rows of new runs, made before the write lock is taken."""
         workflow, router, now = self._project.catalog().get(request.workflow), self._router(), self._clock.now()
-        self._queue.set_hooks(hooks_of(self._project.catalog(), router))
         if isinstance(request, EnqueueMany):
-            return make_many(workflow, zip_ids(request.run_ids, texts), request, router, now)
-        payload = (texts or ["null"])[0]
-        run = make_run(
-            workflow, payload, request, router, now, id=request.run_id, unique_key=request.unique_key, again_of=request.again_of
-        )
-        return [(run, ())]
+            new = make_many(workflow, zip_ids(request.run_ids, texts), request, router, now)
+        else:
+            payload = (texts or ["null"])[0]
+            run = make_run(
+                workflow,
+                payload,
+                request,
+                router,
+                now,
+                id=request.run_id,
+                unique_key=request.unique_key,
+                again_of=request.again_of,
+            )
+            new = [(run, ())]
+        if any(like.refusal for like, _ in new):
+            self._queue.set_hooks(hooks_of(self._project.catalog(), router))
+        return new
 
     def _write(self, typed: Any, new: list[Batch], texts: list[str], by: Sender) -> dict[str, Any]:
         match typed:

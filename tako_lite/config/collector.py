@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.config import values
 from tako_lite.config.document import Document
@@ -11,6 +11,8 @@ from tako_lite.config.settings import SETTINGS, TablePath, label
 from tako_lite.config.values import Reader, shown_name
 from tako_lite.errors import BadInput, Mistake
 from tako_lite.hints import did_you_mean
+
+_HIDDEN: Final = "…"
 
 if TYPE_CHECKING:
     from tako_lite.config.positions import KeyPath
@@ -84,6 +86,12 @@ class Collector:
             hint = f"{setting} It belongs in [workflows] or in a group's table"
         hint = hint or f"known keys: {', '.join(known)}"
         self.wrong(path, f"unknown key {shown_name(key)}{where}", hint, at_key=True)
+
+    def without_value(self, path: KeyPath, mistake: Mistake) -> Mistake:
+        """The same mistake, without the value under a path: it may be a secret."""
+        assert self.document is not None  # noqa: S101 -- without one there is no mistake
+        value = self.document.mistake(path, "")
+        return mistake._replace(source=mistake.source[: value.column - 1] + _HIDDEN)
 
     def wrong(self, path: KeyPath, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
         """Report a mistake at the value of a path, or at its key."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tako_lite.config import files, routes, values, web
+from tako_lite.config import files, monitor, routes, values, web
 from tako_lite.config.collector import Collector
 from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
@@ -35,7 +35,7 @@ RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {name: kind.entry for name, kind in SETTINGS.items() if kind.entry}
 """The settings that are tables. Each has a function from the name of an entry to the entry's reader."""
-_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", web.TABLE, *routes.TABLES)
+_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", web.TABLE, *monitor.TABLES, *routes.TABLES)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
 
 
@@ -109,6 +109,8 @@ class _Reading(Collector):
         path = self._groups(("workflows",), workflows)
         self._servers(self.table(("servers",), project.get("servers", {})))
         groups = named_groups(self._tables)
+        monitoring = monitor.read_monitor(self, project.get("monitor", {}), self._root)
+        logs = monitor.read_logs(self, project.get("logs", {}))
         dashboard = web.read_web(self, project.get(web.TABLE, {}), self._root)
         routing = routes.read_routes(self, project, self._tables, server, groups)
         sound = not self.mistakes
@@ -122,10 +124,13 @@ class _Reading(Collector):
             groups={group: group_settings(self._tables, group, server) for group in groups},
             secrets=self._sources,
             warnings=(
+                *(monitor.open_monitor(self, monitoring) if sound else ()),
                 *(spare_secrets(self, self._sources, self._tables) if sound else ()),
                 *(self._server_warnings(project.get("servers", {}), server) if sound and server_was_named else ()),
             ),
             routes=routing,
+            monitor=monitoring,
+            logs=logs,
             web=dashboard,
             tables=self._tables,
             document=self.document,

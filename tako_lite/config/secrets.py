@@ -17,7 +17,6 @@ from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import SecretSource, read
 
 TABLE: Final = "secrets"
-_HIDDEN: Final = "…"
 
 
 def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, SecretSource]:
@@ -30,7 +29,7 @@ def read_sources(collector: Collector, declared: Any, root: Path) -> dict[str, S
             collector.wrong((TABLE, name), f"{shown_name(name)} is not a name for a secret", NAME_HINT, at_key=True)
         else:
             sources[name] = collector.value((TABLE,), {name: value}, name, read_source)
-        collector.mistakes[before:] = [_without_value(collector, name, found) for found in collector.mistakes[before:]]
+        collector.mistakes[before:] = [collector.without_value((TABLE, name), found) for found in collector.mistakes[before:]]
     return {name: source for name, source in sources.items() if source is not None}
 
 
@@ -91,9 +90,3 @@ def unreadable_secrets(config: Config) -> tuple[Mistake, ...]:
             if config.document is not None:
                 found.append(config.document.mistake((TABLE, name), error.message, hint))
     return tuple(found)
-
-
-def _without_value(collector: Collector, name: str, mistake: Mistake) -> Mistake:
-    assert collector.document is not None  # noqa: S101 -- a mistake comes from a document
-    value = collector.document.mistake((TABLE, name), "")
-    return mistake._replace(source=mistake.source[: value.column - 1] + _HIDDEN)

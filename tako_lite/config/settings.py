@@ -12,6 +12,7 @@ from tako_lite.config import kinds, values
 from tako_lite.config.document import Document
 from tako_lite.config.files import STATE_DIR
 from tako_lite.config.kinds import Kind
+from tako_lite.config.monitor_settings import LogSettings, MonitorSettings
 from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import Mistake
 from tako_lite.hints import did_you_mean
@@ -103,6 +104,8 @@ class Config:
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
     routes: Routes = field(default_factory=Routes)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
     web: WebSettings = field(default_factory=WebSettings)
     tables: Tables = field(default_factory=dict, repr=False)
     document: Document | None = field(default=None, repr=False, compare=False)

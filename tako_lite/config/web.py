@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from tako_lite.config import values
 from tako_lite.config.collector import Collector
+from tako_lite.config.listen import listen
 from tako_lite.config.values import Reader, shown_name
-from tako_lite.config.web_settings import AUTHS, EVERYTHING, PAYLOADS, RIGHTS, Listen, WebSettings
+from tako_lite.config.web_settings import AUTHS, EVERYTHING, PAYLOADS, RIGHTS, WebSettings
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 
@@ -21,30 +22,6 @@ _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HOST: Final = re.compile(r"\*?[A-Za-z0-9.-]{1,253}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _USER: Final = re.compile(r"\S{1,128}")
-_LISTEN_HINT: Final = 'such as "127.0.0.1:8256", "[::1]:8256" or "unix:.tako/web.sock"'
-
-
-def listen(root: Path) -> Reader:
-    """Accepts an address to listen on: `HOST:PORT`, or `unix:PATH`."""
-
-    def read(value: Any) -> Listen:
-        address = values.text(value)
-        if address.startswith("unix:"):
-            return Listen(path=values.located(values.text(address.removeprefix("unix:")), root))
-        host, colon, port = address.rpartition(":")
-        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not colon or not port.isdecimal() or int(port) > 65_535 or not _is_host(bare, bracketed=bare != host):
-            raise BadInput("is not an address to listen on", hint=_LISTEN_HINT)
-        return Listen(bare, int(port))
-
-    return read
-
-
-def _is_host(host: str, *, bracketed: bool) -> bool:
-    try:
-        return (ipaddress.ip_address(host).version == 6) == bracketed
-    except ValueError:
-        return not bracketed and bool(_HOST.fullmatch(host)) and not host.startswith("*")
 
 
 def read_web(collector: Collector, value: Any, root: Path) -> WebSettings:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
+from tako_lite.config.listen import Listen
 from tako_lite.secrets import SecretSource
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -43,29 +42,6 @@ Auth = Literal["token", "basic", "proxy", "none"]
 AUTHS: Final[tuple[Auth, ...]] = ("token", "basic", "proxy", "none")
 Payloads = Literal["show", "hide", "never"]
 PAYLOADS: Final[tuple[Payloads, ...]] = ("show", "hide", "never")
-
-
-class Listen(NamedTuple):
-    """An address to listen on: a host with a port, or the path of a Unix socket."""
-
-    host: str = DEFAULT_HOST
-    port: int = DEFAULT_PORT
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only processes of this machine reach it."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-from tako_lite.audit import SENDER, WORKER, Sender, entry, is_audited
+from tako_lite.audit import SENDER, WORKER, Sender, entry
 from tako_lite.daemon.edit_commands import EditCommands, EditHost
 from tako_lite.daemon.group_commands import GroupCommands, GroupHost
 from tako_lite.daemon.project_commands import ProjectCommands, ProjectHost
@@ -63,8 +63,8 @@ class Commands:
         work = handler(typed)
         try:
             answer = await (asyncio.shield(_run_to_completion(work)) if runs_to_completion else work)
-            if is_audited(str(command), by.source):
-                await self._host.store.record_activity(entry(str(command), typed, answer, by, self._host.clock.now()))
+            if (done := entry(str(command), typed, answer, by, self._host.clock.now())) is not None:
+                await self._host.store.record_activity(done)
             return answer
         except NotFound as error:
             if error.type in NAME_ARGUMENT:

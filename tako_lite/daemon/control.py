@@ -8,7 +8,6 @@ import logging
 import os
 import resource
 import socket
-import stat
 import struct
 import sys
 from collections import Counter, deque
@@ -20,6 +19,7 @@ from tako_lite.audit import Sender
 from tako_lite.daemon.events import Events
 from tako_lite.engine import sanitized
 from tako_lite.errors import DaemonUnreachable, ProtocolError, TakoError
+from tako_lite.listening import bind_unix
 from tako_lite.protocol.commands import COMMANDS
 from tako_lite.wire import MAX_FRAME, LineReader, decode_frame, encode_frame
 
@@ -30,7 +30,6 @@ BACKLOG: Final = 512
 ACCEPTED_AT_ONCE: Final = 8
 """A small number, so that each client is counted before the next ones take descriptors: when these run out, asyncio repeats a
 failed accept this many times at once."""
-LONGEST_PATH: Final = 107
 _MORE: Final = "raise the limit of file descriptors of the daemon (ulimit -n): clients may use half of them"
 
 Execute = Callable[[object, dict[str, Any], Sender], Awaitable[dict[str, Any]]]
@@ -55,7 +54,7 @@ class Control:
 
     async def start(self) -> None:
         """Start to listen. The caller holds the daemon's lock, so an existing socket is stale."""
-        listening = _bind(self._path)
+        listening = bind_unix(self._path)
         self._file = self._seen = _identity(self._path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._connect, sock=listening, backlog=ACCEPTED_AT_ONCE)
@@ -230,32 +229,6 @@ class _Connection(asyncio.Protocol):
     def _answer(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
-
-
-def _bind(path: Path) -> socket.socket:
-    """A new socket of mode 0600 at this path. Raises TakoError if a file that is not a socket is in the way."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise TakoError(f"{path} is in the way: it is not a socket", hint="move it away")
-        path.unlink()
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    folder: int | None = None
-    try:
-        address = str(path)
-        if len(os.fsencode(address)) > LONGEST_PATH:
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            address = f"/proc/self/fd/{folder}/{path.name}"
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise TakoError(f"cannot listen on {path}: {error.strerror}") from None
-    finally:
-        os.umask(before)
-        if folder is not None:
-            os.close(folder)
-    listening.setblocking(False)
-    return listening
 
 
 def _room() -> int:

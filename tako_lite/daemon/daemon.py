@@ -20,6 +20,7 @@ from tako_lite.config import Config, GroupSettings, load
 from tako_lite.config.files import SOCKET_NAME, stamp
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
+from tako_lite.daemon.dashboard import Dashboard
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
@@ -30,7 +31,9 @@ from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.meter import Meter
+from tako_lite.daemon.monitoring import Monitoring
 from tako_lite.daemon.outcomes import Outcomes
+from tako_lite.daemon.readiness import Readiness
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
@@ -77,7 +80,7 @@ class Daemon:
         self.events = events
         asyncio.get_running_loop().set_exception_handler(events.unexpected.from_loop)
         self.boot_id = new_id()
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         self.waiters = RunWaiters()
         self._stopped = False
         self._reloading = asyncio.Lock()
@@ -89,16 +92,20 @@ class Daemon:
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
-        self.orphans = Orphans(self.records, self.fork_servers)
+        self.dashboard = Dashboard(events)
+        self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
         self.logs = Logs(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
         self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
         self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.clock)
+        self.readiness = Readiness(self.store, self.dispatcher.groups)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = Scheduler(self.store, self.clock, events, _retention(config), self.router, self.triggers)
+        self.monitoring = Monitoring(self, events)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
+        self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
         self.fallbacks = Fallbacks(self.store, self.clock, events)
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
@@ -118,6 +125,9 @@ class Daemon:
     async def start(self) -> None:
         """Open the queue, recover what the last daemon left, start the groups, and listen."""
         self.orphans.start()
+        await self.monitoring.apply(self.config.monitor)
+        self.logs.apply(self.config.logs)
+        await self.dashboard.apply(self.config)
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
         self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
@@ -126,6 +136,7 @@ class Daemon:
         await self.scheduler.start(self.catalog)
         await self.control.start()
         self.file_watch.check_now()
+        self.readiness.state = "serving"
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
         self.dispatcher.watch(self._report_undefined_workflows(), "find runs without a workflow")
 
@@ -183,6 +194,7 @@ class Daemon:
         if self._stopped:
             return
         self._stopped = True
+        self.readiness.state = "stopping"
         self.scheduler.stop()
         self.fallbacks.stop()
         await self.commands.bulk.stop()
@@ -193,10 +205,13 @@ class Daemon:
         self.health.stop()
         self.file_watch.stop()
         await self.control.stop()
+        self.outcomes.record_minutes(whole=True)
         await self.store.stop()
         await self.fork_servers.stop()
         self.orphans.stop()
         self.logs.stop()
+        await self.monitoring.stop()
+        await self.dashboard.stop()
         self.events.stopped()
 
     def report(self, what: str, error: BaseException) -> None:
@@ -335,15 +350,23 @@ class Daemon:
             "zygote_pid": self.fork_servers.pid,
             "server": self.config.server,
             "version": __version__,
-            "uptime_s": round(time.monotonic() - self._started, 3),
+            "uptime_s": round(time.monotonic() - self.started, 3),
             "config": str(self.config.file) if self.config.file else None,
             "root": self.control.hello["root"],
             "queue": self.control.hello["queue"],
+            "monitor": self.monitoring.as_json(),
             "errors": self.events.unexpected.count,
         }
         names = self.group_names() | {name for name, group in self.groups.items() if group.workers or group.paused}
         self.store.check_file()
-        warnings = [*self._warnings, trouble.message] if (trouble := self.store.trouble) else self._warnings
+        self.outcomes.record_minutes()  # an idle daemon stores no outcome that they could come along with
+        warnings = list(self._warnings)
+        if self.monitoring.trouble is not None:
+            warnings.append(f"[monitor] is not served: {self.monitoring.trouble}")
+        if self.dashboard.trouble is not None:
+            warnings.append(self.dashboard.trouble)
+        if (trouble := self.store.trouble) is not None:
+            warnings.append(trouble.message)
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
@@ -394,6 +417,9 @@ class Daemon:
                 limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
             )
             self._use(config, catalog)
+            await self.monitoring.apply(config.monitor)
+            self.logs.apply(config.logs)
+            await self.dashboard.apply(config)
             self.scheduler.take(catalog, schedules)
             changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
             for name in self.group_names() - set(self.groups):

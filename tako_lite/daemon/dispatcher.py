@@ -230,7 +230,7 @@ class Dispatcher:
             run.tenant,
             env,
             is_rated,
-            RunFacts(run.max_attempts, run.parent, None) if has_hooks else None,
+            RunFacts(run.max_attempts, run.parent, run.trace) if has_hooks else None,
         )
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:

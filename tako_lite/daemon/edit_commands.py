@@ -70,7 +70,7 @@ class EditCommands:
         """What a bulk action does to a slice of runs. Raises BadInput, and NotFound for an unknown group."""
         store = self._host.store
         if request.action == "move":
-            to = destination(request)
+            check_group(to := destination(request), self._host.group_names())
             return lambda ids: self._move(MoveRuns(ids, to))
         if request.action == "retry":
             return lambda ids: self._retry(Retry(ids, request.fresh))

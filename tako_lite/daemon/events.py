@@ -7,9 +7,12 @@ import logging
 import re
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final
 
+from tako_lite.daemon.log_format import Happening, happening
 from tako_lite.daemon.unexpected import Unexpected
 from tako_lite.names import printable
 from tako_lite.processes.group import RESTART
@@ -70,7 +73,8 @@ class Events:
         """The errors that were logged recently, and when."""
         self._failing: dict[str, _Failing] = {}
         for name in [name for name in vars(Events) if not name.startswith("_")]:
-            setattr(self, name, self.unexpected.contained(f"the log line of {name}", getattr(self, name)))
+            contained = self.unexpected.contained(f"the log line of {name}", getattr(self, name))
+            setattr(self, name, _noted(name, [*signature(vars(Events)[name]).parameters][1:], contained))
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %s in %s", name, root, counted(workflows, "workflow"), counted(groups, "group"))
@@ -84,6 +88,18 @@ class Events:
 
     def listening_anew(self, socket: str) -> None:
         logger.warning("%s was removed or replaced; the daemon has made a new one and listens on it", socket)
+
+    def monitoring(self, address: str) -> None:
+        logger.info("answering health checks and scrapes at %s", address)
+
+    def dashboard(self, address: str) -> None:
+        logger.info("starting the dashboard when a browser connects to %s", address)
+
+    def dashboard_failed(self, why: str) -> None:
+        logger.error("the dashboard failed, and runs are not affected: %s", printable(why))
+
+    def monitor_failed(self, error: TakoError) -> None:
+        logger.error("[monitor] is not served, and runs are not affected: %s", printable(error.message))
 
     def stopping(self, reason: str) -> None:
         logger.info("stopping gracefully (%s); send it again to kill the workers", reason)
@@ -173,6 +189,31 @@ class Events:
         if what not in self._logged_at:
             self._logged_at[what] = now
             logger.error("%s", printable(what))
+
+
+def _noted(name: str, parameters: list[str], log: Callable[..., None]) -> Callable[..., None]:
+    """The same method; formats of the log see its name, and what its arguments are about."""
+
+    def noted(*arguments: Any) -> None:
+        token = happening.set(_happening(name, dict(zip(parameters, arguments, strict=False))))
+        try:
+            log(*arguments)
+        finally:
+            happening.reset(token)
+
+    return noted
+
+
+def _happening(name: str, arguments: dict[str, Any]) -> Happening:
+    session = arguments.get("session")
+    worker = arguments.get("worker") or (None if session is None else session.worker)
+    group = arguments.get("group") or (None if worker is None else worker.group)
+    return Happening(
+        name,
+        group if group is None or isinstance(group, str) else group.name,
+        arguments.get("run_id"),
+        None if worker is None else worker.pid,
+    )
 
 
 def ending(worker: Worker, exit: Exit) -> str:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import select
-from typing import Final
 
+from tako_lite.daemon.line_writer import LineWriter
 from tako_lite.units import counted, was_or_were
-
-AT_ONCE: Final = 4096
-"""Bytes that a pipe accepts without blocking once poll(2) reports it writable."""
 
 
 class Journal(logging.Handler):
     """Writes one line for each event, and never blocks: a line that cannot be written at once is dropped and counted."""
 
-    def __init__(self, descriptor: int = 2) -> None:
+    def __init__(self, formatter: logging.Formatter, descriptor: int = 2) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._descriptor = descriptor
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
+        self.setFormatter(formatter)
+        self._writer = LineWriter(descriptor)
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -30,22 +24,18 @@ class Journal(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        if self._dropped and self._write(
-            f"({counted(self._dropped, 'line')} {was_or_were(self._dropped)} dropped: the log could not be written)\n"
-        ):
+        if self._dropped and self._write(self._about_dropped()):
             self._dropped = 0
         if self._dropped or not self._write(line):
             self._dropped += 1
 
+    def _about_dropped(self) -> str:
+        said = f"{counted(self._dropped, 'line')} {was_or_were(self._dropped)} dropped: the log could not be written"
+        return f"{self.format(logging.makeLogRecord({'msg': said, 'levelno': logging.WARNING, 'levelname': 'WARNING'}))}\n"
+
     def _write(self, text: str) -> bool:
         """Write a text; False if not all of it was accepted."""
-        data = text.encode(errors="backslashreplace")
-        try:
-            while data and self._poll.poll(0):
-                data = data[os.write(self._descriptor, data[:AT_ONCE]) :]
-        except OSError:  # closed, or full
-            return False
-        return not data
+        return self._writer.write(text.encode(errors="backslashreplace"))
 
 
 def open_missing_streams() -> None:

@@ -12,40 +12,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from tako_lite.daemon.worker_session import Assignment
-from tako_lite.histogram import Histogram
+from tako_lite.histogram import EXECUTION_BOUNDS, QUEUE_BOUNDS, Histogram
 from tako_lite.protocol.items import SaveStep
 from tako_lite.records import Claimed
 from tako_lite.states import AttemptKind
-from tako_lite.store.base import EndedRun
+from tako_lite.store.base import EndedRun, MinuteTotals
 from tako_lite.trigger_options import EVALUATION
 
 MINUTE: Final = 60_000
-QUEUE_BOUNDS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 15_000, 60_000, 300_000, 1_800_000)
-"""Milliseconds that runs waited: the upper bounds of the buckets, the last of which has none."""
-EXECUTION_BOUNDS: Final = (5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 15e3, 60e3, 300e3, 900e3, 3600e3)
-"""Milliseconds that attempts executed; floats, as those are what `bisect` compares them with."""
 START_BOUNDS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 15_000, 30_000)
 FAILED: Final[tuple[AttemptKind, ...]] = ("failed", "timeout", "crashed")
 """How the attempts ended that a minute counts as failed."""
-
-
-class MinuteTotals(NamedTuple):
-    """What happened in a minute to the runs of a workflow in a group; `buckets` has the counts of both histograms."""
-
-    minute: int
-    group: str
-    workflow: str
-    started: int
-    succeeded: int
-    failed: int
-    dead: int
-    cancelled: int
-    waited_ms: int
-    executed_ms: int
-    buckets: dict[str, list[int]]
 
 
 class WorkflowTotals:
@@ -93,11 +73,7 @@ class WorkflowTotals:
         numbers, waited, executed = (
             [new - old for new, old in zip(*pair, strict=True)] for pair in zip(self._stored, before, strict=True)
         )
-        started, succeeded, failed, dead, cancelled, waited_ms, executed_ms = numbers
-        buckets = {"waited": waited, "executed": executed}
-        return MinuteTotals(
-            minute, group, workflow, started, succeeded, failed, dead, cancelled, waited_ms, executed_ms, buckets
-        )
+        return MinuteTotals._make((minute, group, workflow, *numbers, tuple(waited), tuple(executed)))
 
     def _numbers(self) -> tuple[list[int], list[int], list[int]]:
         failed = sum(self.attempts[kind] for kind in FAILED)
@@ -174,6 +150,8 @@ class Meter:
         self.groups = Groups()
         self.deduplicated: Counter[str] = Counter()
         """By workflow: enqueues whose run or unique key was in the queue already."""
+        self.tenants: Counter[tuple[str, str]] | None = None
+        """By tenant and outcome: attempts that ended; None unless `[monitor] tenants` asks for them."""
         self._now = now
         self._minute = now() // MINUTE
         self._began_at = now()
@@ -219,12 +197,16 @@ class Meter:
             totals.executed_ms += executed
             buckets[bisect_left(EXECUTION_BOUNDS, executed)] += 1
         found.recent.add(now, len(ended), 0)
+        if self.tenants is not None:
+            for assignment in ended:
+                self._tenant_attempt(assignment.claimed, "succeeded")
 
     def attempt_ended(self, group: str, run: Claimed, kind: AttemptKind, executed_ms: int | None) -> None:
         """An attempt ended in another way than by success. `executed_ms` is None for one that will continue later."""
         self._turn()
         totals = self.groups[group].workflows[run.workflow]
         totals.attempts[kind] += 1
+        self._tenant_attempt(run, kind)
         if executed_ms is not None:
             totals.executed_for(executed_ms)
 
@@ -236,6 +218,10 @@ class Meter:
         if run.state == "dead" and not run.workflow.startswith(EVALUATION):
             group.recent.add(now, 0, 1)
 
+    def _tenant_attempt(self, run: Claimed, kind: AttemptKind) -> None:
+        if self.tenants is not None and run.tenant is not None:
+            self.tenants[run.tenant, kind] += 1
+
     # Steps and workers
 
     def steps_saved(self, group: str, steps: Sequence[SaveStep]) -> None:
@@ -244,8 +230,8 @@ class Meter:
         for step in steps:
             totals[step.step_kind, step.state] += 1
 
-    def wait_begun(self, group: str, kind: str) -> None:
-        """A run waits for a time, a signal, a child or the next try of a step."""
+    def step_asked_for(self, group: str, kind: str) -> None:
+        """A run begins to wait for a time, a signal, a child or the next try of a step, or enqueues another run."""
         self.groups[group].steps[kind, "begun"] += 1
 
     def worker_started(self, group: str, cause: str) -> None:

@@ -58,6 +58,8 @@ KINDS: Final[dict[str, AttemptKind | None]] = {
     "dropped": None,
 }
 """What the items that end an attempt count as; `ok` is counted by the frame."""
+STEP_KINDS: Final = {"invoke": "child"}
+"""The kinds of steps that requests ask for, where those have another name."""
 UNFINISHED: Final = ("parked", "released", "interrupted")
 """The attempts that will continue: their time is observed once they have ended."""
 ENDED_BY_KILL: Final[dict[str, AttemptKind]] = {"timeout": "timeout", "cancelled": "cancelled"}
@@ -146,9 +148,13 @@ class Outcomes:
         if self._meter.has_minutes:
             self.record_minutes()
 
-    def record_minutes(self) -> None:
-        """Store the totals of the minutes that are over, in the transaction of what is being stored anyway."""
-        self._meter.take_minutes()
+    def record_minutes(self, *, whole: bool = False) -> None:
+        """Store the totals of the minutes that are over, and with `whole` of the current one.
+
+        It is called together with an outcome that is stored anyway, so that it costs no transaction of its own.
+        """
+        if rows := self._meter.take_all() if whole else self._meter.take_minutes():
+            self._dispatcher.watch(self._store.record_minutes(rows), "store the totals of a minute")
 
     # Ends of attempts
 
@@ -260,6 +266,10 @@ class Outcomes:
         asyncio.ensure_future(self._store.save_steps(steps, session.worker.pid)).add_done_callback(answer)
 
     def _request(self, session: WorkerSession, item: Request) -> None:
+        if not isinstance(item, CallCommand):
+            kind = item.step_kind if isinstance(item, AddWait) else item.kind
+            self._meter.step_asked_for(session.worker.group.name, STEP_KINDS.get(kind, kind))
+
         async def work() -> Any:
             return await self._requests[item.kind](session, item)
 
@@ -278,7 +288,6 @@ class Outcomes:
         return _error(error)
 
     async def _wait(self, session: WorkerSession, item: AddWait) -> Any:
-        self._meter.wait_begun(session.worker.group.name, item.step_kind)
         return await self._store.add_wait(NewWait(item.run_id, item.token, item.name, item.step_kind, item.key, item.wake_at))
 
     async def _invoke(self, session: WorkerSession, item: InvokeChild) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
 from tako_lite.clock import Clock
-from tako_lite.daemon.cron import due_slots, next_slot
+from tako_lite.daemon.cron import Due, due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.enqueue_request import EnqueueRequest
@@ -71,6 +72,8 @@ class Scheduler:
         self._catalog: Catalog | None = None
         self._schedules: dict[str, Schedule] = {}
         self._next_slots: dict[str, int] = {}
+        self.missed: Counter[tuple[str, str]] = Counter()
+        """By schedule, and `yes` for the slots that were run late, `no` for each time that slots were passed over."""
         self._next_due: int | None = None
         self._next_prune: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -121,6 +124,10 @@ class Scheduler:
             self._next_prune = moment
             self._arm()
 
+    def slots(self) -> list[tuple[Schedule, int | None]]:
+        """The schedules of the catalog, each with its next slot, unless it is paused."""
+        return [(schedule, self._next_slots.get(name)) for name, schedule in self._schedules.items()]
+
     async def prune_now(self) -> None:
         """Delete all runs that are past their retention time."""
         while True:
@@ -136,8 +143,7 @@ class Scheduler:
 
     async def _list(self, _: Nothing) -> dict[str, Any]:
         """The schedules with their next slots."""
-        schedules = self._schedules.values()
-        return {"schedules": [schedule.as_json(self._next_slots.get(schedule.workflow)) for schedule in schedules]}
+        return {"schedules": [schedule.as_json(next_at) for schedule, next_at in self.slots()]}
 
     async def _pause(self, request: PauseSchedule) -> dict[str, Any]:
         """Pause a schedule, or resume it with the next slot from now."""
@@ -229,6 +235,7 @@ class Scheduler:
         now = self._clock.now()
         cron, zone = cron_of(schedule.cron), schedule.timezone
         due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
+        self._count_missed(schedule, due, now - GRACE_MS)
         for slot in due.fire:
             run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
             await self._store.fire_schedule(workflow, slot, [run])
@@ -237,6 +244,14 @@ class Scheduler:
             await self._store.fire_schedule(workflow, due.last, [])
             self._note(workflow, due.last)
         self._advance(workflow, max(due.last, schedule.last_slot))
+
+    def _count_missed(self, schedule: Schedule, due: Due, in_time: int) -> None:
+        """Count the slots before `in_time`: those that are run now, and whether others are passed over."""
+        if late := sum(slot < in_time for slot in due.fire):
+            self.missed[schedule.workflow, "yes"] += late
+        first = next_slot(cron_of(schedule.cron), schedule.timezone, schedule.last_slot)
+        if first is not None and first < in_time and first not in due.fire:
+            self.missed[schedule.workflow, "no"] += 1
 
     def _note(self, workflow: str, last_slot: int, fired_at: int | None = None) -> None:
         old = self._schedules[workflow]

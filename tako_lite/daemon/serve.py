@@ -20,6 +20,7 @@ from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
@@ -32,7 +33,7 @@ SHORT_WRITER: Final = 10.0
 """Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
-def serve(config_path: Path | None, server: str | None = None) -> int:
+def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto") -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     open_missing_streams()
     config = load(config_path, server=server)
@@ -42,7 +43,7 @@ def serve(config_path: Path | None, server: str | None = None) -> int:
         become_subreaper()
         if config.secrets:
             keep_memory_private()
-        _log_to_stderr()
+        _log_to_stderr(log_format, config.server)
         options = {"use_uvloop": find_spec("uvloop") is not None}
         anyio.run(partial(_serve, config, catalog, locks, last), backend_options=options)
     return 0
@@ -99,9 +100,9 @@ def _keep_out_of_git(state_dir: Path) -> None:
             file.write("*\n")
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(wanted: LogFormat, server: str) -> None:
     """Send the log of the daemon and of the event loop to standard error."""
-    journal = Journal()
+    journal = Journal(formatter(wanted, server, os.environ))
     logging.raiseExceptions = False  # a log line that cannot be formatted must not stop the daemon
     for name in ("tako_lite", "asyncio"):
         logging.getLogger(name).addHandler(journal)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tako_lite.daemon.log_format import UNEXPECTED
 from tako_lite.names import printable
 
 logger = logging.getLogger("tako_lite")
@@ -131,4 +132,4 @@ def _named(error: BaseException) -> str:
 
 def _log(level: int, message: str, error: BaseException | None) -> None:
     with suppress(Exception):  # a failing log handler must not stop the daemon
-        logger.log(level, "%s", message, exc_info=error)
+        logger.log(level, "%s", message, exc_info=error, extra={"event": UNEXPECTED})

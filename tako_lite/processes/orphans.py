@@ -1,8 +1,8 @@
 """Collects the orphans that the daemon inherits, as their subreaper or as the first process of a container.
 
 A worker is a child of its fork server, so the daemon inherits what outlives its own parent, such as the second child of a
-double fork. It must not collect the children that other code waits for: fork servers, and workers whose fork server is gone.
-The interpreters that `catalog` runs are collected too: it reads their output, and does not need their exit code.
+double fork. It must not collect the children that other code waits for: fork servers, workers whose fork server is gone, and
+`others`. The interpreters that `catalog` runs are collected too: it reads their output, and does not need their exit code.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -26,9 +27,10 @@ AT_ONCE: Final = 500
 class Orphans:
     """Collects children on SIGCHLD, and never polls."""
 
-    def __init__(self, records: WorkerRecords, servers: ForkServers) -> None:
+    def __init__(self, records: WorkerRecords, servers: ForkServers, others: Callable[[], set[int]]) -> None:
         self._records = records
         self._servers = servers
+        self._others = others
         self._loop = asyncio.get_running_loop()
         self._before: Any = None
         self._scheduled = False
@@ -53,7 +55,7 @@ class Orphans:
 
     def _collect(self) -> None:
         self._scheduled = False
-        kept = self._records.live | self._servers.poll()
+        kept = self._records.live | self._servers.poll() | self._others()
         for _ in range(AT_ONCE):
             pid = dead_child()
             if pid is None:

@@ -212,6 +212,13 @@ class PauseTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    ready: bool = False
+    groups: list[str] = field(default_factory=list)
+    max_lag: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     file: str
 

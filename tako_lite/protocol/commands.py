@@ -68,6 +68,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "resume": Command("OneGroup", audit="always", runs_to_completion=True),
     "scale": Command("Scale", audit="always", runs_to_completion=True),
     "move_group": Command("MoveGroup", "writes", audit="always", runs_to_completion=True),
+    "health": Command("Health"),
+    "metrics": Command("Nothing"),
     "reload": Command("Nothing", audit="always", is_slow=True, own_folder_only=True, runs_to_completion=True),
     "prune": Command("Nothing", audit="always", is_slow=True),
     "backup": Command("Backup", "reads", is_slow=True),  # it makes a file, but only reads the queue

@@ -311,6 +311,9 @@ class Store(Protocol):
     async def stop(self) -> None:
         """Commit what was submitted, then close; later submissions fail."""
 
+    def ping(self) -> Awaitable[object]:
+        """Return once the thread or the connection that writes has answered; it reads no row."""
+
     def check_file(self) -> TakoError | None:
         """Check that the queue was not moved or replaced, which only a write would notice; cheap.
 
@@ -584,6 +587,9 @@ class Store(Protocol):
 
     async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
         """How many runs each group has, by state; the runs that ended within the last minute are counted only if `ended`."""
+
+    async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
+        """How many due runs of these groups have a hold, by group and hold."""
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 from tako_lite.errors import BadInput
@@ -102,6 +103,12 @@ def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[
             due=number,
         )
     return counts
+
+
+def count_held(snapshot: Snapshot, groups: Sequence[str]) -> dict[tuple[str, str], int]:
+    """How many due runs of groups have a hold, by group and hold."""
+    found = snapshot.rows(rows.HeldCount, snapshot.sql.runs.count_held_by_group, groups=json.dumps(groups))
+    return {(row.group, row.hold): row.number for row in found}
 
 
 def count_by_state(snapshot: Snapshot) -> dict[str, int]:

@@ -107,6 +107,9 @@ class TransactionalStore(ABC):
             self._limits = effects.limits
         self._on_commit(effects)
 
+    async def ping(self) -> None:
+        await self._read_between(lambda snapshot: None)
+
     # Runs
 
     def enqueue_runs(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
@@ -352,6 +355,9 @@ class TransactionalStore(ABC):
 
     async def count_by_group(self, *, ended: bool = True) -> dict[str, GroupCounts]:
         return await self._read(partial(reading.count_by_group, now=self.clock.now(), ended=ended))
+
+    async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
+        return await self._read(partial(reading.count_held, groups=groups))
 
     async def count_queued_by_workflow(self) -> dict[str, int]:
         return await self._read(reading.count_queued_by_workflow)

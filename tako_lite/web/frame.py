@@ -13,6 +13,7 @@ NAVIGATION: Final = (
     ("overview", "/", "Overview", None),
     ("runs", "/runs", "Runs", "running"),
     ("groups", "/groups", "Groups", None),
+    ("workflows", "/workflows", "Workflows", None),
 )
 """The main pages: name, path, title, and the state whose number of runs stands beside the title."""
 

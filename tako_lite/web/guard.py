@@ -8,7 +8,6 @@ the rules of Go's `CrossOriginProtection`), and text in payloads must not become
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Collection
 from typing import Final
 
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tako_lite.hosts import host_name, is_known_host
 from tako_lite.names import printable
 from tako_lite.web.urls import PREFIX
 
@@ -87,7 +87,7 @@ class Guard:
         """The reply to a request that goes no further, or None."""
         host = headers.get("host", "")
         if not is_known_host(host, self._hosts):
-            name = printable(_name_of(host))[:253]
+            name = printable(host_name(host))[:253]
             text = f'This dashboard is not served under the name "{name}".\nTo allow it, put this into tako.toml:\n\n'
             return PlainTextResponse(f'{text}[web]\nhosts = ["{name}"]\n', 421)
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS:
@@ -120,27 +120,6 @@ class Guard:
         headers["Content-Security-Policy"] = self._policy
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
-
-
-def is_known_host(host: str, allowed: Collection[str]) -> bool:
-    """Whether a Host header may name this dashboard: an IP address, this machine, or a name that the settings allow."""
-    name = _name_of(host)
-    if name in allowed or name == "localhost" or name.endswith(".localhost"):
-        return True
-    if name == os.uname().nodename.lower() or any(name.endswith(suffix[1:]) for suffix in allowed if suffix.startswith("*.")):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0].lower().rstrip(".") if ":" in host else host.lower().rstrip(".")
 
 
 def is_same_origin(headers: Headers, host: str) -> bool:

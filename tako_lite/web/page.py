@@ -35,6 +35,8 @@ class Visit:
     path: Mapping[str, str]
     """The variable parts of the path."""
     query: Mapping[str, str]
+    here: str
+    """The address of the page itself, to which its forms lead back."""
     now: int
     """Milliseconds since 1970."""
     status: Document | None
@@ -74,5 +76,7 @@ class Page:
     watches: Watches = "queue"
     clock: int = 86_400
     """Seconds after which the page changes although nothing has happened, because it shows a chart up to now."""
+    mark: Callable[[Visit], object] | None = None
+    """Something else that changes with the page."""
     right: str | None = None
     """The right that a visitor needs to see it at all."""

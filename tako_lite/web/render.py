@@ -8,7 +8,8 @@ from typing import Any
 import jinja2
 
 from tako_lite.clock import iso
-from tako_lite.web import svg, text
+from tako_lite.records import new_id
+from tako_lite.web import ansi, svg, text
 from tako_lite.web.assets import asset_path, fingerprint
 from tako_lite.web.frame import Frame
 from tako_lite.web.page import Shown, Visit
@@ -18,6 +19,7 @@ FILTERS = {
     "as_json": text.as_json,
     "clock": text.clock,
     "counted": text.counted,
+    "iso": iso,
     "number": text.number,
     "one_line": text.one_line,
     "plain": text.plain,
@@ -25,6 +27,7 @@ FILTERS = {
     "size": text.size,
     "span": text.span,
     "took": text.took,
+    "with_times": text.with_times,
 }
 
 
@@ -40,11 +43,13 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
+    made.globals.update(
+        about=text.about, axis=svg.axis, bars=svg.bars, coloured=ansi.pieces, icon=svg.icon, sparkline=svg.sparkline
+    )
     return made
 
 
-def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool) -> str:
+def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool, said: str) -> str:
     """The HTML of a page; with `live` only its live parts, which a page that is open replaces."""
     template = environment().get_template(shown.template)
     values: dict[str, Any] = {
@@ -61,6 +66,9 @@ def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool
         "now": visit.now,
         "now_iso": iso(visit.now),
         "version": version,
+        "said": said,
+        "here": visit.here,
+        "new_id": new_id,
         "refresh": visit.site.settings.refresh,
         "doc": shown.document,
         **shown.view,

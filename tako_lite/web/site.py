@@ -8,6 +8,7 @@ import json
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 import anyio
 from starlette.requests import Request
@@ -28,6 +29,8 @@ from tako_lite.web.render import render
 from tako_lite.web.rights import User
 from tako_lite.web.urls import Urls
 
+SAID: Final = "tako_said"
+"""The cookie with what came of an action, which the next page shows once."""
 RENDERS: Final = 2
 """Pages that are made at the same time."""
 CODES: Final = {2: 400, 4: 503, 5: 404}
@@ -57,6 +60,11 @@ class Site:
         status = await self.live.status() if page.watches == "workers" else None
         return await anyio.to_thread.run_sync(self._reply, page, request, user, status, limiter=self._limiter())
 
+    async def aclose(self) -> None:
+        """Close the connections to the daemon and to the queue; the next request opens them again."""
+        await self.live.client.close()
+        await anyio.to_thread.run_sync(self.reader.close)
+
     def _limiter(self) -> anyio.CapacityLimiter:
         """The limiter of the running event loop: a WSGI server may use several."""
         return self._limiters.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(RENDERS))
@@ -68,6 +76,7 @@ class Site:
             urls=Urls(request.scope["tako.base"]),
             path=request.path_params,
             query=request.query_params,
+            here=here(request),
             now=self.clock.now(),
             status=status,
         )
@@ -78,8 +87,12 @@ class Site:
         if version is not None and request.headers.get("tako-seen") == version:
             return Response(status_code=204, headers=self._headers(version))
         shown, frame = self._shown(page, visit), make_frame(visit, page)
-        html = render(shown, frame, visit, version=version or "", live="tako-live" in request.headers)
-        return Response(html, shown.code, self._headers(version), "text/html; charset=utf-8")
+        live, said = "tako-live" in request.headers, unquote(request.cookies.get(SAID, ""))
+        html = render(shown, frame, visit, version=version or "", live=live, said=said)
+        reply = Response(html, shown.code, self._headers(version), "text/html; charset=utf-8")
+        if said and not live:
+            reply.delete_cookie(SAID, path=visit.urls.base or "/", httponly=True, samesite="strict")
+        return reply
 
     def _shown(self, page: Page, visit: Visit) -> Shown:
         """What a page shows, which for an error is its text."""
@@ -98,13 +111,27 @@ class Site:
         if page.watches == "nothing":
             return None
         try:
-            seen = [self.reader.version(), str(visit.daemon), digest(visit.status), visit.now // (page.clock * 1000)]
+            seen: list[object] = [
+                self.reader.version(),
+                str(visit.daemon),
+                digest(visit.status),
+                visit.now // (page.clock * 1000),
+            ]
+            if page.mark is not None:
+                seen.append(page.mark(visit))
         except TakoError:
             return None
         return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
 
     def _headers(self, version: str | None) -> dict[str, str]:
         return {"Tako-Version": version or "", "Tako-Assets": fingerprint(), "Vary": "Accept, Tako-Live"}
+
+
+def here(request: Request) -> str:
+    """The address of the requested page, below whatever path the dashboard is served at."""
+    path = request.scope["path"].removeprefix(request.scope["root_path"])
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{request.scope['tako.base']}{quote(path)}{'?' if query else ''}{query}"
 
 
 def wants_json(request: Request) -> bool:

@@ -75,8 +75,8 @@ def axis(cuts: Sequence[Cut]) -> Markup:
 
 
 def _bar(segment: Segment) -> str:
-    thin = segment.kind in ("parked", "backoff")
-    y, height = (10, 4) if thin else (5, 14)
+    thin = segment.kind in ("parked", "backoff", "open", "waited")
+    y, height = (9, 6) if thin else (5, 14)
     width = max(segment.width, 0.002)
     body = (
         f'<rect class="bar {segment.kind}" x="{_part(segment.left)}" y="{y}" width="{_part(width)}" height="{height}" rx="2">'

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from tako_lite.names import printable
-from tako_lite.units import counted, size_text
-
-__all__ = ["age", "as_json", "clock", "counted", "number", "one_line", "plain", "short_id", "size", "span", "took"]
+from tako_lite.units import counted as counted
+from tako_lite.units import size_text
 
 SHOWN_ID: Final = 8
 """The number of last characters of an id that pages show."""
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
+_ISO: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)")
 _INVISIBLE: Final = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 """Characters that reorder text or take no space, with which a text can look like another one."""
 
@@ -39,6 +40,12 @@ def as_json(value: Any, indent: int | None = None) -> str:
 def short_id(id: str) -> str:
     """The end of an id, which commands accept as the id."""
     return id[-SHOWN_ID:]
+
+
+def with_times(sentence: str) -> list[tuple[str, str | None]]:
+    """The parts of a sentence of the daemon, each with its moment if it is an ISO time."""
+    words = _ISO.split(sentence)
+    return [(word, word if position % 2 else None) for position, word in enumerate(words) if word]
 
 
 def number(value: float | None) -> str:
@@ -91,3 +98,14 @@ def age(moment: str, now: int) -> str:
     unit = next(((length, unit) for length, unit, _, _ in _UNITS if abs(seconds) >= length), (1, "s"))
     amount = f"{int(abs(seconds) / unit[0] + 0.5)} {unit[1]}"
     return f"in {amount}" if seconds >= 0.5 else f"{amount} ago"
+
+
+def about(run: Mapping[str, Any]) -> tuple[str, Any]:
+    """What a line of the list says of a run: what kind of fact it is, and the fact."""
+    if run["state"] == "dead" and run["error"]:
+        return "error", run["error"]
+    if run["state"] == "running" and run["progress"] is not None:
+        return "progress", run
+    if run["state"] == "succeeded":
+        return "value", run["result"]
+    return "value", run["payload"]

@@ -6,14 +6,30 @@ a few hundredths of the width, because a sleep of a day would make every other b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.web.text import milliseconds, span
 
 Document = dict[str, Any]
-Kind = Literal["scheduled", "queued", "executing", "parked", "backoff", "done", "failed", "waited", "open", "unknown"]
+Kind = Literal["scheduled", "queued", "executing", "parked", "backoff", "done", "failed", "waited", "open"]
 
+WAITING: Final = frozenset({"sleep", "signal", "child"})
+"""The kinds of steps that only wait."""
+FAILED: Final = frozenset({"failed", "timeout", "crashed", "dead"})
+PAUSES: Final[Mapping[str, Kind]] = {
+    "parked": "parked",
+    "postponed": "scheduled",
+    **dict.fromkeys(("failed", "timeout", "crashed"), "backoff"),
+}
+"""What a run does after an attempt that ended so; after all others it is in the queue."""
+_NAMES: Final[Mapping[Kind, str]] = {
+    "parked": "parked",
+    "scheduled": "postponed",
+    "backoff": "waiting for the next attempt",
+    "queued": "in the queue",
+}
 LONG: Final = 0.2
 """The part of the whole from which an idle stretch is cut."""
 CUT: Final = 0.045
@@ -87,8 +103,8 @@ def waterfall(run: Document, now: int, *, cut_gaps: bool = True) -> Waterfall:
     shown = _chosen(lines)
     begin = milliseconds(run["created_at"])
     end = max(_end(run, now), begin + 1, *(span.end for line in lines for span in line.spans))
-    head = _Line(run["workflow"], _state_icon(run), None, tuple(_of_run(run, lines, now)))
-    scale = _Scale(begin, end, _idle(lines, begin, end) if cut_gaps else ())
+    head = _Line(run["workflow"], _state_icon(run), None, tuple(_of_run(run, now)))
+    scale = _Scale(begin, end, _idle(head, begin, end) if cut_gaps else ())
     return Waterfall(
         tuple(_row(line, scale) for line in (head, *shown)), tuple(map(scale.cut, scale.gaps)), len(lines) - len(shown)
     )
@@ -104,30 +120,57 @@ def _state_icon(run: Document) -> str:
 
 def _steps(run: Document, now: int) -> Iterable[_Line]:
     """A line for each step and each open wait, in the order in which they began."""
+    tries = _tries(run)
     lines: dict[str, _Line] = {}
     for step in run.get("steps") or ():
-        kind = step.get("kind") or "run"
-        begin = milliseconds(step["started_at"])
-        end = milliseconds(step["finished_at"]) if step["finished_at"] else now
-        failed = step["state"] == "failed"
-        bar: Kind = "failed" if failed else "waited" if kind in ("sleep", "signal", "child") else "done"
-        tries = f", {step['attempts']} tries" if step["attempts"] > 1 else ""
-        title = f"{step['name']}: {'failed' if failed else 'done'} after {span((end - begin) / 1000)}{tries}"
-        child = step["result"].get("id") if kind == "enqueue" and isinstance(step["result"], dict) else None
-        lines[step["name"]] = _Line(step["name"], kind, f"step-{step['name']}", (_Span(bar, begin, end, title, failed),), child)
+        name, kind = step["name"], step["kind"]
+        spans = tuple(_of_step(step, now)) if name not in tries else tuple(_with_pauses(name, tries[name]))
+        child = step["result"] if kind == "enqueue" and isinstance(step["result"], str) else None
+        lines[name] = _Line(name, kind, f"step-{name}", spans, child)
     for wait in run.get("waits") or ():
-        lines_of_step = lines.get(wait["name"])
-        since = wait.get("started_at") or (run["started_at"] or run["created_at"])
-        begin = max(milliseconds(since), lines_of_step.spans[-1].end if lines_of_step else 0)
-        kind_of_bar: Kind = "backoff" if wait["kind"] == "retry" else "open"
-        title = f"{wait['name']}: has been waiting for {span(max(0, now - begin) / 1000)}"
-        waiting = _Span(kind_of_bar, begin, max(now, begin), title)
-        child = wait["key"] if wait["kind"] == "child" else None
-        if lines_of_step:
-            lines[wait["name"]] = lines_of_step._replace(spans=(*lines_of_step.spans, waiting))
+        name = wait["name"]
+        known = lines.get(name)
+        begin = max(milliseconds(wait["started_at"]), known.spans[-1].end if known else 0)
+        title = f"{name}: has been waiting for {span(max(0, now - begin) / 1000)}"
+        waiting = _Span("backoff" if wait["kind"] == "retry" else "open", begin, max(now, begin), title)
+        if known:
+            lines[name] = known._replace(spans=(*known.spans, waiting))
         else:
-            lines[wait["name"]] = _Line(wait["name"], wait["kind"], f"step-{wait['name']}", (waiting,), child)
+            child = wait["key"] if wait["kind"] == "child" else None
+            lines[name] = _Line(name, wait["kind"], f"step-{name}", (waiting,), child)
     return sorted(lines.values(), key=lambda line: (line.spans[0].begin, line.spans[-1].end))
+
+
+def _of_step(step: Document, now: int) -> Iterable[_Span]:
+    """The one bar of a step of whose tries nothing is known."""
+    begin = milliseconds(step["started_at"])
+    end = milliseconds(step["finished_at"]) if step["finished_at"] else now
+    failed = step["state"] == "failed"
+    kind: Kind = "failed" if failed else "waited" if step["kind"] in WAITING else "done"
+    tries = f", {step['attempts']} tries" if step["attempts"] > 1 else ""
+    yield _Span(kind, begin, end, f"{step['name']}: {step['state']} after {span((end - begin) / 1000)}{tries}", failed)
+
+
+def _tries(run: Document) -> dict[str, list[Document]]:
+    """The recorded tries of each step."""
+    found: dict[str, list[Document]] = {}
+    for attempt in run.get("history") or ():
+        if attempt["step"] is not None:
+            found.setdefault(attempt["step"], []).append(attempt)
+    return found
+
+
+def _with_pauses(name: str, tries: Sequence[Document]) -> Iterable[_Span]:
+    """The tries of a step, and the pauses between them."""
+    at: int | None = None
+    for each in tries:
+        begin, end = milliseconds(each["started_at"]), milliseconds(each["ended_at"])
+        if at is not None and begin > at:
+            yield _Span("backoff", at, begin, f"{name}: {span((begin - at) / 1000)} until the next try")
+        failed = each["kind"] != "succeeded"
+        title = f"{name}: try {each['number']} {each['kind']} after {span((end - begin) / 1000)}"
+        yield _Span("failed" if failed else "done", begin, end, title, failed)
+        at = end
 
 
 def _chosen(lines: Sequence[_Line]) -> Sequence[_Line]:
@@ -139,73 +182,52 @@ def _chosen(lines: Sequence[_Line]) -> Sequence[_Line]:
     return [lines[n] for n in sorted(kept)]
 
 
-def _of_run(run: Document, lines: Sequence[_Line], now: int) -> Iterable[_Span]:
-    """The segments of the run itself: scheduled, queued, and from its start on executing or parked."""
-    created, due = milliseconds(run["created_at"]), milliseconds(run["run_at"])
-    started = milliseconds(run["started_at"]) if run["started_at"] else None
-    end = _end(run, now)
-    until = end if started is None else started
-    if started is None or due <= started:  # else it was delayed again after its first attempt, and its first time is not known
-        due = min(max(due, created), until)
-        if due > created:
-            yield _Span("scheduled", created, due, f"scheduled for {span((due - created) / 1000)}")
-        created = due
-    if until > created:
-        yield _Span("queued", created, until, f"in the queue for {span((until - created) / 1000)}")
-    if started is not None:
-        yield from _after_start(run, lines, started, end)
+def _of_run(run: Document, now: int) -> Iterable[_Span]:
+    """The segments of the run itself: scheduled, in the queue, and from its start on executing or between attempts."""
+    attempts = [*_attempts(run, now)]
+    created, due, end = milliseconds(run["created_at"]), milliseconds(run["run_at"]), _end(run, now)
+    started = attempts[0].begin if attempts else end
+    if due > created and (due <= started or not attempts):  # a later attempt moves the time at which the run is due
+        yield _Span("scheduled", created, min(due, started), f"scheduled for {span((min(due, started) - created) / 1000)}")
+        created = min(due, started)
+    if started > created:
+        yield _Span("queued", created, started, f"in the queue for {span((started - created) / 1000)}")
+    for attempt, following in zip_longest(attempts, attempts[1:]):
+        title = f"attempt {attempt.number}, {attempt.kind}: executing for {span((attempt.end - attempt.begin) / 1000)}"
+        yield _Span("executing", attempt.begin, attempt.end, title, attempt.kind in FAILED)
+        until = following.begin if following else end
+        if until > attempt.end:
+            kind = PAUSES.get(attempt.kind, "queued")
+            yield _Span(kind, attempt.end, until, f"{_NAMES[kind]} for {span((until - attempt.end) / 1000)}")
 
 
-def _after_start(run: Document, lines: Sequence[_Line], started: int, end: int) -> Iterable[_Span]:
-    dead = run["state"] == "dead"
-    at = started
-    for begin, stop in _parked(lines, started, end):
-        if begin > at:
-            yield _Span("executing", at, begin, f"executing for {span((begin - at) / 1000)}")
-        yield _Span("parked", begin, stop, f"parked for {span((stop - begin) / 1000)}")
-        at = stop
-    if end > at or at == started:
-        yield _Span("executing", at, max(end, at), f"executing for {span((end - at) / 1000)}", dead)
+class _Attempt(NamedTuple):
+    number: int
+    kind: str
+    begin: int
+    end: int
 
 
-def _parked(lines: Sequence[_Line], started: int, end: int) -> list[tuple[int, int]]:
-    """When only waits were under way, for longer than a run waits before it parks."""
-    busy = _merged((s.begin, s.end) for line in lines for s in line.spans if s.kind in ("done", "failed"))
-    parked = _merged((s.begin, s.end) for line in lines for s in line.spans if s.kind in ("waited", "open", "backoff"))
-    found = []
-    for begin, stop in parked:
-        at = max(begin, started)
-        for from_, to in busy:
-            if to <= at or from_ >= stop:
-                continue
-            if from_ > at:
-                found.append((at, from_))
-            at = max(at, to)
-        if min(stop, end) > at:
-            found.append((at, min(stop, end)))
-    return [(begin, stop) for begin, stop in found if stop - begin > 50]
+def _attempts(run: Document, now: int) -> Iterable[_Attempt]:
+    """The recorded attempts, and the one that is under way or succeeded at once, which has no record."""
+    recorded = [attempt for attempt in run.get("history") or () if attempt["step"] is None]
+    for attempt in recorded:
+        times = milliseconds(attempt["started_at"]), milliseconds(attempt["ended_at"])
+        yield _Attempt(attempt["number"], attempt["kind"], *times)
+    began = run["claimed_at"] or run["started_at"]
+    if began is not None and (run["state"] == "running" or not recorded):
+        yield _Attempt(run["attempts"] + (run["state"] == "running"), run["state"], milliseconds(began), _end(run, now))
 
 
-def _idle(lines: Sequence[_Line], begin: int, end: int) -> Sequence[tuple[int, int]]:
-    """The long stretches in which no step executes."""
+def _idle(head: _Line, begin: int, end: int) -> Sequence[tuple[int, int]]:
+    """The long stretches in which no attempt executes."""
     gaps, at = [], begin
-    for from_, to in _merged((s.begin, s.end) for line in lines for s in line.spans if s.kind in ("done", "failed")):
-        if from_ > at:
-            gaps.append((at, from_))
-        at = max(at, to)
-    if end > at and lines:
-        gaps.append((at, end))
-    return [gap for gap in gaps if gap[1] - gap[0] > max(LONG * (end - begin), 1000)] if lines else ()
-
-
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for begin, end in sorted(spans):
-        if found and begin <= found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
-        else:
-            found.append((begin, end))
-    return found
+    for executing in head.spans:
+        if executing.kind == "executing":
+            gaps.append((at, executing.begin))
+            at = executing.end
+    gaps.append((at, end))
+    return [gap for gap in gaps if gap[1] - gap[0] > max(LONG * (end - begin), 1000)] if at > begin else ()
 
 
 def _row(line: _Line, scale: _Scale) -> Row:

@@ -152,8 +152,6 @@ class Executor:
                 value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
                 return unwound(run, run.unwinding, self._loader.root)
-            if run.info is not None:
-                run.returned = value
             text = "null" if value is None else value_text(value, "the result")
             if handler.is_evaluation:
                 return EvaluationEnded("found", run.run_id, run.token, text), len(text)

@@ -8,8 +8,9 @@ from typing import Any, Final
 from tako_lite.errors import HookFailed
 from tako_lite.hooks import Outcome, RunInfo, attempt_hooks
 from tako_lite.middleware import call_through
-from tako_lite.protocol.items import End, RunFailed, RunNotImported
+from tako_lite.protocol.items import End, EvaluationEnded, RunFailed, RunNotImported, RunSucceeded
 from tako_lite.protocol.worker import RunFacts
+from tako_lite.wire import decode_value
 from tako_lite.worker.loader import Loader
 from tako_lite.worker.report import Report, failed, find_unwind, unwound
 from tako_lite.worker.run import ActiveRun
@@ -46,11 +47,14 @@ class HookedAttempts:
         async def attempt() -> Any:
             nonlocal report
             report = await self._attempt(run)
-            _settle(info, report[0])
+            end = report[0]
+            _settle(info, end)
+            if isinstance(end, RunSucceeded | EvaluationEnded):
+                return decode_value(end.result)
             error, run.raised = run.raised or run.unwinding, None  # kept no longer: its traceback holds the run
-            if report[0].kind not in ("ok", "found") and error is not None:
+            if error is not None:
                 raise error
-            return run.returned
+            return None
 
         try:
             await call_through(attempt_hooks, info, attempt, lambda failure: _fail(info))

@@ -8,6 +8,7 @@ written to the descriptors directly has no mark, and belongs to the group. If us
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
@@ -169,7 +170,7 @@ class Output:
         handler = logging.StreamHandler(
             TaggedStream(out)
         )  # a stream of its own: a workflow file may detach or replace the others
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        handler.setFormatter(RunFormatter("%(levelname)s %(message)s"))
         logger = logging.getLogger("tako_lite.run")
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
@@ -184,6 +185,22 @@ class Output:
         """Write all lines that have no newline yet."""
         for buffer in self._buffers:
             buffer.finish_all()
+
+
+class RunFormatter(logging.Formatter):
+    """`LEVEL message`, or with `extra=` a line of JSON, which `tako-lite logs` shows as fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+        if not extra:
+            return super().format(record)
+        fields = {"level": record.levelname, "message": record.getMessage(), **extra}
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+_OF_EVERY_RECORD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
+from tako_lite import tracing
 from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
@@ -49,7 +50,6 @@ class ActiveRun:
             self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
             self.tenant, self.tenant_env, self.is_rated, self.facts,
         ) = pushed  # fmt: skip
-        self.info: RunInfo | None = None
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
@@ -117,11 +117,17 @@ class ActiveRun:
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
         options = read_options(options, OPTIONS)
+        if tracing.is_loaded():
+            with tracing.sending(workflow) as trace:
+                options = _traced(options, trace)
         item = InvokeChild("invoke", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
         return await self._wait(name, self._link.ask(item, len(payload)))
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
         options = read_options(options, OPTIONS)
+        if tracing.is_loaded():
+            with tracing.sending(workflow) as trace:
+                options = _traced(options, trace)
         item = EnqueueChild("enqueue", self._link.next_sequence(), self.run_id, self.token, name, workflow, payload, options)
         stored = self._take(name, await self._link.ask(item, len(payload)))
         self.check()
@@ -229,8 +235,8 @@ class ActiveRun:
             self._maybe_park()
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
-    returned: Any = None
-    """What the handler returned, for hooks."""
+    info: RunInfo | None = None
+    """The run for hooks."""
     raised: BaseException | None = None
     """What the handler raised, for hooks."""
 
@@ -272,6 +278,11 @@ class ActiveRun:
             future.cancel()
         while self._active and (left := [task for task in self.tasks if not task.done()]):
             await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _traced(options: dict[str, Any], trace: str | None) -> dict[str, Any]:
+    """The options of a child with the trace of this attempt, unless they have another."""
+    return options if trace is None or "trace" in options else {**options, "trace": trace}
 
 
 def _await_point(task: asyncio.Task[None]) -> object:

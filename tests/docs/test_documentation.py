@@ -21,6 +21,7 @@ from tako_lite.cli.main import BROKEN_PIPE
 from tako_lite.errors import TakoError
 from tako_lite.options import WorkflowOptions
 from tako_lite.states import GroupState, RunState, WorkerState
+from tests.support.pages import rows, section, words
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -29,27 +30,6 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def section(page: str, heading: str) -> str:
-    """What stands under a heading, up to the next one of any level."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
-    assert found, f"no section {heading!r}"
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of the tables in a text, without their heads."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    rules = [number for number, row in enumerate(cells) if set("".join(row)) <= set("-: ")]
-    heads = {number for rule in rules for number in (rule - 1, rule)}
-    return [row for number, row in enumerate(cells) if number not in heads]
-
-
-def words(cell: str) -> list[str]:
-    """What stands between backticks."""
-    return re.findall(r"`([^`]+)`", cell)
 
 
 def error_classes(root: type[TakoError] = TakoError) -> Iterator[type[TakoError]]:

@@ -304,9 +304,9 @@ def test_a_listener_of_events_that_fails_affects_no_other() -> None:
 HANDED: Final = {
     "call_later", "call_at", "call_soon", "call_soon_threadsafe", "add_reader", "add_writer", "add_signal_handler",
     "create_task", "ensure_future", "add_done_callback", "to_thread", "run_in_executor", "start_soon", "signal",
-    "set_exception_handler",
+    "set_exception_handler", "start_server", "start_unix_server",
 }  # fmt: skip
-FOLDERS_OF_THE_DAEMON: Final = ("daemon", "processes", "store/sqlite")
+FOLDERS_OF_THE_DAEMON: Final = ("daemon", "daemon/monitor", "processes", "store/sqlite")
 
 
 def handed_over(file: Path) -> set[str]:
@@ -348,6 +348,11 @@ SITES: Final = {
     "daemon/daemon.py Daemon.reload: to_thread": "awaited; the answer to the client, or logged after a SIGHUP",
     "daemon/daemon.py Daemon.start: to_thread": "awaited; the start is refused",
     "daemon/daemon.py Daemon.stop: start_soon": "awaited",
+    "daemon/dashboard.py Dashboard._refuse: add_done_callback": "forgets a task",
+    "daemon/dashboard.py Dashboard._refuse: ensure_future": "reported; that browser gets no answer",
+    "daemon/dashboard.py Dashboard._start: add_reader": "reported; a reload makes the dashboard anew",
+    "daemon/dashboard.py Dashboard._wait: add_reader": "reported; a failed start is tried again at the next connection",
+    "daemon/dashboard.py Dashboard.stop: run_in_executor": "awaited",
     "daemon/dispatcher.py Dispatcher._claimed: call_later": "each group is guarded in the pass, and served again",
     "daemon/dispatcher.py Dispatcher._failed: call_later": "the same",
     "daemon/dispatcher.py Dispatcher._serve: add_done_callback": "what cannot be pushed is released, and claimed again",
@@ -369,6 +374,8 @@ SITES: Final = {
     "daemon/outcomes.py Outcomes._save: add_done_callback": "answers the worker",
     "daemon/outcomes.py Outcomes._save: ensure_future": "its error is the answer, and reported",
     "daemon/file_watch.py FileWatch._watch: add_reader": "a watch that cannot be read is made anew",
+    "daemon/monitor/listener.py Listener.start: start_server": "logged; the client gets a 500",
+    "daemon/monitor/listener.py Listener.start: start_unix_server": "the same",
     "daemon/scheduler.py Scheduler._arm: call_later": "starts the task below",
     "daemon/scheduler.py Scheduler._fire: create_task": "each part is guarded, and the timer is armed in any case",
     "daemon/serve.py _serve: start_soon": "waits for a signal",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.project import Project, is_gone, wait_until
+from tests.support.scrape import monitor_of, scrape
 
 PID = """
     @workflow("pid")
@@ -97,10 +98,11 @@ def switches(pid: int) -> int:
     return sum(int(line.split()[1]) for text in statuses for line in text.splitlines() if line.startswith("voluntary_"))
 
 
-def test_with_nothing_to_do_no_process_wakes_up(project: Project) -> None:
-    project.configure("[workflows]\nworkers = 1\n")
+def test_with_nothing_to_do_no_process_wakes_up_though_the_daemon_listens_for_scrapes(project: Project) -> None:
+    project.configure('[workflows]\nworkers = 1\n[monitor]\nlisten = "127.0.0.1:0"\n')
     project.workflow("a.py", PID)
     daemon = project.serve()
+    assert scrape(monitor_of(project)).get_one("tako_ready") == 1
     processes = [daemon, project.run("pid")["result"], project.status()["daemon"]["zygote_pid"]]
     since: dict[tuple[int, ...], float] = {}
 

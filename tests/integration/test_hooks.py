@@ -56,10 +56,14 @@ async def around_step(step: hooks.StepInfo, proceed):
     if step.run.workflow == "step-hook" and step.run.attempt == 1:
         await proceed()
         raise ValueError("in a step hook")
+    error = None
     try:
         return await proceed()
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
     finally:
-        note("step", id=step.run.id, name=step.name, attempt=step.attempt)
+        note("step", id=step.run.id, name=step.name, attempt=step.attempt, error=error)
 
 @hooks.teardown
 def plain():
@@ -121,6 +125,10 @@ WORKFLOWS = """
     @workflow("slow", timeout=0.1, retries=0)
     async def slow(payload):
         await asyncio.sleep(30)
+
+    @workflow("slow-step", retries=0)
+    async def slow_step(payload, step: Step):
+        await step.run("slow", asyncio.sleep, 60, timeout=0.05)
 
     @workflow("swallows", retries=0)
     async def swallows(payload, step: Step):
@@ -205,7 +213,8 @@ def test_hooks_are_around_each_attempt_and_each_step_that_is_executed(shop: Proj
 def test_a_step_of_a_plain_function_sees_the_context_of_its_hooks_and_each_try_has_its_own(shop: Project) -> None:
     run = shop.run("blocking")
     assert run["result"] == ["attempt 1", ["step flaky", "step flaky"]]
-    assert [fact["attempt"] for fact in noted(shop, "step", run["id"])] == [1, 2]
+    steps = noted(shop, "step", run["id"])
+    assert [(fact["attempt"], fact["error"]) for fact in steps] == [(1, "LookupError"), (2, None)]
     (attempt,) = noted(shop, "attempt", run["id"])
     assert (attempt["schedule"], attempt["timezone"]) == ("0 0 1 1 *", "Europe/Berlin")
 
@@ -232,6 +241,12 @@ def test_a_timeout_and_a_cancel_are_outcomes(shop: Project) -> None:
     shop.wait_for_state(waiting, "waiting")
     shop.command("cancel", waiting)
     assert outcomes(shop, waiting) == [("parked", False)]
+
+
+def test_the_timeout_of_a_step_is_an_error_that_its_hooks_see(shop: Project) -> None:
+    run = shop.run("slow-step")
+    assert run["error"]["type"] == "TimeoutError"
+    assert [fact["error"] for fact in noted(shop, "step", run["id"])] == ["TimeoutError"]
 
 
 def test_a_child_knows_its_parent(shop: Project) -> None:
@@ -271,6 +286,26 @@ def test_a_step_whose_hook_fails_after_its_body_is_stored_and_does_not_run_again
     run = shop.run("step-hook")
     assert (run["state"], run["result"], run["attempts"]) == ("succeeded", "stored", 2)
     assert len(shop.facts("body")) == 1
+
+
+def test_a_hook_that_is_registered_later_applies_to_the_runs_after_that(shop: Project) -> None:
+    (shop.root / "shop/late.py").write_text(
+        "from tako_lite import hooks\nfrom shop import hooks as ours\n\n@hooks.around\n"
+        'async def late(run, proceed):\n    ours.note("late", id=run.id)\n    return await proceed()\n'
+    )
+    shop.configure("[workflows.bare]\nconcurrency = 2\n")
+    shop.add(
+        "b.py",
+        """
+        @workflow("imports", worker="bare")
+        async def imports(payload):
+            from shop import late
+        """,
+    )
+    first, second = shop.run("imports"), shop.run("imports")
+    assert [noted(shop, "late", run["id"]) != [] for run in (first, second)] == [False, True]
+    shop.configure(TOML)
+    shop.call("reload")
 
 
 def test_teardown_exit_handlers_and_loggers_run_when_a_worker_drains_or_was_idle(project: Project) -> None:

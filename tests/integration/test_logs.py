@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tako_lite.clock import SystemClock
-from tako_lite.daemon import logs
+from tako_lite.daemon import group_log, logs
+from tako_lite.daemon.group_log import KEPT_FILES, MAX_FILE, GroupLog
 from tako_lite.linux import resident_bytes
 from tako_lite.records import new_ids
 from tests.support.profiles import scaled
@@ -196,7 +197,7 @@ def test_a_handler_that_writes_without_end_fills_only_its_groups_log_and_delays_
     print(f"{written / seconds / 1e6:.0f} MB/s for {seconds} s, {kept:,} bytes kept; others took {slowest * 1000:.0f} ms")
     assert state == "succeeded"
     assert slowest < scaled(5, 2)
-    assert kept <= (logs.KEPT_FILES + 1) * (logs.MAX_FILE + 2 * logs.MAX_LINE)
+    assert kept <= (KEPT_FILES + 1) * (MAX_FILE + 2 * logs.MAX_LINE)
     assert before is not None and after is not None
     assert after - before < 10_000_000
 
@@ -208,9 +209,9 @@ def test_printing_into_a_closed_standard_output_of_the_daemon_harms_no_run(proje
 
 
 def test_a_log_is_rotated_and_the_oldest_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MAX_FILE", 2_000)
-    monkeypatch.setattr(logs, "KEPT_FILES", 2)
-    log = logs.GroupLog(tmp_path / "logs", "media", SystemClock())
+    monkeypatch.setattr(group_log, "MAX_FILE", 2_000)
+    monkeypatch.setattr(group_log, "KEPT_FILES", 2)
+    log = GroupLog(tmp_path / "logs", "media", SystemClock())
     for number in range(200):
         log.write(1, None, f"{number:04d} " + "ü" * 50)
     log.close()
@@ -224,7 +225,7 @@ def test_a_log_is_rotated_and_the_oldest_file_goes(tmp_path: Path, monkeypatch: 
 
 def test_a_log_that_cannot_be_written_loses_lines_and_counts_them(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file, not a folder")
-    log = logs.GroupLog(tmp_path / "logs", "media", SystemClock())
+    log = GroupLog(tmp_path / "logs", "media", SystemClock())
     log.write(1, None, "x")
     log.flush()
     log.close()
@@ -306,7 +307,7 @@ def test_a_full_disk_below_a_log_is_reported_once_with_the_number_of_dropped_lin
 
 
 def test_a_line_that_was_written_in_part_before_the_disk_was_full_spoils_no_other(tmp_path: Path) -> None:
-    log = logs.GroupLog(tmp_path, "media", SystemClock())
+    log = GroupLog(tmp_path, "media", SystemClock())
     log.write(1, None, "first")
     log.flush()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -345,7 +346,7 @@ def captured(folder: Path, *writes: bytes) -> tuple[list[dict[str, Any]], list[s
     """What a group's log and the ring hold after these writes to a worker's pipe."""
 
     async def read() -> list[str]:
-        log = logs.GroupLog(folder, "media", SystemClock())
+        log = GroupLog(folder, "media", SystemClock())
         ours, theirs = os.pipe()
         os.set_blocking(ours, False)
         capture = logs.Capture(log, ours, 1)
@@ -408,3 +409,27 @@ def test_a_handler_that_holds_up_its_worker_is_warned_about_with_its_run_and_its
     assert project.wait(run_id)["attempts"] == 1
     project.run("patient")
     assert len([line for line in written(project) if "has been blocked" in line["text"]]) == 1
+
+
+def test_fields_of_a_line_are_shown_after_its_message_and_stdout_has_a_copy_of_it(project: Project) -> None:
+    project.configure('[logs]\nstdout = "json"\n')
+    project.workflow(
+        "a.py",
+        """
+        @workflow("structured")
+        async def structured(payload, step: Step):
+            step.log.info("charged", extra={"order": 7, "by": "ann b"})
+            print('{"event": "started", "level": "debug", "timestamp": "x", "n": [1]}')
+            print('{"no": "message"}')
+        """,
+    )
+    project.serve()
+    run = project.run("structured")["id"]
+    text = project.command("logs", run[-8:]).stdout
+    assert 'INFO charged order=7 by="ann b"' in text
+    assert "DEBUG started n=[1]" in text
+    assert '{"no": "message"}' in text
+    documents = [json.loads(line) for line in project.command("logs", run[-8:], "--json").stdout.splitlines()]
+    assert documents[0]["fields"] == {"level": "INFO", "message": "charged", "order": 7, "by": "ann b"}
+    copies = [json.loads(line) for line in project.daemon_log().splitlines() if line.startswith("{")]
+    assert [copy["fields"] for copy in copies if copy["run"] == run] == [document["fields"] for document in documents]

@@ -54,6 +54,7 @@ PLANS = {
     "runs.count_ahead": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=? AND due_order<?)"],
     "runs.select_orphans": ["runs_running"],
     "runs.groups_with_work": ["runs_ready"],
+    "runs.count_held_by_group": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold>?)"],
     "runs.groups_with_suspects": ["runs_ready"],
     "runs.count_queued_by_workflow": ["INDEX runs_ready", "INDEX runs_later", "INDEX runs_waiting"],
     "runs.delete_expired": [BY_ROW, "runs_finished (state=? AND finished_at<?)"],

@@ -22,8 +22,8 @@ class Dashboard:
 
     def __init__(self, portal: BlockingPortal, root: Path, **settings: Any) -> None:
         self._portal = portal
-        transport = httpx.ASGITransport(app(root, **{"auth": "none", **settings}))
-        self.client = httpx.AsyncClient(transport=transport, base_url=HOST)
+        self.app = app(root, **{"auth": "none", **settings})
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=HOST)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The reply to a request."""
@@ -62,6 +62,7 @@ def dashboard_of(root: Path, **settings: Any) -> Iterator[Dashboard]:
         made = Dashboard(portal, root, **settings)
         yield made
         portal.call(made.client.aclose)
+        portal.call(made.app.aclose)
 
 
 def text_of(html: str) -> str:

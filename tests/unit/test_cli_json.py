@@ -12,7 +12,7 @@ import pytest
 from tako_lite.cli.app import COMMANDS, app
 from tako_lite.cli.main import main
 
-WITHOUT_JSON = {"serve"}
+WITHOUT_JSON = {"serve", "web"}
 """Commands that print nothing to read."""
 
 

@@ -147,7 +147,7 @@ def test_as_json_every_line_is_a_document(logs: Path, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "\x9b" not in out
     told = {"schema": 1, "at": "2030-03-17T17:46:40.000Z", "group": "email", "run": FIRST, "pid": 7, "stream": "out"}
-    assert json.loads(out) == {**told, "text": "\x9b0m"}
+    assert json.loads(out) == {**told, "text": "\x9b0m", "fields": None}
 
 
 def test_with_nothing_written_it_says_so_and_succeeds(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

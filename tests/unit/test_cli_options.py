@@ -176,7 +176,7 @@ def test_help_lists_every_command_with_its_own_first_sentence(capsys: pytest.Cap
     listing = capsys.readouterr().out
 
     for name, (module, summary) in COMMANDS.items():
-        command = getattr(import_module(module), name)
+        command = getattr(import_module(module), name.replace("-", "_"))
         assert re.search(rf"^  {name} +{re.escape(summary)}$", listing, re.MULTILINE)
         first = (command.help or "").split("\n\n")[0].replace("\n", " ")
         assert first.startswith(summary.removesuffix(".")), name

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tako_lite.config.document import line_and_column
 from tako_lite.config.positions import KeyPath, Positions
 from tako_lite.config.settings import SETTINGS
 from tako_lite.config.values import RLIMITS
+from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.store.sqlite.queue import SqliteQueue
 from tests.support.profiles import scaled
@@ -516,7 +518,9 @@ def test_reading_a_sound_file_imports_nothing_that_only_mistakes_need() -> None:
 PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("key", [*SETTINGS, "name", "url", "durability", "keep", "path", *RLIMITS])
+@pytest.mark.parametrize(
+    "key", [*SETTINGS, *(field.name for field in fields(WebSettings)), "name", "url", "durability", "keep", "path", *RLIMITS]
+)
 def test_every_key_has_a_row_in_the_documentation(key: str) -> None:
     assert re.search(rf"^\|[^|]*`{key}`", PAGE, re.MULTILINE)
 

@@ -45,3 +45,16 @@ def test_nothing_is_pickled_anywhere() -> None:
     files = list(Path(tako_lite.__file__).parent.rglob("*.py"))
     assert len(files) > 100
     assert {file.name: found for file in files if (found := imported(file.read_text(encoding="utf-8")) & UNSAFE)} == {}
+
+
+def test_nothing_but_the_integrations_imports_their_packages() -> None:
+    folder = Path(tako_lite.__file__).parent
+    files = {file for file in folder.rglob("*.py") if "ext" not in file.relative_to(folder).parts}
+    found = {file.name: imported(file.read_text(encoding="utf-8")) & {"sentry_sdk", "opentelemetry"} for file in files}
+    assert {file: packages for file, packages in found.items() if packages} == {}
+
+
+def test_no_core_module_imports_an_integration() -> None:
+    folder = Path(tako_lite.__file__).parent
+    files = {file for file in folder.rglob("*.py") if "ext" not in file.relative_to(folder).parts}
+    assert [file.name for file in files if "tako_lite.ext" in file.read_text(encoding="utf-8")] == []

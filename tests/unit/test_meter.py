@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tako_lite.daemon.meter import EXECUTION_BOUNDS, MINUTE, QUEUE_BOUNDS, Meter
+from tako_lite.daemon.meter import MINUTE, Meter
 from tako_lite.daemon.worker_session import Assignment
-from tako_lite.histogram import Histogram
+from tako_lite.histogram import EXECUTION_BOUNDS, QUEUE_BOUNDS, Histogram
 from tako_lite.records import Claimed
 from tako_lite.store.base import EndedRun
 
@@ -82,7 +82,7 @@ def test_a_minute_that_is_over_is_a_row_with_what_happened_in_it_alone(meter: Me
     assert (greet.minute, greet.group) == (NOON // MINUTE, "g")
     assert (greet.started, greet.succeeded, greet.failed, greet.dead, greet.executed_ms) == (1, 1, 0, 0, 250)
     assert (fails.started, fails.succeeded, fails.failed, fails.dead, fails.executed_ms) == (0, 0, 1, 1, 9)
-    assert sum(greet.buckets["waited"]) == sum(greet.buckets["executed"]) == 1
+    assert sum(greet.waited) == sum(greet.executed) == 1
     end(meter)
     time.now += 5 * MINUTE
     (row,) = meter.take_minutes()

@@ -192,7 +192,7 @@ def test_the_options_are_those_that_the_handles_promise() -> None:
 
 def test_the_record_of_a_request_has_the_same_options() -> None:
     assert {field.name for field in fields(EnqueueRequest)} == set(OPTIONS_OF_MANY)
-    assert {field.name for field in fields(Enqueue)} == {*OPTIONS, "workflow", "payload", "run_id"} - {"id"}
+    assert {field.name for field in fields(Enqueue)} == {*OPTIONS, "workflow", "payload", "run_id", "again_of"} - {"id"}
     assert {field.name for field in fields(EnqueueMany)} == {*OPTIONS_OF_MANY, "workflow", "payloads", "run_ids"}
 
 

@@ -44,7 +44,7 @@ def shop(live: Project) -> Project:
     live.run("adds", [1, 2])
     live.run("fails", "<script>")
     live.enqueue("adds", [3], delay="1d")
-    live.wait_for_state(live.enqueue("order", {"number": 7}), "waiting")
+    live.wait_for_state(live.enqueue("order", {"number": 7, "to": "bob"}), "waiting")
     return live
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from tako_lite.secrets import SecretSource
 from tako_lite.web import User, auth
 from tests.support.project import Project
-from tests.support.web import Dashboard, dashboard_of
+from tests.support.web import JSON, dashboard_of
 
 PROXY = {"auth": "proxy", "proxy_header": "X-User"}
 
@@ -90,5 +90,5 @@ def test_without_the_right_to_see_payloads_they_are_on_no_page(shop: Project) ->
     with dashboard_of(shop.root, may=("retry",)) as web:
         id = web.json("/runs?workflow=order")["runs"][0]["id"]
         for path in ("/runs", f"/runs/{id}"):
-            assert "&#34;number&#34;" not in web.page(path)
-            assert '"number"' not in str(Dashboard.get(web, path, accept="application/json").text)
+            assert "&#34;to&#34;" not in web.page(path)
+            assert '"to"' not in web.get(path, **JSON).text

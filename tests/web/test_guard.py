@@ -95,8 +95,9 @@ def test_below_a_base_path_every_address_begins_with_it(shop: Project) -> None:
             waiting.add(path)
             html = based.page(path)
             found = re.findall(r'(?:href|src|action)="(/[^"#]*)', html)
+            links = re.findall(r'<a[^>]* href="(/[^"#]*)', html)
             assert [address for address in found if not address.startswith("/a/b/")] == []
-            ahead += {a.replace("&amp;", "&") for a in found if "/-/" not in a and "before=" not in a} - waiting - set(ahead)
+            ahead += {link.replace("&amp;", "&") for link in links if "before=" not in link} - waiting - set(ahead)
         assert len(waiting) > 5
         assert based.get("/runs").status_code == based.get("/a/bc").status_code == 404
 

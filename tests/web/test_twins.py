@@ -28,6 +28,9 @@ def printed(project: Project, *command: str) -> Any:
     ("path", "command"),
     [
         ("/", ["status"]),
+        ("/groups", ["groups"]),
+        ("/groups/io", ["groups", "io"]),
+        ("/workflows", ["workflows"]),
         ("/runs", ["runs"]),
         ("/runs?state=dead", ["runs", "--state", "dead"]),
         ("/runs?workflow=adds", ["runs", "--workflow", "adds"]),

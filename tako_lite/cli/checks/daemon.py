@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tako_lite import __version__
+from tako_lite.cli.asking import ask, greeting
 from tako_lite.cli.checks.context import CheckContext
-from tako_lite.client.connection import Connection, answer_of
-from tako_lite.client.requests import Request
+from tako_lite.client.connection import Connection
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.finding import Finding, quoted
 from tako_lite.lock import FileLock, daemon_lock, is_in_the_way
@@ -82,8 +82,8 @@ def daemon(context: CheckContext) -> Iterator[Finding]:
     with closing(connection):
         connection.socket.settimeout(PATIENCE)
         try:
-            context.project.check(_greeting(connection), "status")
-            status = _ask(connection, "status")
+            context.project.check(greeting(connection), "status")
+            status = ask(connection, "status")
             about = status["daemon"]
             waits = [_round(connection) for _ in range(ROUNDS)]
         except TimeoutError:
@@ -92,6 +92,8 @@ def daemon(context: CheckContext) -> Iterator[Finding]:
     pid = _lock(context).killable_pid()
     yield _judge_release(about["version"], about["pid"], pid)
     yield judge_lag(waits, pid)
+    if (monitor := about.get("monitor")) is not None:
+        yield _judge_monitor(monitor)
     yield from judge_groups(status["groups"])
 
 
@@ -114,6 +116,14 @@ def _judge_release(version: str, pid: int, killable: int | None) -> Finding:
     what = f"the daemon is version {version} and this command {__version__}"
     stop = "stop it in its container" if killable is None else f"kill {killable}"
     return Finding("daemon", "warning", what, f"restart it: {stop}, then tako-lite serve")
+
+
+def _judge_monitor(monitor: dict[str, Any]) -> Finding:
+    """The finding about the listener of `[monitor]`."""
+    if monitor["error"] is None:
+        return Finding("monitor", "ok", f"the daemon answers health checks and scrapes at {monitor['address']}")
+    what = f"the daemon answers no health checks and scrapes: {printable(monitor['error'])}"
+    return Finding("monitor", "problem", what, "free the address, or set another `listen` in [monitor]; then tako-lite reload")
 
 
 def judge_lag(waits: list[float], pid: int | None) -> Finding:
@@ -164,18 +174,5 @@ def _round(connection: Connection) -> float:
     """The seconds that a request takes which the daemon answers from memory."""
     time.sleep(PAUSE)
     start = time.perf_counter()
-    _ask(connection, "schedules")
+    ask(connection, "schedules")
     return time.perf_counter() - start
-
-
-def _greeting(connection: Connection) -> dict[str, Any]:
-    while (hello := connection.hello()) is None:
-        connection.feed(connection.socket.recv(65536))
-    return hello
-
-
-def _ask(connection: Connection, command: str) -> dict[str, Any]:
-    connection.socket.sendall(connection.frame(Request(command, {})))
-    while (frame := connection.reply()) is None:
-        connection.feed(connection.socket.recv(65536))
-    return answer_of(frame)

@@ -18,7 +18,10 @@ from tako_lite.protocol.commands import PAGE
 @click.option("--before", metavar="ID", help="Only entries before this one: the next page begins after the last `id`.")
 @json_option
 def activity(actor: str | None, action: str | None, limit: int, before: str | None, as_json: bool) -> None:
-    """List what people changed by hand, the newest first: who, when, what, and what came of it."""
+    """List what people changed by hand.
+
+    The newest entry comes first: who, when, what, and what came of it.
+    """
     chosen = without_none(actor=actor, action=action, before=before)
     found = QueueReader().ask("activity", limit=limit, **chosen)["activity"]
     if as_json:

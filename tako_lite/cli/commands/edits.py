@@ -10,7 +10,7 @@ import click
 from tako_lite.cli.bulk import count, named_ids, run_bulk
 from tako_lite.cli.commands.run_actions import LIVE, all_option, dry_run_option, print_bulk, print_count, print_outcomes
 from tako_lite.cli.options import command, duration, filter_options, json_option, run_ending, time, without_none
-from tako_lite.cli.output import write, write_json
+from tako_lite.cli.output import warn, write, write_json
 from tako_lite.cli.queue import QueueReader
 from tako_lite.clock import SystemClock, milliseconds
 
@@ -39,9 +39,10 @@ def edit(
     worker: str | None,
     as_json: bool,
 ) -> int:
-    """Change a run that no worker has: when it starts, its priority, its retries or its group.
+    """Change a run that no worker has.
 
-    The payload never changes, because stored steps belong to it: `retry --payload` makes a new run.
+    Its time, priority, retries and group can change. The payload never changes, because stored steps belong to it:
+    `retry --payload` makes a new run.
     """
     if delay is not None and at is not None:
         raise click.UsageError("--delay and --at cannot be combined")
@@ -57,7 +58,7 @@ def edit(
     elif outcome == "edited":
         write(f"{id} edited")
     else:
-        raise click.UsageError(f"{id} was not changed: {NOT_EDITED[outcome]}")
+        warn(f"{id} was not changed: {NOT_EDITED[outcome]}")
     return int(outcome != "edited")
 
 
@@ -68,9 +69,10 @@ def edit(
 @dry_run_option
 @json_option
 def run_now(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
-    """Start runs at once that are due later: the named ones, or those that match the filters.
+    """Start runs at once that are due later.
 
-    Delayed runs and runs that wait for their next attempt become due. Limits and rates still hold.
+    The named ones, or those that match the filters: delayed runs, and runs that wait for their next attempt. Limits and rates
+    still hold.
     """
     queue = QueueReader()
     ids = named_ids(queue, runs, chosen)
@@ -89,9 +91,10 @@ def run_now(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) 
 @dry_run_option
 @json_option
 def move(runs: tuple[str, ...], to: str, dry_run: bool, as_json: bool, **chosen: Any) -> int:
-    """Move runs that have not ended to another group: the named ones, or those that match the filters.
+    """Move runs to another group.
 
-    A running run stays with its worker; only its next attempt is in the other group.
+    The named ones, or those that match the filters. A running run stays with its worker; only its next attempt is in the other
+    group.
     """
     queue = QueueReader()
     ids = named_ids(queue, runs, chosen)

@@ -165,10 +165,14 @@ def _carry_out(edit: GroupEdit, *, dry_run: bool, as_json: bool) -> None:
 
 
 def _print_groups(name: str | None, *, as_json: bool) -> None:
-    from tako_lite.cli.group_report import described_groups
+    from tako_lite.cli.project_catalog import catalog_of
+    from tako_lite.config import load
+    from tako_lite.group_report import described_groups
     from tako_lite.routing import unknown_group
 
-    found = described_groups(QueueReader().ask("status"))
+    snapshot = QueueReader().ask("status")
+    config = load(chosen_config(), server=snapshot["daemon"]["server"] if snapshot["daemon"] else None)
+    found = described_groups(snapshot, config, catalog_of(config))
     if name is not None:
         names = [group["name"] for group in found]
         if name not in names:

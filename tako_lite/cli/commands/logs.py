@@ -21,6 +21,10 @@ from tako_lite.records import SCHEMA
 SHOWN: Final = 200
 """Number of lines without a RUN or -n."""
 SHOWN_ID: Final = 8
+MESSAGES: Final = ("message", "event", "msg")
+LEVELS: Final = ("level", "levelname", "severity")
+TIMES: Final = ("timestamp", "asctime", "time", "ts")
+"""Keys of structured loggers. Their time is left out: each line has that of its arrival."""
 LENGTH_OF_A_TIME: Final = 23
 """Characters of a time without its UTC offset, which is the same on every line."""
 
@@ -74,4 +78,20 @@ def _print_plain(lines: Iterable[Line]) -> None:
     for line in lines:
         who = f"{line.group} {(line.run or str(line.pid or '…'))[-SHOWN_ID:]}"
         prefix = click.style(printable(f"{local(line.at)[:LENGTH_OF_A_TIME]} {who} |"), dim=True)
-        click.echo(f"{prefix} {printable(line.text)}")
+        click.echo(f"{prefix} {printable(_shown(line))}")
+
+
+def _shown(line: Line) -> str:
+    """The text of a line; of JSON, the level, the message, and then the other fields."""
+    fields = line.fields
+    if fields is None or (message := next((fields.pop(key) for key in MESSAGES if key in fields), None)) is None:
+        return line.text
+    level = next((fields.pop(key) for key in LEVELS if key in fields), None)
+    for key in TIMES:
+        fields.pop(key, None)
+    head = [str(level).upper()] if level is not None else []
+    return " ".join([*head, str(message), *(f"{key}={_value(value)}" for key, value in fields.items())])
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) and value and not set(value) & set(' "=\n') else json_text(value)

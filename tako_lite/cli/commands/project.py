@@ -73,8 +73,9 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake],
 @json_option
 def config(server: str | None, as_json: bool) -> None:
     """Show every setting of every group and its source: a table of tako.toml, `scale`, or built-in."""
-    from tako_lite.cli.group_report import catalog_of, effective_groups
+    from tako_lite.cli.project_catalog import catalog_of
     from tako_lite.config import load
+    from tako_lite.group_report import effective_groups
 
     settings = load(chosen_config(), server=server)
     groups = effective_groups(settings, catalog_of(settings))

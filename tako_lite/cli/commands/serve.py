@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import click
+
 from tako_lite.cli.options import chosen_config, command, server_option
+
+if TYPE_CHECKING:
+    from tako_lite.daemon.log_format import LogFormat
 
 
 @command
 @server_option
-def serve(server: str | None) -> int:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json", "journald", "auto"]),
+    default="auto",
+    show_default=True,
+    help="Format of the daemon's log; auto is journald under systemd, else text.",
+)
+def serve(server: str | None, log_format: LogFormat) -> int:
     """Run the daemon in the foreground.
 
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
@@ -16,4 +30,4 @@ def serve(server: str | None) -> int:
     from tako_lite.config import locate
     from tako_lite.daemon.serve import serve as run_daemon
 
-    return run_daemon(locate(chosen_config()), server)
+    return run_daemon(locate(chosen_config()), server, log_format)

@@ -35,15 +35,6 @@ def web(
     if missing := [name for name in ("jinja2", "starlette", "uvicorn") if find_spec(name) is None]:
         raise BadInput(f"the dashboard needs {', '.join(missing)}", hint='pip install "tako-lite[web]"')
     from tako_lite.cli.output import write
-    from tako_lite.web.command import serve_web
+    from tako_lite.web.command import Options, serve_web
 
-    return serve_web(
-        chosen_config(),
-        write,
-        listen=listen,
-        open_browser=open_browser,
-        read_only=read_only,
-        base_path=base_path,
-        descriptor=fd,
-        idle_exit=idle_exit,
-    )
+    return serve_web(chosen_config(), Options(listen, open_browser, read_only, base_path, fd, idle_exit), write)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any, Final
 
 from tako_lite.clock import iso
@@ -33,7 +32,8 @@ def _follow(transaction: Transaction, hooks: Hooks, id: str) -> None:
     matching = [hook for hook in hooks.on_dead if matches_any(dead.workflow, hook.patterns)]
     if not matching or _descends_from_hook(transaction, hooks, id):
         return
-    payload = json.dumps(asdict(_death(id, dead)), ensure_ascii=False)
+    death = _death(id, dead)
+    payload = json.dumps({name: getattr(death, name) for name in Death.__slots__}, ensure_ascii=False)  # faster than asdict
     for hook in matching:
         run = hook.make(payload, id, transaction.now)
         (made,) = enqueue(transaction, [run])

@@ -214,6 +214,14 @@ class LargeValue(NamedTuple):
 # Counts
 
 
+class HeldCount(NamedTuple):
+    """How many due runs of a group have a hold."""
+
+    group: str
+    hold: str
+    number: int
+
+
 class GroupCount(NamedTuple):
     """How many runs of one kind a group has."""
 

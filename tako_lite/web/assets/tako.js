@@ -161,6 +161,37 @@ function nameTheme() {
   if (name) name.textContent = theme[0].toUpperCase() + theme.slice(1);
 }
 
+// Actions: the same form, sent without leaving the page; what came of it is shown below.
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement) || !("do" in form.dataset) || event.defaultPrevented) return;
+  event.preventDefault();
+  if (form.dataset.confirm && !confirm(form.dataset.confirm)) return;
+  const body = new URLSearchParams(/** @type {any} */ (new FormData(form, event.submitter)));
+  try {
+    const reply = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+    const { said, id } = await reply.json();
+    toast(said, reply.ok);
+    if (form.dataset.do === "follow" && reply.ok && id) location.href = new URL(`../runs/${id}`, form.action).href;
+  } catch {
+    toast("No connection: nothing was sent.", false);
+  }
+  version = "";
+  pause = FASTEST;
+  poll();
+});
+
+/** @type {number | undefined} */ let fading;
+/** @param {string} text @param {boolean} good */
+function toast(text, good) {
+  const place = document.getElementById("toast");
+  place.textContent = text;
+  place.className = good ? "" : "failed";
+  clearTimeout(fading);
+  fading = setTimeout(() => (place.textContent = ""), good ? 5000 : 12000);
+}
+
 document.addEventListener("click", (event) => {
   const control = event.target instanceof Element && event.target.closest("[data-control]");
   if (control) controls[control.dataset.control]?.(control);

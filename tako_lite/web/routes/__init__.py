@@ -8,7 +8,7 @@ from typing import Final
 
 from tako_lite.web.page import Page
 
-MODULES: Final = ("overview", "runs", "run")
+MODULES: Final = ("overview", "runs", "run", "groups", "workflows")
 """The modules of this package, in the order in which their paths are matched."""
 
 

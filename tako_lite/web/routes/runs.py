@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from tako_lite.errors import BadInput
 from tako_lite.records import Run
 from tako_lite.states import RUN_STATES
 from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
-from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.page import Page, Shown, Visit
+from tako_lite.web.privacy import conceal
 
 SHOWN: Final = 50
 """Runs on a page: as many as `tako-lite runs` prints."""
@@ -29,7 +30,7 @@ def runs(visit: Visit) -> Shown:
         before=query.get("before") or None,
     )
     listed: list[Run] = visit.read(partial(reading.list_runs, chosen=chosen, limit=SHOWN), [])
-    found = [run.as_json() for run in listed]
+    found = [conceal(visit, run.as_json()) for run in listed]
     counts: dict[str, int] = visit.read(reading.count_by_state, {})
     view = {
         "state": state,
@@ -37,20 +38,8 @@ def runs(visit: Visit) -> Shown:
         "counts": counts | {"pending": counts.get("due", 0) + counts.get("scheduled", 0)},
         "filters": {name: query[name] for name in ("workflow", "group") if query.get(name)},
         "older": found[-1]["id"] if len(found) == SHOWN else None,
-        "about": about,
     }
     return Shown("runs.html", "Runs", {"runs": found}, view)
-
-
-def about(run: Document) -> tuple[str, Any]:
-    """What a line of the list says of a run: what kind of fact it is, and the fact."""
-    if run["state"] == "dead" and run["error"]:
-        return "error", run["error"]
-    if run["state"] == "running" and run["progress"] is not None:
-        return "progress", run
-    if run["state"] == "succeeded":
-        return "value", run["result"]
-    return "value", run["payload"]
 
 
 PAGES: Final = (Page("/runs", runs),)

@@ -304,6 +304,12 @@ WHERE state = 'pending' AND ready = 1 AND (
 )
 GROUP BY worker_group;
 
+-- name: count_held_by_group
+-- Count the held due runs of groups, by hold; only their part of the index of due rows is read.
+SELECT worker_group AS "group", hold, count(*) AS number FROM runs
+WHERE worker_group IN (SELECT value FROM json_each(:groups)) AND state = 'pending' AND ready = 1 AND hold > ''
+GROUP BY worker_group, hold;
+
 -- name: count_later_by_group
 -- Runs that are due later, by group.
 SELECT worker_group AS "group", count(*) AS number FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY worker_group;

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tako_lite.cli.options import chosen_config
-from tako_lite.cli.output import warn
 from tako_lite.clock import SystemClock
-from tako_lite.errors import CatalogError
+from tako_lite.config import effective
+from tako_lite.store.base import NO_COUNTS
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
@@ -18,13 +17,8 @@ Settings = dict[str, dict[str, Any]]
 """The settings of one group, each as `{"value": …, "source": …}`."""
 
 
-def described_groups(snapshot: dict[str, Any]) -> list[dict[str, Any]]:
-    """The groups of a `status` snapshot, each with its settings and workflows as the server that took it sees them."""
-    from tako_lite.config import load
-
-    server = snapshot["daemon"]["server"] if snapshot["daemon"] else None
-    config = load(chosen_config(), server=server)
-    catalog = catalog_of(config)
+def described_groups(snapshot: dict[str, Any], config: Config, catalog: Catalog | None) -> list[dict[str, Any]]:
+    """The groups of a `status` snapshot, each with its settings and workflows as this configuration describes them."""
     states = {group["name"]: group for group in snapshot["groups"]}
     found = []
     for name, settings in effective_groups(config, catalog, states).items():
@@ -42,29 +36,14 @@ def described_groups(snapshot: dict[str, Any]) -> list[dict[str, Any]]:
 
 def effective_groups(config: Config, catalog: Catalog | None, others: Iterable[str] = ()) -> dict[str, Settings]:
     """The settings of the groups of tako.toml, then of those that only decorators name, then of others."""
-    from tako_lite.config import effective
-
     names = [*config.groups, *(sorted(catalog.groups) if catalog else ()), *others]
     groups = effective(config, list(dict.fromkeys(names)))
     _apply_scales(config, groups)
     return groups
 
 
-def catalog_of(config: Config) -> Catalog | None:
-    """The catalog of the workflow files; if they have mistakes, None and a warning on stderr."""
-    from tako_lite.catalog import scan
-    from tako_lite.project_lint import pythons
-
-    try:
-        return scan(config.workflows_path, config.root, config.routes, pythons(config))
-    except CatalogError:
-        warn("the workflow files have mistakes, so some groups may be missing here; `tako-lite check` lists the mistakes")
-        return None
-
-
 def _apply_scales(config: Config, groups: dict[str, Settings]) -> None:
     """Replace the numbers of tako.toml with those that `tako-lite scale` stored in the queue."""
-
     queue = config.queue.location.open_offline(config.queue.durability, SystemClock())
     scales = {name: override.scale for name, override in queue.list_group_overrides().items() if override.scale is not None}
     for name in scales.keys() & groups.keys():
@@ -76,8 +55,6 @@ def _apply_scales(config: Config, groups: dict[str, Settings]) -> None:
 
 def _state_of_new(name: str, settings: Settings) -> dict[str, Any]:
     """The state of a group that the daemon has not read from the files yet."""
-    from tako_lite.store.base import NO_COUNTS
-
     pool = {"name": name, "state": "zero", "servers": [], "workers": [], "busy": 0, "last_error": None}
     sizes = {"min_workers": "workers", "max_workers": "max_workers", "concurrency": "concurrency"}
     return {**pool, **{key: settings[setting]["value"] for key, setting in sizes.items()}, **NO_COUNTS.as_json(0)}

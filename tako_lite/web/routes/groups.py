@@ -1,0 +1,59 @@
+"""The worker groups, and one of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tako_lite.config import load
+from tako_lite.errors import CatalogError
+from tako_lite.group_report import described_groups
+from tako_lite.routing import unknown_group
+from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.routes.overview import cells
+
+
+def groups(visit: Visit) -> Shown:
+    """The groups with their workers and settings; the twin of `groups`."""
+    return Shown("groups.html", "Groups", {"groups": described(visit)}, {"cells": cells})
+
+
+def group(visit: Visit) -> Shown:
+    """One group with all of its settings; the twin of `groups NAME`."""
+    name = visit.path["name"]
+    found = described(visit)
+    chosen = [shape for shape in found if shape["name"] == name]
+    if not chosen:
+        raise unknown_group(name, [shape["name"] for shape in found])
+    view = {"group": chosen[0], "sentence": sentence(chosen[0]), "cells": cells}
+    return Shown("group.html", f"{name} {chosen[0]['state']}", {"groups": chosen}, view)
+
+
+def described(visit: Visit) -> list[Document]:
+    """The groups as the daemon, or the files without one, describe them."""
+    snapshot = visit.status or visit.ask("status")
+    config = load(visit.site.config.file, server=snapshot["daemon"]["server"] if snapshot["daemon"] else None)
+    try:
+        catalog = visit.site.project.catalog()
+    except CatalogError:
+        catalog = None
+    return described_groups(snapshot, config, catalog)
+
+
+def sentence(group: dict[str, Any]) -> str:
+    """What the state of a group means for its runs."""
+    live = sum(worker["state"] != "exited" for worker in group["workers"])
+    match group["state"]:
+        case "zero":
+            return "No worker runs, and none is needed. The next run starts one."
+        case "starting":
+            return "Its first worker is starting."
+        case "paused":
+            return "It is paused: running runs continue, and no other run starts until it is resumed."
+        case "backoff":
+            return "Its last worker failed to start, and it will be tried again soon."
+        case "unhealthy":
+            return "Its workers fail to start. It is tried again every 30 s, and at once after a change of its files."
+    return f"{live} of at most {group['max_workers']} workers run."
+
+
+PAGES: Final = (Page("/groups", groups, watches="workers"), Page("/groups/{name}", group, watches="workers"))

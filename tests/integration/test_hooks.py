@@ -228,7 +228,7 @@ def test_a_step_of_a_plain_function_sees_the_context_of_its_hooks_and_each_try_h
         ("fail", ["failed"]),
     ],
 )
-def test_the_outcome_tells_an_unwind_from_a_failure(shop: Project, payload: str, expected: list[str]) -> None:
+def test_the_outcome_distinguishes_an_unwind_from_a_failure(shop: Project, payload: str, expected: list[str]) -> None:
     run = shop.run("ends", payload)
     assert [outcome for outcome, _ in outcomes(shop, run["id"])] == expected
     assert [is_final for _, is_final in outcomes(shop, run["id"])] == [False] * (len(expected) - 1) + [True]

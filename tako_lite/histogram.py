@@ -31,3 +31,19 @@ class Histogram:
         """Add the values of another histogram with the same bounds."""
         self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
         self.sum += total
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> float | None:
+    """The value below which a part of the values lies, interpolated in its bucket; None without values.
+
+    Values in the last bucket, which has no bound, count as the largest bound.
+    """
+    wanted = sum(counts) * part
+    if not wanted:
+        return None
+    passed, low = 0, 0.0
+    for bound, count in zip(bounds, counts, strict=False):
+        if passed + count >= wanted:
+            return low + (bound - low) * (wanted - passed) / count
+        passed, low = passed + count, bound
+    return float(bounds[-1])

@@ -248,6 +248,19 @@ class RunWait(NamedTuple):
         }
 
 
+class AwaitedSignal(NamedTuple):
+    """A wait of a run for a signal; `wake_at` is when it times out."""
+
+    event: str
+    run_id: str
+    workflow: str
+    started_at: int
+    wake_at: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "started_at": iso(self.started_at), "wake_at": iso(self.wake_at)}
+
+
 class Attempt(NamedTuple):
     """How an attempt of a run ended, or a try of its step if `step` is not empty. Both are numbered from 1."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
 from tako_lite.clock import Clock
-from tako_lite.daemon.cron import Due, due_slots, next_slot
+from tako_lite.cron import Due, due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.enqueue_request import EnqueueRequest

@@ -100,6 +100,7 @@ class Filter:
     ended_since: int | None = None
     ended_until: int | None = None
     due_before: int | None = None
+    due_after: int | None = None
     min_duration: int | None = None
     tenant: str | None = None
     unique_key: str | None = None
@@ -127,7 +128,7 @@ class Filter:
 
     def check_times(self) -> None:
         """Raise BadInput for a time outside the years 1970 to 9999."""
-        for moment in (self.since, self.until, self.ended_since, self.ended_until, self.due_before):
+        for moment in (self.since, self.until, self.ended_since, self.ended_until, self.due_before, self.due_after):
             if moment is not None and not EARLIEST_MS <= moment <= LATEST_MS:
                 raise BadInput("the time is outside the years 1970 to 9999")
 

@@ -255,7 +255,8 @@ class GroupOverride(NamedTuple):
 class RunFilter:
     """Which runs: all conditions hold. Times are in milliseconds since 1970, and `until` ones are excluded.
 
-    `since` and `until` are about the creation, `ended_since` and `ended_until` about the end, `due_before` about pending runs.
+    `since` and `until` are about the creation, `ended_since` and `ended_until` about the end, `due_before` and `due_after`
+    about pending runs.
     `min_duration` is in milliseconds from the first start to the end. `before` and `after` are ids that are larger and smaller.
     `text` is part of the payload, the error or the unique key: each run is read for it.
     """
@@ -268,6 +269,7 @@ class RunFilter:
     ended_since: int | None = None
     ended_until: int | None = None
     due_before: int | None = None
+    due_after: int | None = None
     min_duration: int | None = None
     tenant: str | None = None
     unique_key: str | None = None

@@ -20,6 +20,7 @@ _CONDITIONS: Final = {
     "ended_since": "finished_at >= :ended_since",
     "ended_until": "finished_at < :ended_until",
     "due_before": "state = 'pending' AND run_at < :due_before",
+    "due_after": "state = 'pending' AND run_at > :due_after",
     "min_duration": "finished_at - started_at >= :min_duration",
     "tenant": "tenant = :tenant",
     "unique_key": "unique_key = :unique_key",

@@ -8,11 +8,12 @@ from typing import Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
-from tako_lite.records import Attempt, Run, RunStep, RunWait
+from tako_lite.records import Attempt, AwaitedSignal, Run, RunStep, RunWait
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.filtering import conditions
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
+from tako_lite.store.transitions.activity import LAST_ID
 from tako_lite.store.transitions.transaction import Snapshot
 
 SHORTEST_ENDING: Final = 4
@@ -55,6 +56,12 @@ def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[
     if limit is not None:
         names["limit"] = limit
     return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names)]
+
+
+def find_slice(snapshot: Snapshot, before: str | None, count: int) -> tuple[str, str] | None:
+    """The last id of the `count` runs before an id, or of the newest ones, and the id after it; None if there are no more."""
+    ids = snapshot.values(snapshot.sql.runs.find_slice, before=before or LAST_ID, others=count - 1)
+    return (ids[0], ids[1]) if len(ids) == 2 else None
 
 
 def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> list[str]:
@@ -134,6 +141,11 @@ def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
     """How many runs of each workflow are pending or waiting; it reads a row for each of them."""
     found = snapshot.rows(rows.WorkflowCount, snapshot.sql.runs.count_queued_by_workflow)
     return {row.workflow: row.number for row in found}
+
+
+def list_awaited(snapshot: Snapshot, limit: int) -> list[AwaitedSignal]:
+    """The waits for signals, those that began first."""
+    return snapshot.rows(AwaitedSignal, snapshot.sql.signals.select_awaited, limit=limit)
 
 
 def count_pruned(snapshot: Snapshot) -> dict[str, int]:

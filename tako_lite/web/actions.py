@@ -6,14 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from tako_lite.bulk import CHANGED, STATES
+from tako_lite.clock import SystemClock
 from tako_lite.errors import BadInput
+from tako_lite.protocol.arguments import BulkAction
 from tako_lite.units import counted, parse_duration
+from tako_lite.web.rights import User
 from tako_lite.wire import parse_value
 
 Document = dict[str, Any]
 
 MOST_RUNS: Final = 200
 """Runs that one form may name: more are a matter of a filter."""
+TYPED: Final = 1_000
+"""The number of runs from which on a person has to type it to confirm a bulk action."""
+BULK_WAIT: Final = 1.0
+"""Seconds that a form waits for the end of a bulk action, whose page shows its progress."""
 
 
 class Form:
@@ -69,6 +77,12 @@ class Action(NamedTuple):
     arguments: Callable[[Form], Document]
     """The arguments of the command; those of `enqueue` also need the payload, which the schema of the workflow reads."""
     done: Callable[[Form, Document], Done]
+    also: str | None = None
+    """A second right that it needs."""
+
+    def is_allowed(self, user: User) -> bool:
+        """Whether a visitor has the rights that it needs."""
+        return user.can(self.right) and (self.also is None or user.can(self.also))
 
 
 def _runs(form: Form) -> Document:
@@ -90,14 +104,16 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "discarded": "discarded",
     "not_dead": "not dead",
     "unknown": "no longer in the queue",
+    "due": "due now",
+    "not_later": "not scheduled for later",
+    "moved": "moved",
 }
-_CHANGED: Final = frozenset({"cancelled", "cancelling", "pending", "discarded"})
 
 
 def _outcomes(_: Form, answer: Document) -> Done:
     """One run is spoken of alone, several by the number of each outcome."""
     outcomes: dict[str, str] = answer["outcomes"]
-    changed = any(outcome in _CHANGED for outcome in outcomes.values())
+    changed = any(outcome in CHANGED for outcome in outcomes.values())
     if len(outcomes) == 1:
         (outcome,) = outcomes.values()
         return Done(f"The run is {_OUTCOMES[outcome]}." if outcome in _PRESENT else f"The run {_OUTCOMES[outcome]}.", changed)
@@ -165,6 +181,54 @@ def _pausing(key: str, paused: bool) -> Callable[[Form], Document]:
     return lambda form: {key: form.text("target"), "paused": paused}
 
 
+def _edit(form: Form) -> Document:
+    """An empty field leaves its value as it is."""
+    delay = form.get("delay")
+    at = None if delay is None else SystemClock().now() + round(parse_duration(delay) * 1000)
+    return {"run_id": form.text("target"), "at": at, "priority": form.number("priority"), "retries": form.number("retries")}
+
+
+_NOT_EDITED: Final[Mapping[str, str]] = {
+    "running": "It runs now, so it was not changed.",
+    "waiting": "It waits and has no time to start at, so it was not changed.",
+    "ended": "It had ended already, so it was not changed.",
+    "unknown": "It is no longer in the queue.",
+}
+
+
+def _edited(form: Form, answer: Document) -> Done:
+    outcome = answer["outcome"]
+    changed = outcome == "edited"
+    return Done("The run is changed." if changed else _NOT_EDITED[outcome], changed, f"/runs/{form.text('target')}")
+
+
+def _bulk(form: Form) -> Document:
+    expect = form.number("expect")
+    if expect is None:
+        raise BadInput("the form does not say how many runs were confirmed")
+    if expect >= TYPED and form.number("typed") != expect:
+        raise BadInput(f"the number that was typed is not {expect}", hint="nothing was changed")
+    return {"bulk_id": form.text("request"), "filter": form.json("filter"), "expect": expect, "wait": BULK_WAIT}
+
+
+def _bulk_of(action: BulkAction) -> Action:
+    def arguments(form: Form) -> Document:
+        options = {"fresh": form.get("fresh") is not None, "to": form.get("to")}
+        return {**_bulk(form), "action": action, **{name: value for name, value in options.items() if value}}
+
+    return Action("bulk", "bulk", arguments, _bulk_begun, also=action)
+
+
+def _bulk_begun(_: Form, answer: Document) -> Done:
+    done = "Done" if answer["done"] else "Begun"
+    said = f"{done}: {answer['changed']:,} of {counted(answer['matched'], 'run')} changed."
+    return Done(said, bool(answer["changed"]) or not answer["done"], f"/activity/{answer['id']}")
+
+
+def _bulk_stopped(_: Form, answer: Document) -> Done:
+    return Done(f"Stopped: {answer['changed']:,} of {counted(answer['matched'], 'run')} changed.")
+
+
 ACTIONS: Final[Mapping[str, Action]] = {
     "cancel": Action("cancel", "cancel", _runs, _outcomes),
     "retry": Action("retry", "retry", lambda form: {**_runs(form), "fresh": form.get("fresh") is not None}, _outcomes),
@@ -175,6 +239,11 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "pause": Action("pause", "pause", _group, _paused("Group", "paused")),
     "resume": Action("resume", "resume", _group, _paused("Group", "resumed")),
     "scale": Action("scale", "scale", lambda form: {**_group(form), "workers": form.number("workers")}, _scaled),
+    "run_now": Action("run_now", "run_now", _runs, _outcomes),
+    "move": Action("move", "move", lambda form: {**_runs(form), "to": form.text("to")}, _outcomes),
+    "edit": Action("edit", "edit", _edit, _edited),
+    **{f"bulk_{action}": _bulk_of(action) for action in STATES},
+    "stop_bulk": Action("bulk", "stop_bulk", lambda form: {"bulk_id": form.text("target")}, _bulk_stopped),
     "reload": Action("reload", "reload", lambda _: {}, _reloaded),
     "enqueue": Action("enqueue", "enqueue", _enqueue, _enqueued),
     "schedule_pause": Action("schedule_pause", "pause_schedule", _pausing("workflow", True), _paused("Schedule", "paused")),

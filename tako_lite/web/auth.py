@@ -17,6 +17,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from tako_lite.audit import user_name
 from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import StoreError
 from tako_lite.secrets.source import read
@@ -42,7 +43,7 @@ class NoAuth:
     """Everybody who reaches the dashboard is the same visitor."""
 
     def __init__(self, settings: WebSettings) -> None:
-        self._user = visitor("local", settings)
+        self._user = visitor(user_name(None), settings)
 
     async def identify(self, request: Request) -> User | Response:
         return self._user
@@ -52,7 +53,7 @@ class TokenAuth:
     """A token from the state folder: in the address once, then in a cookie; programs send it as a bearer token."""
 
     def __init__(self, settings: WebSettings, state_dir: Path) -> None:
-        self._user = visitor("web", settings)
+        self._user = visitor(user_name(None), settings)
         self._state_dir = state_dir
         # Cookies are shared between the ports of a host, and another project may have its dashboard on another port.
         self.cookie = f"tako_web_{hashlib.sha256(os.path.realpath(state_dir).encode()).hexdigest()[:8]}"

@@ -71,7 +71,7 @@ class Doing:
             action = ACTIONS.get(name)
             if action is None:
                 raise NotFound(f"there is no action {name[:60]!r}")
-            if not user.can(action.right):
+            if not action.is_allowed(user):
                 return _failed(FORBIDDEN, {"type": "forbidden", "message": f"you have no right to {name}", "hint": None})
             answer = await self._send(action, form, user)
             done = action.done(form, answer)
@@ -82,7 +82,7 @@ class Doing:
             self._site.live.forget()
 
     async def _send(self, action: Action, form: Form, user: User) -> dict[str, Any]:
-        arguments = action.arguments(form)
+        arguments = {**action.arguments(form), "by": {"actor": user.name, "source": "web"}}
         if action.command == "enqueue":
             arguments["payload"] = await anyio.to_thread.run_sync(payload_of, self._site, form)
         return await self._site.live.client.call(action.command, **arguments)

@@ -14,6 +14,11 @@ NAVIGATION: Final = (
     ("runs", "/runs", "Runs", "running"),
     ("groups", "/groups", "Groups", None),
     ("workflows", "/workflows", "Workflows", None),
+    ("schedules", "/schedules", "Schedules", None),
+    ("errors", "/errors", "Errors", "dead"),
+    ("signals", "/signals", "Signals", None),
+    ("activity", "/activity", "Activity", None),
+    ("system", "/system", "System", None),
 )
 """The main pages: name, path, title, and the state whose number of runs stands beside the title."""
 

@@ -65,6 +65,8 @@ class Shown:
     document: Document
     view: Document = field(default_factory=dict)
     code: int = 200
+    location: str | None = None
+    """The address of another page that is shown instead."""
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,8 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(
-        about=text.about, axis=svg.axis, bars=svg.bars, coloured=ansi.pieces, icon=svg.icon, sparkline=svg.sparkline
-    )
+    made.globals.update(about=text.about, coloured=ansi.pieces, without=text.without)
+    made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
     return made
 
 
@@ -68,6 +67,7 @@ def render(shown: Shown, frame: Frame, visit: Visit, *, version: str, live: bool
         "version": version,
         "said": said,
         "here": visit.here,
+        "here_path": visit.here.partition("?")[0].removeprefix(visit.urls.base),
         "new_id": new_id,
         "refresh": visit.site.settings.refresh,
         "doc": shown.document,

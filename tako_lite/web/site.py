@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 import anyio
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from tako_lite.client.project import Project
 from tako_lite.clock import Clock, SystemClock
@@ -87,6 +87,8 @@ class Site:
         if version is not None and request.headers.get("tako-seen") == version:
             return Response(status_code=204, headers=self._headers(version))
         shown, frame = self._shown(page, visit), make_frame(visit, page)
+        if shown.location is not None:
+            return RedirectResponse(shown.location, 303)
         live, said = "tako-live" in request.headers, unquote(request.cookies.get(SAID, ""))
         html = render(shown, frame, visit, version=version or "", live=live, said=said)
         reply = Response(html, shown.code, self._headers(version), "text/html; charset=utf-8")
@@ -103,6 +105,8 @@ class Site:
 
     def _json(self, page: Page, visit: Visit) -> Response:
         shown = self._shown(page, visit)
+        if shown.location is not None:
+            return RedirectResponse(shown.location, 303)
         text = json.dumps({"schema": SCHEMA, **shown.document}, ensure_ascii=False)
         return Response(text, shown.code, media_type="application/json")
 

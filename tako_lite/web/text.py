@@ -109,3 +109,39 @@ def about(run: Mapping[str, Any]) -> tuple[str, Any]:
     if run["state"] == "succeeded":
         return "value", run["result"]
     return "value", run["payload"]
+
+
+def without(words: Mapping[str, str], word: str) -> dict[str, str]:
+    """The words of a search without one of them."""
+    return {name: value for name, value in words.items() if name != word}
+
+
+_WORDS: Final = {
+    "states": "state",
+    "unique_key": "unique key",
+    "again_of": "again of",
+    "fingerprint": "error",
+    "text": "text",
+    "ended_since": "ended since",
+    "ended_until": "ended before",
+    "since": "created since",
+    "until": "created before",
+    "due_before": "due before",
+    "due_after": "due after",
+    "min_duration": "duration of at least",
+}
+
+
+def filter_words(chosen: Mapping[str, Any]) -> str:
+    """A filter of runs in words: `state dead or cancelled, workflow send-mail`."""
+    return ", ".join(f"{_WORDS.get(name, name)} {_filter_value(name, value)}" for name, value in chosen.items())
+
+
+def _filter_value(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return " or ".join(map(str, value))
+    if name == "min_duration":
+        return span(value / 1000)
+    if name.endswith(("since", "until", "before", "after")) and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000).astimezone().strftime("%-d %b %Y %H:%M:%S")
+    return str(value)

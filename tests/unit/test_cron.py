@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tako_lite.catalog.schedule import SHORTHANDS
 from tako_lite.clock import LATEST_MS
-from tako_lite.daemon.cron import MOST_CAUGHT_UP, Due, due_slots, next_slot
+from tako_lite.cron import MOST_CAUGHT_UP, Due, due_slots, next_slot
 from tako_lite.errors import BadInput
 from tako_lite.options import CatchUp
 

@@ -31,6 +31,8 @@ def printed(project: Project, *command: str) -> Any:
         ("/groups", ["groups"]),
         ("/groups/io", ["groups", "io"]),
         ("/workflows", ["workflows"]),
+        ("/schedules", ["schedules"]),
+        ("/triggers", ["triggers"]),
         ("/runs", ["runs"]),
         ("/runs?state=dead", ["runs", "--state", "dead"]),
         ("/runs?workflow=adds", ["runs", "--workflow", "adds"]),

@@ -393,6 +393,31 @@ class StoredMinute(NamedTuple):
     buckets: str
 
 
+class SlotTotals(NamedTuple):
+    """The totals of a slot of minutes; `buckets` is JSON text, a list with the buckets of each of its rows."""
+
+    slot: int
+    started: int
+    succeeded: int
+    failed: int
+    dead: int
+    cancelled: int
+    executed_ms: int
+    buckets: str
+
+
+class WorkflowTotals(NamedTuple):
+    """What the runs of a workflow did in some time."""
+
+    workflow: str
+    started: int
+    succeeded: int
+    failed: int
+    dead: int
+    cancelled: int
+    executed_ms: int
+
+
 class StoredActivity(NamedTuple):
     """An entry of the activity; `detail` is JSON text."""
 
@@ -403,6 +428,36 @@ class StoredActivity(NamedTuple):
     action: str
     target: str
     detail: str
+
+
+# Errors
+
+
+class ErrorCount(NamedTuple):
+    """How often an error occurred; `workflows` are separated by commas."""
+
+    fingerprint: str
+    number: int
+    hour: int
+    day: int
+    week: int
+    first_at: int
+    last_at: int
+    workflows: str
+
+
+class ErrorExample(NamedTuple):
+    """A run that had an error, and the error as JSON text."""
+
+    id: str
+    error: str | None
+
+
+class NameCount(NamedTuple):
+    """How often something occurred."""
+
+    name: str | None
+    number: int
 
 
 # Limits

@@ -8,7 +8,19 @@ from typing import Final
 
 from tako_lite.web.page import Page
 
-MODULES: Final = ("overview", "runs", "run", "groups", "workflows")
+MODULES: Final = (
+    "overview",
+    "runs",
+    "run",
+    "groups",
+    "workflows",
+    "schedules",
+    "errors",
+    "signals",
+    "activity",
+    "bulk",
+    "system",
+)
 """The modules of this package, in the order in which their paths are matched."""
 
 

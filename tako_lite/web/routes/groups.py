@@ -8,6 +8,7 @@ from tako_lite.config import load
 from tako_lite.errors import CatalogError
 from tako_lite.group_report import described_groups
 from tako_lite.routing import unknown_group
+from tako_lite.web.charts import charts
 from tako_lite.web.page import Document, Page, Shown, Visit
 from tako_lite.web.routes.overview import cells
 
@@ -24,7 +25,7 @@ def group(visit: Visit) -> Shown:
     chosen = [shape for shape in found if shape["name"] == name]
     if not chosen:
         raise unknown_group(name, [shape["name"] for shape in found])
-    view = {"group": chosen[0], "sentence": sentence(chosen[0]), "cells": cells}
+    view = {"group": chosen[0], "sentence": sentence(chosen[0]), "cells": cells, "charts": charts(visit, group=name)}
     return Shown("group.html", f"{name} {chosen[0]['state']}", {"groups": chosen}, view)
 
 
@@ -56,4 +57,4 @@ def sentence(group: dict[str, Any]) -> str:
     return f"{live} of at most {group['max_workers']} workers run."
 
 
-PAGES: Final = (Page("/groups", groups, watches="workers"), Page("/groups/{name}", group, watches="workers"))
+PAGES: Final = (Page("/groups", groups, watches="workers"), Page("/groups/{name}", group, watches="workers", clock=60))

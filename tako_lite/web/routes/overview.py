@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tako_lite.web.charts import charts
 from tako_lite.web.page import Page, Shown, Visit
 
 TROUBLED: Final = frozenset({"paused", "backoff", "unhealthy"})
@@ -13,7 +14,11 @@ TROUBLED: Final = frozenset({"paused", "backoff", "unhealthy"})
 def overview(visit: Visit) -> Shown:
     """The groups with their workers; the twin of `status`."""
     status = visit.status or {"daemon": None, "groups": [], "warnings": [], "queue": {}}
-    view = {"troubled": [group for group in status["groups"] if group["state"] in TROUBLED], "cells": cells}
+    view = {
+        "troubled": [group for group in status["groups"] if group["state"] in TROUBLED],
+        "cells": cells,
+        "charts": charts(visit),
+    }
     return Shown("overview.html", "Overview", status, view)
 
 
@@ -24,4 +29,4 @@ def cells(group: dict[str, Any]) -> list[dict[str, Any]]:
     return filled + [{"state": "possible", "busy": 0, "pid": None}] * max(0, group["max_workers"] - len(live))
 
 
-PAGES: Final = (Page("/", overview, watches="workers"),)
+PAGES: Final = (Page("/", overview, watches="workers", clock=60),)

@@ -15,6 +15,7 @@ from tako_lite.store import reading
 from tako_lite.store.base import MinuteTotals, RunFilter
 from tako_lite.store.transitions import minutes
 from tako_lite.web.actions import Form
+from tako_lite.web.charts import charts
 from tako_lite.web.page import Page, Shown, Visit
 from tako_lite.web.privacy import conceal
 from tako_lite.web.schema_form import form_fields, read_payload
@@ -58,6 +59,7 @@ def workflow(visit: Visit) -> Shown:
     view = {
         "spec": spec,
         "schema": schema,
+        "charts": charts(visit, workflow=spec.name),
         "recent": [conceal(visit, run.as_json()) for run in recent],
         "ended": _ended(visit).get(spec.name, Ended()),
         "source": _source(spec) if visit.user.can("see_source") else None,

@@ -9,6 +9,7 @@ _PACKAGE = "tako_lite.store.sqlite"
 activity = load(_PACKAGE, "activity")
 attempts = load(_PACKAGE, "attempts")
 edits = load(_PACKAGE, "edits")
+failures = load(_PACKAGE, "failures")
 groups = load(_PACKAGE, "groups")
 limits = load(_PACKAGE, "limits")
 minutes = load(_PACKAGE, "minutes")

@@ -17,3 +17,18 @@ FROM minutes WHERE minute >= :since AND minute < :until ORDER BY minute;
 -- name: delete_expired
 -- Delete minutes that are too old.
 DELETE FROM minutes WHERE minute < :before;
+
+-- name: sum_by_slot
+-- The totals of slots of `width` minutes, oldest first: of one workflow or group, or of all but the evaluations of triggers.
+SELECT minute / :width AS slot, sum(started) AS started, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(dead) AS dead,
+    sum(cancelled) AS cancelled, sum(executed_ms) AS executed_ms, '[' || group_concat(buckets, ',') || ']' AS buckets
+FROM minutes
+WHERE minute >= :since AND (:workflow IS NULL OR workflow = :workflow) AND (:group IS NULL OR worker_group = :group)
+    AND substr(workflow, 1, 1) <> '@'
+GROUP BY slot ORDER BY slot;
+
+-- name: sum_by_workflow
+-- The totals of each workflow from a minute on.
+SELECT workflow, sum(started) AS started, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(dead) AS dead,
+    sum(cancelled) AS cancelled, sum(executed_ms) AS executed_ms
+FROM minutes WHERE minute >= :since GROUP BY workflow;

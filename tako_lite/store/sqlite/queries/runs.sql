@@ -98,6 +98,10 @@ SET state = 'succeeded', result = :result, finished_at = :now, worker_pid = :pid
     error = NULL, fingerprint = NULL
 WHERE id = :id AND claim_token = :token AND state = 'running';
 
+-- name: find_slice
+-- The two ids behind the newest `others` ones before an id: the end of a slice, and the first one that is not in it.
+SELECT id FROM runs WHERE id < :before ORDER BY id DESC LIMIT 2 OFFSET :others;
+
 -- name: succeeded_under
 -- Whether a run succeeded under a claim.
 SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'succeeded';

@@ -13,3 +13,9 @@ DELETE FROM signals WHERE sent_at < :before;
 -- name: oldest_sent_at
 -- When the oldest signal was sent.
 SELECT min(sent_at) FROM signals;
+
+-- name: select_awaited
+-- The waits for signals, those that began first.
+SELECT waits.key AS event, waits.run_id, runs.workflow, waits.started_at, waits.wake_at
+FROM waits JOIN runs ON runs.id = waits.run_id
+WHERE waits.kind = 'signal' AND waits.key IS NOT NULL ORDER BY waits.started_at, waits.run_id LIMIT :limit;

@@ -15,7 +15,7 @@ import anyio
 
 from tako_lite import __version__
 from tako_lite.catalog import Catalog
-from tako_lite.clock import Clock
+from tako_lite.clock import Clock, iso
 from tako_lite.config import Config, GroupSettings, load
 from tako_lite.config.files import SOCKET_NAME, stamp
 from tako_lite.daemon.commands import Commands
@@ -397,6 +397,12 @@ class Daemon:
         if run.state == "running" and (session := self.dispatcher.find(run.id)):
             shape["worker_pid"] = session.worker.pid
         return shape
+
+    async def list_in_flight(self, run: Run) -> list[dict[str, Any]]:
+        """The steps of a run that its worker executes now, as JSON."""
+        session = self.dispatcher.find(run.id) if run.state == "running" else None
+        found = [] if session is None else await session.list_in_flight()
+        return [{"name": step.step, "started_at": iso(step.started_at)} for step in found if step.run_id == run.id]
 
     # Reload
 

@@ -20,6 +20,7 @@ from tako_lite.protocol.worker import (
     BrokenFrame,
     FilesFrame,
     HooksFrame,
+    InFlight,
     PushedRun,
     ReadyFrame,
     ToWorker,
@@ -82,7 +83,7 @@ class _Worker:
         self._link_descriptor = link
         self._executor: Executor | None = None
         self._stalls: StallWatch | None = None
-        self._guard = Guard(guard, task["beat"], self._is_busy, self._on_beat)
+        self._guard = Guard(guard, task["beat"], self._is_busy, self._on_beat, self._in_flight)
         self._guard.start()
         self._loader = Loader(Path(task["root"]), Path(task["package"]))
         self._workflows: list[str] = []
@@ -145,6 +146,10 @@ class _Worker:
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)
+
+    def _in_flight(self) -> list[InFlight]:
+        runs = [] if self._executor is None else list(self._executor.runs.values())
+        return [step for run in runs for step in run.in_flight()]
 
     def _on_beat(self) -> None:
         if self._stalls is not None:

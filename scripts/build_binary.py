@@ -1,4 +1,4 @@
-"""Builds `dist/tako-lite.pyz`: tako-lite and what it depends on, in one file that needs only Python 3.11 or newer.
+"""Builds `dist/tako-lite.pyz`: tako-lite, its dashboard and all dependencies, in one file that needs only Python 3.11.
 
 Everything in it is pure Python, so that one file serves every machine. The same sources give the same bytes.
 """
@@ -19,7 +19,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGE = ROOT / "build" / "pyz"
+WHEELS = ROOT / "build" / "wheels"
 TARGET = ROOT / "dist" / "tako-lite.pyz"
+
+PIP = [sys.executable, "-m", "pip", "-qq", "--no-input", "--disable-pip-version-check"]
 
 OLDEST = "3.11"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
@@ -27,6 +30,9 @@ PLATFORMS = ("linux", "darwin")
 
 # pip installs for the Python that it runs on; these are what only another one of PYTHONS asks for.
 FOR_OTHER_PYTHONS = ("typing_extensions",)
+
+# MarkupSafe has no wheel without a compiled part, which only makes it faster: without it, its Python code does the same.
+WITHOUT_SPEEDUPS = "markupsafe"
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 COMPILED = {".so", ".pyd", ".dylib", ".dll", ".pyc"}
@@ -76,11 +82,38 @@ def main() -> None:
 def install() -> None:
     """Installs the project and its dependencies to STAGE; pip is held to wheels without compiled parts."""
     shutil.rmtree(STAGE, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check"]
+    make_pure_wheel()
+    pip = [*PIP, "install", f"--find-links={WHEELS}"]
     pure = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none", f"--python-version={OLDEST}"]
-    done = subprocess.run([*pip, *pure, "--no-compile", f"--target={STAGE}", str(ROOT), *FOR_OTHER_PYTHONS])
+    done = subprocess.run([*pip, *pure, "--no-compile", f"--target={STAGE}", f"{ROOT}[web]", *FOR_OTHER_PYTHONS])
     if done.returncode:
         fail("pip could not install the project and its dependencies; the reason is above")
+
+
+def make_pure_wheel() -> None:
+    """Puts a wheel of MarkupSafe without its compiled part into WHEELS."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    WHEELS.mkdir(parents=True)
+    if subprocess.run([*PIP, "download", "--no-deps", "--only-binary=:all:", f"--dest={WHEELS}", WITHOUT_SPEEDUPS]).returncode:
+        fail(f"pip could not download {WITHOUT_SPEEDUPS}; the reason is above")
+    (compiled,) = WHEELS.glob("*.whl")
+    name, version = compiled.name.split("-")[:2]
+    with zipfile.ZipFile(compiled) as old, zipfile.ZipFile(WHEELS / f"{name}-{version}-py3-none-any.whl", "w") as new:
+        for entry in old.infolist():
+            if "_speedups" not in entry.filename:
+                new.writestr(entry, without_speedups(entry.filename, old.read(entry)))
+    compiled.unlink()
+
+
+def without_speedups(name: str, content: bytes) -> bytes:
+    """The content of a file of the wheel; what describes the wheel no longer names a platform or the files left out."""
+    lines = content.splitlines(keepends=True)
+    if name.endswith(".dist-info/WHEEL"):
+        kept = [line for line in lines if not line.startswith((b"Tag:", b"Root-Is-Purelib:"))]
+        return b"".join([*[line for line in kept if line.strip()], b"Root-Is-Purelib: true\n", b"Tag: py3-none-any\n"])
+    if name.endswith(".dist-info/RECORD"):
+        return b"".join(re.sub(rb",.*", b",,", line) for line in lines if b"_speedups" not in line)
+    return content
 
 
 def tidy() -> None:

@@ -34,7 +34,7 @@ from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.loop import choose_loop, offer_loop
 from tako_lite.worker.output import Output
-from tako_lite.worker.setup import set_up
+from tako_lite.worker.setup import find_function, set_up
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
@@ -98,6 +98,8 @@ class _Worker:
         try:
             if (entry := self._task["setup"]) is not None:
                 loop = set_up(entry, self._loader, loop)
+            if (entry := self._task["teardown"]) is not None:
+                teardown_hooks.insert(0, find_function("teardown", entry, self._loader))  # called last
             self._workflows = self._loader.load(self._task["modules"])
         except CannotImport as error:
             self._trouble, self.failed_import = error.message, error.__cause__

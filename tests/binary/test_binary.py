@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -213,3 +214,16 @@ def test_the_queue_outlives_the_daemon(project: Path, environment: dict[str, str
         daemon.communicate(timeout=LIMIT)
 
     assert answer(run("show", queued["id"], "--json", folder=project))["result"]["text"] == "hello, grace"
+
+
+def test_its_daemon_starts_the_dashboard_from_the_file(project: Path, environment: dict[str, str]) -> None:
+    with (project / "tako.toml").open("a") as file:
+        file.write('\n[web]\nlisten = "unix:web.sock"\nauth = "none"\n')
+    with serving(project, environment) as daemon, socket.socket(socket.AF_UNIX) as client:
+        first_output(daemon)
+        client.settimeout(LIMIT)
+        client.connect(str(project / "web.sock"))
+        client.sendall(b"GET /runs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        reply = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert reply.startswith(b"HTTP/1.1 200")
+    assert "<title>Runs · binary</title>" in reply.decode()

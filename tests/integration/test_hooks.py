@@ -80,6 +80,9 @@ def broken():
 
 atexit.register(note, "teardown", what="atexit")
 
+def tear_down():
+    note("teardown", what="setting")
+
 def setup():
     kept = logging.handlers.MemoryHandler(100, target=logging.FileHandler("kept.log"))
     logging.getLogger("kept").addHandler(kept)
@@ -167,6 +170,7 @@ WORKFLOWS = """
 TOML = """
     [workflows]
     setup = "shop.hooks:setup"
+    teardown = "shop.hooks:tear_down"
 """
 
 
@@ -318,6 +322,7 @@ def test_teardown_exit_handlers_and_loggers_run_when_a_worker_drains_or_was_idle
     expected = [
         {"kind": "teardown", "what": "async"},
         {"kind": "teardown", "what": "plain", "main": False},
+        {"kind": "teardown", "what": "setting"},
         {"kind": "teardown", "what": "atexit"},
     ]
     wait_until(lambda: noted(project, "teardown") == expected, "an idle worker ended")

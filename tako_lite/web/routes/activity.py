@@ -15,6 +15,8 @@ from tako_lite.web.text import filter_words
 SHOWN: Final = 50
 """Entries on a page: as many as `tako-lite activity` prints."""
 BULK: Final = "bulk_"
+_KNOWN: Final = ("done", "stopped", "counts", "runs", "outcomes", "filter", "error", "changed", "matched")
+"""The details that the template asks for; which of them an entry has depends on its command."""
 _IMPLIED: Final = frozenset({"done", "stopped", "counts", "runs", "outcomes"})
 """Keys of details that are shown in another way."""
 
@@ -41,6 +43,7 @@ def entry(visit: Visit) -> Shown:
         raise NotFound(f"the activity has no entry {id[:60]!r}", hint="entries are kept for 90 days")
     shape = found.as_json()
     view = {
+        "detail": {**dict.fromkeys(_KNOWN), **found.detail},
         "facts": facts(shape),
         "is_bulk": found.action.startswith(BULK),
         "filter": run_filter(found.detail.get("filter")),

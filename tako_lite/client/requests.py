@@ -71,10 +71,13 @@ class Request:
         texts = self.texts or []
         return f"[{','.join(texts)}]" if self.command == "enqueue_many" else texts[0]
 
-    def frame(self, number: int) -> bytes:
-        """The request as a line. Payloads are inserted as JSON text, without encoding them again."""
+    def frame(self, number: int, *, names_source: bool = False) -> bytes:
+        """The request as a line. Payloads are inserted as JSON text, without encoding them again.
+
+        A daemon of an older release refuses a request that names its source.
+        """
         payload = "" if self.texts is None else f',"{self._key}":{self._text}'
-        by = "" if self.source is None else f',"by":{{"source":"{self.source}"}}'
+        by = "" if self.source is None or not names_source else f',"by":{{"source":"{self.source}"}}'
         return f'{{"id":{number},{self._head[1:-1]}{by}{payload}}}\n'.encode()
 
     def whole(self) -> dict[str, Any]:

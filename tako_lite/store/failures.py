@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from tako_lite.clock import iso
@@ -54,44 +55,39 @@ def list_errors(
 ) -> list[ErrorGroup]:
     """The errors that occurred last, the newest first; with a fingerprint only that one."""
     sql = snapshot.sql.failures
-    found = snapshot.rows(
-        rows.ErrorCount,
-        sql.group_dead if occurrence == "dead" else sql.group_attempts,
-        hour=now - HOUR,
-        day=now - 24 * HOUR,
-        week=now - 7 * 24 * HOUR,
-        lowest=fingerprint or "",
-        highest=fingerprint or _HIGHEST,
-        limit=limit,
-    )
-    return [_group(snapshot, row, now, occurrence) for row in found]
+    since = {"hour": now - HOUR, "day": now - 24 * HOUR, "week": now - 7 * 24 * HOUR}
+    chosen = {**since, "lowest": fingerprint or "", "highest": fingerprint or _HIGHEST, "limit": limit}
+    if occurrence == "dead":
+        return [_dead(snapshot, row, now) for row in snapshot.rows(rows.ErrorCount, sql.group_dead, **chosen)]
+    return [_attempts(snapshot, row, now) for row in snapshot.rows(rows.ErrorCount, sql.group_attempts, **chosen)]
 
 
 def find_variants(snapshot: Snapshot, fingerprint: str) -> ErrorVariants:
     """How the occurrences of an error differ."""
     sql = snapshot.sql.failures
-    messages, tenants = (
-        tuple((row.name or "", row.number) for row in snapshot.rows(rows.NameCount, statement, fingerprint=fingerprint))
-        for statement in (sql.messages, sql.tenants)
-    )
-    return ErrorVariants(messages, tenants)
+    messages = snapshot.rows(rows.NameCount, sql.messages, fingerprint=fingerprint)
+    tenants = snapshot.rows(rows.NameCount, sql.tenants, fingerprint=fingerprint)
+    return ErrorVariants(*(tuple((row.name or "", row.number) for row in found) for found in (messages, tenants)))
 
 
-def _group(snapshot: Snapshot, row: rows.ErrorCount, now: int, occurrence: Occurrence) -> ErrorGroup:
-    sql, since = snapshot.sql.failures, now - HOURS * HOUR
-    newest, by_hour = (
-        (sql.newest_dead, sql.dead_by_hour) if occurrence == "dead" else (sql.newest_attempt, sql.attempts_by_hour)
-    )
-    example = snapshot.row(rows.ErrorExample, newest, fingerprint=row.fingerprint)
-    numbers = {
-        int(found.name or 0): found.number
-        for found in snapshot.rows(rows.NameCount, by_hour, fingerprint=row.fingerprint, since=since)
-    }
-    error = {} if example is None or example.error is None else json.loads(example.error)
+def _dead(snapshot: Snapshot, row: rows.ErrorCount, now: int) -> ErrorGroup:
+    sql, since = snapshot.sql.failures, now + 1 - HOURS * HOUR
+    example = snapshot.row(rows.ErrorExample, sql.newest_dead, fingerprint=row.fingerprint)
+    return _group(row, example, snapshot.rows(rows.HourCount, sql.dead_by_hour, fingerprint=row.fingerprint, since=since))
+
+
+def _attempts(snapshot: Snapshot, row: rows.ErrorCount, now: int) -> ErrorGroup:
+    sql, since = snapshot.sql.failures, now + 1 - HOURS * HOUR
+    example = snapshot.row(rows.ErrorExample, sql.newest_attempt, fingerprint=row.fingerprint)
+    return _group(row, example, snapshot.rows(rows.HourCount, sql.attempts_by_hour, fingerprint=row.fingerprint, since=since))
+
+
+def _group(row: rows.ErrorCount, example: rows.ErrorExample | None, by_hour: Sequence[rows.HourCount]) -> ErrorGroup:
+    numbers = {found.hour: found.number for found in by_hour}
     return ErrorGroup(
         *row[:-1],
         workflows=tuple(sorted(row.workflows.split(","))),
         run_id="" if example is None else example.id,
-        error=error,
+        error={} if example is None or example.error is None else json.loads(example.error),
         hours=tuple(numbers.get(hour, 0) for hour in range(HOURS)),
     )

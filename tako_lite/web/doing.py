@@ -56,7 +56,7 @@ class Doing:
             form = Form(())
         key = form.get("request")
         reported = await (self._once(f"{user.name} {name} {key}", name, form, user) if key else self._do(name, form, user))
-        return self._as_json(reported) if wants_json(request) else self._as_page(reported, request, form)
+        return self._as_json(reported, request) if wants_json(request) else self._as_page(reported, request, form)
 
     async def _once(self, key: str, name: str, form: Form, user: User) -> Reported:
         now = time.monotonic()
@@ -87,8 +87,10 @@ class Doing:
             arguments["payload"] = await anyio.to_thread.run_sync(payload_of, self._site, form)
         return await self._site.live.client.call(action.command, **arguments)
 
-    def _as_json(self, reported: Reported) -> Response:
-        body = {"schema": SCHEMA, "said": reported.done.sentence, **reported.answer}
+    def _as_json(self, reported: Reported, request: Request) -> Response:
+        path = reported.done.path
+        address = None if path is None else Urls(request.scope["tako.base"])(path)
+        body = {"schema": SCHEMA, "said": reported.done.sentence, "next": address, **reported.answer}
         return Response(json.dumps(body, ensure_ascii=False), reported.code, media_type="application/json")
 
     def _as_page(self, reported: Reported, request: Request, form: Form) -> Response:

@@ -190,12 +190,12 @@ class Project:
 
     def command(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line in this project, without a process of its own: this is ten times as fast."""
-        self._note_retry(arguments)
+        self._note_command(arguments)
         return command_in(self.root, *arguments, stdin=stdin or "")
 
     def cli(self, *arguments: str, stdin: str | None = None, limit: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line in this project, as a process."""
-        self._note_retry(arguments)
+        self._note_command(arguments)
         return subprocess.run(
             [sys.executable, "-m", "tako_lite", *arguments],
             cwd=self.root,
@@ -206,10 +206,14 @@ class Project:
             check=False,
         )
 
-    def _note_retry(self, arguments: tuple[str, ...]) -> None:
+    def note_retry(self, *, fresh: bool = False) -> None:
+        """Tell the checker that a person retries runs: of all that are there, as it cannot know which."""
+        seen = EventLog(self.root / LOG)
+        seen.write("retried", runs=list(by_run(seen.read())), fresh=fresh)
+
+    def _note_command(self, arguments: tuple[str, ...]) -> None:
         if "retry" in arguments:
-            seen = EventLog(self.root / LOG)
-            seen.write("retried", runs=list(by_run(seen.read())), fresh="--fresh" in arguments)
+            self.note_retry(fresh="--fresh" in arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command of the command line in this project, and do not wait for it."""

@@ -24,6 +24,7 @@ FILES = (
     "activity",
     "attempts",
     "edits",
+    "failures",
     "groups",
     "limits",
     "minutes",

@@ -453,6 +453,13 @@ class ErrorExample(NamedTuple):
     error: str | None
 
 
+class HourCount(NamedTuple):
+    """How often something occurred in an hour, counted from the first one."""
+
+    hour: int
+    number: int
+
+
 class NameCount(NamedTuple):
     """How often something occurred."""
 

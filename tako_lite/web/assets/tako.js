@@ -33,7 +33,7 @@ function schedule() {
   timer = setTimeout(poll, failedSince ? Math.min(pause, OFFLINE) : Math.min(pause, SLOWEST));
 }
 
-export async function poll() {
+async function poll() {
   clearTimeout(timer);
   try {
     const reply = await fetch(location.href, { headers: { "Tako-Live": "1", "Tako-Seen": version, Accept: "text/html" } });
@@ -66,7 +66,13 @@ function show(html) {
       Idiomorph.morph(part, newer, KEEP);
     }
   }
+  refresh();
+}
+
+function refresh() {
   count();
+  showSelection();
+  document.dispatchEvent(new Event("tako-shown"));
 }
 
 /** @param {string} text */
@@ -98,7 +104,7 @@ function localise(within) {
 
 const UNITS = [[86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"]];
 /** @param {number} seconds */
-function span(seconds) {
+export function span(seconds) {
   const whole = Math.round(seconds);
   for (const [length, unit, smaller, below] of UNITS) {
     if (whole < length) continue;
@@ -129,7 +135,7 @@ function set(element, text) {
 // Controls
 
 const THEMES = ["auto", "light", "dark"];
-const controls = {
+export const controls = {
   pause(button) {
     paused = !paused;
     button.setAttribute("aria-pressed", String(paused));
@@ -140,25 +146,101 @@ const controls = {
     const next = THEMES[(THEMES.indexOf(root.dataset.theme || "auto") + 1) % THEMES.length];
     if (next === "auto") delete root.dataset.theme;
     else root.dataset.theme = next;
-    try {
-      localStorage.setItem("tako-theme", next);
-    } catch {
-      // storage is switched off: the choice holds for this page
-    }
+    remember("tako-theme", next);
     nameTheme();
+    document.dispatchEvent(new Event("tako-look"));
+  },
+  async copy(button) {
+    const text = document.getElementById(button.dataset.of)?.textContent.trim() || "";
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // without https a page has no clipboard
+      const area = make("textarea", {}, text);
+      button.after(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    toast("Copied.", true);
+  },
+  all(button) {
+    const all = boxes();
+    const some = all.some((box) => !box.checked);
+    for (const box of all) box.checked = some;
+    showSelection();
   },
   zone(button) {
     utc = !utc;
+    root.dataset.zone = utc ? "utc" : "local";
     button.setAttribute("aria-pressed", String(utc));
     button.textContent = utc ? "show local times" : "show UTC";
     localise(document);
+    document.dispatchEvent(new Event("tako-look"));
   },
 };
+
+/** @param {string} name @param {string} value */
+export function remember(name, value, storage = localStorage) {
+  try {
+    storage.setItem(name, value);
+  } catch {
+    // storage is switched off: the choice holds for this page
+  }
+}
+
+/** @param {string} name */
+export function recall(name, storage = localStorage) {
+  try {
+    return storage.getItem(name);
+  } catch {
+    return null;
+  }
+}
 
 function nameTheme() {
   const name = document.querySelector('[data-control="theme"] span');
   const theme = root.dataset.theme || "auto";
   if (name) name.textContent = theme[0].toUpperCase() + theme.slice(1);
+}
+
+// Dialogs: questions, help, and pages that a link shows in place
+
+export const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("dialog"));
+
+/** @param {string} tag @param {Record<string, string>} attributes @param {(Node | string)[]} children */
+export function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const name in attributes) element.setAttribute(name, attributes[name]);
+  element.append(...children);
+  return element;
+}
+
+/** @param {string} label @param {(Node | string)[]} children */
+export function open(label, ...children) {
+  dialog.setAttribute("aria-label", label);
+  dialog.replaceChildren(...children);
+  if (!dialog.open) dialog.showModal();
+}
+
+/** @param {string} question @param {string} yes @returns {Promise<boolean>} */
+function ask(question, yes) {
+  const form = make("form", { method: "dialog", class: "act" }, make("button", { value: "yes", class: "primary" }, yes), make("button", {}, "Keep it as it is"));
+  dialog.returnValue = "";
+  open(question, make("p", { class: "lead" }, question), form);
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+}
+
+/** @param {HTMLAnchorElement} link */
+async function openPage(link) {
+  try {
+    const reply = await fetch(link.href, { headers: { "Tako-Live": "1", Accept: "text/html" } });
+    const main = new DOMParser().parseFromString(await reply.text(), "text/html").querySelector("main");
+    main.querySelector("#banner").remove();
+    open(main.querySelector("h1").textContent, ...main.childNodes);
+  } catch {
+    location.href = link.href;
+  }
 }
 
 // Actions: the same form, sent without leaving the page; what came of it is shown below.
@@ -167,13 +249,17 @@ document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!(form instanceof HTMLFormElement) || !("do" in form.dataset) || event.defaultPrevented) return;
   event.preventDefault();
-  if (form.dataset.confirm && !confirm(form.dataset.confirm)) return;
-  const body = new URLSearchParams(/** @type {any} */ (new FormData(form, event.submitter)));
+  const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
+  const body = new URLSearchParams(/** @type {any} */ (new FormData(form, button)));
+  const question = button?.dataset.confirm || form.dataset.confirm;
+  if (question && !(await ask(question, button?.textContent.trim() || "Yes"))) return;
   try {
-    const reply = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
-    const { said, id } = await reply.json();
+    const reply = await fetch(button?.formAction || form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+    const { said, next } = await reply.json();
+    if (reply.ok && dialog.open) dialog.close();
     toast(said, reply.ok);
-    if (form.dataset.do === "follow" && reply.ok && id) location.href = new URL(`../runs/${id}`, form.action).href;
+    if (form.dataset.do === "follow" && reply.ok && next) return void (location.href = next);
+    for (const box of boxes()) box.checked = false;
   } catch {
     toast("No connection: nothing was sent.", false);
   }
@@ -185,6 +271,7 @@ document.addEventListener("submit", async (event) => {
 /** @type {number | undefined} */ let fading;
 /** @param {string} text @param {boolean} good */
 function toast(text, good) {
+  if (dialog.open) return void dialog.append(make("p", { class: "bad", role: "alert" }, text));
   const place = document.getElementById("toast");
   place.textContent = text;
   place.className = good ? "" : "failed";
@@ -192,10 +279,44 @@ function toast(text, good) {
   fading = setTimeout(() => (place.textContent = ""), good ? 5000 : 12000);
 }
 
+// Selection of rows
+
+/** @type {HTMLInputElement | null} */ let lastBox = null;
+export const boxes = () => /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll("td.pick input")]);
+
+/** @param {HTMLInputElement} box @param {boolean} range */
+export function pick(box, range) {
+  const all = boxes();
+  const from = range && lastBox ? all.indexOf(lastBox) : -1;
+  if (from >= 0) {
+    const to = all.indexOf(box);
+    for (const between of all.slice(Math.min(from, to), Math.max(from, to) + 1)) between.checked = box.checked;
+  }
+  lastBox = box;
+  showSelection();
+}
+
+function showSelection() {
+  const number = boxes().filter((box) => box.checked).length;
+  for (const place of document.querySelectorAll("[data-selected]")) set(place, `${number} selected`);
+  for (const button of document.querySelectorAll("[data-selecting]")) button.disabled = !number;
+}
+
 document.addEventListener("click", (event) => {
-  const control = event.target instanceof Element && event.target.closest("[data-control]");
+  const target = /** @type {Element} */ (event.target);
+  const control = target.closest("[data-control]");
+  const link = target.closest("a[data-dialog]");
   if (control) controls[control.dataset.control]?.(control);
+  else if (target.matches("td.pick input")) pick(target, event.shiftKey);
+  else if (target.closest("[data-close]") && dialog.open) {
+    event.preventDefault();
+    dialog.close();
+  } else if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+    event.preventDefault();
+    openPage(link);
+  }
 });
+
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : poll()));
 addEventListener("focus", () => {
   lastFocus = Date.now();
@@ -205,6 +326,7 @@ addEventListener("blur", () => (lastFocus = Date.now()));
 
 nameTheme();
 localise(document);
-count();
+refresh();
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
 setInterval(() => document.hidden || count(), 1000);
 schedule();

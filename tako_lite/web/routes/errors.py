@@ -42,7 +42,7 @@ def error(visit: Visit) -> Shown:
     chosen = RunFilter(fingerprint=fingerprint, states=("dead",))
     runs: list[Run] = visit.read(partial(reading.list_runs, chosen=chosen, limit=RUNS), [])
     variants: ErrorVariants = visit.read(partial(failures.find_variants, fingerprint=fingerprint), ErrorVariants((), ()))
-    traceback = shape["error"].get("traceback")
+    traceback = shape["error"]["traceback"]
     dead = groups["dead"][0].number if groups["dead"] else 0
     view = {
         "dead": dead,
@@ -53,7 +53,7 @@ def error(visit: Visit) -> Shown:
         "retried": _last_retry(visit, fingerprint),
     }
     document = {**shape, "dead": dead, "variants": variants.as_json()}
-    return Shown("failure.html", f"{shape['error'].get('type', 'Error')} {fingerprint[-8:]}", document, view)
+    return Shown("failure.html", f"{shape['error']['type']} {fingerprint[-8:]}", document, view)
 
 
 def _list(visit: Visit, occurrence: str, fingerprint: str | None = None) -> list[ErrorGroup]:
@@ -65,6 +65,7 @@ def _list(visit: Visit, occurrence: str, fingerprint: str | None = None) -> list
 def _shape(visit: Visit, group: ErrorGroup) -> Document:
     """An error as this visitor may see it."""
     shape = group.as_json()
+    shape["error"] = {"type": "Error", "message": "", "traceback": None, **shape["error"]}
     if visit.site.redact is not None:
         shape["error"] = visit.site.redact("error", shape["error"])
     return shape

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Final, NamedTuple
 
+from tako_lite.bulk import STATES as STATES_OF
 from tako_lite.errors import TakoError
+from tako_lite.protocol.arguments import BulkAction
 from tako_lite.records import Run
 from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
-from tako_lite.web.page import READ_LIMIT, Page, Shown, Visit
+from tako_lite.web.page import READ_LIMIT, Document, Page, Shown, Visit
 from tako_lite.web.privacy import conceal
 from tako_lite.web.search import STATES, Search, read_search
 
@@ -47,7 +49,8 @@ def runs(visit: Visit) -> Shown:
         "states": STATES,
         "counts": counts,
         "filters": words,
-        "chosen": search.chosen,
+        "filter": _filter(search.chosen),
+        "allowed": [action for action in STATES_OF if visit.user.can(action) and _changes(action, search.chosen)],
         "found": found,
         "empty": _empty(visit, search) if not shapes and found.before is None else None,
     }
@@ -87,6 +90,18 @@ def _narrow(visit: Visit, chosen: RunFilter) -> Found:
         before, looked_at = ends[0], looked_at + SLICE
         if time.monotonic() > end:
             return Found(found, before, looked_at)
+
+
+def _filter(chosen: RunFilter) -> Document:
+    """The filter of a search as the argument of a bulk action, which is about every page of the list."""
+    return {
+        name: value for name, value in asdict(chosen).items() if value not in (None, ()) and name not in ("before", "after")
+    }
+
+
+def _changes(action: BulkAction, chosen: RunFilter) -> bool:
+    """Whether an action can change runs of a search."""
+    return action != "move" and (not chosen.states or bool(set(chosen.states) & set(STATES_OF[action])))
 
 
 def _empty(visit: Visit, search: Search) -> str:

@@ -27,12 +27,12 @@ SELECT run_id AS id, error FROM attempts WHERE fingerprint = :fingerprint ORDER 
 
 -- name: dead_by_hour
 -- How many runs died of an error in each hour from `since` on.
-SELECT (finished_at - :since) / 3600000 AS name, count(*) AS number
+SELECT (finished_at - :since) / 3600000 AS hour, count(*) AS number
 FROM runs WHERE fingerprint = :fingerprint AND finished_at >= :since AND state = 'dead' GROUP BY 1;
 
 -- name: attempts_by_hour
 -- How many attempts failed with an error in each hour from `since` on.
-SELECT (ended_at - :since) / 3600000 AS name, count(*) AS number
+SELECT (ended_at - :since) / 3600000 AS hour, count(*) AS number
 FROM attempts WHERE fingerprint = :fingerprint AND ended_at >= :since GROUP BY 1;
 
 -- name: messages

@@ -461,8 +461,8 @@ class Daemon:
 def hello(config: Config) -> dict[str, Any]:
     """How the daemon greets a client: its identity and what it serves, so that a client of another project does not use it.
 
-    `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it. `takes_by` says that requests
-    may name their sender under `by`, which older releases refuse.
+    `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it. `takes_by` says that
+    requests may name their sender under `by`, which older releases refuse.
     """
     return {
         "hello": "tako-lite",

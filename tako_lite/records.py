@@ -303,6 +303,15 @@ class Activity(NamedTuple):
         return {**self._asdict(), "at": iso(self.at)}
 
 
+class Upcoming(NamedTuple):
+    """A run to which something happens at a time: it is due (`kind` is `run`), or a wait of this kind ends."""
+
+    id: str
+    workflow: str
+    kind: str
+    at: int
+
+
 class Schedule(NamedTuple):
     """A cron expression that creates runs of a workflow.
 

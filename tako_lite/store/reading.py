@@ -8,7 +8,7 @@ from typing import Final
 
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
-from tako_lite.records import Attempt, AwaitedSignal, Run, RunStep, RunWait
+from tako_lite.records import Attempt, AwaitedSignal, Run, RunStep, RunWait, Upcoming
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.filtering import conditions
 from tako_lite.store.sql import Statement
@@ -62,6 +62,14 @@ def find_slice(snapshot: Snapshot, before: str | None, count: int) -> tuple[str,
     """The last id of the `count` runs before an id, or of the newest ones, and the id after it; None if there are no more."""
     ids = snapshot.values(snapshot.sql.runs.find_slice, before=before or LAST_ID, others=count - 1)
     return (ids[0], ids[1]) if len(ids) == 2 else None
+
+
+def list_upcoming(snapshot: Snapshot, limit: int) -> list[Upcoming]:
+    """The runs that are due next, and those whose waits end next, the earliest first."""
+    sql = snapshot.sql.runs
+    found = snapshot.rows(Upcoming, sql.select_upcoming, limit=limit)
+    found += snapshot.rows(Upcoming, sql.select_waking, limit=limit)
+    return sorted(found, key=lambda one: one.at)[:limit]
 
 
 def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> list[str]:

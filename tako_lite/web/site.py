@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 import anyio
@@ -31,6 +32,8 @@ from tako_lite.web.urls import Urls
 
 SAID: Final = "tako_said"
 """The cookie with what came of an action, which the next page shows once."""
+T = TypeVar("T")
+
 RENDERS: Final = 2
 """Pages that are made at the same time."""
 CODES: Final = {2: 400, 4: 503, 5: 404}
@@ -53,12 +56,22 @@ class Site:
         self.project = Project(config.file or config.root)
         self.reader: Reader = config.queue.location.open_reader()
         self.live = Live(config.file or config.root)
+        self._kept: dict[str, tuple[float, Any]] = {}
         self._limiters: weakref.WeakKeyDictionary[Any, anyio.CapacityLimiter] = weakref.WeakKeyDictionary()
 
     async def reply(self, page: Page, request: Request, user: User) -> Response:
         """The reply to a request for a page: 204 if the page is what the visitor has already, else HTML or JSON."""
         status = await self.live.status() if page.watches == "workers" else None
         return await anyio.to_thread.run_sync(self._reply, page, request, user, status, limiter=self._limiter())
+
+    def kept(self, name: str, seconds: float, make: Callable[[], T]) -> T:
+        """What a function made under this name within so many seconds, for what is too slow to be made for each page."""
+        at, value = self._kept.get(name, (0.0, None))
+        if not at or time.monotonic() - at > seconds:
+            at, value = time.monotonic(), make()
+            self._kept[name] = at, value
+        found: T = value
+        return found
 
     async def aclose(self) -> None:
         """Close the connections to the daemon and to the queue; the next request opens them again."""

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from tako_lite.web.waterfall import Cut, Segment
 
+NEAREST_LABEL: Final = 0.1
+"""The part of the width by which two labels are apart at least; one that is nearer is left out."""
 _LINE: Final = 'fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round"'
 _SHAPES: Final = {
     "due": f'<circle cx="8" cy="8" r="5" {_LINE}/>',
@@ -67,10 +69,12 @@ def bars(segments: Sequence[Segment], cuts: Sequence[Cut]) -> Markup:
 
 def axis(cuts: Sequence[Cut]) -> Markup:
     """The head of a waterfall: how much time each cut leaves out."""
-    labels = "".join(
-        f'<text x="{_part(cut.left + cut.width / 2)}" y="14" text-anchor="middle">⋯ {Markup.escape(cut.label)}</text>'
-        for cut in cuts
-    )
+    labels, last = "", -1.0
+    for cut in cuts:
+        middle = cut.left + cut.width / 2
+        if middle - last >= NEAREST_LABEL:
+            last = middle
+            labels += f'<text x="{_part(middle)}" y="14" text-anchor="middle">⋯ {Markup.escape(cut.label)}</text>'
     return Markup(f'<svg class="bars axis" width="100%" height="20" aria-hidden="true">{labels}</svg>')  # noqa: S704
 
 

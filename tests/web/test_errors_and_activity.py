@@ -53,7 +53,7 @@ def test_a_bulk_retry_is_confirmed_by_its_number_and_its_progress_is_in_the_acti
     assert reply.json()["next"] == f"/activity/{form['request']}"
     entry = web.json(reply.json()["next"])
     assert (entry["action"], entry["source"], entry["detail"]["matched"]) == ("bulk_retry", "web", question["count"])
-    assert "Done:" in text_of(web.page(reply.json()["next"]))
+    wait_until(lambda: "Done:" in text_of(web.page(reply.json()["next"])), "the page says that it is done")
     shown = wait_until(
         lambda: f"{question['count']} died of it again" in text_of(web.page(f"/errors/{mark}")), "all died again"
     )

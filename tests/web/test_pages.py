@@ -11,7 +11,7 @@ from tests.support.web import Dashboard, text_of
 def test_the_overview_shows_what_needs_a_person_and_each_group(web: Dashboard) -> None:
     html = web.page("/")
     assert "<title>(1 dead) Overview · test</title>" in html
-    assert "1 dead run" in text_of(html)
+    assert "1 died of ValueError in 24 h" in text_of(html)
     assert {"default", "io"} <= set(re.findall(r'id="group-([^"]+)"', html))
 
 
@@ -53,3 +53,9 @@ def test_nothing_is_sent_again_while_nothing_happens(shop: Project, web: Dashboa
     assert changed.headers["tako-version"] != seen
     assert '<main id="main"' in changed.text
     assert "<script" not in changed.text, "a page that is open gets its live parts only"
+
+
+def test_the_overview_says_what_happens_next(shop: Project, web: Dashboard) -> None:
+    id = web.json("/runs?state=scheduled")["runs"][0]["id"]
+    html = web.page("/")
+    assert re.search(rf'<a href="/runs/{id}">adds</a> due <time', html)

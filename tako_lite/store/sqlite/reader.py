@@ -37,6 +37,7 @@ class SqliteReader:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._place: Place | None = None
+        self._opened_times = 0
 
     def version(self) -> str | None:
         with self._lock:
@@ -47,7 +48,7 @@ class SqliteReader:
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
             except (sqlite3.Error, OSError) as error:
                 raise translate(error, self._path) from error
-            return f"{id(connection):x}.{version}"
+            return f"{self._opened_times}.{version}"
 
     def read(self, function: Callable[[Snapshot], T], nothing: T, limit: float) -> T:
         with self._lock:
@@ -85,6 +86,7 @@ class SqliteReader:
                 connection.close()
                 raise
             self._connection, self._place = connection, (found.st_dev, found.st_ino)
+            self._opened_times += 1
         return self._connection
 
     def _close(self) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tako_lite.store import reading
 from tako_lite.web.charts import charts
+from tako_lite.web.needs import coming, needs
 from tako_lite.web.page import Page, Shown, Visit
-
-TROUBLED: Final = frozenset({"paused", "backoff", "unhealthy"})
-"""The states of a group in which it starts no runs."""
 
 
 def overview(visit: Visit) -> Shown:
     """The groups with their workers; the twin of `status`."""
     status = visit.status or {"daemon": None, "groups": [], "warnings": [], "queue": {}}
+    counts: dict[str, int] = visit.read(reading.count_by_state, {})
     view = {
-        "troubled": [group for group in status["groups"] if group["state"] in TROUBLED],
+        "needs": needs(visit, status, counts.get("dead", 0)),
+        "coming": coming(visit),
+        "at_zero": all(group["state"] == "zero" for group in status["groups"]),
         "cells": cells,
         "charts": charts(visit),
     }

@@ -30,7 +30,12 @@ _ENDED: Final = {"succeeded": "Succeeded", "cancelled": "Cancelled", "dead": "Di
 
 
 def run(visit: Visit) -> Shown:
-    """A run with its steps; the twin of `show`."""
+    """A run with its steps; the twin of `show`. The end of an id leads to the run."""
+    if len(visit.path["id"]) != ID_LENGTH:
+        id = visit.read(partial(reading.resolve_ending, ending=visit.path["id"]), "")
+        if not id:
+            raise unknown_run(visit.path["id"])
+        return Shown("run.html", "Run", {}, location=visit.urls(f"/runs/{id}"))
     found = _found(visit)
     shape = conceal(visit, {**found.as_json(), **_worker(visit, found.id)})
     error = shape["error"] or {}
@@ -56,10 +61,8 @@ def log(visit: Visit) -> Shown:
 
 
 def _found(visit: Visit) -> Run:
-    """The run that the address names by its id or its end. Raises NotFound, and BadInput if several ids end so."""
+    """The run that the address names by its id. Raises NotFound."""
     id = visit.path["id"].lower()
-    if len(id) != ID_LENGTH:
-        id = visit.read(partial(reading.resolve_ending, ending=id), "") or id
     found: Run | None = visit.read(partial(reading.get_run, id=id), None)
     if found is None:
         raise unknown_run(id)

@@ -102,6 +102,16 @@ WHERE id = :id AND claim_token = :token AND state = 'running';
 -- The two ids behind the newest `others` ones before an id: the end of a slice, and the first one that is not in it.
 SELECT id FROM runs WHERE id < :before ORDER BY id DESC LIMIT 2 OFFSET :others;
 
+-- name: select_upcoming
+-- The delayed runs that are due next.
+SELECT id, workflow, 'run' AS kind, run_at AS at FROM runs WHERE state = 'pending' AND ready = 0 ORDER BY run_at LIMIT :limit;
+
+-- name: select_waking
+-- The waits that end next by themselves.
+SELECT waits.run_id AS id, runs.workflow, waits.kind, waits.wake_at AS at
+FROM waits JOIN runs ON runs.id = waits.run_id
+WHERE waits.wake_at IS NOT NULL ORDER BY waits.wake_at LIMIT :limit;
+
 -- name: succeeded_under
 -- Whether a run succeeded under a claim.
 SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND state = 'succeeded';

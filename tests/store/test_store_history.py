@@ -93,7 +93,7 @@ async def test_a_run_that_no_worker_received_has_no_attempt(bench: Bench) -> Non
     assert await history(bench, run.id) == []
 
 
-async def test_a_parked_run_tells_its_time_in_the_worker_from_its_wait(bench: Bench) -> None:
+async def test_a_parked_run_separates_its_time_in_the_worker_from_its_wait(bench: Bench) -> None:
     run = await bench.running(group="g")
     await bench.store.add_wait(bench.wait(run, "nap", lasting=1_000))
     bench.clock.move(30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -100,7 +101,8 @@ class QuietServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self.started:
-            self._loop.call_soon_threadsafe(self._over.set)
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._over.set)
 
 
 def serve(app: ASGIApp, listening: socket.socket, idle_exit: float | None = None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.project import Project
 from tests.support.web import JSON, Dashboard
 
-UNSTEADY = {"uptime_s", "oldest_wait_s", "rss_bytes", "done_a_minute", "failed_a_minute"}
+UNSTEADY = {"uptime_s", "oldest_wait_s", "rss_bytes", "cpu_s", "started_at", "done_a_minute", "failed_a_minute"}
 """What differs between two moments."""
 
 

@@ -37,7 +37,7 @@ def run(visit: Visit) -> Shown:
             raise unknown_run(visit.path["id"])
         return Shown("run.html", "Run", {}, location=visit.urls(f"/runs/{id}"))
     found = _found(visit)
-    shape = conceal(visit, {**found.as_json(), **_worker(visit, found.id)})
+    shape = conceal(visit, {**found.as_json(), "in_flight": _in_flight(visit, found), **_worker(visit, found.id)})
     error = shape["error"] or {}
     view = {
         "why": None if found.state in TERMINAL else _why(visit, found.id),
@@ -73,6 +73,16 @@ def _worker(visit: Visit, id: str) -> Document:
     """The worker that executes a run now, which only the daemon knows."""
     workers = [worker for group in (visit.status or {}).get("groups", ()) for worker in group["workers"]]
     return next(({"worker_pid": worker["pid"]} for worker in workers if id in worker["running"]), {})
+
+
+def _in_flight(visit: Visit, run: Run) -> list[Document]:
+    """The steps that a worker executes now, which only the daemon can ask it for."""
+    if run.state != "running":
+        return []
+    try:
+        return list(visit.ask("get", run_id=run.id)["run"]["in_flight"])
+    except TakoError:
+        return []
 
 
 def _why(visit: Visit, id: str) -> str | None:

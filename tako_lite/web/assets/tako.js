@@ -254,7 +254,7 @@ document.addEventListener("submit", async (event) => {
   const question = button?.dataset.confirm || form.dataset.confirm;
   if (question && !(await ask(question, button?.textContent.trim() || "Yes"))) return;
   try {
-    const reply = await fetch(button?.formAction || form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+    const reply = await fetch(button?.getAttribute("formaction") || form.action, { method: "POST", body, headers: { Accept: "application/json" } });
     const { said, next } = await reply.json();
     if (reply.ok && dialog.open) dialog.close();
     toast(said, reply.ok);

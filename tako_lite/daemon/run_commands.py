@@ -174,8 +174,7 @@ class RunCommands:
         return {"id": await self._host.store.resolve_ending(request.ending)}
 
     async def _get(self, request: OneRun) -> dict[str, Any]:
-        run = await self._run(request.run_id)
-        return {"run": {**self._host.with_worker_pid(run), "in_flight": await self._host.list_in_flight(run)}}
+        return {"run": await self._shown(await self._run(request.run_id))}
 
     async def _run(self, run_id: str) -> Run:
         run = await self._host.store.get_run(run_id)
@@ -198,7 +197,11 @@ class RunCommands:
             raise WaitTimeout(f"run {request.run_id} did not end within {request.timeout:g} s") from None
         finally:
             ended.cancel()
-        return {"run": self._host.with_worker_pid(run)}
+        return {"run": await self._shown(run)}
+
+    async def _shown(self, run: Run) -> dict[str, Any]:
+        """A run in the format of `show`."""
+        return {**self._host.with_worker_pid(run), "in_flight": await self._host.list_in_flight(run)}
 
     async def _runs(self, request: Filter) -> dict[str, Any]:
         runs = await self._host.store.list_runs(run_filter(request), request.page)

@@ -63,9 +63,9 @@ class BlockingStep(StepBase):
             lambda here: self._step.run_with(on_loop if runs_on_loop else here, name, body, retries, backoff, timeout, reader)
         )
 
-    def sleep(self, name: str, duration_: Duration, /) -> None:
+    def sleep(self, name: str, duration: Duration, /) -> None:
         """As `Step.sleep`."""
-        self._wait(lambda _: self._step.sleep(name, duration_))
+        self._wait(lambda _: self._step.sleep(name, duration))
 
     def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
         """As `Step.sleep_until`."""

@@ -56,11 +56,12 @@ def mistakes(config: Config, catalog: Catalog, *, whole: bool) -> tuple[Mistake,
 
 
 def _wrong_setups(config: Config) -> Iterator[Mistake]:
-    """The settings `setup` whose function is certainly missing."""
+    """The settings `setup` and `teardown` whose function is certainly missing."""
     for path, said in config.tables.items():
-        entry = said.get("setup")
-        if entry is not None and config.document is not None and (problem := function_problem(entry, config.root)):
-            yield config.document.mistake((*path, "setup"), f"`setup`: {problem.message}", problem.hint)
+        for key in ("setup", "teardown"):
+            entry = said.get(key)
+            if entry is not None and config.document is not None and (problem := function_problem(entry, config.root)):
+                yield config.document.mistake((*path, key), f"`{key}`: {problem.message}", problem.hint)
 
 
 def _unknown_groups(config: Config, catalog: Catalog) -> Iterator[Mistake]:

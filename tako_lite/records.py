@@ -421,6 +421,12 @@ def new_ids(count: int) -> list[str]:
     return _ids.make(count)
 
 
+def first_id_at(moment: int) -> str:
+    """What sorts before every id that was made at this time or later, in milliseconds since 1970."""
+    text = f"{moment:012x}"
+    return f"{text[:8]}-{text[8:]}"
+
+
 def new_id() -> str:
     """Return a new id: a UUIDv7, so that ids sort by creation time."""
     return _ids.make(1)[0]

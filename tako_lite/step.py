@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
 
+from tako_lite import units
 from tako_lite.backoff import Backoff
 from tako_lite.body import AS_ANNOTATED, check_call, failure_text, is_async, ran_before, reader_of
 from tako_lite.clock import milliseconds
@@ -27,7 +28,6 @@ from tako_lite.hooks import RunInfo, StepInfo, step_hooks
 from tako_lite.middleware import call_through
 from tako_lite.typed import Reader
 from tako_lite.typed.functions import result_reader
-from tako_lite.units import duration
 from tako_lite.values import read_stored, returned_as, stored_form, value_text
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class StepBase:
 
     def retry(self, after: Duration = 0) -> NoReturn:
         """Run the handler again after a delay; this attempt does not count."""
-        self._leave(RetryLater(duration(after)))
+        self._leave(RetryLater(units.duration(after)))
 
     def progress(self, fraction: float, note: str | None = None) -> None:
         """Report the progress of the run, from 0 to 1, for `status` and `show`."""
@@ -182,7 +182,7 @@ class Step(StepBase):
             if ran_before(stored.text):
                 self.log.warning("step %r ran before, but its value could not be stored: it runs again now", name)
             tries = stored.tries
-        limit = None if timeout is None else duration(timeout)
+        limit = None if timeout is None else units.duration(timeout)
         if engine.info is not None:
             caller, limit = _hooked(caller, limit, engine, engine.info, name, tries), None
         while True:
@@ -228,9 +228,9 @@ class Step(StepBase):
         finally:
             self._engine.leave()
 
-    async def sleep(self, name: str, duration_: Duration, /) -> None:
+    async def sleep(self, name: str, duration: Duration, /) -> None:
         """Sleep for a duration. The run holds no slot while it sleeps."""
-        await self._sleep(name, duration(duration_))
+        await self._sleep(name, units.duration(duration))
 
     async def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
         """Sleep until a time: an aware datetime, ISO-8601 text with a zone, or seconds since 1970."""
@@ -278,7 +278,7 @@ class Step(StepBase):
         """The core of `wait_for`, as the step `name`."""
         stored = self._engine.begin(name)
         if stored is None or stored.state != "succeeded":
-            wake_at = None if timeout is None else _now() + round(duration(timeout) * 1000)
+            wake_at = None if timeout is None else _now() + round(units.duration(timeout) * 1000)
             return _value(await self._engine.wait(name, "signal", event, wake_at))
         await asyncio.sleep(0)  # a loop over finished waits must not block the other runs of the worker
         return _value(stored)

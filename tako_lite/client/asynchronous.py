@@ -21,10 +21,11 @@ from tako_lite.records import Enqueued
 from tako_lite.units import duration
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from typing import Self, Unpack
 
     from tako_lite.client.blocking import AnyWorkflow
+    from tako_lite.client.requests import Filters
     from tako_lite.enqueue_options import EnqueueOptions
 
 T = TypeVar("T")
@@ -80,12 +81,11 @@ class AsyncClient:
         self,
         *,
         workflow: AnyWorkflow | None = None,
-        group: str | None = None,
         state: str | Iterable[str] | None = None,
-        since: datetime | timedelta | str | float | None = None,
+        **filters: Unpack[Filters],
     ) -> AsyncIterator[dict[str, Any]]:
         """See `Client.runs`."""
-        chosen = requests.read_filter(workflow, group, state, since)
+        chosen = requests.read_filter(workflow, state, filters)
         before = None
         while page := await self._core.page(chosen, before):
             for run in page:

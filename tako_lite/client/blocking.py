@@ -22,9 +22,10 @@ from tako_lite.records import Enqueued
 from tako_lite.units import duration
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from typing import Self, TypeAlias, Unpack
 
+    from tako_lite.client.requests import Filters
     from tako_lite.enqueue_options import EnqueueOptions
     from tako_lite.handle import WorkflowHandle
 
@@ -91,15 +92,15 @@ class Client:
         self,
         *,
         workflow: AnyWorkflow | None = None,
-        group: str | None = None,
         state: str | Iterable[str] | None = None,
-        since: datetime | timedelta | str | float | None = None,
+        **filters: Unpack[Filters],
     ) -> Iterator[dict[str, Any]]:
         """The runs that match, the newest first, as `tako-lite runs --json` prints them. They are read page by page.
 
-        `since` is a time, or an age: `"2h"`, a `timedelta` or seconds. Raises BadInput for an unknown state.
+        The filters are `group`, `since`, `until`, `ended_since`, `ended_until` (a time, or an age: `"2h"`, a `timedelta` or
+        seconds), `tenant`, `unique_key`, `parent`, `reason`, `fingerprint` and `text`. Raises BadInput for an unknown state.
         """
-        chosen = requests.read_filter(workflow, group, state, since)
+        chosen = requests.read_filter(workflow, state, filters)
         before = None
         while page := _run(self._core.page(chosen, before)):
             yield from page

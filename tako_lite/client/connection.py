@@ -38,7 +38,8 @@ class Connection:
     def frame(self, request: Request) -> bytes:
         """The next request as bytes to send."""
         self._asked += 1
-        return request.frame(self._asked)
+        takes_by = self._hello is not None and self._hello.get("takes_by") is True
+        return request.frame(self._asked, names_source=takes_by)
 
     def feed(self, data: bytes) -> None:
         """Add received bytes. Raises ConnectionError at the end of the stream."""

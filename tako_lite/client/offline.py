@@ -84,7 +84,7 @@ class OfflineBackend:
                     raise unknown_run(typed.ending)
                 return {"id": id}
             case "get":
-                return {"run": self._run(typed.run_id).as_json()}
+                return {"run": {**self._run(typed.run_id).as_json(), "in_flight": []}}
             case "why":
                 return {"sentence": self._why(self._run(typed.run_id))}
             case "runs":

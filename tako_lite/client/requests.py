@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
 from tako_lite.enqueue_options import OPTIONS, OPTIONS_OF_MANY, read_options, text
 from tako_lite.errors import BadInput, NotJson
+from tako_lite.hints import did_you_mean
 from tako_lite.records import Enqueued, new_id, new_ids
 from tako_lite.units import duration
 from tako_lite.wire import decode_value, encode_value
 
 MOST_AT_ONCE: Final = 1000
+_TIMES: Final = frozenset({"since", "until", "ended_since", "ended_until"})
 _SOURCE: Final = re.compile(r"[\w.-]{1,32}", re.ASCII)
 CHUNK_BYTES: Final = 1024 * 1024
 
@@ -71,10 +73,13 @@ class Request:
         texts = self.texts or []
         return f"[{','.join(texts)}]" if self.command == "enqueue_many" else texts[0]
 
-    def frame(self, number: int) -> bytes:
-        """The request as a line. Payloads are inserted as JSON text, without encoding them again."""
+    def frame(self, number: int, *, names_source: bool = False) -> bytes:
+        """The request as a line. Payloads are inserted as JSON text, without encoding them again.
+
+        A daemon of an older release refuses a request that names its source.
+        """
         payload = "" if self.texts is None else f',"{self._key}":{self._text}'
-        by = "" if self.source is None else f',"by":{{"source":"{self.source}"}}'
+        by = "" if self.source is None or not names_source else f',"by":{{"source":"{self.source}"}}'
         return f'{{"id":{number},{self._head[1:-1]}{by}{payload}}}\n'.encode()
 
     def whole(self) -> dict[str, Any]:
@@ -170,16 +175,33 @@ def check_source(source: str | None) -> str | None:
     return source
 
 
-def read_filter(
-    workflow: object, group: str | None, state: str | Iterable[str] | None, since: datetime | str | float | timedelta | None
-) -> dict[str, Any]:
-    """The arguments of a filter. `since` is a time, or an age: a `timedelta`, seconds, or text such as `"2h"`."""
+class Filters(TypedDict, total=False):
+    """The filters of `Client.runs`. A time is a `datetime` or ISO-8601 text, or an age: a `timedelta`, seconds, or `"2h"`."""
+
+    group: str | None
+    since: datetime | timedelta | str | float | None
+    until: datetime | timedelta | str | float | None
+    ended_since: datetime | timedelta | str | float | None
+    ended_until: datetime | timedelta | str | float | None
+    tenant: str | None
+    unique_key: str | None
+    parent: str | None
+    reason: str | None
+    fingerprint: str | None
+    text: str | None
+
+
+def read_filter(workflow: object, state: str | Iterable[str] | None, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a filter. Raises BadInput."""
+    if unknown := filters.keys() - Filters.__annotations__.keys():
+        known = sorted({"workflow", "state", *Filters.__annotations__})
+        name = min(unknown)
+        raise BadInput(f"{name!r} is no filter of runs", hint=did_you_mean(name, known) or f"filters: {', '.join(known)}")
     states = [state] if isinstance(state, str) else list(state or ())
     return {
         "workflow": None if workflow is None else workflow_name(workflow),
-        "group": group,
         "states": [text("state", word) for word in states] or None,
-        "since": None if since is None else _since(since),
+        **{name: _since(value) if name in _TIMES and value is not None else value for name, value in filters.items()},
     }
 
 

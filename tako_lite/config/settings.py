@@ -64,6 +64,7 @@ class GroupSettings:
     limits: Mapping[str, int] = _setting({}, kinds.table(values.limit))
     python: str | None = _setting(None, Kind(values.interpreter))
     setup: str | None = _setting(None, kinds.plain(values.function))
+    teardown: str | None = _setting(None, kinds.plain(values.function))
     description: str | None = _setting(None, kinds.plain(values.text))
     fallback: Fallback | None = _setting(None, kinds.plain(values.fallback))
     wait_timeout: float | None = _setting(None, kinds.duration())

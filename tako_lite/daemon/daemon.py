@@ -15,7 +15,7 @@ import anyio
 
 from tako_lite import __version__
 from tako_lite.catalog import Catalog
-from tako_lite.clock import Clock
+from tako_lite.clock import Clock, iso
 from tako_lite.config import Config, GroupSettings, load
 from tako_lite.config.files import SOCKET_NAME, stamp
 from tako_lite.daemon.commands import Commands
@@ -34,6 +34,7 @@ from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.monitoring import Monitoring
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.readiness import Readiness
+from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.spawner import ENTRY, Spawner
@@ -98,7 +99,10 @@ class Daemon:
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
         self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
-        self.outcomes = Outcomes(self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.clock)
+        self.reports = RunReports(events, self.logs)
+        self.outcomes = Outcomes(
+            self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.reports, self.clock
+        )
         self.readiness = Readiness(self.store, self.dispatcher.groups)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
@@ -273,6 +277,8 @@ class Daemon:
             self.meter.runs_enqueued(*new)
         for run in effects.ended:
             self.meter.run_ended(run)
+            if run.state == "dead":
+                self.reports.died(run)
         if effects.ended or effects.succeeded:
             self.scheduler.something_ended()
             self.waiters.resolve(run.run_id for run in effects.ended)
@@ -392,6 +398,12 @@ class Daemon:
             shape["worker_pid"] = session.worker.pid
         return shape
 
+    async def list_in_flight(self, run: Run) -> list[dict[str, Any]]:
+        """The steps of a run that its worker executes now, as JSON."""
+        session = self.dispatcher.find(run.id) if run.state == "running" else None
+        found = [] if session is None else await session.list_in_flight()
+        return [{"name": step.step, "started_at": iso(step.started_at)} for step in found if step.run_id == run.id]
+
     # Reload
 
     async def reload_and_say(self) -> None:
@@ -449,12 +461,14 @@ class Daemon:
 def hello(config: Config) -> dict[str, Any]:
     """How the daemon greets a client: its identity and what it serves, so that a client of another project does not use it.
 
-    `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it.
+    `stamp` is that of tako.toml: as long as it holds, a client of this file has no need to read it. `takes_by` says that
+    requests may name their sender under `by`, which older releases refuse.
     """
     return {
         "hello": "tako-lite",
         "version": __version__,
         "protocol": PROTOCOL,
+        "takes_by": True,
         "pid": os.getpid(),
         "server": config.server,
         "project": config.document.tables.get("name") if config.document else None,

@@ -291,15 +291,22 @@ class Dispatcher:
         """Report an unexpected error."""
         self._events.unexpected.raised(what, error)
 
-    def watch(self, future: Any, what: str) -> None:
-        """Log the failure of a transition; the store has retried it where that makes sense. `what` follows "cannot"."""
+    def watch(self, future: Any, what: str, then: Callable[[], None] | None = None) -> None:
+        """Log the failure of a transition; the store has retried it where that makes sense. `what` follows "cannot".
+
+        `then` is called once the transition is stored, unless the claim was stale.
+        """
 
         def done(finished: asyncio.Future[Any]) -> None:
-            if not finished.cancelled() and (error := finished.exception()):
+            if finished.cancelled():
+                return
+            if error := finished.exception():
                 if isinstance(error, TakoError):
                     self._events.trouble(f"cannot {what}: {_message(error)}")
                 else:
                     self.report(f"the attempt to {what}", error)
+            elif then is not None and finished.result():
+                then()
 
         asyncio.ensure_future(future).add_done_callback(done)
 

@@ -163,6 +163,12 @@ class Events:
             "killing worker %d of group %s: %s", worker.pid, worker.group.name, _worded(_WHY_NOW[why], worker, run_id)
         )
 
+    def attempt_failed(self, group: str, run_id: str, what: str) -> None:
+        logger.info("%s", what)
+
+    def run_died(self, group: str, run_id: str, what: str) -> None:
+        logger.warning("%s", what)
+
     def slow(self, session: WorkerSession, seconds: float) -> None:
         logger.warning(
             "worker %d of group %s has sent no heartbeat for %.0f s but uses the processor; does a call hold the GIL? runs: %s",

@@ -57,6 +57,11 @@ class GroupLog:
         self.dropped = 0
         """Lines of these that were dropped."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its file is open."""
+        return self._descriptor is not None
+
     def write(self, pid: int, run: str | None, text: str) -> None:
         """Queue a line for `flush`."""
         facts = {"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}

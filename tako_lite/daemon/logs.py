@@ -154,6 +154,15 @@ class Logs:
         log = self._configure(self._log(group))
         return Capture(log, descriptor, pid, mask)
 
+    def note(self, group: str, run: str, pid: int, text: str) -> None:
+        """Add a line of the daemon to the log of a run."""
+        log = self._configure(self._log(group))
+        was_open = log.is_open
+        log.write(pid, run, text)
+        log.flush()
+        if not was_open:  # its workers print nothing, or it has none: a file need not stay open for each such group
+            log.close()
+
     def stop(self) -> None:
         """Close all files; twice is harmless."""
         for log in self.groups.values():

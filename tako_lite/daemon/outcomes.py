@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
 from tako_lite.clock import Clock
@@ -12,6 +13,7 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
 from tako_lite.daemon.meter import Meter
+from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import ProtocolError, TakoError
@@ -69,8 +71,16 @@ class Outcomes:
     """Stores the items of workers' frames."""
 
     def __init__(
-        self, store: Store, dispatcher: Dispatcher, commands: Commands, triggers: Triggers, meter: Meter, clock: Clock
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        commands: Commands,
+        triggers: Triggers,
+        meter: Meter,
+        reports: RunReports,
+        clock: Clock,
     ) -> None:
+        self._reports = reports
         self._commands = commands
         self._triggers = triggers
         self._store = store
@@ -175,20 +185,29 @@ class Outcomes:
         failure = Failure(
             about["type"], about["message"], about.get("traceback"), about.get("reason"), about.get("fingerprint")
         )
-        self.attempt_failed(assignment.claimed, failure, session.worker.pid, retryable=item.retryable)
+        self.attempt_failed(
+            session.worker.group.name, assignment.claimed, failure, session.worker.pid, retryable=item.retryable
+        )
 
     def _not_imported(self, session: WorkerSession, assignment: Assignment, item: RunNotImported) -> None:
-        self.attempt_failed(assignment.claimed, Failure("CannotImport", item.error, None, "cannot_import"), session.worker.pid)
+        self.attempt_failed(
+            session.worker.group.name,
+            assignment.claimed,
+            Failure("CannotImport", item.error, None, "cannot_import"),
+            session.worker.pid,
+        )
 
-    def attempt_failed(self, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
+    def attempt_failed(self, group: str, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
         """Schedule another attempt after the backoff, or end the run if none is left."""
+        what = f"store the failure of {run.id}"
         if retryable and run.attempts + 1 < run.max_attempts:
             delay = self._backoff(run)
             run_at = self._clock.now() + round(delay * 1000)
             future = self._store.reschedule_run(run.id, run.token, failure, run_at, pid, charged=True)
+            report = partial(self._reports.attempt_failed, group, run, failure, delay, pid)
+            self._dispatcher.watch(future, what, report)
         else:
-            future = self._store.finish_run(run.id, run.token, "dead", failure, pid, charged=True)
-        self._dispatcher.watch(future, f"store the failure of {run.id}")
+            self._dispatcher.watch(self._store.finish_run(run.id, run.token, "dead", failure, pid, charged=True), what)
 
     def _backoff(self, run: Claimed) -> float:
         spec = self._dispatcher.catalog.workflows.get(run.workflow)
@@ -345,7 +364,7 @@ class Outcomes:
                 failure = Failure(
                     "Timeout", "the attempt took longer than its timeout, and its worker was killed", None, "timeout"
                 )
-                self.attempt_failed(run, failure, session.worker.pid)
+                self.attempt_failed(session.worker.group.name, run, failure, session.worker.pid)
             elif why == "cancelled":
                 future = self._store.finish_run(run.id, run.token, "cancelled", _CANCELLED, session.worker.pid, charged=False)
                 self._dispatcher.watch(future, f"cancel {run.id}")

@@ -56,6 +56,7 @@ class RunHost(Protocol):
     def trouble_of(self, group: str) -> str | None: ...
     async def why(self, run: Run) -> str: ...
     def with_worker_pid(self, run: Run) -> dict[str, Any]: ...
+    async def list_in_flight(self, run: Run) -> list[dict[str, Any]]: ...
 
 
 class RunCommands:
@@ -173,7 +174,7 @@ class RunCommands:
         return {"id": await self._host.store.resolve_ending(request.ending)}
 
     async def _get(self, request: OneRun) -> dict[str, Any]:
-        return {"run": self._host.with_worker_pid(await self._run(request.run_id))}
+        return {"run": await self._shown(await self._run(request.run_id))}
 
     async def _run(self, run_id: str) -> Run:
         run = await self._host.store.get_run(run_id)
@@ -196,7 +197,11 @@ class RunCommands:
             raise WaitTimeout(f"run {request.run_id} did not end within {request.timeout:g} s") from None
         finally:
             ended.cancel()
-        return {"run": self._host.with_worker_pid(run)}
+        return {"run": await self._shown(run)}
+
+    async def _shown(self, run: Run) -> dict[str, Any]:
+        """A run in the format of `show`."""
+        return {**self._host.with_worker_pid(run), "in_flight": await self._host.list_in_flight(run)}
 
     async def _runs(self, request: Filter) -> dict[str, Any]:
         runs = await self._host.store.list_runs(run_filter(request), request.page)

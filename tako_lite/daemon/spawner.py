@@ -98,6 +98,7 @@ class Spawner:
                 package=str(self.package),
                 modules=self._dispatcher.catalog.modules(settings.name),
                 setup=settings.setup,
+                teardown=settings.teardown,
                 slots=worker.slots,
                 beat=min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
                 drain=settings.drain_timeout,

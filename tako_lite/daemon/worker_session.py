@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tako_lite.daemon.link import WorkerLink
-from tako_lite.protocol.worker import FromWorker, PushedRun, ToWorker
+from tako_lite.protocol.worker import ASK_IN_FLIGHT, FromWorker, InFlight, PushedRun, ToWorker
 from tako_lite.records import Claimed
 from tako_lite.stamps import FileStamp, file_stamp
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from tako_lite.daemon.logs import Capture
     from tako_lite.processes.worker import Worker
 
+ANSWERS_WITHIN: Final = 0.5
+"""Seconds that the guard thread of a worker gets to name the steps under way."""
 HANG_UP_GRACE: Final = 1.0
 """Seconds that a worker whose link has closed gets to end by itself."""
 
@@ -82,6 +85,12 @@ class WorkerSession:
         """Note a sign of life of a busy worker."""
         self.last_heard = self._loop.time()
         self.cpu_mark = None
+
+    async def list_in_flight(self) -> list[InFlight]:
+        """The steps that the worker executes now; none if it does not answer soon."""
+        child = self.worker.child
+        answer = None if child is None else await child.ask(ASK_IN_FLIGHT, ANSWERS_WITHIN)
+        return [] if answer is None else [InFlight(*step) for step in json.loads(answer)]
 
     def kill_for(self, run_id: str, reason: str) -> None:
         """Kill the worker because of one of its runs; the daemon re-queues the others, uncharged."""

@@ -108,6 +108,8 @@ class Child:
         self._private: socket.socket | None = None
         self.has_ended = False
         self.on_heartbeat: Callable[[], None] = lambda: None
+        self._answer: asyncio.Future[bytes] | None = None
+        self._line = b""
 
     @classmethod
     async def spawn(
@@ -185,6 +187,7 @@ class Child:
                 data = b""
             if data:
                 self.on_heartbeat()
+                self._take_answer(data)
                 return
             loop.remove_reader(self._guard)
             if self._pidfd is None:
@@ -196,6 +199,27 @@ class Child:
         else:
             watched = self._guard.fileno()
         loop.add_reader(self._guard, heartbeat)
+
+    async def ask(self, question: bytes, limit: float) -> bytes | None:
+        """The answer of its guard thread, a line; None if it does not answer within `limit` seconds. Askers share an answer."""
+        if self._answer is None or self._answer.done():
+            self._answer, self._line = asyncio.get_running_loop().create_future(), b""
+            try:
+                self._guard.send(question)
+            except OSError:  # it is gone, or reads nothing
+                return None
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._answer), limit)
+        except TimeoutError:
+            return None
+
+    def _take_answer(self, data: bytes) -> None:
+        """Collect the line that answers `ask`; heartbeats are dots before and after it."""
+        if self._answer is None or self._answer.done():
+            return
+        self._line += data
+        if b"\n" in self._line:
+            self._answer.set_result(self._line.partition(b"\n")[0].lstrip(b"."))
 
     async def send_secrets(self, data: bytes) -> None:
         """Send a `private` child its secrets, and close their socket; a child that died gets nothing.

@@ -12,8 +12,8 @@ from typing import Literal, TypedDict, final
 class WorkerTask(TypedDict):
     """What a worker needs at its start. `root` is the folder of tako.toml, `package` the workflows folder.
 
-    `setup` is the function to call first, as `package.module:function`. `beat` is the pause between two heartbeats and `drain`
-    the time for its end, both in seconds.
+    `setup` and `teardown` are the functions to call first and last, as `package.module:function`. `beat` is the pause between
+    two heartbeats and `drain` the time for its end, both in seconds.
     """
 
     group: str
@@ -21,6 +21,7 @@ class WorkerTask(TypedDict):
     package: str
     modules: list[str]
     setup: str | None
+    teardown: str | None
     slots: int
     beat: float
     drain: float

@@ -73,6 +73,22 @@ class PushedRun(NamedTuple):
         return self[:11] if self.tenant is not None or self.is_rated else self[:8]
 
 
+class InFlight(NamedTuple):
+    """A step that a worker executes now; `started_at` is in milliseconds since 1970.
+
+    The guard thread answers `ASK_IN_FLIGHT` with a JSON list of these and a newline, even while a handler blocks the loop.
+    """
+
+    run_id: str
+    step: str
+    started_at: int
+
+
+ASK_IN_FLIGHT: Final = b"?"
+"""What the daemon sends over the guard to learn which steps a worker executes."""
+MOST_IN_FLIGHT: Final = 200
+
+
 class Refused(TypedDict):
     """The answer to a request that failed."""
 

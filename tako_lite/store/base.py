@@ -157,14 +157,17 @@ class ServedRun(NamedTuple):
 
 
 class EndedRun(NamedTuple):
-    """A run that ended as `dead` or `cancelled`, the boot id of its last server, and the reason of its error."""
+    """A run that ended as `dead` or `cancelled`, the boot id of its last server, and its error."""
 
     run_id: str
     boot_id: str | None
     group: str
     workflow: str
     state: RunState
+    worker_pid: int | None
     reason: str | None
+    error_type: str | None
+    error_message: str | None
 
 
 class EnqueuedRuns(NamedTuple):

@@ -79,6 +79,7 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
         ("fingerprint", cell(run["fingerprint"]) if run.get("fingerprint") else None),
         ("discarded", cell(when(run["discarded_at"], now)) if run.get("discarded_at") else None),
         ("progress", block(_progress(run)) if run.get("progress") is not None else None),
+        ("executes", block("\n".join(_in_flight(step, now) for step in run["in_flight"])) if run.get("in_flight") else None),
         ("waits for", block("\n".join(_wait(wait, now) for wait in run["waits"])) if run.get("waits") else None),
         ("request", cell("cancel") if run.get("cancel_requested") else None),
     ]
@@ -101,6 +102,10 @@ def _worker(run: Shape) -> str:
 
 def _progress(run: Shape) -> str:
     return " ".join(filter(None, (f"{run['progress']:.0%}", run.get("progress_note"))))
+
+
+def _in_flight(step: Shape, now: int) -> str:
+    return f"step {step['name']}, since {when(step['started_at'], now)}"
 
 
 def _wait(wait: Shape, now: int) -> str:

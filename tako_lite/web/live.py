@@ -24,8 +24,8 @@ PATIENCE: Final = 0.5
 """Seconds that a page waits for a daemon that is starting or stopping."""
 MOST_KEPT: Final = 200
 """Answers that are kept at most."""
-_UNSTEADY: Final = frozenset({"uptime_s", "oldest_wait_s", "rss_bytes", "cpu_s", "age_s", "file_bytes"})
-"""Facts that change without anything having happened; a page shows them as of its last change."""
+_UNSTEADY: Final = frozenset({"uptime_s", "oldest_wait_s", "rss_bytes", "cpu_s", "started_at", "file_bytes"})
+"""Facts of `status` that change without anything having happened; a page shows them as of its last change."""
 
 
 class Live:

@@ -5,17 +5,51 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS: Final = 64
 KEEP_ALIVE: Final = 75
 """Seconds for which a browser may keep a connection open: pages ask every five seconds at most."""
+REQUEST_TIMEOUT: Final = 10.0
+"""Seconds in which a request has to be complete."""
 GRACE: Final = 2
 """Seconds that requests under way get at the end."""
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection that is closed if its client does not send a whole request in time: there are only so many connections."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._unwatch()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.close)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class QuietServer(uvicorn.Server):
@@ -28,7 +62,7 @@ class QuietServer(uvicorn.Server):
         config = uvicorn.Config(
             self._noting,
             interface="asgi3",
-            http="h11",
+            http=BoundedProtocol,
             loop="asyncio",
             lifespan="off",
             ws="none",
@@ -67,7 +101,8 @@ class QuietServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self.started:
-            self._loop.call_soon_threadsafe(self._over.set)
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._over.set)
 
 
 def serve(app: ASGIApp, listening: socket.socket, idle_exit: float | None = None) -> None:

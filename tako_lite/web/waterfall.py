@@ -127,6 +127,12 @@ def _steps(run: Document, now: int) -> Iterable[_Line]:
         spans = tuple(_of_step(step, now)) if name not in tries else tuple(_with_pauses(name, tries[name]))
         child = step["result"] if kind == "enqueue" and isinstance(step["result"], str) else None
         lines[name] = _Line(name, kind, f"step-{name}", spans, child)
+    for step in run.get("in_flight") or ():
+        name = step["name"]
+        begin = milliseconds(step["started_at"])
+        now_executing = _Span("executing", begin, max(now, begin), f"{name}: executing for {span(max(0, now - begin) / 1000)}")
+        before = lines[name].spans if name in lines else ()
+        lines[name] = _Line(name, "run", f"step-{name}", (*_up_to(name, before, begin), now_executing))
     for wait in run.get("waits") or ():
         name = wait["name"]
         known = lines.get(name)
@@ -139,6 +145,14 @@ def _steps(run: Document, now: int) -> Iterable[_Line]:
             child = wait["key"] if wait["kind"] == "child" else None
             lines[name] = _Line(name, wait["kind"], f"step-{name}", (waiting,), child)
     return sorted(lines.values(), key=lambda line: (line.spans[0].begin, line.spans[-1].end))
+
+
+def _up_to(name: str, before: tuple[_Span, ...], begin: int) -> tuple[_Span, ...]:
+    """The earlier tries of a step that is being tried again, and the pause before that."""
+    if not before or before[-1].end >= begin:
+        return before
+    pause = begin - before[-1].end
+    return (*before, _Span("backoff", before[-1].end, begin, f"{name}: {span(pause / 1000)} until the next try"))
 
 
 def _of_step(step: Document, now: int) -> Iterable[_Span]:

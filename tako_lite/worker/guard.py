@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import socket
@@ -10,20 +11,29 @@ import threading
 from collections.abc import Callable
 
 from tako_lite.linux import kill_session
+from tako_lite.protocol.worker import ASK_IN_FLIGHT, MOST_IN_FLIGHT, InFlight
 
 
 class Guard:
     """Watches a socket whose other end only the daemon holds, in a thread of its own, so that no handler can block it.
 
     An idle worker sends no heartbeat: the thread sleeps until `busy` is called. `beat` is the pause in seconds between two
-    heartbeats of a busy worker; `on_beat` is called with each.
+    heartbeats of a busy worker; `on_beat` is called with each. `in_flight` names the steps under way, for the daemon.
     """
 
-    def __init__(self, descriptor: int, beat: float, is_busy: Callable[[], bool], on_beat: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        beat: float,
+        is_busy: Callable[[], bool],
+        on_beat: Callable[[], None],
+        in_flight: Callable[[], list[InFlight]],
+    ) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._beat_every = beat
         self._is_busy = is_busy
         self._on_beat = on_beat
+        self._in_flight = in_flight
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._asleep = False
@@ -59,9 +69,13 @@ class Guard:
 
     def _listen(self) -> bool:
         try:
-            return bool(self._socket.recv(4096))
+            data = self._socket.recv(4096)
         except OSError:
             return False
+        if ASK_IN_FLIGHT in data:
+            with contextlib.suppress(Exception):  # nothing may end this thread
+                self._socket.sendall(json.dumps(self._in_flight()[:MOST_IN_FLIGHT]).encode() + b"\n")
+        return bool(data)
 
     def _beat(self) -> bool:
         """Send a heartbeat if there is work; returns whether there is."""

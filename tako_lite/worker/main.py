@@ -20,6 +20,7 @@ from tako_lite.protocol.worker import (
     BrokenFrame,
     FilesFrame,
     HooksFrame,
+    InFlight,
     PushedRun,
     ReadyFrame,
     ToWorker,
@@ -33,7 +34,7 @@ from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.loop import choose_loop, offer_loop
 from tako_lite.worker.output import Output
-from tako_lite.worker.setup import set_up
+from tako_lite.worker.setup import find_function, set_up
 from tako_lite.worker.stall import StallWatch
 
 COLLECT_AFTER: Final = 5_000
@@ -82,7 +83,7 @@ class _Worker:
         self._link_descriptor = link
         self._executor: Executor | None = None
         self._stalls: StallWatch | None = None
-        self._guard = Guard(guard, task["beat"], self._is_busy, self._on_beat)
+        self._guard = Guard(guard, task["beat"], self._is_busy, self._on_beat, self._in_flight)
         self._guard.start()
         self._loader = Loader(Path(task["root"]), Path(task["package"]))
         self._workflows: list[str] = []
@@ -97,6 +98,8 @@ class _Worker:
         try:
             if (entry := self._task["setup"]) is not None:
                 loop = set_up(entry, self._loader, loop)
+            if (entry := self._task["teardown"]) is not None:
+                teardown_hooks.insert(0, find_function("teardown", entry, self._loader))  # called last
             self._workflows = self._loader.load(self._task["modules"])
         except CannotImport as error:
             self._trouble, self.failed_import = error.message, error.__cause__
@@ -145,6 +148,10 @@ class _Worker:
 
     def _is_busy(self) -> bool:
         return self._executor is None or bool(self._executor.runs)
+
+    def _in_flight(self) -> list[InFlight]:
+        runs = [] if self._executor is None else list(self._executor.runs.values())
+        return [step for run in runs for step in run.in_flight()]
 
     def _on_beat(self) -> None:
         if self._stalls is not None:

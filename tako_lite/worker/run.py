@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
@@ -23,6 +24,7 @@ from tako_lite.protocol.items import (
     SaveStep,
 )
 from tako_lite.protocol.worker import (
+    InFlight,
     PriorStep,
     PushedRun,
     StoredStep,
@@ -57,7 +59,7 @@ class ActiveRun:
         self._link = link
         self._stored = {prior.name: prior.stored for prior in (PriorStep(*step) for step in steps)} if steps else {}
         self._early: dict[str, StoredStep] = {}
-        self._names: set[str] = set()
+        self._begun: dict[str, float] = {}
         self._waited: dict[str, int] = {}
         self._active = 0
         self._draining = False
@@ -70,12 +72,21 @@ class ActiveRun:
         self.check()
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or _UNSOUND.search(name):
             raise StepError(f"a step's name is text of 1 to {MAX_NAME} characters, not {ascii(name)[:80]}")
-        if name in self._names and not again:
+        if name in self._begun and not again:
             raise StepError(
                 f"the step {name!r} ran before in this attempt", hint='put what differs into the name: f"resize-{i}"'
             )
-        self._names.add(name)
+        self._begun[name] = time.time()
         return self._stored.get(name)
+
+    def in_flight(self) -> list[InFlight]:
+        """The steps that have begun and have no value yet, without waits. Another thread may call this."""
+        begun = list(self._begun.items())
+        return [
+            InFlight(self.run_id, name, round(since * 1000))
+            for name, since in begun
+            if name not in self._stored and name not in self.waits
+        ]
 
     def name_wait(self, event: str) -> str:
         count = self._waited[event] = self._waited.get(event, 0) + 1

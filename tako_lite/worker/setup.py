@@ -1,4 +1,4 @@
-"""Calls the `setup` function of the group, before its modules are imported."""
+"""Finds the functions that the settings `setup` and `teardown` of a group name, and calls `setup`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import importlib
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tako_lite.worker.loader import CannotImport, Loader
@@ -19,9 +19,8 @@ def set_up(entry: str, loader: Loader, offered: asyncio.AbstractEventLoop) -> as
     A coroutine runs on that loop, on which the handlers run too, unless a module chooses another one. Context variables that
     it sets stay set. Raises CannotImport with the file and line of what failed.
     """
-    module, _, name = entry.partition(":")
+    function = find_function("setup", entry, loader)
     try:
-        function = getattr(importlib.import_module(module), name)
         returned = function()
         loop = choose_loop(offered)  # it may have installed a policy, such as that of uvloop
         if inspect.iscoroutine(returned):
@@ -29,6 +28,16 @@ def set_up(entry: str, loader: Loader, offered: asyncio.AbstractEventLoop) -> as
         return loop
     except BaseException as error:  # sys.exit too: the worker ends in order, and reports why
         raise CannotImport(f"setup {entry}: {loader.describe(error)}") from error
+
+
+def find_function(setting: str, entry: str, loader: Loader) -> Callable[[], Any]:
+    """The function `package.module:function`. Raises CannotImport with the file and line of what failed."""
+    module, _, name = entry.partition(":")
+    try:
+        function: Callable[[], Any] = getattr(importlib.import_module(module), name)
+    except BaseException as error:
+        raise CannotImport(f"{setting} {entry}: {loader.describe(error)}") from error
+    return function
 
 
 def _complete(coroutine: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop) -> None:

@@ -166,3 +166,19 @@ def test_runs_are_found_by_what_people_know_of_them(project: Project) -> None:
     assert (page["next"], page["runs"][0]["id"]) == (two, two)
     page = json.loads(project.command("runs", "--limit", "1", "--before", two, "--json").stdout)
     assert page["runs"][0]["id"] == one
+
+
+def test_a_client_chooses_runs_by_the_same_filters(project: Project) -> None:
+    project.configure("[tenants.acme]\n")
+    project.workflow("a.py", WORKFLOWS)
+    project.serve()
+    with project.client() as client:
+        one = client.enqueue("fine", 1, tenant="acme").id
+        two = client.enqueue("fine", 2).id
+        client.wait(one, timeout=20)
+        client.wait(two, timeout=20)
+        assert [run["id"] for run in client.runs(workflow="fine", tenant="acme", ended_since="1h")] == [one]
+        assert [run["id"] for run in client.runs(state="succeeded", until="1h")] == []
+        with pytest.raises(BadInput, match="'tennant' is no filter") as refused:
+            next(client.runs(tennant="acme"))  # type: ignore[call-arg]
+        assert refused.value.hint == "did you mean `tenant`?"

@@ -83,7 +83,7 @@ def test_the_first_connection_starts_the_dashboard_and_idleness_ends_it(project:
     assert "the dashboard failed" not in project.daemon_log()
 
 
-def test_a_dashboard_that_nobody_looks_at_does_not_wake_up(project: Project) -> None:
+def test_an_idle_dashboard_does_not_wake_up(project: Project) -> None:
     port = configured(project)
     daemon = project.serve()
     assert get(port)[0] == 200

@@ -80,6 +80,9 @@ def broken():
 
 atexit.register(note, "teardown", what="atexit")
 
+def tear_down():
+    note("teardown", what="setting")
+
 def setup():
     kept = logging.handlers.MemoryHandler(100, target=logging.FileHandler("kept.log"))
     logging.getLogger("kept").addHandler(kept)
@@ -167,6 +170,7 @@ WORKFLOWS = """
 TOML = """
     [workflows]
     setup = "shop.hooks:setup"
+    teardown = "shop.hooks:tear_down"
 """
 
 
@@ -228,7 +232,7 @@ def test_a_step_of_a_plain_function_sees_the_context_of_its_hooks_and_each_try_h
         ("fail", ["failed"]),
     ],
 )
-def test_the_outcome_tells_an_unwind_from_a_failure(shop: Project, payload: str, expected: list[str]) -> None:
+def test_the_outcome_distinguishes_an_unwind_from_a_failure(shop: Project, payload: str, expected: list[str]) -> None:
     run = shop.run("ends", payload)
     assert [outcome for outcome, _ in outcomes(shop, run["id"])] == expected
     assert [is_final for _, is_final in outcomes(shop, run["id"])] == [False] * (len(expected) - 1) + [True]
@@ -318,6 +322,7 @@ def test_teardown_exit_handlers_and_loggers_run_when_a_worker_drains_or_was_idle
     expected = [
         {"kind": "teardown", "what": "async"},
         {"kind": "teardown", "what": "plain", "main": False},
+        {"kind": "teardown", "what": "setting"},
         {"kind": "teardown", "what": "atexit"},
     ]
     wait_until(lambda: noted(project, "teardown") == expected, "an idle worker ended")

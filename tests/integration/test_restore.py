@@ -30,7 +30,7 @@ def everything(project: Project) -> dict[str, Any]:
         schedules = client.call("schedules")["schedules"]
         paused = {group["name"] for group in client.status()["groups"] if group["state"] == "paused"}
     for run in runs.values():
-        del run["worker_pid"]  # which is known to a daemon only
+        del run["worker_pid"], run["in_flight"]  # which are known to a daemon only
     return {"runs": runs, "schedules": [{**schedule, "next_at": None} for schedule in schedules], "paused": paused}
 
 

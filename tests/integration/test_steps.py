@@ -551,3 +551,32 @@ def test_a_workflow_that_catches_an_exception_group_of_its_steps_can_continue(li
         """,
     )
     assert live.run("groups")["result"] == ["a", "b"]
+
+
+def test_a_running_run_names_the_step_that_it_executes_even_while_the_step_blocks_its_worker(project: Project) -> None:
+    source = """\
+        import time
+        from pathlib import Path
+
+        @workflow("slow")
+        async def slow(payload, step: Step):
+            await step.run("first", lambda: 1)
+            async def block():
+                Path("began").touch()
+                while not Path("go").exists():
+                    time.sleep(0.01)
+            await step.run("second", block)
+        """
+    project.workflow("a.py", source)
+    project.serve()
+    run = project.enqueue("slow")
+    wait_until((project.root / "began").exists, "the step began")
+    with project.client() as client:
+        (step,) = client.get(run)["in_flight"]
+        assert (step["name"], step["started_at"] is not None) == ("second", True)
+        (worker,) = client.status()["groups"][0]["workers"]
+        assert (worker["running"], worker["slots"], worker["runs_done"], worker["solo"]) == ([run], 10, 0, False)
+        assert worker["started_at"] <= step["started_at"]
+        (project.root / "go").touch()
+        assert project.wait(run)["state"] == "succeeded"
+        assert client.get(run)["in_flight"] == []

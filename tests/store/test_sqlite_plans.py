@@ -23,11 +23,34 @@ BY_ROW = "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"
 
 STATEMENTS = {
     f"{file}.{name}": statement
-    for file in ("groups", "runs", "limits", "steps", "signals", "schedules", "triggers")
+    for file in (
+        "activity",
+        "attempts",
+        "edits",
+        "groups",
+        "limits",
+        "minutes",
+        "runs",
+        "schedules",
+        "signals",
+        "steps",
+        "triggers",
+    )
     for name, statement in vars(getattr(queries, file)).items()
 }
 
 PLANS = {
+    "attempts.select": ["SEARCH attempts USING PRIMARY KEY (run_id=?)"],
+    "attempts.delete_oldest": ["SEARCH attempts USING PRIMARY KEY (run_id=? AND claim_token<?)"],
+    "attempts.record_success": [BY_ID, "SEARCH attempts USING PRIMARY KEY (run_id=?)"],
+    "minutes.find": ["SEARCH minutes USING PRIMARY KEY (minute=? AND worker_group=? AND workflow=?)"],
+    "minutes.select": ["SEARCH minutes USING PRIMARY KEY (minute>? AND minute<?)"],
+    "activity.select": ["SEARCH activity USING PRIMARY KEY (id<?)"],
+    "activity.delete_expired": ["SEARCH activity USING PRIMARY KEY (id<?)"],
+    "runs.select_repeats": ["SEARCH runs USING INDEX runs_again (again_of=?)"],
+    "edits.edit": [BY_ID],
+    "edits.run_now": [BY_ID],
+    "edits.move": [BY_ID],
     "runs.claim": [BY_ROW, "SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
     "runs.has_due": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
     "runs.mark_due": [BY_ROW, "SEARCH runs USING INDEX runs_later (run_at<?)"],

@@ -56,6 +56,8 @@ def read(queue: Path) -> tuple[list[str], Stored]:
     connection.row_factory = sqlite3.Row
     try:
         found = [f"quick_check: {row[0]}" for row in connection.execute("PRAGMA quick_check") if row[0] != "ok"]
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:  # its maker was killed before it made the tables
+            return found, Stored({}, {}, 0)
         runs = {row["id"]: row for row in connection.execute(RUNS)}
         steps = {(row["run_id"], row["name"]): row["value"] for row in connection.execute(STEPS)}
         (pruned,) = connection.execute("SELECT coalesce(sum(pruned), 0) FROM ledger").fetchone()

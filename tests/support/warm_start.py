@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
+from threading import Lock
 from typing import Final, NamedTuple
 
 from tests.support.profiles import FULL
@@ -93,6 +94,7 @@ class Nursery:
     """The process that forks daemons. It ends with the process that started it."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -116,9 +118,9 @@ class Nursery:
             "environment": {**os.environ, **environment},
             "umask": umask,
         }
-        ended, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with told:
-            socket.send_fds(self._ours, [json.dumps(order).encode()], [output, told.fileno()])
+        ended, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with reports, self._lock:
+            socket.send_fds(self._ours, [json.dumps(order).encode()], [output, reports.fileno()])
             answer, (handle,), _, _ = socket.recv_fds(self._ours, 64, 1)
         return WarmProcess(int(answer), handle, ended)
 
@@ -154,10 +156,10 @@ def start_daemon(
             stderr=output,
             start_new_session=True,
         )
-    mine = os.getpid()
-    if mine not in _nurseries:
-        _nurseries[mine] = Nursery()
-    return _nurseries[mine].start(arguments, folder, output, module, environment)
+    pid = os.getpid()  # a fork of the tests has a nursery of its own
+    if pid not in _nurseries:
+        _nurseries[pid] = Nursery()
+    return _nurseries[pid].start(arguments, folder, output, module, environment)
 
 
 class Order(NamedTuple):
@@ -222,10 +224,10 @@ def _report_ends(running: dict[int, int]) -> None:
             return
         if pid == 0:
             return
-        told = running.pop(pid)
-        with suppress(OSError):  # the test has forgotten the process
-            os.write(told, str(os.waitstatus_to_exitcode(status)).encode())
-        os.close(told)
+        ended = running.pop(pid)
+        with suppress(OSError):  # the test has closed its end
+            os.write(ended, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(ended)
 
 
 def _become(order: Order) -> None:

@@ -177,6 +177,24 @@ def test_requests_share_a_connection_and_are_numbered(client: Client, serve: Ser
     assert len(server.clients) == 1
 
 
+@pytest.mark.parametrize(
+    ("hello", "named"), [({**HELLO, "takes_by": True}, {"by": {"source": "admin-panel"}}), (HELLO, {})], ids=["this", "older"]
+)
+def test_a_request_names_its_source_unless_the_daemon_is_of_an_older_release(
+    project: Path, serve: Serve, hello: object, named: dict[str, object]
+) -> None:
+    server = serve(hello=hello)
+    with Client(project, source="admin-panel") as client:
+        client.call("pause", group="g")
+    assert server.requests == [{"id": 1, "command": "pause", "group": "g", **named}]
+
+
+@pytest.mark.parametrize("source", ["", "two words", 'a"b', "x" * 33])
+def test_a_source_is_one_short_word(project: Path, source: str) -> None:
+    with pytest.raises(BadInput, match="is no source for a client"):
+        Client(project, source=source)
+
+
 def test_arguments_of_a_call_that_are_none_are_left_out(client: Client, serve: Serve) -> None:
     server = serve()
     client.call("runs", workflow="w", group=None)

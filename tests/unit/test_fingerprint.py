@@ -79,7 +79,7 @@ def test_an_error_whose_text_cannot_be_read_has_a_fingerprint(tmp_path: Path) ->
     assert fingerprint_of_error(Odd(), tmp_path)
 
 
-def test_an_error_outside_of_the_project_is_told_apart_by_its_message(tmp_path: Path) -> None:
+def test_an_error_outside_of_the_project_is_distinguished_by_its_message(tmp_path: Path) -> None:
     def parse(text: str) -> str:
         try:
             json.loads(text)

@@ -164,7 +164,7 @@ def test_the_copy_of_a_line_has_its_run_and_its_fields_and_a_full_pipe_drops_and
     assert (tmp_path / "media.jsonl").read_text().count("lost") == 1
 
 
-def test_files_older_than_max_age_are_deleted_and_the_current_one_is_rotated_after_a_quarter_of_it(tmp_path: Path) -> None:
+def test_old_files_are_deleted_and_the_current_one_is_rotated_after_a_quarter_of_max_age(tmp_path: Path) -> None:
     clock = SimpleNamespace(now=SystemClock().now)
     log = GroupLog(tmp_path, "media", clock)  # type: ignore[arg-type]
     log.max_age = 4 * 3600.0

@@ -42,7 +42,7 @@ def end(meter: Meter, workflow: str = "greet", since: float = 1.0, until: float 
 
 
 def died(workflow: str = "greet") -> EndedRun:
-    return EndedRun("id", None, "g", workflow, "dead", "crashed")
+    return EndedRun("id", None, "g", workflow, "dead", 7, "crashed", "WorkerCrashed", "it died")
 
 
 def test_a_value_counts_in_the_first_bucket_that_is_not_below_it() -> None:

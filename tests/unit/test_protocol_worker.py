@@ -217,7 +217,7 @@ def test_an_unknown_item_is_refused() -> None:
 
 
 def test_the_daemon_takes_up_every_kind_of_item() -> None:
-    outcomes = Outcomes(*[Mock()] * 6)
+    outcomes = Outcomes(*[Mock()] * 7)
     assert kinds(End, "kind") - {"ok"} == set(outcomes._ends) == set(KINDS)  # those of success share a call of the store
     assert {get_args(get_type_hints(cls)["kind"])[0] for cls in ANSWERED_ALONE} == set(outcomes._requests)
     assert set(ITEMS) == {"ok", "step", "begun", "progress", *outcomes._ends, *outcomes._requests}
@@ -284,13 +284,15 @@ def test_a_line_that_is_no_frame_is_reported_and_ends_the_link(ends: Ends) -> No
 
 
 def test_what_the_daemon_and_a_fork_server_say_to_each_other() -> None:
-    task = WorkerTask(group="io", root="/p", package="/p/workflows", modules=["a"], setup=None, slots=4, beat=2.0, drain=10.0)
+    task = WorkerTask(
+        group="io", root="/p", package="/p/workflows", modules=["a"], setup=None, teardown=None, slots=4, beat=2.0, drain=10.0
+    )
     fork = ForkRequest(
         op="fork", name="tako-io", env={"A": "1"}, folder="/p", nice=5, limits={"nofile": 64}, umask=18, task=task
     )
     assert encode_frame(fork) == (
         b'{"op":"fork","name":"tako-io","env":{"A":"1"},"folder":"/p","nice":5,"limits":{"nofile":64},"umask":18,'
-        b'"task":{"group":"io","root":"/p","package":"/p/workflows","modules":["a"],"setup":null,"slots":4,"beat":2.0,"drain":10.0}}\n'
+        b'"task":{"group":"io","root":"/p","package":"/p/workflows","modules":["a"],"setup":null,"teardown":null,"slots":4,"beat":2.0,"drain":10.0}}\n'
     )
     assert encode_frame(ReapRequest(op="reap", pid=7)) == b'{"op":"reap","pid":7}\n'
     assert encode_frame(ReadyAnswer(ready=True, python="3.11.7")) == b'{"ready":true,"python":"3.11.7"}\n'

@@ -21,7 +21,7 @@ def source_with(meter: Meter) -> Any:
     return SimpleNamespace(meter=meter, catalog=Catalog(Path(), {}))
 
 
-def test_workflows_beyond_the_bound_are_counted_together_and_evaluations_of_triggers_not_at_all() -> None:
+def test_workflows_beyond_the_bound_are_counted_together_and_evaluations_not_at_all() -> None:
     meter = Meter(lambda: 0)
     for number in range(MOST_WORKFLOWS + 50):
         meter.runs_enqueued("g", f"w{number}", "client")

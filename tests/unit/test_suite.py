@@ -1,8 +1,9 @@
-"""What the modules of this suite may import from each other."""
+"""What the modules of this suite may import from each other, and the length of the names of tests."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +38,8 @@ def test_the_support_package_imports_nothing_else_of_the_suite() -> None:
         if name != "tests.support" and not name.startswith("tests.support.")
     ]
     assert found == []
+
+
+def test_no_name_of_a_test_is_longer_than_90_characters() -> None:
+    names = [name for file in TESTS.rglob("test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))]
+    assert [name for name in names if len(name) > 90] == []

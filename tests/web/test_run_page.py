@@ -87,3 +87,16 @@ def test_the_newest_lines_of_a_run_are_found_by_time_in_large_files(tmp_path: Pa
     assert (found.cut, found.is_gone) == (True, False)
     assert read_run_log(tmp_path, "io", "mine", 0, 20_000, 50).is_gone
     assert read_run_log(tmp_path, "none", "mine", 0, None, 50).lines == []
+
+
+def test_a_run_leads_to_those_that_it_started_and_back(shop: Project, web: Dashboard) -> None:
+    source = """
+    @workflow("parent")
+    async def parent(payload, step: Step):
+        return await step.invoke("child", "adds", [1, 2])
+    """
+    shop.add("parent.py", source)
+    id = shop.run("parent")["id"]
+    (child,) = web.json(f"/runs?parent={id}")["runs"]
+    assert f'href="/runs/{child["id"]}"' in web.page(f"/runs/{id}")
+    assert f'href="/runs/{id}"' in web.page(f"/runs/{child['id']}")

@@ -75,6 +75,16 @@ def test_tries_of_a_step_are_segments_with_their_pauses() -> None:
     assert kinds(found, 1) == [("failed", 10.0, 30.0), ("backoff", 30.0, 60.0), ("done", 60.0, 80.0)]
 
 
+def test_a_step_under_way_grows_behind_its_earlier_tries() -> None:
+    history = [attempt(1, "failed", 1, 3, of="charge")]
+    under_way = [{"name": "charge", "started_at": at(6)}, {"name": "mail", "started_at": at(8)}]
+    steps = [step("charge", 1, 3, state="failed")]
+    shape = run(state="running", finished_at=None, steps=steps, history=history, in_flight=under_way)
+    found = drawn(shape, now=10)
+    assert kinds(found, 1) == [("failed", 10.0, 30.0), ("backoff", 30.0, 60.0), ("executing", 60.0, 100.0)]
+    assert kinds(found, 2) == [("executing", 80.0, 100.0)]
+
+
 def test_steps_are_in_the_order_in_which_they_began_and_open_waits_last_until_now() -> None:
     waits = [{"name": "approval", "kind": "signal", "key": "approval:1", "started_at": at(5), "wake_at": None}]
     shape = run(state="waiting", finished_at=None, steps=[step("b", 2, 3), step("a", 1, 4)], waits=waits)

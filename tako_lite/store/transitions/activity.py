@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from tako_lite.records import Activity
+from tako_lite.records import Activity, first_id_at
 from tako_lite.store.transitions import rows
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -45,7 +45,7 @@ def list_newest(snapshot: Snapshot, limit: int, before: str | None, actor: str |
 def prune(transaction: Transaction) -> None:
     """Delete entries that are too old or too many."""
     sql = transaction.sql.activity
-    transaction.execute(sql.delete_expired, before=transaction.now - KEPT_MS, most=MOST_KEPT)
+    transaction.execute(sql.delete_expired, before=first_id_at(transaction.now - KEPT_MS), most=MOST_KEPT)
 
 
 def _record(row: rows.StoredActivity) -> Activity:

@@ -15,6 +15,7 @@ from tako_lite.new_run import unknown_run
 from tako_lite.records import Run
 from tako_lite.states import TERMINAL
 from tako_lite.store import reading
+from tako_lite.store.base import RunFilter
 from tako_lite.web import text
 from tako_lite.web.page import Document, Page, Shown, Visit
 from tako_lite.web.privacy import conceal
@@ -23,6 +24,7 @@ from tako_lite.web.waterfall import WAITING, waterfall
 
 SHOWN_LINES: Final = 200
 """Lines of the log on the page of the run."""
+SHOWN_CHILDREN: Final = 20
 MOST_LINES: Final = 5_000
 LONGEST_COPY: Final = 2_000
 """Characters of a payload in a command line to copy."""
@@ -37,12 +39,13 @@ def run(visit: Visit) -> Shown:
             raise unknown_run(visit.path["id"])
         return Shown("run.html", "Run", {}, location=visit.urls(f"/runs/{id}"))
     found = _found(visit)
-    shape = conceal(visit, {**found.as_json(), **_worker(visit, found.id)})
+    shape = conceal(visit, {**found.as_json(), **_under_way(visit, found)})
     error = shape["error"] or {}
     view = {
         "why": None if found.state in TERMINAL else _why(visit, found.id),
         "outcome": outcome(shape),
         "waterfall": waterfall(shape, visit.now, cut_gaps=visit.query.get("gaps") != "show"),
+        "children": _children(visit, found.id),
         "named": {step["name"] for step in shape["steps"]},
         "attempts": [attempt for attempt in shape["history"] if attempt["step"] is None],
         "trace": parts(text.plain(error["traceback"]), visit.site.config.root) if error.get("traceback") else [],
@@ -69,10 +72,22 @@ def _found(visit: Visit) -> Run:
     return found
 
 
-def _worker(visit: Visit, id: str) -> Document:
-    """The worker that executes a run now, which only the daemon knows."""
-    workers = [worker for group in (visit.status or {}).get("groups", ()) for worker in group["workers"]]
-    return next(({"worker_pid": worker["pid"]} for worker in workers if id in worker["running"]), {})
+def _children(visit: Visit, id: str) -> list[Document]:
+    """The newest runs that a run started."""
+    read = partial(reading.list_runs, chosen=RunFilter(parent=id), limit=SHOWN_CHILDREN)
+    found: list[Run] = visit.read(read, [])
+    return [conceal(visit, run.as_json()) for run in found]
+
+
+def _under_way(visit: Visit, found: Run) -> Document:
+    """What only the daemon knows of a run that is running: its worker, and the steps that it executes now."""
+    if found.state == "running":
+        try:
+            run = visit.ask("get", run_id=found.id)["run"]
+            return {"worker_pid": run["worker_pid"], "in_flight": run["in_flight"]}
+        except TakoError:
+            pass
+    return {"in_flight": []}
 
 
 def _why(visit: Visit, id: str) -> str | None:

@@ -15,4 +15,5 @@ ORDER BY id DESC LIMIT :limit;
 
 -- name: delete_expired
 -- Delete entries that are too old, and those older than the newest ones that are kept.
-DELETE FROM activity WHERE at < :before OR id < (SELECT id FROM activity ORDER BY id DESC LIMIT 1 OFFSET :most);
+DELETE FROM activity
+WHERE id < max(:before, ifnull((SELECT id FROM activity ORDER BY id DESC LIMIT 1 OFFSET :most), ''));

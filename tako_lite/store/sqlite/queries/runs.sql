@@ -232,12 +232,13 @@ SELECT id AS run_id, boot_id FROM runs WHERE id = :id;
 
 -- name: select_ended
 -- How a run ended, and the process that last claimed it.
-SELECT id AS run_id, boot_id, worker_group AS "group", workflow, state,
-    json_extract(
-        CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END,
-        '$.reason'
-    ) AS reason
-FROM runs WHERE id = :id;
+SELECT run_id, boot_id, "group", workflow, state, worker_pid, json_extract(error, '$.reason') AS reason,
+    json_extract(error, '$.type') AS error_type, json_extract(error, '$.message') AS error_message
+FROM (
+    SELECT id AS run_id, boot_id, worker_group AS "group", workflow, state, worker_pid,
+        CASE error WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'error') ELSE error END AS error
+    FROM runs WHERE id = :id
+);
 
 -- name: request_cancel
 -- Request the cancellation of a running run from its worker.

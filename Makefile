@@ -8,7 +8,7 @@ TESTS_AT_ONCE ?= 4
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-browser test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-browser screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ test-browser: venv ## run the tests of the dashboard in a real browser; installs
 
 test-monitoring: venv ## check the metrics, the alert rules and the Grafana dashboard, with promtool where that is installed
 	@$(RUN) -m pytest -rs tests/docs/test_monitoring_files.py tests/docs/test_monitoring_page.py tests/integration/test_monitor.py
+
+screenshots: venv ## make the pictures of docs/dashboard again, in Debian's chromium
+	@$(RUN) -c 'import playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'
+	@$(RUN) scripts/screenshots.py
 
 test-faults: venv ## kill and freeze everything, die at every named point, then big faults; ARGS="--seconds 20 --seed 1" replays
 	@$(RUN) -m tests.faults.chaos $(ARGS)

@@ -172,9 +172,11 @@ def _fill(folder: Path) -> str:
         client.enqueue("send-mail", {"to": "bob@example.com"}, delay="3h")
         client.cancel(client.enqueue("render", {"picture": 99}, delay="1h").id)
         time.sleep(20)  # the tries of a failed step need their pauses, and nothing tells when the picture looks best
-        for picture in range(100, 118):
-            client.enqueue("render", {"picture": picture, "seconds": 120})
-        time.sleep(2)
+        for number in range(1050, 1056):
+            client.enqueue("render", {"picture": number, "seconds": 120})
+            client.enqueue("order", {"number": number, "to": f"ann{number}@example.com"})
+            client.enqueue("send-mail", {"to": f"news{number}@example.com"})
+        time.sleep(4)
         return orders[0].id
 
 

@@ -17,17 +17,17 @@ def test_a_dead_run_is_retried_with_keys_alone(shop: Shop, visit: Visit, expect:
     page = visit("/")
     page.keyboard.press("g")
     page.keyboard.press("r")
-    expect(page.locator("h1")).to_have_text("Runs")
+    expect(page.locator("main h1")).to_have_text("Runs")
     page.goto(page.url + "?state=dead&workflow=fails")
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
-    expect(page.locator("h1")).to_contain_text("dead")
+    expect(page.locator("main h1")).to_contain_text("dead")
     shop.project.note_retry()
     page.keyboard.press("r")
     expect(page.locator("#toast")).to_have_text("The run is in the queue again.")
     page.keyboard.press("u")
-    expect(page.locator("h1")).to_have_text("Runs")
+    expect(page.locator("main h1")).to_have_text("Runs")
 
 
 def test_selected_runs_are_discarded_after_a_question(shop: Shop, visit: Visit, expect: Any) -> None:
@@ -58,7 +58,7 @@ def test_all_runs_of_an_error_are_retried_from_a_dialog_and_end_in_the_activity(
     page.get_by_role("link", name="Retry 1 dead run").click()
     shop.project.note_retry()
     dialog.get_by_role("button", name="Retry 1 run").click()
-    expect(page.locator("h1")).to_have_text("bulk retry")
+    expect(page.locator("main h1")).to_have_text("bulk retry")
     expect(page.locator(".lead")).to_contain_text("Done: 1 of 1 run changed.", timeout=10_000)
 
 

@@ -6,6 +6,8 @@ import hashlib
 import re
 from importlib.resources import files
 
+import pytest
+
 from tests.support.web import Dashboard
 
 ASSETS = files("tako_lite.web") / "assets"
@@ -18,6 +20,13 @@ def test_vendored_files_are_what_their_packages_contain() -> None:
     assert {name for name, _ in rows} == {"idiomorph.min.js", "uplot.iife.min.js", "uplot.min.css"}
     for name, expected in rows:
         assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("tako.js", 14), ("tako.css", 14), ("keys.js", 5), ("charts.js", 5), ("run.css", 4)]
+)
+def test_own_files_stay_small(name: str, limit: int) -> None:
+    assert len((ASSETS / name).read_bytes()) < limit * 1024
 
 
 def test_pages_load_nothing_from_other_hosts() -> None:

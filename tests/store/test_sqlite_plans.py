@@ -196,8 +196,9 @@ def fill(connection: sqlite3.Connection, count: int) -> None:
     connection.execute("BEGIN")
     connection.executemany(
         "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, run_at, due_order, finished_at,"
-        " priority, max_attempts, created_at, payload) VALUES (:id, :workflow, :group, 'default', replace(:state, '-later', ''), :ready,"
-        " :number, :number, :finished, 0, 1, 0, '{}')",
+        " priority, max_attempts, created_at, payload)"
+        " VALUES (:id, :workflow, :group, 'default', replace(:state, '-later', ''), :ready, :number, :number,"
+        " :finished, 0, 1, 0, '{}')",
         rows,
     )
     connection.execute("INSERT INTO steps SELECT id, 'a', 'run', 'succeeded', '1', NULL, 1, 0, 0 FROM runs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from tako_lite.clock import iso
@@ -37,7 +36,7 @@ async def snapshot(
 
 def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCounts, now: int) -> dict[str, Any]:
     group = dispatcher.groups.get(name)
-    workers = [_worker(dispatcher, worker, now) for worker in (group.workers if group is not None else ())]
+    workers = [_worker(dispatcher, worker) for worker in (group.workers if group is not None else ())]
     settings = config.group(name)
     pool = {
         "name": name,
@@ -56,15 +55,15 @@ def _group(name: str, dispatcher: Dispatcher, config: Config, counts: GroupCount
     }
 
 
-def _worker(dispatcher: Dispatcher, worker: Worker, now: int) -> dict[str, Any]:
-    session, loop = dispatcher.sessions.get(worker), asyncio.get_running_loop()
+def _worker(dispatcher: Dispatcher, worker: Worker) -> dict[str, Any]:
+    session = dispatcher.sessions.get(worker)
     return {
         "pid": worker.pid,
         "state": worker.state,
         "running": list(session.assignments) if session is not None else [],
         "rss_bytes": worker.child.resident_bytes if worker.child is not None else None,
         "cpu_s": worker.child.cpu_seconds if worker.child is not None else None,
-        "started_at": iso(now - round((loop.time() - worker.spawned_at) * 1000)),
+        "started_at": iso(worker.started_at),
         "starting_s": round(worker.ready_at - worker.spawned_at, 3) if worker.ready_at else None,
         "slots": worker.slots,
         "solo": worker.solo,

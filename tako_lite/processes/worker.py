@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -63,6 +64,8 @@ class Worker:
         self._deadline: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.spawned_at = self._loop.time()
+        self.started_at = time.time_ns() // 1_000_000
+        """The same moment for people, in milliseconds since 1970."""
 
     @property
     def pid(self) -> int:

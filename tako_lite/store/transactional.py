@@ -317,7 +317,7 @@ class TransactionalStore(ABC):
     # What people see and do
 
     def record_minutes(self, totals: Sequence[MinuteTotals]) -> Future[None]:
-        return self._submit(lambda transaction: minutes.record(transaction, totals))
+        return self._submit(lambda transaction: minutes.record(transaction, totals), keep=True)
 
     def record_activity(self, done: Activity) -> Future[None]:
         return self._submit(lambda transaction: activity.record(transaction, done))

@@ -183,7 +183,10 @@ def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
 def fill(connection: sqlite3.Connection, count: int) -> None:
     """So many runs in each state and as many later ones, with steps and waits."""
     rows = [
-        (f"{state}-{number}", f"w{number % 7}", f"g{number % 3}", state, ready, number, finished)
+        {
+            "id": f"{state}-{number}", "workflow": f"w{number % 7}", "group": f"g{number % 3}",
+            "state": state, "ready": ready, "number": number, "finished": finished,
+        }
         for number in range(count)
         for state, ready, finished in (
             ("pending", 1, None), ("pending-later", 0, None), ("running", 1, None), ("waiting", 0, None),
@@ -193,8 +196,9 @@ def fill(connection: sqlite3.Connection, count: int) -> None:
     connection.execute("BEGIN")
     connection.executemany(
         "INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, run_at, due_order, finished_at,"
-        " priority, max_attempts, created_at, payload) VALUES (?1, ?2, ?3, 'default', replace(?4, '-later', ''), ?5, ?6,"
-        " ?6, ?7, 0, 1, 0, '{}')",
+        " priority, max_attempts, created_at, payload)"
+        " VALUES (:id, :workflow, :group, 'default', replace(:state, '-later', ''), :ready, :number, :number,"
+        " :finished, 0, 1, 0, '{}')",
         rows,
     )
     connection.execute("INSERT INTO steps SELECT id, 'a', 'run', 'succeeded', '1', NULL, 1, 0, 0 FROM runs")

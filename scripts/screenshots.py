@@ -102,7 +102,7 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            page = browser.new_page(viewport=SIZE, reduced_motion="reduce")  # type: ignore[arg-type]
+            page = browser.new_page(viewport=SIZE, reduced_motion="reduce")
             for name, path in _pages(run).items():
                 page.goto(f"{address}{path}")
                 for theme in ("light", "dark"):

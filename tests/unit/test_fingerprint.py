@@ -102,7 +102,8 @@ def test_an_error_outside_of_the_project_is_distinguished_by_its_message(tmp_pat
         ("no file /srv/shop/a.txt", "no file <path>"),
         ("commit deadbeef12", "commit <hex>"),
         ("'a very long quoted text of the user'", "<text>"),
-        ("step 7 of 'short'\nsecond line", "step 7 of 'short'"),
+        ("step 7 of 'short'\nsecond line", "step <n> of 'short'"),
+        ("utf8 is no E5", "utf8 is no E5"),
     ],
 )
 def test_what_varies_in_a_message_is_replaced(message: str, wanted: str) -> None:
@@ -116,6 +117,6 @@ def test_any_message_is_normalized_once_and_for_all(message: str) -> None:
     assert fingerprint_of_word("failed", message) == fingerprint_of_word("failed", message)
 
 
-@given(st.integers(10, 10**9), st.integers(10, 10**9))
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_numbers_do_not_split_a_group(one: int, two: int) -> None:
     assert fingerprint_of_word("failed", f"order {one} failed") == fingerprint_of_word("failed", f"order {two} failed")

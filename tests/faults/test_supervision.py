@@ -227,6 +227,7 @@ def test_an_unexpected_error_at_any_transition_is_counted_and_keeps_no_run_from_
     ]
     serve_until(project, *points)
     ids = [project.enqueue(name, 1) for name in ("stepped", "fails-once", "bails", "waits", "parent", "dies")]
+    project.wait_for_state(ids[3], "waiting")  # before its signal, so that a run parks
     with project.client() as client:
         client.signal("ready", 5)
     for run_id in ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sqlite3
+from contextlib import closing
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -96,9 +97,9 @@ def _migrated() -> sqlite3.Connection:
 
 @cache
 def _newest() -> bytes:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection, PACKAGE)
-    return connection.serialize()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, PACKAGE)
+        return connection.serialize()
 
 
 def _reads() -> list[tuple[str, str, str]]:

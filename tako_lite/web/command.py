@@ -75,7 +75,10 @@ def _serve(config: Config, settings: WebSettings, listening: socket.socket, idle
 def _settings(config: Config, options: Options) -> WebSettings:
     settings = config.web
     if options.listen is not None:
-        settings = replace(settings, listen=read_listen(Path.cwd())(options.listen))
+        try:
+            settings = replace(settings, listen=read_listen(Path.cwd())(options.listen))
+        except BadInput as error:  # the message has no subject: in tako.toml its place comes before it
+            raise BadInput(f"--listen {options.listen!r} {error.message}", hint=error.hint) from None
     if options.base_path is not None:
         settings = replace(settings, base_path=read_base_path(options.base_path))
     if options.read_only:

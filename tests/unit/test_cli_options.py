@@ -486,3 +486,12 @@ def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_continues(daemon: D
     found = re.fullmatch("error: interrupted; run ([0-9a-f-]{36}) continues", error)
     assert found is not None
     assert hint == f"hint: `tako-lite show {found[1]}` shows its progress, `tako-lite cancel {found[1]}` cancels it"
+
+
+def test_an_invalid_address_of_the_dashboard_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tako.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["web", "--listen", "nonsense"]) == 2
+    assert "--listen 'nonsense' is not an address to listen on" in capsys.readouterr().err

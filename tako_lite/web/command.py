@@ -75,12 +75,9 @@ def _serve(config: Config, settings: WebSettings, listening: socket.socket, idle
 def _settings(config: Config, options: Options) -> WebSettings:
     settings = config.web
     if options.listen is not None:
-        try:
-            settings = replace(settings, listen=read_listen(Path.cwd())(options.listen))
-        except BadInput as error:  # the message has no subject: in tako.toml its place comes before it
-            raise BadInput(f"--listen {options.listen!r} {error.message}", hint=error.hint) from None
+        settings = replace(settings, listen=_option("--listen", read_listen(Path.cwd()), options.listen))
     if options.base_path is not None:
-        settings = replace(settings, base_path=read_base_path(options.base_path))
+        settings = replace(settings, base_path=_option("--base-path", read_base_path, options.base_path))
     if options.read_only:
         settings = replace(settings, read_only=True)
     if settings.auth == "none" and settings.listen is not None and not settings.listen.is_local:
@@ -89,6 +86,14 @@ def _settings(config: Config, options: Options) -> WebSettings:
             hint='set auth in [web] to "token", "basic" or "proxy"',
         )
     return settings
+
+
+def _option(name: str, read: Callable[[str], Any], value: str) -> Any:
+    """The value of an option, as the setting of the same name reads it, whose messages have no subject. Raises BadInput."""
+    try:
+        return read(value)
+    except BadInput as error:
+        raise BadInput(f"{name} {value!r} {error.message}", hint=error.hint) from None
 
 
 def _inherited(descriptor: int) -> socket.socket:

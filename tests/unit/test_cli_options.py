@@ -488,10 +488,14 @@ def test_ctrl_c_ends_a_wait_with_130_and_names_the_run_which_continues(daemon: D
     assert hint == f"hint: `tako-lite show {found[1]}` shows its progress, `tako-lite cancel {found[1]}` cancels it"
 
 
-def test_an_invalid_address_of_the_dashboard_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--listen", "'nonsense' is not an address to listen on"), ("--base-path", "'nonsense' is not a base path")],
+)
+def test_an_invalid_value_for_the_dashboard_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, message: str
 ) -> None:
     (tmp_path / "tako.toml").touch()
     monkeypatch.chdir(tmp_path)
-    assert main(["web", "--listen", "nonsense"]) == 2
-    assert "--listen 'nonsense' is not an address to listen on" in capsys.readouterr().err
+    assert main(["web", option, "nonsense"]) == 2
+    assert f"{option} {message}" in capsys.readouterr().err

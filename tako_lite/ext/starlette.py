@@ -17,8 +17,8 @@ from tako_lite.errors import TakoError
 from tako_lite.ext.daemon_child import DaemonChild, Serve, check_serve
 
 if TYPE_CHECKING:
-    from tako_lite.web import User
     from tako_lite.web.application import WebApp
+    from tako_lite.web.auth import Found
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
@@ -71,7 +71,7 @@ class Tako:
             self.blocking_client.close()
             await daemon.stop()
 
-    def dashboard(self, *, user: Callable[[Request], User | None] | None = None, **settings: Any) -> WebApp:
+    def dashboard(self, *, user: Callable[[Request], Found] | None = None, **settings: Any) -> WebApp:
         """The dashboard of the project, to be mounted. See `tako_lite.web.app`; it closes with the application."""
         from tako_lite.web import app
 

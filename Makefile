@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 PYTHON ?=
 # Tests mostly wait for processes, so more of them run at once than there are processors; 0 is one after the other.
 TESTS_AT_ONCE ?= 4
+# What test-frameworks runs.
+FRAMEWORKS ?= tests/frameworks
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ test-browser: venv ## run the tests of the dashboard in a real browser; installs
 
 test-frameworks: venv ## run the tests and examples of the web frameworks; installs those
 	@$(RUN) -c 'import django, fastapi, flask, litestar, sqlalchemy' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,frameworks]'
-	@$(RUN) -m pytest -m frameworks -n 2 --dist loadfile tests/frameworks
+	@$(RUN) -m pytest -m frameworks -n 2 --dist loadfile $(FRAMEWORKS)
 
 test-monitoring: venv ## check the metrics, the alert rules and the Grafana dashboard, with promtool where that is installed
 	@$(RUN) -m pytest -rs tests/docs/test_monitoring_files.py tests/docs/test_monitoring_page.py tests/integration/test_monitor.py

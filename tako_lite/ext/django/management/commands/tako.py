@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import REMAINDER
 from typing import Any
 
@@ -11,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tako_lite.cli.main import main
 from tako_lite.ext.django.project import project_of_settings
+from tako_lite.ext.passthrough import become, words_for
 
 
 class Command(BaseCommand):
@@ -21,20 +20,12 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Become `tako-lite`, in a process without Django: a daemon should not carry it for its whole life."""
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "tako_lite", *_words(argv[2:])])
+        become(words_for(project_of_settings(), argv[2:]))
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("words", nargs=REMAINDER)
 
     def handle(self, *, words: list[str], **options: Any) -> None:
         """The same for `call_command("tako", "status")`, in this process."""
-        if code := main(_words(words)):
+        if code := main(words_for(project_of_settings(), words)):
             raise CommandError(f"tako-lite ended with exit code {code}", returncode=code)
-
-
-def _words(words: list[str]) -> list[str]:
-    """The command line with the project of the settings, unless it names one itself."""
-    config = project_of_settings()
-    named = config is None or any(word in ("-c", "--config") or word.startswith("--config=") for word in words)
-    return words if named else ["-c", str(config), *words]

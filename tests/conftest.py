@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from tests.support.backends import backend
 from tests.support.postgres import begin_run, end_run
 from tests.support.postgres_fixtures import cluster, database, postgres, schema
 
-__all__ = ["cluster", "database", "postgres", "schema"]
+__all__ = ["backend", "cluster", "database", "postgres", "schema"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: Ctrl-C would do nothing
     signal.signal(signal.SIGINT, signal.default_int_handler)

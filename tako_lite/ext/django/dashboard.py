@@ -42,7 +42,8 @@ async def staff_user(request: Request) -> User | None:
 
     A superuser may do everything, others what their permissions `tako.retry`, `tako.see_logs` and so on allow.
     """
-    return await sync_to_async(_staff_user)(request.cookies.get(settings.SESSION_COOKIE_NAME))
+    found: User | None = await sync_to_async(_staff_user)(request.cookies.get(settings.SESSION_COOKIE_NAME))
+    return found
 
 
 def _staff_user(session_key: str | None) -> User | None:

@@ -81,7 +81,7 @@ def _exclusive(project: Project, queue: Queue) -> Iterator[None]:
 
 def _commands(project: Project, queue: Queue, file: Path) -> list[str]:
     """Shell commands that keep the damaged file, replace it with the new one, and start the daemon."""
-    root = project.state_dir.parent
+    root = project.root
     names = chain(["aside"], (f"aside-{number}" for number in count(2)))
     aside = next(name for name in names if not (root / name).exists())
     there = (path for path in queue.files() if path.exists())

@@ -422,6 +422,8 @@ class Daemon:
             if self._stopped:
                 raise TakoError("the daemon is stopping")
             config, catalog = await asyncio.to_thread(self._read_again)
+            if config.state_dir != self.config.state_dir:
+                raise BadInput("state_dir cannot change while the daemon runs", hint="restart tako-lite serve")
             if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
                 raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
             old_catalog = self.catalog

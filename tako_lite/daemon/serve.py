@@ -39,7 +39,8 @@ def serve(config_path: Path | None, server: str | None = None, log_format: LogFo
     config = load(config_path, server=server)
     catalog = read_catalog(config)
     with _locks(config) as (locks, last):
-        _keep_out_of_git(config.state_dir)
+        if config.state_dir.is_relative_to(config.root):
+            _keep_out_of_git(config.state_dir)
         become_subreaper()
         if config.secrets:
             keep_memory_private()

@@ -21,7 +21,6 @@ T = TypeVar("T")
 Durability = Literal["disk", "process"]
 """Whether an acknowledged change survives a power failure, or only the end of the process."""
 
-DEFAULT_URL: Final = "sqlite:///.tako/queue.db"
 _SQLITE: Final = "sqlite:///"
 
 

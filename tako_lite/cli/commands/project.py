@@ -83,6 +83,7 @@ def config(server: str | None, as_json: bool) -> None:
         "file": str(settings.file) if settings.file else None,
         "name": settings.name,
         "server": settings.server,
+        "state_dir": str(settings.state_dir),
         "queue": {
             "url": settings.queue.url,
             **settings.queue.location.shown,

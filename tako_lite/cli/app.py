@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "check": ("tako_lite.cli.commands.project", "Report every mistake in tako.toml and the workflow files."),
     "config": ("tako_lite.cli.commands.project", "Show every setting of every group and its source."),
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
+    "stop": ("tako_lite.cli.commands.stop", "Stop the daemon, and wait until it has ended."),
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),

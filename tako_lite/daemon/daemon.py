@@ -22,6 +22,7 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dashboard import Dashboard
 from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.ending import Ending
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
@@ -110,6 +111,8 @@ class Daemon:
         self.monitoring = Monitoring(self, events)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
+        self.ending = Ending(self.kill)
+        self.commands.register(self.ending.handlers())
         self.fallbacks = Fallbacks(self.store, self.clock, events)
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records

@@ -130,7 +130,7 @@ async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], 
 
 
 async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
-    """Wait for a signal that ends the daemon, or for a fatal error, and return that."""
+    """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
     async def watch() -> None:
@@ -139,8 +139,13 @@ async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon)
         daemon.events.fatal(fatal)
         tasks.cancel_scope.cancel()
 
+    async def wait_for_request() -> None:
+        daemon.events.stopping(await daemon.ending.requested, "`tako-lite stop --now` kills the workers")
+        tasks.cancel_scope.cancel()
+
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
+        tasks.start_soon(wait_for_request)
         async for number in signals:
             if number != signal.SIGHUP:
                 daemon.events.stopping(signal.Signals(number).name)

@@ -159,7 +159,7 @@ class _Reading(Collector):
         for key in queue:
             if key not in _QUEUE_KEYS:
                 self.unknown(("queue", key), _QUEUE_KEYS)
-        read_url = values.queue(self._root)
+        read_url = values.queue(self._root, state_dir)
         url, location = self.value(("queue",), queue, "url", read_url) or read_url(
             state_folder.queue_url(state_dir, self._root)
         )

@@ -144,9 +144,9 @@ def interpreter(root: Path) -> Reader:
     return lambda value: str(located(value, root)) if "/" in text(value) else value
 
 
-def queue(root: Path) -> Reader:
+def queue(root: Path, state_dir: Path) -> Reader:
     """Accepts the URL of a queue; returns it with the queue's location."""
-    return lambda value: (url := text(value), queue_at(url, root))
+    return lambda value: (url := text(value), queue_at(url, root, state_dir=state_dir))
 
 
 def durability(value: Any) -> str:

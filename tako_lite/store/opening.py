@@ -35,6 +35,14 @@ class QueueCheck(NamedTuple):
     find_undefined: Callable[[Mapping[str, int]], Iterable[Finding]]
 
 
+class Restored(NamedTuple):
+    """A queue that a backup has replaced: its size, and the new name of the one before, if there was one."""
+
+    file: Path
+    size: int
+    replaced: Path | None
+
+
 class Reader(Protocol):
     """A connection for a program that reads a queue for hours while a daemon writes it. Any thread may use it."""
 
@@ -96,6 +104,9 @@ class Queue(Protocol):
 
     def rescue(self, target: Path, now: int) -> Rescued:
         """Copy what is readable of a damaged queue into a new one. The caller holds the locks. Raises BadInput, StoreError."""
+
+    def restore(self, backup: Path, check: QueueCheck) -> Restored:
+        """Put a copy of a backup in the place of the queue. The caller holds the locks. Raises BadInput, StoreError."""
 
 
 def queue_at(

@@ -43,7 +43,7 @@ COMMANDS: Final = {
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
     "stop": ("tako_lite.cli.commands.stop", "Stop the daemon, and wait until it has ended."),
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
-    "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a backup."),
+    "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),

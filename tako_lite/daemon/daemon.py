@@ -23,6 +23,7 @@ from tako_lite.daemon.control import Control
 from tako_lite.daemon.dashboard import Dashboard
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.ending import Ending
+from tako_lite.daemon.environment import secret_variables
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
@@ -46,7 +47,7 @@ from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.hook_workflows import hooks_of
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import WorkerRecords
-from tako_lite.processes.forkserver import CannotStart, ForkServers
+from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
 from tako_lite.project_lint import read_catalog, warnings
@@ -193,7 +194,7 @@ class Daemon:
         """Start the fork server before there is work; if it is broken, each group that needs it reports that."""
         try:
             await self.spawner.warm_up(self.config.group("default"))
-        except CannotStart as error:
+        except TakoError as error:
             self.events.trouble(error.message)
 
     async def stop(self) -> None:
@@ -247,6 +248,7 @@ class Daemon:
         self._warnings = [str(warning) for warning in warnings(config, catalog)]
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
+        self.spawner.secret_variables = secret_variables(config.secrets)
         self.health.workflows = config.workflows_path
         self.scheduler.keep = _retention(config)
         self.dispatcher.routes = config.routes

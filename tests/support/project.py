@@ -69,6 +69,8 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.moved_state: Path | None = None
+        """The folder that `state_dir` of tako.toml names."""
         self.witness = root / "witness.jsonl"
         self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self.started: list[int] = []
@@ -82,6 +84,11 @@ class Project:
         """Why no promise holds for the queue at the end of the test: the test took part of it away."""
         (root / "workflows").mkdir()
         self.configure("")
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder."""
+        return self.moved_state or self.root / STATE_DIR
 
     def configure(self, toml: str) -> None:
         """Write tako.toml."""
@@ -122,7 +129,7 @@ class Project:
     def _answers(self, pid: int) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended at once: {self.daemon_log()}"
-        if not self.wrapper and not (self.root / STATE_DIR / SOCKET_NAME).exists():
+        if not self.wrapper and not (self.state_dir / SOCKET_NAME).exists():
             return False  # without a daemon, `status` reads the files: this costs more than the start of the daemon
         daemon = self.status()["daemon"]
         return daemon is not None and daemon["pid"] == pid

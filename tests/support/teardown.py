@@ -26,7 +26,7 @@ SPARE: Final = 3
 
 def tear_down(project: Project) -> None:
     """End a project's runs and its daemon, and fail where anything was not as promised."""
-    queue = project.root / ".tako/queue.db"
+    queue = project.state_dir / "queue.db"
     judged = not project.spoilt and queue.exists()
     try:
         assert judged or project.spoilt or not project.started, "there was a daemon, and there is no queue to judge"

@@ -23,6 +23,16 @@ ABANDONED: Final = """
     WHERE state = 'running' AND boot_id NOT IN (SELECT boot_id FROM servers WHERE ended_at IS NULL)
 """
 
+EMPTY: Final = """
+    DO $$ DECLARE name text; BEGIN
+        SET LOCAL lock_timeout = '5s';
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema AND tablename <> 'meta' LOOP
+            EXECUTE format('DELETE FROM %I', name);
+        END LOOP;
+        UPDATE meta SET project = NULL, version = 0;
+    END $$
+"""
+
 
 class Backend(Protocol):
     """Gives each folder a queue. A folder has the same queue until it is forgotten."""
@@ -109,17 +119,20 @@ class SqliteBackend:
 
 
 class PostgresBackend:
-    """A schema for each folder, in one database."""
+    """A schema for each folder, in one database. A schema that is forgotten is emptied, and another folder gets it."""
 
     name = "postgres"
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self._schemas: dict[Path, str] = {}
+        self._empty: list[str] = []
 
     def schema(self, folder: Path) -> str:
-        """The schema of a folder; the store makes it."""
-        return self._schemas.setdefault(folder, f"tako_{secrets.token_hex(4)}")
+        """The schema of a folder; the store makes it, unless it is there."""
+        if folder not in self._schemas:
+            self._schemas[folder] = self._empty.pop() if self._empty else f"tako_{secrets.token_hex(4)}"
+        return self._schemas[folder]
 
     def settings(self, folder: Path) -> dict[str, str]:
         return {"url": self.database.url, "schema": self.schema(folder)}
@@ -163,15 +176,17 @@ class PostgresBackend:
     def refusing_updates(self, folder: Path) -> Iterator[None]:
         schema = self.schema(folder)
         self.database.execute(f"""
-            CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$;
+            CREATE OR REPLACE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$;
             CREATE TRIGGER no_room BEFORE UPDATE ON {schema}.runs EXECUTE FUNCTION {schema}.refuse()
         """)
         yield
         self.database.execute(f"DROP TRIGGER no_room ON {schema}.runs")
 
     def forget(self, folder: Path) -> None:
-        if schema := self._schemas.pop(folder, None):
-            self.database.drop_schema(schema)
+        if folder in self._schemas and self.exists(folder):
+            self.execute(folder, EMPTY)
+            self._empty.append(self._schemas[folder])
+        self._schemas.pop(folder, None)
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -12,7 +12,7 @@ from tako_lite.hints import did_you_mean
 
 MEANT: Final = {
     **dict.fromkeys(("stop", "shutdown", "quit", "exit", "down"), "Ctrl-C or SIGTERM stops `tako-lite serve`"),
-    **dict.fromkeys(("start", "run-daemon", "up", "daemon", "worker", "work", "dev"), "did you mean `serve`?"),
+    **dict.fromkeys(("start", "run-daemon", "up", "daemon", "worker", "work"), "did you mean `serve`?"),
     **dict.fromkeys(("ps", "top", "workers", "stats", "monitor", "watch"), "did you mean `status`?"),
     **dict.fromkeys(("list", "ls", "jobs", "tasks", "history"), "did you mean `runs`?"),
     **dict.fromkeys(("add", "submit", "push", "send", "call", "delay", "run", "trigger"), "did you mean `enqueue`?"),

@@ -45,6 +45,10 @@ COMMANDS: Final = {
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
+    "completion": (
+        "tako_lite.cli.commands.completion",
+        "Print the script that has a shell complete the command line.",
+    ),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 

@@ -63,6 +63,12 @@ def note_beside_answer(text: str) -> None:
         note(text)
 
 
+def given_config() -> str | None:
+    """The path of `--config`, from any place on the command line."""
+    path: str | None = click.get_current_context().find_root().obj
+    return path
+
+
 def chosen_config() -> str | None:
     """The path of `--config`, from any place on the command line; without it, stderr may note which folder is the project."""
     root = click.get_current_context().find_root()

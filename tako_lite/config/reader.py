@@ -72,7 +72,12 @@ def examine(config: str | Path | None = None, *, server: str | None = None) -> E
 
 def load_text(text: str, file: Path, *, server: str | None = None) -> Config:
     """Load a project as if its tako.toml had another text. Raises ConfigError with every mistake."""
-    return _sound(_examined(file, Document(shown(file), text), server))
+    return _sound(examine_text(text, file, server=server))
+
+
+def examine_text(text: str, file: Path, *, server: str | None = None) -> Examined:
+    """Like `examine`, as if tako.toml had another text. Raises ConfigError only if that is not TOML."""
+    return _examined(file, Document(shown(file), text), server)
 
 
 def _sound(examined: Examined) -> Config:

@@ -133,6 +133,11 @@ class GroupCommit:
             self.trouble = lost
         return lost
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is submitted that is not committed."""
+        return not self._busy
+
     async def stop(self) -> None:
         """Commit what is left, then accept nothing more."""
         self._closing = True

@@ -1,0 +1,96 @@
+"""The SQLite store of production, on a file of one test: its transactions run in the thread of the loop, without fsync."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import aiosqlite
+
+from tako_lite.clock import Clock
+from tako_lite.store.base import Effects, Store
+from tako_lite.store.opening import Durability
+from tako_lite.store.sqlite.connection import GroupCommit
+from tako_lite.store.sqlite.file import connect
+from tako_lite.store.sqlite.queue import SqliteQueue
+from tako_lite.store.sqlite.store import SqliteStore
+from tako_lite.store.sqlite.transaction import SqliteTransaction
+from tako_lite.store.transitions.transaction import Snapshot, Transaction
+
+T = TypeVar("T")
+_TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+
+
+class LocalQueue(SqliteQueue):
+    """The file of the queue of one test."""
+
+    def open(
+        self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
+    ) -> Store:
+        return LocalStore(self.path, durability, clock, server, boot_id, on_commit)
+
+
+class LocalStore(SqliteStore):
+    """`SqliteStore` with one connection and no thread."""
+
+    async def start(self) -> None:
+        shutil.copyfile(_empty_queue(), self.path)
+        connection = connect(self.path, self._durability)
+        connection.execute("PRAGMA synchronous = OFF")
+        self._connection = cast("aiosqlite.Connection", _Caller(connection))
+        self._writer = GroupCommit(self._connection, self.path, self.clock, self._committed, self.counts)
+
+    async def _read(self, function: Callable[[Snapshot], T]) -> T:
+        return await self._read_between(function)
+
+    async def empty(self) -> None:
+        """Delete all rows."""
+
+        def delete(transaction: Transaction) -> None:
+            connection = cast("SqliteTransaction", transaction).connection
+            for (table,) in connection.execute(_TABLES).fetchall():
+                connection.execute(f'DELETE FROM "{table}"')  # noqa: S608 -- the name comes from the schema
+
+        await self._write(delete, keep=False)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being committed."""
+        return self._writer is None or self._writer.is_idle
+
+
+class _Caller:
+    """What stands for the thread of a connection: it calls what `start_on_thread` and `on_thread` hand it at once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._conn = connection
+        self._tx = self
+
+    def put_nowait(self, item: tuple[None, Callable[[], Any]]) -> None:
+        item[1]()
+
+    async def _execute(self, function: Callable[..., T], *arguments: Any) -> T:
+        return function(*arguments)
+
+    async def close(self) -> None:
+        self._conn.close()
+
+
+@cache
+def _empty_queue() -> Path:
+    """An empty queue file of this release, made once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="tako-empty-"))
+    _remove_at_exit(folder)
+    connect(folder / "queue.db", "process").close()
+    return folder / "queue.db"
+
+
+def _remove_at_exit(folder: Path) -> None:
+    import atexit  # only here
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -8,7 +8,7 @@ TESTS_AT_ONCE ?= 4
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-browser screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-postgres test-browser screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ venv: ## make .venv with everything for development; does nothing when that is i
 
 test: venv ## run the tests, except those of the single file
 	@$(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
+
+test-postgres: venv ## run the tests of the store, of projects and of faults on a throw-away PostgreSQL server
+	@$(RUN) -m pytest -m postgres -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-browser: venv ## run the tests of the dashboard in a real browser; installs playwright, and uses Debian's chromium
 	@$(RUN) -c 'import axe_playwright_python, playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'

@@ -6,9 +6,27 @@ import os
 import signal
 import sys
 
+import pytest
+
+from tests.support.backends import backend
+from tests.support.postgres import begin_run, end_run
+from tests.support.postgres_fixtures import cluster, database, postgres, schema
+
+__all__ = ["backend", "cluster", "database", "postgres", "schema"]
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: Ctrl-C would do nothing
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests start thousands of Python processes. Without the cache of bytecode, each of them compiles all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        end_run()

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -15,8 +15,9 @@ import aiosqlite
 from tako_lite.clock import Clock
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.opening import Durability
-from tako_lite.store.sqlite.connection import GroupCommit
-from tako_lite.store.sqlite.file import connect
+from tako_lite.store.group_commit import GroupCommit
+from tako_lite.store.sqlite.connection import ReadingConnection, SqliteSession
+from tako_lite.store.sqlite.file import connect, connect_reading
 from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction
@@ -36,14 +37,16 @@ class LocalQueue(SqliteQueue):
 
 
 class LocalStore(SqliteStore):
-    """`SqliteStore` with one connection and no thread."""
+    """`SqliteStore` with one connection and no thread; only a backup opens a second one."""
 
     async def start(self) -> None:
         shutil.copyfile(_empty_queue(), self.path)
         connection = connect(self.path, self._durability)
         connection.execute("PRAGMA synchronous = OFF")
         self._connection = cast("aiosqlite.Connection", _Caller(connection))
-        self._writer = GroupCommit(self._connection, self.path, self.clock, self._committed, self.counts)
+        self._session = SqliteSession(self._connection, self.path)
+        self._writer = GroupCommit(self._session, self.clock, self._committed, self.counts)
+        self._reader = ReadingConnection(partial(connect_reading, self.path), self.path)
 
     async def _read(self, function: Callable[[Snapshot], T]) -> T:
         return await self._read_between(function)
@@ -65,7 +68,7 @@ class LocalStore(SqliteStore):
 
 
 class _Caller:
-    """What stands for the thread of a connection: it calls what `start_on_thread` and `on_thread` hand it at once."""
+    """What stands for the thread of a connection: it calls what the session and `on_thread` hand it at once."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._conn = connection

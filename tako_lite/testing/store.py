@@ -14,8 +14,8 @@ import aiosqlite
 
 from tako_lite.clock import Clock
 from tako_lite.store.base import Effects, Store
-from tako_lite.store.opening import Durability
 from tako_lite.store.group_commit import GroupCommit
+from tako_lite.store.opening import Durability
 from tako_lite.store.sqlite.connection import ReadingConnection, SqliteSession
 from tako_lite.store.sqlite.file import connect, connect_reading
 from tako_lite.store.sqlite.queue import SqliteQueue

@@ -11,14 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tako_lite.testing.kill import KillReport
     from tako_lite.testing.matching import ANY
     from tako_lite.testing.run import TestRun
     from tako_lite.testing.tako import Tako
 
-__all__ = ["ANY", "Tako", "TestRun"]
+__all__ = ["ANY", "KillReport", "Tako", "TestRun"]
 
 _PLACES = {
     "ANY": "matching",
+    "KillReport": "kill",
     "Tako": "tako",
     "TestRun": "run",
 }

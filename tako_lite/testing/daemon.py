@@ -16,7 +16,8 @@ from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.limits import limits_of
-from tako_lite.daemon.scheduler import Scheduler
+from tako_lite.daemon.scheduler import Scheduler, schedules_of
+from tako_lite.daemon.triggers import triggers_of
 from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
@@ -159,11 +160,16 @@ class LocalDaemon(Daemon):
     async def start(self) -> None:
         """Open the queue."""
         await self.store.start()
-        await self.store.set_limits(limits_of(self.catalog))
         for name in self.group_names():
             self.ensure_group(name)
-        await self.scheduler.start(self.catalog)
+        await self.put_catalog()
         self.readiness.state = "serving"
+
+    async def put_catalog(self) -> None:
+        """Store the limits, schedules and triggers of the catalog."""
+        catalog, now = self.catalog, self.clock.now()
+        stored = await self.store.put_catalog(limits_of(catalog), schedules_of(catalog), now, triggers_of(catalog))
+        self.scheduler.take(catalog, stored)
 
     async def stop(self) -> None:
         """Kill the workers, and close the queue."""

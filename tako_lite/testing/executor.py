@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tako_lite.testing.script import Script
 
 TURNS: Final = 10
-"""Turns of the loop for which a handler must do nothing but wait before it parks; production waits for 50 ms instead."""
+"""Turns of the loop for which a handler with several tasks must do nothing but wait before it parks."""
 CLOSES: Final = 5
 """How often the coroutine of a dead worker is closed: each `await` in its `finally` blocks takes one."""
 
@@ -110,9 +110,10 @@ class LocalRun(ActiveRun):
         return self.script.clock.now()
 
     def park_after(self) -> float:
-        """A few turns of the loop, if each task of the handler waits for a step; else as long as in production."""
+        """At once, if the handler has no other task; a few turns of the loop, if each waits; else as long as in production."""
         busy = sum(not task.done() for task in self.tasks)
-        self._turns = TURNS if busy <= len(self.waits) else 0
+        alone = 0 if self.task is not None else 1  # the step of a plain handler is a task
+        self._turns = 1 if busy <= alone else TURNS if busy <= len(self.waits) else 0
         return 0.0 if self._turns else super().park_after()
 
     def _park_now(self) -> None:

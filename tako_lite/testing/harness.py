@@ -58,6 +58,9 @@ class Harness:
         tenant: str | None = None,
         strict: bool = True,
     ) -> None:
+        self._given: dict[str, Any] = {
+            "project": project, "config": config, "workflows": workflows, "start": start, "env": env, "tenant": tenant,
+        }  # fmt: skip
         loaded = load_project(project, config, workflows)
         self.mode: Mode = "manual"
         self.raise_errors = True
@@ -242,7 +245,7 @@ class Harness:
         for part in (self.daemon.ended, self.looked_at, self.daemon.logs.lines):
             part.clear()
         self.script.clear()
-        await self.daemon.scheduler.start(self.daemon.catalog)
+        await self.daemon.put_catalog()
 
     async def _advance(self, target: int, *, schedules: bool, most: int) -> None:
         """Let time pass to a moment, and run what is due on the way."""

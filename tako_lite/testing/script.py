@@ -77,7 +77,25 @@ class Crash:
 
     workflow: str
     at: str
+    run_id: str | None = None
+    """The one run in which it happens; None for the first that comes to the point."""
+    after: Crash | None = None
+    """The death that must have happened before."""
     has_happened: bool = False
+
+    def is_due(self, run: LocalRun, label: str) -> bool:
+        """Whether it happens now."""
+        if self.has_happened or (self.workflow, self.at) != (run.workflow_name, label):
+            return False
+        return self.run_id in (None, run.run_id) and (self.after is None or self.after.has_happened)
+
+
+class Reached(NamedTuple):
+    """A point that a run has reached after so many deaths of its worker: `before:charge`, the second time `before:charge#2`."""
+
+    run_id: str
+    deaths: int
+    label: str
 
 
 @dataclass
@@ -89,8 +107,11 @@ class Script:
     spies: list[Spy] = field(default_factory=list)
     time_outs: list[Stub] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
-    points: list[tuple[str, str]] = field(default_factory=list)
-    """The points that were reached, each with the id of its run."""
+    points: list[Reached] = field(default_factory=list)
+    deaths: Counter[str] = field(default_factory=Counter)
+    """How often the worker of a run has died."""
+    times: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    """How often each run has reached each point since its last death."""
     bodies: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often the body of each step of each run was executed."""
     errors: dict[str, BaseException] = field(default_factory=dict)
@@ -102,12 +123,16 @@ class Script:
 
     def dies_at(self, run: LocalRun, point: str) -> bool:
         """Note a point that a run has reached; whether its worker dies there."""
-        self.points.append((run.run_id, point))
-        for crash in self.crashes:
-            if not crash.has_happened and (crash.workflow, crash.at) == (run.workflow_name, point):
-                crash.has_happened = True
-                return True
-        return False
+        deaths = self.deaths[run.run_id]
+        times = self.times[run.run_id, deaths, point] = self.times[run.run_id, deaths, point] + 1
+        label = point if times == 1 else f"{point}#{times}"
+        self.points.append(Reached(run.run_id, deaths, label))
+        crash = next((crash for crash in self.crashes if crash.is_due(run, label)), None)
+        if crash is None:
+            return False
+        crash.has_happened = True
+        self.deaths[run.run_id] += 1
+        return True
 
     async def call(self, run: LocalRun, name: str, call: Call | None, body: Callable[[], Awaitable[Any]]) -> Any:
         """Execute the body of a step, or what the test put in its place."""
@@ -153,6 +178,8 @@ class Script:
         """Forget everything."""
         for part in (self.stubs, self.spies, self.time_outs, self.crashes, self.points, self.violations):
             part.clear()
+        for counts in (self.deaths, self.times):
+            counts.clear()
         self.errors.clear()
         self.bodies.clear()
         self.calls.clear()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.backoff import Backoff
 from tako_lite.blocking import BlockingStep
 from tako_lite.step import Caller, Duration, Step
+from tako_lite.testing.effects import in_step
 from tako_lite.typed import Reader
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class LocalStep(Step):
             nonlocal has_run
             has_run = True
             await run.reach(f"before:{name}")
-            value = await script.call(run, name, self.calls.get(name), lambda: caller(body))
+            token = in_step.set(True)
+            try:
+                value = await script.call(run, name, self.calls.get(name), lambda: caller(body))
+            finally:
+                in_step.reset(token)
             await run.reach(f"after:{name}")
             return value
 

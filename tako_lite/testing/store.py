@@ -41,8 +41,9 @@ class LocalStore(SqliteStore):
 
     async def start(self) -> None:
         shutil.copyfile(_empty_queue(), self.path)
-        connection = connect(self.path, self._durability)
-        connection.execute("PRAGMA synchronous = OFF")
+        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=256, check_same_thread=False)
+        for pragma in ("synchronous = OFF", "journal_mode = MEMORY", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
         self._connection = cast("aiosqlite.Connection", _Caller(connection))
         self._session = SqliteSession(self._connection, self.path)
         self._writer = GroupCommit(self._session, self.clock, self._committed, self.counts)
@@ -89,7 +90,9 @@ def _empty_queue() -> Path:
     """An empty queue file of this release, made once in a process."""
     folder = Path(tempfile.mkdtemp(prefix="tako-empty-"))
     _remove_at_exit(folder)
-    connect(folder / "queue.db", "process").close()
+    connection = connect(folder / "queue.db", "process")
+    connection.execute("PRAGMA journal_mode = DELETE")  # of one file: a copy of it is complete
+    connection.close()
     return folder / "queue.db"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import TracebackType
@@ -18,6 +19,7 @@ from tako_lite.errors import BadInput
 from tako_lite.testing import assertions
 from tako_lite.testing.daemon import Gate
 from tako_lite.testing.harness import MOST_STARTS, MOST_STARTS_ADVANCING, YEAR, Harness, Mode
+from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, is_same, kill_everywhere
 from tako_lite.testing.matching import ANY
 from tako_lite.testing.run import TestRun
 from tako_lite.testing.script import Crash, Spy, Stub
@@ -199,9 +201,52 @@ class Tako(Harness):
     def crash(self, workflow: AnyWorkflow, at: str) -> None:
         """Kill the worker at a point of a run, once: `start`, `before:STEP`, `after:STEP`, `stored:STEP`, `park:…` or `end`.
 
-        `before` is when the step is asked for, `after` is when its body has returned and its value is not stored.
+        `before` is when the step is asked for, `after` is when its body has returned and its value is not stored. `#2` is the
+        second time since the last death. Several deaths in one workflow happen in the order of these calls.
         """
-        self.script.crashes.append(Crash(workflow_name(workflow), at))
+        name = workflow_name(workflow)
+        earlier = next((crash for crash in reversed(self.script.crashes) if crash.workflow == name), None)
+        self.script.crashes.append(Crash(name, at, after=earlier))
+
+    def kill_at_every_step(
+        self,
+        workflow: AnyWorkflow,
+        payload: Any = None,
+        *,
+        script: Sequence[Action] = (),
+        check: Callable[[], object] | None = None,
+        reset: Callable[[], object] | None = None,
+        same: Callable[[Any, Any], bool] = is_same,
+        unstable: Collection[str] = (),
+        twice: bool = False,
+        effects: bool = False,
+        processes: bool = False,
+        max_variants: int = MAX_VARIANTS,
+        **options: Any,
+    ) -> KillReport:
+        """Run a workflow once undisturbed, then once for each point at which its worker can die, and compare what comes out.
+
+        Each variant has a fresh queue, and begins with `reset()`. `script` is what the world does whenever nothing is due:
+        `("signal", event, payload)`, `("advance", duration)`, or a function with its arguments. At the end of each, `check()`
+        must return something true or None. Raises AssertionError if a variant ends in another state, with another result
+        (`same` compares) or other steps, or runs a body again whose value was stored. The values of the steps in `unstable`
+        may differ. `twice` kills at each pair of points, `effects` reports what handlers do outside of steps, and `processes`
+        kills real workers of a real daemon.
+        """
+        name = workflow_name(workflow)
+        trial = LocalTrial(self, name, payload, options, script, check, reset, effects)
+        report = kill_everywhere(name, trial, Comparison(same, unstable), twice=twice, max_variants=max_variants)
+        report.raise_problems()
+        return report
+
+    def twin(self) -> Tako:
+        """Another `Tako` of the same project, with the same stubs and an empty queue."""
+        twin = Tako(**self._given, secrets=self._secrets, strict=False)
+        twin.mode, twin.limit = self.mode, self.limit
+        twin.script.stubs = [replace(stub, used=0) for stub in self.script.stubs]
+        for stub in self.script.stubs:
+            stub.used += 1  # by the twin
+        return twin
 
     # Queries
 

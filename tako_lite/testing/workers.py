@@ -69,8 +69,9 @@ class LocalChild:
     cpu_seconds = None
     resident_bytes = None
 
-    def __init__(self, on_death: Callable[[Child], None]) -> None:
+    def __init__(self, on_death: Callable[[Child], None], base: contextvars.Context) -> None:
         self.pid = os.getpid()
+        self._base = base
         self.has_ended = False
         self.executor: LocalExecutor | None = None
         self.link: Link | None = None
@@ -93,7 +94,8 @@ class LocalChild:
             self.link.disconnect()
         if self.executor is not None:
             self.executor.die()
-        asyncio.get_running_loop().call_soon(self._on_death, cast("Child", self))
+        # Not in the context of the run that dies here: what the daemon does about it would belong to that run.
+        asyncio.get_running_loop().call_soon(self._on_death, cast("Child", self), context=self._base)
 
     async def reap(self) -> Exit:
         """How it ended."""
@@ -114,7 +116,7 @@ class LocalSpawner(Spawner):
     async def spawn(self, worker: Worker, on_death: Callable[[Child], None]) -> Child:
         settings = worker.group.settings
         await self._set_up(settings)
-        child = LocalChild(on_death)
+        child = LocalChild(on_death, self.base)
         worker.child = cast("Child", child)
         session = WorkerSession(worker, cast("Capture", NoCapture()), self._outcomes, self._events, self._on_ready)
         self._dispatcher.sessions[worker] = session

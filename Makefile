@@ -50,7 +50,7 @@ fuzz: venv ## feed the decoder of clients' requests by atheris for a minute; ARG
 lint: venv ## check style, format, types and layers
 	@$(RUN) -m ruff check --quiet
 	@$(RUN) -m ruff format --check --quiet
-	@$(RUN) -m mypy tako_lite scripts bench
+	@$(RUN) -m mypy tako_lite pytest_tako_lite.py scripts bench
 	@$(VENV)/bin/lint-imports --no-logo
 
 format: venv ## put imports and code into their form

@@ -70,6 +70,9 @@ class Daemon:
     """One project being served."""
 
     store: Store
+    dispatcher_type: type[Dispatcher] = Dispatcher
+    logs_type: type[Logs] = Logs
+    scheduler_type: type[Scheduler] = Scheduler
 
     def __init__(
         self,
@@ -101,10 +104,10 @@ class Daemon:
         self._last = last
         self.dashboard = Dashboard(events)
         self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
-        self.logs = Logs(config.state_dir / "logs", clock, events)
+        self.logs = self.logs_type(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
-        self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
+        self.dispatcher = self.dispatcher_type(self.store, events, self.meter, catalog, self.ensure_group)
         self.reports = RunReports(events, self.logs)
         self.outcomes = Outcomes(
             self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.reports, self.clock
@@ -112,7 +115,7 @@ class Daemon:
         self.readiness = Readiness(self.store, self.dispatcher.groups)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, self.clock, events, _retention(config), self.router, self.triggers)
+        self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
         self.monitoring = Monitoring(self, events)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())

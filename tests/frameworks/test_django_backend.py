@@ -114,6 +114,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         wait_until(lambda: backend().client().status()["daemon"], "the daemon answers")
         yield folder
     sys.path.remove(str(folder))
+    del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def backend(alias: str = "default") -> Any:

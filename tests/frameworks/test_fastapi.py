@@ -23,6 +23,7 @@ from tako_lite.client.project import Project as ClientProject
 from tako_lite.errors import BadInput, TakoError
 from tako_lite.ext.fastapi import BlockingTakoDep, Tako, TakoDep, get_blocking_client, get_client
 from tako_lite.records import Enqueued
+from tako_lite.testing import Tako as Kit
 from tako_lite.web import User
 from tests.support.example_app import copy_example, wait_for_run, web_server
 from tests.support.project import Project
@@ -110,6 +111,17 @@ def test_a_test_replaces_the_client_by_dependency_overrides() -> None:
     app = application(Tako("unused"))
     app.dependency_overrides[get_client] = Fake
     assert TestClient(app).post("/greet/ann").json() == {"run": "greet ann"}
+
+
+def test_in_a_test_runs_go_to_its_own_queue_and_are_executed_there(tmp_path: Path) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "greet.py").write_text(f"from tako_lite import workflow\n\n\n{GREET}")
+    (tmp_path / "tako.toml").touch()
+    with Kit(tmp_path) as kit, TestClient(application(Tako(tmp_path))) as client:
+        ids = [client.post("/greet/ann").json()["run"], client.post("/blocking/bob").json()["run"]]
+        kit.run_until_idle()
+        assert {run.id: run.result for run in kit.runs()} == dict(zip(ids, ["hello ann", "hello bob"], strict=True))
+    assert list(Client(tmp_path).runs()) == []
 
 
 def test_an_application_without_a_project_does_not_start(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
@@ -69,6 +70,11 @@ def second_time(context):
     if context.attempt == 1:
         raise ValueError("not yet")
     return context.attempt
+
+
+@task
+def leave():
+    raise SystemExit("bye")
 
 
 @task
@@ -190,6 +196,33 @@ def test_a_failed_task_has_the_class_and_the_traceback_of_each_attempt() -> None
     assert "raise Refused(text)" in result.errors[1].traceback
     with pytest.raises(ValueError, match="failed"):
         result.return_value  # noqa: B018
+
+
+def test_a_task_that_exits_fails_and_its_worker_goes_on() -> None:
+    result = ended(probe("leave").enqueue())
+    assert (result.status, result.attempts) == ("FAILED", 2)
+    assert [error.exception_class for error in result.errors] == [SystemExit, SystemExit]
+    assert result.errors[0].traceback.endswith("SystemExit: bye\n")
+    assert ended(probe("add").enqueue(1)).worker_ids == result.worker_ids[:1]
+
+
+def test_a_result_that_is_refreshed_at_once_has_not_changed() -> None:
+    result = probe("add").using(run_after=datetime.now(UTC) + timedelta(days=1)).enqueue([1], b={"c": None})
+    before = dataclasses.asdict(result)
+    result.refresh()
+    assert dataclasses.asdict(result) == before
+    backend().client().cancel(result.id)
+
+
+def test_a_task_for_a_group_that_does_not_exist_has_failed_at_once(site: Path) -> None:
+    options = {"config": site / "tako.toml"}
+    with override_settings(
+        TASKS={"default": {"BACKEND": "tako_lite.ext.django.TakoBackend", "QUEUES": [], "OPTIONS": options}}
+    ):
+        result = probe("add").using(queue_name="video").enqueue(1)
+        assert result.status == "FAILED"
+        result.refresh()
+    assert (result.status, "video" in result.errors[0].traceback) == ("FAILED", True)
 
 
 def test_a_task_that_succeeds_at_its_second_attempt_keeps_the_first_error() -> None:

@@ -22,6 +22,7 @@ from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
+from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
@@ -36,16 +37,18 @@ SHORT_WRITER: Final = 10.0
 def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto") -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     open_missing_streams()
+    manager = ServiceManager(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
     with _locks(config) as (locks, last):
-        _keep_out_of_git(config.state_dir)
+        if config.state_dir.is_relative_to(config.root):
+            _keep_out_of_git(config.state_dir)
         become_subreaper()
         if config.secrets:
             keep_memory_private()
         _log_to_stderr(log_format, config.server)
         options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, config, catalog, locks, last), backend_options=options)
+        anyio.run(partial(_serve, config, catalog, locks, last, manager), backend_options=options)
     return 0
 
 
@@ -109,8 +112,10 @@ def _log_to_stderr(wanted: LogFormat, server: str) -> None:
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], last: Holder | None) -> None:
-    daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last)
+async def _serve(
+    config: Config, catalog: Catalog, locks: Collection[FileLock], last: Holder | None, manager: ServiceManager
+) -> None:
+    daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
@@ -129,17 +134,23 @@ async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], 
 
 
 async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
-    """Wait for a signal that ends the daemon, or for a fatal error, and return that."""
+    """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
     async def watch() -> None:
         nonlocal fatal
         fatal = await daemon.wait_fatal()
         daemon.events.fatal(fatal)
+        daemon.manager.failed(fatal.message)
+        tasks.cancel_scope.cancel()
+
+    async def wait_for_request() -> None:
+        daemon.events.stopping(await daemon.ending.requested, "`tako-lite stop --now` kills the workers")
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
+        tasks.start_soon(wait_for_request)
         async for number in signals:
             if number != signal.SIGHUP:
                 daemon.events.stopping(signal.Signals(number).name)

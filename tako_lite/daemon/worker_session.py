@@ -121,8 +121,10 @@ class WorkerSession:
 
     def _ready(self, files: Mapping[str, Sequence[int]]) -> None:
         group = self.worker.group
-        secrets = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
-        loaded = _stamps(files) | {file: stamp for file in secrets if (stamp := file_stamp(file)) is not None}
+        others = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
+        if group.settings.env_file is not None:
+            others.append(group.settings.env_file)
+        loaded = _stamps(files) | {file: stamp for file in others if (stamp := file_stamp(file)) is not None}
         if any(worker.takes_work for worker in group.workers):
             loaded |= group.loaded  # an older worker runs what was read before an edit
         group.loaded = loaded

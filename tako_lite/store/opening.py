@@ -22,7 +22,6 @@ T = TypeVar("T")
 Durability = Literal["disk", "process"]
 """Whether an acknowledged change survives a power failure, or only the end of the process."""
 
-DEFAULT_URL: Final = "sqlite:///.tako/queue.db"
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://", "env:")
 
@@ -34,6 +33,14 @@ class QueueCheck(NamedTuple):
     deep: bool
     clock: Clock
     find_undefined: Callable[[Mapping[str, int]], Iterable[Finding]]
+
+
+class Restored(NamedTuple):
+    """A queue that a backup has replaced: its size, and the new name of the one before, if there was one."""
+
+    file: Path
+    size: int
+    replaced: Path | None
 
 
 class Reader(Protocol):
@@ -97,6 +104,9 @@ class Queue(Protocol):
 
     def rescue(self, target: Path, now: int) -> Rescued:
         """Copy what is readable of a damaged queue into a new one. The caller holds the locks. Raises BadInput, StoreError."""
+
+    def restore(self, backup: Path, check: QueueCheck) -> Restored:
+        """Put a copy of a backup in the place of the queue. The caller holds the locks. Raises BadInput, StoreError."""
 
 
 def queue_at(

@@ -38,6 +38,8 @@ class Backend(Protocol):
     """Gives each folder a queue. A folder has the same queue until it is forgotten."""
 
     name: str
+    state_dir: Path | None
+    """The state folder, where that of a test is not the default."""
 
     def settings(self, folder: Path) -> dict[str, str]:
         """The keys of `[queue]` that lead to the queue of a folder; none where that is the default."""
@@ -71,9 +73,10 @@ class SqliteBackend:
     """A queue file, where a project has it by default."""
 
     name = "sqlite"
+    state_dir: Path | None = None
 
     def file(self, folder: Path) -> Path:
-        return folder / ".tako/queue.db"
+        return (self.state_dir or folder / ".tako") / "queue.db"
 
     def settings(self, folder: Path) -> dict[str, str]:
         return {}
@@ -122,6 +125,7 @@ class PostgresBackend:
     """A schema for each folder, in one database. A schema that is forgotten is emptied, and another folder gets it."""
 
     name = "postgres"
+    state_dir: Path | None = None
 
     def __init__(self, database: Database) -> None:
         self.database = database

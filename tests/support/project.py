@@ -85,6 +85,11 @@ class Project:
         (root / "workflows").mkdir()
         self.configure("")
 
+    @property
+    def state_dir(self) -> Path:
+        """The state folder: that of tako.toml, once a test has said which one that is."""
+        return self.backend.state_dir or self.root / STATE_DIR
+
     def configure(self, toml: str) -> None:
         """Write tako.toml; unless it names one, the queue is that of the backend."""
         settings = [f'{key} = "{value}"\n' for key, value in self.backend.settings(self.root).items()]
@@ -129,7 +134,7 @@ class Project:
     def _answers(self, pid: int) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended at once: {self.daemon_log()}"
-        if not self.wrapper and not (self.root / STATE_DIR / SOCKET_NAME).exists():
+        if not self.wrapper and not (self.state_dir / SOCKET_NAME).exists():
             return False  # without a daemon, `status` reads the files: this costs more than the start of the daemon
         daemon = self.status()["daemon"]
         return daemon is not None and daemon["pid"] == pid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -14,7 +14,6 @@ from typing import Final
 
 import anyio
 
-from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
@@ -34,26 +33,37 @@ SHORT_WRITER: Final = 10.0
 """Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
-def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto") -> int:
+def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto", *, verbose: bool = False) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     open_missing_streams()
     manager = ServiceManager(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
-    with _locks(config) as (locks, last):
-        if config.state_dir.is_relative_to(config.root):
-            _keep_out_of_git(config.state_dir)
-        become_subreaper()
-        if config.secrets:
-            keep_memory_private()
-        _log_to_stderr(log_format, config.server)
-        options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, config, catalog, locks, last, manager), backend_options=options)
+    with hold_locks(config) as (locks, last):
+        log_to(Journal(formatter(log_format, config.server, os.environ)))
+
+        def make() -> Daemon:
+            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
+            if verbose:
+                daemon.narrate()
+            return daemon
+
+        run_until_signal(config, make)
     return 0
 
 
+def run_until_signal(config: Config, make: Callable[[], Daemon]) -> None:
+    """Run the daemon that `make` returns until a signal ends it; the locks are held. Raises the error that ended it."""
+    if config.state_dir.is_relative_to(config.root):
+        _keep_out_of_git(config.state_dir)
+    become_subreaper()
+    if config.secrets:
+        keep_memory_private()
+    anyio.run(partial(_serve, make), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
 @contextmanager
-def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
+def hold_locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
     """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
     location = config.queue.location
     own, queue, writing = daemon_lock(config.state_dir), location.serving_lock(), location.write_lock()
@@ -103,19 +113,16 @@ def _keep_out_of_git(state_dir: Path) -> None:
             file.write("*\n")
 
 
-def _log_to_stderr(wanted: LogFormat, server: str) -> None:
-    """Send the log of the daemon and of the event loop to standard error."""
-    journal = Journal(formatter(wanted, server, os.environ))
+def log_to(journal: logging.Handler) -> None:
+    """Send the log of the daemon and of the event loop to a handler."""
     logging.raiseExceptions = False  # a log line that cannot be formatted must not stop the daemon
     for name in ("tako_lite", "asyncio"):
         logging.getLogger(name).addHandler(journal)
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(
-    config: Config, catalog: Catalog, locks: Collection[FileLock], last: Holder | None, manager: ServiceManager
-) -> None:
-    daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
+async def _serve(make: Callable[[], Daemon]) -> None:
+    daemon = make()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()

@@ -120,9 +120,20 @@ class Project:
 
     def serve(self, **environment: str) -> int:
         """Start the daemon and wait until it answers; returns its pid."""
+        return self._serve("serve", **environment)
+
+    def serve_with(self, *options: str) -> int:
+        """The same with options of `serve`."""
+        return self._serve("serve", *options)
+
+    def develop(self, *options: str) -> int:
+        """Start `dev`, which serves as well, and wait until it answers; returns its pid."""
+        return self._serve("dev", *options)
+
+    def _serve(self, *command: str, **environment: str) -> int:
         with (self.root / "daemon.log").open("ab") as log:
             self.process = start_daemon(
-                ["serve", "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
+                [*command, "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
             )
         self.started.append(self.process.pid)
         pid = self.process.pid

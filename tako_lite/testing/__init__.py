@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tako_lite.testing.kill import KillReport
     from tako_lite.testing.matching import ANY
+    from tako_lite.testing.real import TestProject
+    from tako_lite.testing.replay import NotSame
     from tako_lite.testing.run import TestRun
     from tako_lite.testing.tako import Tako
 
-__all__ = ["ANY", "KillReport", "Tako", "TestRun"]
+__all__ = ["ANY", "KillReport", "NotSame", "Tako", "TestProject", "TestRun"]
 
 _PLACES = {
     "ANY": "matching",
     "KillReport": "kill",
+    "NotSame": "replay",
     "Tako": "tako",
+    "TestProject": "real",
     "TestRun": "run",
 }
 

@@ -43,8 +43,9 @@ class LocalExecutor(Executor):
         base: contextvars.Context,
         script: Script,
         kill: Callable[[], None],
+        on_end: Callable[[str], None] = lambda run_id: None,
     ) -> None:
-        super().__init__(link, loader, group, slots, lambda run_id: None, base)
+        super().__init__(link, loader, group, slots, on_end, base)
         self.script = script
         self.kill = kill
         self.is_dead = False

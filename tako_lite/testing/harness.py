@@ -92,8 +92,7 @@ class Harness:
         opened.callback(self._thread.stop)
         self.daemon = self._do(self._start_daemon())
         opened.callback(self._stop_daemon)
-        self._install_secrets()
-        opened.callback(secrets.forget)
+        opened.enter_context(secrets.installed("default", self._secrets))
         handler = RunLogHandler(self.daemon.logs)
         handler.install()
         opened.callback(handler.remove)
@@ -114,6 +113,11 @@ class Harness:
                 await executor.dispose()
 
         self._thread.call(stop(), self.limit, lambda: "the harness did not stop")
+
+    @property
+    def has_own_handles(self) -> bool:
+        """Whether the workflows are handles that the test passed, and not those of files."""
+        return self._given["workflows"] is not None
 
     def close(self) -> None:
         """End everything. Raises AssertionError for what `strict` forbids; closing twice is harmless."""

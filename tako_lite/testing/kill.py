@@ -94,7 +94,7 @@ class LocalTrial:
             [point.label for point in reached if not point.deaths],
             [point.label for point in reached if point.deaths == 1],
             shown["attempts"],
-            _complaint(self.check),
+            complaint_of(self.check),
             list(effects),
         )
 
@@ -119,7 +119,7 @@ def _act(twin: Tako, action: Action) -> None:
         getattr(twin, verb)(*arguments)
 
 
-def _complaint(check: Check | None) -> str | None:
+def complaint_of(check: Check | None) -> str | None:
     """Why a check is not satisfied, or None. It may raise AssertionError, or return something false other than None."""
     if check is None:
         return None

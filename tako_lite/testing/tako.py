@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
@@ -19,8 +21,10 @@ from tako_lite.errors import BadInput
 from tako_lite.testing import assertions
 from tako_lite.testing.daemon import Gate
 from tako_lite.testing.harness import MOST_STARTS, MOST_STARTS_ADVANCING, YEAR, Harness, Mode
-from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, is_same, kill_everywhere
+from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, Trial, is_same, kill_everywhere
 from tako_lite.testing.matching import ANY
+from tako_lite.testing.process_trial import process_trial
+from tako_lite.testing.replay import NotSame, Replayed, replay
 from tako_lite.testing.run import TestRun
 from tako_lite.testing.script import Crash, Spy, Stub
 from tako_lite.testing.snapshot import describe, snapshot
@@ -234,10 +238,29 @@ class Tako(Harness):
         kills real workers of a real daemon.
         """
         name = workflow_name(workflow)
-        trial = LocalTrial(self, name, payload, options, script, check, reset, effects)
-        report = kill_everywhere(name, trial, Comparison(same, unstable), twice=twice, max_variants=max_variants)
+        with ExitStack() as opened:
+            trial: Trial = LocalTrial(self, name, payload, options, script, check, reset, effects)
+            if processes:
+                trial = opened.enter_context(process_trial(self, name, payload, options, script, check, reset))
+            report = kill_everywhere(name, trial, Comparison(same, unstable), twice=twice, max_variants=max_variants)
         report.raise_problems()
         return report
+
+    def replay(self, run: TestRun | Mapping[str, Any] | str | Path) -> Replayed:
+        """Run a handler again with the stored steps of a run alone. Raises NotSame where the code does not fit them.
+
+        `run` is a run of this queue, or the output of `tako-lite show ID --json`: as text, as a dict, or the path of a file.
+        No step is executed.
+        """
+        shown = run.data if isinstance(run, TestRun) else run
+        if isinstance(shown, Path):
+            shown = shown.read_text()
+        if isinstance(shown, str):
+            shown = json.loads(shown)
+        replayed = replay(self.loaded, shown)
+        if replayed.differences:
+            raise NotSame(f"run {shown['id']} of {shown['workflow']}", replayed.differences)
+        return replayed
 
     def twin(self) -> Tako:
         """Another `Tako` of the same project, with the same stubs and an empty queue."""

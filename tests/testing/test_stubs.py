@@ -109,7 +109,7 @@ def test_a_stub_for_a_step_that_does_not_exist_fails_the_test() -> None:
 
 def test_a_death_that_the_test_did_not_look_at_fails_it() -> None:
     with (
-        pytest.raises(AssertionError, match="run .* of plain died, and the test did not look at it: KeyError"),
+        pytest.raises(AssertionError, match=r"run .* of plain died, and the test did not look at it: KeyError"),
         _tako() as tako,
     ):
         tako.stub(plain, step="label", raises=KeyError("gone"))

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from tako_lite.protocol.items import RunParked, RunSucceeded
 from tako_lite.protocol.worker import PushedRun
+from tako_lite.testing.caller import CallerThreads
 from tako_lite.testing.step import LocalBlockingStep, LocalStep
 from tako_lite.worker.executor import Executor, make_task
 from tako_lite.worker.link import Link
@@ -51,6 +52,9 @@ class LocalExecutor(Executor):
         self.is_dead = False
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         script.executors.append(self)
+        if script.caller is not None:
+            self._threads = CallerThreads(slots, script.caller)
+            self._loop.set_default_executor(self._threads)
         self._loop.set_task_factory(cast("Any", _make_task))
 
     def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:

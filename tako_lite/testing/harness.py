@@ -57,9 +57,11 @@ class Harness:
         secrets: Mapping[str, str] | None = None,
         tenant: str | None = None,
         strict: bool = True,
+        caller_thread: bool = False,
     ) -> None:
         self._given: dict[str, Any] = {
             "project": project, "config": config, "workflows": workflows, "start": start, "env": env, "tenant": tenant,
+            "caller_thread": caller_thread,
         }  # fmt: skip
         loaded = load_project(project, config, workflows)
         self.mode: Mode = "manual"
@@ -88,7 +90,9 @@ class Harness:
         opened.enter_context(patch.dict(os.environ, env))
         opened.enter_context(_kept_hooks())
         self.loaded = loaded
-        self._thread = LoopThread()
+        caller = self._given["caller_thread"]
+        self._thread = LoopThread(serves_caller=caller)
+        self.script.caller = self._thread if caller else None
         opened.callback(self._thread.stop)
         self.daemon = self._do(self._start_daemon())
         opened.callback(self._stop_daemon)

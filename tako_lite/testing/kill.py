@@ -256,8 +256,7 @@ def kill_everywhere(workflow: str, trial: Trial, comparison: Comparison, *, twic
     Raises AssertionError if the run without a kill does not satisfy `check`.
     """
     whole = trial((), 0)
-    if whole.complaint is not None:
-        raise AssertionError(f"the run that is not killed is wrong already ({whole.state}): {whole.complaint}")
+    _refuse_wrong(whole)
     report = KillReport(workflow, effects=list(whole.effects))
     singles: list[tuple[str, Seen]] = []
     for number, point in enumerate(whole.points, 1):
@@ -270,6 +269,18 @@ def kill_everywhere(workflow: str, trial: Trial, comparison: Comparison, *, twic
     if twice:
         _kill_twice(report, trial, comparison, whole, singles, max_variants)
     return report
+
+
+def kill_at(point: str, workflow: str, trial: Trial, comparison: Comparison) -> KillReport:
+    """Kill a run at one point; returns what differs."""
+    whole = trial((), 0)
+    _refuse_wrong(whole)
+    return KillReport(workflow, [Variant((point,), comparison.problems(whole, trial((point,), 1)))])
+
+
+def _refuse_wrong(whole: Seen) -> None:
+    if whole.complaint is not None:
+        raise AssertionError(f"the run that is not killed is wrong already ({whole.state}): {whole.complaint}")
 
 
 def _kill_twice(

@@ -45,7 +45,8 @@ class Tako(Harness):
     `project` is the folder of a tako.toml, `config` another text for that file. `workflows` are the handles to test instead of
     the workflow files of the project. `start` is the virtual time at the beginning. While it is open, every `Client` of the
     process and every `.enqueue` of a handle use its queue. With `strict`, closing it fails if a run died and the test did not
-    look at it, if a step was called without `await`, or if a stub was never used.
+    look at it, if a step was called without `await`, or if a stub was never used. With `caller_thread`, plain functions of
+    handlers and steps are called in the thread of the test, where they see its database transaction.
     """
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from tako_lite.cli.options import HELP_NAMES, config_option
 
 COMMANDS: Final = {
     "serve": ("tako_lite.cli.commands.serve", "Run the daemon in the foreground."),
+    "dev": ("tako_lite.cli.commands.dev", "Run the daemon for development: reload on save, readable output."),
     "enqueue": ("tako_lite.cli.commands.enqueue", "Put runs of a workflow into the queue."),
     "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and their backlogs."),
     "runs": ("tako_lite.cli.commands.runs", "List runs, the newest first."),
@@ -42,9 +43,15 @@ COMMANDS: Final = {
     "replay": ("tako_lite.cli.commands.replay", "Check that the code fits stored runs."),
     "config": ("tako_lite.cli.commands.project", "Show every setting of every group and its source."),
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
+    "stop": ("tako_lite.cli.commands.stop", "Stop the daemon, and wait until it has ended."),
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
+    "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
+    "completion": (
+        "tako_lite.cli.commands.completion",
+        "Print the script that has a shell complete the command line.",
+    ),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 

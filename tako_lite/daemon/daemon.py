@@ -22,6 +22,8 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dashboard import Dashboard
 from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.ending import Ending
+from tako_lite.daemon.environment import secret_variables
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
@@ -32,11 +34,13 @@ from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.monitoring import Monitoring
+from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.readiness import Readiness
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
+from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
@@ -45,7 +49,7 @@ from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.hook_workflows import hooks_of
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import WorkerRecords
-from tako_lite.processes.forkserver import CannotStart, ForkServers
+from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
 from tako_lite.project_lint import read_catalog, warnings
@@ -78,7 +82,9 @@ class Daemon:
         events: Events,
         locks: Collection[FileLock] = (),
         last: Holder | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
+        self.manager = manager or ServiceManager({})
         self.config = config
         self.catalog = catalog
         self.events = events
@@ -113,6 +119,8 @@ class Daemon:
         self.monitoring = Monitoring(self, events)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
+        self.ending = Ending(self.kill)
+        self.commands.register(self.ending.handlers())
         self.fallbacks = Fallbacks(self.store, self.clock, events)
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
@@ -124,6 +132,12 @@ class Daemon:
         folders = {config.state_dir, *queue.location.folders()}
         self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
+
+    def narrate(self) -> None:
+        """Log every run, every step and what workers print. Call it before `start`."""
+        narrator = Narrator(self.events, self.clock, self.config.root)
+        self.dispatcher.narrator = self.outcomes.narrator = narrator
+        self.logs.listener = narrator.printed
 
     @property
     def groups(self) -> dict[str, Group]:
@@ -145,6 +159,7 @@ class Daemon:
         self.file_watch.check_now()
         self.readiness.state = "serving"
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
+        self.manager.ready(self.groups.values())
         self.dispatcher.watch(self._report_undefined_workflows(), "find runs without a workflow")
 
     async def _report_undefined_workflows(self) -> None:
@@ -193,7 +208,7 @@ class Daemon:
         """Start the fork server before there is work; if it is broken, each group that needs it reports that."""
         try:
             await self.spawner.warm_up(self.config.group("default"))
-        except CannotStart as error:
+        except TakoError as error:
             self.events.trouble(error.message)
 
     async def stop(self) -> None:
@@ -202,6 +217,7 @@ class Daemon:
             return
         self._stopped = True
         self.readiness.state = "stopping"
+        self.manager.stopping(self.groups.values())
         self.scheduler.stop()
         self.fallbacks.stop()
         await self.commands.bulk.stop()
@@ -219,6 +235,7 @@ class Daemon:
         self.logs.stop()
         await self.monitoring.stop()
         await self.dashboard.stop()
+        self.manager.close()
         self.events.stopped()
 
     def report(self, what: str, error: BaseException) -> None:
@@ -247,6 +264,7 @@ class Daemon:
         self._warnings = [str(warning) for warning in warnings(config, catalog)]
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
+        self.spawner.secret_variables = secret_variables(config.secrets)
         self.health.workflows = config.workflows_path
         self.scheduler.keep = _retention(config)
         self.dispatcher.routes = config.routes
@@ -256,6 +274,7 @@ class Daemon:
 
     def _group_changed(self, group: Group) -> None:
         self.fallbacks.reevaluate(group)
+        self.manager.changed(self.groups.values())
         self.hook_runs.group_changed(group, self.catalog, self.router)
 
     def _lost(self, group: str) -> str | None:
@@ -424,41 +443,54 @@ class Daemon:
         async with self._reloading:
             if self._stopped:
                 raise TakoError("the daemon is stopping")
-            config, catalog = await asyncio.to_thread(self._read_again)
-            if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
-                raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
-            old_catalog = self.catalog
-            schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
-                limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
-            )
-            self._use(config, catalog)
-            await self.monitoring.apply(config.monitor)
-            self.logs.apply(config.logs)
-            await self.dashboard.apply(config)
-            self.scheduler.take(catalog, schedules)
-            changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
-            for name in self.group_names() - set(self.groups):
-                self.ensure_group(name).start()
-                changed.append(name)
-            for name in changed:
-                self.groups[name].replace(self._settings(name))
-                self.fallbacks.reevaluate(self.groups[name])
-                self.dispatcher.schedule_pass(name)
-            self._release_held_runs()
-            self.events.reloaded(changed)
-            about_queue: list[str] = []
-            with suppress(TakoError):  # the reload itself is done
-                about_queue = await self.undefined.sentences(catalog)
-            return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
+            self.manager.reloading()
+            try:
+                return await self._reload()
+            finally:
+                self.manager.ready(self.groups.values())
 
-    def _read_again(self) -> tuple[Config, Catalog]:
-        config = load(self.config.file, server=self.config.server)
-        return config, read_catalog(config)
+    async def _reload(self) -> dict[str, Any]:
+        config, catalog = await self._read_again()
+        if config.state_dir != self.config.state_dir:
+            raise BadInput("state_dir cannot change while the daemon runs", hint="restart tako-lite serve")
+        if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
+            raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
+        old_catalog = self.catalog
+        schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
+            limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
+        )
+        self._use(config, catalog)
+        await self.monitoring.apply(config.monitor)
+        self.logs.apply(config.logs)
+        await self.dashboard.apply(config)
+        self.scheduler.take(catalog, schedules)
+        changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
+        for name in self.group_names() - set(self.groups):
+            self.ensure_group(name).start()
+            changed.append(name)
+        for name in changed:
+            self.groups[name].replace(self._settings(name))
+            self.fallbacks.reevaluate(self.groups[name])
+            self.dispatcher.schedule_pass(name)
+        self._release_held_runs()
+        self.events.reloaded(changed)
+        about_queue: list[str] = []
+        with suppress(TakoError):  # the reload itself is done
+            about_queue = await self.undefined.sentences(catalog)
+        return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
+
+    async def _read_again(self) -> tuple[Config, Catalog]:
+        return await asyncio.to_thread(_read, self.config)
 
     def _has_changed(self, group: Group, old: Catalog) -> bool:
         if self._settings(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
             return True
         return bool(group.failures) or any(file_stamp(file) != stamp for file, stamp in group.loaded.items())
+
+
+def _read(old: Config) -> tuple[Config, Catalog]:
+    config = load(old.file, server=old.server)
+    return config, read_catalog(config)
 
 
 def hello(config: Config) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from typing import Any, Final
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.meter import Meter
+from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
@@ -79,6 +80,8 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
+        self.narrator: Narrator | None = None
+        """Reports the runs that start, if anyone wants to read that."""
 
     # Pending work
 
@@ -206,6 +209,8 @@ class Dispatcher:
                 continue
             session.worker.become_busy()
             session.push(pushed)
+            if self.narrator is not None:
+                self.narrator.runs_started(session, [session.assignments[run.run_id].claimed for run in pushed])
         if placed:
             self._meter.runs_started(group.name, placed)
             self.on_push()

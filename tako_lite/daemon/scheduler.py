@@ -105,6 +105,11 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
 
+    @property
+    def next_due(self) -> int | None:
+        """When the next run or wait is due, as far as is known; None if none is."""
+        return self._next_due
+
     def wake_by(self, moment: int) -> None:
         """Fire the timer at this moment, or earlier."""
         if self._next_due is None or moment < self._next_due:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -14,7 +14,6 @@ from typing import Final
 
 import anyio
 
-from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
@@ -22,6 +21,7 @@ from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
+from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
@@ -33,24 +33,37 @@ SHORT_WRITER: Final = 10.0
 """Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
-def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto") -> int:
+def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto", *, verbose: bool = False) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     open_missing_streams()
+    manager = ServiceManager(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
-    with _locks(config) as (locks, last):
-        _keep_out_of_git(config.state_dir)
-        become_subreaper()
-        if config.secrets:
-            keep_memory_private()
-        _log_to_stderr(log_format, config.server)
-        options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, config, catalog, locks, last), backend_options=options)
+    with hold_locks(config) as (locks, last):
+        log_to(Journal(formatter(log_format, config.server, os.environ)))
+
+        def make() -> Daemon:
+            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
+            if verbose:
+                daemon.narrate()
+            return daemon
+
+        run_until_signal(config, make)
     return 0
 
 
+def run_until_signal(config: Config, make: Callable[[], Daemon]) -> None:
+    """Run the daemon that `make` returns until a signal ends it; the locks are held. Raises the error that ended it."""
+    if config.state_dir.is_relative_to(config.root):
+        _keep_out_of_git(config.state_dir)
+    become_subreaper()
+    if config.secrets:
+        keep_memory_private()
+    anyio.run(partial(_serve, make), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
 @contextmanager
-def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
+def hold_locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
     """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
     location = config.queue.location
     own, queue, writing = daemon_lock(config.state_dir), location.serving_lock(), location.write_lock()
@@ -100,17 +113,16 @@ def _keep_out_of_git(state_dir: Path) -> None:
             file.write("*\n")
 
 
-def _log_to_stderr(wanted: LogFormat, server: str) -> None:
-    """Send the log of the daemon and of the event loop to standard error."""
-    journal = Journal(formatter(wanted, server, os.environ))
+def log_to(journal: logging.Handler) -> None:
+    """Send the log of the daemon and of the event loop to a handler."""
     logging.raiseExceptions = False  # a log line that cannot be formatted must not stop the daemon
     for name in ("tako_lite", "asyncio"):
         logging.getLogger(name).addHandler(journal)
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], last: Holder | None) -> None:
-    daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last)
+async def _serve(make: Callable[[], Daemon]) -> None:
+    daemon = make()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
@@ -129,17 +141,23 @@ async def _serve(config: Config, catalog: Catalog, locks: Collection[FileLock], 
 
 
 async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
-    """Wait for a signal that ends the daemon, or for a fatal error, and return that."""
+    """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
     async def watch() -> None:
         nonlocal fatal
         fatal = await daemon.wait_fatal()
         daemon.events.fatal(fatal)
+        daemon.manager.failed(fatal.message)
+        tasks.cancel_scope.cancel()
+
+    async def wait_for_request() -> None:
+        daemon.events.stopping(await daemon.ending.requested, "`tako-lite stop --now` kills the workers")
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
+        tasks.start_soon(wait_for_request)
         async for number in signals:
             if number != signal.SIGHUP:
                 daemon.events.stopping(signal.Signals(number).name)

@@ -114,7 +114,7 @@ class WorkerSession:
             self._ready(frame["files"])
         elif frame["t"] == "files":
             if self.worker.takes_work:
-                self.worker.group.loaded |= _stamps(frame["files"])
+                self.worker.group.loaded |= stamps_of(frame["files"])
         elif frame["t"] == "hooks":
             self.has_hooks = True
         elif frame["t"] == "broken":
@@ -122,8 +122,10 @@ class WorkerSession:
 
     def _ready(self, files: Mapping[str, Sequence[int]]) -> None:
         group = self.worker.group
-        secrets = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
-        loaded = _stamps(files) | {file: stamp for file in secrets if (stamp := file_stamp(file)) is not None}
+        others = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
+        if group.settings.env_file is not None:
+            others.append(group.settings.env_file)
+        loaded = stamps_of(files) | {file: stamp for file in others if (stamp := file_stamp(file)) is not None}
         if any(worker.takes_work for worker in group.workers):
             loaded |= group.loaded  # an older worker runs what was read before an edit
         group.loaded = loaded
@@ -154,6 +156,6 @@ class WorkerSession:
         self.worker.kill("daemon")
 
 
-def _stamps(files: Mapping[str, Sequence[int]]) -> dict[str, FileStamp]:
+def stamps_of(files: Mapping[str, Sequence[int]]) -> dict[str, FileStamp]:
     """The stamps that a worker reports of the files that it imported."""
     return {file: FileStamp(*stamp) for file, stamp in files.items()}

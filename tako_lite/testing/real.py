@@ -36,8 +36,8 @@ LIMIT: Final = 15.0
 """Seconds of real time that one call waits."""
 _LOG: Final = "daemon.log"
 _NOT_LINKED: Final = frozenset({FILE_NAME, STATE_DIR, FOLDER, ".git", ".venv", "__pycache__"})
-_NOT_COPIED: Final = ("queue", "web", "monitor")
-"""The tables of tako.toml that name what only one daemon can have."""
+_NOT_COPIED: Final = ("queue", "state_dir", "web", "monitor", "servers")
+"""What tako.toml says of one daemon on one machine."""
 
 
 class TestProject:
@@ -74,8 +74,8 @@ class TestProject:
     def configure(self, toml: str) -> None:
         """Write tako.toml."""
         document = tomlkit.parse(textwrap.dedent(toml))
-        for table in _NOT_COPIED:
-            document.pop(table, None)
+        for key in _NOT_COPIED:
+            document.pop(key, None)
         workflows = document.setdefault("workflows", tomlkit.table())
         for name, table in [("", workflows), *workflows.items()]:
             if isinstance(table, Mapping) and name not in ("env", "secrets", "limits"):

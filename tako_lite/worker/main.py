@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from tako_lite import client
+from tako_lite import client, engine
 from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
 from tako_lite.linux import dump_no_core, keep_memory_private, kill_session
 from tako_lite.protocol.forkserver import WorkerTask
@@ -42,6 +42,7 @@ COLLECT_AFTER: Final = 5_000
 
 def main(task: WorkerTask, link: int, guard: int, secrets: int | None = None) -> None:
     """Run until the daemon sends `stop`."""
+    engine.withheld = task["withheld"]
     output = Output(install(task["group"], {} if secrets is None else _receive(secrets)))
     output.install()
     connections = Connections(link, guard)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the daemon's log; auto is journald under systemd, else text.",
 )
-def serve(server: str | None, log_format: LogFormat) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="Also log every run, every step and what workers print.")
+def serve(server: str | None, log_format: LogFormat, verbose: bool) -> int:
     """Run the daemon in the foreground.
 
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
@@ -30,4 +31,4 @@ def serve(server: str | None, log_format: LogFormat) -> int:
     from tako_lite.config import locate
     from tako_lite.daemon.serve import serve as run_daemon
 
-    return run_daemon(locate(chosen_config()), server, log_format)
+    return run_daemon(locate(chosen_config()), server, log_format, verbose=verbose)

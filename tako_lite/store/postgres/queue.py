@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tako_lite.clock import Clock
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
-    from tako_lite.store.opening import Durability, QueueCheck, Reader
+    from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
 DRIVER_HINT: Final = "pip install 'tako-lite[postgres]', or psycopg with the system's libpq: apt install libpq5"
@@ -95,6 +95,9 @@ class PostgresQueue:
 
     def rescue(self, target: Path, now: int) -> Rescued:
         raise BadInput("only a queue file can be rescued", hint="restore the database from its own backup")
+
+    def restore(self, backup: Path, check: QueueCheck) -> Restored:
+        raise BadInput("only a queue file can be restored", hint="restore the database from its own backup: pg_restore")
 
 
 def _need_driver() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tako_lite.testing.alone import Left
     from tako_lite.testing.case import TakoTestCase
     from tako_lite.testing.kill import KillReport
     from tako_lite.testing.matching import ANY
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from tako_lite.testing.run import TestRun
     from tako_lite.testing.tako import Tako
 
-__all__ = ["ANY", "KillReport", "NotSame", "Tako", "TakoTestCase", "TestProject", "TestRun"]
+__all__ = ["ANY", "KillReport", "Left", "NotSame", "Tako", "TakoTestCase", "TestProject", "TestRun"]
 
 _PLACES = {
     "ANY": "matching",
     "KillReport": "kill",
+    "Left": "alone",
     "NotSame": "replay",
     "Tako": "tako",
     "TakoTestCase": "case",

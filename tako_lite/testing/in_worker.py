@@ -12,23 +12,17 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from tako_lite.protocol.worker import PushedRun
 from tako_lite.testing.executor import LocalExecutor, LocalRun
 from tako_lite.testing.moved_clock import MovedClock
+from tako_lite.testing.names import DEATHS, FOLDER, POINTS, SETUP
 from tako_lite.testing.script import Script
 from tako_lite.worker import main
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import Loader
 from tako_lite.worker.run import INLINE_SLEEP, ActiveRun
-
-ENTRY: Final = "tako_lite.testing.in_worker:install"
-FOLDER: Final = "test"
-POINTS: Final = "points.jsonl"
-DEATHS: Final = "deaths.json"
-SETUP: Final = "TAKO_TEST_SETUP"
-"""The variable with the `setup` that the group has itself."""
 
 
 def install() -> Any:

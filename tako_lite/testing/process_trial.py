@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tako_lite.client import link
 from tako_lite.errors import BadInput
 from tako_lite.testing.kill import Action, Check, Seen, Trial, complaint_of
 
@@ -36,16 +35,10 @@ def process_trial(
         raise BadInput("stubs do not reach the workers of another process", hint="leave out processes=True")
     if tako.has_own_handles:
         raise BadInput("workers import workflow files, and these workflows are in none", hint="leave out processes=True")
-    before = link.current()
-    with tempfile.TemporaryDirectory(prefix="tako-kill-") as folder:
-        link.use_link(None)  # the clients of the test's project must reach its daemon
-        try:
-            with TestProject(Path(folder), project=tako.loaded.config.file or tako.loaded.config.root) as project:
-                project.serve()
-                yield _ProcessTrial(project, workflow, payload, options, script, check, reset)
-        finally:
-            if before is not None:
-                link.use_link(before.sender, before.loop, for_all=before.for_all)
+    source = tako.loaded.config.file or tako.loaded.config.root
+    with tempfile.TemporaryDirectory(prefix="tako-kill-") as folder, TestProject(Path(folder), project=source) as project:
+        project.serve()
+        yield _ProcessTrial(project, workflow, payload, options, script, check, reset)
 
 
 @dataclass

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import tomlkit
 
-from tako_lite.client import Client
+from tako_lite.client import Client, link
 from tako_lite.clock import milliseconds
 from tako_lite.config.files import DEFAULT_PATH, FILE_NAME, STATE_DIR
 from tako_lite.errors import TakoError
 from tako_lite.states import TERMINAL
-from tako_lite.testing.in_worker import DEATHS, ENTRY, FOLDER, POINTS, SETUP
 from tako_lite.testing.moved_clock import MovedClock
+from tako_lite.testing.names import DEATHS, ENTRY, FOLDER, POINTS, SETUP
 from tako_lite.units import duration
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class TestProject:
         self._process: subprocess.Popen[bytes] | None = None
         self._own = folder / FOLDER
         self._own.mkdir(parents=True)
+        link.spared.add(str(folder))
         self.clock = MovedClock(self._own)
         if project is not None:
             source = Path(project).resolve()
@@ -151,6 +152,7 @@ class TestProject:
     def close(self) -> None:
         """Stop the daemon, if it runs; closing twice is harmless."""
         self.stop()
+        link.spared.discard(str(self.folder))
 
     def __enter__(self) -> Self:
         return self

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tako_lite.daemon import scheduler
 from tako_lite.daemon import serve as command
-from tako_lite.testing.in_worker import FOLDER
 from tako_lite.testing.moved_clock import MovedClock
+from tako_lite.testing.names import FOLDER
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from tako_lite.client.requests import workflow_name
 from tako_lite.clock import milliseconds
 from tako_lite.errors import BadInput
 from tako_lite.testing import assertions
+from tako_lite.testing.alone import AloneEngine, call_alone
 from tako_lite.testing.daemon import Gate
 from tako_lite.testing.harness import MOST_STARTS, MOST_STARTS_ADVANCING, YEAR, Harness, Mode
 from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, Trial, is_same, kill_everywhere
@@ -32,11 +33,13 @@ from tako_lite.units import duration
 
 if TYPE_CHECKING:
     from tako_lite.handle import WorkflowHandle
+    from tako_lite.testing.aio import AioTako
 
     AnyWorkflow = str | WorkflowHandle[..., Any]
 
 Duration = float | timedelta | str
 UNSET: Any = object()
+NOTHING_STORED: Mapping[str, Any] = {}
 
 
 class Tako(Harness):
@@ -77,6 +80,26 @@ class Tako(Harness):
         made = self.enqueue(workflow, payload, **options)
         self.run_until_idle(skip=True)
         return made
+
+    def call(
+        self,
+        workflow: WorkflowHandle[..., Any],
+        payload: Any = None,
+        *,
+        attempt: int = 1,
+        tenant: str | None = None,
+        steps: Mapping[str, Any] = NOTHING_STORED,
+        signals: Mapping[str, Any] = NOTHING_STORED,
+        children: Mapping[str, Any] = NOTHING_STORED,
+    ) -> Any:
+        """Call a handler alone, without a queue; returns what it returns, and raises what it raises.
+
+        Its steps are executed, its sleeps move the time. `steps` are values that count as stored. Waits for signals get what
+        `signals` has for them, invoked children what `children` has (an exception: they failed). `step.bail`, `step.fail` and
+        `step.retry` raise `Left`.
+        """
+        engine = AloneEngine(workflow.name, self.script.clock, attempt, tenant, signals, children, steps)
+        return call_alone(workflow, payload, engine, self.limit)
 
     # Run
 
@@ -416,7 +439,7 @@ class Tako(Harness):
             raise BadInput("the mode of this Tako is off: runs are only stored", hint='set tako.mode = "manual"')
 
     @cached_property
-    def aio(self) -> Any:
+    def aio(self) -> AioTako:
         """The same methods as coroutines, for tests on an event loop of their own."""
         from tako_lite.testing.aio import AioTako  # needs anyio's threads, which few tests do
 

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "triggers": ("tako_lite.cli.commands.triggers", "List, pause, resume or run polling triggers."),
     "workflows": ("tako_lite.cli.commands.project", "List the workflows of the project."),
     "check": ("tako_lite.cli.commands.project", "Report every mistake in tako.toml and the workflow files."),
+    "replay": ("tako_lite.cli.commands.replay", "Check that the code fits stored runs."),
     "config": ("tako_lite.cli.commands.project", "Show every setting of every group and its source."),
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
     "stop": ("tako_lite.cli.commands.stop", "Stop the daemon, and wait until it has ended."),

@@ -8,7 +8,7 @@ TESTS_AT_ONCE ?= 4
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-browser screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-browser test-editors screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,10 @@ test: venv ## run the tests, except those of the single file
 test-browser: venv ## run the tests of the dashboard in a real browser; installs playwright, and uses Debian's chromium
 	@$(RUN) -c 'import axe_playwright_python, playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'
 	@$(RUN) -m pytest -m browser tests/browser
+
+test-editors: venv ## check the schema with taplo, and the types of the installed wheel with mypy and pyright; needs npm
+	@test -x $(VENV)/npm/node_modules/.bin/pyright || npm install --silent --no-fund --no-audit --prefix $(VENV)/npm @taplo/cli pyright
+	@$(RUN) -m pytest -m editors tests/editors
 
 test-monitoring: venv ## check the metrics, the alert rules and the Grafana dashboard, with promtool where that is installed
 	@$(RUN) -m pytest -rs tests/docs/test_monitoring_files.py tests/docs/test_monitoring_page.py tests/integration/test_monitor.py

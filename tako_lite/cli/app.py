@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
+    "schema": ("tako_lite.cli.commands.schema", "Print the JSON Schema of tako.toml, for editors."),
     "completion": (
         "tako_lite.cli.commands.completion",
         "Print the script that has a shell complete the command line.",

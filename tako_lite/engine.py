@@ -40,6 +40,11 @@ class Engine(Protocol):
     tenant_env: Mapping[str, str]
     info: RunInfo | None
     """The run for hooks; None where no hook is registered."""
+    inline_sleep: float
+    """Maximum number of seconds of a sleep that keeps its slot."""
+
+    def now(self) -> int:
+        """The time of steps and waits, in milliseconds since 1970."""
 
     def begin(self, name: str, *, again: bool = False) -> Stored | None:
         """Enter a step; returns its stored outcome, if any. Raises StepError for a name used twice, and a pending Unwind."""
@@ -88,6 +93,10 @@ def sanitized(text: str) -> str:
     return masked(text).encode("utf-8", "backslashreplace").decode()
 
 
+withheld: Mapping[str, str] | None = None
+"""In a worker: the names of the daemon's variables that it was not given, each with the name of its secret or an empty text."""
+
+
 def message_of(error: BaseException) -> str:
     """The message of an error. A `__str__` of the user may fail itself."""
     try:
@@ -103,7 +112,14 @@ def _environment_hint(error: BaseException) -> str:
         trace = trace.tb_next
     if trace is None or trace.tb_frame.f_code is not type(os.environ).__getitem__.__code__:
         return ""
-    return " (workers do not have this variable: name it in `env_pass` of the group, or set it in `env`)"
+    name = error.args[0] if error.args else None
+    if withheld is None or not isinstance(name, str):
+        return " (workers do not have this variable: name it in `env_pass` of the group, or set it in `env`)"
+    if secret := withheld.get(name):
+        return f' (it is the source of the secret `{secret}`: read it with secret("{secret}"), in a group that names it)'
+    if name in withheld:
+        return f' (the daemon has this variable, but this group does not pass it on: add env_pass = ["{name}"] in tako.toml)'
+    return " (the daemon does not have this variable either: set it in `env` or `env_file`, or start the daemon with it)"
 
 
 def call_for_future(body: Callable[[], T]) -> T:

@@ -243,6 +243,13 @@ class StoreGone(StoreError):
     type = "gone"
 
 
+class StoreUnreachable(StoreError):
+    """The database that holds the queue does not answer."""
+
+    type = "store_unreachable"
+    exit_code = 4
+
+
 class ReadTimeout(StoreError):
     """A read of the queue took longer than its limit and was stopped."""
 

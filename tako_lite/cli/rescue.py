@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
+from tako_lite.cli.exclusive import exclusive
 from tako_lite.cli.options import chosen_config
 from tako_lite.cli.output import write, write_json
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
 from tako_lite.config import load
-from tako_lite.errors import AlreadyServing, StoreBusy, StoreError, TakoError
+from tako_lite.errors import TakoError
 from tako_lite.finding import quoted
 from tako_lite.store.opening import Queue
 from tako_lite.store.rescued import Rescued, Tally
 from tako_lite.units import counted, size_text
 
 SHOWN: Final = 20
-PATIENCE: Final = 2.0
-"""Seconds to wait for a client that is writing the queue without a daemon."""
 
 
 def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
@@ -31,7 +28,7 @@ def rescue(server: str | None, file: Path, *, as_json: bool) -> int:
     queue = load(chosen_config(), server=server).queue.location
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     project = Project(chosen_config())
-    with _exclusive(project, queue):
+    with exclusive(project, queue, "the rescue"):
         done = queue.rescue(target, SystemClock().now())
     commands = _commands(project, queue, target)
     if as_json:
@@ -58,30 +55,9 @@ def _as_json(done: Rescued, queue: Queue, commands: list[str]) -> dict[str, obje
     }
 
 
-@contextmanager
-def _exclusive(project: Project, queue: Queue) -> Iterator[None]:
-    """Keep other programs from writing the queue. Raises AlreadyServing or StoreBusy if one does."""
-    if (held := project.lock()) is not None:
-        pid = held.killable_pid()
-        raise AlreadyServing(
-            f"a daemon serves this queue (pid {held.pid}); it must be stopped before the rescue",
-            hint=f"stop it: kill {pid}" if pid else "stop it in the container in which it runs",
-        )
-    lock = queue.write_lock()
-    try:
-        if not lock.acquire(PATIENCE):
-            raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} prints its pid")
-    except OSError as error:
-        raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _commands(project: Project, queue: Queue, file: Path) -> list[str]:
     """Shell commands that keep the damaged file, replace it with the new one, and start the daemon."""
-    root = project.state_dir.parent
+    root = project.root
     names = chain(["aside"], (f"aside-{number}" for number in count(2)))
     aside = next(name for name in names if not (root / name).exists())
     there = (path for path in queue.files() if path.exists())

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.client.connection import Connection, connect
-from tako_lite.config.files import SOCKET_NAME, STATE_DIR, locate, stamp
+from tako_lite.config.files import SOCKET_NAME, locate, stamp
+from tako_lite.config.state_folder import state_folder
 from tako_lite.errors import ConfigError, WrongProject
 from tako_lite.lock import FileLock, Holder, daemon_lock
 
@@ -29,7 +30,7 @@ class Project:
         self._catalog: Catalog | None = None
         # Without a file, the project is the current folder. It is read now, because it may change later.
         self.root = self.config().root if self._file is None else self._file.parent
-        self.state_dir = self.root / STATE_DIR
+        self.state_dir = state_folder(self._file, self.root)
 
     @property
     def file(self) -> Path | None:

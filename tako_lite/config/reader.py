@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tako_lite.config import files, monitor, routes, values, web
+from tako_lite.config import files, monitor, routes, state_folder, values, web
 from tako_lite.config.collector import Collector
 from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
@@ -27,7 +28,6 @@ from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import SecretSource
-from tako_lite.store.opening import DEFAULT_URL
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys of `[workflows]`, which are therefore not available as names of groups."""
@@ -35,7 +35,17 @@ RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 
 ENTRIES: Final[dict[str, Callable[[str], Reader]]] = {name: kind.entry for name, kind in SETTINGS.items() if kind.entry}
 """The settings that are tables. Each has a function from the name of an entry to the entry's reader."""
-_PROJECT_KEYS: Final = ("name", "queue", "secrets", "workflows", "servers", web.TABLE, *monitor.TABLES, *routes.TABLES)
+_PROJECT_KEYS: Final = (
+    "name",
+    state_folder.KEY,
+    "queue",
+    "secrets",
+    "workflows",
+    "servers",
+    web.TABLE,
+    *monitor.TABLES,
+    *routes.TABLES,
+)
 _QUEUE_KEYS: Final = ("url", "durability", "keep")
 
 
@@ -108,10 +118,14 @@ class _Reading(Collector):
             if key not in _PROJECT_KEYS:
                 self.unknown((key,), _PROJECT_KEYS)
         name = self.value((), project, "name", values.name) or _name_of(self._root)
-        queue = self._queue(self.table(("queue",), project.get("queue", {})))
+        state_dir = self._state_dir(project)
+        queue = self._queue(self.table(("queue",), project.get("queue", {})), state_dir)
         self._secrets(project.get("secrets", {}))
         workflows = self.table(("workflows",), project.get("workflows", {}))
         path = self._groups(("workflows",), workflows)
+        folder = path or self._root / files.DEFAULT_PATH
+        if folder.is_relative_to(state_dir):
+            self.wrong((state_folder.KEY,), f"`{state_folder.KEY}`: must not contain the folder of the workflow files")
         self._servers(self.table(("servers",), project.get("servers", {})))
         groups = named_groups(self._tables)
         monitoring = monitor.read_monitor(self, project.get("monitor", {}), self._root)
@@ -122,10 +136,11 @@ class _Reading(Collector):
         return Config(
             file=file,
             root=self._root,
+            state_dir=state_dir,
             name=name,
             server=server,
             queue=queue,
-            workflows_path=path or self._root / files.DEFAULT_PATH,
+            workflows_path=folder,
             groups={group: group_settings(self._tables, group, server) for group in groups},
             secrets=self._sources,
             warnings=(
@@ -141,12 +156,18 @@ class _Reading(Collector):
             document=self.document,
         )
 
-    def _queue(self, queue: dict[str, Any]) -> QueueSettings:
+    def _state_dir(self, project: dict[str, Any]) -> Path:
+        read = partial(state_folder.locate_state, root=self._root)
+        return self.value((), project, state_folder.KEY, read) or self._root / files.STATE_DIR
+
+    def _queue(self, queue: dict[str, Any], state_dir: Path) -> QueueSettings:
         for key in queue:
             if key not in _QUEUE_KEYS:
                 self.unknown(("queue", key), _QUEUE_KEYS)
-        read_url = values.queue(self._root)
-        url, location = self.value(("queue",), queue, "url", read_url) or read_url(DEFAULT_URL)
+        read_url = values.queue(self._root, state_dir)
+        url, location = self.value(("queue",), queue, "url", read_url) or read_url(
+            state_folder.queue_url(state_dir, self._root)
+        )
         keep = self.entries(("queue", "keep"), queue.get("keep", {}), values.keep_state)
         return QueueSettings(
             url=url,

@@ -46,11 +46,11 @@ def named_secret(declared: Collection[str]) -> Reader:
 
 
 def passed_variable(sources: Mapping[str, SecretSource]) -> Reader:
-    """Accepts the name of an environment variable that is not the source of a secret."""
+    """Accepts the name of an environment variable that is not the source of a secret, or a pattern of names."""
     secrets = {source.place: name for name, source in sources.items() if source.kind == "env"}
 
     def read_variable(value: Any) -> str:
-        variable = values.variable_in_environment(value)
+        variable = values.passed_variable(value)
         if variable in secrets:
             raise BadInput(
                 f"{variable} is the source of the secret `{secrets[variable]}`, so it is not passed to any worker",

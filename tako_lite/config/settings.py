@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from tako_lite.config import kinds, values
 from tako_lite.config.document import Document
-from tako_lite.config.files import STATE_DIR
 from tako_lite.config.kinds import Kind
 from tako_lite.config.monitor_settings import LogSettings, MonitorSettings
 from tako_lite.config.web_settings import WebSettings
@@ -58,7 +57,8 @@ class GroupSettings:
     heartbeat_timeout: float = _setting(30.0, kinds.duration(1.0))
     max_crashes: int = _setting(3, kinds.whole(1, 1_000_000))
     env: Mapping[str, str] = _setting({}, kinds.table(values.variable))
-    env_pass: tuple[str, ...] = _setting((), kinds.array(values.variable_in_environment))
+    env_pass: tuple[str, ...] = _setting((), kinds.array(values.passed_variable))
+    env_file: str | None = _setting(None, Kind(values.file))
     secrets: Mapping[str, SecretSource] = _setting({}, kinds.secrets())
     nice: int = _setting(0, kinds.whole(-20, 19))
     limits: Mapping[str, int] = _setting({}, kinds.table(values.limit))
@@ -93,10 +93,12 @@ class Config:
 
     `groups` holds `default` and every group that the file names; `group` also answers for one that only a
     decorator names. `tables` and `document` are what those answers and the positions of warnings come from.
+    `state_dir` is the folder of the sockets, the locks and the logs.
     """
 
     file: Path | None
     root: Path
+    state_dir: Path
     name: str
     server: str
     queue: QueueSettings
@@ -110,11 +112,6 @@ class Config:
     web: WebSettings = field(default_factory=WebSettings)
     tables: Tables = field(default_factory=dict, repr=False)
     document: Document | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def state_dir(self) -> Path:
-        """The folder with the queue, the sockets and the logs of this project."""
-        return self.root / STATE_DIR
 
     def group(self, name: str) -> GroupSettings:
         """The settings of a group; one without a table of its own inherits them all."""

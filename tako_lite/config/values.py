@@ -30,6 +30,7 @@ PASSED_FAMILIES: Final = ("LC_", "PYTHON")
 
 _COUNTS: Final = frozenset({"nofile", "nproc"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PATTERN: Final = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*")
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _SIZE_HINT: Final = 'write a number with a unit, such as "512MB"'
 _LONGEST_SHOWN: Final = 60
@@ -130,6 +131,11 @@ def folder(root: Path) -> Reader:
     return lambda value: located(text(value), root)
 
 
+def file(root: Path) -> Reader:
+    """Accepts the path of a file, and returns the absolute path as text; `~` is the home folder."""
+    return lambda value: str(located(text(value), root))
+
+
 def function(value: Any) -> str:
     """Accepts the place of a function, as `package.module:function`."""
     if not _FUNCTION.fullmatch(text(value)):
@@ -144,9 +150,9 @@ def interpreter(root: Path) -> Reader:
     return lambda value: str(located(value, root)) if "/" in text(value) else value
 
 
-def queue(root: Path) -> Reader:
+def queue(root: Path, state_dir: Path) -> Reader:
     """Accepts the URL of a queue; returns it with the queue's location."""
-    return lambda value: (url := text(value), queue_at(url, root))
+    return lambda value: (url := text(value), queue_at(url, root, state_dir=state_dir))
 
 
 def durability(value: Any) -> str:
@@ -182,6 +188,11 @@ def variable_in_environment(value: Any) -> str:
             hint="letters, digits and underscores, not beginning with a digit",
         )
     return str(value)
+
+
+def passed_variable(value: Any) -> str:
+    """Accepts the name of an environment variable, or a pattern of names such as `AWS_*`."""
+    return str(value) if _PATTERN.fullmatch(text(value)) else variable_in_environment(value)
 
 
 def secret_source(root: Path) -> Reader:

@@ -22,6 +22,8 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dashboard import Dashboard
 from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.ending import Ending
+from tako_lite.daemon.environment import secret_variables
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
@@ -38,6 +40,7 @@ from tako_lite.daemon.readiness import Readiness
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
+from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
@@ -46,7 +49,7 @@ from tako_lite.errors import BadInput, StoreError, TakoError
 from tako_lite.hook_workflows import hooks_of
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.processes.child import WorkerRecords
-from tako_lite.processes.forkserver import CannotStart, ForkServers
+from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
 from tako_lite.project_lint import read_catalog, warnings
@@ -67,6 +70,9 @@ class Daemon:
     """One project being served."""
 
     store: Store
+    dispatcher_type: type[Dispatcher] = Dispatcher
+    logs_type: type[Logs] = Logs
+    scheduler_type: type[Scheduler] = Scheduler
 
     def __init__(
         self,
@@ -76,7 +82,9 @@ class Daemon:
         events: Events,
         locks: Collection[FileLock] = (),
         last: Holder | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
+        self.manager = manager or ServiceManager({})
         self.config = config
         self.catalog = catalog
         self.events = events
@@ -96,10 +104,10 @@ class Daemon:
         self._last = last
         self.dashboard = Dashboard(events)
         self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
-        self.logs = Logs(config.state_dir / "logs", clock, events)
+        self.logs = self.logs_type(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
-        self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
+        self.dispatcher = self.dispatcher_type(self.store, events, self.meter, catalog, self.ensure_group)
         self.reports = RunReports(events, self.logs)
         self.outcomes = Outcomes(
             self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.reports, self.clock
@@ -107,10 +115,12 @@ class Daemon:
         self.readiness = Readiness(self.store, self.dispatcher.groups)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, self.clock, events, _retention(config), self.router, self.triggers)
+        self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
         self.monitoring = Monitoring(self, events)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
+        self.ending = Ending(self.kill)
+        self.commands.register(self.ending.handlers())
         self.fallbacks = Fallbacks(self.store, self.clock, events)
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
@@ -149,6 +159,7 @@ class Daemon:
         self.file_watch.check_now()
         self.readiness.state = "serving"
         self.events.serving(self.config.name, str(self.config.root), len(self.groups), len(self.catalog.workflows))
+        self.manager.ready(self.groups.values())
         self.dispatcher.watch(self._report_undefined_workflows(), "find runs without a workflow")
 
     async def _report_undefined_workflows(self) -> None:
@@ -197,7 +208,7 @@ class Daemon:
         """Start the fork server before there is work; if it is broken, each group that needs it reports that."""
         try:
             await self.spawner.warm_up(self.config.group("default"))
-        except CannotStart as error:
+        except TakoError as error:
             self.events.trouble(error.message)
 
     async def stop(self) -> None:
@@ -206,6 +217,7 @@ class Daemon:
             return
         self._stopped = True
         self.readiness.state = "stopping"
+        self.manager.stopping(self.groups.values())
         self.scheduler.stop()
         self.fallbacks.stop()
         await self.commands.bulk.stop()
@@ -223,6 +235,7 @@ class Daemon:
         self.logs.stop()
         await self.monitoring.stop()
         await self.dashboard.stop()
+        self.manager.close()
         self.events.stopped()
 
     def report(self, what: str, error: BaseException) -> None:
@@ -251,6 +264,7 @@ class Daemon:
         self._warnings = [str(warning) for warning in warnings(config, catalog)]
         self.dispatcher.catalog = catalog
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
+        self.spawner.secret_variables = secret_variables(config.secrets)
         self.health.workflows = config.workflows_path
         self.scheduler.keep = _retention(config)
         self.dispatcher.routes = config.routes
@@ -260,6 +274,7 @@ class Daemon:
 
     def _group_changed(self, group: Group) -> None:
         self.fallbacks.reevaluate(group)
+        self.manager.changed(self.groups.values())
         self.hook_runs.group_changed(group, self.catalog, self.router)
 
     def _lost(self, group: str) -> str | None:
@@ -428,32 +443,41 @@ class Daemon:
         async with self._reloading:
             if self._stopped:
                 raise TakoError("the daemon is stopping")
-            config, catalog = await self._read_again()
-            if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
-                raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
-            old_catalog = self.catalog
-            schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
-                limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
-            )
-            self._use(config, catalog)
-            await self.monitoring.apply(config.monitor)
-            self.logs.apply(config.logs)
-            await self.dashboard.apply(config)
-            self.scheduler.take(catalog, schedules)
-            changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
-            for name in self.group_names() - set(self.groups):
-                self.ensure_group(name).start()
-                changed.append(name)
-            for name in changed:
-                self.groups[name].replace(self._settings(name))
-                self.fallbacks.reevaluate(self.groups[name])
-                self.dispatcher.schedule_pass(name)
-            self._release_held_runs()
-            self.events.reloaded(changed)
-            about_queue: list[str] = []
-            with suppress(TakoError):  # the reload itself is done
-                about_queue = await self.undefined.sentences(catalog)
-            return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
+            self.manager.reloading()
+            try:
+                return await self._reload()
+            finally:
+                self.manager.ready(self.groups.values())
+
+    async def _reload(self) -> dict[str, Any]:
+        config, catalog = await self._read_again()
+        if config.state_dir != self.config.state_dir:
+            raise BadInput("state_dir cannot change while the daemon runs", hint="restart tako-lite serve")
+        if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
+            raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
+        old_catalog = self.catalog
+        schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
+            limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
+        )
+        self._use(config, catalog)
+        await self.monitoring.apply(config.monitor)
+        self.logs.apply(config.logs)
+        await self.dashboard.apply(config)
+        self.scheduler.take(catalog, schedules)
+        changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
+        for name in self.group_names() - set(self.groups):
+            self.ensure_group(name).start()
+            changed.append(name)
+        for name in changed:
+            self.groups[name].replace(self._settings(name))
+            self.fallbacks.reevaluate(self.groups[name])
+            self.dispatcher.schedule_pass(name)
+        self._release_held_runs()
+        self.events.reloaded(changed)
+        about_queue: list[str] = []
+        with suppress(TakoError):  # the reload itself is done
+            about_queue = await self.undefined.sentences(catalog)
+        return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
 
     async def _read_again(self) -> tuple[Config, Catalog]:
         return await asyncio.to_thread(_read, self.config)

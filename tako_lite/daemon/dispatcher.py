@@ -137,13 +137,17 @@ class Dispatcher:
         if group.paused:
             return
         asked = self._claims_in_flight.get((name, hold), 0)
-        free = sum(session.free_slots for session in self._sessions(group, hold)) - asked
+        free = self.free_slots(group, hold) - asked
         if free > 0:
             future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.policy_of(name).allowed))
             self._claims_in_flight[name, hold] = asked + free
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
+
+    def free_slots(self, group: Group, hold: Hold | None) -> int:
+        """How many more runs of this hold the workers of a group can take."""
+        return sum(session.free_slots for session in self._sessions(group, hold))
 
     def _sessions(self, group: Group, hold: Hold | None) -> list[WorkerSession]:
         """The workers of a group for such runs: solo workers for suspects, the pool for all others."""

@@ -105,8 +105,8 @@ class Events:
     def monitor_failed(self, error: TakoError) -> None:
         logger.error("[monitor] is not served, and runs are not affected: %s", printable(error.message))
 
-    def stopping(self, reason: str) -> None:
-        logger.info("stopping gracefully (%s); send it again to kill the workers", reason)
+    def stopping(self, reason: str, how_to_kill: str = "send it again to kill the workers") -> None:
+        logger.info("stopping gracefully (%s); %s", printable(reason), how_to_kill)
 
     def fatal(self, error: TakoError) -> None:
         logger.error("stopping because of a fatal error: %s", printable(error.message))

@@ -71,6 +71,9 @@ ENDED_BY_KILL: Final[dict[str, AttemptKind]] = {"timeout": "timeout", "cancelled
 class Outcomes:
     """Stores the items of workers' frames."""
 
+    random: Callable[[], float] = staticmethod(random.random)
+    """The jitter of backoffs."""
+
     def __init__(
         self,
         store: Store,
@@ -228,7 +231,7 @@ class Outcomes:
 
     def _backoff(self, run: Claimed) -> float:
         spec = self._dispatcher.catalog.workflows.get(run.workflow)
-        return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
+        return spec.options.backoff.delay(run.attempts + 1, self.random) if spec is not None else 1.0
 
     def _bailed(self, session: WorkerSession, assignment: Assignment, item: RunBailed) -> None:
         self._finish(session, assignment, "cancelled", Failure("Bailed", item.reason, None, "bailed"), charged=True)

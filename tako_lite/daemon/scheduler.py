@@ -163,17 +163,21 @@ class Scheduler:
 
     # The timer
 
+    def next_moment(self) -> int | None:
+        """When something is due next, in milliseconds since 1970."""
+        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
+        moments += self._next_slots.values()
+        moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
+        return min(moments, default=None)
+
     def _arm(self, least: float = 0.0) -> None:
         if self._stopped:
             return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
-        moments += self._next_slots.values()
-        moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
-        if moments:
-            seconds = (min(moments) - self._clock.now()) / 1000
+        if (moment := self.next_moment()) is not None:
+            seconds = (moment - self._clock.now()) / 1000
             self._timer = self._loop.call_later(min(max(seconds, least), LONGEST_SLEEP), self._fire)
 
     def _fire(self) -> None:
@@ -185,9 +189,7 @@ class Scheduler:
         failed = False
         try:
             now = self._clock.now()
-            for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
-                failed = await self._guarded(self._tick(workflow), f"the schedule of {workflow}") or failed
-            failed = await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
+            failed = await self._start_due(now)
             if self._next_due is not None and self._next_due <= now:
                 self._next_due = None
                 await self._store.wake_due_runs()
@@ -202,6 +204,13 @@ class Scheduler:
             failed = True
         finally:
             self._arm(PAUSE_AFTER_TROUBLE if failed else 0.0)
+
+    async def _start_due(self, now: int) -> bool:
+        """Start what schedules and triggers start now; returns whether any of it failed."""
+        failed = False
+        for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
+            failed = await self._guarded(self._tick(workflow), f"the schedule of {workflow}") or failed
+        return await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
 
     async def _guarded(self, work: Awaitable[None], what: str) -> bool:
         """Do one part of the work and return whether it failed. An error must not stop the other parts."""

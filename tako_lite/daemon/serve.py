@@ -21,6 +21,7 @@ from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
+from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
@@ -35,13 +36,14 @@ SHORT_WRITER: Final = 10.0
 def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto", *, verbose: bool = False) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     open_missing_streams()
+    manager = ServiceManager(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
     with hold_locks(config) as (locks, last):
         log_to(Journal(formatter(log_format, config.server, os.environ)))
 
         def make() -> Daemon:
-            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last)
+            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
             if verbose:
                 daemon.narrate()
             return daemon
@@ -52,7 +54,8 @@ def serve(config_path: Path | None, server: str | None = None, log_format: LogFo
 
 def run_until_signal(config: Config, make: Callable[[], Daemon]) -> None:
     """Run the daemon that `make` returns until a signal ends it; the locks are held. Raises the error that ended it."""
-    _keep_out_of_git(config.state_dir)
+    if config.state_dir.is_relative_to(config.root):
+        _keep_out_of_git(config.state_dir)
     become_subreaper()
     if config.secrets:
         keep_memory_private()
@@ -138,17 +141,23 @@ async def _serve(make: Callable[[], Daemon]) -> None:
 
 
 async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
-    """Wait for a signal that ends the daemon, or for a fatal error, and return that."""
+    """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
     async def watch() -> None:
         nonlocal fatal
         fatal = await daemon.wait_fatal()
         daemon.events.fatal(fatal)
+        daemon.manager.failed(fatal.message)
+        tasks.cancel_scope.cancel()
+
+    async def wait_for_request() -> None:
+        daemon.events.stopping(await daemon.ending.requested, "`tako-lite stop --now` kills the workers")
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
+        tasks.start_soon(wait_for_request)
         async for number in signals:
             if number != signal.SIGHUP:
                 daemon.events.stopping(signal.Signals(number).name)

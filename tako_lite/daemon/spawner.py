@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tako_lite.config import GroupSettings
-from tako_lite.config.values import PASSED, PASSED_FAMILIES
 from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.environment import withheld, worker_environment
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.logs import Logs
@@ -50,6 +50,8 @@ class Spawner:
     ) -> None:
         self.root = Path()
         self.package = Path()
+        self.secret_variables: dict[str, str] = {}
+        """By the variables of the daemon's environment that are the sources of secrets: the names of these."""
         self._dispatcher = dispatcher
         self._outcomes = outcomes
         self._health = health
@@ -67,7 +69,7 @@ class Spawner:
         """Fork a worker of a group and connect to it. Raises CannotStart, and SecretError for a secret that cannot be read."""
         settings = worker.group.settings
         secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
-        environment = worker_environment(settings, os.environ)
+        environment = await self._environment(settings)
         request = self._fork_request(settings, environment, self._dispatcher.catalog.modules(settings.name), worker.slots)
         server = self._fork_servers.get(settings.python, environment)
         child = worker.child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
@@ -85,7 +87,7 @@ class Spawner:
     async def try_fork(self, settings: GroupSettings, modules: list[str], on_death: Callable[[Child], None]) -> Child:
         """Fork a process like a worker of a group, which belongs to the caller and gets no runs. Raises as `spawn` does."""
         secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
-        environment = worker_environment(settings, os.environ)
+        environment = await self._environment(settings)
         server = self._fork_servers.get(settings.python, environment)
         request = self._fork_request(settings, environment, modules, slots=1)
         child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
@@ -114,12 +116,18 @@ class Spawner:
                 slots=slots,
                 beat=min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
                 drain=settings.drain_timeout,
+                withheld=withheld(os.environ, environment, self.secret_variables),
             ),
         )
 
+    async def _environment(self, settings: GroupSettings) -> dict[str, str]:
+        if settings.env_file is None:
+            return worker_environment(settings, os.environ, self.secret_variables)
+        return await asyncio.to_thread(worker_environment, settings, os.environ, self.secret_variables)
+
     async def warm_up(self, settings: GroupSettings) -> None:
-        """Have the fork server of these settings ready. Raises CannotStart."""
-        await self._fork_servers.get(settings.python, worker_environment(settings, os.environ)).start()
+        """Have the fork server of these settings ready. Raises CannotStart, and ConfigError for a mistake in `env_file`."""
+        await self._fork_servers.get(settings.python, await self._environment(settings)).start()
 
     def ask_to_stop(self, worker: Worker) -> None:
         """Let a worker finish what it has, and end."""
@@ -197,10 +205,3 @@ def _read_secrets(settings: GroupSettings) -> dict[str, str]:
     """The current values of a group's secrets. Raises SecretError."""
     keep_memory_private()  # a reload may have added the first secret
     return {name: read(name, source, os.environ) for name, source in settings.secrets.items()}
-
-
-def worker_environment(settings: GroupSettings, ours: Mapping[str, str]) -> dict[str, str]:
-    """A minimal environment, the variables of the daemon that the group passes on, and those that its settings add."""
-    passed = {*PASSED, *settings.env_pass}
-    environment = {name: value for name, value in ours.items() if name in passed or name.startswith(PASSED_FAMILIES)}
-    return {**environment, **settings.env}

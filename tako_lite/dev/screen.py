@@ -96,7 +96,7 @@ class DevEvents(Events):
     def dashboard(self, address: str) -> None:
         """The first screen says it."""
 
-    def stopping(self, reason: str) -> None:
+    def stopping(self, reason: str, how_to_kill: str = "") -> None:
         if not self.is_quiet:
             logger.info("stopping; press again to kill what runs")
 

@@ -229,5 +229,10 @@ class Nothing:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    now: bool = False
+
+
 SHAPES: Final[dict[str, type]] = {name: globals()[command.arguments] for name, command in COMMANDS.items()}
 """The shape of each command's arguments."""

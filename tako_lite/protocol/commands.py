@@ -71,6 +71,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "health": Command("Health"),
     "metrics": Command("Nothing"),
     "reload": Command("Nothing", audit="always", is_slow=True, own_folder_only=True, runs_to_completion=True),
+    "stop": Command("Stop", audit="always"),
     "prune": Command("Nothing", audit="always", is_slow=True),
     "backup": Command("Backup", "reads", is_slow=True),  # it makes a file, but only reads the queue
 }

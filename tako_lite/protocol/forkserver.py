@@ -13,7 +13,8 @@ class WorkerTask(TypedDict):
     """What a worker needs at its start. `root` is the folder of tako.toml, `package` the workflows folder.
 
     `setup` and `teardown` are the functions to call first and last, as `package.module:function`. `beat` is the pause between
-    two heartbeats and `drain` the time for its end, both in seconds.
+    two heartbeats and `drain` the time for its end, both in seconds. `withheld` has the names of the daemon's variables that
+    the worker does not get, each with the name of the secret whose source it is, or an empty text.
     """
 
     group: str
@@ -25,6 +26,7 @@ class WorkerTask(TypedDict):
     slots: int
     beat: float
     drain: float
+    withheld: dict[str, str]
 
 
 class ForkRequest(TypedDict):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tako_lite.clock import Clock
     from tako_lite.finding import Finding
     from tako_lite.lock import FileLock
+    from tako_lite.secrets.source import SecretSource
     from tako_lite.store.base import Effects, OfflineStore, Store
     from tako_lite.store.rescued import Rescued
     from tako_lite.store.transitions.transaction import Snapshot
@@ -21,8 +22,8 @@ T = TypeVar("T")
 Durability = Literal["disk", "process"]
 """Whether an acknowledged change survives a power failure, or only the end of the process."""
 
-DEFAULT_URL: Final = "sqlite:///.tako/queue.db"
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://", "env:")
 
 
 class QueueCheck(NamedTuple):
@@ -32,6 +33,14 @@ class QueueCheck(NamedTuple):
     deep: bool
     clock: Clock
     find_undefined: Callable[[Mapping[str, int]], Iterable[Finding]]
+
+
+class Restored(NamedTuple):
+    """A queue that a backup has replaced: its size, and the new name of the one before, if there was one."""
+
+    file: Path
+    size: int
+    replaced: Path | None
 
 
 class Reader(Protocol):
@@ -96,13 +105,34 @@ class Queue(Protocol):
     def rescue(self, target: Path, now: int) -> Rescued:
         """Copy what is readable of a damaged queue into a new one. The caller holds the locks. Raises BadInput, StoreError."""
 
+    def restore(self, backup: Path, check: QueueCheck) -> Restored:
+        """Put a copy of a backup in the place of the queue. The caller holds the locks. Raises BadInput, StoreError."""
 
-def queue_at(url: str, root: Path) -> Queue:
-    """The queue at a URL; a relative path in it is below `root`. Raises BadInput for a URL of no backend."""
-    if not url.startswith(_SQLITE):
-        hint = f'write "{_SQLITE}" and a path; four slashes begin an absolute one'
-        raise BadInput("only SQLite files are supported by this version", hint=hint)
+
+def queue_at(
+    url: str,
+    root: Path,
+    *,
+    schema: str = "tako",
+    password: SecretSource | None = None,
+    listen_url: str | None = None,
+    lease_ms: int = 60_000,
+    state_dir: Path | None = None,
+) -> Queue:
+    """The queue at a URL; a relative path in it is below `root`. Raises BadInput for a URL of no backend.
+
+    All but the first two are for PostgreSQL: `url` may be `env:NAME` there. `state_dir` is the folder of the daemon's locks.
+    """
     # Imported here: what only reads a configuration needs no backend.
-    from tako_lite.store.sqlite.queue import sqlite_queue
+    if url.startswith(_SQLITE):
+        from tako_lite.store.sqlite.queue import sqlite_queue
 
-    return sqlite_queue(url.removeprefix(_SQLITE), root)
+        return sqlite_queue(url.removeprefix(_SQLITE), root)
+    if url.startswith(_POSTGRES):
+        from tako_lite.store.postgres.address import postgres_address
+        from tako_lite.store.postgres.queue import PostgresQueue
+
+        place = postgres_address(url, schema=schema, password=password, listen_url=listen_url, lease_ms=lease_ms)
+        return PostgresQueue(place, state_dir or root / ".tako")
+    hint = f'write "{_SQLITE}" and a path, or "postgresql://user@host/database"'
+    raise BadInput("is the URL of no queue", hint=hint)

@@ -18,6 +18,8 @@ from tako_lite.store.transitions.transaction import Snapshot
 
 SHORTEST_ENDING: Final = 4
 """Characters of an id that people must give at least."""
+ALL: Final = 2**63 - 1
+"""A limit that no number of rows reaches."""
 _ID_LETTERS: Final = frozenset("0123456789abcdef-")
 
 
@@ -51,7 +53,7 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
 
 def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[Run]:
     """The newest runs first, without their steps; None is no limit."""
-    where, names = conditions(chosen)
+    where, names = conditions(snapshot, chosen)
     statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY id DESC{'' if limit is None else ' LIMIT :limit'}")
     if limit is not None:
         names["limit"] = limit
@@ -74,16 +76,16 @@ def list_upcoming(snapshot: Snapshot, limit: int) -> list[Upcoming]:
 
 def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> list[str]:
     """The ids of runs, oldest first; None is no limit."""
-    where, names = conditions(chosen)
+    where, names = conditions(snapshot, chosen)
     statement = Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id LIMIT :limit")
-    return snapshot.values(statement, **names, limit=-1 if limit is None else limit)
+    return snapshot.values(statement, **names, limit=ALL if limit is None else limit)
 
 
 def count_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> int:
     """How many runs there are, counted up to `limit`."""
-    where, names = conditions(chosen)
+    where, names = conditions(snapshot, chosen)
     statement = Statement(snapshot.sql.runs.count_chosen.replace("WHERE true", where))
-    return int(snapshot.value(statement, **names, limit=-1 if limit is None else limit))
+    return int(snapshot.value(statement, **names, limit=ALL if limit is None else limit))
 
 
 def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[str, GroupCounts]:

@@ -55,6 +55,11 @@ class Bound(NamedTuple):
     values: Callable[[Any], tuple[Any, ...]] | None
 
 
+def replace_parameters(statement: str, by: str) -> str:
+    """A statement whose parameters have another notation; `\\1` in `by` is the name."""
+    return _TOKEN.sub(lambda match: match.expand(by) if match[1] else match[0], statement)
+
+
 def load(package: str, name: str) -> SimpleNamespace:
     """The statements of `<package>/queries/<name>.sql`, an attribute each."""
     text = (files(package) / "queries" / f"{name}.sql").read_text(encoding="utf-8")

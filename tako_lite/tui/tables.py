@@ -148,6 +148,7 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
         ("file", about["file"] or "none: built-in defaults"),
         ("name", about["name"]),
         ("server", about["server"]),
+        ("state_dir", about["state_dir"]),
         ("queue", f"{queue['path']} (durability {queue['durability']})"),
     ):
         head.add_row(Text(name, "dim"), block(str(value)))

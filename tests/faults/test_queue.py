@@ -20,10 +20,13 @@ from tako_lite.errors import StoreBusy
 from tako_lite.records import new_id, new_ids
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Completed, Effects, RunFilter
+from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.store.sqlite.store import SqliteStore
 from tests.support.profiles import scaled
 from tests.support.project import Project, wait_until
 from tests.support.store_bench import WORKER, Bench, HandClock
+
+pytestmark = pytest.mark.sqlite
 
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
 HOLD = """
@@ -219,7 +222,7 @@ async def test_a_task_cancelled_at_any_await_leaves_whole_transactions_and_a_wor
         told: list[Effects] = []
         store = SqliteStore(tmp_path / f"{turns % 3}.db", "process", clock, "lax", "boot-1", told.append)
         await store.start()
-        bench = Bench(store, clock, told)
+        bench = Bench(store, clock, told, SqliteQueue(store.path))
         tasks = [asyncio.create_task(_lifetime(bench)) for _ in range(3)]
         for _ in range(turns):
             await asyncio.sleep(0 if turns % 2 else 0.0003)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.project import Project, wait_until
 from tests.support.queue_file import queue_file, wal
 from tests.support.restore import WORKFLOWS, run_commands
 from tests.support.runs import release
+
+pytestmark = pytest.mark.sqlite
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/operations.md"
 
@@ -32,6 +37,14 @@ def everything(project: Project) -> dict[str, Any]:
     for run in runs.values():
         del run["worker_pid"], run["in_flight"]  # which are known to a daemon only
     return {"runs": runs, "schedules": [{**schedule, "next_at": None} for schedule in schedules], "paused": paused}
+
+
+def test_beside_a_living_daemon_nothing_is_restored(project: Project) -> None:
+    project.serve()
+    assert project.command("backup", "backup.db").returncode == 0
+    refused = project.command("restore", "backup.db", "--json")
+    assert (refused.returncode, json.loads(refused.stderr)["error"]["hint"]) == (6, "stop it: tako-lite stop")
+    assert not list(queue_file(project).parent.glob("queue.db.re*"))
 
 
 def test_the_documented_commands_restore_everything_and_running_work_continues(project: Project) -> None:
@@ -57,12 +70,18 @@ def test_the_documented_commands_restore_everything_and_running_work_continues(p
     project.stop(signal.SIGKILL)
     wait_until(lambda: not project.survivors(), "its workers are gone")
     assert wal(project).stat().st_size > 0
+    lost = everything(project)
 
     commands = documented()
     assert commands.pop() == "tako-lite serve"
     run_commands(project, commands)
     assert everything(project) == before
+    (replaced,) = queue_file(project).parent.glob("queue.db.replaced-*Z")
     assert {path.stat().st_mode & 0o777 for path in queue_file(project).parent.glob("queue.db*")} == {0o600}
+
+    assert project.command("restore", str(replaced)).returncode == 0
+    assert everything(project) == lost
+    assert project.command("restore", "backup.db").returncode == 0
 
     release(project)
     project.serve()

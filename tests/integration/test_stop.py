@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from tako_lite.errors import TakoError
-from tests.support.project import Project, is_gone, wait_until
+from tests.support.project import LIMIT, Project, is_gone, wait_until
 from tests.support.runs import STEPS, charged, release
 
 GROUPS = """
@@ -174,6 +175,39 @@ def test_what_is_enqueued_while_it_stops_is_kept_or_refused_but_never_lost(proje
     assert project.stop(0) == 0
     project.serve()
     assert project.wait(late)["state"] == "succeeded"
+
+
+def test_the_command_waits_for_the_drain_or_for_its_timeout_and_then_no_daemon_is_left(project: Project) -> None:
+    project.workflow("a.py", GROUPS)
+    pid = project.serve()
+    run_id = project.enqueue("hold")
+    project.wait_for_fact("hold")
+    late = project.command("stop", "--timeout", "50ms")
+    assert (late.returncode, "is still stopping after 50ms" in late.stderr) == (124, True)
+    assert project.get(run_id)["state"] == "running"
+    waiting = project.start("stop", "--json")
+    wait_until(lambda: len(project.call("activity")["activity"]) == 2, "the daemon was told again")
+    release(project)
+    out, _ = waiting.communicate(timeout=LIMIT)
+    assert (waiting.returncode, json.loads(out)) == (0, {"schema": 1, "pid": pid})
+    assert project.stop(0) == 0
+    assert project.command("stop").returncode == 4
+    run = project.get(run_id)
+    assert (run["state"], run["attempts"], run["crashes"]) == ("pending", 0, 0)
+
+
+def test_the_command_can_kill_the_workers_at_once_without_charging_their_runs(project: Project) -> None:
+    project.workflow("a.py", GROUPS)
+    pid = project.serve()
+    run_id = project.enqueue("hold")
+    (fact,) = project.wait_for_fact("hold")
+    assert f"stopped the daemon (pid {pid})" in project.command("stop", "--now").stdout
+    assert is_gone(fact["pid"])
+    assert project.stop(0) == 0
+    run = project.get(run_id)
+    assert (run["state"], run["attempts"], run["crashes"]) == ("pending", 0, 0)
+    assert "`stop` by" in project.daemon_log()
+    assert [entry["action"] for entry in json.loads(project.command("activity", "--json").stdout)["activity"]] == ["stop"]
 
 
 # Start

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tako_lite.store.base import Effects, Store
-from tako_lite.store.sqlite.store import SqliteStore
-from tests.support.store_bench import BOOT_ID, Bench, HandClock
-
-
-def _sqlite(folder: Path, clock: HandClock, on_commit: Callable[[Effects], None]) -> Store:
-    return SqliteStore(folder / "queue.db", "process", clock, "lax", BOOT_ID, on_commit)
-
-
-BACKENDS = {"sqlite": _sqlite}
+from tako_lite.store.base import Effects
+from tests.support.backends import Backend, open_store
+from tests.support.store_bench import Bench, HandClock
 
 
 @pytest.fixture
@@ -24,10 +17,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=BACKENDS)
-async def bench(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
+@pytest.fixture
+async def bench(backend: Backend, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
     clock, told = HandClock(), list[Effects]()
-    store = BACKENDS[request.param](tmp_path, clock, told.append)
+    queue = backend.queue(tmp_path)
+    store = open_store(queue, clock, told.append)
     await store.start()
-    yield Bench(store, clock, told)
+    yield Bench(store, clock, told, queue)
     await store.stop()
+    backend.forget(tmp_path)

@@ -16,17 +16,18 @@ import anyio
 import pytest
 
 from tako_lite.errors import NotFound, StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone
+from tako_lite.store import group_commit as module
 from tako_lite.store.base import Effects
 from tako_lite.store.counts import StoreCounts
-from tako_lite.store.sqlite import connection as module
+from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.sqlite import file
-from tako_lite.store.sqlite.connection import GroupCommit, on_thread, open_thread, start_on_thread
+from tako_lite.store.sqlite.connection import SqliteSession, on_thread, open_thread
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.support.store_bench import LARGEST, WORKER, Bench, HandClock, failed_with
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite]
 
 Operation = Callable[[Transaction], Any]
 
@@ -39,7 +40,7 @@ class Writer:
         self.path = path
         self.statements: list[str] = []
         self.told: list[Effects] = []
-        self.commits = GroupCommit(connection, path, HandClock(), self.told.append, StoreCounts())
+        self.commits = GroupCommit(SqliteSession(connection, path), HandClock(), self.told.append, StoreCounts())
 
     async def submit_all(self, *operations: Operation, keep: bool = False) -> list[Any]:
         """Submit operations in one moment; each result, or the exception in its place."""
@@ -384,7 +385,7 @@ async def test_the_shape_of_aiosqlite_that_the_connection_relies_on_is_there(wri
     assert list(signature(connection._execute).parameters)[:2] == ["fn", "args"]
     assert asyncio.iscoroutinefunction(connection._execute)
     ran = threading.Event()
-    start_on_thread(connection, lambda raw: ran.set())
+    SqliteSession(connection, writer.path).start(ran.set)
     assert await asyncio.to_thread(ran.wait, 5)
     assert await on_thread(connection, lambda raw: (raw, threading.current_thread())) == (
         connection._conn,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +17,9 @@ from tako_lite.records import Claimed
 from tako_lite.routing import Route, no_worker
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Claims, Completed, Limit
-from tako_lite.store.sqlite.offline import SqliteOfflineStore
-from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.transitions import limits
 from tako_lite.units import Rate
+from tests.support.backends import Backend
 from tests.support.store_bench import WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
@@ -411,15 +409,11 @@ async def test_a_limit_that_returns_before_all_are_released_holds_them_again(
         assert running.id == id
 
 
-async def test_a_limit_that_could_not_be_stored_does_not_hold(one: Bench) -> None:
-    assert isinstance(one.store, SqliteStore)
+async def test_a_limit_that_could_not_be_stored_does_not_hold(one: Bench, backend: Backend, tmp_path: Path) -> None:
     await claimed(one)
     (id,) = await held(one)
-    with closing(sqlite3.connect(one.store.path)) as other:
-        other.execute("CREATE TRIGGER full BEFORE UPDATE ON runs BEGIN SELECT raise(ABORT, 'no room'); END")
-        with pytest.raises(TakoError, match="no room"):
-            await one.store.set_limits({})
-        other.execute("DROP TRIGGER full")
+    with backend.refusing_updates(tmp_path), pytest.raises(TakoError, match="no room"):
+        await one.store.set_limits({})
     await add(one)
     assert await claim(one) == []
     assert (await one.show(id)).hold == "limit"
@@ -556,8 +550,7 @@ async def test_a_child_that_is_turned_away_ends_for_its_parent(strict: Bench) ->
 
 
 async def test_runs_enqueued_without_a_daemon_are_counted_by_the_next(strict: Bench) -> None:
-    assert isinstance(strict.store, SqliteStore)
-    offline = SqliteOfflineStore(strict.store.path, "process", strict.clock)
+    offline = strict.queue.open_offline("process", strict.clock)
     first, second = [offline.enqueue_run(strict.new(limit_key="")).id for _ in range(2)]
     third = strict.new().id
     offline.enqueue_batches([(strict.new(limit_key=""), [(third, "{}")])])
@@ -570,8 +563,7 @@ async def test_runs_enqueued_without_a_daemon_are_counted_by_the_next(strict: Be
 
 
 async def test_without_a_daemon_runs_with_no_limit_are_due_as_ever(bench: Bench) -> None:
-    assert isinstance(bench.store, SqliteStore)
-    made = SqliteOfflineStore(bench.store.path, "process", bench.clock).enqueue_run(bench.new())
+    made = bench.queue.open_offline("process", bench.clock).enqueue_run(bench.new())
     assert await claim(bench) == [made.id]
 
 

@@ -10,10 +10,8 @@ import asyncio
 import json
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +36,10 @@ from tako_lite.store.base import (
     RunFilter,
     SavedStep,
     ServedRun,
-    Store,
     StoredStep,
 )
-from tests.store.conftest import BACKENDS
 from tests.store.model import Model, Row
+from tests.support.backends import Backend, open_store
 from tests.support.profiles import scaled
 from tests.support.store_bench import DAY, LARGE, SMALL, WORKER, Bench, HandClock, failed_with
 
@@ -53,8 +50,6 @@ EVENTS = ("go", "stop")
 NAMES = ("a", "b", "c")
 HOLDS: tuple[Hold | None, ...] = (None, "suspect")
 MOVES_OF_THE_CLOCK = (1, 10, 999, 1_000, 60_000, 3_600_000, DAY, 8 * DAY, -1, -1_000, -3_600_000, -DAY)
-
-Factory = Callable[[Path, HandClock, Callable[[Effects], None]], Store]
 
 groups = st.sampled_from(GROUPS)
 picks = st.integers(0, 1_000_000)
@@ -80,9 +75,9 @@ class Deed(NamedTuple):
 class StoreMachine(RuleBasedStateMachine):
     """Does to a store and to a model the same things; where they differ, a promise is broken."""
 
-    def __init__(self, make: Factory) -> None:
+    def __init__(self, backend: Backend) -> None:
         super().__init__()
-        self.make = make
+        self.backend = backend
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.clock = HandClock()
         self.told: list[Effects] = []
@@ -106,8 +101,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(self._open())
 
     async def _open(self) -> None:
-        self.store = self.make(self.folder, self.clock, self._committed)
-        self.bench = Bench(self.store, self.clock, self.told)
+        queue = self.backend.queue(self.folder)
+        self.store = open_store(queue, self.clock, self._committed)
+        self.bench = Bench(self.store, self.clock, self.told, queue)
         await self.store.start()
         await self.store.put_schedules([Schedule("tick", "* * * * * *", "UTC", "all", 0, None, False)], self.clock.now())
 
@@ -122,7 +118,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.loop.run_until_complete(self.store.stop())
             self.loop.close()
             if not self.broken:
-                sound(self.folder)
+                assert self.backend.strays(self.folder) == []
+            self.backend.forget(self.folder)
             shutil.rmtree(self.folder)
 
     def do(
@@ -439,7 +436,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.loop.run_until_complete(self.store.stop())
-        sound(self.folder)
+        assert self.backend.strays(self.folder) == []
         self.loop.run_until_complete(self._open())
         self.marks.clear()
         self.do(lambda: self.store.recover_runs("lax", "next"), self.model.recover_runs())
@@ -588,24 +585,11 @@ def waits(row: Row) -> dict[str, Any]:
     return {name: (wait.kind, wait.key, wait.wake_at, wait.started_at) for name, wait in row.waits.items()}
 
 
-def sound(folder: Path) -> None:
-    """An SQLite file is whole, and nothing in it belongs to a run that is not there."""
-    file = folder / "queue.db"
-    if not file.exists():
-        return
-    with closing(sqlite3.connect(file)) as queue:
-        assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-        for table in ("steps", "waits", "large_values"):
-            strays = f"SELECT * FROM {table} WHERE run_id NOT IN (SELECT id FROM runs)"
-            assert queue.execute(strays).fetchall() == [], table
-
-
 @pytest.mark.full
 @pytest.mark.timeout(0 if EXAMPLES else 120)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_whatever_happens_in_whatever_order_the_store_is_as_the_model_says(backend: str) -> None:
+def test_whatever_happens_in_whatever_order_the_store_is_as_the_model_says(backend: Backend) -> None:
     run_state_machine_as_test(
-        lambda: StoreMachine(BACKENDS[backend]),  # type: ignore[arg-type]
+        lambda: StoreMachine(backend),  # type: ignore[arg-type]
         settings=settings(
             max_examples=EXAMPLES or 20,
             stateful_step_count=STEPS,

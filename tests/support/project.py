@@ -20,6 +20,7 @@ from tako_lite.cli.main import main
 from tako_lite.client import Client
 from tako_lite.config.files import SOCKET_NAME, STATE_DIR
 from tako_lite.linux import read_process, session_members
+from tests.support.backends import Backend, SqliteBackend
 from tests.support.checker import by_run
 from tests.support.event_log import LOG, EventLog
 from tests.support.recording_client import RecordingClient
@@ -67,8 +68,9 @@ def zombies(parent: int) -> list[int]:
 class Project:
     """`tako.toml`, workflow files and a witness log, with a daemon that can be started, stopped and killed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: Backend | None = None) -> None:
         self.root = root
+        self.backend = backend or SqliteBackend()
         self.witness = root / "witness.jsonl"
         self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self.started: list[int] = []
@@ -83,9 +85,19 @@ class Project:
         (root / "workflows").mkdir()
         self.configure("")
 
+    @property
+    def state_dir(self) -> Path:
+        """The state folder: that of tako.toml, once a test has said which one that is."""
+        return self.backend.state_dir or self.root / STATE_DIR
+
     def configure(self, toml: str) -> None:
-        """Write tako.toml."""
-        (self.root / "tako.toml").write_text('name = "test"\n' + textwrap.dedent(toml))
+        """Write tako.toml; unless it names one, the queue is that of the backend."""
+        settings = [f'{key} = "{value}"\n' for key, value in self.backend.settings(self.root).items()]
+        head, table, tail = textwrap.dedent(toml).partition("[queue]\n")
+        if settings and not tail.startswith("url ="):
+            tail = "".join(settings) + tail
+            table = table or "\n[queue]\n"
+        (self.root / "tako.toml").write_text(f'name = "test"\n{head}{table}{tail}')
 
     def workflow(self, name: str, source: str) -> Path:
         """Write a workflow file, which can append facts to the witness log with `witness(**facts)`."""
@@ -133,7 +145,7 @@ class Project:
     def _answers(self, pid: int) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended at once: {self.daemon_log()}"
-        if not self.wrapper and not (self.root / STATE_DIR / SOCKET_NAME).exists():
+        if not self.wrapper and not (self.state_dir / SOCKET_NAME).exists():
             return False  # without a daemon, `status` reads the files: this costs more than the start of the daemon
         daemon = self.status()["daemon"]
         return daemon is not None and daemon["pid"] == pid
@@ -187,6 +199,10 @@ class Project:
     def wait_for_state(self, run_id: str, state: str) -> dict[str, Any]:
         """A run once it is in a state."""
         return wait_until(lambda: (run := self.get(run_id))["state"] == state and run, f"{run_id} is {state}")
+
+    def query(self, statement: str) -> list[Any]:
+        """The rows that a statement of SQL answers in the queue itself."""
+        return self.backend.execute(self.root, statement)
 
     def facts(self, kind: str | None = None) -> list[dict[str, Any]]:
         """What handlers wrote to the witness log."""

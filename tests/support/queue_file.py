@@ -14,11 +14,11 @@ from tests.support.project import Project
 
 
 def queue_file(project: Project) -> Path:
-    return project.root / ".tako/queue.db"
+    return project.state_dir / "queue.db"
 
 
 def wal(project: Project) -> Path:
-    return project.root / ".tako/queue.db-wal"
+    return project.state_dir / "queue.db-wal"
 
 
 def make_older(file: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from tako_lite.records import Claimed, Failure, NewRun, Run, new_id
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.base import Completed, Effects, NewWait, SavedStep, Store
+from tako_lite.store.opening import Queue
 
 DAY = 24 * 3_600_000
 BOOT_ID = "boot-1"
@@ -38,12 +39,13 @@ class HandClock:
 
 
 class Bench:
-    """A store with its clock; `told` are the effects of every commit, oldest first."""
+    """The store of a queue with its clock; `told` are the effects of every commit, oldest first."""
 
-    def __init__(self, store: Store, clock: HandClock, told: list[Effects]) -> None:
+    def __init__(self, store: Store, clock: HandClock, told: list[Effects], queue: Queue) -> None:
         self.store = store
         self.clock = clock
         self.told = told
+        self.queue = queue
 
     @property
     def effects(self) -> Effects:

@@ -409,7 +409,7 @@ def test_a_rescue_reports_what_may_have_been_deleted_and_what_may_be_done_twice(
 def test_a_rescue_does_not_wait_for_a_process_that_keeps_writing(
     project: Path, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tako_lite.cli.rescue.PATIENCE", 0.1)
+    monkeypatch.setattr("tako_lite.cli.exclusive.PATIENCE", 0.1)
     lock = SqliteQueue(project / ".tako/queue.db").write_lock()
     assert lock.acquire()
     try:

@@ -190,9 +190,8 @@ def test_in_a_folder_without_a_project_every_command_names_the_folder_and_does_n
     monkeypatch.chdir(folder)
     said = f"error: {folder} is not a project: no tako.toml here or above, no workflows/ and no .tako/\n"
     commands = "status|runs|schedules|schedules pause x|groups|groups add x|enqueue x|enqueue x --delay 1s|check|config|doctor"
-    commands += (
-        "|signal x|cancel --all|retry --all|why 12345|logs|pause x|scale x 1|reload|backup x|prune|workflows|triggers|serve"
-    )
+    commands += "|signal x|cancel --all|retry --all|why 12345|logs|pause x|scale x 1|reload|stop|backup x|prune|workflows"
+    commands += "|triggers|serve"
     for command in commands.split("|"):
         tako(*command.split(), code=3)
         assert tako.err.startswith(said), command

@@ -320,6 +320,7 @@ def test_an_error_of_the_daemon_keeps_its_exit_code_message_and_hint(
         ("resume", "email"),
         ("scale", "email", "2"),
         ("reload",),
+        ("stop",),
         ("prune",),
         ("schedules", "run", "send-mail"),
         ("triggers", "run", "new-mail"),

@@ -285,14 +285,23 @@ def test_a_line_that_is_no_frame_is_reported_and_ends_the_link(ends: Ends) -> No
 
 def test_what_the_daemon_and_a_fork_server_say_to_each_other() -> None:
     task = WorkerTask(
-        group="io", root="/p", package="/p/workflows", modules=["a"], setup=None, teardown=None, slots=4, beat=2.0, drain=10.0
+        group="io",
+        root="/p",
+        package="/p/workflows",
+        modules=["a"],
+        setup=None,
+        teardown=None,
+        slots=4,
+        beat=2.0,
+        drain=10.0,
+        withheld={"TOKEN": "smtp"},
     )
     fork = ForkRequest(
         op="fork", name="tako-io", env={"A": "1"}, folder="/p", nice=5, limits={"nofile": 64}, umask=18, task=task
     )
     assert encode_frame(fork) == (
         b'{"op":"fork","name":"tako-io","env":{"A":"1"},"folder":"/p","nice":5,"limits":{"nofile":64},"umask":18,'
-        b'"task":{"group":"io","root":"/p","package":"/p/workflows","modules":["a"],"setup":null,"teardown":null,"slots":4,"beat":2.0,"drain":10.0}}\n'
+        b'"task":{"group":"io","root":"/p","package":"/p/workflows","modules":["a"],"setup":null,"teardown":null,"slots":4,"beat":2.0,"drain":10.0,"withheld":{"TOKEN":"smtp"}}}\n'
     )
     assert encode_frame(ReapRequest(op="reap", pid=7)) == b'{"op":"reap","pid":7}\n'
     assert encode_frame(ReadyAnswer(ready=True, python="3.11.7")) == b'{"ready":true,"python":"3.11.7"}\n'

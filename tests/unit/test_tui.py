@@ -41,7 +41,8 @@ def hostile_renderables(width: int) -> list[RenderableType]:
     bad_run = run(workflow=HOSTILE, group=HOSTILE, state="dead", payload={HOSTILE: HOSTILE}, error=error, unique_key=HOSTILE,
                   steps=[bad_step], waits=[bad_wait], progress_note=HOSTILE)  # fmt: skip
     bad_group = group(HOSTILE, state="unhealthy", last_error=HOSTILE)
-    about = {"file": HOSTILE, "name": HOSTILE, "server": HOSTILE, "queue": {"path": HOSTILE, "durability": "disk"}}
+    queue = {"path": HOSTILE, "durability": "disk"}
+    about = {"file": HOSTILE, "name": HOSTILE, "server": HOSTILE, "state_dir": HOSTILE, "queue": queue}
     setting = {"value": {HOSTILE: HOSTILE}, "source": HOSTILE}
     schedule = {"workflow": HOSTILE, "cron": HOSTILE, "timezone": HOSTILE, "next_at": None, "last_at": LONG_AGO, "paused": True}
     workflow = {"name": HOSTILE, "group": HOSTILE, "file": HOSTILE, "line": 3, "schedule": HOSTILE, "retries": 2}
@@ -236,7 +237,8 @@ def test_empty_lists_say_so(empty: RenderableType) -> None:
 
 
 def test_the_configuration_shows_each_value_with_its_source() -> None:
-    about = {"file": "tako.toml", "name": "shop", "server": "lax", "queue": {"path": "q.db", "durability": "disk"}}
+    queue = {"path": "q.db", "durability": "disk"}
+    about = {"file": "tako.toml", "name": "shop", "server": "lax", "state_dir": ".tako", "queue": queue}
     groups = {"media": {"workers": {"value": 4, "source": "[servers.lax.workflows.media]"}}}
     text = rendered(config_view(about, groups), 80)
 

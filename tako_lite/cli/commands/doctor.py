@@ -18,9 +18,10 @@ from tako_lite.cli.output import write, write_json
 from tako_lite.cli.projectfiles import ProjectFiles, Remarks, read_files
 from tako_lite.client.project import Project
 from tako_lite.clock import SystemClock
+from tako_lite.config.state_folder import queue_url
 from tako_lite.errors import ConfigError, Mistake, TakoError
 from tako_lite.finding import quoted
-from tako_lite.store.opening import DEFAULT_URL, queue_at
+from tako_lite.store.opening import queue_at
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def _findings(server: str | None, *, deep: bool) -> Iterator[Finding]:
     yield from _of_remarks("config", files.of_config)
     about_lines = [warning for warning in files.of_catalog.warnings if warning.line]  # `_of_settings` reports a missing folder
     yield from _of_remarks("catalog", files.of_catalog._replace(warnings=about_lines))
-    location = files.settings.queue.location if files.settings else queue_at(DEFAULT_URL, project.root)
+    location = (
+        files.settings.queue.location if files.settings else queue_at(queue_url(project.state_dir, project.root), project.root)
+    )
     if files.settings:
         yield from _of_settings(files.settings, files)
     has_daemon = False

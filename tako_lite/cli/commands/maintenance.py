@@ -1,4 +1,4 @@
-"""`backup` and `prune`: maintenance of the queue file."""
+"""`backup`, `restore` and `prune`: maintenance of the queue file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from tako_lite.cli.options import chosen_config, command, json_option
+from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import write, write_json
 from tako_lite.client import Client
+from tako_lite.finding import quoted
 from tako_lite.units import size_text
 
 
@@ -29,6 +30,34 @@ def backup(file: Path, as_json: bool) -> None:
         write_json(answer)
     else:
         write(f"{answer['file']} ({size_text(answer['bytes'])})")
+
+
+@command
+@server_option
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def restore(server: str | None, file: Path, as_json: bool) -> None:
+    """Replace the queue by a copy of FILE, which `backup` has written.
+
+    The daemon must be stopped. FILE is read completely first; if it is damaged, nothing changes. The old queue is kept beside
+    the new one, and its name is printed.
+    """
+    from tako_lite.cli.exclusive import exclusive
+    from tako_lite.client.project import Project
+    from tako_lite.clock import SystemClock
+    from tako_lite.config import load
+    from tako_lite.store.opening import QueueCheck
+
+    queue = load(chosen_config(), server=server).queue.location
+    with exclusive(Project(chosen_config()), queue, "the restore"):
+        done = queue.restore(Path(os.path.abspath(file)), QueueCheck(False, True, SystemClock(), lambda _: ()))  # noqa: PTH100
+    if as_json:
+        replaced = None if done.replaced is None else str(done.replaced)
+        write_json({"queue": str(done.file), "bytes": done.size, "replaced": replaced})
+        return
+    write(f"restored {done.file} from {file} ({size_text(done.size)})")
+    if done.replaced is not None:
+        write(f"the old queue is {done.replaced}; to get it back: tako-lite restore {quoted(done.replaced)}")
 
 
 @command

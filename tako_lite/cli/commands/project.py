@@ -82,11 +82,13 @@ def _size(catalog: Catalog) -> str:
 def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake], Catalog | None]:
     """The mistakes, the warnings, and the catalog if the files have no mistakes."""
     from tako_lite.config import unreadable_secrets
+    from tako_lite.config.env_file import env_file_mistakes
 
     files = read_files(server)
+    wrong, missing = env_file_mistakes(files.settings) if files.settings else ((), ())
     secrets = unreadable_secrets(files.settings) if files.settings else ()
-    mistakes = (*files.of_config.mistakes, *files.of_catalog.mistakes)
-    return mistakes, (*files.of_config.warnings, *secrets, *files.of_catalog.warnings), files.catalog
+    mistakes = (*files.of_config.mistakes, *wrong, *files.of_catalog.mistakes)
+    return mistakes, (*files.of_config.warnings, *missing, *secrets, *files.of_catalog.warnings), files.catalog
 
 
 def _findings_in(file: str, server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
@@ -111,6 +113,7 @@ def config(server: str | None, as_json: bool) -> None:
         "file": str(settings.file) if settings.file else None,
         "name": settings.name,
         "server": settings.server,
+        "state_dir": str(settings.state_dir),
         "queue": {
             "url": settings.queue.url,
             **settings.queue.location.shown,

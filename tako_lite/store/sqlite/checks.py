@@ -113,7 +113,7 @@ def queue(file: Path, context: QueueCheck) -> Iterator[Finding]:
     before, failure, findings = _stamp(file), None, list[Finding]()
     try:
         with closing(_connect(file, options)) as connection:
-            findings = list(_inspect(file, context, connection))
+            findings = list(inspect(file, context, connection))
     except sqlite3.Error as error:
         failure = translate(error, file)
     except StoreError as error:
@@ -164,7 +164,8 @@ def _stamp(file: Path) -> Stamp:
     return [about and (about.st_mtime_ns, about.st_size) for about in abouts]
 
 
-def _inspect(file: Path, context: QueueCheck, connection: sqlite3.Connection) -> Iterator[Finding]:
+def inspect(file: Path, context: QueueCheck, connection: sqlite3.Connection) -> Iterator[Finding]:
+    """The findings about the content of a queue file; `file` is for messages. Raises TakoError if it is no sound queue."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if tables and owner != APPLICATION_ID:

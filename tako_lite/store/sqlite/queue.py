@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tako_lite.clock import Clock
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
-    from tako_lite.store.opening import Durability, QueueCheck, Reader
+    from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
 
@@ -82,6 +82,11 @@ class SqliteQueue:
         from tako_lite.store.sqlite.rescue.copy import rescue
 
         return rescue(Path(self.address), target, now)
+
+    def restore(self, backup: Path, check: QueueCheck) -> Restored:
+        from tako_lite.store.sqlite.restore import restore
+
+        return restore(Path(self.address), backup, check)
 
 
 def sqlite_queue(path: str, root: Path) -> SqliteQueue:

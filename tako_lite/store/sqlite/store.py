@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreError, TakoError
+from tako_lite.errors import StoreError, StoreGone, TakoError
 from tako_lite.store import reading
 from tako_lite.store.base import Effects
+from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.sqlite.backup import back_up, size_of
-from tako_lite.store.sqlite.connection import GroupCommit, ReadingConnection, on_thread, open_thread
+from tako_lite.store.sqlite.connection import ReadingConnection, SqliteSession, on_thread, open_thread
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, consistent
 from tako_lite.store.transactional import TransactionalStore
@@ -36,6 +37,7 @@ class SqliteStore(TransactionalStore):
         self.path = path
         self._durability = durability
         self._connection: aiosqlite.Connection | None = None
+        self._session: SqliteSession | None = None
         self._writer: GroupCommit | None = None
         self._reader: ReadingConnection | None = None
 
@@ -44,7 +46,12 @@ class SqliteStore(TransactionalStore):
         return self._writer.trouble if self._writer is not None else None
 
     def check_file(self) -> TakoError | None:
-        return self._writer.check_file() if self._writer is not None else None
+        if self._session is None or self._writer is None:
+            return None
+        lost = self._session.check_file()
+        if lost is not None or isinstance(self._writer.trouble, StoreGone):
+            self._writer.trouble = lost
+        return lost
 
     async def wait_until_damaged(self) -> TakoError:
         if self._writer is None:
@@ -54,7 +61,8 @@ class SqliteStore(TransactionalStore):
     async def start(self) -> None:
         """Open the file, and create or migrate it."""
         self._connection = await open_thread(partial(connect, self.path, self._durability, check_integrity=True))
-        self._writer = GroupCommit(self._connection, self.path, self.clock, self._committed, self.counts)
+        self._session = SqliteSession(self._connection, self.path)
+        self._writer = GroupCommit(self._session, self.clock, self._committed, self.counts)
         self._reader = ReadingConnection(partial(connect_reading, self.path), self.path)
 
     async def stop(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tako_lite.store.base import Effects, Hooks, Limit
 from tako_lite.store.sql import Statement
@@ -58,6 +58,8 @@ class SqliteTransaction(SqliteSnapshot):
     """One `BEGIN IMMEDIATE … COMMIT`."""
 
     __slots__ = ("_executemany", "died", "effects", "freed", "hooks", "limits", "now", "paced")
+
+    inline: ClassVar[int] = 1024
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         super().__init__(connection)

@@ -12,7 +12,6 @@ from tako_lite.store.transitions import limits, rows
 from tako_lite.store.transitions.history import fingerprint_of
 from tako_lite.store.transitions.runs import ended
 from tako_lite.store.transitions.transaction import Transaction
-from tako_lite.store.transitions.waits import INLINE
 
 
 def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
@@ -26,10 +25,10 @@ def enqueue(transaction: Transaction, runs: Sequence[NewRun]) -> list[Enqueued]:
 
 def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
     sql = transaction.sql.runs
-    row = _row(run, transaction.now, limits.due_by(transaction, run.limit_key))
+    row = _row(transaction, run)
     if not transaction.execute_many(sql.insert, (row,)) and (found := _find(transaction, run)):
         return found
-    if len(run.payload) > INLINE:
+    if len(run.payload) > transaction.inline:
         transaction.execute(sql.put_large, run_id=run.id, kind="payload", value=run.payload)
     refusal = run.refusal
     if run.run_at > transaction.now:
@@ -53,7 +52,7 @@ def enqueue_many(transaction: Transaction, batches: Sequence[Batch]) -> int:
 
 def _enqueue_batch(transaction: Transaction, like: NewRun, runs: Sequence[tuple[str, str]]) -> int:
     sql = transaction.sql.runs
-    texts = json.dumps([(id, "" if len(payload) > INLINE else payload) for id, payload in runs], ensure_ascii=False)
+    texts = json.dumps([(id, "" if len(payload) > transaction.inline else payload) for id, payload in runs], ensure_ascii=False)
     is_judged = like.refusal is not None or like.limit_key is not None
     known = set(transaction.values(sql.select_known_ids, rows=texts)) if is_judged else frozenset[str]()
     transaction.execute(
@@ -75,7 +74,7 @@ def _enqueue_batch(transaction: Transaction, like: NewRun, runs: Sequence[tuple[
         now=transaction.now,
         due_by=limits.due_by(transaction, like.limit_key),
     )
-    if long := [rows.LargeValue(id, "payload", payload) for id, payload in runs if len(payload) > INLINE]:
+    if long := [rows.LargeValue(id, "payload", payload) for id, payload in runs if len(payload) > transaction.inline]:
         transaction.execute_many(sql.add_large, long)
     if like.refusal is not None:
         return _refuse(transaction, [id for id, _ in runs if id not in known], like.refusal)
@@ -85,13 +84,13 @@ def _enqueue_batch(transaction: Transaction, like: NewRun, runs: Sequence[tuple[
     return _refuse_excess(transaction, like.workflow, like.limit_key, [id for id, _ in runs if id not in known])
 
 
-def _row(run: NewRun, now: int, due_by: int) -> rows.InsertedRun:
+def _row(transaction: Transaction, run: NewRun) -> rows.InsertedRun:
     return rows.InsertedRun(
         run.id,
         run.workflow,
         run.group,
         run.group_source,
-        "" if len(run.payload) > INLINE else run.payload,
+        "" if len(run.payload) > transaction.inline else run.payload,
         run.run_at,
         run.priority,
         run.max_attempts,
@@ -104,8 +103,8 @@ def _row(run: NewRun, now: int, due_by: int) -> rows.InsertedRun:
         run.rate_key,
         run.again_of,
         run.trace,
-        now,
-        due_by,
+        transaction.now,
+        limits.due_by(transaction, run.limit_key),
     )
 
 

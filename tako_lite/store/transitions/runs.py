@@ -10,7 +10,7 @@ from tako_lite.states import AttemptKind, RunState
 from tako_lite.store.base import MINUTES_KEPT, Completed, EndedRun, Hold, ServedRun
 from tako_lite.store.transitions import activity, history, limits, minutes, rows, triggers
 from tako_lite.store.transitions.transaction import Transaction
-from tako_lite.store.transitions.waits import INLINE, resolve_children, wake
+from tako_lite.store.transitions.waits import resolve_children, wake
 
 _ON_REQUEST: Final = Failure("Cancelled", "cancelled on request", reason="cancelled")
 _WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked it", reason="cancelled")
@@ -18,9 +18,9 @@ _WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked 
 
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """End claimed runs as succeeded; a stale claim changes nothing."""
-    sql, now = transaction.sql, transaction.now
+    sql, now, inline = transaction.sql, transaction.now, transaction.inline
     changes = [
-        rows.CompletedRun(id, token, "" if len(result) > INLINE else result, pid, now) for id, token, result, pid in done
+        rows.CompletedRun(id, token, "" if len(result) > inline else result, pid, now) for id, token, result, pid in done
     ]
     if transaction.execute_many(sql.runs.complete, changes) != len(done):
         done = [run for run in done if transaction.exists(sql.runs.succeeded_under, id=run.id, token=run.token)]
@@ -28,7 +28,7 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     history.record_successes(transaction, done)
     limits.left_many(transaction, [run.id for run in done])
     for run in done:
-        if len(run.result) > INLINE:
+        if len(run.result) > transaction.inline:
             transaction.execute(sql.runs.add_large, run_id=run.id, kind="result", value=run.result)
     if transaction.exists(sql.steps.is_any_wait):
         transaction.execute_many(sql.steps.delete_waits, [rows.RunId(run.id) for run in done])
@@ -54,7 +54,7 @@ def reschedule(
         run_at=run_at,
         now=transaction.now,
         charged=int(charged),
-        error=_short(failure),
+        error=_short(transaction, failure),
         fingerprint=history.fingerprint_of(failure),
         pid=pid,
     )
@@ -77,7 +77,7 @@ def finish(
         id=id,
         token=token,
         state=state,
-        error=_short(failure),
+        error=_short(transaction, failure),
         fingerprint=history.fingerprint_of(failure),
         now=transaction.now,
         charged=int(charged),
@@ -145,7 +145,12 @@ def charge_crash(
     The run is due again and runs alone, or it is `dead` after `max_crashes`. Returns its state, or None for a stale claim.
     """
     sql, now = transaction.sql, transaction.now
-    values: dict[str, Any] = {"error": _short(failure), "fingerprint": history.fingerprint_of(failure), "pid": pid, "now": now}
+    values: dict[str, Any] = {
+        "error": _short(transaction, failure),
+        "fingerprint": history.fingerprint_of(failure),
+        "pid": pid,
+        "now": now,
+    }
     claim = rows.Claim(id, token)
     if transaction.execute(sql.runs.charge_crash, id=id, token=token, max_crashes=max_crashes, **values):
         history.record_attempt(transaction, claim, "crashed", pid, failure, False)
@@ -166,7 +171,7 @@ def recover(transaction: Transaction, server: str, boot_id: str) -> int:
     transaction.execute(sql.groups.mark_all_available)
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
-    orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, boot_id=boot_id)
+    orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, live=boot_id)
     requeue(transaction, orphans, None, 0, "interrupted")
     return len(orphans)
 
@@ -289,13 +294,13 @@ def _requeued(transaction: Transaction, id: str, run_at: int) -> None:
         (effects.suspects if found.hold == "suspect" else effects.ready).add(found.group)
 
 
-def _short(failure: Failure | None) -> str | None:
+def _short(transaction: Transaction, failure: Failure | None) -> str | None:
     """The text of a failure for its row: empty where it is stored beside the row."""
     text = None if failure is None else failure.as_text()
-    return "" if text is not None and len(text) > INLINE else text
+    return "" if text is not None and len(text) > transaction.inline else text
 
 
 def _keep_long(transaction: Transaction, id: str, failure: Failure | None) -> None:
     """Store a failure that is too long for its row."""
-    if failure is not None and len(text := failure.as_text()) > INLINE:
+    if failure is not None and len(text := failure.as_text()) > transaction.inline:
         transaction.execute(transaction.sql.runs.put_large, run_id=id, kind="error", value=text)

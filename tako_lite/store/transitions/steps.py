@@ -9,7 +9,7 @@ from tako_lite.store.base import EnqueuedRuns, SavedStep, StoredStep
 from tako_lite.store.transitions import history
 from tako_lite.store.transitions.enqueue import enqueue
 from tako_lite.store.transitions.transaction import Transaction
-from tako_lite.store.transitions.waits import INLINE, StepOutcome, find_step, settle_if_over
+from tako_lite.store.transitions.waits import StepOutcome, find_step, settle_if_over
 
 
 def save(transaction: Transaction, steps: Sequence[SavedStep], pid: int | None = None) -> list[StoredStep | None]:
@@ -17,8 +17,8 @@ def save(transaction: Transaction, steps: Sequence[SavedStep], pid: int | None =
 
     Each answer is what is stored from now on, or None for a stale claim.
     """
-    has_long = any(step.value is not None and len(step.value) > INLINE for step in steps)
-    changes = [_row(step) for step in steps] if has_long else steps
+    has_long = any(step.value is not None and len(step.value) > transaction.inline for step in steps)
+    changes = [_row(transaction, step) for step in steps] if has_long else steps
     all_stored = transaction.execute_many(transaction.sql.steps.save, changes) == len(steps)
     history.record_tries(transaction, steps, pid)
     if all_stored and not has_long:
@@ -26,8 +26,8 @@ def save(transaction: Transaction, steps: Sequence[SavedStep], pid: int | None =
     return [_saved(transaction, step, row, all_stored) for step, row in zip(steps, changes, strict=True)]
 
 
-def _row(step: SavedStep) -> SavedStep:
-    return step._replace(value="") if step.value is not None and len(step.value) > INLINE else step
+def _row(transaction: Transaction, step: SavedStep) -> SavedStep:
+    return step._replace(value="") if step.value is not None and len(step.value) > transaction.inline else step
 
 
 def _answer(step: SavedStep) -> StoredStep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from tako_lite.store.base import Effects, Hooks, Limit
 from tako_lite.store.sql import Statement
@@ -23,6 +23,8 @@ class Statements(Protocol):
     def edits(self) -> Any: ...
     @property
     def failures(self) -> Any: ...
+    @property
+    def filters(self) -> Any: ...
     @property
     def groups(self) -> Any: ...
     @property
@@ -66,12 +68,14 @@ class Snapshot(Protocol):
 class Transaction(Snapshot, Protocol):
     """One transaction of the writer. `now` is its time in milliseconds since 1970, by the clock of the backend.
 
+    Values with more than `inline` characters are stored beside their row, which holds ''.
     `effects` are reported once the transaction is committed. `hooks` say what follows from deaths, and `died` collects the runs
     that have died. `limits` are those of the workflows, or None without a daemon:
     the next daemon applies them. `freed` collects each (workflow, key) with a run that stopped counting for the limit, `paced`
     each (workflow, rate key) whose next start may be possible at another time now.
     """
 
+    inline: ClassVar[int]
     now: int
     effects: Effects
     hooks: Hooks | None

@@ -12,9 +12,6 @@ from tako_lite.store.transitions.transaction import Transaction
 TIMED_OUT: Final = '{"reason": "timed_out"}'
 """The stored error of a wait that succeeded with nothing because its time was over."""
 
-INLINE: Final = 1024
-"""The most characters of a value in its row; a longer one is stored beside the row, which holds ''."""
-
 StepOutcome = StoredStep | Literal["waiting"] | None
 """What a step has stored already, `waiting`, or None for a stale claim."""
 
@@ -126,7 +123,7 @@ def _end(transaction: Transaction, wait: rows.StoredWait) -> _End | None:
 
 def _store(transaction: Transaction, wait: rows.StoredWait, end: _End) -> bool:
     """Store the end of a wait; False if a value is stored under its name already, which stays."""
-    is_long = end.value is not None and len(end.value) > INLINE
+    is_long = end.value is not None and len(end.value) > transaction.inline
     is_stored = transaction.execute(
         transaction.sql.steps.settle,
         run_id=wait.run_id,

@@ -1,0 +1,134 @@
+"""Where a queue in PostgreSQL is: the URL with its schema, what may be shown of it, and how to connect."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tako_lite.errors import BadInput
+from tako_lite.secrets.source import SecretSource, read
+
+SCHEMES: Final = ("postgresql://", "postgres://")
+DEFAULT_SCHEMA: Final = "tako"
+DEFAULT_LEASE_MS: Final = 60_000
+_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,49}\Z")
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", ""})
+_ENVIRONMENT: Final = "env:"
+_VERIFIED: Final = "verify-full"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The URL of a database without its password, and the schema of the queue in it.
+
+    `password` returns the password, or None for what libpq finds by itself: ~/.pgpass, a service file, peer authentication.
+    """
+
+    url: str
+    schema: str = DEFAULT_SCHEMA
+    password: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
+    listen_url: str | None = None
+    lease_ms: int = DEFAULT_LEASE_MS
+
+    def __str__(self) -> str:
+        """As people see it: without a password, and without options."""
+        parts = urlsplit(self.url)
+        return f"postgresql://{parts.netloc}{parts.path}"
+
+    @property
+    def identity(self) -> str:
+        """The address for comparison: two spellings of one database and schema are equal."""
+        parts = urlsplit(self.url)
+        options = dict(parse_qsl(parts.query))
+        host = (parts.hostname or options.get("host") or "").lower()
+        port = parts.port or options.get("port") or 5432
+        database = unquote(parts.path.removeprefix("/")) or options.get("dbname") or ""
+        return f"postgresql://{host}:{port}/{database}#{self.schema}"
+
+    def warning(self) -> str | None:
+        """What is wrong with the encryption of the connection, or None."""
+        parts = urlsplit(self.url)
+        options = dict(parse_qsl(parts.query))
+        host = parts.hostname or options.get("host") or ""
+        mode = options.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+        if host in _LOCAL or host.startswith("/") or mode == _VERIFIED:
+            return None
+        what = f"the connection to {host} has sslmode {mode}, which does not verify the server"
+        return f"{what}: add ?sslmode={_VERIFIED} to the url"
+
+    def parameters(self, *, listening: bool = False) -> tuple[str, dict[str, Any]]:
+        """The connection string and the parameters beside it."""
+        url = (self.listen_url if listening else None) or self.url
+        parameters: dict[str, Any] = {}
+        if (password := self.password()) is not None:
+            parameters["password"] = password
+        if "," in urlsplit(url).netloc and "target_session_attrs" not in url:
+            parameters["target_session_attrs"] = "read-write"
+        return url, parameters
+
+
+def postgres_address(
+    url: str,
+    *,
+    schema: str = DEFAULT_SCHEMA,
+    password: SecretSource | None = None,
+    listen_url: str | None = None,
+    lease_ms: int = DEFAULT_LEASE_MS,
+) -> Address:
+    """The address of a queue. `url` may be `env:NAME`, and only then hold a password. Raises BadInput, SecretError."""
+    get_password: Callable[[], str | None] = partial(read, "of the database", password, os.environ) if password else _nothing
+    if url.startswith(_ENVIRONMENT):
+        variable = url.removeprefix(_ENVIRONMENT)
+        url, found = _without_password(read("of the queue's url", SecretSource("env", variable), os.environ))
+        if found is not None and password is None:
+            get_password = partial(_password_in, variable)
+    _check(url)
+    if listen_url is not None:
+        _check(listen_url)
+    check_schema(schema)
+    return Address(url, schema, get_password, listen_url, lease_ms)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _password_in(variable: str) -> str | None:
+    """The password in the URL of an environment variable, read anew for each connection."""
+    return _without_password(read("of the queue's url", SecretSource("env", variable), os.environ))[1]
+
+
+def _without_password(url: str) -> tuple[str, str | None]:
+    """A URL without its password, and the password."""
+    parts = urlsplit(url)
+    user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
+    if not colon:
+        return url, None
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{user}@{host}").geturl(), unquote(password)
+
+
+def check_schema(schema: str) -> None:
+    """Raise BadInput for a name that is no plain name of a schema."""
+    if not _SCHEMA.match(schema):
+        raise BadInput(f"{schema!r} is no schema name", hint='use lower-case letters, digits and _, at most 50, such as "tako"')
+    if schema.startswith("pg_") or schema in ("public", "information_schema"):
+        raise BadInput(f"the schema {schema!r} is not the queue's own", hint='use another one, such as "tako"')
+
+
+def _check(url: str) -> None:
+    if not url.startswith(SCHEMES):
+        raise BadInput("is no URL of PostgreSQL", hint='such as "postgresql://tako@db.example/app"')
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if "," not in parts.netloc else None
+    except ValueError as error:
+        raise BadInput(f"is no URL: {error}") from None
+    if _without_password(url)[1] is not None or "password" in dict(parse_qsl(parts.query)):
+        hint = 'write password = "env:NAME" or "file:PATH" in [queue], or url = "env:NAME"'
+        raise BadInput("has a password in it, which a file must not hold", hint=hint)

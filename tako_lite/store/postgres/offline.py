@@ -1,0 +1,83 @@
+"""The queue in a database for a client without a daemon on its machine: a connection for each call.
+
+Nothing is locked meanwhile: servers on other machines may work on the same queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final, TypeVar
+
+import psycopg
+
+from tako_lite.clock import Clock
+from tako_lite.errors import StoreError
+from tako_lite.store import reading
+from tako_lite.store.base import Totals
+from tako_lite.store.opening import Durability
+from tako_lite.store.postgres.address import Address
+from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
+from tako_lite.store.postgres.session import PostgresSession
+from tako_lite.store.postgres.size import size_of
+from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
+from tako_lite.store.transactional_offline import TransactionalOfflineStore
+from tako_lite.store.transitions import groups
+from tako_lite.store.transitions.transaction import Snapshot, Transaction
+
+T = TypeVar("T")
+
+NOTHING: Final = Totals({}, {}, {"file_bytes": 0, "pruned": {}})
+
+
+class PostgresOfflineStore(TransactionalOfflineStore):
+    """`store.base.OfflineStore` in a database. Writing creates and migrates the schema; reading never does."""
+
+    def __init__(self, address: Address, durability: Durability, clock: Clock) -> None:
+        super().__init__(clock)
+        self._address = address
+        self._durability: Durability = durability
+
+    def _commit(self, operation: Callable[[Transaction], T]) -> T:
+        session = PostgresSession(self._address, self._durability, "client", {})
+        try:
+            with closing(session.connection()) as connection:
+                migrate(connection, self._address.schema)
+                results, _ = session.commit([operation], self._clock.now())
+        except psycopg.Error as error:
+            raise translate(error, self._address) from error
+        finally:
+            session.close()
+        result: T = results[0]
+        return result
+
+    def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
+        return self._with_reader(function, nothing)
+
+    def back_up(self, file: Path) -> int | None:
+        raise StoreError("a backup of a queue in PostgreSQL is made by pg_dump")
+
+    def get_totals(self) -> Totals:
+        now = self._clock.now()
+
+        def read(snapshot: PostgresSnapshot) -> Totals:
+            stats = {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+            return Totals(reading.count_by_group(snapshot, now), groups.list_overrides(snapshot), stats)
+
+        return self._with_reader(read, NOTHING)
+
+    def _with_reader(self, function: Callable[[PostgresSnapshot], T], nothing: T) -> T:
+        def read(connection: Connection) -> T:
+            version = version_of(connection, self._address.schema)
+            if version == 0:
+                return nothing
+            refuse_older(version)
+            return consistent(connection, self._address.schema, function)
+
+        try:
+            with closing(connect(self._address, "client", READER)) as connection:
+                return read(connection)
+        except psycopg.Error as error:
+            raise translate(error, self._address) from error

@@ -1,0 +1,79 @@
+-- name: workflow
+-- Runs of a workflow.
+workflow = :workflow;
+
+-- name: group
+-- Runs of a group.
+worker_group = :group;
+
+-- name: since
+-- Runs that were enqueued at a time or later.
+created_at >= :since;
+
+-- name: until
+-- Runs that were enqueued before a time.
+created_at < :until;
+
+-- name: ended_since
+-- Runs that ended at a time or later.
+finished_at >= :ended_since;
+
+-- name: ended_until
+-- Runs that ended before a time.
+finished_at < :ended_until;
+
+-- name: due_before
+-- Pending runs that are due before a time.
+state = 'pending' AND run_at < :due_before;
+
+-- name: due_after
+-- Pending runs that are due after a time.
+state = 'pending' AND run_at > :due_after;
+
+-- name: min_duration
+-- Runs that took a time or longer.
+finished_at - started_at >= :min_duration;
+
+-- name: tenant
+-- Runs of a tenant.
+tenant = :tenant;
+
+-- name: unique_key
+-- Runs with a unique key.
+unique_key = :unique_key;
+
+-- name: parent
+-- Runs that a run started.
+parent = :parent;
+
+-- name: again_of
+-- Runs that repeat a run.
+again_of = :again_of;
+
+-- name: reason
+-- Runs that ended for a reason.
+json_text(error, 'reason') = :reason;
+
+-- name: fingerprint
+-- Runs that failed alike.
+fingerprint = :fingerprint;
+
+-- name: text
+-- Runs with a text in their payload, error or unique key.
+(strpos(payload, :text) > 0 OR strpos(coalesce(error, ''), :text) > 0 OR strpos(coalesce(unique_key, ''), :text) > 0);
+
+-- name: discarded
+-- Runs that are discarded, or those that are not.
+(discarded_at IS NOT NULL) = :discarded;
+
+-- name: before
+-- Runs with a smaller id.
+id < :before;
+
+-- name: after
+-- Runs with a larger id.
+id > :after;
+
+-- name: shown
+-- All but the evaluations of triggers, which are no runs to people.
+id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL);

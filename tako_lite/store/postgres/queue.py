@@ -1,0 +1,110 @@
+"""A queue in a PostgreSQL database that is not open yet.
+
+Clients of a daemon need its locks only, so the driver is imported when the database is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tako_lite.errors import BadInput, StoreError
+from tako_lite.lock import FileLock
+from tako_lite.store.postgres.address import Address
+
+if TYPE_CHECKING:
+    from tako_lite.clock import Clock
+    from tako_lite.finding import Finding
+    from tako_lite.store.base import Effects, OfflineStore, Store
+    from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
+    from tako_lite.store.rescued import Rescued
+
+DRIVER_HINT: Final = "pip install 'tako-lite[postgres]', or psycopg with the system's libpq: apt install libpq5"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresQueue:
+    """`store.opening.Queue` for a database. `state_dir` holds the locks of this machine's daemon."""
+
+    place: Address
+    state_dir: Path
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    @property
+    def address(self) -> str:
+        return self.place.identity
+
+    @property
+    def shown(self) -> dict[str, str]:
+        return {"schema": self.place.schema}
+
+    def exists(self) -> bool:
+        return True
+
+    def serving_lock(self) -> FileLock:
+        """On this machine, one daemon of a project folder; other machines are told apart by their leases."""
+        return FileLock(self.state_dir / f"postgres-{self._digest}.lock")
+
+    def write_lock(self) -> FileLock:
+        """Many programs may write a database at once: this lock only keeps two of one folder apart, and is never contended."""
+        return FileLock(self.state_dir / f"postgres-{self._digest}.write.lock")
+
+    @property
+    def _digest(self) -> str:
+        return hashlib.sha256(self.address.encode()).hexdigest()[:12]
+
+    def folders(self) -> Iterator[Path]:
+        yield from ()
+
+    def files(self) -> Iterator[Path]:
+        yield from ()
+
+    def open(
+        self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
+    ) -> Store:
+        _need_driver()
+        from tako_lite.store.postgres.store import PostgresStore
+
+        return PostgresStore(self.place, durability, clock, server, boot_id, on_commit)
+
+    def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
+        _need_driver()
+        from tako_lite.store.postgres.offline import PostgresOfflineStore
+
+        return PostgresOfflineStore(self.place, durability, clock)
+
+    def open_reader(self) -> Reader:
+        _need_driver()
+        from tako_lite.store.postgres.reader import PostgresReader
+
+        return PostgresReader(self.place)
+
+    def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
+        _need_driver()
+        from tako_lite.store.postgres import checks
+
+        every = (checks.database, checks.schema)
+        return tuple((check.__name__, partial(check, self.place)) for check in every)
+
+    def rescue(self, target: Path, now: int) -> Rescued:
+        raise BadInput("only a queue file can be rescued", hint="restore the database from its own backup")
+
+    def restore(self, backup: Path, check: QueueCheck) -> Restored:
+        raise BadInput("only a queue file can be restored", hint="restore the database from its own backup: pg_restore")
+
+
+def _need_driver() -> None:
+    """Raise StoreError where psycopg or libpq is missing."""
+    if find_spec("psycopg") is None:
+        raise StoreError("url is postgresql://…, which needs psycopg", hint=DRIVER_HINT)
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise StoreError(f"url is postgresql://…, which needs libpq: {error}", hint=DRIVER_HINT) from error

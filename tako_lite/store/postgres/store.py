@@ -1,0 +1,167 @@
+"""The store on a PostgreSQL database: a writing thread with group commit, and a reading one."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+
+from tako_lite.clock import Clock
+from tako_lite.errors import StoreError, TakoError
+from tako_lite.store import reading
+from tako_lite.store.base import Effects
+from tako_lite.store.group_commit import GroupCommit
+from tako_lite.store.opening import Durability
+from tako_lite.store.postgres.address import Address
+from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
+from tako_lite.store.postgres.migrate import migrate
+from tako_lite.store.postgres.session import PostgresSession
+from tako_lite.store.postgres.size import size_of
+from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
+from tako_lite.store.transactional import TransactionalStore
+from tako_lite.store.transitions.transaction import Snapshot, Transaction
+
+T = TypeVar("T")
+
+
+class PostgresStore(TransactionalStore):
+    """The transitions of `store.base.Store`; those that workers report are kept while the database does not answer."""
+
+    def __init__(
+        self,
+        address: Address,
+        durability: Durability,
+        clock: Clock,
+        server: str,
+        boot_id: str,
+        on_commit: Callable[[Effects], None],
+    ) -> None:
+        super().__init__(clock, server, boot_id, on_commit)
+        self.address = address
+        self._constants = {"server": server, "boot_id": boot_id}
+        self._durability: Durability = durability
+        self._session: PostgresSession | None = None
+        self._writer: GroupCommit | None = None
+        self._reader: ReadingConnection | None = None
+
+    @property
+    def trouble(self) -> TakoError | None:
+        return self._writer.trouble if self._writer is not None else None
+
+    def check_file(self) -> TakoError | None:
+        """There is no file that could be replaced."""
+        return None
+
+    async def wait_until_damaged(self) -> TakoError:
+        if self._writer is None:
+            raise _not_open()
+        return await asyncio.shield(self._writer.damaged)
+
+    async def start(self) -> None:
+        """Connect, and create or migrate the schema."""
+        session = PostgresSession(self.address, self._durability, f"{self._server} writer", self._constants)
+        try:
+            await session.run(lambda: migrate(session.connection(), self.address.schema))
+        except psycopg.Error as error:
+            session.close()
+            raise translate(error, self.address) from error
+        except BaseException:
+            session.close()
+            raise
+        self._session = session
+        self._writer = GroupCommit(session, self.clock, self._committed, self.counts)
+        self._reader = ReadingConnection(self.address, f"{self._server} reader")
+
+    async def stop(self) -> None:
+        """Commit what was submitted and close; stopping twice is safe."""
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.close()
+        if self._writer is not None and self._session is not None:
+            writer, session = self._writer, self._session
+            session.closing = True
+            await writer.stop()
+            self._writer = self._session = None
+            session.close()
+
+    async def back_up(self, file: Path) -> int:
+        raise StoreError("a backup of a queue in PostgreSQL is made by pg_dump")
+
+    def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
+        if self._writer is None:
+            raise _not_open()
+        return self._writer.submit(operation, keep=keep)
+
+    async def _read(self, function: Callable[[Snapshot], T]) -> T:
+        return await self._reading().run(function)
+
+    async def _read_between(self, function: Callable[[Snapshot], T]) -> T:
+        if self._session is None:
+            raise _not_open()
+        session = self._session
+
+        def read() -> T:
+            results, _ = session.commit([lambda transaction: function(transaction)], self.clock.now())
+            result: T = results[0]
+            return result
+
+        try:
+            return await session.run(read)  # type: ignore[no-any-return]
+        except psycopg.Error as error:
+            raise translate(error, self.address) from error
+
+    async def get_stats(self) -> dict[str, Any]:
+        def read(snapshot: PostgresSnapshot) -> dict[str, Any]:
+            return {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+
+        return await self._reading().run(read)
+
+    def _reading(self) -> ReadingConnection:
+        if self._reader is None:
+            raise _not_open()
+        return self._reader
+
+
+class ReadingConnection:
+    """A second connection that only reads, opened by the first read."""
+
+    def __init__(self, address: Address, purpose: str) -> None:
+        self._address = address
+        self._purpose = purpose
+        self._thread = ConnectionThread("tako-lite reader")
+        self._connection: Connection | None = None
+
+    async def run(self, function: Callable[[PostgresSnapshot], T]) -> T:
+        """Run a function of reads on the connection's thread; all of its statements see the same commit."""
+        return await self._thread.run(partial(self._run, function))
+
+    def _run(self, function: Callable[[PostgresSnapshot], T]) -> T:
+        for is_last in (False, True):
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = connect(self._address, self._purpose, READER)
+                return consistent(self._connection, self._address.schema, function)
+            except psycopg.Error as error:
+                if self._connection is not None and self._connection.closed and not is_last and is_passing(error):
+                    continue  # the connection had been lost before
+                raise translate(error, self._address) from error
+        raise AssertionError
+
+    def close(self) -> None:
+        """Close the connection, if it was ever opened, and end the thread."""
+
+        def close() -> None:
+            if self._connection is not None:
+                self._connection.close()
+
+        self._thread.start(close)
+        self._thread.stop()
+
+
+def _not_open() -> StoreError:
+    return StoreError("the queue is not open")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from tako_lite import AsyncClient, BlockingStep, Client, Enqueued, Step, workflow
+from tako_lite import AsyncClient, BlockingStep, Client, Step, workflow
+from tako_lite.records import Enqueued
 
 
 @dataclass

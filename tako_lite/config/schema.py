@@ -73,7 +73,11 @@ GROUP: Final[Mapping[str, tuple[Schema, str]]] = {
     "heartbeat_timeout": (_DURATION, "A busy worker that is silent for this long and uses no processor time is killed."),
     "max_crashes": (_whole(1, 1_000_000), "A run that crashes its worker this many times ends `dead`."),
     "env": (_ENV, "Environment variables of the workers."),
-    "env_pass": (_array(_TEXT), "Environment variables that are passed on from the daemon's own environment."),
+    "env_pass": (
+        _array(_TEXT),
+        'Variables that are passed on from the daemon\'s environment: names, and patterns such as "AWS_*".',
+    ),
+    "env_file": (_TEXT, 'A file with variables for the workers, such as ".env".'),
     "secrets": (_array(_NAME), "The secrets of [secrets] that handlers of the group may read."),
     "nice": (_whole(-20, 19), "Scheduling priority of the workers; a higher number yields to other processes."),
     "limits": (
@@ -89,7 +93,10 @@ GROUP: Final[Mapping[str, tuple[Schema, str]]] = {
     "allowed_tenants": (_array(_NAME), "The tenants whose runs the group takes; without it, everyone's."),
 }
 QUEUE: Final[Mapping[str, tuple[Schema, str]]] = {
-    "url": (_TEXT, 'Where the queue is: "sqlite:///" and a path relative to this file; four slashes begin an absolute one.'),
+    "url": (
+        {"type": "string", "pattern": "^(sqlite:///|postgres(ql)?://|env:).+$"},
+        'Where the queue is: "sqlite:///" and a path (four slashes begin an absolute one), or "postgresql://user@host/database".',
+    ),
     "durability": (
         _one_of(*DURABILITIES),
         '"disk": acknowledged work survives a power failure. "process": faster, and survives every crash of a program.',
@@ -102,6 +109,10 @@ QUEUE: Final[Mapping[str, tuple[Schema, str]]] = {
         },
         'How long ended runs are kept, by their state: a duration, or "forever".',
     ),
+    "schema": ({"type": "string", "pattern": "^[a-z_][a-z0-9_]*$"}, "PostgreSQL: the schema of the queue's tables."),
+    "password": (_SECRET, 'PostgreSQL: where the password is, "env:NAME" or "file:PATH".'),
+    "listen_url": (_TEXT, "PostgreSQL: the URL of the server itself, if `url` leads to a pooler."),
+    "lease": (_DURATION, "PostgreSQL: how long the runs of a server that is gone stay its own."),
 }
 MONITOR: Final[Mapping[str, tuple[Schema, str]]] = {
     "listen": (_LISTEN, 'Where the daemon answers health checks and scrapes: "HOST:PORT" or "unix:PATH".'),
@@ -160,8 +171,14 @@ def schema() -> Schema:
     """The schema of tako.toml."""
     group = _table(GROUP, _group_defaults())
     workflows = _groups({})
+    groups = {**_array(_NAME), "description": "The groups that this server serves; without it, all."}
     top: dict[str, Schema] = {
         "name": {**_NAME, "description": "The name of the project; else that of its folder."},
+        "state_dir": {
+            **_TEXT,
+            "description": "The folder of the socket, the locks, the logs and the queue.",
+            "default": ".tako",
+        },
         "queue": _about(_table(QUEUE, {"url": "sqlite:///.tako/queue.db", "durability": "disk"}), "The queue."),
         "secrets": _about(_map(_SECRET), 'Names of secrets, and where their values are: "env:NAME" or "file:PATH".'),
         "workflows": _about(
@@ -169,7 +186,7 @@ def schema() -> Schema:
             "Settings that every group inherits; [workflows.NAME] is the group NAME.",
         ),
         "servers": _about(
-            _map({"type": "object", "properties": {"workflows": workflows}, "additionalProperties": False}),
+            _map({"type": "object", "properties": {"groups": groups, "workflows": workflows}, "additionalProperties": False}),
             "Settings that hold only on one server: [servers.NAME.workflows], [servers.NAME.workflows.GROUP].",
         ),
         "monitor": _about(_table(MONITOR), "Health checks and metrics."),

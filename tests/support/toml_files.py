@@ -17,7 +17,7 @@ GOOD: Final = {
     "sizes": '[workflows.a]\nmax_memory = "512MB"\n[workflows.b]\nmax_memory = "2 gib"',
     "env": '[workflows]\nenv = { LOG_LEVEL = "info", REGION = "" }',
     "env table": '[workflows.media.env]\nOMP_NUM_THREADS = "1"',
-    "env_pass": '[workflows]\nenv_pass = ["DATABASE_URL", "REDIS_URL"]',
+    "env_pass": 'state_dir = "var/tako"\n[workflows]\nenv_pass = ["DATABASE_URL", "AWS_*"]\nenv_file = ".env"',
     "limits": '[workflows.media.limits]\nas = "2GiB"\ncore = 0\nnofile = 1024\ncpu = "5m"',
     "limits as numbers": "[workflows]\nlimits = { cpu = 60, fsize = 1000000 }",
     "python": '[workflows.ml]\npython = "venvs/ml/bin/python"\nnice = 10',

@@ -13,7 +13,7 @@ import pytest
 from tako_lite.config import examine_text
 from tako_lite.config import schema as made
 from tako_lite.config.monitor_settings import LogSettings, MonitorSettings
-from tako_lite.config.reader import _PROJECT_KEYS, _QUEUE_KEYS
+from tako_lite.config.reader import _PROJECT_KEYS, _QUEUE_KEYS, _SERVER_KEYS
 from tako_lite.config.routes import _RULE
 from tako_lite.config.settings import SETTINGS
 from tako_lite.config.web_settings import WebSettings
@@ -58,6 +58,7 @@ def test_there_are_sixty_files() -> None:
 def test_the_schema_has_every_key_that_the_reader_knows() -> None:
     whole = made.schema()["properties"]
     assert set(whole) == set(_PROJECT_KEYS)
+    assert set(whole["servers"]["patternProperties"].popitem()[1]["properties"]) == set(_SERVER_KEYS)
     assert set(made.GROUP) == set(SETTINGS)
     assert set(whole["queue"]["properties"]) == set(_QUEUE_KEYS)
     assert set(made.WEB) == {field.name for field in fields(WebSettings)}

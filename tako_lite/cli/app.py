@@ -12,6 +12,7 @@ from tako_lite.cli.options import HELP_NAMES, config_option
 
 COMMANDS: Final = {
     "serve": ("tako_lite.cli.commands.serve", "Run the daemon in the foreground."),
+    "init": ("tako_lite.cli.commands.init", "Make a project with a workflow and a test that passes."),
     "dev": ("tako_lite.cli.commands.dev", "Run the daemon for development: reload on save, readable output."),
     "enqueue": ("tako_lite.cli.commands.enqueue", "Put runs of a workflow into the queue."),
     "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and their backlogs."),

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "serve": ("tako_lite.cli.commands.serve", "Run the daemon in the foreground."),
     "init": ("tako_lite.cli.commands.init", "Make a project with a workflow and a test that passes."),
     "dev": ("tako_lite.cli.commands.dev", "Run the daemon for development: reload on save, readable output."),
+    "demo": ("tako_lite.cli.commands.demo", "See tako-lite at work, without a project of your own."),
     "enqueue": ("tako_lite.cli.commands.enqueue", "Put runs of a workflow into the queue."),
     "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and their backlogs."),
     "runs": ("tako_lite.cli.commands.runs", "List runs, the newest first."),

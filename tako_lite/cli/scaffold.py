@@ -81,6 +81,11 @@ def files_of(template: str, folder: Path, name: str, *, agents: bool) -> list[Fi
     return [*sorted(found), File(SCHEMA_FILE, f"{json.dumps(schema(), indent=2)}\n")]
 
 
+def demo_files() -> list[File]:
+    """The files of the project that `demo` serves."""
+    return list(_filled("demo", {}))
+
+
 def _listed(*packages: str) -> str:
     return ", ".join(f'"{package}"' for package in packages)
 

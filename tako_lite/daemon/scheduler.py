@@ -158,15 +158,21 @@ class Scheduler:
 
     # The timer
 
+    def next_moment(self) -> int | None:
+        """When the next run, wait, slot or evaluation is due, or None; the retention can wait."""
+        moments = [*self._next_slots.values()]
+        moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
+        if self._next_due is not None:
+            moments.append(self._next_due)
+        return min(moments, default=None)
+
     def _arm(self, least: float = 0.0) -> None:
         if self._stopped:
             return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
-        moments += self._next_slots.values()
-        moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
+        moments = [moment for moment in (self.next_moment(), self._next_prune) if moment is not None]
         if moments:
             seconds = (min(moments) - self._clock.now()) / 1000
             self._timer = self._loop.call_later(min(max(seconds, least), LONGEST_SLEEP), self._fire)

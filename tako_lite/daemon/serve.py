@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -14,12 +14,13 @@ from typing import Final
 
 import anyio
 
-from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.idle_exit import IdleExit, forget_next_due
+from tako_lite.daemon.inherited import inherited_sockets
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.daemon.service_manager import ServiceManager
@@ -30,38 +31,54 @@ from tako_lite.project_lint import read_catalog
 
 PROBE: Final = 0.5
 """Seconds for which a client that probes for a daemon may hold the daemon's lock."""
+PREDECESSOR: Final = 5.0
+"""Seconds for which a daemon that was started for a client waits for the end of the one before."""
 SHORT_WRITER: Final = 10.0
 """Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
-def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto") -> int:
-    """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
+def serve(
+    config_path: Path | None,
+    server: str | None = None,
+    log_format: LogFormat = "auto",
+    idle_exit: float | None = None,
+) -> int:
+    """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start.
+
+    With `idle_exit`, it also ends after it was idle for so many seconds.
+    """
     open_missing_streams()
-    manager = ServiceManager(os.environ)
+    manager, sockets = ServiceManager(os.environ), inherited_sockets(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
-    with _locks(config) as (locks, last):
+    sockets.check_control(config.state_dir / SOCKET_NAME)
+    with _locks(config, PROBE if sockets.control is None else PREDECESSOR) as (locks, last):
+        forget_next_due(config.state_dir)
         if config.state_dir.is_relative_to(config.root):
             _keep_out_of_git(config.state_dir)
         become_subreaper()
         if config.secrets:
             keep_memory_private()
         _log_to_stderr(log_format, config.server)
+
+        def daemon_of() -> Daemon:
+            return Daemon(config, catalog, SystemClock(), Events(), locks, last, manager, sockets)
+
         options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, config, catalog, locks, last, manager), backend_options=options)
+        anyio.run(partial(_serve, daemon_of, idle_exit), backend_options=options)
     return 0
 
 
 @contextmanager
-def _locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
+def _locks(config: Config, patience: float) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
     """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
     location = config.queue.location
     own, queue, writing = daemon_lock(config.state_dir), location.serving_lock(), location.write_lock()
     try:
-        if not own.acquire(PROBE):
+        if not own.acquire(patience):
             raise _already_serving(own, f"another daemon serves this project (pid {own.pid})")
         own.write(f"{os.getpid()}\n")
-        if not queue.acquire(PROBE):
+        if not queue.acquire(patience):
             holder = Holder.parse(queue.read())
             where = f" from {holder.root}" if holder else ""
             raise _already_serving(queue, f"another daemon serves the queue {location}{where} (pid {queue.pid})")
@@ -112,14 +129,12 @@ def _log_to_stderr(wanted: LogFormat, server: str) -> None:
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(
-    config: Config, catalog: Catalog, locks: Collection[FileLock], last: Holder | None, manager: ServiceManager
-) -> None:
-    daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
+async def _serve(make: Callable[[], Daemon], idle_exit: float | None) -> None:
+    daemon = make()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
-            fatal = await _until_stopped(signals, daemon)
+            fatal = await _until_stopped(signals, daemon, idle_exit)
             if fatal is not None:
                 daemon.kill()
             async with anyio.create_task_group() as tasks:
@@ -133,7 +148,7 @@ async def _serve(
                 await daemon.stop()
 
 
-async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
+async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon, idle_exit: float | None) -> TakoError | None:
     """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
@@ -151,6 +166,8 @@ async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
         tasks.start_soon(wait_for_request)
+        if idle_exit is not None:
+            tasks.start_soon(IdleExit(daemon, idle_exit).watch)
         async for number in signals:
             if number != signal.SIGHUP:
                 daemon.events.stopping(signal.Signals(number).name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tako_lite.cli.options import chosen_config, command, server_option
+from tako_lite.cli.options import chosen_config, command, duration, server_option
 
 if TYPE_CHECKING:
     from tako_lite.daemon.log_format import LogFormat
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the daemon's log; auto is journald under systemd, else text.",
 )
-def serve(server: str | None, log_format: LogFormat) -> int:
+@click.option(
+    "--idle-exit",
+    type=duration,
+    metavar="DURATION",
+    help="End when nothing has run, become due or connected for so long; for units with a socket.",
+)
+def serve(server: str | None, log_format: LogFormat, idle_exit: float | None) -> int:
     """Run the daemon in the foreground.
 
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
@@ -30,4 +36,4 @@ def serve(server: str | None, log_format: LogFormat) -> int:
     from tako_lite.config import locate
     from tako_lite.daemon.serve import serve as run_daemon
 
-    return run_daemon(locate(chosen_config()), server, log_format)
+    return run_daemon(locate(chosen_config()), server, log_format, idle_exit)

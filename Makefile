@@ -5,10 +5,12 @@ RUN := $(VENV)/bin/python
 PYTHON ?=
 # Tests mostly wait for processes, so more of them run at once than there are processors; 0 is one after the other.
 TESTS_AT_ONCE ?= 4
+# What test-frameworks runs.
+FRAMEWORKS ?= tests/frameworks
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-postgres test-browser screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-postgres test-browser test-frameworks screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +27,10 @@ test-postgres: venv ## run the tests of the store, of projects and of faults on 
 test-browser: venv ## run the tests of the dashboard in a real browser; installs playwright, and uses Debian's chromium
 	@$(RUN) -c 'import axe_playwright_python, playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'
 	@$(RUN) -m pytest -m browser tests/browser
+
+test-frameworks: venv ## run the tests and examples of the web frameworks; installs those
+	@$(RUN) -c 'import django, fastapi, flask, litestar, sqlalchemy' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,frameworks]'
+	@$(RUN) -m pytest -m frameworks -n 2 --dist loadfile $(FRAMEWORKS)
 
 test-monitoring: venv ## check the metrics, the alert rules and the Grafana dashboard, with promtool where that is installed
 	@$(RUN) -m pytest -rs tests/docs/test_monitoring_files.py tests/docs/test_monitoring_page.py tests/integration/test_monitor.py
@@ -44,7 +50,7 @@ fuzz: venv ## feed the decoder of clients' requests by atheris for a minute; ARG
 lint: venv ## check style, format, types and layers
 	@$(RUN) -m ruff check --quiet
 	@$(RUN) -m ruff format --check --quiet
-	@$(RUN) -m mypy tako_lite scripts bench
+	@$(RUN) -m mypy tako_lite pytest_tako_lite.py scripts bench
 	@$(VENV)/bin/lint-imports --no-logo
 
 format: venv ## put imports and code into their form

@@ -40,6 +40,11 @@ class Engine(Protocol):
     tenant_env: Mapping[str, str]
     info: RunInfo | None
     """The run for hooks; None where no hook is registered."""
+    inline_sleep: float
+    """Maximum number of seconds of a sleep that keeps its slot."""
+
+    def now(self) -> int:
+        """The time of steps and waits, in milliseconds since 1970."""
 
     def begin(self, name: str, *, again: bool = False) -> Stored | None:
         """Enter a step; returns its stored outcome, if any. Raises StepError for a name used twice, and a pending Unwind."""

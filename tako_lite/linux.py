@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 IN_IGNORED: Final = 0x8000
 """The flag of the last event of a watch: see inotify(7)."""
 _IN_MOVED_FROM, _IN_MOVED_TO, _IN_DELETE, _IN_DELETE_SELF, _IN_MOVE_SELF = 0x40, 0x80, 0x200, 0x400, 0x800
+_IN_CLOSE_WRITE, _IN_CREATE = 0x8, 0x100
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -69,6 +71,23 @@ def watch_names(folder: Path) -> int | None:
     if watch >= 0 and libc.inotify_add_watch(watch, os.fsencode(folder), events) < 0:
         os.close(watch)
         return None
+    return watch if watch >= 0 else None
+
+
+def watch_changes(folders: Iterable[Path]) -> int | None:
+    """A descriptor that becomes readable when a file directly in one of these folders is written, added or removed.
+
+    None on a system without inotify, or if one of its limits is reached.
+    """
+    if not ON_LINUX:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    events = _IN_CLOSE_WRITE | _IN_CREATE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_DELETE
+    for folder in folders if watch >= 0 else ():
+        if libc.inotify_add_watch(watch, os.fsencode(folder), events) < 0 and ctypes.get_errno() == errno.ENOSPC:
+            os.close(watch)
+            return None
     return watch if watch >= 0 else None
 
 

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -41,8 +40,6 @@ Duration = float | timedelta | str
 Caller = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls the body of a step: on the loop, in a thread, or in the thread of a blocking handler."""
 
-INLINE_SLEEP: Final = 1.0
-"""Maximum number of seconds of a sleep that keeps its slot."""
 STEP_BACKOFF: Final = Backoff()
 
 
@@ -187,7 +184,7 @@ class Step(StepBase):
             caller, limit = _hooked(caller, limit, engine, engine.info, name, tries), None
         while True:
             tries += 1
-            started_at = _now()
+            started_at = engine.now()
             engine.enter()
             has_run = False
             try:
@@ -216,10 +213,10 @@ class Step(StepBase):
 
     async def _pause(self, name: str, seconds: float) -> None:
         """Wait between two tries of a step."""
-        if seconds <= INLINE_SLEEP:
+        if seconds <= self._engine.inline_sleep:
             await self._sleep_inline(seconds)
         else:
-            await self._engine.wait(name, "retry", None, _now() + round(seconds * 1000))
+            await self._engine.wait(name, "retry", None, self._engine.now() + round(seconds * 1000))
 
     async def _sleep_inline(self, seconds: float) -> None:
         self._engine.enter()
@@ -235,16 +232,17 @@ class Step(StepBase):
     async def sleep_until(self, name: str, when: datetime | str | float, /) -> None:
         """Sleep until a time: an aware datetime, ISO-8601 text with a zone, or seconds since 1970."""
         moment = milliseconds(when)
-        await self._sleep(name, (moment - _now()) / 1000, moment)
+        await self._sleep(name, (moment - self._engine.now()) / 1000, moment)
 
     async def _sleep(self, name: str, seconds: float, moment: int | None = None) -> None:
         stored = self._engine.begin(name)
         if stored is not None and stored.state == "succeeded":
             return
-        if seconds > INLINE_SLEEP:
-            await self._engine.wait(name, "sleep", None, _now() + round(seconds * 1000) if moment is None else moment)
+        if seconds > self._engine.inline_sleep:
+            wake_at = self._engine.now() + round(seconds * 1000) if moment is None else moment
+            await self._engine.wait(name, "sleep", None, wake_at)
             return
-        started_at = _now()
+        started_at = self._engine.now()
         await self._sleep_inline(max(seconds, 0))
         self._engine.enter()
         try:
@@ -278,7 +276,7 @@ class Step(StepBase):
         """The core of `wait_for`, as the step `name`."""
         stored = self._engine.begin(name)
         if stored is None or stored.state != "succeeded":
-            wake_at = None if timeout is None else _now() + round(units.duration(timeout) * 1000)
+            wake_at = None if timeout is None else self._engine.now() + round(units.duration(timeout) * 1000)
             return _value(await self._engine.wait(name, "signal", event, wake_at))
         await asyncio.sleep(0)  # a loop over finished waits must not block the other runs of the worker
         return _value(stored)
@@ -363,7 +361,7 @@ class Step(StepBase):
             return
         self._engine.enter()
         try:
-            started_at = _now()
+            started_at = self._engine.now()
             await self._engine.send_signal(event, value_text(payload, "payload"))
             await self._engine.save(name, "run", "succeeded", "null", None, 1, started_at)
         finally:
@@ -433,7 +431,3 @@ def _payload_text(workflow: str | WorkflowHandle[Any, Any], payload: Any) -> str
 
 def _name_of(workflow: str | WorkflowHandle[Any, Any]) -> str:
     return workflow if isinstance(workflow, str) else workflow.name
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

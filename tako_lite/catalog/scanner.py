@@ -25,6 +25,8 @@ from tako_lite.stamps import FileStamp
 
 NO_ROUTES: Final = Routes()
 OWN_PYTHON: Final = Pythons()
+NOTHING_UNSAVED: Final[Mapping[Path, bytes]] = {}
+_UNSAVED: Final = FileStamp(0, 0, 0)
 
 
 def scan(path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = OWN_PYTHON) -> Catalog:
@@ -40,11 +42,16 @@ def scan(path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = 
 
 
 def survey(
-    path: Path, root: Path, routes: Routes = NO_ROUTES, pythons: Pythons = OWN_PYTHON
+    path: Path,
+    root: Path,
+    routes: Routes = NO_ROUTES,
+    pythons: Pythons = OWN_PYTHON,
+    unsaved: Mapping[Path, bytes] = NOTHING_UNSAVED,
 ) -> tuple[Catalog, Sequence[Mistake]]:
-    """As much of the catalog as can be read, and all mistakes."""
+    """As much of the catalog as can be read, and all mistakes; the text of `unsaved` files stands for that on the disk."""
     # Not Path.resolve: a file reached through a link keeps the name and the place of the link.
-    return _Scanner(Path(os.path.abspath(path)), Path(os.path.abspath(root)), routes, Versions(pythons)).scan()  # noqa: PTH100
+    folder, top = Path(os.path.abspath(path)), Path(os.path.abspath(root))  # noqa: PTH100
+    return _Scanner(folder, top, routes, Versions(pythons), unsaved).scan()
 
 
 @dataclass(slots=True)
@@ -73,7 +80,8 @@ class _File:
 
 
 class _Scanner:
-    def __init__(self, folder: Path, root: Path, routes: Routes, versions: Versions) -> None:
+    def __init__(self, folder: Path, root: Path, routes: Routes, versions: Versions, unsaved: Mapping[Path, bytes]) -> None:
+        self.unsaved = unsaved
         self.folder = folder
         self.root = root
         self.routes = routes
@@ -83,10 +91,14 @@ class _Scanner:
         self.mistakes: list[Mistake] = []
 
     def scan(self) -> tuple[Catalog, Sequence[Mistake]]:
-        if not self.folder.exists():
+        if not self.folder.exists() and not self.unsaved:
             missing = Mistake(self.shown(self.folder), 0, 0, "the folder does not exist, so there are no workflows")
             return Catalog(self.root, {}, (missing,)), ()
-        self.files.update(python_files(self.folder, self.unreadable))
+        if self.folder.exists():
+            self.files.update(python_files(self.folder, self.unreadable))
+        for file in self.unsaved:  # last, so that a name which another file has too is a mistake of this one
+            self.files.pop(file, None)
+            self.files[file] = _UNSAVED
         self.read(self.parsed())
         workflows = self.by_name()
         triggers = self.triggers(workflows)
@@ -120,7 +132,7 @@ class _Scanner:
         if parts[-1] == "__init__":
             parts = parts[:-1]
         try:
-            source = read_source(path.read_bytes(), self.shown(path))
+            source = read_source(self.unsaved[path] if path in self.unsaved else path.read_bytes(), self.shown(path))
         except FileNotFoundError:  # deleted since it was listed
             return None
         except OSError as error:

@@ -12,6 +12,7 @@ from tako_lite.cli.options import HELP_NAMES, config_option
 
 COMMANDS: Final = {
     "serve": ("tako_lite.cli.commands.serve", "Run the daemon in the foreground."),
+    "dev": ("tako_lite.cli.commands.dev", "Run the daemon for development: reload on save, readable output."),
     "enqueue": ("tako_lite.cli.commands.enqueue", "Put runs of a workflow into the queue."),
     "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and their backlogs."),
     "runs": ("tako_lite.cli.commands.runs", "List runs, the newest first."),
@@ -46,6 +47,10 @@ COMMANDS: Final = {
     "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
+    "completion": (
+        "tako_lite.cli.commands.completion",
+        "Print the script that has a shell complete the command line.",
+    ),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 

@@ -5,6 +5,7 @@ Imports few modules, and not click: scripts call this in a loop.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.output import draw, warn, write, write_json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def enqueue_one(
     client: Client,
     workflow: str,
-    payload: str | None,
+    payload: Sequence[str],
     options: dict[str, Any],
     *,
     wait: bool = False,
@@ -30,7 +31,7 @@ def enqueue_one(
 
     Raises RunEnded if the run ended at once.
     """
-    value = None if payload is None else read_payload(payload)
+    value = read_payload(*payload) if payload else None
     enqueued = client.enqueue(workflow, value, **options)
     if wait:
         from tako_lite.cli.waiting import wait_for_end

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tako_lite.hints import did_you_mean
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 MEANT: Final = {
     **dict.fromkeys(("stop", "shutdown", "quit", "exit", "down"), "Ctrl-C or SIGTERM stops `tako-lite serve`"),
-    **dict.fromkeys(("start", "run-daemon", "up", "daemon", "worker", "work", "dev"), "did you mean `serve`?"),
+    **dict.fromkeys(("start", "run-daemon", "up", "daemon", "worker", "work"), "did you mean `serve`?"),
     **dict.fromkeys(("ps", "top", "workers", "stats", "monitor", "watch"), "did you mean `status`?"),
     **dict.fromkeys(("list", "ls", "jobs", "tasks", "history"), "did you mean `runs`?"),
     **dict.fromkeys(("add", "submit", "push", "send", "call", "delay", "run", "trigger"), "did you mean `enqueue`?"),
@@ -59,6 +62,13 @@ class LazyGroup(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in self.table.items()])
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin with what is typed, without an import of their modules, and the options."""
+        from click.shell_completion import CompletionItem  # only when a shell asks
+
+        found = [CompletionItem(name, help=about) for name, (_, about) in self.table.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]

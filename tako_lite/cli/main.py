@@ -47,11 +47,16 @@ def _make_streams_lenient() -> None:
 
 
 def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]` without options, which needs no parsing."""
-    return words[:1] == ["enqueue"] and len(words) in (2, 3) and not any(word.startswith("-") for word in words)
+    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` without options, which needs no parsing."""
+    return (
+        "_TAKO_LITE_COMPLETE" not in os.environ
+        and words[:1] == ["enqueue"]
+        and len(words) > 1
+        and not any(word.startswith("-") for word in words)
+    )
 
 
-def _enqueue(workflow: str, payload: str | None = None) -> int:
+def _enqueue(workflow: str, *payload: str) -> int:
     from tako_lite.cli.enqueue_one import enqueue_one
     from tako_lite.cli.project_notice import note_project
     from tako_lite.client.blocking import Client
@@ -67,6 +72,10 @@ def _run(words: list[str]) -> int:
     from tako_lite.cli.app import app
     from tako_lite.cli.options import NOTES
 
+    if instruction := os.environ.get("_TAKO_LITE_COMPLETE"):
+        from tako_lite.cli.completion import answer_shell
+
+        return answer_shell(app, instruction)
     try:
         with app.make_context("tako-lite", words) as context:
             code = app.invoke(context)

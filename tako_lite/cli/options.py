@@ -31,6 +31,7 @@ def _remember_config(context: click.Context, parameter: click.Parameter, path: s
 config_option = click.option(
     "-c",
     "--config",
+    type=click.Path(),
     metavar="PATH",
     expose_value=False,
     callback=_remember_config,
@@ -62,6 +63,12 @@ def note_beside_answer(text: str) -> None:
         note(text)
 
 
+def given_config() -> str | None:
+    """The path of `--config`, from any place on the command line."""
+    path: str | None = click.get_current_context().find_root().obj
+    return path
+
+
 def chosen_config() -> str | None:
     """The path of `--config`, from any place on the command line; without it, stderr may note which folder is the project."""
     root = click.get_current_context().find_root()
@@ -75,8 +82,21 @@ def chosen_config() -> str | None:
 
 
 def command(function: Callable[..., Any]) -> click.Command:
-    """Make a click command of a function; it also takes `--config`."""
-    return click.command(context_settings={"help_option_names": HELP_NAMES})(config_option(function))
+    """Make a click command of a function; it also takes `--config`, and shells complete the names of the project."""
+    made = click.command(context_settings={"help_option_names": HELP_NAMES})(config_option(function))
+    for parameter in made.params:
+        parameter._custom_shell_complete = _complete  # what `shell_complete=` of each argument and option would set
+    return made
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from tako_lite.cli.completion import complete, completes  # only when a shell asks
+
+    return (
+        complete(context, parameter, incomplete)
+        if completes(parameter)
+        else (parameter.type.shell_complete(context, parameter, incomplete))
+    )
 
 
 def duration(text: str) -> float:

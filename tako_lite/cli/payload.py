@@ -1,4 +1,4 @@
-"""Payloads on a command line: JSON, @FILE, or - for stdin."""
+"""Payloads on a command line: JSON, @FILE, - for stdin, or fields such as `key=value`."""
 
 from __future__ import annotations
 
@@ -18,33 +18,61 @@ _OTHER_MARKS: Final = (
 )
 _QUOTES_HINT: Final = "a payload is JSON: text needs quotes inside the quotes of the shell: '\"text\"'"
 
+_FIELD_HINT: Final = "a payload is JSON in single quotes, or fields: key=text, key:=JSON, key[name]=text, key[]=text"
 
-def read_payload(argument: str) -> Any:
-    """The value of `JSON`, `@FILE` or `-`. Raises BadInput if it is not strict JSON or cannot be read."""
-    text: str | bytes = argument.removeprefix("\ufeff")
-    if argument == "-":
-        text = _all_of(stdin(), "stdin")
-    elif argument.startswith("@"):
-        with open_file(argument[1:]) as stream:
-            text = _all_of(stream, argument[1:])
+
+def read_payload(*arguments: str) -> Any:
+    """The value of `JSON`, `@FILE`, `-`, or of fields. Raises BadInput if it is not strict JSON or cannot be read."""
+    if any("=" in argument for argument in arguments) or len(arguments) > 1:
+        from tako_lite.cli.fields import is_field, read_fields  # most payloads are JSON
+
+        if all(is_field(argument) for argument in arguments):
+            return read_fields(arguments, _content, _parsed)
+        if len(arguments) > 1:
+            raise _mixed(next(argument for argument in arguments if not is_field(argument)))
+    argument = arguments[0].removeprefix("\ufeff")
+    is_name = argument == "-" or argument.startswith("@")
+    return _parsed(_content(argument.removeprefix("@")) if is_name else argument, "payload")
+
+
+def _parsed(text: str | bytes, what: str) -> Any:
     try:
-        return parse_value(text)
+        return parse_value(text, what)
     except TooLarge:
         raise TooLarge(
-            f"the payload is too long; the limit is {MAX_VALUE:,} bytes", hint="pass a path or a key instead"
+            f"the {what} is too long; the limit is {MAX_VALUE:,} bytes", hint="pass a path or a key instead"
         ) from None
     except BadInput as error:
-        raise BadInput(error.message, hint=error.hint or _hint(text, error.message)) from None
+        raise BadInput(error.message, hint=error.hint or _hint(text, error.message, is_payload=what == "payload")) from None
 
 
-def _hint(text: str | bytes, message: str) -> str | None:
+def _mixed(argument: str) -> BadInput:
+    """The error for several arguments of which one is no field."""
+    key, colon, value = argument.partition(":")
+    hint = "write the fields as key=text or key:=JSON, or the payload as one argument of JSON in single quotes"
+    if key.isidentifier() and colon:
+        hint = f"write {key}={value} for text or {key}:={value} for JSON; JSON as a whole stands in single quotes"
+    return BadInput(f"{argument!r} is not a field such as key=value", hint=hint)
+
+
+def _content(name: str) -> bytes:
+    """The content of a file, or of stdin for `-`, but at most one byte more than a payload may have."""
+    if name == "-":
+        return _all_of(stdin(), "stdin")
+    with open_file(name) as stream:
+        return _all_of(stream, name)
+
+
+def _hint(text: str | bytes, message: str, *, is_payload: bool) -> str | None:
     """What to type instead of a payload that is not JSON."""
     if " is not JSON" not in message:
         return None
     from tako_lite.cli.almostjson import json_hint  # only needed once something is wrong
 
     shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    return json_hint(shown, message) or (_QUOTES_HINT if " at line " in message else None)
+    if (hint := json_hint(shown, message)) or not is_payload or " at line " not in message:
+        return hint
+    return _FIELD_HINT if "=" in shown else _QUOTES_HINT
 
 
 def stdin() -> BinaryIO:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tako_lite.cli.options import chosen_config
@@ -10,7 +11,7 @@ from tako_lite.errors import ConfigError, Mistake
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
-    from tako_lite.config import Config
+    from tako_lite.config import Config, Examined
 
 
 class Remarks(NamedTuple):
@@ -31,17 +32,27 @@ class ProjectFiles(NamedTuple):
 
 def read_files(server: str | None) -> ProjectFiles:
     """Read the files of the chosen project; mistakes are returned, not raised."""
-    from tako_lite import project_lint
-    from tako_lite.catalog import survey
     from tako_lite.config import examine
 
     try:
-        settings, wrong = examine(chosen_config(), server=server)
+        return compare(examine(chosen_config(), server=server), {})
     except ConfigError as error:
-        return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
-    catalog, mistakes = survey(
-        settings.workflows_path, settings.root, settings.routes, project_lint.pythons(settings, all_files=True)
-    )
+        return unreadable(error)
+
+
+def unreadable(error: ConfigError) -> ProjectFiles:
+    """A project whose tako.toml cannot be read."""
+    return ProjectFiles(None, None, Remarks(mistakes=error.mistakes), Remarks())
+
+
+def compare(examined: Examined, unsaved: Mapping[Path, bytes]) -> ProjectFiles:
+    """Read the workflow files, with the text of `unsaved` ones in place of that on the disk, and compare with tako.toml."""
+    from tako_lite import project_lint
+    from tako_lite.catalog import survey
+
+    settings, wrong = examined
+    pythons = project_lint.pythons(settings, all_files=True)
+    catalog, mistakes = survey(settings.workflows_path, settings.root, settings.routes, pythons, unsaved)
     misrouted = project_lint.mistakes(settings, catalog, whole=not (wrong or mistakes))
     sound = not (wrong or mistakes)
     # With a mistake in tako.toml its tables are not fully known, so warnings that compare them with the files may be wrong.

@@ -17,11 +17,15 @@ Sender = Callable[[str, dict[str, Any]], "Coroutine[Any, Any, dict[str, Any]]"]
 
 
 class HandlerLink(NamedTuple):
-    """The link of a worker, for clients in handlers. It belongs to one process, not to processes forked from it."""
+    """The link of a worker, for clients in handlers. It belongs to one process, not to processes forked from it.
+
+    With `for_all`, it also serves the clients that were given a `config`: in a test, none of them may reach a real queue.
+    """
 
     sender: Sender
     loop: AbstractEventLoop
     pid: int
+    for_all: bool = False
 
     def ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """The answer, for a thread other than the one of the worker's loop. Raises BadInput on that loop."""
@@ -46,13 +50,13 @@ class HandlerLink(NamedTuple):
 _link: HandlerLink | None = None
 
 
-def use_link(sender: Sender | None, loop: AbstractEventLoop | None = None) -> None:
-    """Make every client of this process without a `config` send through `sender`, which runs in `loop`.
+def use_link(sender: Sender | None, loop: AbstractEventLoop | None = None, *, for_all: bool = False) -> None:
+    """Make every client of this process without a `config`, or all clients, send through `sender`, which runs in `loop`.
 
     With None they use the socket again.
     """
     global _link
-    _link = HandlerLink(sender, loop, os.getpid()) if sender is not None and loop is not None else None
+    _link = HandlerLink(sender, loop, os.getpid(), for_all) if sender is not None and loop is not None else None
 
 
 def current() -> HandlerLink | None:

@@ -32,6 +32,11 @@ class Project:
         self.root = self.config().root if self._file is None else self._file.parent
         self.state_dir = state_folder(self._file, self.root)
 
+    @property
+    def file(self) -> Path | None:
+        """The tako.toml, or None if the project has none."""
+        return self._file
+
     def connect(self) -> Connection | None:
         """A new connection to the daemon that serves the queue, or None if none answers. Raises DaemonUnreachable."""
         connection = connect(self.state_dir / SOCKET_NAME)

@@ -69,8 +69,9 @@ class Transport:
         return self._project().serving_dir() / "logs"
 
     def link(self) -> HandlerLink | None:
-        """The link of this worker; None outside of a worker, or if the client has a `config`."""
-        return link.current() if self._config is None else None
+        """The link of this worker; None outside of a worker, or if the client has a `config` and the link is not for all."""
+        way = link.current()
+        return way if way is not None and (self._config is None or way.for_all) else None
 
     def connect(self, command: str = "") -> Connection | None:
         """A connection to the daemon, or None if no daemon answers.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.config.files import find_file, locate
 
 if TYPE_CHECKING:
-    from tako_lite.config.reader import RESERVED_NAMES, examine, load, load_text
+    from tako_lite.config.reader import RESERVED_NAMES, Examined, examine, examine_text, load, load_text
     from tako_lite.config.routes import misrouted
     from tako_lite.config.secrets import unreadable_secrets
     from tako_lite.config.settings import Config, GroupSettings, QueueSettings, effective, unreachable
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "RESERVED_NAMES",
     "Config",
+    "Examined",
     "GroupSettings",
     "QueueSettings",
     "effective",
     "examine",
+    "examine_text",
     "find_file",
     "load",
     "load_text",

@@ -28,6 +28,7 @@ from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import SecretSource
+from tako_lite.store.opening import SQLITE
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys of `[workflows]`, which are therefore not available as names of groups."""
@@ -46,7 +47,9 @@ _PROJECT_KEYS: Final = (
     *monitor.TABLES,
     *routes.TABLES,
 )
-_QUEUE_KEYS: Final = ("url", "durability", "keep")
+_POSTGRES_KEYS: Final = ("schema", "password", "listen_url", "lease")
+_SERVER_KEYS: Final = ("groups", "workflows")
+_QUEUE_KEYS: Final = ("url", "durability", "keep", *_POSTGRES_KEYS)
 
 
 def load(config: str | Path | None = None, *, server: str | None = None) -> Config:
@@ -72,7 +75,12 @@ def examine(config: str | Path | None = None, *, server: str | None = None) -> E
 
 def load_text(text: str, file: Path, *, server: str | None = None) -> Config:
     """Load a project as if its tako.toml had another text. Raises ConfigError with every mistake."""
-    return _sound(_examined(file, Document(shown(file), text), server))
+    return _sound(examine_text(text, file, server=server))
+
+
+def examine_text(text: str, file: Path, *, server: str | None = None) -> Examined:
+    """Like `examine`, as if tako.toml had another text. Raises ConfigError only if that is not TOML."""
+    return _examined(file, Document(shown(file), text), server)
 
 
 def _sound(examined: Examined) -> Config:
@@ -106,6 +114,7 @@ class _Reading(Collector):
         self._tables: dict[TablePath, dict[str, Any]] = {}
         self._declared: dict[str, Any] = {}
         self._sources: dict[str, SecretSource] = {}
+        self._served: dict[str, tuple[str, ...]] = {}
 
     def config(self, file: Path | None, server: str, *, server_was_named: bool) -> Config:
         project = self.document.tables if self.document else {}
@@ -138,6 +147,7 @@ class _Reading(Collector):
             workflows_path=folder,
             groups={group: group_settings(self._tables, group, server) for group in groups},
             secrets=self._sources,
+            served=self._served.get(server),
             warnings=(
                 *(monitor.open_monitor(self, monitoring) if sound else ()),
                 *(spare_secrets(self, self._sources, self._tables) if sound else ()),
@@ -159,7 +169,7 @@ class _Reading(Collector):
         for key in queue:
             if key not in _QUEUE_KEYS:
                 self.unknown(("queue", key), _QUEUE_KEYS)
-        read_url = values.queue(self._root, state_dir)
+        read_url = values.queue(self._root, state_dir, **self._postgres(queue))
         url, location = self.value(("queue",), queue, "url", read_url) or read_url(
             state_folder.queue_url(state_dir, self._root)
         )
@@ -170,6 +180,21 @@ class _Reading(Collector):
             durability=self.value(("queue",), queue, "durability", values.durability) or "disk",
             keep={**KEEP, **keep},
         )
+
+    def _postgres(self, queue: dict[str, Any]) -> dict[str, Any]:
+        """The settings that a queue in PostgreSQL has besides its URL; a queue in a file has none of them."""
+        readers = (values.schema, values.secret_source(self._root), values.database_url, values.lease)
+        found: dict[str, Any] = {}
+        for key, read in zip(_POSTGRES_KEYS, readers, strict=True):
+            if (setting := self.value(("queue",), queue, key, read)) is not None:
+                found[key] = setting
+        url = queue.get("url")
+        if (isinstance(url, str) and url.startswith(SQLITE)) or url is None:
+            for key in _POSTGRES_KEYS:
+                if key in queue:
+                    hint = 'remove it, or write url = "postgresql://user@host/database"'
+                    self.wrong(("queue", key), f"`{key}`: is for a queue in PostgreSQL", hint, at_key=True)
+        return found
 
     def _secrets(self, declared: Any) -> None:
         self._sources = read_sources(self, declared, self._root)
@@ -183,8 +208,10 @@ class _Reading(Collector):
                 continue
             server = self.table(path, value)
             for key, inner in server.items():
-                if key != "workflows":
-                    self.unknown((*path, key), ("workflows",), otherwise=_dotted_name_hint(path, key, inner))
+                if key not in _SERVER_KEYS:
+                    self.unknown((*path, key), _SERVER_KEYS, otherwise=_dotted_name_hint(path, key, inner))
+            if (groups := self.value(path, server, "groups", values.group_names)) is not None:
+                self._served[name] = groups
             if "workflows" in server:
                 workflows = (*path, "workflows")
                 self._groups(workflows, self.table(workflows, server["workflows"]))

@@ -93,7 +93,8 @@ class Config:
 
     `groups` holds `default` and every group that the file names; `group` also answers for one that only a
     decorator names. `tables` and `document` are what those answers and the positions of warnings come from.
-    `state_dir` is the folder of the sockets, the locks and the logs.
+    `state_dir` is the folder of the sockets, the locks and the logs. `served` are the groups that this server
+    serves, None for all.
     """
 
     file: Path | None
@@ -105,6 +106,7 @@ class Config:
     workflows_path: Path
     groups: Mapping[str, GroupSettings]
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
+    served: tuple[str, ...] | None = None
     warnings: tuple[Mistake, ...] = ()
     routes: Routes = field(default_factory=Routes)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)

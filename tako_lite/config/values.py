@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from tako_lite.errors import BadInput
+from tako_lite.errors import BadInput, SecretError
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.options import FALLBACKS
 from tako_lite.secrets import SecretSource
 from tako_lite.states import RUN_STATES, TERMINAL
-from tako_lite.store.opening import queue_at
+from tako_lite.store.opening import LONGEST_LEASE, SHORTEST_LEASE, Queue, check_database_url, check_schema, queue_at
 from tako_lite.units import duration_text, parse_duration, parse_size, size_text
 
 Reader = Callable[[Any], Any]
@@ -150,9 +150,45 @@ def interpreter(root: Path) -> Reader:
     return lambda value: str(located(value, root)) if "/" in text(value) else value
 
 
-def queue(root: Path, state_dir: Path) -> Reader:
-    """Accepts the URL of a queue; returns it with the queue's location."""
-    return lambda value: (url := text(value), queue_at(url, root, state_dir=state_dir))
+def queue(root: Path, state_dir: Path, **settings: Any) -> Reader:
+    """Accepts the URL of a queue; returns it with the queue's location. `settings` are those of `queue_at`."""
+
+    def read(value: Any) -> tuple[str, Queue]:
+        try:
+            return text(value), queue_at(value, root, state_dir=state_dir, **settings)
+        except SecretError as error:
+            raise BadInput(error.message, hint=error.hint) from None
+
+    return read
+
+
+def schema(value: Any) -> str:
+    """Accepts the name of a schema in PostgreSQL."""
+    check_schema(text(value))
+    return str(value)
+
+
+def group_names(value: Any) -> tuple[str, ...]:
+    """Accepts the groups that a server serves."""
+    if not isinstance(value, list) or not value:
+        raise BadInput("must be an array of groups", hint='such as ["gpu", "media"]')
+    return tuple(dict.fromkeys(name(each) for each in value))
+
+
+def database_url(value: Any) -> str:
+    """Accepts the URL of a database."""
+    check_database_url(text(value))
+    return str(value)
+
+
+def lease(value: Any) -> float:
+    """Accepts the time after which the others take a server for dead, and returns seconds."""
+    seconds: float = span()(value)
+    if not SHORTEST_LEASE <= seconds <= LONGEST_LEASE:
+        raise BadInput(
+            "must be 15s to 10m", hint="a shorter one takes a slow server for dead, a longer one keeps its runs waiting"
+        )
+    return seconds
 
 
 def durability(value: Any) -> str:

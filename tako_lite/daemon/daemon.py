@@ -36,6 +36,7 @@ from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.monitoring import Monitoring
+from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.readiness import Readiness
 from tako_lite.daemon.run_reports import RunReports
@@ -71,6 +72,9 @@ class Daemon:
     """One project being served."""
 
     store: Store
+    dispatcher_type: type[Dispatcher] = Dispatcher
+    logs_type: type[Logs] = Logs
+    scheduler_type: type[Scheduler] = Scheduler
 
     def __init__(
         self,
@@ -104,10 +108,10 @@ class Daemon:
         self._last = last
         self.dashboard = Dashboard(events, sockets.web)
         self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
-        self.logs = Logs(config.state_dir / "logs", clock, events)
+        self.logs = self.logs_type(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
         self.commands = Commands(self)
-        self.dispatcher = Dispatcher(self.store, events, self.meter, catalog, self.ensure_group)
+        self.dispatcher = self.dispatcher_type(self.store, events, self.meter, catalog, self.ensure_group)
         self.reports = RunReports(events, self.logs)
         self.outcomes = Outcomes(
             self.store, self.dispatcher, self.commands, self.triggers, self.meter, self.reports, self.clock
@@ -115,7 +119,7 @@ class Daemon:
         self.readiness = Readiness(self.store, self.dispatcher.groups)
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
-        self.scheduler = Scheduler(self.store, self.clock, events, _retention(config), self.router, self.triggers)
+        self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
         self.monitoring = Monitoring(self, events, sockets.monitor)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
@@ -132,6 +136,12 @@ class Daemon:
         folders = {config.state_dir, *queue.location.folders()}
         self.file_watch = FileWatch(folders, locks, self.control, self.store, self.health, events)
         self._use(config, catalog)
+
+    def narrate(self) -> None:
+        """Log every run, every step and what workers print. Call it before `start`."""
+        narrator = Narrator(self.events, self.clock, self.config.root)
+        self.dispatcher.narrator = self.outcomes.narrator = narrator
+        self.logs.listener = narrator.printed
 
     @property
     def groups(self) -> dict[str, Group]:
@@ -447,7 +457,7 @@ class Daemon:
                 self.manager.ready(self.groups.values())
 
     async def _reload(self) -> dict[str, Any]:
-        config, catalog = await asyncio.to_thread(self._read_again)
+        config, catalog = await self._read_again()
         if config.state_dir != self.config.state_dir:
             raise BadInput("state_dir cannot change while the daemon runs", hint="restart tako-lite serve")
         if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
@@ -476,14 +486,18 @@ class Daemon:
             about_queue = await self.undefined.sentences(catalog)
         return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
 
-    def _read_again(self) -> tuple[Config, Catalog]:
-        config = load(self.config.file, server=self.config.server)
-        return config, read_catalog(config)
+    async def _read_again(self) -> tuple[Config, Catalog]:
+        return await asyncio.to_thread(_read, self.config)
 
     def _has_changed(self, group: Group, old: Catalog) -> bool:
         if self._settings(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):
             return True
         return bool(group.failures) or any(file_stamp(file) != stamp for file, stamp in group.loaded.items())
+
+
+def _read(old: Config) -> tuple[Config, Catalog]:
+    config = load(old.file, server=old.server)
+    return config, read_catalog(config)
 
 
 def hello(config: Config) -> dict[str, Any]:

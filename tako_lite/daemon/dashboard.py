@@ -63,6 +63,13 @@ class Dashboard:
         """The pid of the process that serves the dashboard, if there is one: only this class waits for it."""
         return set() if self._process is None else {self._process.pid}
 
+    @property
+    def address(self) -> Listen | None:
+        """Where it listens, with the port that the kernel chose if it was 0; None if it does not."""
+        if self._socket is None or self._settings.listen is None or self._settings.listen.path is not None:
+            return None if self._socket is None else self._settings.listen
+        return self._settings.listen._replace(port=self._socket.getsockname()[1])
+
     async def apply(self, config: Config) -> None:
         """Listen as the settings say. What serves other settings is ended; a failed listener is tried again."""
         before, self._config, settings = self._settings, config, config.web

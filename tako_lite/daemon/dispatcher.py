@@ -31,6 +31,7 @@ from typing import Any, Final
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.meter import Meter
+from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
@@ -79,6 +80,8 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
+        self.narrator: Narrator | None = None
+        """Reports the runs that start, if anyone wants to read that."""
 
     # Pending work
 
@@ -148,13 +151,17 @@ class Dispatcher:
         if group.paused:
             return
         asked = self._claims_in_flight.get((name, hold), 0)
-        free = sum(session.free_slots for session in self._sessions(group, hold)) - asked
+        free = self.free_slots(group, hold) - asked
         if free > 0:
             future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.policy_of(name).allowed))
             self._claims_in_flight[name, hold] = asked + free
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
+
+    def free_slots(self, group: Group, hold: Hold | None) -> int:
+        """How many more runs of this hold the workers of a group can take."""
+        return sum(session.free_slots for session in self._sessions(group, hold))
 
     def _sessions(self, group: Group, hold: Hold | None) -> list[WorkerSession]:
         """The workers of a group for such runs: solo workers for suspects, the pool for all others."""
@@ -216,6 +223,8 @@ class Dispatcher:
                 continue
             session.worker.become_busy()
             session.push(pushed)
+            if self.narrator is not None:
+                self.narrator.runs_started(session, [session.assignments[run.run_id].claimed for run in pushed])
         if placed:
             self._meter.runs_started(group.name, placed)
             self.on_push()

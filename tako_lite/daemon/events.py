@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
+from inspect import isfunction, signature
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.daemon.log_format import Happening, happening
@@ -20,6 +20,7 @@ from tako_lite.units import counted, duration_text, was_or_were
 
 if TYPE_CHECKING:
     from tako_lite.daemon.worker_session import WorkerSession
+    from tako_lite.engine import StepState
     from tako_lite.errors import TakoError
     from tako_lite.processes.child import Exit
     from tako_lite.processes.group import Group
@@ -34,6 +35,8 @@ REMINDED_AFTER: Final = 3600.0
 """Seconds between two log lines about a group that still cannot start."""
 SETTLED_AFTER: Final = 60.0
 """Seconds for which a group must run again before the same failure is logged as a new one."""
+MAX_SHOWN: Final = 200
+"""Characters of a result in a line of the log; `show` has all of it."""
 KILLED: Final = {
     "drain": "did not reach its next step within drain_timeout ({drain_timeout}) and was killed",
     "startup": "was not ready within startup_timeout ({startup_timeout}) and was killed",
@@ -72,9 +75,10 @@ class Events:
         self._logged_at: dict[str, float] = {}
         """The errors that were logged recently, and when."""
         self._failing: dict[str, _Failing] = {}
-        for name in [name for name in vars(Events) if not name.startswith("_")]:
+        methods = {name: method for name, method in {**vars(Events), **vars(type(self))}.items() if isfunction(method)}
+        for name in [name for name in methods if not name.startswith("_")]:
             contained = self.unexpected.contained(f"the log line of {name}", getattr(self, name))
-            setattr(self, name, _noted(name, [*signature(vars(Events)[name]).parameters][1:], contained))
+            setattr(self, name, _noted(name, [*signature(methods[name]).parameters][1:], contained))
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %s in %s", name, root, counted(workflows, "workflow"), counted(groups, "group"))
@@ -169,6 +173,27 @@ class Events:
     def run_died(self, group: str, run_id: str, what: str) -> None:
         logger.warning("%s", what)
 
+    def run_started(self, session: WorkerSession, run_id: str, workflow: str, attempt: int, attempts: int) -> None:
+        logger.info("%s (run %s) started: attempt %d of %d, in %s", workflow, run_id, attempt, attempts, _who(session))
+
+    def step_ended(self, session: WorkerSession, run_id: str, step: str, state: StepState, seconds: float) -> None:
+        logger.info("step %s of run %s %s in %s", step, run_id, state, _took(seconds))
+
+    def run_succeeded(self, session: WorkerSession, run_id: str, workflow: str, seconds: float, result: str) -> None:
+        logger.info("%s (run %s) succeeded in %s: %s", workflow, run_id, _took(seconds), printable(shortened(result)))
+
+    def run_parked(self, session: WorkerSession, run_id: str, workflow: str, waits: list[str]) -> None:
+        logger.info("%s (run %s) is parked and waits %s", workflow, run_id, printable(shortened(", ".join(waits))))
+
+    def run_stopped(self, session: WorkerSession, run_id: str, workflow: str, what: str) -> None:
+        logger.info("%s (run %s) %s", workflow, run_id, printable(shortened(what)))
+
+    def traceback(self, group: str, run_id: str, text: str) -> None:
+        logger.info("%s", printable(text))
+
+    def output(self, group: str, run_id: str | None, text: str) -> None:
+        logger.info("%s %s | %s", group, run_id or "-", printable(text))
+
     def slow(self, session: WorkerSession, seconds: float) -> None:
         logger.warning(
             "worker %d of group %s has sent no heartbeat for %.0f s but uses the processor; does a call hold the GIL? runs: %s",
@@ -241,6 +266,20 @@ def _worded(reason: str, worker: Worker, run: str | None) -> str:
         startup_timeout=duration_text(settings.startup_timeout),
         heartbeat_timeout=duration_text(settings.heartbeat_timeout),
     )
+
+
+def shortened(text: str) -> str:
+    """A text on one line, cut to what a line of the log shows of it."""
+    line = " ".join(text.split("\n"))
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…"
+
+
+def _who(session: WorkerSession) -> str:
+    return f"worker {session.worker.pid} of group {session.worker.group.name}"
+
+
+def _took(seconds: float) -> str:
+    return duration_text(round(seconds, 3))
 
 
 def _in(group: Group) -> str:

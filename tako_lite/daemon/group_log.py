@@ -6,9 +6,10 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tako_lite.clock import Clock
 from tako_lite.daemon.events import Events
@@ -20,6 +21,7 @@ REPORT_AGAIN_AFTER: Final = 60.0
 """Seconds after which a log that still cannot be written is reported again."""
 SETTLED: Final = 1.0
 """Seconds without an error after which a log counts as working again."""
+LineListener = Callable[[Mapping[str, Any], str], None]
 _FIRST_TIME: Final = re.compile(rb'{"at": (\d+),')
 
 
@@ -42,6 +44,8 @@ class GroupLog:
         """Whether the last line of the file is incomplete."""
         self.copy: RunOutput | None = None
         """Where each line also goes; None for nowhere else."""
+        self.listener: LineListener | None = None
+        """Is called with each line that a worker printed, and the name of the group."""
         self.max_age: float | None = None
         """Seconds after which lines are deleted, when a later line is written; None for never."""
         self._began_at: int | None = None
@@ -62,14 +66,16 @@ class GroupLog:
         """Whether its file is open."""
         return self._descriptor is not None
 
-    def write(self, pid: int, run: str | None, text: str) -> None:
-        """Queue a line for `flush`."""
+    def write(self, pid: int, run: str | None, text: str, *, by_daemon: bool = False) -> None:
+        """Queue a line for `flush`; one of the daemon itself does not go to `listener`, which has it as an event."""
         facts = {"at": self._clock.now(), "pid": pid, "run": run, "stream": "out", "text": text}
         line = json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         self._pending.append(line)
         self.lines += 1
         if self.copy is not None and not self.copy.write(facts, self._group):
             self.dropped += 1
+        if self.listener is not None and not by_daemon:
+            self.listener(facts, self._group)
         self._pending_size += len(line)
         if self._size + self._pending_size > MAX_FILE:
             self.flush()

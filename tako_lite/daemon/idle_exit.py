@@ -88,7 +88,7 @@ class IdleExit:
 
     def _is_busy(self) -> bool:
         host = self._host
-        due = host.scheduler.next_moment()
+        due = host.scheduler.next_work()
         return (
             host.dispatcher.is_busy
             or host.control.is_asked
@@ -104,7 +104,7 @@ async def write_next_due(host: IdleHost, state_dir: Path) -> None:
     ready, suspects = await host.store.list_groups_with_work()
     waiting = [name for name in ready | suspects if not host.dispatcher.groups[name].paused]
     moments = [host.clock.now()] if waiting else []
-    moments += (moment for moment in (host.scheduler.next_moment(), await host.store.get_next_due()) if moment is not None)
+    moments += (moment for moment in (host.scheduler.next_work(), await host.store.get_next_due()) if moment is not None)
     if moments:
         (state_dir / NEXT_DUE).write_text(f"{min(moments)}\n")
 

@@ -13,7 +13,7 @@ from typing import Final
 from tako_lite.clock import Clock
 from tako_lite.config.monitor_settings import LogSettings
 from tako_lite.daemon.events import Events
-from tako_lite.daemon.group_log import GroupLog
+from tako_lite.daemon.group_log import GroupLog, LineListener
 from tako_lite.daemon.run_output import RunOutput
 from tako_lite.secrets import NOTHING, Mask
 
@@ -134,6 +134,8 @@ class Logs:
         self.groups: dict[str, GroupLog] = {}
         self._settings = LogSettings()
         self._copy: RunOutput | None = None
+        self.listener: LineListener | None = None
+        """Is called with each line that a worker prints, and the name of its group."""
 
     def apply(self, settings: LogSettings) -> None:
         """Take the settings of `[logs]`, and delete the files that are too old for them."""
@@ -146,7 +148,7 @@ class Logs:
         return self.groups.setdefault(group, GroupLog(self._folder, group, self._clock, self._events))
 
     def _configure(self, log: GroupLog) -> GroupLog:
-        log.copy, log.max_age = self._copy, self._settings.max_age
+        log.copy, log.max_age, log.listener = self._copy, self._settings.max_age, self.listener
         return log
 
     def capture(self, group: str, descriptor: int, pid: int, mask: Mask) -> Capture:
@@ -158,7 +160,7 @@ class Logs:
         """Add a line of the daemon to the log of a run."""
         log = self._configure(self._log(group))
         was_open = log.is_open
-        log.write(pid, run, text)
+        log.write(pid, run, text, by_daemon=True)
         log.flush()
         if not was_open:  # its workers print nothing, or it has none: a file need not stay open for each such group
             log.close()

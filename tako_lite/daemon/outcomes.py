@@ -13,6 +13,7 @@ from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
 from tako_lite.daemon.meter import Meter
+from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
@@ -70,6 +71,9 @@ ENDED_BY_KILL: Final[dict[str, AttemptKind]] = {"timeout": "timeout", "cancelled
 class Outcomes:
     """Stores the items of workers' frames."""
 
+    random: Callable[[], float] = staticmethod(random.random)
+    """The jitter of backoffs."""
+
     def __init__(
         self,
         store: Store,
@@ -87,6 +91,8 @@ class Outcomes:
         self._dispatcher = dispatcher
         self._meter = meter
         self._clock = clock
+        self.narrator: Narrator | None = None
+        """Reports steps and ends of runs, if anyone wants to read that."""
         self._ends: dict[str, Callable[[WorkerSession, Assignment, Any], None]] = {
             "found": self._evaluation_ended,
             "fail": self._failed,
@@ -152,11 +158,21 @@ class Outcomes:
                     del freed[item.run_id]
                     self._count_end(session, assignment, item)
         if done:
-            dispatcher.watch(self._store.complete_runs(done), "store results")
+            stored = asyncio.ensure_future(self._store.complete_runs(done))
+            dispatcher.watch(stored, "store results")
+            if self.narrator is not None:
+                stored.add_done_callback(partial(self._report_successes, session, done, dict(freed)))
             self._meter.runs_succeeded(session.worker.group.name, freed.values(), asyncio.get_running_loop().time())
             freed.clear()
         if self._meter.has_minutes:
             self.record_minutes()
+
+    def _report_successes(
+        self, session: WorkerSession, done: list[Completed], ended: dict[str, Assignment], stored: asyncio.Future[None]
+    ) -> None:
+        if self.narrator is not None and not stored.cancelled() and stored.exception() is None:
+            for run in done:
+                self.narrator.run_succeeded(session, ended[run.id], run.result)
 
     def record_minutes(self, *, whole: bool = False) -> None:
         """Store the totals of the minutes that are over, and with `whole` of the current one.
@@ -175,6 +191,8 @@ class Outcomes:
             kind = "timeout"
         if kind is not None:
             self._count(session, assignment, kind)
+        if self.narrator is not None:
+            self.narrator.run_left(session, assignment, item)
 
     def _count(self, session: WorkerSession, assignment: Assignment, kind: AttemptKind) -> None:
         executed = None if kind in UNFINISHED else assignment.claimed.executed_ms + self._executed_ms(assignment)
@@ -200,6 +218,8 @@ class Outcomes:
     def attempt_failed(self, group: str, run: Claimed, failure: Failure, pid: int, *, retryable: bool = True) -> None:
         """Schedule another attempt after the backoff, or end the run if none is left."""
         what = f"store the failure of {run.id}"
+        if self.narrator is not None:
+            self.narrator.attempt_raised(group, run, failure)
         if retryable and run.attempts + 1 < run.max_attempts:
             delay = self._backoff(run)
             run_at = self._clock.now() + round(delay * 1000)
@@ -211,7 +231,7 @@ class Outcomes:
 
     def _backoff(self, run: Claimed) -> float:
         spec = self._dispatcher.catalog.workflows.get(run.workflow)
-        return spec.options.backoff.delay(run.attempts + 1, random.random) if spec is not None else 1.0
+        return spec.options.backoff.delay(run.attempts + 1, self.random) if spec is not None else 1.0
 
     def _bailed(self, session: WorkerSession, assignment: Assignment, item: RunBailed) -> None:
         self._finish(session, assignment, "cancelled", Failure("Bailed", item.reason, None, "bailed"), charged=True)
@@ -281,6 +301,8 @@ class Outcomes:
             else:
                 answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
             session.send(AnswersFrame(t="answers", answers=answers))
+            if self.narrator is not None and error is None:
+                self.narrator.steps_saved(session, items)
 
         asyncio.ensure_future(self._store.save_steps(steps, session.worker.pid)).add_done_callback(answer)
 
@@ -288,6 +310,8 @@ class Outcomes:
         if not isinstance(item, CallCommand):
             kind = item.step_kind if isinstance(item, AddWait) else item.kind
             self._meter.step_asked_for(session.worker.group.name, STEP_KINDS.get(kind, kind))
+        if self.narrator is not None and isinstance(item, AddWait | InvokeChild):
+            self.narrator.waits(item)
 
         async def work() -> Any:
             return await self._requests[item.kind](session, item)

@@ -105,6 +105,11 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
 
+    @property
+    def next_due(self) -> int | None:
+        """When the next run or wait is due, as far as is known; None if none is."""
+        return self._next_due
+
     def wake_by(self, moment: int) -> None:
         """Fire the timer at this moment, or earlier."""
         if self._next_due is None or moment < self._next_due:
@@ -159,7 +164,12 @@ class Scheduler:
     # The timer
 
     def next_moment(self) -> int | None:
-        """When the next run, wait, slot or evaluation is due, or None; the retention can wait."""
+        """When something is due next, in milliseconds since 1970."""
+        moments = [moment for moment in (self.next_work(), self._next_prune) if moment is not None]
+        return min(moments, default=None)
+
+    def next_work(self) -> int | None:
+        """When the next run, wait, slot or evaluation is due, or None: the retention can wait."""
         moments = [*self._next_slots.values()]
         moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
         if self._next_due is not None:
@@ -172,9 +182,8 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        moments = [moment for moment in (self.next_moment(), self._next_prune) if moment is not None]
-        if moments:
-            seconds = (min(moments) - self._clock.now()) / 1000
+        if (moment := self.next_moment()) is not None:
+            seconds = (moment - self._clock.now()) / 1000
             self._timer = self._loop.call_later(min(max(seconds, least), LONGEST_SLEEP), self._fire)
 
     def _fire(self) -> None:
@@ -186,9 +195,7 @@ class Scheduler:
         failed = False
         try:
             now = self._clock.now()
-            for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
-                failed = await self._guarded(self._tick(workflow), f"the schedule of {workflow}") or failed
-            failed = await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
+            failed = await self._start_due(now)
             if self._next_due is not None and self._next_due <= now:
                 self._next_due = None
                 await self._store.wake_due_runs()
@@ -203,6 +210,13 @@ class Scheduler:
             failed = True
         finally:
             self._arm(PAUSE_AFTER_TROUBLE if failed else 0.0)
+
+    async def _start_due(self, now: int) -> bool:
+        """Start what schedules and triggers start now; returns whether any of it failed."""
+        failed = False
+        for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
+            failed = await self._guarded(self._tick(workflow), f"the schedule of {workflow}") or failed
+        return await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
 
     async def _guarded(self, work: Awaitable[None], what: str) -> bool:
         """Do one part of the work and return whether it failed. An error must not stop the other parts."""

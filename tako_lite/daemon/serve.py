@@ -41,6 +41,8 @@ def serve(
     config_path: Path | None,
     server: str | None = None,
     log_format: LogFormat = "auto",
+    *,
+    verbose: bool = False,
     idle_exit: float | None = None,
 ) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start.
@@ -52,25 +54,32 @@ def serve(
     config = load(config_path, server=server)
     catalog = read_catalog(config)
     sockets.check_control(config.state_dir / SOCKET_NAME)
-    with _locks(config, PROBE if sockets.control is None else PREDECESSOR) as (locks, last):
-        forget_next_due(config.state_dir)
-        if config.state_dir.is_relative_to(config.root):
-            _keep_out_of_git(config.state_dir)
-        become_subreaper()
-        if config.secrets:
-            keep_memory_private()
-        _log_to_stderr(log_format, config.server)
+    with hold_locks(config, PROBE if sockets.control is None else PREDECESSOR) as (locks, last):
+        log_to(Journal(formatter(log_format, config.server, os.environ)))
 
-        def daemon_of() -> Daemon:
-            return Daemon(config, catalog, SystemClock(), Events(), locks, last, manager, sockets)
+        def make() -> Daemon:
+            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager, sockets)
+            if verbose:
+                daemon.narrate()
+            return daemon
 
-        options = {"use_uvloop": find_spec("uvloop") is not None}
-        anyio.run(partial(_serve, daemon_of, idle_exit), backend_options=options)
+        run_until_signal(config, make, idle_exit)
     return 0
 
 
+def run_until_signal(config: Config, make: Callable[[], Daemon], idle_exit: float | None = None) -> None:
+    """Run the daemon that `make` returns until a signal ends it; the locks are held. Raises the error that ended it."""
+    forget_next_due(config.state_dir)
+    if config.state_dir.is_relative_to(config.root):
+        _keep_out_of_git(config.state_dir)
+    become_subreaper()
+    if config.secrets:
+        keep_memory_private()
+    anyio.run(partial(_serve, make, idle_exit), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
 @contextmanager
-def _locks(config: Config, patience: float) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
+def hold_locks(config: Config, patience: float = PROBE) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
     """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
     location = config.queue.location
     own, queue, writing = daemon_lock(config.state_dir), location.serving_lock(), location.write_lock()
@@ -120,9 +129,8 @@ def _keep_out_of_git(state_dir: Path) -> None:
             file.write("*\n")
 
 
-def _log_to_stderr(wanted: LogFormat, server: str) -> None:
-    """Send the log of the daemon and of the event loop to standard error."""
-    journal = Journal(formatter(wanted, server, os.environ))
+def log_to(journal: logging.Handler) -> None:
+    """Send the log of the daemon and of the event loop to a handler."""
     logging.raiseExceptions = False  # a log line that cannot be formatted must not stop the daemon
     for name in ("tako_lite", "asyncio"):
         logging.getLogger(name).addHandler(journal)

@@ -70,7 +70,7 @@ class Spawner:
         settings = worker.group.settings
         secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
         environment = await self._environment(settings)
-        request = self._fork_request(worker, environment)
+        request = self._fork_request(settings, environment, self._dispatcher.catalog.modules(settings.name), worker.slots)
         server = self._fork_servers.get(settings.python, environment)
         child = worker.child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
         capture = self._logs.capture(settings.name, child.output, child.pid, Mask(secrets.values()))
@@ -84,8 +84,20 @@ class Spawner:
         self._meter.worker_started(settings.name, worker.cause)
         return child
 
-    def _fork_request(self, worker: Worker, environment: dict[str, str]) -> ForkRequest:
-        settings = worker.group.settings
+    async def try_fork(self, settings: GroupSettings, modules: list[str], on_death: Callable[[Child], None]) -> Child:
+        """Fork a process like a worker of a group, which belongs to the caller and gets no runs. Raises as `spawn` does."""
+        secrets = await asyncio.to_thread(_read_secrets, settings) if settings.secrets else {}
+        environment = await self._environment(settings)
+        server = self._fork_servers.get(settings.python, environment)
+        request = self._fork_request(settings, environment, modules, slots=1)
+        child = await Child.spawn(server, request, self._records, on_death, private=bool(secrets))
+        if secrets:
+            await child.send_secrets(json.dumps(secrets).encode())
+        return child
+
+    def _fork_request(
+        self, settings: GroupSettings, environment: dict[str, str], modules: list[str], slots: int
+    ) -> ForkRequest:
         return ForkRequest(
             op="fork",
             name=f"tako-{settings.name}",
@@ -98,10 +110,10 @@ class Spawner:
                 group=settings.name,
                 root=str(self.root),
                 package=str(self.package),
-                modules=self._dispatcher.catalog.modules(settings.name),
+                modules=modules,
                 setup=settings.setup,
                 teardown=settings.teardown,
-                slots=worker.slots,
+                slots=slots,
                 beat=min(settings.heartbeat_timeout / 4, SLOWEST_BEAT),
                 drain=settings.drain_timeout,
                 withheld=withheld(os.environ, environment, self.secret_variables),

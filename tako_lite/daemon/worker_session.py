@@ -59,7 +59,8 @@ class WorkerSession:
         self.last_heard = self._loop.time()
         self.cpu_mark: float | None = None
         """The processor time that the worker had used when its silence was first noticed."""
-        self._link = WorkerLink(self._on_frame, self._on_lost, self._on_error)
+        self.protocol = WorkerLink(self._on_frame, self._on_lost, self._on_error)
+        """The end of the link that belongs to the daemon."""
 
     @property
     def free_slots(self) -> int:
@@ -67,19 +68,19 @@ class WorkerSession:
 
     async def connect(self, link: socket.socket) -> None:
         """Listen to the worker."""
-        await self._loop.create_connection(lambda: self._link, sock=link)
+        await self._loop.create_connection(lambda: self.protocol, sock=link)
 
     def send(self, frame: ToWorker) -> None:
         """Send a frame; one to a worker that is gone is dropped."""
-        self._link.send(frame)
+        self.protocol.send(frame)
 
     def push(self, runs: Sequence[PushedRun]) -> None:
         """Send runs that were assigned to the worker."""
-        self._link.push(runs)
+        self.protocol.push(runs)
 
     def close(self) -> None:
         """Close the link; twice is harmless."""
-        self._link.close()
+        self.protocol.close()
 
     def on_heartbeat(self) -> None:
         """Note a sign of life of a busy worker."""
@@ -113,7 +114,7 @@ class WorkerSession:
             self._ready(frame["files"])
         elif frame["t"] == "files":
             if self.worker.takes_work:
-                self.worker.group.loaded |= _stamps(frame["files"])
+                self.worker.group.loaded |= stamps_of(frame["files"])
         elif frame["t"] == "hooks":
             self.has_hooks = True
         elif frame["t"] == "broken":
@@ -124,7 +125,7 @@ class WorkerSession:
         others = [source.place for source in group.settings.secrets.values() if source.kind == "file"]
         if group.settings.env_file is not None:
             others.append(group.settings.env_file)
-        loaded = _stamps(files) | {file: stamp for file in others if (stamp := file_stamp(file)) is not None}
+        loaded = stamps_of(files) | {file: stamp for file in others if (stamp := file_stamp(file)) is not None}
         if any(worker.takes_work for worker in group.workers):
             loaded |= group.loaded  # an older worker runs what was read before an edit
         group.loaded = loaded
@@ -155,6 +156,6 @@ class WorkerSession:
         self.worker.kill("daemon")
 
 
-def _stamps(files: Mapping[str, Sequence[int]]) -> dict[str, FileStamp]:
+def stamps_of(files: Mapping[str, Sequence[int]]) -> dict[str, FileStamp]:
     """The stamps that a worker reports of the files that it imported."""
     return {file: FileStamp(*stamp) for file, stamp in files.items()}

@@ -20,6 +20,12 @@ def install(group: str, values: Mapping[str, str]) -> Mask:
     return _mask
 
 
+def forget() -> None:
+    """Make this process no worker again."""
+    global _group, _values, _mask
+    _group, _values, _mask = None, {}, NOTHING
+
+
 def secret(name: str) -> str:
     """The value of a secret of `[secrets]` in tako.toml that the worker's group names.
 

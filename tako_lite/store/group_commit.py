@@ -110,6 +110,11 @@ class GroupCommit:
             self._loop.call_soon(self._begin)  # not now: what this turn of the loop still submits joins the transaction
         return future
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is submitted that is not committed."""
+        return not self._busy
+
     async def stop(self) -> None:
         """Commit what is left, then accept nothing more."""
         self._closing = True

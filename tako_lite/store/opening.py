@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from tako_lite.errors import BadInput
 
@@ -22,8 +24,13 @@ T = TypeVar("T")
 Durability = Literal["disk", "process"]
 """Whether an acknowledged change survives a power failure, or only the end of the process."""
 
-_SQLITE: Final = "sqlite:///"
-_POSTGRES: Final = ("postgresql://", "postgres://", "env:")
+SQLITE: Final = "sqlite:///"
+SHORTEST_LEASE: Final = 15.0
+LONGEST_LEASE: Final = 600.0
+"""Seconds."""
+_DATABASE: Final = ("postgresql://", "postgres://")
+_POSTGRES: Final = (*_DATABASE, "env:")
+_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,49}\Z")
 
 
 class QueueCheck(NamedTuple):
@@ -116,23 +123,46 @@ def queue_at(
     schema: str = "tako",
     password: SecretSource | None = None,
     listen_url: str | None = None,
-    lease_ms: int = 60_000,
+    lease: float = 60.0,
     state_dir: Path | None = None,
 ) -> Queue:
-    """The queue at a URL; a relative path in it is below `root`. Raises BadInput for a URL of no backend.
+    """The queue at a URL; a relative path in it is below `root`. Raises BadInput for a URL of no backend, and SecretError.
 
-    All but the first two are for PostgreSQL: `url` may be `env:NAME` there. `state_dir` is the folder of the daemon's locks.
+    All but the first two are for PostgreSQL: `url` may be `env:NAME` there, `lease` is in seconds, and `state_dir` has the
+    locks of the daemon.
     """
     # Imported here: what only reads a configuration needs no backend.
-    if url.startswith(_SQLITE):
+    if url.startswith(SQLITE):
         from tako_lite.store.sqlite.queue import sqlite_queue
 
-        return sqlite_queue(url.removeprefix(_SQLITE), root)
+        return sqlite_queue(url.removeprefix(SQLITE), root)
     if url.startswith(_POSTGRES):
         from tako_lite.store.postgres.address import postgres_address
         from tako_lite.store.postgres.queue import PostgresQueue
 
-        place = postgres_address(url, schema=schema, password=password, listen_url=listen_url, lease_ms=lease_ms)
+        place = postgres_address(url, schema=schema, password=password, listen_url=listen_url, lease=lease)
         return PostgresQueue(place, state_dir or root / ".tako")
-    hint = f'write "{_SQLITE}" and a path, or "postgresql://user@host/database"'
+    hint = f'write "{SQLITE}" and a path (four slashes begin an absolute one), or "postgresql://user@host/database"'
     raise BadInput("is the URL of no queue", hint=hint)
+
+
+def check_schema(name: str) -> None:
+    """Raise BadInput for a name that is no plain name of a schema."""
+    if not _SCHEMA.match(name):
+        raise BadInput(f"{name!r} is no schema name", hint='use a-z, 0-9 and _, at most 50 of them, such as "tako"')
+    if name.startswith("pg_") or name in ("public", "information_schema"):
+        raise BadInput(f"the schema {name!r} is not the queue's own", hint='use another one, such as "tako"')
+
+
+def check_database_url(url: str) -> None:
+    """Raise BadInput for a URL that names no database of PostgreSQL, or that holds a password."""
+    if not url.startswith(_DATABASE):
+        raise BadInput("is no URL of PostgreSQL", hint='such as "postgresql://tako@db.example/app"')
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if "," not in parts.netloc else None
+    except ValueError as error:
+        raise BadInput(f"is no URL: {error}") from None
+    if ":" in parts.netloc.rpartition("@")[0] or "password" in dict(parse_qsl(parts.query)):
+        hint = 'write password = "env:NAME" or "file:PATH" in [queue], or url = "env:NAME"'
+        raise BadInput("has a password in it, which a file must not hold", hint=hint)

@@ -18,11 +18,10 @@ from tako_lite.config import Config, load
 from tako_lite.config.web_settings import WebSettings
 from tako_lite.errors import NotFound
 from tako_lite.web.assets import serve_asset
-from tako_lite.web.auth import Auth, HostAuth, auth_of
+from tako_lite.web.auth import Auth, Found, HostAuth, auth_of
 from tako_lite.web.doing import Doing
 from tako_lite.web.guard import Guard
 from tako_lite.web.page import Page, Shown, Visit
-from tako_lite.web.rights import User
 from tako_lite.web.routes import pages
 from tako_lite.web.site import Redact, Site
 
@@ -45,14 +44,15 @@ class WebApp:
 def app(
     project: str | Path | None = None,
     *,
-    user: Callable[[Request], User | None] | None = None,
+    user: Callable[[Request], Found] | None = None,
     redact: Redact | None = None,
     **settings: Any,
 ) -> WebApp:
     """The dashboard of a project as an ASGI application, to be mounted in another one.
 
-    `user` says who a visitor is; without it, `auth` of `[web]` holds. `redact` gets `payload`, `result`, `error` or `value`,
-    and the value, and returns what visitors see. Further keywords replace settings of `[web]`. Raises ConfigError.
+    `user` says who a visitor is, at once or as a coroutine; without it, `auth` of `[web]` holds. `redact` gets `payload`,
+    `result`, `error` or `value`, and the value, and returns what visitors see. Further keywords replace settings of `[web]`.
+    Raises ConfigError.
     """
     config = load(project)
     chosen = replace(config.web, **settings)

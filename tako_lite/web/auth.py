@@ -9,9 +9,9 @@ import os
 import secrets
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import anyio
 from starlette.requests import Request
@@ -30,6 +30,9 @@ FAILURES: Final = 10
 PENALTY: Final = 1.0
 """Seconds that the reply to a wrong password takes."""
 COOKIE_AGE: Final = 30 * 86_400
+
+
+Found: TypeAlias = "User | Awaitable[User | None] | None"
 
 
 class Auth(Protocol):
@@ -139,12 +142,13 @@ class ProxyAuth:
 class HostAuth:
     """The application that mounts the dashboard says who the visitor is."""
 
-    def __init__(self, resolve: Callable[[Request], User | None], settings: WebSettings) -> None:
+    def __init__(self, resolve: Callable[[Request], Found], settings: WebSettings) -> None:
         self._resolve = resolve
         self._settings = settings
 
     async def identify(self, request: Request) -> User | Response:
-        user = self._resolve(request)
+        found = self._resolve(request)
+        user = await found if isinstance(found, Awaitable) else found
         if user is None:
             return PlainTextResponse("You may not see this dashboard.\n", 403)
         granted = visitor(user.name, self._settings).may if self._settings.read_only else user.may

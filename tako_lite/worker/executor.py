@@ -25,6 +25,7 @@ from tako_lite.protocol.items import (
 from tako_lite.protocol.worker import (
     PushedRun,
     StoredStep,
+    ToWorker,
 )
 from tako_lite.step import Step
 from tako_lite.values import value_text
@@ -65,7 +66,7 @@ class Executor:
         """The lists of the `PriorStep`s that came ahead of their run."""
         self._draining = False
         self._on_empty: Callable[[], None] | None = None
-        self._loop.set_task_factory(cast("Any", _make_task))
+        self._loop.set_task_factory(cast("Any", make_task))
         self._loop.set_default_executor(self._threads)
 
     def add_steps(self, run_id: str, steps: Sequence[Any]) -> None:
@@ -77,11 +78,38 @@ class Executor:
         if not self._loader.knows(pushed.workflow):
             self._import(pushed.workflow, pushed.module)
         steps = [*self._steps.pop(pushed.run_id, ()), *pushed.steps] if self._steps else pushed.steps
-        run = self.runs[pushed.run_id] = ActiveRun(self._link, pushed, steps)
+        run = self.runs[pushed.run_id] = self.new_run(pushed, steps)
         if self._draining:
             run.drain()
-        # Not made by `_make_task`: it belongs to no other run.
+        # Not made by `make_task`: it belongs to no other run.
         run.task = asyncio.Task(self._execute(run), loop=self._loop, context=self._base.copy())
+
+    def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:
+        """The engine of a run that was pushed; `steps` are the lists of its `PriorStep`s."""
+        return ActiveRun(self._link, pushed, steps)
+
+    def new_step(self, run: ActiveRun) -> Step:
+        """The step of an `async def` handler."""
+        return Step(run)
+
+    def new_blocking_step(self, run: ActiveRun) -> BlockingStep:
+        """The step of a plain `def` handler."""
+        return BlockingStep(run, self._loop)
+
+    def receive(self, frame: ToWorker) -> None:
+        """Act on a frame of the daemon, other than `stop`."""
+        if frame["t"] == "run":
+            for row in frame["runs"]:
+                self.start(PushedRun(*row))
+        elif frame["t"] == "answers":
+            for sequence, outcome in frame["answers"]:
+                self._link.answer(sequence, outcome)
+        elif frame["t"] == "resolved":
+            self.resolved(frame["id"], frame["name"], frame["state"], frame["text"])
+        elif frame["t"] == "steps":
+            self.add_steps(frame["id"], frame["steps"])
+        elif frame["t"] == "cancel":
+            self.cancel(frame["id"])
 
     def resolved(self, run_id: str, name: str, state: str, text: str | None) -> None:
         """End a wait of a run."""
@@ -147,7 +175,7 @@ class Executor:
                 payload = _checked(handler.read_payload, payload)
             if handler.is_async:
                 run.begin_handler()
-                value = await handler.function(*(payload, Step(run))[: handler.parameters])
+                value = await handler.function(*(payload, self.new_step(run))[: handler.parameters])
             else:
                 value = await self._in_thread(run, handler, payload)
             if run.unwinding is not None:
@@ -160,15 +188,14 @@ class Executor:
             if is_fork():
                 end_fork(error)
             unwinding = run.unwinding or find_unwind(error)
-            if run.info is not None:
-                run.raised = unwinding or error
+            run.note_raised(unwinding or error)
             if unwinding is not None:
                 return unwound(run, unwinding, self._loader.root)
             return failed(run, error, self._loader.root)
 
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind
-        step = Step(run) if handler.hides_async else BlockingStep(run, self._loop)
+        step = self.new_step(run) if handler.hides_async else self.new_blocking_step(run)
         arguments = (payload, step)[: handler.parameters]
 
         def call() -> Any:
@@ -218,7 +245,7 @@ def _checked(read_payload: Callable[[Any], Any], payload: Any) -> Any:
         raise refuse_payload(error) from None
 
 
-def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+def make_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
     """Make a task; a task that a handler starts belongs to its run and ends with it."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     run = current_run.get()

@@ -104,6 +104,10 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(encode_frame(frame))
 
+    def disconnect(self) -> None:
+        """Send nothing more, not even what is queued."""
+        self._transport = None
+
     async def sent(self) -> None:
         """Wait until everything is handed to the kernel."""
         while self._transport is not None and self._transport.get_write_buffer_size():  # noqa: ASYNC110 -- at the end only

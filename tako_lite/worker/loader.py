@@ -116,13 +116,13 @@ class Loader:
             module = importlib.import_module(name)
             for variable, value in list(vars(module).items()):
                 if isinstance(value, Workflow | Trigger) and value.__module__ == name:
-                    self._take(value, module, variable)
+                    self.take(value, module, variable)
         except CannotImport:
             raise
         except BaseException as error:  # sys.exit and a cancelled asyncio.run too: the worker ends in order and reports why
             raise CannotImport(self.describe(error)) from error
 
-    def _take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
+    def take(self, found: Workflow[Any, Any] | Trigger[Any, Any], module: ModuleType, variable: str) -> None:
         """Make a handler of a decorated function. Raises CannotImport with the line and name of an invalid one."""
         try:
             if isinstance(found, Workflow):

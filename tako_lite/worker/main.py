@@ -21,7 +21,6 @@ from tako_lite.protocol.worker import (
     FilesFrame,
     HooksFrame,
     InFlight,
-    PushedRun,
     ReadyFrame,
     ToWorker,
 )
@@ -163,21 +162,12 @@ class _Worker:
         if executor is None:
             if frame["t"] == "stop":
                 self._over.set()
-        elif frame["t"] == "run":
-            for row in frame["runs"]:
-                executor.start(PushedRun(*row))
-            self._guard.busy()
-        elif frame["t"] == "answers":
-            for sequence, outcome in frame["answers"]:
-                self._link.answer(sequence, outcome)
-        elif frame["t"] == "resolved":
-            executor.resolved(frame["id"], frame["name"], frame["state"], frame["text"])
-        elif frame["t"] == "steps":
-            executor.add_steps(frame["id"], frame["steps"])
-        elif frame["t"] == "cancel":
-            executor.cancel(frame["id"])
         elif frame["t"] == "stop":
             executor.drain(self._over.set)
+        else:
+            executor.receive(frame)
+            if frame["t"] == "run":
+                self._guard.busy()
 
     def _on_lost(self) -> None:
         """End at once: the daemon is gone or has closed the link."""

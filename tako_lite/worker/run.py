@@ -34,6 +34,8 @@ from tako_lite.worker.link import Link
 
 PARK_AFTER: Final = 0.05
 """Seconds for which a handler must do nothing but wait before its run is parked."""
+INLINE_SLEEP: Final = 1.0
+"""Seconds up to which a sleep keeps its slot."""
 CANCEL_AFTER: Final = 0.02
 """Seconds after which a handler that has not moved since it was to be left is cancelled."""
 CANCEL_AGAIN_AFTER: Final = 5.0
@@ -67,6 +69,11 @@ class ActiveRun:
         self._loop = asyncio.get_running_loop()
 
     # The engine of `Step`
+
+    inline_sleep: float = INLINE_SLEEP
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
 
     def begin(self, name: str, *, again: bool = False) -> StoredStep | None:
         self.check()
@@ -235,7 +242,11 @@ class ActiveRun:
         if self._draining:
             self._leave(Drained(), cancels=False)
         elif self._park is None:
-            self._park = self._loop.call_later(PARK_AFTER, self._park_now)
+            self._park = self._loop.call_later(self.park_after(), self._park_now)
+
+    def park_after(self) -> float:
+        """For how many seconds nothing but waits must be in flight before the run parks."""
+        return PARK_AFTER
 
     def _park_now(self) -> None:
         self._park = None
@@ -250,6 +261,11 @@ class ActiveRun:
     """The run for hooks."""
     raised: BaseException | None = None
     """What the handler raised, for hooks."""
+
+    def note_raised(self, error: BaseException) -> None:
+        """Keep what the handler raised, if hooks will see it."""
+        if self.info is not None:
+            self.raised = error
 
     def _leave(self, reason: Unwind, *, cancels: bool = True) -> None:
         if self.unwinding is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,7 +51,8 @@ class RunThreads(ThreadPoolExecutor):
         self._made = self._idle = 0
         self._open = True
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        reset = weakref.WeakMethod(self._reset)
+        os.register_at_fork(after_in_child=lambda: (call := reset()) is not None and call())
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function in a thread, within the limit of the run that asks, if a run asks."""

@@ -36,7 +36,7 @@ def error_classes(root: type[TakoError] = TakoError) -> Iterator[type[TakoError]
     """Every exception of the tree, also those that other modules add."""
     if root is TakoError:
         for module in walk_packages(tako_lite.__path__, "tako_lite."):
-            if not module.name.endswith("__main__"):
+            if not module.name.endswith("__main__") and not module.name.startswith("tako_lite.ext."):
                 import_module(module.name)
     yield root
     for child in root.__subclasses__():

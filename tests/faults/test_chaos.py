@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.chaos import Chaos, plan
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.mark.timeout(240)  # more than the quiet phase waits, so that it cleans up by itself
 def test_ten_seconds_of_kills_and_freezes_break_no_promise(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tests.support.event_log import LOG, EventLog
 from tests.support.handler_probe import Traces
 from tests.support.project import Project, wait_until
 
+pytestmark = pytest.mark.sqlite
+
 WORKFLOWS = """
     @workflow("pays")
     async def pays(payload, step: Step):

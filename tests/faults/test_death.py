@@ -18,6 +18,8 @@ from tests.support.profiles import scaled
 from tests.support.project import Project, wait_until
 from tests.support.runs import STEPS, charged, release
 
+pytestmark = pytest.mark.sqlite
+
 BY_HAND = (
     "enqueue_many", "signal", "cancel", "finish", "give_back", "recover", "prune",
     "begin_evaluation", "put_triggers", "put_catalog", "set_limits", "pause_group", "find_group",

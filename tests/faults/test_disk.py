@@ -35,6 +35,8 @@ from tests.support.queue_file import make_older, queue_file, wal
 from tests.support.restore import WORKFLOWS, run_commands
 from tests.support.runs import HOLD, charged, release
 
+pytestmark = pytest.mark.sqlite
+
 RESUMES: Final = 5.0
 """Seconds in which service resumes once a fault is over."""
 PAGE: Final = 4096

@@ -26,6 +26,8 @@ from tests.support.profiles import scaled
 from tests.support.project import Project, wait_until
 from tests.support.store_bench import WORKER, Bench, HandClock
 
+pytestmark = pytest.mark.sqlite
+
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
 HOLD = """
 @workflow("hold")

@@ -91,6 +91,7 @@ FOLDERS: Final = {
 }
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("fault", FOLDERS)
 def test_a_folder_that_is_missing_for_a_moment_does_not_end_the_supervision_of_busy_workers(
     project: Project, fault: str
@@ -216,6 +217,7 @@ FAILING: Final = (
 )  # fmt: skip
 
 
+@pytest.mark.sqlite
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("moment", ["before_save", "after_commit"])
 def test_an_unexpected_error_at_any_transition_is_counted_and_keeps_no_run_from_its_end(project: Project, moment: str) -> None:

@@ -18,12 +18,15 @@ from tests.support import clock_daemon
 from tests.support.moved_clock import MovedClock
 from tests.support.project import Project, wait_until
 
+pytestmark = pytest.mark.sqlite
+
 HOUR, DAY = 3_600_000, 86_400_000
 SHARED = """
-import tako_lite.step
+import tako_lite.worker.run
 from tests.support.moved_clock import MovedClock
 
-tako_lite.step._now = MovedClock().now  # a worker looks at the machine's clock, as the daemon does
+_clock = MovedClock()
+tako_lite.worker.run.ActiveRun.now = lambda run: _clock.now()  # a worker looks at the machine's clock, as the daemon does
 """
 WORKFLOWS = f"""
 {SHARED}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import statistics
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -247,9 +246,8 @@ def test_runs_that_fail_at_once_are_tried_again_at_moments_far_apart(project: Pr
     project.serve()
     with project.client() as client:
         client.enqueue_many("fails", [None] * count)
-    with closing(sqlite3.connect(f"file:{project.root / '.tako/queue.db'}?mode=ro", uri=True)) as queue:
-        tried = "SELECT run_at - started_at FROM runs WHERE state = 'pending' AND attempts = 1"
-        delays = wait_until(lambda: len(rows := queue.execute(tried).fetchall()) == count and rows, "all have failed", 60)
+    tried = "SELECT run_at - started_at FROM runs WHERE state = 'pending' AND attempts = 1"
+    delays = wait_until(lambda: len(rows := project.query(tried)) == count and rows, "all have failed", 60)
     seconds = sorted(delay / 1000 for (delay,) in delays)
     print(f"{count} runs are tried again after {seconds[0]:.1f} to {seconds[-1]:.1f} s, σ {statistics.stdev(seconds):.1f} s")
     assert 80 <= seconds[0] < 82 and 118 < seconds[-1] < 130  # the last ones may have waited for their COMMIT

@@ -384,6 +384,7 @@ def test_a_second_daemon_exits_with_6_and_names_the_first(project: Project) -> N
     assert second.returncode == 6 and str(pid) in second.stderr
 
 
+@pytest.mark.sqlite
 def test_a_queue_file_of_a_newer_version_is_refused_and_left_as_it_is(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
     run_id = json.loads(project.command("enqueue", "quick", "1", "--json").stdout)["id"]

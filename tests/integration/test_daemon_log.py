@@ -163,3 +163,27 @@ def test_runs_that_the_previous_daemon_was_running_are_counted_in_one_line(proje
     project.serve()
     line = said(project, "re-queued")
     assert line.endswith(f"WARNING re-queued {'1 run' if runs == 1 else '2 runs'} that the previous daemon was running"), line
+
+
+def test_verbose_logs_each_run_each_step_and_what_workers_print(project: Project) -> None:
+    project.workflow(
+        "a.py",
+        """
+        @workflow("told", retries=0)
+        async def told(payload, step: Step):
+            print("from the handler")
+            await step.run("first", lambda: 1)
+            if payload is None:
+                raise ValueError("on purpose")
+            return payload
+        """,
+    )
+    project.serve_with("--verbose")
+    run_id = project.run("told", {"answer": 42})["id"]
+    said(project, rf"INFO told \(run {run_id}\) started: attempt 1 of 1, in worker \d+ of group default")
+    said(project, rf"INFO default {run_id} \| from the handler")
+    said(project, rf"INFO step first of run {run_id} succeeded in \d+ms")
+    said(project, rf"INFO told \(run {run_id}\) succeeded in \S+: .*42")
+    project.run("told")
+    said(project, "ValueError: on purpose")
+    assert 'workflows/a.py", line' in project.daemon_log()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -154,8 +152,7 @@ def test_a_group_that_cannot_start_is_lost_once_it_is_unhealthy(project: Project
     project.workflow("broken.py", '@workflow("broken", worker="broken", fallback="fail")\ndef broken(): ...\n')
     project.call("resume", group="broken")
     assert project.run("broken", fallback="wait")["state"] == "succeeded"
-    with closing(sqlite3.connect(f"file:{project.root}/.tako/queue.db?mode=ro", uri=True)) as queue:
-        wait_until(lambda: queue.execute("SELECT lost_at FROM groups").fetchall() == [(None,)], "its loss is over")
+    wait_until(lambda: project.query("SELECT lost_at FROM groups") == [(None,)], "its loss is over")
 
 
 def test_waiting_for_a_lost_group_ends_after_wait_timeout_and_for_a_busy_one_never(project: Project) -> None:

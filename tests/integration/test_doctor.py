@@ -16,7 +16,6 @@ from tako_lite.cli.checks.daemon import daemon
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.clock import SystemClock
 from tako_lite.linux import read_process
-from tako_lite.store.sqlite.queue import SqliteQueue
 from tests.support.processes import NO_FILE_WATCH, serve_with
 from tests.support.project import Project, wait_until
 
@@ -36,6 +35,7 @@ def findings(project: Project, *words: str, code: int = 0) -> dict[str, dict[str
     return {finding["check"]: finding for finding in told["findings"]}
 
 
+@pytest.mark.sqlite
 def test_a_daemon_that_works_has_no_problem(project: Project) -> None:
     project.workflow("quick.py", WORKFLOWS)
     pid = project.serve()
@@ -58,9 +58,8 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_fix(
 ) -> None:
     pid = project.serve()
     monkeypatch.setitem(daemon.__globals__, "PATIENCE", 0.3)
-    context = CheckContext(
-        ClientProject(project.root), SqliteQueue(project.root / ".tako/queue.db"), True, False, SystemClock()
-    )
+    queue = project.backend.queue(project.root)
+    context = CheckContext(ClientProject(project.root), queue, True, False, SystemClock())
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: (process := read_process(pid)) and process.state == "T", "it is frozen")
@@ -73,6 +72,7 @@ def test_a_daemon_that_does_not_answer_is_a_problem_with_its_pid_in_the_fix(
     assert findings(project)["daemon"]["level"] == "ok"
 
 
+@pytest.mark.sqlite
 def test_a_daemon_whose_lock_file_was_removed_is_a_problem(project: Project) -> None:
     serve_with(project, [sys.executable, "-c", NO_FILE_WATCH, "serve", "--server", "here"])
     (project.root / ".tako/daemon.lock").unlink()

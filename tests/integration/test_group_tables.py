@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tako_lite.cli.main import main
+from tests.support.backends import Backend
 from tests.support.project import Project, wait_until
 from tests.support.teardown import tear_down
 
@@ -40,14 +41,15 @@ async def waits(payload, step):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def served(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project whose daemon runs for all tests here."""
-    made = Project(tmp_path_factory.mktemp("groups"))
+    made = Project(tmp_path_factory.mktemp("groups"), backend)
     made.configure(TOML)
     made.workflow("jobs.py", SOURCE)
     made.serve()
     yield made
     tear_down(made)
+    backend.forget(made.root)
 
 
 class Tako:

@@ -6,10 +6,9 @@ import json
 import os
 import random
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -108,14 +107,13 @@ def test_a_client_that_hangs_up_on_a_command_leaves_it_undone_or_done_as_a_whole
     project.workflow("a.py", '@workflow("a")\ndef a(): ...\n')
     project.serve()
     dice = random.Random(3)
-    with closing(sqlite3.connect(f"file:{project.root}/.tako/queue.db?mode=ro", uri=True)) as queue:
-        for _ in range(15):
-            project.call("pause" if command == "resume" else "resume", group="default")
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(project.root / ".tako/tako.sock"))
-                client.sendall(json.dumps({"id": 1, "command": command, "group": "default"}).encode() + b"\n")
-                pause = time.monotonic() + dice.uniform(0, 0.004)
-                wait_until(lambda pause=pause: time.monotonic() > pause, "a moment has passed")
-            project.call("reload")  # whatever was begun is over
-            (stored,) = queue.execute("SELECT paused FROM groups WHERE name = 'default'").fetchone()
-            assert (project.group("default")["state"] == "paused") == bool(stored)
+    for _ in range(15):
+        project.call("pause" if command == "resume" else "resume", group="default")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(project.root / ".tako/tako.sock"))
+            client.sendall(json.dumps({"id": 1, "command": command, "group": "default"}).encode() + b"\n")
+            pause = time.monotonic() + dice.uniform(0, 0.004)
+            wait_until(lambda pause=pause: time.monotonic() > pause, "a moment has passed")
+        project.call("reload")  # whatever was begun is over
+        ((stored,),) = project.query("SELECT paused FROM groups WHERE name = 'default'")
+        assert (project.group("default")["state"] == "paused") == bool(stored)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import time
-from contextlib import closing
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -285,8 +283,7 @@ def test_a_limit_that_is_gone_lets_thousands_go(live: Project) -> None:
     """
 
     def held() -> int:
-        with closing(sqlite3.connect(live.root / ".tako/queue.db")) as queue:
-            return len(queue.execute("SELECT 1 FROM runs WHERE workflow = 'crowd' AND hold = 'limit'").fetchall())
+        return len(live.query("SELECT 1 FROM runs WHERE workflow = 'crowd' AND hold = 'limit'"))
 
     live.add("crowd.py", source.format(options=", limit=1"))
     live.wait_for_state(live.enqueue("crowd", "first"), "running")

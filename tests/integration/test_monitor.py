@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tako_lite.daemon.monitor.catalogue import SERIES
+from tests.support.backends import Backend
 from tests.support.project import Project, wait_until
 from tests.support.scrape import exchange, get, monitor_of, parse, scrape
 from tests.support.teardown import tear_down
@@ -57,9 +57,9 @@ WORKFLOWS = """
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def live(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A daemon that listens, with a few runs behind it."""
-    made = Project(tmp_path_factory.mktemp("monitored"))
+    made = Project(tmp_path_factory.mktemp("monitored"), backend)
     made.configure('[monitor]\nlisten = "127.0.0.1:0"\ntenants = true\n[workflows.broken]\nworkers = 1\n[tenants.acme]\n')
     made.workflow("a.py", WORKFLOWS)
     made.workflow("broken.py", "raise RuntimeError('no')\n@workflow('broken', worker='broken')\nasync def broken(x): ...\n")
@@ -73,6 +73,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     yield made
     (made.root / "released").touch()
     tear_down(made)
+    backend.forget(made.root)
 
 
 @pytest.fixture(scope="module")
@@ -243,11 +244,8 @@ def test_the_totals_of_a_minute_are_stored_when_the_daemon_stops(project: Projec
     project.run("stepped", 1)
     project.run("fails")
     project.stop()
-    with sqlite3.connect(project.root / ".tako/queue.db") as queue:
-        query = (
-            "SELECT workflow, sum(started), sum(succeeded), sum(failed), sum(dead) FROM minutes GROUP BY workflow ORDER BY 1"
-        )
-        found = [row for row in queue.execute(query) if row[0] != "often"]
+    query = "SELECT workflow, sum(started), sum(succeeded), sum(failed), sum(dead) FROM minutes GROUP BY workflow ORDER BY 1"
+    found = [row for row in project.query(query) if row[0] != "often"]
     assert found == [("fails", 1, 0, 1, 1), ("stepped", 1, 1, 0, 0)]
 
 

@@ -19,6 +19,8 @@ from tako_lite.lock import Holder
 from tako_lite.store.sqlite.queue import SqliteQueue
 from tests.support.project import REPOSITORY, Project, command_in, is_gone, wait_until
 
+pytestmark = pytest.mark.sqlite
+
 ECHO = """\
     @workflow("echo")
     async def echo(payload, step: Step):

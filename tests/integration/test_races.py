@@ -17,8 +17,8 @@ from tako_lite.daemon.triggers import Triggers
 from tako_lite.processes.group import Group
 from tako_lite.records import Failure, NewRun, new_id
 from tako_lite.routing import Router, Routes
-from tako_lite.store.base import Completed, Effects
-from tako_lite.store.sqlite.store import SqliteStore
+from tako_lite.store.base import Completed, Effects, Store
+from tests.support.backends import Backend
 from tests.support.project import Project
 
 
@@ -111,11 +111,11 @@ def test_a_module_that_exits_is_named_with_its_line(project: Project) -> None:
 
 @pytest.mark.anyio
 async def test_retention_does_not_wait_for_the_state_that_is_kept_longest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduling, "PRUNE_PAUSE_MS", 50)
     told: list[Effects] = []
-    store = SqliteStore(tmp_path / "queue.db", "process", SystemClock(), "here", new_id(), told.append)
+    store = backend.queue(tmp_path).open("process", SystemClock(), "here", new_id(), told.append)
     await store.start()
     keep: dict[scheduling.RunState, int | None] = {"succeeded": 200, "cancelled": 200, "dead": 90 * 86_400_000}
     clock, catalog = SystemClock(), Catalog(tmp_path, {})
@@ -134,6 +134,7 @@ async def test_retention_does_not_wait_for_the_state_that_is_kept_longest(
     finally:
         retention.stop()
         await store.stop()
+        backend.forget(tmp_path)
 
 
 @pytest.mark.anyio
@@ -149,7 +150,7 @@ async def test_a_worker_that_is_ready_just_after_it_was_killed_for_being_slow_ta
     assert (worker.takes_work, group.has_been_ready) == (False, False)
 
 
-async def _end(store: SqliteStore, *, dead: bool) -> None:
+async def _end(store: Store, *, dead: bool) -> None:
     await store.enqueue_runs([NewRun(new_id(), "a", "default", "default", "null", SystemClock().now(), 0, 1)])
     (run,) = (await store.claim_runs("default", 1)).runs
     if dead:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
 
 from tests.support.project import Project, is_gone, wait_until
 from tests.support.runs import charged, release
@@ -36,8 +34,7 @@ def test_a_worker_whose_claim_was_taken_drops_the_run_at_its_next_step_and_store
     worker = project.run("loses-its-claim", "quick")["result"]
     run_id = project.enqueue("loses-its-claim")
     project.wait_for_fact("first")
-    with closing(sqlite3.connect(project.root / ".tako/queue.db", timeout=10)) as queue, queue:
-        queue.execute("UPDATE runs SET claim_token = claim_token + 1 WHERE id = ?", (run_id,))
+    project.query(f"UPDATE runs SET claim_token = claim_token + 1 WHERE id = '{run_id}'")
     release(project)
     project.wait_for_fact("left")
     wait_until(lambda: project.group("default")["busy"] == 0, "the slot is free again")

@@ -8,10 +8,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.project import Project, wait_until
 from tests.support.queue_file import queue_file, wal
 from tests.support.restore import WORKFLOWS, run_commands
 from tests.support.runs import release
+
+pytestmark = pytest.mark.sqlite
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/operations.md"
 

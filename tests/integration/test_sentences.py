@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.support.processes import no_room, sleeps
 from tests.support.project import Project, wait_until
 from tests.support.queue_file import wal
@@ -111,6 +113,7 @@ def test_suspects_say_which_of_them_runs_and_how_many_are_before_the_others(proj
     assert [project.wait(run_id)["state"] for run_id in runs] == ["succeeded"] * 3
 
 
+@pytest.mark.sqlite
 def test_on_a_full_disk_runs_say_that_nothing_can_be_stored(project: Project) -> None:
     project.configure("[workflows]\nconcurrency = 1\n")
     project.workflow("a.py", HOLD)

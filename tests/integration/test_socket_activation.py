@@ -133,7 +133,7 @@ async def answer(command: object, arguments: dict[str, Any], by: Sender) -> dict
 QUIET: dict[str, Any] = {
     "clock": SystemClock(),
     "dispatcher": SimpleNamespace(arrivals=0, is_busy=False),
-    "scheduler": SimpleNamespace(next_moment=lambda: None),
+    "scheduler": SimpleNamespace(next_work=lambda: None),
     "dashboard": SimpleNamespace(pids=set()),
     "commands": SimpleNamespace(bulk=SimpleNamespace(is_working=False)),
     "fallbacks": SimpleNamespace(is_waiting=False),

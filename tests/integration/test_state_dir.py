@@ -28,7 +28,7 @@ WORKFLOWS = """
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made = Project(tmp_path_factory.mktemp("moved"))
-    made.moved_state = tmp_path_factory.mktemp("state") / "with spaces, ü and 'quotes'" / ("long-" * 20) / "state"
+    made.backend.state_dir = tmp_path_factory.mktemp("state") / "with spaces, ü and 'quotes'" / ("long-" * 20) / "state"
     assert len(str(made.state_dir)) > LONGEST_PATH
     made.configure(f'state_dir = "{made.state_dir}"\n[web]\nauth = "none"\n')
     made.workflow("a.py", WORKFLOWS)

@@ -25,6 +25,8 @@ from tests.support.project import Project, wait_until
 from tests.support.queue_file import queue_file, wal
 from tests.support.runs import HOLD, charged, release
 
+pytestmark = pytest.mark.sqlite
+
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return 1\n"
 LOGGED_LIMIT = 32 * 1024 * 1024
 """The WAL's `journal_size_limit`."""

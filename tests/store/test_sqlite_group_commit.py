@@ -27,7 +27,7 @@ from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tests.support.store_bench import LARGEST, WORKER, Bench, HandClock, failed_with
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite]
 
 Operation = Callable[[Transaction], Any]
 

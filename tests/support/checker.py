@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,18 +23,22 @@ STEPS: Final = """
 
 
 class Stored(NamedTuple):
-    """What the queue file has: runs and the values of steps by id, and how many runs retention took away."""
+    """What the queue has: runs and the values of steps by id, and how many runs retention took away."""
 
-    runs: dict[str, sqlite3.Row]
+    runs: dict[str, Any]
     steps: dict[tuple[str, str], str | None]
     pruned: int
 
 
 def violations(witness: Path, queue: Path) -> list[str]:
     """Every broken promise, in a sentence. The daemon must be gone: this opens the queue file itself."""
+    return judge(witness, *read(queue))
+
+
+def judge(witness: Path, unsound: list[str], stored: Stored) -> list[str]:
+    """Every broken promise, in a sentence, by the witness log, what is wrong with the queue itself, and what is in it."""
     facts = EventLog(witness).read()
     found = [f"trouble: {fact['text']}" for fact in facts if fact["kind"] == "trouble"]
-    unsound, stored = read(queue)
     found += unsound
     for run_id, of_run in by_run(facts).items():
         wrong = [what for check in (_overlaps, _steps, _cancels, _ends) for what in check(of_run)]
@@ -64,8 +69,13 @@ def read(queue: Path) -> tuple[list[str], Stored]:
         waits = connection.execute("SELECT run_id, name FROM waits").fetchall()
     finally:
         connection.close()
+    return found + late_waits(runs, waits), Stored(runs, steps, pruned)
+
+
+def late_waits(runs: dict[str, Any], waits: Iterable[Any]) -> list[str]:
+    """The waits of runs that have ended."""
     late = [row for row in waits if runs[row["run_id"]]["state"] in TERMINAL]
-    return found + [f"{row['run_id']}: has ended, and waits for {row['name']}" for row in late], Stored(runs, steps, pruned)
+    return [f"{row['run_id']}: has ended, and waits for {row['name']}" for row in late]
 
 
 def _overlaps(facts: list[Fact]) -> list[str]:

@@ -73,9 +73,9 @@ class Database(NamedTuple):
 
     url: str
 
-    def execute(self, statement: str, *parameters: Any) -> list[Any]:
+    def execute(self, statement: str, *parameters: Any, schema: str = "public") -> list[Any]:
         """The rows that a statement answers, executed by a connection of its own."""
-        with connected(self.url) as connection:
+        with connected(self.url, schema) as connection:
             cursor = connection.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -85,11 +85,11 @@ class Database(NamedTuple):
 
 
 @contextmanager
-def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that commits each statement."""
+def connected(url: str, schema: str = "public") -> Iterator[psycopg.Connection[Any]]:
+    """A connection that commits each statement, and finds the tables of a schema."""
     import psycopg
 
-    with closing(psycopg.connect(url, autocommit=True)) as connection:
+    with closing(psycopg.connect(url, autocommit=True, options=f"-c search_path={schema}")) as connection:
         yield connection
 
 

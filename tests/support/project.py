@@ -20,6 +20,7 @@ from tako_lite.cli.main import main
 from tako_lite.client import Client
 from tako_lite.config.files import SOCKET_NAME, STATE_DIR
 from tako_lite.linux import read_process, session_members
+from tests.support.backends import Backend, SqliteBackend
 from tests.support.checker import by_run
 from tests.support.event_log import LOG, EventLog
 from tests.support.recording_client import RecordingClient
@@ -67,10 +68,9 @@ def zombies(parent: int) -> list[int]:
 class Project:
     """`tako.toml`, workflow files and a witness log, with a daemon that can be started, stopped and killed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: Backend | None = None) -> None:
         self.root = root
-        self.moved_state: Path | None = None
-        """The folder that `state_dir` of tako.toml names."""
+        self.backend = backend or SqliteBackend()
         self.witness = root / "witness.jsonl"
         self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self.started: list[int] = []
@@ -87,12 +87,17 @@ class Project:
 
     @property
     def state_dir(self) -> Path:
-        """The state folder."""
-        return self.moved_state or self.root / STATE_DIR
+        """The state folder: that of tako.toml, once a test has said which one that is."""
+        return self.backend.state_dir or self.root / STATE_DIR
 
     def configure(self, toml: str) -> None:
-        """Write tako.toml."""
-        (self.root / "tako.toml").write_text('name = "test"\n' + textwrap.dedent(toml))
+        """Write tako.toml; unless it names one, the queue is that of the backend."""
+        settings = [f'{key} = "{value}"\n' for key, value in self.backend.settings(self.root).items()]
+        head, table, tail = textwrap.dedent(toml).partition("[queue]\n")
+        if settings and not tail.startswith("url ="):
+            tail = "".join(settings) + tail
+            table = table or "\n[queue]\n"
+        (self.root / "tako.toml").write_text(f'name = "test"\n{head}{table}{tail}')
 
     def workflow(self, name: str, source: str) -> Path:
         """Write a workflow file, which can append facts to the witness log with `witness(**facts)`."""
@@ -115,9 +120,20 @@ class Project:
 
     def serve(self, **environment: str) -> int:
         """Start the daemon and wait until it answers; returns its pid."""
+        return self._serve("serve", **environment)
+
+    def serve_with(self, *options: str) -> int:
+        """The same with options of `serve`."""
+        return self._serve("serve", *options)
+
+    def develop(self, *options: str) -> int:
+        """Start `dev`, which serves as well, and wait until it answers; returns its pid."""
+        return self._serve("dev", *options)
+
+    def _serve(self, *command: str, **environment: str) -> int:
         with (self.root / "daemon.log").open("ab") as log:
             self.process = start_daemon(
-                ["serve", "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
+                [*command, "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
             )
         self.started.append(self.process.pid)
         pid = self.process.pid
@@ -183,6 +199,10 @@ class Project:
     def wait_for_state(self, run_id: str, state: str) -> dict[str, Any]:
         """A run once it is in a state."""
         return wait_until(lambda: (run := self.get(run_id))["state"] == state and run, f"{run_id} is {state}")
+
+    def query(self, statement: str) -> list[Any]:
+        """The rows that a statement of SQL answers in the queue itself."""
+        return self.backend.execute(self.root, statement)
 
     def facts(self, kind: str | None = None) -> list[dict[str, Any]]:
         """What handlers wrote to the witness log."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from tako_lite.client import Client
-from tests.support.checker import violations
+from tests.support.backends import LIVE
+from tests.support.checker import judge
 from tests.support.event_log import LOG
 from tests.support.project import Project, wait_until, zombies
 
-LIVE: Final = ("pending", "running", "waiting")
 LIMIT: Final = 30.0
 """Seconds in which what is cancelled has ended, also a handler that does not hear of it."""
 SETTLED_LIMIT = 15.0
@@ -26,26 +23,26 @@ SPARE: Final = 3
 
 def tear_down(project: Project) -> None:
     """End a project's runs and its daemon, and fail where anything was not as promised."""
-    queue = project.state_dir / "queue.db"
-    judged = not project.spoilt and queue.exists()
+    queue = project.backend
+    judged = not project.spoilt and queue.exists(project.root)
     try:
         assert judged or project.spoilt or not project.started, "there was a daemon, and there is no queue to judge"
         if judged:
-            _settle(project, queue)
+            _settle(project)
     finally:
         project.close()
-    found = violations(project.root / LOG, queue) if judged else []
+    found = judge(project.root / LOG, *queue.read(project.root)) if judged else []
     assert not found, "\n".join(found)
 
 
-def _settle(project: Project, queue: Path) -> None:
+def _settle(project: Project) -> None:
     """Have a sound daemon cancel what is left, and stop it; nothing may be open in it then but what it started with."""
     if project.process is not None and project.process.pid != project.sound:
         project.process.kill()
         project.process.wait()
         project.process = None
     if project.process is None:
-        if not _live(queue):
+        if not project.backend.is_live(project.root):
             return
         project.wrapper.clear()
         project.serve()
@@ -58,13 +55,6 @@ def _settle(project: Project, queue: Path) -> None:
         wait_until(lambda: not zombies(pid), "nobody is a zombie", SETTLED_LIMIT)
         wait_until(lambda: _own(client, pid) <= project.descriptors + SPARE, "no descriptor is left open", SETTLED_LIMIT)
     assert project.stop() == 0
-
-
-def _live(queue: Path) -> bool:
-    with closing(sqlite3.connect(f"file:{queue}?mode=ro", uri=True)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'runs'").fetchone():
-            return False  # its daemon was killed before it created the tables
-        return bool(connection.execute("SELECT 1 FROM runs WHERE state IN (?, ?, ?) LIMIT 1", LIVE).fetchone())
 
 
 def _own(client: Client, daemon: int) -> int:

@@ -15,7 +15,7 @@ ONE_RUN_ONLY = ("payload", "unique_key", "id", "wait")
 
 @command
 @click.argument("workflow")
-@click.argument("payload", required=False)
+@click.argument("payload", nargs=-1)
 @click.option("--jsonl", metavar="FILE|-", help="Enqueue one run for each line of a file; the line is its payload.")
 @click.option("--worker", metavar="GROUP", help="Group to run in, instead of the workflow's own.")
 @click.option("--fallback", metavar="WORD", help="What to do while the group is unavailable: wait, fail, cancel or ignore.")
@@ -29,11 +29,11 @@ ONE_RUN_ONLY = ("payload", "unique_key", "id", "wait")
 @click.option("--wait", is_flag=True, help="Wait until the run ends and print it; exit code 1 if it did not succeed.")
 @click.option("--timeout", type=duration, help="Maximum time to wait, then exit with code 124.")
 @json_option
-def enqueue(workflow: str, payload: str | None, jsonl: str | None, as_json: bool, **options: Any) -> int:
+def enqueue(workflow: str, payload: tuple[str, ...], jsonl: str | None, as_json: bool, **options: Any) -> int:
     """Put runs of a workflow into the queue.
 
-    PAYLOAD is JSON, @FILE, or - for stdin; the default is null. Without a daemon the run is stored, and starts once a
-    daemon runs.
+    PAYLOAD is JSON, @FILE, - for stdin, or fields: key=text, n:=3, tags[]=new, body=@FILE. The default is null. Without a
+    daemon the run is stored, and starts once a daemon runs.
     """
     wait, timeout = options.pop("wait"), options.pop("timeout")
     _check(options, payload, jsonl, wait, timeout)
@@ -46,13 +46,13 @@ def enqueue(workflow: str, payload: str | None, jsonl: str | None, as_json: bool
         return enqueue_one(client, workflow, payload, chosen, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def _check(options: dict[str, Any], payload: str | None, jsonl: str | None, wait: bool, timeout: float | None) -> None:
+def _check(options: dict[str, Any], payload: tuple[str, ...], jsonl: str | None, wait: bool, timeout: float | None) -> None:
     if options["delay"] is not None and options["at"] is not None:
         raise click.UsageError("--delay and --at cannot be combined")
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait")
     if jsonl is not None:
-        for name, value in {**options, "payload": payload, "wait": wait or None}.items():
+        for name, value in {**options, "payload": payload or None, "wait": wait or None}.items():
             if name in ONE_RUN_ONLY and value is not None:
                 shown = "PAYLOAD" if name == "payload" else f"--{name.replace('_', '-')}"
                 raise click.UsageError(f"{shown} cannot be combined with --jsonl")

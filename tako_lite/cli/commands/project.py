@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import draw, warn, write, write_json
@@ -15,6 +19,8 @@ from tako_lite.units import counted
 
 if TYPE_CHECKING:
     from tako_lite.catalog import Catalog
+
+FORMATS: Final = ("text", "json", "github", "sarif")
 
 
 @command
@@ -32,16 +38,31 @@ def workflows(as_json: bool) -> None:
 
 @command
 @server_option
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="text for people, json, github for annotations of a pull request, sarif for code scanning.",
+)
+@click.option("--stdin", "file", metavar="FILE", help="Read the text of FILE from stdin, as an editor has it before it saves.")
 @json_option
-def check(server: str | None, as_json: bool) -> int:
+def check(server: str | None, wanted: str, file: str | None, as_json: bool) -> int:
     """Report every mistake in tako.toml and the workflow files; exit code 3 if there is one.
 
     With warnings only, the exit code is 0. Nothing is imported or started.
     """
-    mistakes, warnings, catalog = _findings(server)
-    if as_json:
+    from tako_lite.cli.remarks import printed
+
+    mistakes, warnings, catalog = _findings(server) if file is None else (*_findings_in(file, server), None)
+    form = "json" if as_json else wanted
+    if form == "json":
         found = {"mistakes": mistakes, "warnings": warnings}
         write_json({kind: [mistake._asdict() for mistake in list] for kind, list in found.items()})
+    elif form != "text":
+        for line in printed(form, mistakes, warnings):
+            write(line)
     else:
         for mistake in mistakes:
             write(str(mistake))
@@ -68,6 +89,13 @@ def _findings(server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake],
     secrets = unreadable_secrets(files.settings) if files.settings else ()
     mistakes = (*files.of_config.mistakes, *wrong, *files.of_catalog.mistakes)
     return mistakes, (*files.of_config.warnings, *missing, *secrets, *files.of_catalog.warnings), files.catalog
+
+
+def _findings_in(file: str, server: str | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
+    """The mistakes and the warnings of one file, with the text of stdin in its place."""
+    from tako_lite.cli.unsaved import read_unsaved
+
+    return read_unsaved(Path(file), sys.stdin.buffer.read(), server)
 
 
 @command

@@ -60,10 +60,12 @@ def cancel(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -
 @filter_options(RETRYABLE)
 @all_option
 @click.option("--fresh", is_flag=True, help="Delete the stored steps and start from the first.")
-@click.option("--payload", metavar="JSON", help="Enqueue a new run like RUN with another payload: JSON, @FILE, or - for stdin.")
+@click.option(
+    "--payload", multiple=True, metavar="JSON", help="Enqueue a new run like RUN with another payload; repeat it for fields."
+)
 @dry_run_option
 @json_option
-def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool, as_json: bool, **chosen: Any) -> int:
+def retry(runs: tuple[str, ...], fresh: bool, payload: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
     """Re-queue dead and cancelled runs: the named ones, or those that match the filters.
 
     They are due at once and their attempts are counted from zero. Stored steps do not run again. A step whose value could not
@@ -71,7 +73,7 @@ def retry(runs: tuple[str, ...], fresh: bool, payload: str | None, dry_run: bool
     and options starts from the first step.
     """
     queue = QueueReader()
-    if payload is not None:
+    if payload:
         if len(runs) != 1 or dry_run:
             raise click.UsageError("--payload is for one RUN")
         return _enqueue_again(queue, runs[0], payload, as_json=as_json)
@@ -117,17 +119,17 @@ def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) 
 
 @command
 @click.argument("event")
-@click.argument("payload", required=False)
+@click.argument("payload", nargs=-1)
 @json_option
-def signal(event: str, payload: str | None, as_json: bool) -> None:
+def signal(event: str, payload: tuple[str, ...], as_json: bool) -> None:
     """Store a signal and wake the runs that wait for it.
 
-    PAYLOAD is JSON, @FILE, or - for stdin; the default is true. Every wait for an EVENT gets its first payload, even a wait
-    that begins later.
+    PAYLOAD is JSON, @FILE, - for stdin, or fields: key=text, n:=3. The default is true. Every wait for an EVENT gets its first
+    payload, even a wait that begins later.
     """
     from tako_lite.cli.payload import read_payload
 
-    value = True if payload is None else read_payload(payload)
+    value = read_payload(*payload) if payload else True
     with Client(chosen_config(), source="cli") as client:
         answer = client.call("signal", event=event, payload=value)
     if as_json:
@@ -138,11 +140,11 @@ def signal(event: str, payload: str | None, as_json: bool) -> None:
         write(f"{event} was already stored; its first payload is kept")
 
 
-def _enqueue_again(queue: QueueReader, ending: str, payload: str, *, as_json: bool) -> int:
+def _enqueue_again(queue: QueueReader, ending: str, payload: Sequence[str], *, as_json: bool) -> int:
     """Enqueue a run with the options of a dead or cancelled one and another payload."""
     from tako_lite.cli.payload import read_payload
 
-    value = read_payload(payload)
+    value = read_payload(*payload)
     old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
     if old["state"] not in RETRYABLE:
         raise click.UsageError(f"{old['id']} is {old['state']}: --payload needs a dead or cancelled run")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     metavar="DURATION",
     help="End when nothing has run, become due or connected for so long; for units with a socket.",
 )
-def serve(server: str | None, log_format: LogFormat, idle_exit: float | None) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="Also log every run, every step and what workers print.")
+def serve(server: str | None, log_format: LogFormat, idle_exit: float | None, verbose: bool) -> int:
     """Run the daemon in the foreground.
 
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
@@ -36,4 +37,4 @@ def serve(server: str | None, log_format: LogFormat, idle_exit: float | None) ->
     from tako_lite.config import locate
     from tako_lite.daemon.serve import serve as run_daemon
 
-    return run_daemon(locate(chosen_config()), server, log_format, idle_exit)
+    return run_daemon(locate(chosen_config()), server, log_format, verbose=verbose, idle_exit=idle_exit)

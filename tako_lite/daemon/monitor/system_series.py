@@ -99,8 +99,11 @@ def store_families(source: Source) -> list[Family]:
 
 def file_families(location: Queue) -> list[Family]:
     """The sizes of the queue's files, which are not opened, and the free space beside them."""
-    file, wal, *_ = location.files()
     found: list[Family] = []
+    files = list(location.files())
+    if not files:
+        return found
+    file, wal, *_ = files
     with suppress(OSError):
         found.append(family("tako_queue_file_bytes", [Sample({}, file.stat().st_size)]))
         size = wal.stat().st_size if wal.exists() else 0

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tako_lite.errors import BadInput
 from tako_lite.secrets.source import SecretSource, read
+from tako_lite.store.opening import check_database_url, check_schema
 
-SCHEMES: Final = ("postgresql://", "postgres://")
 DEFAULT_SCHEMA: Final = "tako"
-DEFAULT_LEASE_MS: Final = 60_000
-_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,49}\Z")
+DEFAULT_LEASE: Final = 60.0
+"""Seconds."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _ENVIRONMENT: Final = "env:"
 _VERIFIED: Final = "verify-full"
@@ -33,7 +31,7 @@ class Address:
     schema: str = DEFAULT_SCHEMA
     password: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
     listen_url: str | None = None
-    lease_ms: int = DEFAULT_LEASE_MS
+    lease: float = DEFAULT_LEASE
 
     def __str__(self) -> str:
         """As people see it: without a password, and without options."""
@@ -78,7 +76,7 @@ def postgres_address(
     schema: str = DEFAULT_SCHEMA,
     password: SecretSource | None = None,
     listen_url: str | None = None,
-    lease_ms: int = DEFAULT_LEASE_MS,
+    lease: float = DEFAULT_LEASE,
 ) -> Address:
     """The address of a queue. `url` may be `env:NAME`, and only then hold a password. Raises BadInput, SecretError."""
     get_password: Callable[[], str | None] = partial(read, "of the database", password, os.environ) if password else _nothing
@@ -87,11 +85,11 @@ def postgres_address(
         url, found = _without_password(read("of the queue's url", SecretSource("env", variable), os.environ))
         if found is not None and password is None:
             get_password = partial(_password_in, variable)
-    _check(url)
+    check_database_url(url)
     if listen_url is not None:
-        _check(listen_url)
+        check_database_url(listen_url)
     check_schema(schema)
-    return Address(url, schema, get_password, listen_url, lease_ms)
+    return Address(url, schema, get_password, listen_url, lease)
 
 
 def _nothing() -> None:
@@ -111,24 +109,3 @@ def _without_password(url: str) -> tuple[str, str | None]:
         return url, None
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{user}@{host}").geturl(), unquote(password)
-
-
-def check_schema(schema: str) -> None:
-    """Raise BadInput for a name that is no plain name of a schema."""
-    if not _SCHEMA.match(schema):
-        raise BadInput(f"{schema!r} is no schema name", hint='use lower-case letters, digits and _, at most 50, such as "tako"')
-    if schema.startswith("pg_") or schema in ("public", "information_schema"):
-        raise BadInput(f"the schema {schema!r} is not the queue's own", hint='use another one, such as "tako"')
-
-
-def _check(url: str) -> None:
-    if not url.startswith(SCHEMES):
-        raise BadInput("is no URL of PostgreSQL", hint='such as "postgresql://tako@db.example/app"')
-    try:
-        parts = urlsplit(url)
-        _ = parts.port if "," not in parts.netloc else None
-    except ValueError as error:
-        raise BadInput(f"is no URL: {error}") from None
-    if _without_password(url)[1] is not None or "password" in dict(parse_qsl(parts.query)):
-        hint = 'write password = "env:NAME" or "file:PATH" in [queue], or url = "env:NAME"'
-        raise BadInput("has a password in it, which a file must not hold", hint=hint)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -128,7 +128,7 @@ class ConnectionThread:
             if future.done():
                 return
             if error is None:
-                future.set_result(result)
+                future.set_result(result)  # type: ignore[arg-type]
             else:
                 future.set_exception(error)
 

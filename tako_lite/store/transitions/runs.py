@@ -20,8 +20,7 @@ def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """End claimed runs as succeeded; a stale claim changes nothing."""
     sql, now, inline = transaction.sql, transaction.now, transaction.inline
     changes = [
-        rows.CompletedRun(id, token, "" if len(result) > transaction.inline else result, pid, now)
-        for id, token, result, pid in done
+        rows.CompletedRun(id, token, "" if len(result) > inline else result, pid, now) for id, token, result, pid in done
     ]
     if transaction.execute_many(sql.runs.complete, changes) != len(done):
         done = [run for run in done if transaction.exists(sql.runs.succeeded_under, id=run.id, token=run.token)]
@@ -172,7 +171,7 @@ def recover(transaction: Transaction, server: str, boot_id: str) -> int:
     transaction.execute(sql.groups.mark_all_available)
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
-    orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, boot_id=boot_id)
+    orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, live=boot_id)
     requeue(transaction, orphans, None, 0, "interrupted")
     return len(orphans)
 

@@ -150,13 +150,13 @@ WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'runn
 -- name: requeue
 -- Re-queue a claimed run without charging an attempt; a suspect stays one.
 UPDATE runs
-SET state = 'pending', ready, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
+SET state = 'pending', ready = true, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
 
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
-SET state = 'pending', ready, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0,
+SET state = 'pending', ready = true, back_at = :now, hold = 'suspect', crashes = crashes + 1, executed_ms = 0,
     error = :error, fingerprint = :fingerprint, worker_pid = :pid
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested AND crashes + 1 < :max_crashes;
 
@@ -175,7 +175,7 @@ SELECT cancel_requested FROM runs WHERE id = :id AND claim_token = :token AND bo
 -- The running runs that another process has claimed.
 WITH orphans AS MATERIALIZED (
     SELECT id FROM runs
-    WHERE state = 'running' AND boot_id IS DISTINCT FROM :boot_id
+    WHERE state = 'running' AND boot_id IS DISTINCT FROM :live
         AND NOT EXISTS (SELECT 1 FROM servers WHERE servers.boot_id = runs.boot_id AND ended_at IS NULL)
     ORDER BY id
     LIMIT 1000
@@ -195,7 +195,7 @@ WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'runn
 -- name: wake
 -- Make a waiting run due.
 UPDATE runs
-SET state = 'pending', ready, run_at = :now, due_order = :now - priority * 1000
+SET state = 'pending', ready = true, run_at = :now, due_order = :now - priority * 1000
 WHERE id = :id AND state = 'waiting'
 RETURNING worker_group;
 

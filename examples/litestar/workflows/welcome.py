@@ -1,0 +1,19 @@
+from dataclasses import dataclass
+
+from tako_lite import Step, workflow
+
+
+@dataclass
+class Signup:
+    email: str
+    name: str
+
+
+@workflow("welcome", worker="email", retries=5)
+async def welcome(signup: Signup, step: Step) -> str:
+    await step.run("mail", send, signup.email, f"Welcome, {signup.name}")
+    return f"welcomed {signup.name}"
+
+
+def send(to: str, subject: str) -> None:
+    print(f"mail to {to}: {subject}")  # stands for an SMTP server

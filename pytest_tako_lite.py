@@ -1,0 +1,55 @@
+"""The plugin of tako-lite for pytest. It is a module of its own so that pytest starts without importing tako-lite."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tako_lite.testing import Tako
+
+KEY = pytest.StashKey["Tako"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the plugin, on the command line and in the ini file."""
+    parser.addini("tako_config", "the tako.toml of the fixture `tako`, or its folder; relative to the ini file", default="")
+    parser.addini("tako_mode", "the mode of the fixture `tako`: manual, inline or off", default="manual")
+    group = parser.getgroup("tako-lite")
+    group.addoption("--tako-keep", action="store_true", help="keep the queue of each failed test, and print how to look at it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marks of the plugin."""
+    config.addinivalue_line("markers", "tako(**options): options of the fixture `tako`, such as workflows=[…] and start=…")
+
+
+@pytest.fixture
+def tako(request: pytest.FixtureRequest) -> Iterator[Tako]:
+    """A daemon and its workers in the process of the test, with virtual time and a queue of its own."""
+    from tako_lite.testing import fixtures
+
+    with fixtures.tako(request, _config_file(request.config)) as made:
+        request.node.stash[KEY] = made
+        yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """The section `tako-lite runs` of a failed test."""
+    report: Any = yield
+    item.tako_failed = getattr(item, "tako_failed", False) or report.failed  # type: ignore[attr-defined]
+    if report.when == "call" and report.failed and (made := item.stash.get(KEY, None)) is not None:
+        from tako_lite.testing import fixtures
+
+        fixtures.explain(made, report, keep=item.config.getoption("--tako-keep"))
+    return report
+
+
+def _config_file(config: pytest.Config) -> Path | None:
+    """The tako.toml, or its folder, that the ini file names."""
+    named = config.getini("tako_config")
+    return (config.inipath.parent if config.inipath else config.rootpath) / named if named else None

@@ -1,0 +1,23 @@
+"""A clock that moves only when a test moves it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+"""When the clock starts, unless the test says otherwise."""
+
+
+class VirtualClock:
+    """`Clock` for tests: `moment` is the wall clock in milliseconds since 1970."""
+
+    def __init__(self, moment: int) -> None:
+        self.moment = moment
+
+    def now(self) -> int:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return time.monotonic()

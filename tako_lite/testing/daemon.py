@@ -1,0 +1,263 @@
+"""The daemon of production in the process of the test: it starts runs and lets time pass only when the test asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from tako_lite.catalog import Catalog
+from tako_lite.config import Config
+from tako_lite.daemon.daemon import Daemon
+from tako_lite.daemon.dispatcher import Dispatcher
+from tako_lite.daemon.events import Events
+from tako_lite.daemon.limits import limits_of
+from tako_lite.daemon.scheduler import Scheduler, schedules_of
+from tako_lite.daemon.triggers import triggers_of
+from tako_lite.daemon.worker_session import WorkerSession
+from tako_lite.errors import TakoError
+from tako_lite.processes.group import Group
+from tako_lite.records import Claimed
+from tako_lite.routing import no_worker
+from tako_lite.store.base import Effects, Hold
+from tako_lite.testing.output import MemoryLogs
+from tako_lite.testing.script import Script
+from tako_lite.testing.store import LocalQueue, LocalStore
+from tako_lite.testing.workers import LocalSpawner
+from tako_lite.worker.loader import Loader
+
+SETTLED: Final = 4
+"""Turns of the loop for which nothing must be under way before the daemon is idle."""
+LOOK_AGAIN: Final = 0.005
+"""Seconds between two looks while handlers wait for something outside."""
+
+
+@dataclass
+class Gate:
+    """Which runs may start: those of a group or all, and up to how many; and those that did.
+
+    With `fails`, more than that is a loop, and not the wish of the test.
+    """
+
+    group: str | None = None
+    left: int = 1_000_000_000
+    fails: bool = True
+    started: list[Claimed] = field(default_factory=list)
+
+
+class GatedDispatcher(Dispatcher):
+    """Claims runs only while its gate is open."""
+
+    gate: Gate | None = None
+
+    def schedule_pass(self, group: str) -> None:
+        if self.gate is not None and self.gate.group in (None, group):
+            super().schedule_pass(group)
+
+    def free_slots(self, group: Group, hold: Hold | None) -> int:
+        asked = sum(self._claims_in_flight.values())
+        own = self._claims_in_flight.get((group.name, hold), 0)
+        left = 0 if self.gate is None else self.gate.left - asked + own
+        return min(super().free_slots(group, hold), left)
+
+    def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
+        super()._begin(session, run, timeout, now)
+        if self.gate is not None:
+            self.gate.left -= 1
+            self.gate.started.append(run)
+
+    def open_gate(self, gate: Gate) -> None:
+        """Let runs start."""
+        self.gate = gate
+        for due in self._due.values():
+            for name in due:
+                self.schedule_pass(name)
+
+    def forget_work(self) -> None:
+        """Clear the marks of all groups."""
+        for due in self._due.values():
+            due.clear()
+
+    def pending_groups(self) -> list[Group]:
+        """The groups that may have due runs which the gate lets start."""
+        gate = self.gate
+        if gate is None or gate.left <= 0:
+            return []
+        names = {name for due in self._due.values() for name in due if gate.group in (None, name)}
+        return [group for name in names if not (group := self._ensure_group(name)).paused]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is claimed or executed."""
+        return any(self._claims_in_flight.values()) or any(session.assignments for session in self.sessions.values())
+
+
+class SteppedScheduler(Scheduler):
+    """Has no timer: the test calls `work`."""
+
+    fires = False
+    """Whether schedules and triggers start runs."""
+
+    def _arm(self, least: float = 0.0) -> None:
+        """Nothing: time passes when the test says so."""
+
+    async def work(self) -> None:
+        """Do what is due now."""
+        await self._work()
+
+    @property
+    def next_due(self) -> int | None:
+        """When a run or a wait is due."""
+        return self._next_due
+
+    def next_moment(self) -> int | None:
+        if self.fires:
+            return super().next_moment()
+        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
+        return min(moments, default=None)
+
+    async def _start_due(self, now: int) -> bool:
+        return await super()._start_due(now) if self.fires else False
+
+    def skip_missed(self) -> None:
+        """Let the slots go by that passed while schedules did not fire."""
+        for workflow in self._schedules:
+            self._note(workflow, max(self._schedules[workflow].last_slot, self._clock.now()))
+            self._advance(workflow, self._clock.now())
+
+
+class LocalDaemon(Daemon):
+    """Real store, commands, scheduler, dispatcher and outcomes; workers on the same loop; no socket, no files watched."""
+
+    dispatcher_type = GatedDispatcher
+    scheduler_type = SteppedScheduler
+    logs_type = MemoryLogs
+    dispatcher: GatedDispatcher
+    scheduler: SteppedScheduler
+    logs: MemoryLogs
+    store: LocalStore
+
+    def __init__(self, config: Config, catalog: Catalog, loader: Loader, script: Script, folder: Path) -> None:
+        queue = replace(config.queue, location=LocalQueue(folder / "queue.db"), durability="process")
+        self.moved = asyncio.Event()
+        self.ended: list[str] = []
+        """The runs that have ended, in this order."""
+        super().__init__(replace(config, root=folder, queue=queue), catalog, script.clock, Events())
+        self.virtual = script.clock
+        spawner = LocalSpawner(
+            self.dispatcher, self.outcomes, self.health, self.logs, self.events, self.meter, self.fork_servers, self.records
+        )
+        spawner.on_change = self._group_changed
+        spawner.loader, spawner.script, spawner.base = loader, script, contextvars.copy_context()
+        self.spawner = spawner
+        self.outcomes.random = lambda: 0.5
+        self.dispatcher.on_push = lambda: None
+
+    async def start(self) -> None:
+        """Open the queue."""
+        await self.store.start()
+        for name in self.group_names():
+            self.ensure_group(name)
+        await self.put_catalog()
+        self.readiness.state = "serving"
+
+    async def put_catalog(self) -> None:
+        """Store the limits, schedules and triggers of the catalog."""
+        catalog, now = self.catalog, self.clock.now()
+        stored = await self.store.put_catalog(limits_of(catalog), schedules_of(catalog), now, triggers_of(catalog))
+        self.scheduler.take(catalog, stored)
+
+    async def stop(self) -> None:
+        """Kill the workers, and close the queue."""
+        self._stopped = True
+        self.scheduler.stop()
+        self.fallbacks.stop()
+        self.health.stop()
+        await self.dispatcher.stop()
+        for worker, session in list(self.dispatcher.sessions.items()):
+            if session.assignments:
+                worker.kill_uncharged("stop")
+        for group in list(self.groups.values()):
+            await group.stop()
+        await self.store.stop()
+
+    # Running
+
+    async def drain(self, gate: Gate) -> None:
+        """Start due runs through the gate, until nothing is under way and nothing more is due. Raises GroupCannotStart."""
+        self.dispatcher.open_gate(gate)
+        try:
+            settled = 0
+            while settled < SETTLED:
+                if self._is_idle():
+                    settled += 1
+                    await asyncio.sleep(0)
+                    continue
+                settled = 0
+                await self._wait_for_change()
+        finally:
+            self.dispatcher.gate = None
+
+    def _is_idle(self) -> bool:
+        if self.dispatcher.is_busy or not self.store.is_idle:
+            return False
+        for group in self.dispatcher.pending_groups():
+            if group.failures:
+                raise TakoError(f"group {group.name} cannot start: {group.last_error}")
+            return False
+        return not any(worker.state == "starting" for group in self.groups.values() for worker in group.workers)
+
+    async def _wait_for_change(self) -> None:
+        """Wait for the next commit, or for a moment."""
+        for _ in range(SETTLED):
+            await asyncio.sleep(0)
+            if self.moved.is_set():
+                break
+        else:
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self.moved.wait()
+            except TimeoutError:
+                return
+        self.moved.clear()
+
+    def _committed(self, effects: Effects) -> None:
+        super()._committed(effects)
+        self.ended += [*(run.run_id for run in effects.ended), *effects.succeeded]
+        self.moved.set()
+
+    @contextmanager
+    def only(self, workflow: str | None) -> Iterator[None]:
+        """Let only runs of one workflow start; the others are held meanwhile."""
+        whole = self.dispatcher.catalog
+        if workflow is not None:
+            workflows = {name: spec for name, spec in whole.workflows.items() if name == workflow}
+            triggers = {name: spec for name, spec in whole.triggers.items() if f"@{name}" == workflow}
+            self.dispatcher.catalog = replace(whole, workflows=workflows, triggers=triggers)
+        try:
+            yield
+        finally:
+            self.dispatcher.catalog = whole
+
+    # Time
+
+    async def next_moment(self, *, retention: bool = True) -> int | None:
+        """When something happens next by itself; without `retention`, the deletion of ended runs does not count."""
+        of_scheduler = self.scheduler.next_moment() if retention else self.scheduler.next_due
+        moments = [moment for moment in (of_scheduler, await self._next_fallback()) if moment is not None]
+        return min(moments, default=None)
+
+    async def _next_fallback(self) -> int | None:
+        """When the next run has waited for too long for its unavailable group; those that have, end."""
+        moments: list[int] = []
+        for group in self.groups.values():
+            wait = group.settings.wait_timeout
+            if wait is not None and not group.available:
+                why = no_worker(group.trouble or "nobody serves the group")
+                moment = await self.store.mark_group_unavailable(group.name, why, round(wait * 1000))
+                moments += [] if moment is None else [moment]
+        return min(moments, default=None)

@@ -1,0 +1,70 @@
+"""The thread whose event loop executes everything of one `Tako`."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop in a thread of its own, so that tests may be plain functions, or coroutines of any framework."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.SelectorEventLoop()
+        self._thread = threading.Thread(target=self._run, name="tako-test", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        asyncio.set_event_loop(None)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is on the loop itself."""
+        return threading.current_thread() is self._thread
+
+    def call(self, coroutine: Coroutine[Any, Any, T], limit: float, on_limit: Callable[[], str]) -> T:
+        """Run a coroutine on the loop and return its result. Raises AssertionError with `on_limit()` after `limit` seconds."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result(limit)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+            where = self._where()
+            future.cancel()
+            raise AssertionError(f"nothing ended within {limit:g} s of real time\n{on_limit()}\n{where}") from None
+
+    def read(self, coroutine: Coroutine[Any, Any, T], limit: float) -> T:
+        """The same for a coroutine that never waits; on the loop itself it is run at once."""
+        if not self.is_current:
+            return self.call(coroutine, limit, str)
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        coroutine.close()
+        raise RuntimeError("this method of a Tako cannot be called by a handler")
+
+    def _where(self) -> str:
+        """Where the thread is, if a handler blocks it."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        lines = traceback.format_stack(frame)[-3:] if frame is not None else []
+        return f"the thread of the event loop is at:\n{''.join(lines)}".rstrip()
+
+    def stop(self) -> None:
+        """End the thread and close the loop; twice is harmless."""
+        if self.loop.is_closed():
+            return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        self.loop.close()

@@ -19,6 +19,7 @@ from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
+from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import migrate
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
@@ -90,7 +91,7 @@ class PostgresStore(TransactionalStore):
             session.close()
 
     async def back_up(self, file: Path) -> int:
-        raise StoreError("a backup of a queue in PostgreSQL is made by pg_dump")
+        return await asyncio.to_thread(back_up, self.address, file)
 
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
         if self._writer is None:

@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
     "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
+    "copy-queue": ("tako_lite.cli.commands.moving", "Copy the whole queue into PostgreSQL, or back into a file."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
     "schema": ("tako_lite.cli.commands.schema", "Print the JSON Schema of tako.toml, for editors."),
     "completion": (

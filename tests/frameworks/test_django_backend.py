@@ -26,8 +26,8 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import override_settings
 
-from tests.support.example_app import program
-from tests.support.project import LIMIT, REPOSITORY, wait_until
+from tests.support.example_app import SLOW, program
+from tests.support.project import REPOSITORY, wait_until
 
 PROBES = """
 import logging
@@ -118,7 +118,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     django.setup()
     call_command("migrate", verbosity=0)
     with program(folder, ["-m", "tako_lite", "serve"]):
-        wait_until(lambda: backend().client().status()["daemon"], "the daemon answers")
+        wait_until(lambda: backend().client().status()["daemon"], "the daemon answers", SLOW)
         yield folder
     sys.path.remove(str(folder))
     del os.environ["DJANGO_SETTINGS_MODULE"]
@@ -143,7 +143,7 @@ def ended(result: Any) -> Any:
         result.refresh()
         return bool(result.is_finished)
 
-    wait_until(refreshed, f"{result.task.name} has ended")
+    wait_until(refreshed, f"{result.task.name} has ended", SLOW)
     return result
 
 
@@ -175,7 +175,7 @@ def test_async_tasks_and_async_callers_are_served() -> None:
             await result.arefresh()
         return await probe("aadd").aget_result(result.id)
 
-    found = asyncio.run(asyncio.wait_for(main(), LIMIT))
+    found = asyncio.run(asyncio.wait_for(main(), SLOW))
     assert (found.return_value, found.task.priority) == (3, 20)
     assert ended(probe("count_orders").enqueue()).return_value == 0
 

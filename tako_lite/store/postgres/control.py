@@ -307,7 +307,7 @@ class Control:
         ((version,),) = self._rows(sql.version)
         news.changed = self._version is not None and version != self._version
         self._version = version
-        pause = LOOK_EVERY if self.listens else LOOK_EVERY_WITHOUT_LISTEN
+        pause = min(LOOK_EVERY, self.lease / 6) if self.listens else LOOK_EVERY_WITHOUT_LISTEN
         self._look_at = time.monotonic() + pause * random.uniform(0.75, 1.25)  # noqa: S311
         if self._listener is not None:
             self._call(self._listener.looked, news)

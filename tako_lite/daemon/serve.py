@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final
 
 import anyio
 
+from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
@@ -22,23 +24,37 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.daemon.service_manager import ServiceManager
-from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
+from tako_lite.errors import AlreadyServing, BadInput, LeaseLost, StoreBusy, StoreUnreachable, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.project_lint import read_catalog
+from tako_lite.routing import DEFAULT, check_group
+
+logger = logging.getLogger("tako_lite.daemon")
 
 PROBE: Final = 0.5
 """Seconds for which a client that probes for a daemon may hold the daemon's lock."""
+PAUSE_AFTER_LOSS: Final = 1.0
+"""Seconds between the loss of a lease and the attempt to join again."""
 SHORT_WRITER: Final = 10.0
 """Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
-def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto", *, verbose: bool = False) -> int:
+def serve(
+    config_path: Path | None,
+    server: str | None = None,
+    log_format: LogFormat = "auto",
+    *,
+    groups: tuple[str, ...] | None = None,
+    verbose: bool = False,
+) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
     open_missing_streams()
     manager = ServiceManager(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
+    if groups is not None:
+        config = replace(config, served=served_groups(config, catalog, groups))
     with hold_locks(config) as (locks, last):
         log_to(Journal(formatter(log_format, config.server, os.environ)))
 
@@ -60,6 +76,16 @@ def run_until_signal(config: Config, make: Callable[[], Daemon]) -> None:
     if config.secrets:
         keep_memory_private()
     anyio.run(partial(_serve, make), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def served_groups(config: Config, catalog: Catalog, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups that `--groups` names. Raises NotFound for an unknown one, and BadInput where one server serves all."""
+    if not config.queue.shared:
+        hint = 'one daemon serves a queue file; [queue] url = "postgresql://…" lets several share a queue'
+        raise BadInput("--groups needs a queue in PostgreSQL", hint=hint)
+    for name in groups:
+        check_group(name, {DEFAULT, *config.groups, *catalog.groups})
+    return groups
 
 
 @contextmanager
@@ -122,6 +148,22 @@ def log_to(journal: logging.Handler) -> None:
 
 
 async def _serve(make: Callable[[], Daemon]) -> None:
+    """Serve until a signal or an error ends it. A daemon that lost its lease is followed by another one."""
+    has_joined = False
+    while True:
+        try:
+            if not await _serve_once(make):
+                return
+        except StoreUnreachable as error:
+            if not has_joined:
+                raise
+            logger.warning("cannot join again: %s", error.message)
+        has_joined = True
+        await anyio.sleep(PAUSE_AFTER_LOSS)
+
+
+async def _serve_once(make: Callable[[], Daemon]) -> bool:
+    """Serve with one daemon; returns whether it lost its lease, so that another one must join as a new server."""
     daemon = make()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
@@ -133,8 +175,9 @@ async def _serve(make: Callable[[], Daemon]) -> None:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
-            if fatal is not None:
+            if fatal is not None and not isinstance(fatal, LeaseLost):
                 raise fatal
+            return fatal is not None
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()

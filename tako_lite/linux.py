@@ -8,6 +8,8 @@ import errno
 import os
 import resource
 import signal
+import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable
@@ -152,6 +154,17 @@ def resident_bytes(pid: int) -> int | None:
     try:
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
+        return None
+
+
+def listener_name(connected: socket.socket) -> str | None:
+    """The name of the process that listens at the other end of a Unix socket; None if it is not known."""
+    if not ON_LINUX:
+        return None
+    pid, _, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
         return None
 
 

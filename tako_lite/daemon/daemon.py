@@ -29,6 +29,8 @@ from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.hook_runs import HookRuns
+from tako_lite.daemon.idle_exit import write_next_due
+from tako_lite.daemon.inherited import InheritedSockets
 from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
@@ -84,7 +86,9 @@ class Daemon:
         locks: Collection[FileLock] = (),
         last: Holder | None = None,
         manager: ServiceManager | None = None,
+        sockets: InheritedSockets | None = None,
     ) -> None:
+        sockets = sockets or InheritedSockets()
         self.manager = manager or ServiceManager({})
         self.config = config
         self.catalog = catalog
@@ -103,7 +107,7 @@ class Daemon:
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
-        self.dashboard = Dashboard(events)
+        self.dashboard = Dashboard(events, sockets.web)
         self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
         self.logs = self.logs_type(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
@@ -117,7 +121,7 @@ class Daemon:
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
-        self.monitoring = Monitoring(self, events)
+        self.monitoring = Monitoring(self, events, sockets.monitor)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
         self.ending = Ending(self.kill)
@@ -127,7 +131,7 @@ class Daemon:
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
         )
         self.servers = Servers(self)
-        self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
+        self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events, sockets.control)
         self.dispatcher.on_push = self.health.wake
         self.hook_runs = HookRuns(self.store, self.clock, config.server, self.before_enqueue, self.dispatcher.watch)
         self.spawner.on_change = self._group_changed
@@ -233,6 +237,9 @@ class Daemon:
         self.file_watch.stop()
         await self.control.stop()
         self.outcomes.record_minutes(whole=True)
+        if self.ending.wakes_up_later:
+            with self.events.unexpected.guarded("the time of the next start"):
+                await write_next_due(self, self.config.state_dir)
         await self.servers.leave()
         await self.store.stop()
         await self.fork_servers.stop()

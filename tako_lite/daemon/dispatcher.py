@@ -121,6 +121,20 @@ class Dispatcher:
             for group in due:
                 self.schedule_pass(group)
 
+    @property
+    def arrivals(self) -> int:
+        """How often work has arrived."""
+        return self._arrivals
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is executing, a worker is starting, or runs are due in a group that is not paused."""
+        if any(self._claims_in_flight.values()) or any(session.assignments for session in self.sessions.values()):
+            return True
+        if any(worker.state == "starting" for group in self.groups.values() for worker in group.workers):
+            return True
+        return any(not self._ensure_group(name).paused for due in self._due.values() for name in due)
+
     async def stop(self) -> None:
         """Push nothing more, and wait for the claims in flight, whose runs are re-queued."""
         self._stopping = True

@@ -172,9 +172,15 @@ class Scheduler:
 
     def next_moment(self) -> int | None:
         """When something is due next, in milliseconds since 1970."""
-        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
-        moments += self._next_slots.values()
+        moments = [moment for moment in (self.next_work(), self._next_prune) if moment is not None]
+        return min(moments, default=None)
+
+    def next_work(self) -> int | None:
+        """When the next run, wait, slot or evaluation is due, or None: the retention can wait."""
+        moments = [*self._next_slots.values()]
         moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
+        if self._next_due is not None:
+            moments.append(self._next_due)
         return min(moments, default=None)
 
     def _arm(self, least: float = 0.0) -> None:

@@ -22,6 +22,7 @@ from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.clock import DatabaseClock
 from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
 from tako_lite.store.postgres.control import Control
+from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import migrate
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
@@ -95,7 +96,7 @@ class PostgresStore(TransactionalStore):
             session.close()
 
     async def back_up(self, file: Path) -> int:
-        raise StoreError("a backup of a queue in PostgreSQL is made by pg_dump")
+        return await asyncio.to_thread(back_up, self.address, file)
 
     def _set_time(self, database_ms: int, sent_at: float, took: float) -> None:
         """The database told its time; called on any thread."""

@@ -162,7 +162,11 @@ class Harness:
         if self._thread.is_current:
             coroutine.close()
             raise RuntimeError("a handler cannot call this method of a Tako: use the step, or `Client`")
-        return self._thread.call(coroutine, self.limit, self._describe)
+        return self._thread.call(coroutine, self.limit, self._describe, self._progress)
+
+    def _progress(self) -> int:
+        """How many runs have ended."""
+        return len(self.daemon.ended) if hasattr(self, "daemon") else 0
 
     def _describe(self) -> str:
         """The states of all runs, for the message of a call that took too long."""

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 from unittest.mock import patch
 
 from tako_lite import secrets
@@ -36,6 +36,8 @@ Mode = Literal["manual", "inline", "off"]
 
 LIMIT: Final = 10.0
 """Seconds of real time that one call of a test may take."""
+CLIENT_LIMIT: Final = 60.0
+"""The same for a call of a client: in the mode inline, it runs workflows."""
 MOST_STARTS: Final = 10_000
 """Attempts that one `run_until_idle` starts before it counts as a loop."""
 MOST_STARTS_ADVANCING: Final = 100_000
@@ -101,8 +103,8 @@ class Harness:
         handler.install()
         opened.callback(handler.remove)
         before = link.current()
-        link.use_link(self._command, self._thread.loop, for_all=True)
-        opened.callback(_use_again, before)
+        link.use(_Link(self._command, self._thread.loop, self._thread))
+        opened.callback(link.use, before)
 
     async def _start_daemon(self) -> LocalDaemon:
         self._running = asyncio.Lock()
@@ -318,8 +320,17 @@ def _restore(hooks: list[Any], before: list[Any]) -> None:
     hooks[:] = before
 
 
-def _use_again(before: link.HandlerLink | None) -> None:
-    if before is None:
-        link.use_link(None)
-    else:
-        link.use_link(before.sender, before.loop, for_all=before.for_all)
+class _Link(link.HandlerLink):
+    """A link whose callers execute what their thread is offered, see `caller`."""
+
+    thread: LoopThread
+
+    def __new__(cls, sender: link.Sender, loop: asyncio.AbstractEventLoop, thread: LoopThread) -> Self:
+        made = super().__new__(cls, sender, loop, os.getpid(), for_all=True)
+        made.thread = thread
+        return made
+
+    def ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self.thread.is_current:
+            return super().ask(command, arguments)  # which refuses it
+        return self.thread.call(self.sender(command, arguments), CLIENT_LIMIT, str)

@@ -82,7 +82,7 @@ class SqliteBackend:
         return {}
 
     def queue(self, folder: Path) -> Queue:
-        return queue_at(f"sqlite:///{self.file(folder)}", folder)
+        return queue_at("sqlite:///.tako/queue.db", folder)
 
     def strays(self, folder: Path) -> list[str]:
         if not self.exists(folder):

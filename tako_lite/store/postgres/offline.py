@@ -13,12 +13,13 @@ from typing import Final, TypeVar
 import psycopg
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreError
+from tako_lite.errors import NotFound
 from tako_lite.store import reading
 from tako_lite.store.base import Totals
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
@@ -57,7 +58,10 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         return self._with_reader(function, nothing)
 
     def back_up(self, file: Path) -> int | None:
-        raise StoreError("a backup of a queue in PostgreSQL is made by pg_dump")
+        try:
+            return back_up(self._address, file)
+        except NotFound:
+            return None
 
     def get_totals(self) -> Totals:
         now = self._clock.now()

@@ -183,6 +183,8 @@ class Harness:
         """A run in the format of `show`."""
         answer = self._thread.read(self.daemon.commands.execute("get", {"run_id": id}), self.limit)
         run: dict[str, Any] = answer["run"]
+        order = self.script.begun.get(id, {})
+        run["steps"].sort(key=lambda step: order.get(step["name"], len(order)))
         return run
 
     def list_runs(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ class TestRun:
 
     @property
     def steps(self) -> dict[str, Any]:
-        """The values of the steps that succeeded, by name, in the order in which they were stored."""
+        """The values of the steps that succeeded, by name, in the order in which the handler asked for them."""
         return {step["name"]: step["result"] for step in self._read()["steps"] if step["state"] == "succeeded"}
 
     @property

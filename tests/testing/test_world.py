@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tako_lite import BlockingStep, Client, Step, poll, workflow
-from tako_lite.errors import BadInput, CatalogError, NotFound, TakoError
+from tako_lite.config import load
+from tako_lite.errors import BadInput, CatalogError, ConfigError, NotFound, TakoError
 from tako_lite.hooks import Death, RunInfo, around, attempt_hooks
 from tako_lite.testing import Tako
 
@@ -282,6 +283,23 @@ def test_a_file_that_does_not_import_fails_with_its_line(files_of_a_project: Pat
     )
     with pytest.raises(CatalogError, match="retires is not an option"):
         Tako(files_of_a_project)
+
+
+def test_the_address_of_the_real_queue_need_not_be_known(files_of_a_project: Path) -> None:
+    (files_of_a_project / "tako.toml").write_text('[queue]\nurl = "env:DATABASE_URL_OF_NOWHERE"\npassword = "env:NOT_SET"\n')
+    with Tako(files_of_a_project) as tako:
+        assert tako.run("a").state == "succeeded"
+    with pytest.raises(ConfigError, match="DATABASE_URL_OF_NOWHERE is not set"):
+        load(files_of_a_project)
+
+
+def test_a_group_that_cannot_start_is_named(files_of_a_project: Path) -> None:
+    (files_of_a_project / "tako.toml").write_text('[workflows]\nsetup = "failing:connect"\n')
+    (files_of_a_project / "failing.py").write_text("def connect():\n    raise OSError('no database')\n")
+    with Tako(files_of_a_project) as tako:
+        tako.enqueue("a")
+        with pytest.raises(TakoError, match=r"group default cannot start: .*no database"):
+            tako.run_until_idle()
 
 
 def test_nothing_is_left_behind(files_of_a_project: Path) -> None:

@@ -7,9 +7,9 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 from unittest.mock import patch
@@ -17,6 +17,7 @@ from unittest.mock import patch
 from tako_lite import secrets
 from tako_lite.client import link
 from tako_lite.clock import milliseconds
+from tako_lite.errors import BadInput
 from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
 from tako_lite.testing.clock import START, VirtualClock
 from tako_lite.testing.daemon import LocalDaemon
@@ -56,10 +57,12 @@ class Harness(ABC):
         tenant: str | None = None,
         strict: bool = True,
         caller_thread: bool = False,
+        freeze: bool = False,
     ) -> None:
         self._given: dict[str, Any] = {
             "project": project, "config": config, "workflows": workflows, "start": start, "env": env, "tenant": tenant,
             "caller_thread": caller_thread,
+            "freeze": freeze,
         }  # fmt: skip
         loaded = load_project(project, config, workflows)
         self.mode: Mode = "manual"
@@ -87,6 +90,8 @@ class Harness(ABC):
         opened.enter_context(loaded.imports.applied())
         opened.enter_context(patch.dict(os.environ, env))
         opened.enter_context(_kept_hooks())
+        if self._given["freeze"]:
+            self.script.clock.on_move = opened.enter_context(_frozen(self.script.clock.time))
         self.loaded = loaded
         caller = self._given["caller_thread"]
         self._thread = LoopThread(serves_caller=caller)
@@ -210,7 +215,7 @@ class Harness(ABC):
     @property
     def now(self) -> datetime:
         """The virtual time."""
-        return datetime.fromtimestamp(self.script.clock.moment / 1000, UTC)
+        return self.script.clock.time
 
 
 def _env_of(loaded: LoadedProject) -> dict[str, str]:
@@ -227,6 +232,17 @@ def _kept_hooks() -> ExitStack:
     for hooks in (attempt_hooks, step_hooks, teardown_hooks):
         stack.callback(_restore, hooks, list(hooks))
     return stack
+
+
+@contextmanager
+def _frozen(start: datetime) -> Iterator[Callable[[datetime], object]]:
+    """Have `time.time()` and `datetime.now()` stand still in this block; yields what moves them. Raises BadInput."""
+    try:
+        import time_machine
+    except ModuleNotFoundError:
+        raise BadInput("freeze=True needs the package time-machine", hint="pip install time-machine") from None
+    with time_machine.travel(start, tick=False) as traveller:
+        yield traveller.move_to
 
 
 def _restore(hooks: list[Any], before: list[Any]) -> None:

@@ -156,7 +156,7 @@ class Running(Harness):
         while (moment := await self.daemon.next_moment(retention=False)) is not None:
             if moment > last:
                 raise AssertionError(f"something is due at {iso(moment)}, which is beyond the limit of this call")
-            self._move(moment)
+            self.script.clock.move(moment)
             await self._run_due(gate, workflow)
 
     async def _clear(self) -> None:
@@ -179,9 +179,9 @@ class Running(Harness):
         scheduler.fires = schedules
         try:
             while (moment := await self.daemon.next_moment()) is not None and moment <= target:
-                self._move(moment)
+                self.script.clock.move(moment)
                 await self._arrive(gate)
-            self._move(target)
+            self.script.clock.move(target)
             await self._arrive(gate)
         finally:
             scheduler.fires = False
@@ -191,9 +191,6 @@ class Running(Harness):
             await self.daemon.scheduler.work()
         else:
             await self._run_due(gate)
-
-    def _move(self, moment: int) -> None:
-        self.script.clock.moment = max(self.script.clock.moment, moment)
 
 
 def _looping(started: Sequence[Claimed]) -> str:

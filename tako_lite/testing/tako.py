@@ -41,7 +41,8 @@ class Tako(Scripting):
     the workflow files of the project. `start` is the virtual time at the beginning. While it is open, every `Client` of the
     process and every `.enqueue` of a handle use its queue. With `strict`, closing it fails if a run died and the test did not
     look at it, if a step was called without `await`, or if a stub was never used. With `caller_thread`, plain functions of
-    handlers and steps are called in the thread of the test, where they see its database transaction.
+    handlers and steps are called in the thread of the test, where they see its database transaction. With `freeze`, the clocks
+    of Python show the virtual time too; that needs the package time-machine.
     """
 
     def __enter__(self) -> Self:

@@ -315,3 +315,20 @@ def test_nothing_is_left_behind(files_of_a_project: Path) -> None:
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
     assert not folder.exists()
     assert not (files_of_a_project / ".tako").exists()
+
+
+# Frozen clocks
+
+
+@workflow("looks-at-the-clock")
+async def looks_at_the_clock(payload: Any, step: Step) -> list[str]:
+    before = datetime.now(UTC).isoformat()
+    await step.sleep("nap", "1d")
+    return [before, await step.run("later", lambda: datetime.now(UTC).isoformat())]
+
+
+def test_the_clocks_of_python_follow_the_virtual_time_if_they_are_frozen() -> None:
+    pytest.importorskip("time_machine")
+    with Tako(workflows=[looks_at_the_clock], config="", freeze=True) as tako:
+        assert tako.run(looks_at_the_clock).succeeded == ["2030-01-02T00:00:00+00:00"] * 2
+    assert datetime.now(UTC).year < 2030

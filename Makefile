@@ -33,8 +33,8 @@ test-editors: venv ## check the schema with taplo, and the types of the installe
 	@$(RUN) -m pytest -m editors tests/editors
 
 test-frameworks: venv ## run the tests and examples of the web frameworks; installs those
-	@$(RUN) -c 'import django, fastapi, flask, litestar, sqlalchemy' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,frameworks]'
-	@$(RUN) -m pytest -m frameworks -n 2 --dist loadfile $(FRAMEWORKS)
+	@$(RUN) -c 'import apscheduler, celery, django, fakeredis, fastapi, flask, httpx2, huey, litestar, rq, sqlalchemy' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,frameworks]'
+	@$(RUN) -m pytest -m 'frameworks and not postgres' -n 2 --dist loadfile $(FRAMEWORKS)
 
 test-monitoring: venv ## check the metrics, the alert rules and the Grafana dashboard, with promtool where that is installed
 	@$(RUN) -m pytest -rs tests/docs/test_monitoring_files.py tests/docs/test_monitoring_page.py tests/integration/test_monitor.py

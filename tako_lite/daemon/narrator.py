@@ -67,7 +67,7 @@ class Narrator:
         """An attempt failed; the outcome of its run is reported by `RunReports`."""
         if failure.traceback:
             shown = with_frames_below(without_our_frames(failure.traceback)[0], self._root)
-            self._events.traceback(group, run.id, shown)
+            self._events.attempt_raised(group, run.id, shown)
 
     def printed(self, line: Mapping[str, Any], group: str) -> None:
         """A worker printed a line."""

@@ -224,7 +224,7 @@ def test_once_exits_with_1_if_a_run_died_and_prints_json_lines_with_json(project
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
     assert all(line["schema"] == 1 for line in lines)
-    assert {"opened", "run_started", "traceback", "run_died"} <= {line["event"] for line in lines}
+    assert {"opened", "run_started", "attempt_raised", "run_died"} <= {line["event"] for line in lines}
 
 
 def test_only_the_groups_that_are_asked_for_start_runs(project: Project) -> None:

@@ -273,3 +273,14 @@ def test_the_keys_run_a_schedule_reload_and_quit_on_a_terminal(project: Project)
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def test_without_schedules_nothing_starts_by_itself_but_a_person_can_run_a_schedule(project: Project) -> None:
+    source = GREET.format(name="each", group="default", result="'now'")
+    project.workflow("one.py", source.replace("retries=0", 'retries=0, schedule="* * * * * *"'))
+    project.develop("--no-web", "--no-schedules")
+    (schedule,) = project.call("schedules")["schedules"]
+    assert schedule["next_at"] is None
+    assert project.wait(project.call("run_schedule", workflow="each")["id"])["result"] == "now"
+    with project.client() as client:
+        assert len(client.call("runs")["runs"]) == 1

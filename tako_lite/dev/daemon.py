@@ -176,7 +176,7 @@ class DevDaemon(Daemon):
 
     def _folders(self) -> set[Path]:
         workflows = self.config.workflows_path
-        below = {path.parent for path in workflows.rglob("*") if not path.name.startswith(".")} if workflows.is_dir() else set()
+        below = {path for path in workflows.rglob("*") if path.is_dir() and path.name != "__pycache__"}
         return {self.config.root, workflows, *below, *(file.parent for file in self._files())}
 
 

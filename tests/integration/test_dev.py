@@ -81,6 +81,19 @@ def test_a_saved_module_that_handlers_import_reloads_its_group(dev: Project) -> 
     assert dev.run("buys")["result"] == 60
 
 
+def test_a_file_in_a_new_folder_and_one_that_is_moved_in_place_are_noticed(dev: Project) -> None:
+    (dev.root / "workflows/billing/eu").mkdir(parents=True)
+    dev.workflow("billing/eu/invoice.py", GREET.format(name="invoice", group="invoices", result="1"))
+    printed(dev, "reloaded: .*invoices")
+    file = dev.root / "workflows/billing/eu/invoice.py"
+    seen = position(dev)
+    draft = dev.root / "draft.py"
+    draft.write_text(file.read_text().replace("return 1", "return 2"))
+    draft.rename(file)
+    printed(dev, "reloaded: .*invoices", seen)
+    assert dev.run("invoice")["result"] == 2
+
+
 def test_only_the_groups_whose_files_changed_get_new_workers(dev: Project) -> None:
     save(dev, "stays", "os.getpid()", "calm")
     save(dev, "moves", "os.getpid()", "wild")

@@ -114,6 +114,11 @@ def _proc_hides() -> bool:
     return any(mount[1] == "/proc" and "hidepid=" in mount[3] for mount in mounts)
 
 
+def boottime() -> float:
+    """Seconds since the machine started, counting those for which it was suspended; not affected by setting the clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 def boot_id() -> str:
     """The id of this boot of the machine: pids and start times of another boot are meaningless."""
     try:

@@ -71,7 +71,9 @@ class Transport:
     def link(self) -> HandlerLink | None:
         """The link of this worker; None outside of a worker, or if the client has a `config` and the link is not for all."""
         way = link.current()
-        return way if way is not None and (self._config is None or way.for_all) else None
+        if way is None or self._config is None:
+            return way
+        return way if way.for_all and str(self._config) not in link.spared else None
 
     def connect(self, command: str = "") -> Connection | None:
         """A connection to the daemon, or None if no daemon answers.

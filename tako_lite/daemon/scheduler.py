@@ -161,6 +161,13 @@ class Scheduler:
         self._arm()
         return {}
 
+    async def read_again(self) -> None:
+        """Read the schedules and triggers again, because another server changed one."""
+        self._schedules = {schedule.workflow: schedule for schedule in await self._store.list_schedules()}
+        for schedule in self._schedules.values():
+            self._advance(schedule.workflow, schedule.last_slot)
+        self._arm()
+
     # The timer
 
     def next_moment(self) -> int | None:
@@ -258,7 +265,9 @@ class Scheduler:
         self._count_missed(schedule, due, now - GRACE_MS)
         for slot in due.fire:
             run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
-            await self._store.fire_schedule(workflow, slot, [run])
+            if not await self._store.fire_schedule(workflow, slot, [run]) and self._store.membership is not None:
+                await self.read_again()  # another server took it, or paused the schedule
+                return
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):
             await self._store.fire_schedule(workflow, due.last, [])

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final
 
 import anyio
 
+from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
@@ -24,13 +26,18 @@ from tako_lite.daemon.inherited import inherited_sockets
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.daemon.service_manager import ServiceManager
-from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
+from tako_lite.errors import AlreadyServing, BadInput, LeaseLost, StoreBusy, StoreUnreachable, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.project_lint import read_catalog
+from tako_lite.routing import DEFAULT, check_group
+
+logger = logging.getLogger("tako_lite.daemon")
 
 PROBE: Final = 0.5
 """Seconds for which a client that probes for a daemon may hold the daemon's lock."""
+PAUSE_AFTER_LOSS: Final = 1.0
+"""Seconds between the loss of a lease and the attempt to join again."""
 PREDECESSOR: Final = 5.0
 """Seconds for which a daemon that was started for a client waits for the end of the one before."""
 SHORT_WRITER: Final = 10.0
@@ -42,17 +49,20 @@ def serve(
     server: str | None = None,
     log_format: LogFormat = "auto",
     *,
+    groups: tuple[str, ...] | None = None,
     verbose: bool = False,
     idle_exit: float | None = None,
 ) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start.
 
-    With `idle_exit`, it also ends after it was idle for so many seconds.
+    With `groups`, it serves only these. With `idle_exit`, it also ends after it was idle for so many seconds.
     """
     open_missing_streams()
     manager, sockets = ServiceManager(os.environ), inherited_sockets(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
+    if groups is not None:
+        config = replace(config, served=served_groups(config, catalog, groups))
     sockets.check_control(config.state_dir / SOCKET_NAME)
     with hold_locks(config, PROBE if sockets.control is None else PREDECESSOR) as (locks, last):
         log_to(Journal(formatter(log_format, config.server, os.environ)))
@@ -76,6 +86,16 @@ def run_until_signal(config: Config, make: Callable[[], Daemon], idle_exit: floa
     if config.secrets:
         keep_memory_private()
     anyio.run(partial(_serve, make, idle_exit), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def served_groups(config: Config, catalog: Catalog, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups that `--groups` names. Raises NotFound for an unknown one, and BadInput where one server serves all."""
+    if not config.queue.shared:
+        hint = 'one daemon serves a queue file; [queue] url = "postgresql://…" lets several share a queue'
+        raise BadInput("--groups needs a queue in PostgreSQL", hint=hint)
+    for name in groups:
+        check_group(name, {DEFAULT, *config.groups, *catalog.groups})
+    return groups
 
 
 @contextmanager
@@ -138,6 +158,22 @@ def log_to(journal: logging.Handler) -> None:
 
 
 async def _serve(make: Callable[[], Daemon], idle_exit: float | None) -> None:
+    """Serve until a signal or an error ends it. A daemon that lost its lease is followed by another one."""
+    has_joined = False
+    while True:
+        try:
+            if not await _serve_once(make, idle_exit):
+                return
+        except StoreUnreachable as error:
+            if not has_joined:
+                raise
+            logger.warning("cannot join again: %s", error.message)
+        has_joined = True
+        await anyio.sleep(PAUSE_AFTER_LOSS)
+
+
+async def _serve_once(make: Callable[[], Daemon], idle_exit: float | None) -> bool:
+    """Serve with one daemon; returns whether it lost its lease, so that another one must join as a new server."""
     daemon = make()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
@@ -149,8 +185,9 @@ async def _serve(make: Callable[[], Daemon], idle_exit: float | None) -> None:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
-            if fatal is not None:
+            if fatal is not None and not isinstance(fatal, LeaseLost):
                 raise fatal
+            return fatal is not None
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the daemon's log; auto is journald under systemd, else text.",
 )
+@click.option("--groups", metavar="A,B", help="Serve only these groups of a queue that other servers share.")
 @click.option(
     "--idle-exit",
     type=duration,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     help="End when nothing has run, become due or connected for so long; for units with a socket.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also log every run, every step and what workers print.")
-def serve(server: str | None, log_format: LogFormat, idle_exit: float | None, verbose: bool) -> int:
+def serve(server: str | None, log_format: LogFormat, groups: str | None, idle_exit: float | None, verbose: bool) -> int:
     """Run the daemon in the foreground.
 
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
@@ -37,4 +38,5 @@ def serve(server: str | None, log_format: LogFormat, idle_exit: float | None, ve
     from tako_lite.config import locate
     from tako_lite.daemon.serve import serve as run_daemon
 
-    return run_daemon(locate(chosen_config()), server, log_format, verbose=verbose, idle_exit=idle_exit)
+    served = None if groups is None else tuple(dict.fromkeys(name.strip() for name in groups.split(",")))
+    return run_daemon(locate(chosen_config()), server, log_format, groups=served, verbose=verbose, idle_exit=idle_exit)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -13,6 +15,7 @@ from tako_lite.errors import StoreUnreachable, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.group_commit import Operation
 from tako_lite.store.opening import Durability
+from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import (
     ConnectionThread,
@@ -45,6 +48,8 @@ class PostgresSession:
         self._thread = ConnectionThread("tako-lite writer")
         self._connection: Connection | None = None
         self.closing = False
+        self._current: int | None = None
+        """The operation that the current transaction executes."""
         self.on_connect: Callable[[], None] = lambda: None
         """Called on the thread after each new connection."""
 
@@ -66,7 +71,7 @@ class PostgresSession:
     def commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
         deadline, pause, again = time.monotonic() + PATIENCE, FIRST_PAUSE, AGAIN
         while True:
-            is_sent = [False]
+            is_sent, self._current = [False], None
             try:
                 return self._commit(operations, now, is_sent)
             except psycopg.Error as error:
@@ -95,9 +100,31 @@ class PostgresSession:
             if connection.prepare_threshold is None:
                 apply_settings(connection, self._address.schema, self._settings, local=True)
             transaction = PostgresTransaction(connection, now, self._constants)
-            results = [operation(transaction) for operation in operations]
+            self._lock(transaction, operations)
+            results = []
+            for self._current, operation in enumerate(operations):
+                results.append(operation(transaction))
+            self._current = None
+            if transaction.effects.overrides:
+                transaction.execute(queries.servers.bump_version)
             is_sent[0] = True
         return results, transaction.effects
+
+    def _lock(self, transaction: PostgresTransaction, operations: Sequence[Operation]) -> None:
+        """Take the locks of all operations, sorted, before anything else: so two transactions never wait for each other."""
+        names = {name for operation in operations for name in getattr(operation, "locks", ())}
+        if names:
+            schema = self._address.schema
+            transaction.fetch(queries.locks.take, {"names": json.dumps([f"{schema} {name}" for name in sorted(names)])})
+
+    def notify(self, channel: str, payload: str) -> None:
+        """Send a notification by this connection; a failure is left to the next transaction."""
+
+        def send() -> None:
+            with suppress(psycopg.Error, TakoError):
+                self.connection().execute("SELECT pg_notify(%s, %s)", [channel, payload])
+
+        self.start(send)
 
     def drop_if_lost(self) -> None:
         """On the thread: forget a connection that is of no more use."""
@@ -108,6 +135,9 @@ class PostgresSession:
 
     def is_of_backend(self, error: Exception) -> bool:
         return is_of_database(error)
+
+    def find_spoiler(self, error: Exception) -> int | None:
+        return self._current
 
     def translate(self, error: Exception) -> TakoError:
         return translate(error, self._address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -344,6 +344,13 @@ class Daemon:
         """Re-check a delayed run, or many like it, after it was stored: it may have become due meanwhile."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
+
+    def wake(self, groups: Iterable[str], due: int | None) -> None:
+        """Look for runs that another program has stored: due ones of these groups, and a delayed one that is due then."""
+        for group in self.group_names().intersection(groups):
+            self._arrived(group)
+        if due is not None:
+            self.scheduler.wake_by(due)
 
     def clear_pending_work(self, group: str) -> None:
         """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""

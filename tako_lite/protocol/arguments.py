@@ -39,6 +39,15 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """A hint of a client that wrote the queue itself: groups with due runs, when a delayed run is due, and signals."""
+
+    work: list[str]
+    due: int | None = None
+    signals: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     run_ids: list[str]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import pytest
 
 from tako_lite.store.base import Effects, Store
-from tako_lite.store.opening import DEFAULT_URL, Queue, queue_at
+from tako_lite.store.opening import Queue, queue_at
 from tests.support.checker import Stored, late_waits, read
 from tests.support.postgres import Database, connected
 from tests.support.store_bench import BOOT_ID, HandClock
@@ -82,7 +82,7 @@ class SqliteBackend:
         return {}
 
     def queue(self, folder: Path) -> Queue:
-        return queue_at(DEFAULT_URL, folder)
+        return queue_at("sqlite:///.tako/queue.db", folder)
 
     def strays(self, folder: Path) -> list[str]:
         if not self.exists(folder):

@@ -42,6 +42,10 @@ class PostgresQueue:
         return self.place.identity
 
     @property
+    def schema(self) -> str:
+        return self.place.schema
+
+    @property
     def shown(self) -> dict[str, str]:
         return {"schema": self.place.schema}
 

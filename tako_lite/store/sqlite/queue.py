@@ -37,6 +37,10 @@ class SqliteQueue:
         return os.path.realpath(self.path)
 
     @property
+    def schema(self) -> None:
+        return None
+
+    @property
     def shown(self) -> dict[str, str]:
         return {"path": str(self.path)}
 

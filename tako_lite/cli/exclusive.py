@@ -9,6 +9,7 @@ from typing import Final
 from tako_lite.client.project import Project
 from tako_lite.errors import AlreadyServing, StoreBusy, StoreError
 from tako_lite.finding import quoted
+from tako_lite.lock import FileLock
 from tako_lite.store.opening import Queue
 
 PATIENCE: Final = 2.0
@@ -22,7 +23,19 @@ def exclusive(project: Project, queue: Queue, work: str) -> Iterator[None]:
         raise AlreadyServing(
             f"a daemon serves this queue (pid {held.pid}); it must be stopped before {work}", hint="stop it: tako-lite stop"
         )
-    lock = queue.write_lock()
+    with _held(queue.write_lock()):
+        yield
+
+
+@contextmanager
+def unserved(queue: Queue) -> Iterator[None]:
+    """Keep daemons and other programs away from a queue that this project does not name yet. Raises StoreBusy."""
+    with _held(queue.serving_lock()), _held(queue.write_lock()):
+        yield
+
+
+@contextmanager
+def _held(lock: FileLock) -> Iterator[None]:
     try:
         if not lock.acquire(PATIENCE):
             raise StoreBusy(f"another program holds {lock.path}", hint=f"fuser {quoted(lock.path)} prints its pid")

@@ -86,8 +86,10 @@ class AsyncClient:
         """See `Client.statement`; there is nothing to await."""
         return self._core.statement(workflow, payload, style, notify, options)
 
-    async def signal(self, event: str, payload: Any = True) -> int:
+    async def signal(self, event: str, payload: Any = True, *, connection: Any = None, notify: bool = True) -> int:
         """See `Client.signal`."""
+        if connection is not None:
+            return await self._core.signal_with(connection, notify, event, payload)
         return await self._core.signal(event, payload)
 
     async def cancel(self, *ids: str) -> dict[str, str]:

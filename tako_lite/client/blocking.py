@@ -103,8 +103,13 @@ class Client:
         """
         return self._core.statement(workflow, payload, style, notify, options)
 
-    def signal(self, event: str, payload: Any = True) -> int:
-        """Store a signal; only the first signal of a name counts. Returns the number of waits that it ended."""
+    def signal(self, event: str, payload: Any = True, *, connection: Any = None, notify: bool = True) -> int:
+        """Store a signal; only the first signal of a name counts. Returns the number of waits that it ended.
+
+        With a `connection`, it is stored in its transaction, as by `enqueue`. The waits end after the commit; it returns 0.
+        """
+        if connection is not None:
+            return _run(self._core.signal_with(connection, notify, event, payload))
         return _run(self._core.signal(event, payload))
 
     def cancel(self, *ids: str) -> dict[str, str]:

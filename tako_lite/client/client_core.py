@@ -79,6 +79,12 @@ class ClientCore:
             many = requests.enqueue_many(workflow, payloads, traced)
             return await self._transactions().enqueue_many(many, connection, notify)
 
+    async def signal_with(self, connection: Any, notify: bool, event: str, payload: object) -> int:
+        """Signal in the transaction of a user's connection; returns 0, because the waits end after the commit."""
+        request = requests.any_request("signal", {"event": text("event", event), "payload": payload})
+        await self._transactions().signal(request, connection, notify)
+        return 0
+
     def statement(
         self, workflow: object, payload: object, style: str, notify: bool, options: Mapping[str, Any]
     ) -> tuple[str, Parameters]:

@@ -228,6 +228,7 @@ class OfflineBackend:
             ],
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
+            "servers": [],
         }
 
 

@@ -18,6 +18,7 @@ from tako_lite.client.transport import Transport
 from tako_lite.client.user_connection import Row, UserConnection, resolve, sqlstate_of
 from tako_lite.clock import Clock
 from tako_lite.errors import BadInput, StoreBusy, StoreError
+from tako_lite.new_run import check_event
 from tako_lite.records import Enqueued, NewRun
 from tako_lite.routing import matches_any
 from tako_lite.store.postgres import transactional
@@ -32,17 +33,19 @@ TRIES: Final = 5
 _MISSING: Final = ("42P01", "3F000")
 _OLDER: Final = "42703"
 _DENIED: Final = "42501"
+_SIGNALS: Final = "@signals"
+"""Where `_notified` has a group, what stands for signals."""
 
 _notified: dict[tuple[str, str], float] = {}
 """When this process last notified the servers of a group, by schema and group."""
 
 
 class Wake(NamedTuple):
-    """What a daemon is told after a commit: groups with due runs, when the first delayed run is due, and signals."""
+    """What a daemon is told after a commit: groups with due runs, when a delayed run is due, whether there is a signal."""
 
     work: tuple[str, ...] = ()
     due: int | None = None
-    signals: tuple[str, ...] = ()
+    signals: bool = False
 
 
 class Rows(NamedTuple):
@@ -113,7 +116,7 @@ class UserTransactions:
         """The statement that stores a run, for a connection that `resolve` does not know."""
         schema, checked = schema_of(self._project, "statement()"), transactional.check_style(style)
         made = rows_for(self._project, request, self._clock.now())
-        return transactional.enqueue(schema, checked, made.rows, self._unnotified(schema, made) if notify else ())
+        return transactional.enqueue(schema, checked, made.rows, self._unnotified(schema, made.groups) if notify else ())
 
     async def enqueue(self, request: Request, connection: Any, notify: bool) -> Enqueued:
         """Store a run. Raises the errors of the driver, but explains those about the schema and its rights."""
@@ -130,6 +133,16 @@ class UserTransactions:
             ids.refused += made.refused
             ids.warning = made.refusal or ids.warning
         return ids
+
+    async def signal(self, request: Request, connection: Any, notify: bool) -> None:
+        """Store a signal. The waits for it end after the commit."""
+        typed, (payload,) = typed_arguments(request), request.texts or ["null"]
+        opened, event = self._open(connection), check_event(typed.event)
+        await opened.prepare()
+        schema = schema_of(self._project, "connection=")
+        is_told_later = notify and self._tell_after_commit(opened, Wake(signals=True))
+        notified = notify and not is_told_later and bool(self._unnotified(schema, [_SIGNALS]))
+        await _execute(opened, schema, *transactional.signal(schema, opened.style, event, payload, notified=notified))
 
     def _open(self, connection: Any) -> UserConnection:
         schema_of(self._project, "connection=")
@@ -148,7 +161,7 @@ class UserTransactions:
         await connection.prepare()
         schema = schema_of(self._project, "connection=")
         is_told_later = notify and self._tell_after_commit(connection, made.wake)
-        groups = self._unnotified(schema, made) if notify and not is_told_later else ()
+        groups = self._unnotified(schema, made.groups) if notify and not is_told_later else ()
         for _ in range(TRIES):
             sql, parameters = transactional.enqueue(schema, connection.style, made.rows, groups)
             if rows := await _execute(connection, schema, sql, parameters):
@@ -161,10 +174,10 @@ class UserTransactions:
             return False
         return connection.after_commit(lambda: self._transport.tell(Request("wake", wake._asdict())))
 
-    def _unnotified(self, schema: str, made: Rows) -> list[str]:
-        """Those groups of the rows that this process has not notified within `NOTIFY_PAUSE`; it does so next."""
+    def _unnotified(self, schema: str, groups: Iterable[str]) -> list[str]:
+        """Those of some groups that this process has not notified within `NOTIFY_PAUSE`; it does so next."""
         now = self._clock.monotonic()
-        found = [group for group in made.groups if now - _notified.get((schema, group), -NOTIFY_PAUSE) >= NOTIFY_PAUSE]
+        found = [group for group in groups if now - _notified.get((schema, group), -NOTIFY_PAUSE) >= NOTIFY_PAUSE]
         _notified.update(((schema, group), now) for group in found)
         return found
 
@@ -194,6 +207,6 @@ def _explained(error: Exception, schema: str) -> StoreError | None:
     if state == _DENIED:
         return StoreError(
             f"the role of this connection may not store runs in the schema {schema}",
-            hint=f"GRANT USAGE ON SCHEMA {schema} TO role; GRANT SELECT, INSERT ON {schema}.runs TO role",
+            hint=f"GRANT USAGE ON SCHEMA {schema} TO role; GRANT SELECT, INSERT ON {schema}.runs, {schema}.signals TO role",
         )
     return None

@@ -40,11 +40,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """A hint of a client that wrote the queue itself: groups with due runs, when a delayed run is due, and signals."""
+    """A hint of a client that wrote the queue itself: groups with due runs, when a delayed run is due, whether it signalled."""
 
     work: list[str]
     due: int | None = None
-    signals: list[str] = field(default_factory=list)
+    signals: bool = False
 
 
 @dataclass(frozen=True, slots=True)

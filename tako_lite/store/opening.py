@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tako_lite.lock import FileLock
     from tako_lite.secrets.source import SecretSource
     from tako_lite.store.base import Effects, OfflineStore, Store
+    from tako_lite.store.copying import Source, Target
     from tako_lite.store.rescued import Rescued
     from tako_lite.store.transitions.transaction import Snapshot
 
@@ -81,6 +83,10 @@ class Queue(Protocol):
         """The schema in a database that connections of the user can write to; None for a file."""
 
     @property
+    def is_file(self) -> bool:
+        """Whether the queue is a file of this machine, which one daemon has alone."""
+
+    @property
     def shown(self) -> dict[str, str]:
         """What `tako-lite config` shows of it beside the URL."""
 
@@ -109,6 +115,12 @@ class Queue(Protocol):
 
     def open_reader(self) -> Reader:
         """The queue for a program that only reads, whether a daemon runs or not. Nothing is opened yet."""
+
+    def open_source(self) -> AbstractContextManager[Source]:
+        """The queue for a copy of it; the caller holds the locks. Raises NotFound if there is none, and StoreError."""
+
+    def open_target(self) -> AbstractContextManager[Target]:
+        """The queue, which is created if needed, for a copy into it; the caller holds the locks. Raises StoreError."""
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         """The names and the functions of the checks that `doctor` runs; they change nothing and may raise TakoError."""

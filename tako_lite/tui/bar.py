@@ -1,4 +1,4 @@
-"""The progress bar of many runs being enqueued."""
+"""The progress bar of many runs being enqueued, or of rows being copied."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class RunBar:
     """A progress bar on a console, erased at the end. Without a total it only counts."""
 
-    def __init__(self, console: Console, total: int | None) -> None:
-        columns = (TextColumn("enqueueing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    def __init__(self, console: Console, total: int | None, label: str = "enqueueing") -> None:
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True)
         self._task = self._progress.add_task("", total=total)
 
@@ -25,5 +25,5 @@ class RunBar:
         self._progress.stop()
 
     def add(self, count: int) -> None:
-        """Add `count` stored runs to the bar."""
+        """Add `count` stored runs or rows to the bar."""
         self._progress.advance(self._task, count)

@@ -162,9 +162,9 @@ def test_a_blocking_connection_stores_runs_with_its_transaction(kind: str, shop:
 @pytest.mark.parametrize("kind", BLOCKING)
 def test_an_aborted_transaction_raises_the_error_of_the_driver(kind: str, shop: Shop, database: Database) -> None:
     with Client(shop.root) as client, BLOCKING[kind](database.url) as opened:
-        with pytest.raises(Exception) as first:  # noqa: PT011 -- each driver has its own
+        with pytest.raises(Exception) as first:  # each driver has its own
             opened.execute("SELECT 1 / 0")
-        with pytest.raises(Exception) as second:  # noqa: PT011
+        with pytest.raises(Exception) as second:
             client.enqueue("order", 1, connection=opened.given)
         assert type(second.value).__module__.split(".")[0] == type(first.value).__module__.split(".")[0]
         assert "transaction is aborted" in str(second.value)

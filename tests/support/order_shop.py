@@ -11,7 +11,7 @@ from tako_lite.client import Client, transactional
 from tako_lite.records import new_id
 from tests.support.backends import PostgresBackend
 from tests.support.postgres import Database
-from tests.support.project import Project
+from tests.support.project import Project, wait_until
 
 WORKFLOWS: Final = """
     from tako_lite import workflow
@@ -59,6 +59,11 @@ class Shop(Project):
         with Client(self.root) as client:
             found = {run["id"]: run["state"] for run in client.runs()}
         return [found.get(id) for id in ids]
+
+    def wait_for_lock(self) -> None:
+        """Wait until a session of the database waits for another one's transaction."""
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_until(lambda: self.backend.database.execute(waiting), "a session waits for another one")
 
     def row(self, id: str) -> dict[str, Any]:
         """All columns of a run."""

@@ -6,19 +6,22 @@ Nothing is locked meanwhile: servers on other machines may work on the same queu
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import psycopg
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreError
+from tako_lite.errors import NotFound
 from tako_lite.store import reading
-from tako_lite.store.base import Totals
+from tako_lite.store.base import Effects, Totals
+from tako_lite.store.membership import News
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.copying import back_up
+from tako_lite.store.postgres.messages import channel_of, payloads
 from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
@@ -45,7 +48,9 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         try:
             with closing(session.connection()) as connection:
                 migrate(connection, self._address.schema)
-                results, _ = session.commit([operation], self._clock.now())
+                now = self._clock.now()
+                results, effects = session.commit([operation], now)
+                _tell_servers(connection, self._address.schema, effects, now)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
         finally:
@@ -57,7 +62,10 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         return self._with_reader(function, nothing)
 
     def back_up(self, file: Path) -> int | None:
-        raise StoreError("a backup of a queue in PostgreSQL is made by pg_dump")
+        try:
+            return back_up(self._address, file)
+        except NotFound:
+            return None
 
     def get_totals(self) -> Totals:
         now = self._clock.now()
@@ -81,3 +89,16 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 return read(connection)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
+
+
+def _tell_servers(connection: Connection, schema: str, effects: Effects, now: int) -> None:
+    """Notify the servers of what a commit changed. They find by themselves what they do not hear."""
+    news = News(changed=effects.overrides, work=effects.ready | effects.arrived, suspects=effects.suspects)
+    # A run that has a limit is not due before a server has counted: it looks at once.
+    news.due = [moment for moment in (effects.due, now if effects.arrived else None) if moment is not None]
+    news.cancel = [run.run_id for run in effects.cancelling]
+    news.resolved = [list(wait[:-1]) for wait in effects.resolved if wait.boot_id is not None]
+    news.ended = [run.run_id for run in effects.ended]
+    with suppress(psycopg.Error):
+        for payload in payloads(news, None):
+            connection.execute("SELECT pg_notify(%s, %s)", [channel_of(schema), payload])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tako_lite.clock import Clock
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
+    from tako_lite.store.copying import Source, Target
     from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
@@ -44,6 +46,10 @@ class PostgresQueue:
     @property
     def schema(self) -> str:
         return self.place.schema
+
+    @property
+    def is_file(self) -> bool:
+        return False
 
     @property
     def shown(self) -> dict[str, str]:
@@ -74,9 +80,12 @@ class PostgresQueue:
         self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
     ) -> Store:
         _need_driver()
+        from tako_lite.clock import SystemClock
+        from tako_lite.store.postgres.clock import DatabaseClock
         from tako_lite.store.postgres.store import PostgresStore
 
-        return PostgresStore(self.place, durability, clock, server, boot_id, on_commit)
+        own = DatabaseClock(clock) if isinstance(clock, SystemClock) else clock
+        return PostgresStore(self.place, durability, own, server, boot_id, on_commit)
 
     def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
         _need_driver()
@@ -89,6 +98,18 @@ class PostgresQueue:
         from tako_lite.store.postgres.reader import PostgresReader
 
         return PostgresReader(self.place)
+
+    def open_source(self) -> AbstractContextManager[Source]:
+        _need_driver()
+        from tako_lite.store.postgres.copying import open_source
+
+        return open_source(self.place, exclusive=True)
+
+    def open_target(self) -> AbstractContextManager[Target]:
+        _need_driver()
+        from tako_lite.store.postgres.copying import open_target
+
+        return open_target(self.place)
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         _need_driver()

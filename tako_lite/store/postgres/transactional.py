@@ -51,6 +51,11 @@ def enqueue(schema: str, style: Style, rows: Sequence[Mapping[str, Any]], notifi
     return _bind("enqueue", schema, style, values)
 
 
+def signal(schema: str, style: Style, event: str, payload: str, *, notified: bool) -> tuple[str, Parameters]:
+    """The statement that stores a signal, and notifies the servers."""
+    return _bind("signal", schema, style, {"event": event, "payload": payload, "notified": "yes" if notified else "no"})
+
+
 def rows_of(batch: Batch, delay: float | None, at: int | None, first: int = 0) -> list[dict[str, Any]]:
     """The rows of a batch as `enqueue` takes them; `delay` is in seconds, and `first` the place of the first of them."""
     like, runs = batch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tako_lite.clock import Clock
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
+    from tako_lite.store.copying import Source, Target
     from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
@@ -39,6 +41,10 @@ class SqliteQueue:
     @property
     def schema(self) -> None:
         return None
+
+    @property
+    def is_file(self) -> bool:
+        return True
 
     @property
     def shown(self) -> dict[str, str]:
@@ -75,6 +81,16 @@ class SqliteQueue:
         from tako_lite.store.sqlite.reader import SqliteReader
 
         return SqliteReader(Path(self.address))
+
+    def open_source(self) -> AbstractContextManager[Source]:
+        from tako_lite.store.sqlite.copying import open_source
+
+        return open_source(Path(self.address))
+
+    def open_target(self) -> AbstractContextManager[Target]:
+        from tako_lite.store.sqlite.copying import open_target
+
+        return open_target(Path(self.address))
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         from tako_lite.store.sqlite import checks

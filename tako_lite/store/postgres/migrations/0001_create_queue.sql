@@ -125,12 +125,15 @@ CREATE INDEX waits_key ON waits (kind, key) WHERE key IS NOT NULL;
 CREATE INDEX waits_due ON waits (wake_at) WHERE wake_at IS NOT NULL;
 
 -- Signals. They are kept for some time, because a signal may be sent before the wait starts. The first one of an event counts.
+-- The waits for one that is not `delivered` have not ended: it was stored in a transaction of a user.
 CREATE TABLE signals (
-    event   text   COLLATE "C" NOT NULL PRIMARY KEY,
-    payload text   NOT NULL,
-    sent_at bigint NOT NULL
+    event     text    COLLATE "C" NOT NULL PRIMARY KEY,
+    payload   text    NOT NULL,
+    sent_at   bigint  NOT NULL,
+    delivered boolean NOT NULL DEFAULT true
 );
 CREATE INDEX signals_sent ON signals (sent_at);
+CREATE INDEX signals_undelivered ON signals (event) WHERE NOT delivered;
 
 -- One row for each schedule, never deleted. `last_slot` only increases, so no slot creates two runs.
 CREATE TABLE schedules (
@@ -283,19 +286,7 @@ CREATE TABLE handlers (
     PRIMARY KEY (workflow, boot_id)
 );
 
--- The limits of workflows, as the newest catalog has them.
-CREATE TABLE limits (
-    workflow     text   COLLATE "C" NOT NULL PRIMARY KEY,
-    definition   text   NOT NULL,
-    announced_at bigint NOT NULL
-);
 
--- Work that one server at a time does for all: when it is due, and who did it last.
-CREATE TABLE chores (
-    name    text        COLLATE "C" NOT NULL PRIMARY KEY,
-    due_at  timestamptz NOT NULL,
-    done_by text
-);
 
 -- For programs that start and stop servers, and for people.
 CREATE VIEW backlog AS

@@ -54,4 +54,14 @@ LEFT JOIN LATERAL (
     ) AS either ORDER BY choice LIMIT 1
 ) AS known ON made.id IS NULL
 WHERE made.id IS NOT NULL OR known.id IS NOT NULL
-ORDER BY place
+ORDER BY place;
+
+-- name: signal
+-- Store a signal on a connection of the user, unless one of its name is stored, and notify the servers, which end the waits for it.
+WITH made AS (
+    INSERT INTO "{schema}".signals (event, payload, sent_at, delivered)
+    SELECT CAST(:event AS text), CAST(:payload AS text), CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint), false
+    ON CONFLICT DO NOTHING
+)
+SELECT count(pg_notify('tako_{schema}', CAST(json_build_object('signals', true) AS text)))
+FROM (SELECT WHERE CAST(:notified AS text) = 'yes') AS wanted;

@@ -34,6 +34,8 @@ class TransactionalOfflineStore(ABC):
         """Read one moment of the queue; `nothing` where there is none yet."""
 
     def _write(self, operation: Callable[[Transaction], T], locks: tuple[str, ...] = ()) -> T:
+        """Run an operation in a transaction. `locks` keep others from the same while it works, where there are others."""
+
         def whole(transaction: Transaction) -> T:
             transaction.hooks = self._hooks
             result = operation(transaction)
@@ -72,7 +74,7 @@ class TransactionalOfflineStore(ABC):
         return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
 
     def store_signal(self, event: str, payload: str) -> Signalled:
-        return self._write(partial(waits.signal, event=event, payload=payload), locks=(f"signal {event}",))
+        return self._write(partial(waits.signal, event=event, payload=payload), (f"signal {event}",))
 
     def move_runs(self, group: str, to: str) -> int:
         return self._write(partial(groups.move_runs, group=group, to=to, limit=reading.ALL))

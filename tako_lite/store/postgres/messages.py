@@ -27,10 +27,10 @@ def parse(message: dict[str, Any]) -> News:
     return news
 
 
-def payloads(news: News, boot_id: str | None) -> list[str]:
-    """The news as messages that fit into a notification; a look finds the rest. `boot_id` is None for a client."""
+def payloads(news: News, boot_id: str) -> list[str]:
+    """The news as messages that fit into a notification; a look finds the rest. `boot_id` names the sender."""
     messages: list[str] = []
-    head: dict[str, Any] = {} if boot_id is None else {"b": boot_id}
+    head: dict[str, Any] = {"b": boot_id}
     small = {
         "work": sorted(news.work),
         "suspects": sorted(news.suspects),

@@ -50,13 +50,25 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 migrate(connection, self._address.schema)
                 now = self._clock.now()
                 results, effects = session.commit([operation], now)
-                _tell_servers(connection, self._address.schema, effects, now)
+                self._tell(connection, effects, now)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
         finally:
             session.close()
         result: T = results[0]
         return result
+
+    def _tell(self, connection: Connection, effects: Effects, now: int) -> None:
+        """Have the servers hear what was changed; each look of theirs finds what they do not."""
+        news = News(work=effects.ready | effects.arrived, suspects=effects.suspects, changed=effects.overrides)
+        # A new run that has a limit is not due before a server has counted, which looks at once.
+        news.due = [moment for moment in (effects.due, now if effects.arrived else None) if moment is not None]
+        news.cancel = [run.run_id for run in effects.cancelling]
+        news.resolved = [list(wait[:-1]) for wait in effects.resolved]
+        news.ended = [run.run_id for run in effects.ended]
+        with suppress(psycopg.Error):
+            for payload in payloads(news, "client"):
+                connection.execute("SELECT pg_notify(%s, %s)", [channel_of(self._address.schema), payload])
 
     def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
         return self._with_reader(function, nothing)
@@ -89,16 +101,3 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 return read(connection)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
-
-
-def _tell_servers(connection: Connection, schema: str, effects: Effects, now: int) -> None:
-    """Notify the servers of what a commit changed. They find by themselves what they do not hear."""
-    news = News(changed=effects.overrides, work=effects.ready | effects.arrived, suspects=effects.suspects)
-    # A run that has a limit is not due before a server has counted: it looks at once.
-    news.due = [moment for moment in (effects.due, now if effects.arrived else None) if moment is not None]
-    news.cancel = [run.run_id for run in effects.cancelling]
-    news.resolved = [list(wait[:-1]) for wait in effects.resolved if wait.boot_id is not None]
-    news.ended = [run.run_id for run in effects.ended]
-    with suppress(psycopg.Error):
-        for payload in payloads(news, None):
-            connection.execute("SELECT pg_notify(%s, %s)", [channel_of(schema), payload])

@@ -98,8 +98,8 @@ def schema_of(project: Project, what: str) -> str:
     if queue.schema is None:
         raise BadInput(
             f"{what} needs a queue in PostgreSQL, and the queue of this project is the file {queue}",
-            hint="enqueue without it once the transaction has committed: django.db.transaction.on_commit, or "
-            "tako_lite.ext.sqlalchemy.enqueue_after_commit",
+            hint="enqueue once the transaction has committed: transaction.on_commit(…) of Django, or enqueue_after_commit(…) "
+            "for SQLAlchemy; docs/frameworks.md shows both",
         )
     return queue.schema
 

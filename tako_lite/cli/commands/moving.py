@@ -1,4 +1,4 @@
-"""`copy-queue`: takes a queue to another database, or back into a file."""
+"""`copy-queue` and `migrate`: where a queue is, and the shape of its tables."""
 
 from __future__ import annotations
 
@@ -61,6 +61,36 @@ def copy_queue(server: str | None, url: str, schema: str | None, password: str |
         write_json({"from": str(source), "to": str(target), **done._asdict(), "settings": settings})
     else:
         _print(done, config, target, settings)
+
+
+@command
+@server_option
+@click.option("--sql", "as_sql", is_flag=True, help="Only print the SQL, with the roles and their rights.")
+@json_option
+def migrate(server: str | None, as_sql: bool, as_json: bool) -> None:
+    """Create the tables of the queue, or bring them up to date; does nothing if they are.
+
+    `serve` and `enqueue` do it by themselves where they may. With --sql, nothing is changed: the administrator of a database
+    runs what is printed, such as with `tako-lite migrate --sql | psql`.
+    """
+    from tako_lite.config import load
+
+    queue = load(chosen_config(), server=server).queue.location
+    if as_sql:
+        script = queue.migration_script()
+        if as_json:
+            write_json({"sql": script})
+        else:
+            click.echo(script, nl=False)
+        return
+    done = queue.migrate()
+    if as_json:
+        write_json({"queue": str(queue), **done._asdict()})
+    elif not done.applied:
+        write(f"{queue} is up to date: version {done.after}")
+    else:
+        did = f"brought {queue} from version {done.before} to {done.after}" if done.before else f"created {queue}"
+        write(f"{did}: {', '.join(done.applied)}")
 
 
 def _target(config: Config, settings: dict[str, str], source: Queue) -> Queue:

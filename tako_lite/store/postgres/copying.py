@@ -14,7 +14,7 @@ from tako_lite.errors import NotFound
 from tako_lite.store.copying import TABLES, Row, copy
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import apply_settings, connect, translate
-from tako_lite.store.postgres.migrate import migrate, refuse_newer, refuse_older, version_of
+from tako_lite.store.postgres.migrate import prepare, refuse_newer, refuse_older, version_of
 from tako_lite.store.postgres.transaction import Connection
 from tako_lite.store.sqlite.copying import new_file
 
@@ -89,7 +89,7 @@ def open_source(address: Address, *, exclusive: bool = False) -> Iterator[Postgr
         version = version_of(connection, address.schema)
         if version == 0:
             raise NotFound(f"there is no queue in {address}: it has no schema {address.schema} with one")
-        refuse_newer(connection, version)
+        refuse_newer(connection, address.schema, version)
         refuse_older(version)
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ" + ("" if exclusive else ", READ ONLY"))
@@ -103,7 +103,7 @@ def open_source(address: Address, *, exclusive: bool = False) -> Iterator[Postgr
 def open_target(address: Address) -> Iterator[PostgresSide]:
     """The queue in a database, which is created if needed, for a copy that is committed at the end. Raises StoreError."""
     with _connected(address) as connection:
-        migrate(connection, address.schema)
+        prepare(connection, address)
         with connection.transaction():
             _lock(connection, address, "SHARE ROW EXCLUSIVE")
             apply_settings(connection, address.schema, _UNLIMITED, local=True)

@@ -20,7 +20,7 @@ from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
 from tako_lite.store.postgres.copying import back_up
-from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
+from tako_lite.store.postgres.migrate import prepare, refuse_older, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -45,7 +45,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         session = PostgresSession(self._address, self._durability, "client", {})
         try:
             with closing(session.connection()) as connection:
-                migrate(connection, self._address.schema)
+                prepare(connection, self._address)
                 results, _ = session.commit([operation], self._clock.now())
         except psycopg.Error as error:
             raise translate(error, self._address) from error

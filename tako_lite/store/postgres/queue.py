@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
     from tako_lite.store.copying import Source, Target
+    from tako_lite.store.migrate import Migrated
     from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
@@ -99,6 +100,18 @@ class PostgresQueue:
         from tako_lite.store.postgres.copying import open_target
 
         return open_target(self.place)
+
+    def migrate(self) -> Migrated:
+        _need_driver()
+        from tako_lite.store.postgres.script import migrate_at
+
+        return migrate_at(self.place)
+
+    def migration_script(self) -> str:
+        _need_driver()
+        from tako_lite.store.postgres.script import script_for
+
+        return script_for(self.place)
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         _need_driver()

@@ -20,7 +20,7 @@ from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
 from tako_lite.store.postgres.copying import back_up
-from tako_lite.store.postgres.migrate import migrate
+from tako_lite.store.postgres.migrate import prepare
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -67,7 +67,7 @@ class PostgresStore(TransactionalStore):
         """Connect, and create or migrate the schema."""
         session = PostgresSession(self.address, self._durability, f"{self._server} writer", self._constants)
         try:
-            await session.run(lambda: migrate(session.connection(), self.address.schema))
+            await session.run(lambda: prepare(session.connection(), self.address))
         except psycopg.Error as error:
             session.close()
             raise translate(error, self.address) from error

@@ -10,7 +10,7 @@ FRAMEWORKS ?= tests/frameworks
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-postgres test-browser test-frameworks screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-postgres test-browser test-frameworks test-editors screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,9 +28,13 @@ test-browser: venv ## run the tests of the dashboard in a real browser; installs
 	@$(RUN) -c 'import axe_playwright_python, playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'
 	@$(RUN) -m pytest -m browser tests/browser
 
+test-editors: venv ## check the schema with taplo, and the types of the installed wheel with mypy and pyright; needs npm
+	@test -x $(VENV)/npm/node_modules/.bin/pyright || npm install --silent --no-fund --no-audit --prefix $(VENV)/npm @taplo/cli pyright
+	@$(RUN) -m pytest -m editors tests/editors
+
 test-frameworks: venv ## run the tests and examples of the web frameworks; installs those
-	@$(RUN) -c 'import django, fastapi, flask, litestar, sqlalchemy' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,frameworks]'
-	@$(RUN) -m pytest -m frameworks -n 2 --dist loadfile $(FRAMEWORKS)
+	@$(RUN) -c 'import apscheduler, celery, django, fakeredis, fastapi, flask, httpx2, huey, litestar, rq, sqlalchemy' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,frameworks]'
+	@$(RUN) -m pytest -m 'frameworks and not postgres' -n 2 --dist loadfile $(FRAMEWORKS)
 
 test-monitoring: venv ## check the metrics, the alert rules and the Grafana dashboard, with promtool where that is installed
 	@$(RUN) -m pytest -rs tests/docs/test_monitoring_files.py tests/docs/test_monitoring_page.py tests/integration/test_monitor.py

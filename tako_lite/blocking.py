@@ -8,7 +8,7 @@ import os
 import queue
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from tako_lite.backoff import Backoff
 from tako_lite.body import AS_ANNOTATED, check_call, is_async, reader_of
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tako_lite.enqueue_options import EnqueueOptions
+    from tako_lite.handle_types import TakesNothing, TakesPayload, TakesPayloadAndStep
 
-P = ParamSpec("P")
+A = TypeVar("A")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class BlockingStep(StepBase):
@@ -36,14 +38,14 @@ class BlockingStep(StepBase):
         self._process = os.getpid()
 
     @overload
-    def run(self, name: str, fn: Callable[P, Awaitable[T]], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    def run(self, name: str, fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, **options: Unpack[StepOptions]) -> T: ...
     @overload
-    def run(self, name: str, fn: Callable[P, T], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    def run(self, name: str, fn: Callable[[Unpack[Ts]], T], *args: *Ts, **options: Unpack[StepOptions]) -> T: ...
     @overload
     def run(self, name: str, fn: Callable[..., Any], *args: Any, returns: type[T], **options: Unpack[StepOptions]) -> T: ...
     @overload
     def run(self, name: str, fn: Callable[..., Any], *args: Any, returns: Any, **options: Unpack[StepOptions]) -> Any: ...
-    def run(
+    def run(  # type: ignore[misc]  # mypy takes `*Ts` for arguments that `*args: Any` lacks
         self,
         name: str,
         fn: Any,
@@ -105,17 +107,39 @@ class BlockingStep(StepBase):
     def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
     @overload
     def invoke(
-        self, name: str, workflow: WorkflowHandle[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: TakesNothing[Awaitable[T]], payload: None = None, **options: Unpack[EnqueueOptions]
     ) -> T: ...
     @overload
     def invoke(
-        self, name: str, workflow: WorkflowHandle[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: TakesPayload[A, Awaitable[T]], payload: A, **options: Unpack[EnqueueOptions]
     ) -> T: ...
-    def invoke(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> Any:
+    @overload
+    def invoke(
+        self, name: str, workflow: TakesPayloadAndStep[A, Awaitable[T]], payload: A, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    @overload
+    def invoke(self, name: str, workflow: TakesNothing[T], payload: None = None, **options: Unpack[EnqueueOptions]) -> T: ...
+    @overload
+    def invoke(self, name: str, workflow: TakesPayload[A, T], payload: A, **options: Unpack[EnqueueOptions]) -> T: ...
+    @overload
+    def invoke(self, name: str, workflow: TakesPayloadAndStep[A, T], payload: A, **options: Unpack[EnqueueOptions]) -> T: ...
+    def invoke(self, name: str, workflow: Any, payload: Any = None, **options: Any) -> Any:
         """As `Step.invoke`."""
         return self._wait(lambda _: self._step.invoke(name, workflow, payload, **options))
 
-    def enqueue(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> str:
+    @overload
+    def enqueue(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> str: ...
+    @overload
+    def enqueue(
+        self, name: str, workflow: TakesNothing[object], payload: None = None, **options: Unpack[EnqueueOptions]
+    ) -> str: ...
+    @overload
+    def enqueue(self, name: str, workflow: TakesPayload[A, object], payload: A, **options: Unpack[EnqueueOptions]) -> str: ...
+    @overload
+    def enqueue(
+        self, name: str, workflow: TakesPayloadAndStep[A, object], payload: A, **options: Unpack[EnqueueOptions]
+    ) -> str: ...
+    def enqueue(self, name: str, workflow: Any, payload: Any = None, **options: Any) -> str:
         """As `Step.enqueue`."""
         return str(self._wait(lambda _: self._step.enqueue(name, workflow, payload, **options)))
 

@@ -21,6 +21,8 @@ TakoError                     the base class: `type`, `message`, `hint` and `exi
 │   ├── StoreBusy             another process holds the file
 │   ├── StoreDamaged          the file is not a valid database
 │   ├── StoreGone             the file was moved, deleted or replaced while in use
+│   ├── StoreUnreachable      the database does not answer                                 exit 4
+│   ├── LeaseLost             this server did not renew its lease in time
 │   ├── ReadTimeout           a read of the queue took too long and was stopped
 │   ├── StoreTooNew           a newer release wrote the file
 │   └── StoreTooOld           an older release wrote the file, and it was opened read-only
@@ -248,6 +250,12 @@ class StoreUnreachable(StoreError):
 
     type = "store_unreachable"
     exit_code = 4
+
+
+class LeaseLost(StoreError):
+    """This server could not renew its lease in time: its workers are killed, and other servers take its runs."""
+
+    type = "lease_lost"
 
 
 class ReadTimeout(StoreError):

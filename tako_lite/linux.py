@@ -8,6 +8,8 @@ import errno
 import os
 import resource
 import signal
+import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable
@@ -112,6 +114,11 @@ def _proc_hides() -> bool:
     return any(mount[1] == "/proc" and "hidepid=" in mount[3] for mount in mounts)
 
 
+def boottime() -> float:
+    """Seconds since the machine started, counting those for which it was suspended; not affected by setting the clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 def boot_id() -> str:
     """The id of this boot of the machine: pids and start times of another boot are meaningless."""
     try:
@@ -147,6 +154,17 @@ def resident_bytes(pid: int) -> int | None:
     try:
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
+        return None
+
+
+def listener_name(connected: socket.socket) -> str | None:
+    """The name of the process that listens at the other end of a Unix socket; None if it is not known."""
+    if not ON_LINUX:
+        return None
+    pid, _, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
         return None
 
 

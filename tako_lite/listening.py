@@ -52,6 +52,12 @@ def close_unix(path: Path) -> None:
             path.unlink()
 
 
+def address_of(listening: socket.socket) -> Listen:
+    """Where a socket listens."""
+    place = listening.getsockname()
+    return Listen(path=Path(place)) if isinstance(place, str) else Listen(place[0], place[1])
+
+
 async def listen_on(address: Listen) -> socket.socket:
     """A new socket that is bound to an address. Raises TakoError, which names the process that has the address already."""
     if address.path is not None:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypedDict, TypeVar, TypeVarTuple, cast, overload
 
 from tako_lite import units
 from tako_lite.backoff import Backoff
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tako_lite.enqueue_options import EnqueueOptions
+    from tako_lite.handle_types import TakesNothing, TakesPayload, TakesPayloadAndStep
 
-P = ParamSpec("P")
+A = TypeVar("A")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Duration = float | timedelta | str
 Caller = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls the body of a step: on the loop, in a thread, or in the thread of a blocking handler."""
@@ -124,16 +126,18 @@ class Step(StepBase):
     """The durable parts of an `async def` handler."""
 
     @overload
-    async def run(self, name: str, fn: Callable[P, Awaitable[T]], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    async def run(
+        self, name: str, fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, **options: Unpack[StepOptions]
+    ) -> T: ...
     @overload
-    async def run(self, name: str, fn: Callable[P, T], *args: Any, **options: Unpack[StepOptions]) -> T: ...
+    async def run(self, name: str, fn: Callable[[Unpack[Ts]], T], *args: *Ts, **options: Unpack[StepOptions]) -> T: ...
     @overload
     async def run(
         self, name: str, fn: Callable[..., Any], *args: Any, returns: type[T], **options: Unpack[StepOptions]
     ) -> T: ...
     @overload
     async def run(self, name: str, fn: Callable[..., Any], *args: Any, returns: Any, **options: Unpack[StepOptions]) -> Any: ...
-    async def run(
+    async def run(  # type: ignore[misc]  # mypy takes `*Ts` for arguments that `*args: Any` lacks
         self,
         name: str,
         fn: Any,
@@ -305,16 +309,30 @@ class Step(StepBase):
     async def invoke(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Any: ...
     @overload
     async def invoke(
-        self, name: str, workflow: WorkflowHandle[..., Awaitable[T]], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: TakesNothing[Awaitable[T]], payload: None = None, **options: Unpack[EnqueueOptions]
     ) -> T: ...
     @overload
     async def invoke(
-        self, name: str, workflow: WorkflowHandle[..., T], payload: Any = None, **options: Unpack[EnqueueOptions]
+        self, name: str, workflow: TakesPayload[A, Awaitable[T]], payload: A, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self, name: str, workflow: TakesPayloadAndStep[A, Awaitable[T]], payload: A, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self, name: str, workflow: TakesNothing[T], payload: None = None, **options: Unpack[EnqueueOptions]
+    ) -> T: ...
+    @overload
+    async def invoke(self, name: str, workflow: TakesPayload[A, T], payload: A, **options: Unpack[EnqueueOptions]) -> T: ...
+    @overload
+    async def invoke(
+        self, name: str, workflow: TakesPayloadAndStep[A, T], payload: A, **options: Unpack[EnqueueOptions]
     ) -> T: ...
     async def invoke(
         self,
         name: str,
-        workflow: str | WorkflowHandle[Any, Any],
+        workflow: Any,
         payload: Any = None,
         *,
         returns: Any = AS_ANNOTATED,
@@ -340,7 +358,21 @@ class Step(StepBase):
             reason=error.get("reason"),
         )
 
-    async def enqueue(self, name: str, workflow: str | WorkflowHandle[Any, Any], payload: Any = None, **options: Any) -> str:
+    @overload
+    async def enqueue(self, name: str, workflow: str, payload: Any = None, **options: Unpack[EnqueueOptions]) -> str: ...
+    @overload
+    async def enqueue(
+        self, name: str, workflow: TakesNothing[object], payload: None = None, **options: Unpack[EnqueueOptions]
+    ) -> str: ...
+    @overload
+    async def enqueue(
+        self, name: str, workflow: TakesPayload[A, object], payload: A, **options: Unpack[EnqueueOptions]
+    ) -> str: ...
+    @overload
+    async def enqueue(
+        self, name: str, workflow: TakesPayloadAndStep[A, object], payload: A, **options: Unpack[EnqueueOptions]
+    ) -> str: ...
+    async def enqueue(self, name: str, workflow: Any, payload: Any = None, **options: Any) -> str:
         """Start another run, exactly once for this run, and return its id without waiting for its end."""
         stored = self._engine.begin(name)
         if stored is None:

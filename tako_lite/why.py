@@ -45,6 +45,12 @@ class WhyContext:
     pid: int | None = None
     """The pid of the worker that executes it."""
     worker: Literal["working", "stopping", "ended"] = "working"
+    runs_on: str | None = None
+    """The server that executes it, if that is another one."""
+    unserved: str | None = None
+    """A clause for a group that no live server serves."""
+    served_by: tuple[str, ...] = ()
+    """The other servers that serve its group, if this one does not."""
     children: Mapping[str, Run] = field(default_factory=dict)
     """The child runs that it waits for, by id."""
 
@@ -84,6 +90,9 @@ def _running(run: Run, around: WhyContext) -> str:
     if not around.has_daemon:
         after = "will cancel it, as requested" if run.cancel_requested else "will re-queue it without charging an attempt"
         return f"It was running when the daemon ended; the next daemon {after}."
+    if around.runs_on is not None:
+        asked = "; its cancellation was requested" if run.cancel_requested else ""
+        return f"It is running on {around.runs_on}, attempt {run.attempts + 1} of {run.max_attempts}{asked}."
     if around.pid is None and around.trouble:
         return f"Its worker has finished it, but the outcome cannot be stored: {around.trouble}."
     if around.pid is None:
@@ -123,6 +132,10 @@ def _pending(run: Run, around: WhyContext) -> str:
             commands = f"tako-lite serve, then tako-lite resume {group}"
             return f"It is due, but no daemon is running and its group {group} is paused: {commands}."
         return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
+    if around.unserved is not None:
+        return f"It is due, but {around.unserved}: start tako-lite serve --groups {group} on a machine for it."
+    if around.served_by:
+        return f"It is due in {group}, which {' and '.join(around.served_by)} {_serve(around.served_by)}."
     if around.is_stopping:
         return "It is due, but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve."
     if around.trouble:
@@ -142,6 +155,10 @@ def _pending(run: Run, around: WhyContext) -> str:
     if around.starting:
         return f"It is due, and a worker of {group} is starting for it."
     return f"It is due, and {group} has no worker yet: one is about to start."
+
+
+def _serve(names: tuple[str, ...]) -> str:
+    return "serves" if len(names) == 1 else "serve"
 
 
 def _next_try(around: WhyContext) -> str:

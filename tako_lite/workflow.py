@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput, NoProject
@@ -15,25 +15,13 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tako_lite.enqueue_options import Duration, EnqueueOptions
+    from tako_lite.handle_types import TakesNothing, TakesPayload, TakesPayloadAndStep
     from tako_lite.records import Enqueued
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
-
-
-class _TakesNothing(Protocol):
-    def __call__(self) -> Any: ...
-
-
-class _TakesPayload(Protocol[T_contra]):
-    def __call__(self, payload: T_contra, /) -> Any: ...
-
-
-class _TakesPayloadAndStep(Protocol[T_contra]):
-    def __call__(self, payload: T_contra, step: Any, /) -> Any: ...
 
 
 class Workflow(WorkflowHandle[P, R_co]):
@@ -45,11 +33,11 @@ class Workflow(WorkflowHandle[P, R_co]):
 
     # Type checkers (mypy and pyright) infer the type of the payload by matching `self` with the handler's signature.
     @overload
-    def enqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    def enqueue(self: TakesNothing[object], payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     @overload
-    def enqueue(self: _TakesPayload[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    def enqueue(self: TakesPayload[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     @overload
-    def enqueue(self: _TakesPayloadAndStep[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    def enqueue(self: TakesPayloadAndStep[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     def enqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
         """Store a run of this workflow and return after the commit. The options are those of `Client.enqueue`.
 
@@ -67,11 +55,11 @@ class Workflow(WorkflowHandle[P, R_co]):
         return client.enqueue(self, payload, **options)
 
     @overload
-    async def aenqueue(self: _TakesNothing, payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    async def aenqueue(self: TakesNothing[object], payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     @overload
-    async def aenqueue(self: _TakesPayload[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    async def aenqueue(self: TakesPayload[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     @overload
-    async def aenqueue(self: _TakesPayloadAndStep[T], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    async def aenqueue(self: TakesPayloadAndStep[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
     async def aenqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
         """The same from asyncio code."""
         # Imported here for the same reason as in `enqueue`.

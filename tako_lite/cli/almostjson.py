@@ -22,14 +22,21 @@ _NOT_JSON: Final = ("undefined", "NaN", "Infinity")
 _WORDS: Final = {**{word: word for word in ("true", "false", "null")}, **_CONSTANTS, **dict.fromkeys(_NOT_JSON, "null")}
 _UNKNOWN: Final = object()
 
+_ODD_SPACES: Final = "\u00a0\u2007\u200b\u200c\u200d\u2028\u2029\u202f\u3000\ufeff"
+"""Spaces that come from web pages and chats, and that nobody sees."""
+
 _Words = Callable[[re.Match[str]], str]
 _Rule = tuple[re.Pattern[str], str | _Words, _Words | None]
 
 _RULES: Final[tuple[_Rule, ...]] = (
     (re.compile("[“”„‘’]"), "JSON uses plain double quotes", lambda _: '"'),
     (re.compile("'"), "JSON uses double quotes", None),
+    (re.compile(f"[{_ODD_SPACES}]"), lambda found: f"JSON has no space of the kind U+{ord(found[0]):04X}: type it again", None),
+    (re.compile(r"^\s*\("), "JSON writes a list in square brackets", None),
     (re.compile(rf"\b({'|'.join(_CONSTANTS)})\b"), lambda found: f"JSON writes {_CONSTANTS[found[1]]} for {found[1]}", None),
     (re.compile(r",\s*([}\]])"), lambda found: f"no comma before {found[1]}", None),
+    (re.compile(r",\s*,"), "there is a comma too many", None),
+    (re.compile(r":\s*[,}]"), "a value is missing after a colon", None),
     (re.compile(rf"\b(?:{'|'.join(_NOT_JSON)})\b"), lambda found: f"JSON has no {found[0]}: write null", None),
     (re.compile(rf"""[{{,]\s*(?:{_NAME}|"")\s*=>?"""), "a colon separates a key from its value", None),
     (
@@ -48,17 +55,19 @@ _RULES: Final[tuple[_Rule, ...]] = (
         "a number has no leading + or 0, and needs a digit before the decimal point",
         None,
     ),
+    (re.compile(r"\d\.(?!\d)"), "a number needs a digit after the decimal point", None),
+    (re.compile(r"\b0[xXoObB][\da-fA-F]"), "numbers are decimal", None),
     (re.compile(r"\d_\d"), "a number has no _", None),
 )
 """Patterns outside of strings, with the hint for each, and an example for text that cannot be corrected."""
 
 _TOKEN: Final = re.compile(
-    rf"""(?P<name>{_NAME})|=>?|//[^\n]*|/\*.*?\*/|\#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+    rf"""(?P<name>{_NAME})|=>?|[{_ODD_SPACES}]|//[^\n]*|/\*.*?\*/|\#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
     r"""|[“”„][^“”„"]*[“”„]|[‘’][^‘’']*[‘’]""",
     re.DOTALL,
 )
 """What is rewritten in text that is almost JSON: names, signs of assignment, comments and strings."""
-_DANGLING: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+_DANGLING: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[,}\]])')
 
 _OF_DECODER: Final = {
     "Invalid control character": r"in a string a line break is written \n, and a tab \t",
@@ -117,8 +126,8 @@ def _as_json(token: re.Match[str]) -> str:
     found = token[0]
     if found.startswith('"'):
         return found
-    if found.startswith(("/", "#")):
-        return ""
+    if found.startswith(("/", "#")) or found in _ODD_SPACES:
+        return " "
     if found.startswith("="):
         return ":"
     if found in _WORDS:

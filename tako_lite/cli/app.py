@@ -12,7 +12,9 @@ from tako_lite.cli.options import HELP_NAMES, config_option
 
 COMMANDS: Final = {
     "serve": ("tako_lite.cli.commands.serve", "Run the daemon in the foreground."),
+    "init": ("tako_lite.cli.commands.init", "Make a project with a workflow and a test that passes."),
     "dev": ("tako_lite.cli.commands.dev", "Run the daemon for development: reload on save, readable output."),
+    "demo": ("tako_lite.cli.commands.demo", "See tako-lite at work, without a project of your own."),
     "enqueue": ("tako_lite.cli.commands.enqueue", "Put runs of a workflow into the queue."),
     "status": ("tako_lite.cli.commands.status", "Show the groups, their workers and their backlogs."),
     "runs": ("tako_lite.cli.commands.runs", "List runs, the newest first."),
@@ -40,6 +42,7 @@ COMMANDS: Final = {
     "triggers": ("tako_lite.cli.commands.triggers", "List, pause, resume or run polling triggers."),
     "workflows": ("tako_lite.cli.commands.project", "List the workflows of the project."),
     "check": ("tako_lite.cli.commands.project", "Report every mistake in tako.toml and the workflow files."),
+    "replay": ("tako_lite.cli.commands.replay", "Check that the code fits stored runs."),
     "config": ("tako_lite.cli.commands.project", "Show every setting of every group and its source."),
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
     "stop": ("tako_lite.cli.commands.stop", "Stop the daemon, and wait until it has ended."),
@@ -49,6 +52,7 @@ COMMANDS: Final = {
     "copy-queue": ("tako_lite.cli.commands.moving", "Copy the whole queue into PostgreSQL, or back into a file."),
     "migrate": ("tako_lite.cli.commands.moving", "Create the tables of the queue, or bring them up to date."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
+    "schema": ("tako_lite.cli.commands.schema", "Print the JSON Schema of tako.toml, for editors."),
     "completion": (
         "tako_lite.cli.commands.completion",
         "Print the script that has a shell complete the command line.",

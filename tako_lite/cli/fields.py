@@ -57,6 +57,8 @@ def _path(key: str, brackets: str, name: str) -> list[Part]:
 
 
 def _parsed(text: str, name: str, read: Read, parse: Parse) -> Any:
+    if not text:
+        raise BadInput(f"{name} has no value", hint=f"write {name}:=null, or {name}= for empty text")
     content = read(text[1:]) if text.startswith("@") else text
     try:
         return parse(content, name)

@@ -33,7 +33,7 @@ MEANT: Final = {
     **dict.fromkeys(("health", "diagnose", "repair", "restore"), "did you mean `doctor`?"),
     **dict.fromkeys(("version",), "did you mean `--version`?"),
     **dict.fromkeys(("help",), "did you mean `--help`?"),
-    **dict.fromkeys(("init", "new", "create"), "a folder with a workflows/NAME.py is a project; it needs no command"),
+    **dict.fromkeys(("new", "create", "startproject", "scaffold"), "did you mean `init`?"),
 }
 """Hints for names that other programs use for our commands."""
 

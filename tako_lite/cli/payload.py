@@ -48,11 +48,17 @@ def _parsed(text: str | bytes, what: str) -> Any:
 
 def _mixed(argument: str) -> BadInput:
     """The error for several arguments of which one is no field."""
-    key, colon, value = argument.partition(":")
     hint = "write the fields as key=text or key:=JSON, or the payload as one argument of JSON in single quotes"
-    if key.isidentifier() and colon:
-        hint = f"write {key}={value} for text or {key}:={value} for JSON; JSON as a whole stands in single quotes"
-    return BadInput(f"{argument!r} is not a field such as key=value", hint=hint)
+    return BadInput(f"{argument!r} is not a field such as key=value", hint=_colon_hint(argument) or hint)
+
+
+def _colon_hint(argument: str) -> str | None:
+    """What to type instead of `key: value`, which YAML has, and what a shell leaves of JSON without quotes."""
+    key, colon, value = argument.partition(":")
+    value = value.strip()
+    if not (key.isidentifier() and colon):
+        return None
+    return f"write {key}={value} for text or {key}:={value} for JSON; JSON as a whole stands in single quotes"
 
 
 def _content(name: str) -> bytes:
@@ -72,7 +78,7 @@ def _hint(text: str | bytes, message: str, *, is_payload: bool) -> str | None:
     shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
     if (hint := json_hint(shown, message)) or not is_payload or " at line " not in message:
         return hint
-    return _FIELD_HINT if "=" in shown else _QUOTES_HINT
+    return _FIELD_HINT if "=" in shown else _colon_hint(shown) or _QUOTES_HINT
 
 
 def stdin() -> BinaryIO:

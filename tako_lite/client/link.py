@@ -48,6 +48,8 @@ class HandlerLink(NamedTuple):
 
 
 _link: HandlerLink | None = None
+spared: set[str] = set()
+"""The folders of projects whose clients use the socket even where a link is for all: real daemons that a test has started."""
 
 
 def use_link(sender: Sender | None, loop: AbstractEventLoop | None = None, *, for_all: bool = False) -> None:

@@ -247,6 +247,7 @@ class OfflineBackend:
             ],
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
+            "servers": [],
         }
 
 

@@ -6,13 +6,14 @@ While the daemon of the project's own folder answers, no file is read; the modul
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.client.connection import Connection, connect
 from tako_lite.config.files import SOCKET_NAME, locate, stamp
 from tako_lite.config.state_folder import state_folder
-from tako_lite.errors import ConfigError, WrongProject
+from tako_lite.errors import ConfigError, TakoError, WrongProject
 from tako_lite.lock import FileLock, Holder, daemon_lock
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Project:
     """A project, given by its tako.toml or by that file's folder, else found by `locate`. Raises the errors of `locate`."""
 
     def __init__(self, path: str | Path | None) -> None:
+        _refuse_in_test(path)
         self._file = locate(path)
         self._stamp: list[int] | None = None
         self._config: Config | None = None
@@ -128,6 +130,19 @@ class Project:
         if self._catalog is None or stamps(config.workflows_path) != self._catalog.files:
             self._catalog = scan(config.workflows_path, config.root, config.routes, pythons(config))
         return self._catalog
+
+
+def _refuse_in_test(path: str | Path | None) -> None:
+    """Raise TakoError in a test of pytest that would use a queue outside of the temporary folder."""
+    plugin = sys.modules.get("pytest_tako_lite")
+    if plugin is None or not plugin.guards:
+        return
+    from tempfile import gettempdir  # only for tests
+
+    if path is None or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(gettempdir())):
+        where = "the queue of this project" if path is None else f"the queue of {path}"
+        hint = "use the fixture `tako`, which has a queue of its own; or set `tako_guard = false` in the ini file of pytest"
+        raise TakoError(f"a test would have used {where}", hint=hint)
 
 
 def _named(config: Config) -> str:

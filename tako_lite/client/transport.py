@@ -71,11 +71,21 @@ class Transport:
     def link(self) -> HandlerLink | None:
         """The link of this worker; None outside of a worker, or if the client has a `config` and the link is not for all."""
         way = link.current()
-        return way if way is not None and (self._config is None or way.for_all) else None
+        if way is None or self._config is None:
+            return way
+        return way if way.for_all and str(self._config) not in link.spared else None
 
-    def connect(self) -> Connection | None:
-        """A connection to the daemon, or None if no daemon answers."""
-        return self._pool.take() or self._project().connect()
+    def connect(self, command: str = "") -> Connection | None:
+        """A connection to the daemon, or None if no daemon answers.
+
+        A service manager may listen for a daemon that is not running. A command that only reads does not start it: without a
+        daemon, the files have the answer.
+        """
+        if (idle := self._pool.take()) is not None:
+            return idle
+        if facts_of(command).offline == "reads" and not self._project().has_daemon():
+            return None
+        return self._project().connect()
 
     def release(self, connection: Connection) -> None:
         """Return a connection to the pool."""
@@ -93,7 +103,7 @@ class Transport:
         pause = FIRST_PAUSE
         while True:
             async with self.io.slot():
-                connection = self.connect()
+                connection = self.connect(request.command)
                 frame = await self._exchange(connection, request, limit) if connection else None
             sent = sent or connection is not None
             if frame is not None:

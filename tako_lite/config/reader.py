@@ -132,7 +132,7 @@ class _Reading(Collector):
         folder = path or self._root / files.DEFAULT_PATH
         if folder.is_relative_to(state_dir):
             self.wrong((state_folder.KEY,), f"`{state_folder.KEY}`: must not contain the folder of the workflow files")
-        self._servers(self.table(("servers",), project.get("servers", {})))
+        self._servers(self.table(("servers",), project.get("servers", {})), queue)
         groups = named_groups(self._tables)
         monitoring = monitor.read_monitor(self, project.get("monitor", {}), self._root)
         logs = monitor.read_logs(self, project.get("logs", {}))
@@ -202,7 +202,7 @@ class _Reading(Collector):
         self._sources = read_sources(self, declared, self._root)
         self._declared = declared if isinstance(declared, dict) else {}  # an invalid one is not reported as missing too
 
-    def _servers(self, servers: dict[str, Any]) -> None:
+    def _servers(self, servers: dict[str, Any], queue: QueueSettings) -> None:
         for name, value in servers.items():
             path = ("servers", name)
             if not NAME.fullmatch(name):
@@ -214,6 +214,9 @@ class _Reading(Collector):
                     self.unknown((*path, key), _SERVER_KEYS, otherwise=_dotted_name_hint(path, key, inner))
             if (groups := self.value(path, server, "groups", values.group_names)) is not None:
                 self._served[name] = groups
+                if queue.location.is_file:
+                    hint = "one daemon serves a queue file; a queue in PostgreSQL lets several share it"
+                    self.wrong((*path, "groups"), "`groups`: is for a queue in PostgreSQL", hint, at_key=True)
             if "workflows" in server:
                 workflows = (*path, "workflows")
                 self._groups(workflows, self.table(workflows, server["workflows"]))

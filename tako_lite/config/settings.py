@@ -86,6 +86,11 @@ class QueueSettings:
     durability: Durability = "disk"
     keep: Mapping[str, float | None] = field(default_factory=lambda: dict(KEEP))
 
+    @property
+    def shared(self) -> bool:
+        """Whether several servers may serve the queue."""
+        return not self.location.is_file
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

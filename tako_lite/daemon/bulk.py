@@ -71,6 +71,11 @@ class BulkActions:
         job.stop()
         return job.as_json()
 
+    @property
+    def is_working(self) -> bool:
+        """Whether a bulk action is under way."""
+        return bool(self._tasks)
+
     async def stop(self) -> None:
         """Stop all bulk actions; stopping twice is safe."""
         for job in self._jobs.values():

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import resource
+import select
 import socket
 import struct
 import sys
@@ -38,14 +39,18 @@ Execute = Callable[[object, dict[str, Any], Sender], Awaitable[dict[str, Any]]]
 class Control:
     """The listening socket and its connections."""
 
-    def __init__(self, path: Path, execute: Execute, events: Events) -> None:
+    def __init__(self, path: Path, execute: Execute, events: Events, inherited: socket.socket | None = None) -> None:
         self.hello: dict[str, Any] = {}
         """The first frame that each client receives."""
         self.requests: Counter[tuple[str, str]] = Counter()
         """By command and outcome: `ok`, `refused` or `failed`."""
+        self.accepted = 0
+        """How many clients have connected."""
         self._path = path
         self._execute = execute
         self._events = events
+        self._inherited = inherited
+        self._listening: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._file: tuple[int, int] | None = None
         self._seen: tuple[int, int] | None = None
@@ -54,13 +59,44 @@ class Control:
 
     async def start(self) -> None:
         """Start to listen. The caller holds the daemon's lock, so an existing socket is stale."""
-        listening = bind_unix(self._path)
+        listening = self._inherited or bind_unix(self._path)
         self._file = self._seen = _identity(self._path)
+        self._server = await self._accept_on(listening)
+        self._listening = listening
+
+    async def _accept_on(self, listening: socket.socket) -> asyncio.Server:
+        """Accept clients on a copy of a socket: closing the server leaves the socket itself open."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._connect, sock=listening, backlog=ACCEPTED_AT_ONCE)
+        options: dict[str, Any] = {"sock": listening.dup(), "backlog": ACCEPTED_AT_ONCE}
+        if sys.version_info >= (3, 13) and type(loop).__module__.startswith("asyncio."):
+            options["cleanup_socket"] = False  # the default would remove the file
+        server = await loop.create_unix_server(self._connect, **options)
         listening.listen(BACKLOG)
+        return server
+
+    def pause(self) -> None:
+        """Accept no more clients for now; those that connect wait."""
+        if self._server is not None:
+            self._server.close()
+
+    async def resume(self) -> None:
+        """Accept clients again."""
+        if self._listening is not None and self._server is not None:
+            self._server = await self._accept_on(self._listening)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a client waits to be accepted or for a reply."""
+        if any(not connection.is_idle for connection in self._clients):
+            return True
+        if self._listening is None:
+            return False
+        pending = select.poll()
+        pending.register(self._listening, select.POLLIN)
+        return bool(pending.poll(0))
 
     def _connect(self) -> _Connection:
+        self.accepted += 1
         return _Connection(self._execute, encode_frame(self.hello), self._clients, self.requests)
 
     @property
@@ -70,6 +106,8 @@ class Control:
 
     def ensure_listening(self) -> bool:
         """Listen again if the socket's file was removed or replaced, so that clients can connect. Returns whether it was."""
+        if self._inherited is not None:
+            return False  # the service manager owns the file
         seen = _identity(self._path)
         if self._server is not None and seen != self._seen:
             self._seen = seen
@@ -77,6 +115,7 @@ class Control:
         return self._server is not None and seen != self._file
 
     async def _listen_anew(self, before: asyncio.Server) -> None:
+        old = self._listening
         try:
             await self.start()
         except (TakoError, OSError) as error:
@@ -85,6 +124,8 @@ class Control:
             self._events.trouble(f"clients cannot connect: {error}")
         else:
             before.close()
+            if old is not None:
+                old.close()
             self._events.listening_anew(str(self._path))
 
     async def stop(self) -> None:
@@ -94,7 +135,9 @@ class Control:
         if self._server is not None:
             self._server.close()
             self._server = None
-            if _identity(self._path) == self._file:
+            if self._listening is not None:
+                self._listening.close()
+            if self._inherited is None and _identity(self._path) == self._file:
                 with contextlib.suppress(OSError):  # a folder without write permission must not stop the shutdown
                     self._path.unlink(missing_ok=True)
         await asyncio.gather(*(connection.close() for connection in list(self._clients)))

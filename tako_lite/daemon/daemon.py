@@ -29,6 +29,8 @@ from tako_lite.daemon.fallbacks import Fallbacks
 from tako_lite.daemon.file_watch import FileWatch
 from tako_lite.daemon.health import Health
 from tako_lite.daemon.hook_runs import HookRuns
+from tako_lite.daemon.idle_exit import write_next_due
+from tako_lite.daemon.inherited import InheritedSockets
 from tako_lite.daemon.leftovers import UndefinedRuns, UnreadFiles
 from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
@@ -40,6 +42,7 @@ from tako_lite.daemon.readiness import Readiness
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
+from tako_lite.daemon.servers import Servers
 from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.daemon.spawner import ENTRY, Spawner
 from tako_lite.daemon.status import snapshot
@@ -57,7 +60,7 @@ from tako_lite.records import NewRun, Run, new_id
 from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
 from tako_lite.states import RunState
-from tako_lite.store.base import Effects, Hold, Store
+from tako_lite.store.base import Effects, GroupOverride, Hold, Store
 from tako_lite.unpack import package_dir
 from tako_lite.why import sentence
 from tako_lite.wire import PROTOCOL
@@ -83,7 +86,9 @@ class Daemon:
         locks: Collection[FileLock] = (),
         last: Holder | None = None,
         manager: ServiceManager | None = None,
+        sockets: InheritedSockets | None = None,
     ) -> None:
+        sockets = sockets or InheritedSockets()
         self.manager = manager or ServiceManager({})
         self.config = config
         self.catalog = catalog
@@ -102,7 +107,7 @@ class Daemon:
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
-        self.dashboard = Dashboard(events)
+        self.dashboard = Dashboard(events, sockets.web)
         self.orphans = Orphans(self.records, self.fork_servers, lambda: self.dashboard.pids)
         self.logs = self.logs_type(config.state_dir / "logs", clock, events)
         self.triggers = Triggers(self.store, self.clock, catalog, self.trouble_of)
@@ -116,7 +121,7 @@ class Daemon:
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
-        self.monitoring = Monitoring(self, events)
+        self.monitoring = Monitoring(self, events, sockets.monitor)
         self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
         self.ending = Ending(self.kill)
@@ -125,7 +130,8 @@ class Daemon:
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
         )
-        self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events)
+        self.servers = Servers(self)
+        self.control = Control(config.state_dir / SOCKET_NAME, self.commands.execute, events, sockets.control)
         self.dispatcher.on_push = self.health.wake
         self.hook_runs = HookRuns(self.store, self.clock, config.server, self.before_enqueue, self.dispatcher.watch)
         self.spawner.on_change = self._group_changed
@@ -151,6 +157,7 @@ class Daemon:
         await self.dashboard.apply(self.config)
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
+        await self.servers.join()
         self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
         await self.store.set_limits(limits_of(self.catalog))
         await self._start_groups()
@@ -187,7 +194,7 @@ class Daemon:
     async def _start_groups(self) -> None:
         await self._warm_up()
         overrides = await self.store.list_group_overrides()
-        for name in self.group_names() | set(overrides):
+        for name in filter(self.servers.serves, self.group_names() | set(overrides)):
             group = self.ensure_group(name)
             if name in overrides:
                 group.paused, group.scale = overrides[name]
@@ -199,6 +206,7 @@ class Daemon:
             self._arrived(name)
         for name in suspects:
             self._arrived(name, "suspect")
+        self.servers.announce()
 
     def _release_held_runs(self) -> None:
         """Release the held runs of workflows that are now defined; the store retries this while the disk is full."""
@@ -229,6 +237,10 @@ class Daemon:
         self.file_watch.stop()
         await self.control.stop()
         self.outcomes.record_minutes(whole=True)
+        if self.ending.wakes_up_later:
+            with self.events.unexpected.guarded("the time of the next start"):
+                await write_next_due(self, self.config.state_dir)
+        await self.servers.leave()
         await self.store.stop()
         await self.fork_servers.stop()
         self.orphans.stop()
@@ -245,7 +257,7 @@ class Daemon:
     async def wait_fatal(self) -> TakoError:
         """Wait for a fatal error and return it: the queue is damaged, or another daemon serves the project."""
         damaged = asyncio.ensure_future(self.store.wait_until_damaged())
-        causes: set[asyncio.Future[TakoError]] = {damaged, self.file_watch.replaced}
+        causes: set[asyncio.Future[TakoError]] = {damaged, self.file_watch.replaced, self.servers.lost}
         try:
             done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -273,16 +285,45 @@ class Daemon:
         self.store.set_hooks(hooks_of(catalog, Router(config.routes, self.group_names())))
 
     def _group_changed(self, group: Group) -> None:
+        self.servers.announce()
         self.fallbacks.reevaluate(group)
         self.manager.changed(self.groups.values())
         self.hook_runs.group_changed(group, self.catalog, self.router)
 
     def _lost(self, group: str) -> str | None:
         """Why a group is not available, or None."""
+        if not self.servers.serves(group):
+            return self.servers.lost_group(group)
         found = self.groups.get(group)
-        return None if found is None else found.trouble
+        trouble = None if found is None else found.trouble
+        return None if trouble is not None and self.servers.is_served_elsewhere(group) else trouble
+
+    def apply_overrides(self) -> None:
+        """Another server changed a group, a schedule or a trigger: read again what is kept of them here."""
+        self.dispatcher.watch(self._apply_overrides(), "read what was changed on another server")
+
+    async def _apply_overrides(self) -> None:
+        overrides = await self.store.list_group_overrides()
+        for name, group in self.groups.items():
+            paused, scale = overrides.get(name, GroupOverride(False, None))
+            if paused != group.paused:
+                group.pause(paused)
+            if scale != group.scale:
+                group.resize(scale)
+        await self.scheduler.read_again()
+
+    def work_found(self, group: str, *, suspects: bool) -> None:
+        """A group may have due runs, as another server told or a look found."""
+        self._arrived(group, "suspect" if suspects else None)
+
+    def group_changed_elsewhere(self) -> None:
+        """Other servers began or ceased to serve a group: apply the fallbacks of those that are lost now."""
+        for name in self.group_names():
+            if not self.servers.serves(name):
+                self.fallbacks.reevaluate(self.ensure_group(name))
 
     def _committed(self, effects: Effects) -> None:
+        self.servers.committed(effects)
         for group in effects.ready:
             self._arrived(group)
         for group in effects.suspects:
@@ -345,6 +386,10 @@ class Daemon:
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
 
+    def serves(self, group: str) -> bool:
+        """Whether this server serves a group."""
+        return self.servers.serves(group)
+
     def clear_pending_work(self, group: str) -> None:
         """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""
         self.dispatcher.clear_pending(group)
@@ -353,16 +398,19 @@ class Daemon:
         """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
         self.dispatcher.work_arrived(name, hold)
         group = self.groups.get(name)
-        if group is not None and not group.available:
+        if group is not None and not group.available and self.servers.serves(name):
             self.fallbacks.reevaluate(group)
 
     async def wait_first_start(self, group: str, timeout: float) -> str | None:
         """Why a group cannot start, or None; waits up to `timeout` seconds for the first start of its first worker."""
-        await self.spawner.wait_first_start(self.ensure_group(group), timeout)
+        if self.servers.serves(group):
+            await self.spawner.wait_first_start(self.ensure_group(group), timeout)
         return self.trouble_of(group)
 
     def trouble_of(self, group: str) -> str | None:
         """Why a group takes no work now, or None."""
+        if not self.servers.serves(group):
+            return self.servers.lost_group(group)
         found = self.groups.get(group)
         if found is None:
             return None
@@ -395,11 +443,18 @@ class Daemon:
             warnings.append(self.dashboard.trouble)
         if (trouble := self.store.trouble) is not None:
             warnings.append(trouble.message)
+        if self.servers.trouble is not None:
+            warnings.append(f"the lease of this server is not renewed: {self.servers.trouble}")
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
-        return await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
+        shape = await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
+        return self.servers.add_to(shape)
+
+    def awaits(self, run_id: str) -> None:
+        """A client waits for the end of a run, which another server may have."""
+        self.servers.awaits(run_id)
 
     async def prune(self) -> dict[str, int]:
         """Delete ended runs that are past their retention; returns how many, by state."""
@@ -411,7 +466,8 @@ class Daemon:
     async def why(self, run: Run) -> str:
         self.store.check_file()
         now = self.clock.now()
-        return sentence(run, await gather_context(run, self.store, self.dispatcher, now, is_stopping=self._stopped))
+        context = await gather_context(run, self.store, self.dispatcher, now, is_stopping=self._stopped)
+        return sentence(run, self.servers.explain(run, context))
 
     def with_worker_pid(self, run: Run) -> dict[str, Any]:
         """A run as JSON, with the pid of the worker that is executing it."""
@@ -465,13 +521,14 @@ class Daemon:
         await self.dashboard.apply(config)
         self.scheduler.take(catalog, schedules)
         changed = [name for name, group in self.groups.items() if self._has_changed(group, old_catalog)]
-        for name in self.group_names() - set(self.groups):
+        for name in filter(self.servers.serves, self.group_names() - set(self.groups)):
             self.ensure_group(name).start()
             changed.append(name)
         for name in changed:
             self.groups[name].replace(self._settings(name))
             self.fallbacks.reevaluate(self.groups[name])
             self.dispatcher.schedule_pass(name)
+        self.servers.announce()
         self._release_held_runs()
         self.events.reloaded(changed)
         about_queue: list[str] = []
@@ -489,7 +546,7 @@ class Daemon:
 
 
 def _read(old: Config) -> tuple[Config, Catalog]:
-    config = load(old.file, server=old.server)
+    config = replace(load(old.file, server=old.server), served=old.served)
     return config, read_catalog(config)
 
 

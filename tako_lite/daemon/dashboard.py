@@ -22,7 +22,7 @@ from tako_lite.config.listen import Listen
 from tako_lite.config.web_settings import WebSettings
 from tako_lite.daemon.events import Events
 from tako_lite.errors import TakoError
-from tako_lite.listening import close_unix, listen_on
+from tako_lite.listening import address_of, close_unix, listen_on
 from tako_lite.names import printable
 from tako_lite.units import duration_text
 from tako_lite.unpack import program
@@ -42,9 +42,10 @@ NEEDED: Final = ("jinja2", "starlette", "uvicorn")
 class Dashboard:
     """Starts the dashboard of `[web]` when it is needed."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, inherited: socket.socket | None = None) -> None:
         self.trouble: str | None = None
         """Why nothing listens, although `listen` is set."""
+        self._inherited = inherited
         self._events = events
         self._config: Config | None = None
         self._settings = WebSettings()
@@ -76,18 +77,18 @@ class Dashboard:
             return
         await self.stop()
         self._settings, self.trouble = settings, None
-        if settings.listen is None or not settings.autostart:
+        if (settings.listen is None or not settings.autostart) and self._inherited is None:
             return
         try:
             self._check_installed()
-            self._socket = await listen_on(settings.listen)
+            self._socket = await self._bind(settings.listen)
         except TakoError as error:
             self.trouble = f"[web] is not served: {error.message}"
             self._events.dashboard_failed("; ".join(filter(None, (error.message, error.hint))))
             return
         self._socket.listen(BACKLOG)
         self._failure, self._pause, self._not_before = "", 0.0, 0.0
-        self._events.dashboard(str(settings.listen))
+        self._events.dashboard("the socket of the service manager" if self._inherited else str(settings.listen))
         self._wait()
 
     async def stop(self) -> None:
@@ -96,7 +97,7 @@ class Dashboard:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-            if self._settings.listen is not None and self._settings.listen.path is not None:
+            if self._inherited is None and self._settings.listen is not None and self._settings.listen.path is not None:
                 close_unix(self._settings.listen.path)
         for answering in self._answering:
             answering.cancel()
@@ -105,6 +106,17 @@ class Dashboard:
             process.terminate()
             await asyncio.get_running_loop().run_in_executor(None, _wait_or_kill, process)
             self._forget_process()
+
+    async def _bind(self, listen: Listen | None) -> socket.socket:
+        """The socket of the service manager, or a new one. Raises TakoError."""
+        if self._inherited is not None:
+            if self._settings.auth == "none" and not address_of(self._inherited).is_local:
+                raise TakoError(
+                    'auth = "none" is only allowed on a loopback address or a Unix socket', hint="set auth in [web]"
+                )
+            return self._inherited.dup()
+        assert listen is not None  # noqa: S101
+        return await listen_on(listen)
 
     def _check_installed(self) -> None:
         if missing := [name for name in NEEDED if find_spec(name) is None]:

@@ -80,6 +80,11 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._ensure_group = ensure_group
         self.on_push: Callable[[], None] = lambda: None
+        self.serves: Callable[[str], bool] = lambda group: True
+        """Whether this server serves a group."""
+        self.claims_made = self.claims_done = 0
+        self.in_doubt = False
+        """Whether this server may not renew its lease in time: then it claims nothing."""
         self.narrator: Narrator | None = None
         """Reports the runs that start, if anyone wants to read that."""
 
@@ -87,9 +92,10 @@ class Dispatcher:
 
     def work_arrived(self, group: str, hold: Hold | None = None) -> None:
         """A group may have due runs."""
-        self._arrivals += 1
-        self._due[hold][group] = self._arrivals
-        self.schedule_pass(group)
+        if self.serves(group):
+            self._arrivals += 1
+            self._due[hold][group] = self._arrivals
+            self.schedule_pass(group)
 
     def clear_pending(self, group: str) -> None:
         """Clear the marks of a group; the next commit that makes its runs due sets them again."""
@@ -108,6 +114,27 @@ class Dispatcher:
         hold: Hold | None = "suspect" if solo else None
         return self._claims_in_flight.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
 
+    def resume_claims(self) -> None:
+        """Claim for every group with due runs, after a doubt is over."""
+        self.in_doubt = False
+        for due in self._due.values():
+            for group in due:
+                self.schedule_pass(group)
+
+    @property
+    def arrivals(self) -> int:
+        """How often work has arrived."""
+        return self._arrivals
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is executing, a worker is starting, or runs are due in a group that is not paused."""
+        if any(self._claims_in_flight.values()) or any(session.assignments for session in self.sessions.values()):
+            return True
+        if any(worker.state == "starting" for group in self.groups.values() for worker in group.workers):
+            return True
+        return any(not self._ensure_group(name).paused for due in self._due.values() for name in due)
+
     async def stop(self) -> None:
         """Push nothing more, and wait for the claims in flight, whose runs are re-queued."""
         self._stopping = True
@@ -117,7 +144,7 @@ class Dispatcher:
     def _pass(self) -> None:
         self._scheduled = False
         dirty, self._dirty = self._dirty, set()
-        if self._stopping:
+        if self._stopping or self.in_doubt:
             return
         for name in dirty:
             for hold in (None, "suspect"):
@@ -141,6 +168,7 @@ class Dispatcher:
         if free > 0:
             future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.policy_of(name).allowed))
             self._claims_in_flight[name, hold] = asked + free
+            self.claims_made += 1
             future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
         elif not asked:
             group.demand(solo=hold == "suspect")
@@ -156,6 +184,7 @@ class Dispatcher:
 
     def _claimed(self, group: Group, hold: Hold | None, asked: int, arrival: int, future: asyncio.Future[Claims]) -> None:
         self._claims_in_flight[group.name, hold] -= asked
+        self.claims_done += 1
         if future.cancelled():
             return
         if error := future.exception():
@@ -217,7 +246,10 @@ class Dispatcher:
         if unplaced:
             self._requeue(unplaced, None)
         if missing:
-            self._requeue(missing, "no_handler")
+            membership = self._store.membership
+            elsewhere = frozenset[str]() if membership is None else membership.elsewhere
+            self._requeue([run for run in missing if run.workflow not in elsewhere], "no_handler")
+            self._requeue([run for run in missing if run.workflow in elsewhere], None)
 
     def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PushedRun:
         """A run as its worker gets it."""
@@ -250,6 +282,8 @@ class Dispatcher:
         self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
     def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
+        if not runs:
+            return
         self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, ended_as=None), "re-queue runs")
 
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:

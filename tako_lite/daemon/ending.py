@@ -1,4 +1,4 @@
-"""Why the daemon ends, besides a signal or a fatal error: the command `stop`."""
+"""Why the daemon ends, besides a signal or a fatal error: the command `stop`, or because it is idle."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Ending:
     def __init__(self, kill: Callable[[], None]) -> None:
         self.requested: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done with the reason once the daemon is to end."""
+        self.wakes_up_later = False
+        """Whether the service manager is to start it again when something becomes due."""
         self._kill = kill
 
     def request(self, reason: str) -> None:

@@ -56,6 +56,11 @@ class Fallbacks:
             timer.cancel()
         self._tasks[name] = self._loop.create_task(self._work(group))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a run waits for an unavailable group, and ends if that takes too long."""
+        return bool(self._timers)
+
     def stop(self) -> None:
         """Apply no more fallbacks; twice is harmless."""
         self._stopped = True

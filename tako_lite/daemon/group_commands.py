@@ -21,6 +21,7 @@ class GroupHost(Protocol):
 
     def group_names(self) -> set[str]: ...
     def ensure_group(self, name: str) -> Group: ...
+    def serves(self, group: str) -> bool: ...
     def clear_pending_work(self, group: str) -> None: ...
 
 
@@ -37,15 +38,19 @@ class GroupCommands:
     async def _pause(self, request: OneGroup) -> dict[str, Any]:
         group = self._group(request.group)
         await self._host.store.pause_group(request.group, True)
-        group.pause(True)
+        if group is not None:
+            group.pause(True)
         return {}
 
     async def _resume(self, request: OneGroup) -> dict[str, Any]:
         group = self._group(request.group)
-        if group.paused:  # the commit reports what is due: some of it may have been cancelled during the pause
+        if (
+            group is not None and group.paused
+        ):  # the commit reports what is due: some of it may have been cancelled during the pause
             self._host.clear_pending_work(request.group)
         await self._host.store.pause_group(request.group, False)
-        group.pause(False)
+        if group is not None:
+            group.pause(False)
         return {}
 
     async def _scale(self, request: Scale) -> dict[str, Any]:
@@ -53,7 +58,8 @@ class GroupCommands:
             raise BadInput(f"{request.workers} workers are out of range", hint="0 to 1000")
         group = self._group(request.group)
         await self._host.store.scale_group(request.group, request.workers)
-        group.resize(request.workers)
+        if group is not None:
+            group.resize(request.workers)
         return {}
 
     async def _move_group(self, request: MoveGroup) -> dict[str, Any]:
@@ -66,11 +72,13 @@ class GroupCommands:
             host.events.moved(request.group, request.to, moved)
         if request.group not in host.group_names():
             await host.store.forget_group(request.group)
-            if (group := host.ensure_group(request.group)).paused:
-                group.pause(False)
-            group.resize(None)
+            if host.serves(request.group):
+                if (group := host.ensure_group(request.group)).paused:
+                    group.pause(False)
+                group.resize(None)
         return {"moved": moved}
 
-    def _group(self, name: str) -> Group:
+    def _group(self, name: str) -> Group | None:
+        """The group of this name, None if only other servers serve it. Raises NotFound."""
         check_group(name, self._host.group_names())
-        return self._host.ensure_group(name)
+        return self._host.ensure_group(name) if self._host.serves(name) else None

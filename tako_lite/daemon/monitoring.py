@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 class Monitoring:
     """Keeps a listener at the address of `[monitor]`; without one, the daemon works all the same."""
 
-    def __init__(self, source: Source, events: Events) -> None:
+    def __init__(self, source: Source, events: Events, inherited: socket.socket | None = None) -> None:
         self.trouble: str | None = None
         """Why the daemon does not listen, although it should."""
         self._address: str | None = None
+        self._inherited = inherited
         self._source = source
         self._events = events
         self._settings = MonitorSettings()
@@ -40,7 +42,7 @@ class Monitoring:
             return
         await self.stop()
         self._settings, self.trouble = settings, None
-        if settings.listen is None:
+        if settings.listen is None and self._inherited is None:
             return
         try:
             await self._start(settings)
@@ -53,7 +55,7 @@ class Monitoring:
         from tako_lite.daemon.monitor.pages import Pages
 
         token = None if settings.token is None else read("token of [monitor]", settings.token, os.environ)
-        listener = Listener(settings, token, Pages(self._source, self._scraper()))
+        listener = Listener(settings, token, Pages(self._source, self._scraper()), self._inherited)
         address = await listener.start()
         self._listener, self._address = listener, address
         self._events.monitoring(address)

@@ -26,6 +26,11 @@ class RunWaiters:
         future.add_done_callback(forget)
         return future
 
+    @property
+    def waiting(self) -> list[str]:
+        """The runs that somebody waits for."""
+        return list(self._futures)
+
     def resolve(self, ended: Iterable[str]) -> None:
         """Resolve the futures of runs that have ended."""
         if not self._futures:

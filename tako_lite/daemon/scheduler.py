@@ -161,13 +161,26 @@ class Scheduler:
         self._arm()
         return {}
 
+    async def read_again(self) -> None:
+        """Read the schedules and triggers again, because another server changed one."""
+        self._schedules = {schedule.workflow: schedule for schedule in await self._store.list_schedules()}
+        for schedule in self._schedules.values():
+            self._advance(schedule.workflow, schedule.last_slot)
+        self._arm()
+
     # The timer
 
     def next_moment(self) -> int | None:
         """When something is due next, in milliseconds since 1970."""
-        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
-        moments += self._next_slots.values()
+        moments = [moment for moment in (self.next_work(), self._next_prune) if moment is not None]
+        return min(moments, default=None)
+
+    def next_work(self) -> int | None:
+        """When the next run, wait, slot or evaluation is due, or None: the retention can wait."""
+        moments = [*self._next_slots.values()]
         moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
+        if self._next_due is not None:
+            moments.append(self._next_due)
         return min(moments, default=None)
 
     def _arm(self, least: float = 0.0) -> None:
@@ -252,7 +265,9 @@ class Scheduler:
         self._count_missed(schedule, due, now - GRACE_MS)
         for slot in due.fire:
             run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
-            await self._store.fire_schedule(workflow, slot, [run])
+            if not await self._store.fire_schedule(workflow, slot, [run]) and self._store.membership is not None:
+                await self.read_again()  # another server took it, or paused the schedule
+                return
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):
             await self._store.fire_schedule(workflow, due.last, [])

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,64 +15,99 @@ from typing import Final
 
 import anyio
 
+from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.events import Events
+from tako_lite.daemon.idle_exit import IdleExit, forget_next_due
+from tako_lite.daemon.inherited import inherited_sockets
 from tako_lite.daemon.log_format import LogFormat, formatter
 from tako_lite.daemon.log_handler import Journal, open_missing_streams
 from tako_lite.daemon.service_manager import ServiceManager
-from tako_lite.errors import AlreadyServing, StoreBusy, TakoError
+from tako_lite.errors import AlreadyServing, BadInput, LeaseLost, StoreBusy, StoreUnreachable, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
 from tako_lite.project_lint import read_catalog
+from tako_lite.routing import DEFAULT, check_group
+
+logger = logging.getLogger("tako_lite.daemon")
 
 PROBE: Final = 0.5
 """Seconds for which a client that probes for a daemon may hold the daemon's lock."""
+PAUSE_AFTER_LOSS: Final = 1.0
+"""Seconds between the loss of a lease and the attempt to join again."""
+PREDECESSOR: Final = 5.0
+"""Seconds for which a daemon that was started for a client waits for the end of the one before."""
 SHORT_WRITER: Final = 10.0
 """Seconds for which `serve` waits for a client that is writing to the queue file."""
 
 
-def serve(config_path: Path | None, server: str | None = None, log_format: LogFormat = "auto", *, verbose: bool = False) -> int:
-    """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start."""
+def serve(
+    config_path: Path | None,
+    server: str | None = None,
+    log_format: LogFormat = "auto",
+    *,
+    groups: tuple[str, ...] | None = None,
+    verbose: bool = False,
+    idle_exit: float | None = None,
+) -> int:
+    """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start.
+
+    With `groups`, it serves only these. With `idle_exit`, it also ends after it was idle for so many seconds.
+    """
     open_missing_streams()
-    manager = ServiceManager(os.environ)
+    manager, sockets = ServiceManager(os.environ), inherited_sockets(os.environ)
     config = load(config_path, server=server)
     catalog = read_catalog(config)
-    with hold_locks(config) as (locks, last):
+    if groups is not None:
+        config = replace(config, served=served_groups(config, catalog, groups))
+    sockets.check_control(config.state_dir / SOCKET_NAME)
+    with hold_locks(config, PROBE if sockets.control is None else PREDECESSOR) as (locks, last):
         log_to(Journal(formatter(log_format, config.server, os.environ)))
 
         def make() -> Daemon:
-            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager)
+            daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager, sockets)
             if verbose:
                 daemon.narrate()
             return daemon
 
-        run_until_signal(config, make)
+        run_until_signal(config, make, idle_exit)
     return 0
 
 
-def run_until_signal(config: Config, make: Callable[[], Daemon]) -> None:
+def run_until_signal(config: Config, make: Callable[[], Daemon], idle_exit: float | None = None) -> None:
     """Run the daemon that `make` returns until a signal ends it; the locks are held. Raises the error that ended it."""
+    forget_next_due(config.state_dir)
     if config.state_dir.is_relative_to(config.root):
         _keep_out_of_git(config.state_dir)
     become_subreaper()
     if config.secrets:
         keep_memory_private()
-    anyio.run(partial(_serve, make), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    anyio.run(partial(_serve, make, idle_exit), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def served_groups(config: Config, catalog: Catalog, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups that `--groups` names. Raises NotFound for an unknown one, and BadInput where one server serves all."""
+    if not config.queue.shared:
+        hint = 'one daemon serves a queue file; [queue] url = "postgresql://…" lets several share a queue'
+        raise BadInput("--groups needs a queue in PostgreSQL", hint=hint)
+    for name in groups:
+        check_group(name, {DEFAULT, *config.groups, *catalog.groups})
+    return groups
 
 
 @contextmanager
-def hold_locks(config: Config) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
+def hold_locks(config: Config, patience: float = PROBE) -> Iterator[tuple[Collection[FileLock], Holder | None]]:
     """Hold the locks of the folder, of the queue and of its writer; also yields which daemon served the queue before."""
     location = config.queue.location
     own, queue, writing = daemon_lock(config.state_dir), location.serving_lock(), location.write_lock()
     try:
-        if not own.acquire(PROBE):
+        if not own.acquire(patience):
             raise _already_serving(own, f"another daemon serves this project (pid {own.pid})")
         own.write(f"{os.getpid()}\n")
-        if not queue.acquire(PROBE):
+        if not queue.acquire(patience):
             holder = Holder.parse(queue.read())
             where = f" from {holder.root}" if holder else ""
             raise _already_serving(queue, f"another daemon serves the queue {location}{where} (pid {queue.pid})")
@@ -121,26 +157,43 @@ def log_to(journal: logging.Handler) -> None:
     logging.getLogger("tako_lite").setLevel(logging.INFO)
 
 
-async def _serve(make: Callable[[], Daemon]) -> None:
+async def _serve(make: Callable[[], Daemon], idle_exit: float | None) -> None:
+    """Serve until a signal or an error ends it. A daemon that lost its lease is followed by another one."""
+    has_joined = False
+    while True:
+        try:
+            if not await _serve_once(make, idle_exit):
+                return
+        except StoreUnreachable as error:
+            if not has_joined:
+                raise
+            logger.warning("cannot join again: %s", error.message)
+        has_joined = True
+        await anyio.sleep(PAUSE_AFTER_LOSS)
+
+
+async def _serve_once(make: Callable[[], Daemon], idle_exit: float | None) -> bool:
+    """Serve with one daemon; returns whether it lost its lease, so that another one must join as a new server."""
     daemon = make()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             await daemon.start()
-            fatal = await _until_stopped(signals, daemon)
+            fatal = await _until_stopped(signals, daemon, idle_exit)
             if fatal is not None:
                 daemon.kill()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_kill_at_second, signals, daemon)
                 await daemon.stop()
                 tasks.cancel_scope.cancel()
-            if fatal is not None:
+            if fatal is not None and not isinstance(fatal, LeaseLost):
                 raise fatal
+            return fatal is not None
         finally:
             with anyio.CancelScope(shield=True):
                 await daemon.stop()
 
 
-async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> TakoError | None:
+async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon, idle_exit: float | None) -> TakoError | None:
     """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
@@ -158,6 +211,8 @@ async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
         tasks.start_soon(wait_for_request)
+        if idle_exit is not None:
+            tasks.start_soon(IdleExit(daemon, idle_exit).watch)
         async for number in signals:
             if number != signal.SIGHUP:
                 daemon.events.stopping(signal.Signals(number).name)

@@ -60,6 +60,8 @@ class Spawner:
         self._meter = meter
         self._fork_servers = fork_servers
         self._records = records
+        self.until: float | None = None
+        """Until when workers may live, in seconds of `linux.boottime`; None where that has no end."""
         self.on_change: Callable[[Group], None] = lambda group: None
         self._start_waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._umask = os.umask(0o077)
@@ -80,6 +82,8 @@ class Spawner:
         await session.connect(child.link)
         if secrets:
             await child.send_secrets(json.dumps(secrets).encode())
+        if self.until is not None:
+            child.live_until(self.until)
         self._events.worker_started(worker)
         self._meter.worker_started(settings.name, worker.cause)
         return child

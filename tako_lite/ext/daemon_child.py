@@ -28,7 +28,7 @@ def check_serve(serve: str) -> None:
 
 
 class DaemonChild:
-    """`tako-lite serve` as a child process. A project that has a daemon already gets no second one."""
+    """`tako-lite dev` as a child process. A project that has a daemon already gets no second one."""
 
     def __init__(self, config: str | Path | None) -> None:
         self._config = config
@@ -39,7 +39,7 @@ class DaemonChild:
         project = Project(self._config)
         if self._process is None and not project.has_daemon():
             file = project.config().file
-            command = [sys.executable, "-c", _PROGRAM, *([] if file is None else ["-c", str(file)]), "serve"]
+            command = [sys.executable, "-c", _PROGRAM, *([] if file is None else ["-c", str(file)]), "dev", "--no-web"]
             self._process = subprocess.Popen(command, cwd=project.root, stdin=subprocess.DEVNULL, start_new_session=True)
 
     async def stop(self) -> None:

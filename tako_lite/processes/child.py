@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tako_lite.linux import ON_LINUX, boot_id, kill_session, read_process, resident_bytes, session_members
 from tako_lite.processes.forkserver import ForkServer
 from tako_lite.protocol.forkserver import ForkRequest
+from tako_lite.protocol.worker import LIVE_UNTIL
 
 
 class Exit(NamedTuple):
@@ -199,6 +200,11 @@ class Child:
         else:
             watched = self._guard.fileno()
         loop.add_reader(self._guard, heartbeat)
+
+    def live_until(self, at: float) -> None:
+        """Have its guard thread end it at this moment, unless it is moved before."""
+        with contextlib.suppress(OSError):  # it is gone
+            self._guard.send(LIVE_UNTIL % at)
 
     async def ask(self, question: bytes, limit: float) -> bytes | None:
         """The answer of its guard thread, a line; None if it does not answer within `limit` seconds. Askers share an answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import TakoError
 from tako_lite.processes.startup import acting_at_start
-from tako_lite.protocol.forkserver import ForkAnswer, ForkRequest, ReapedAnswer, ReapRequest
+from tako_lite.protocol.forkserver import ForkAnswer, ForkRequest, ReapedAnswer, ReapRequest, UntilRequest
 
 READY_TIMEOUT: Final = 20.0
 
@@ -34,7 +35,7 @@ class Interpreter(NamedTuple):
 class ForkServer:
     """One fork server: started when first needed, and replaced when it died."""
 
-    def __init__(self, interpreter: Interpreter, package: Path, folder: Path, entry: str) -> None:
+    def __init__(self, interpreter: Interpreter, package: Path, folder: Path, entry: str, until: float | None = None) -> None:
         self._interpreter = interpreter
         self._package = package
         self._folder = folder
@@ -44,6 +45,7 @@ class ForkServer:
         """Its process, and earlier ones that are still ending."""
         self._control: socket.socket | None = None
         self._turn = asyncio.Lock()
+        self._until = until
 
     @property
     def pid(self) -> int | None:
@@ -81,6 +83,18 @@ class ForkServer:
             except CannotStart:
                 return None
         return answer["status"]
+
+    async def live_until(self, at: float) -> None:
+        """Have it kill its workers at this moment, unless it hears of a later one before, also if it starts later."""
+        async with self._turn:
+            self._until = at
+            if self.pid is not None:
+                await self._tell_until()
+
+    async def _tell_until(self) -> None:
+        if self._until is not None:
+            with contextlib.suppress(CannotStart):  # it is gone, and its workers with it
+                await self._ask(UntilRequest(op="until", at=self._until), ())
 
     async def stop(self) -> None:
         """Close the socket, which makes the fork server kill its workers and end."""
@@ -123,6 +137,7 @@ class ForkServer:
             raise CannotStart(await self._last_output() or error.message) from None
         assert self._process.stderr is not None  # noqa: S101
         self._process.stderr.close()
+        await self._tell_until()
 
     async def _last_output(self) -> str:
         """The last line of output of an interpreter that did not get ready."""
@@ -140,7 +155,7 @@ class ForkServer:
         said = await asyncio.get_running_loop().run_in_executor(None, read)
         return f"{self._interpreter.python}: {said}" if said else ""
 
-    async def _ask(self, request: ForkRequest | ReapRequest, descriptors: Sequence[int]) -> Any:
+    async def _ask(self, request: ForkRequest | ReapRequest | UntilRequest, descriptors: Sequence[int]) -> Any:
         assert self._control is not None  # noqa: S101
         data = json.dumps(request).encode() + b"\n"
         try:
@@ -189,12 +204,13 @@ class ForkServers:
         self._folder = folder
         self._entry = entry
         self._servers: dict[Interpreter, ForkServer] = {}
+        self._until: float | None = None
 
     def get(self, python: str | None, environment: Mapping[str, str]) -> ForkServer:
         """The fork server for an interpreter (None: this one) and what of this environment acts at its start."""
         interpreter = Interpreter(python or sys.executable, acting_at_start(environment))
         if interpreter not in self._servers:
-            self._servers[interpreter] = ForkServer(interpreter, self._package, self._folder, self._entry)
+            self._servers[interpreter] = ForkServer(interpreter, self._package, self._folder, self._entry, self._until)
         return self._servers[interpreter]
 
     def poll(self) -> set[int]:
@@ -205,6 +221,12 @@ class ForkServers:
     def pid(self) -> int | None:
         """The pid of the first fork server that lives."""
         return next((server.pid for server in self._servers.values() if server.pid is not None), None)
+
+    async def live_until(self, at: float) -> None:
+        """Have all workers killed at this moment, in seconds of `linux.boottime`, unless it is moved before."""
+        self._until = at
+        for server in self._servers.values():
+            await server.live_until(at)
 
     async def stop(self) -> None:
         """End them all."""

@@ -3,6 +3,8 @@
 It answers one request after another on a socket to the daemon (`protocol/forkserver.py`):
 
 - `fork`: fork a child that leads its own session, with the descriptors that came along; the answer is its pid.
+- `until`: kill everything that it forked at a moment, unless it hears of a later one before. A daemon whose lease ends then
+  may stand still, but its workers must not go on.
 - `reap`: collect the status of a dead child. The daemon asks for it once it no longer needs the pid: until then the zombie
   keeps the pid from being reused.
 
@@ -16,6 +18,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -25,7 +28,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from tako_lite.linux import kill_session, name_process
+from tako_lite.linux import boottime, kill_session, name_process
 from tako_lite.protocol.forkserver import (
     FailedAnswer,
     ForkAnswer,
@@ -35,9 +38,13 @@ from tako_lite.protocol.forkserver import (
     ReapedAnswer,
     ReapRequest,
     ServerAnswer,
+    UntilAnswer,
+    UntilRequest,
 )
 
 MAX_DESCRIPTORS: Final = 4
+LONGEST_SLEEP: Final = 2.0
+"""Seconds; the clock of poll(2) stands still while the machine is suspended."""
 
 Entry = Callable[..., None]
 """What a child runs: its task, the descriptors of its link and of its guard, and perhaps that of its secrets."""
@@ -65,17 +72,37 @@ def main(arguments: list[str]) -> None:
 
 
 def _serve(control: socket.socket, entry: Entry, children: set[int]) -> None:
+    until: float | None = None
     while True:
+        if not _wait(control, until):
+            for pid in children:
+                kill_session(pid)
+            until = None
         request, descriptors = _receive(control)
         if request is None:
             return
-        if request["op"] == "fork":
+        if request["op"] == "until":
+            until = request["at"]
+            _send(control, UntilAnswer(until=until))
+        elif request["op"] == "fork":
             _send(control, _fork(control, entry, request, descriptors, children))
         else:
             _send(control, _reap(request["pid"], children))
 
 
-def _receive(control: socket.socket) -> tuple[ForkRequest | ReapRequest | None, list[int]]:
+def _wait(control: socket.socket, until: float | None) -> bool:
+    """Wait for a request; False if this moment comes first."""
+    readable = select.poll()
+    readable.register(control, select.POLLIN)
+    while until is not None:
+        if (left := until - boottime()) <= 0:
+            return False
+        if readable.poll(min(left, LONGEST_SLEEP) * 1000):
+            break
+    return True
+
+
+def _receive(control: socket.socket) -> tuple[ForkRequest | ReapRequest | UntilRequest | None, list[int]]:
     data = b""
     descriptors: list[int] = []
     while not data.endswith(b"\n"):

@@ -49,6 +49,13 @@ class ReapRequest(TypedDict):
     pid: int
 
 
+class UntilRequest(TypedDict):
+    """Kill every worker at this moment unless a later one is told before; in seconds of `linux.boottime`."""
+
+    op: Literal["until"]
+    at: float
+
+
 class ReadyAnswer(TypedDict):
     """The fork server has started; `python` is the version of its interpreter."""
 
@@ -76,5 +83,11 @@ class ReapedAnswer(TypedDict):
     status: int | None
 
 
+class UntilAnswer(TypedDict):
+    """The moment until which the workers may live."""
+
+    until: float
+
+
 ForkAnswer = ForkedAnswer | FailedAnswer
-ServerAnswer = ReadyAnswer | ForkedAnswer | FailedAnswer | ReapedAnswer
+ServerAnswer = ReadyAnswer | ForkedAnswer | FailedAnswer | ReapedAnswer | UntilAnswer

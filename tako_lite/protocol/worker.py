@@ -85,6 +85,8 @@ class InFlight(NamedTuple):
 
 
 ASK_IN_FLIGHT: Final = b"?"
+LIVE_UNTIL: Final = b"u%.3f\n"
+"""Has the guard thread end the worker at a moment, in seconds of `linux.boottime`, unless it hears of a later one before."""
 """What the daemon sends over the guard to learn which steps a worker executes."""
 MOST_IN_FLIGHT: Final = 200
 

@@ -5,6 +5,6 @@
 
 from tako_lite.secrets.mask import NOTHING, Mask
 from tako_lite.secrets.source import SecretSource, read
-from tako_lite.secrets.worker_secrets import forget, install, masked, secret
+from tako_lite.secrets.worker_secrets import install, installed, masked, secret
 
-__all__ = ["NOTHING", "Mask", "SecretSource", "forget", "install", "masked", "read", "secret"]
+__all__ = ["NOTHING", "Mask", "SecretSource", "install", "installed", "masked", "read", "secret"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from tako_lite.errors import SecretError
 from tako_lite.hints import did_you_mean
@@ -20,10 +21,15 @@ def install(group: str, values: Mapping[str, str]) -> Mask:
     return _mask
 
 
-def forget() -> None:
-    """Make this process no worker again."""
+@contextmanager
+def installed(group: str, values: Mapping[str, str]) -> Iterator[Mask]:
+    """`install` for the time of a block."""
     global _group, _values, _mask
-    _group, _values, _mask = None, {}, NOTHING
+    before = _group, _values, _mask
+    try:
+        yield install(group, values)
+    finally:
+        _group, _values, _mask = before
 
 
 def secret(name: str) -> str:

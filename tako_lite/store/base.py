@@ -21,6 +21,7 @@ from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRu
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.counts import StoreCounts
+from tako_lite.store.membership import Membership
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -185,6 +186,10 @@ class Effects:
 
     ready: set[str] = field(default_factory=set)
     """Groups that have due runs now."""
+    arrived: set[str] = field(default_factory=set)
+    """Groups that got new due runs from clients, about which their server knows already."""
+    overrides: bool = False
+    """Whether people changed a group, a schedule or a trigger."""
     suspects: set[str] = field(default_factory=set)
     """Groups that have due runs which must run alone."""
     due: int | None = None
@@ -305,6 +310,10 @@ class Store(Protocol):
     @property
     def counts(self) -> StoreCounts:
         """The transactions so far."""
+
+    @property
+    def membership(self) -> Membership | None:
+        """How this server shares the queue with others; None for a backend that one server has alone."""
 
     @property
     def trouble(self) -> TakoError | None:

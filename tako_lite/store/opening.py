@@ -80,6 +80,10 @@ class Queue(Protocol):
         """The real address, which does not change when a link to it does; for comparison and for people."""
 
     @property
+    def is_file(self) -> bool:
+        """Whether the queue is a file of this machine, which one daemon has alone."""
+
+    @property
     def shown(self) -> dict[str, str]:
         """What `tako-lite config` shows of it beside the URL."""
 

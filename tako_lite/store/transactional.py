@@ -32,6 +32,7 @@ from tako_lite.store.base import (
     StoredStep,
 )
 from tako_lite.store.counts import StoreCounts
+from tako_lite.store.membership import Membership
 from tako_lite.store.transitions import (
     activity,
     claims,
@@ -66,6 +67,8 @@ class TransactionalStore(ABC):
     the backend tries it again until it is stored or the store stops.
     """
 
+    membership: Membership | None = None
+
     def __init__(self, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]) -> None:
         self.clock = clock
         self.counts = StoreCounts()
@@ -87,7 +90,9 @@ class TransactionalStore(ABC):
     async def _read_between(self, function: Callable[[Snapshot], T]) -> T:
         """Read on the writer's connection, between two transactions, so that every acknowledged change is seen."""
 
-    def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> Future[T]:
+    def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False, locks: tuple[str, ...] = ()) -> Future[T]:
+        """Run an operation in a transaction. `locks` keep others from the same while it works, where there are others."""
+
         def whole(transaction: Transaction) -> T:
             if transaction.limits is None:
                 transaction.limits = self._limits
@@ -99,6 +104,8 @@ class TransactionalStore(ABC):
                 limits.release(transaction)
             return result
 
+        if self.membership is not None:
+            whole.locks = (*locks, "limits") if self._limits else locks  # type: ignore[attr-defined]
         return self._write(whole, keep=keep)
 
     def _committed(self, effects: Effects) -> None:
@@ -201,7 +208,8 @@ class TransactionalStore(ABC):
         return self._submit(lambda transaction: steps.save(transaction, saved, pid), keep=True)
 
     def add_wait(self, wait: NewWait) -> Future[StepOutcome]:
-        return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True)
+        locks = (f"signal {wait.key}",) if wait.kind == "signal" else ()
+        return self._submit(lambda transaction: waits.add_wait(transaction, wait), keep=True, locks=locks)
 
     def invoke_child(self, run_id: str, token: int, name: str, child: NewRun) -> Future[StepOutcome]:
         return self._submit(lambda transaction: steps.invoke(transaction, run_id, token, name, child), keep=True)
@@ -215,7 +223,8 @@ class TransactionalStore(ABC):
         return self._submit(lambda transaction: runs.park(transaction, id, token, waits, executed_ms, pid), keep=True)
 
     def store_signal(self, event: str, payload: str) -> Future[Signalled]:
-        return self._submit(lambda transaction: waits.signal(transaction, event, payload))
+        locks = (f"signal {event}",)
+        return self._submit(lambda transaction: waits.signal(transaction, event, payload), locks=locks)
 
     # Time
 

@@ -11,17 +11,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tako_lite.testing.alone import Left
+    from tako_lite.testing.case import TakoTestCase
     from tako_lite.testing.kill import KillReport
     from tako_lite.testing.matching import ANY
+    from tako_lite.testing.real import TestProject
+    from tako_lite.testing.replay import NotSame
     from tako_lite.testing.run import TestRun
     from tako_lite.testing.tako import Tako
 
-__all__ = ["ANY", "KillReport", "Tako", "TestRun"]
+__all__ = ["ANY", "KillReport", "Left", "NotSame", "Tako", "TakoTestCase", "TestProject", "TestRun"]
 
 _PLACES = {
     "ANY": "matching",
     "KillReport": "kill",
+    "Left": "alone",
+    "NotSame": "replay",
     "Tako": "tako",
+    "TakoTestCase": "case",
+    "TestProject": "real",
     "TestRun": "run",
 }
 

@@ -146,7 +146,7 @@ class LocalDaemon(Daemon):
         self.moved = asyncio.Event()
         self.ended: list[str] = []
         """The runs that have ended, in this order."""
-        super().__init__(replace(config, root=folder, queue=queue), catalog, script.clock, Events())
+        super().__init__(replace(config, root=folder, state_dir=folder, queue=queue), catalog, script.clock, Events())
         self.virtual = script.clock
         spawner = LocalSpawner(
             self.dispatcher, self.outcomes, self.health, self.logs, self.events, self.meter, self.fork_servers, self.records

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from tako_lite.protocol.items import RunParked, RunSucceeded
 from tako_lite.protocol.worker import PushedRun
+from tako_lite.testing.caller import CallerThreads
 from tako_lite.testing.step import LocalBlockingStep, LocalStep
 from tako_lite.worker.executor import Executor, make_task
 from tako_lite.worker.link import Link
@@ -43,13 +44,17 @@ class LocalExecutor(Executor):
         base: contextvars.Context,
         script: Script,
         kill: Callable[[], None],
+        on_end: Callable[[str], None] = lambda run_id: None,
     ) -> None:
-        super().__init__(link, loader, group, slots, lambda run_id: None, base)
+        super().__init__(link, loader, group, slots, on_end, base)
         self.script = script
         self.kill = kill
         self.is_dead = False
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         script.executors.append(self)
+        if script.caller is not None:
+            self._threads = CallerThreads(slots, script.caller)
+            self._loop.set_default_executor(self._threads)
         self._loop.set_task_factory(cast("Any", _make_task))
 
     def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:

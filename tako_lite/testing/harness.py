@@ -57,9 +57,11 @@ class Harness:
         secrets: Mapping[str, str] | None = None,
         tenant: str | None = None,
         strict: bool = True,
+        caller_thread: bool = False,
     ) -> None:
         self._given: dict[str, Any] = {
             "project": project, "config": config, "workflows": workflows, "start": start, "env": env, "tenant": tenant,
+            "caller_thread": caller_thread,
         }  # fmt: skip
         loaded = load_project(project, config, workflows)
         self.mode: Mode = "manual"
@@ -88,12 +90,13 @@ class Harness:
         opened.enter_context(patch.dict(os.environ, env))
         opened.enter_context(_kept_hooks())
         self.loaded = loaded
-        self._thread = LoopThread()
+        caller = self._given["caller_thread"]
+        self._thread = LoopThread(serves_caller=caller)
+        self.script.caller = self._thread if caller else None
         opened.callback(self._thread.stop)
         self.daemon = self._do(self._start_daemon())
         opened.callback(self._stop_daemon)
-        self._install_secrets()
-        opened.callback(secrets.forget)
+        opened.enter_context(secrets.installed("default", self._secrets))
         handler = RunLogHandler(self.daemon.logs)
         handler.install()
         opened.callback(handler.remove)
@@ -114,6 +117,11 @@ class Harness:
                 await executor.dispose()
 
         self._thread.call(stop(), self.limit, lambda: "the harness did not stop")
+
+    @property
+    def has_own_handles(self) -> bool:
+        """Whether the workflows are handles that the test passed, and not those of files."""
+        return self._given["workflows"] is not None
 
     def close(self) -> None:
         """End everything. Raises AssertionError for what `strict` forbids; closing twice is harmless."""

@@ -94,7 +94,7 @@ class LocalTrial:
             [point.label for point in reached if not point.deaths],
             [point.label for point in reached if point.deaths == 1],
             shown["attempts"],
-            _complaint(self.check),
+            complaint_of(self.check),
             list(effects),
         )
 
@@ -119,7 +119,7 @@ def _act(twin: Tako, action: Action) -> None:
         getattr(twin, verb)(*arguments)
 
 
-def _complaint(check: Check | None) -> str | None:
+def complaint_of(check: Check | None) -> str | None:
     """Why a check is not satisfied, or None. It may raise AssertionError, or return something false other than None."""
     if check is None:
         return None
@@ -256,8 +256,7 @@ def kill_everywhere(workflow: str, trial: Trial, comparison: Comparison, *, twic
     Raises AssertionError if the run without a kill does not satisfy `check`.
     """
     whole = trial((), 0)
-    if whole.complaint is not None:
-        raise AssertionError(f"the run that is not killed is wrong already ({whole.state}): {whole.complaint}")
+    _refuse_wrong(whole)
     report = KillReport(workflow, effects=list(whole.effects))
     singles: list[tuple[str, Seen]] = []
     for number, point in enumerate(whole.points, 1):
@@ -270,6 +269,18 @@ def kill_everywhere(workflow: str, trial: Trial, comparison: Comparison, *, twic
     if twice:
         _kill_twice(report, trial, comparison, whole, singles, max_variants)
     return report
+
+
+def kill_at(point: str, workflow: str, trial: Trial, comparison: Comparison) -> KillReport:
+    """Kill a run at one point; returns what differs."""
+    whole = trial((), 0)
+    _refuse_wrong(whole)
+    return KillReport(workflow, [Variant((point,), comparison.problems(whole, trial((point,), 1)))])
+
+
+def _refuse_wrong(whole: Seen) -> None:
+    if whole.complaint is not None:
+        raise AssertionError(f"the run that is not killed is wrong already ({whole.state}): {whole.complaint}")
 
 
 def _kill_twice(

@@ -15,6 +15,7 @@ from tako_lite.values import value_text
 if TYPE_CHECKING:
     from tako_lite.testing.executor import LocalExecutor, LocalRun
     from tako_lite.testing.step import Call
+    from tako_lite.testing.thread import LoopThread
     from tako_lite.worker.run import ActiveRun
 
 
@@ -103,6 +104,8 @@ class Script:
     """Everything of one `Tako` that handlers meet."""
 
     clock: VirtualClock
+    caller: LoopThread | None = None
+    """The loop whose caller executes plain functions; None for threads of the worker."""
     stubs: list[Stub] = field(default_factory=list)
     spies: list[Spy] = field(default_factory=list)
     time_outs: list[Stub] = field(default_factory=list)

@@ -89,6 +89,6 @@ class LocalBlockingStep(BlockingStep):
         super().__init__(engine, loop)
         self._step = self._local = LocalStep(engine)
 
-    def run(self, name: str, fn: Any, *args: Any, **options: Any) -> Any:
+    def run(self, name: str, fn: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
         self._local.calls[name] = fn, args
         return super().run(name, fn, *args, **options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
@@ -17,10 +19,13 @@ from tako_lite.client.requests import workflow_name
 from tako_lite.clock import milliseconds
 from tako_lite.errors import BadInput
 from tako_lite.testing import assertions
+from tako_lite.testing.alone import AloneEngine, call_alone
 from tako_lite.testing.daemon import Gate
 from tako_lite.testing.harness import MOST_STARTS, MOST_STARTS_ADVANCING, YEAR, Harness, Mode
-from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, is_same, kill_everywhere
+from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, Trial, is_same, kill_everywhere
 from tako_lite.testing.matching import ANY
+from tako_lite.testing.process_trial import process_trial
+from tako_lite.testing.replay import NotSame, Replayed, replay
 from tako_lite.testing.run import TestRun
 from tako_lite.testing.script import Crash, Spy, Stub
 from tako_lite.testing.snapshot import describe, snapshot
@@ -28,11 +33,13 @@ from tako_lite.units import duration
 
 if TYPE_CHECKING:
     from tako_lite.handle import WorkflowHandle
+    from tako_lite.testing.aio import AioTako
 
     AnyWorkflow = str | WorkflowHandle[..., Any]
 
 Duration = float | timedelta | str
 UNSET: Any = object()
+NOTHING_STORED: Mapping[str, Any] = {}
 
 
 class Tako(Harness):
@@ -41,7 +48,8 @@ class Tako(Harness):
     `project` is the folder of a tako.toml, `config` another text for that file. `workflows` are the handles to test instead of
     the workflow files of the project. `start` is the virtual time at the beginning. While it is open, every `Client` of the
     process and every `.enqueue` of a handle use its queue. With `strict`, closing it fails if a run died and the test did not
-    look at it, if a step was called without `await`, or if a stub was never used.
+    look at it, if a step was called without `await`, or if a stub was never used. With `caller_thread`, plain functions of
+    handlers and steps are called in the thread of the test, where they see its database transaction.
     """
 
     def __enter__(self) -> Self:
@@ -72,6 +80,26 @@ class Tako(Harness):
         made = self.enqueue(workflow, payload, **options)
         self.run_until_idle(skip=True)
         return made
+
+    def call(
+        self,
+        workflow: WorkflowHandle[..., Any],
+        payload: Any = None,
+        *,
+        attempt: int = 1,
+        tenant: str | None = None,
+        steps: Mapping[str, Any] = NOTHING_STORED,
+        signals: Mapping[str, Any] = NOTHING_STORED,
+        children: Mapping[str, Any] = NOTHING_STORED,
+    ) -> Any:
+        """Call a handler alone, without a queue; returns what it returns, and raises what it raises.
+
+        Its steps are executed, its sleeps move the time. `steps` are values that count as stored. Waits for signals get what
+        `signals` has for them, invoked children what `children` has (an exception: they failed). `step.bail`, `step.fail` and
+        `step.retry` raise `Left`.
+        """
+        engine = AloneEngine(workflow.name, self.script.clock, attempt, tenant, signals, children, steps)
+        return call_alone(workflow, payload, engine, self.limit)
 
     # Run
 
@@ -234,10 +262,29 @@ class Tako(Harness):
         kills real workers of a real daemon.
         """
         name = workflow_name(workflow)
-        trial = LocalTrial(self, name, payload, options, script, check, reset, effects)
-        report = kill_everywhere(name, trial, Comparison(same, unstable), twice=twice, max_variants=max_variants)
+        with ExitStack() as opened:
+            trial: Trial = LocalTrial(self, name, payload, options, script, check, reset, effects)
+            if processes:
+                trial = opened.enter_context(process_trial(self, name, payload, options, script, check, reset))
+            report = kill_everywhere(name, trial, Comparison(same, unstable), twice=twice, max_variants=max_variants)
         report.raise_problems()
         return report
+
+    def replay(self, run: TestRun | Mapping[str, Any] | str | Path) -> Replayed:
+        """Run a handler again with the stored steps of a run alone. Raises NotSame where the code does not fit them.
+
+        `run` is a run of this queue, or the output of `tako-lite show ID --json`: as text, as a dict, or the path of a file.
+        No step is executed.
+        """
+        shown = run.data if isinstance(run, TestRun) else run
+        if isinstance(shown, Path):
+            shown = shown.read_text()
+        if isinstance(shown, str):
+            shown = json.loads(shown)
+        replayed = replay(self.loaded, shown)
+        if replayed.differences:
+            raise NotSame(f"run {shown['id']} of {shown['workflow']}", replayed.differences)
+        return replayed
 
     def twin(self) -> Tako:
         """Another `Tako` of the same project, with the same stubs and an empty queue."""
@@ -392,7 +439,7 @@ class Tako(Harness):
             raise BadInput("the mode of this Tako is off: runs are only stored", hint='set tako.mode = "manual"')
 
     @cached_property
-    def aio(self) -> Any:
+    def aio(self) -> AioTako:
         """The same methods as coroutines, for tests on an event loop of their own."""
         from tako_lite.testing.aio import AioTako  # needs anyio's threads, which few tests do
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -16,7 +18,10 @@ T = TypeVar("T")
 class LoopThread:
     """An event loop in a thread of its own, so that tests may be plain functions, or coroutines of any framework."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, serves_caller: bool = False) -> None:
+        """With `serves_caller`, the thread that waits in `call` executes what `offer` hands it meanwhile."""
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] | None = queue.SimpleQueue() if serves_caller else None
+        self._is_free = False
         self.loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name="tako-test", daemon=True)
         self._thread.start()
@@ -34,6 +39,9 @@ class LoopThread:
     def call(self, coroutine: Coroutine[Any, Any, T], limit: float, on_limit: Callable[[], str]) -> T:
         """Run a coroutine on the loop and return its result. Raises AssertionError with `on_limit()` after `limit` seconds."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        if self._jobs is not None:
+            self._serve(self._jobs, future, limit)
+            limit = 0.0 if not future.done() else limit
         try:
             return future.result(limit)
         except concurrent.futures.TimeoutError:
@@ -42,6 +50,30 @@ class LoopThread:
             where = self._where()
             future.cancel()
             raise AssertionError(f"nothing ended within {limit:g} s of real time\n{on_limit()}\n{where}") from None
+
+    def _serve(self, jobs: queue.SimpleQueue[Any], future: concurrent.futures.Future[T], limit: float) -> None:
+        """Execute the jobs that are offered, until the future is done or the time is over."""
+        future.add_done_callback(lambda _: jobs.put(None))
+        give_up = time.monotonic() + limit
+        while True:
+            self._is_free = True
+            try:
+                job = jobs.get(timeout=max(give_up - time.monotonic(), 0.0))
+            except queue.Empty:
+                return
+            finally:
+                self._is_free = False
+            if job is None:
+                return
+            job()
+
+    def offer(self, job: Callable[[], None]) -> bool:
+        """Have the waiting thread execute a job; False if there is none, or if it is busy."""
+        if self._jobs is None or not self._is_free:
+            return False
+        self._is_free = False
+        self._jobs.put(job)
+        return True
 
     def read(self, coroutine: Coroutine[Any, Any, T], limit: float) -> T:
         """The same for a coroutine that never waits; on the loop itself it is run at once."""

@@ -19,6 +19,7 @@ from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
 from tako_lite.protocol.worker import HooksFrame, ReadyFrame, ToWorker
 from tako_lite.testing.executor import LocalExecutor
+from tako_lite.testing.names import ENTRY, SETUP
 from tako_lite.worker.link import Link
 from tako_lite.worker.setup import find_function
 
@@ -138,10 +139,11 @@ class LocalSpawner(Spawner):
 
     async def _set_up(self, settings: GroupSettings) -> None:
         """Call the `setup` of a group before its first worker."""
-        if settings.setup is None or settings.setup in self.script.set_up:
+        entry = settings.env.get(SETUP) if settings.setup == ENTRY else settings.setup
+        if entry is None or entry in self.script.set_up:
             return
-        self.script.set_up.add(settings.setup)
-        returned = find_function("setup", settings.setup, self.loader)()
+        self.script.set_up.add(entry)
+        returned = find_function("setup", entry, self.loader)()
         if inspect.isawaitable(returned):
             await returned
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import socket
 import threading
 from collections.abc import Callable
+from typing import Final
 
-from tako_lite.linux import kill_session
+from tako_lite.linux import boottime, kill_session
 from tako_lite.protocol.worker import ASK_IN_FLIGHT, MOST_IN_FLIGHT, InFlight
+
+_UNTIL: Final = re.compile(rb"u([0-9.]+)\n")
+LONGEST_SLEEP: Final = 2.0
+"""Seconds; the clock of poll(2) stands still while the machine is suspended."""
 
 
 class Guard:
@@ -37,6 +43,7 @@ class Guard:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._asleep = False
+        self._until: float | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -53,25 +60,35 @@ class Guard:
         watched.register(self._socket, select.POLLIN)
         watched.register(self._wake_read, select.POLLIN)
         while True:
-            events = watched.poll(None if self._asleep else self._beat_every * 1000)
+            events = watched.poll(self._longest_wait())
+            if self._until is not None and boottime() >= self._until:
+                _end()
             for descriptor, _ in events:
                 if descriptor == self._wake_read:
                     os.read(self._wake_read, 4096)
                     self._asleep = False  # the work may have come just before the thread fell asleep
                 elif not self._listen():
-                    kill_session(os.getpid())
-                    os._exit(1)
-            if not events and not self._beat():
+                    _end()
+            if not events and not self._asleep and not self._beat():
                 self._asleep = (
                     True  # set before the last check, so that this thread or `busy` notices work that comes meanwhile
                 )
                 self._asleep = not self._is_busy()
+
+    def _longest_wait(self) -> float | None:
+        """Milliseconds until it must look again; None for as long as nothing happens."""
+        if self._until is None:
+            return None if self._asleep else self._beat_every * 1000
+        left = min(max(self._until - boottime(), 0.0), LONGEST_SLEEP)
+        return (left if self._asleep else min(left, self._beat_every)) * 1000
 
     def _listen(self) -> bool:
         try:
             data = self._socket.recv(4096)
         except OSError:
             return False
+        for found in _UNTIL.finditer(data):
+            self._until = float(found[1])
         if ASK_IN_FLIGHT in data:
             with contextlib.suppress(Exception):  # nothing may end this thread
                 self._socket.sendall(json.dumps(self._in_flight()[:MOST_IN_FLIGHT]).encode() + b"\n")
@@ -86,3 +103,9 @@ class Guard:
         with contextlib.suppress(Exception):  # nothing may end this thread
             self._on_beat()
         return True
+
+
+def _end() -> None:
+    """End the worker and everything that it started."""
+    kill_session(os.getpid())
+    os._exit(1)

@@ -14,6 +14,11 @@ from tests.support.fixtures import live, project
 __all__ = ["live", "project"]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where these tests are not chosen, their modules are not imported either: that takes seconds."""
+    return True if "not frameworks" in config.getoption("markexpr") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

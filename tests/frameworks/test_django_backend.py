@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tako_lite.testing import Tako
 from tests.support.django_site import adapted, copy_site, has_django, tasks_module
 
 if not has_django():
@@ -114,6 +115,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         wait_until(lambda: backend().client().status()["daemon"], "the daemon answers")
         yield folder
     sys.path.remove(str(folder))
+    del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def backend(alias: str = "default") -> Any:
@@ -313,6 +315,27 @@ def test_a_task_enqueues_another_one_and_signals_are_sent_in_the_worker(site: Pa
         "started TakoBackend refuse RUNNING 2",
         "finished TakoBackend refuse FAILED 2",
     ]
+
+
+def test_in_a_test_tasks_go_to_its_own_queue_and_are_executed_there(site: Path) -> None:
+    from shop.models import Order
+    from shop.tasks import confirm
+
+    before = len(list(backend().client().runs()))
+    with Tako(site) as tako:
+        with transaction.atomic():
+            order = Order.objects.create(email="ann@shop.example")
+            result = confirm.enqueue(order.id)
+            later = probe("add").using(run_after=tako.now + timedelta(days=1)).enqueue(1)
+        tako.run_until_idle()
+        result.refresh()
+        later.refresh()
+        assert (result.status, result.return_value, later.status) == ("SUCCESSFUL", "ann@shop.example", "READY")
+        tako.advance("1d")
+        tako.run_until_idle()
+        later.refresh()
+        assert later.return_value == 2
+    assert len(list(backend().client().runs())) == before
 
 
 def test_the_checks_name_what_is_missing_and_what_to_write(site: Path, tmp_path: Path) -> None:

@@ -13,12 +13,17 @@ pytest.importorskip("fastapi")
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from tako_lite.client import Client
 from tako_lite.client.project import Project as ClientProject
 from tako_lite.errors import BadInput, TakoError
-from tako_lite.ext.fastapi import BlockingTakoDep, Tako, TakoDep, get_client
+from tako_lite.ext.fastapi import BlockingTakoDep, Tako, TakoDep, get_blocking_client, get_client
 from tako_lite.records import Enqueued
+from tako_lite.testing import Tako as Kit
 from tako_lite.web import User
 from tests.support.example_app import copy_example, wait_for_run, web_server
 from tests.support.project import Project
@@ -53,6 +58,19 @@ def test_endpoints_of_all_kinds_enqueue_through_the_injected_client(live: Projec
         with client.websocket_connect("/socket") as socket:
             ids.append(socket.receive_text())
     assert [live.wait(id)["result"] for id in ids] == ["hello ann", "hello bob", "hello socket"]
+
+
+def test_a_plain_starlette_application_has_the_same_clients(live: Project) -> None:
+    live.add("greet.py", GREET)
+
+    async def greet(request: Request) -> PlainTextResponse:
+        blocking = await run_in_threadpool(get_blocking_client(request).enqueue, "greet", "bob")
+        return PlainTextResponse(f"{(await get_client(request).enqueue('greet', 'ann')).id} {blocking.id}")
+
+    app = Starlette(routes=[Route("/", greet)], lifespan=Tako(live.root).lifespan)
+    with TestClient(app) as client:
+        ids = client.get("/").text.split()
+    assert [live.wait(id)["result"] for id in ids] == ["hello ann", "hello bob"]
 
 
 def test_a_mounted_application_gets_the_client_of_the_outer_one(live: Project) -> None:
@@ -93,6 +111,17 @@ def test_a_test_replaces_the_client_by_dependency_overrides() -> None:
     app = application(Tako("unused"))
     app.dependency_overrides[get_client] = Fake
     assert TestClient(app).post("/greet/ann").json() == {"run": "greet ann"}
+
+
+def test_in_a_test_runs_go_to_its_own_queue_and_are_executed_there(tmp_path: Path) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "greet.py").write_text(f"from tako_lite import workflow\n\n\n{GREET}")
+    (tmp_path / "tako.toml").touch()
+    with Kit(tmp_path) as kit, TestClient(application(Tako(tmp_path))) as client:
+        ids = [client.post("/greet/ann").json()["run"], client.post("/blocking/bob").json()["run"]]
+        kit.run_until_idle()
+        assert {run.id: run.result for run in kit.runs()} == dict(zip(ids, ["hello ann", "hello bob"], strict=True))
+    assert list(Client(tmp_path).runs()) == []
 
 
 def test_an_application_without_a_project_does_not_start(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def web_server(folder: Path, *arguments: str) -> Iterator[httpx.Client]:
     port = free_port()
     with (
         program(folder, [argument.format(port=port) for argument in arguments]) as server,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         wait_until(lambda: answers(client, server), f"the web server answers: {(folder / 'output.txt').read_text()}")
         yield client

@@ -125,6 +125,16 @@ class Cluster:
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in self.settings.items())
 
+    def copy(self, primary: Cluster) -> None:
+        """Make a standby: a copy of a running server, which follows it once it is started."""
+        self.prepare()
+        self.run("pg_basebackup", "-d", primary.server.dsn, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        self.configure()
+
+    def promote(self) -> None:
+        """Have a standby take writes."""
+        self.run("pg_ctl", "-w", "-s", "promote")
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         self.run("pg_ctl", "-w", "-s", "-t", str(int(LIMIT)), "-l", str(self.log), "start")
@@ -138,15 +148,26 @@ class Cluster:
         self.stop(mode)
         self.start()
 
-    def kill(self) -> None:
-        """Kill the server with all of its processes, as the end of the machine does."""
+    def signal(self, number: signal.Signals) -> list[int]:
+        """Send a signal to all processes of the server; which those are."""
         pid = self.pid
         os.kill(pid, signal.SIGSTOP)  # it starts no more children
         processes = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
         for process in processes:
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        _wait_for_ends(processes)
+                os.kill(process, number)
+        return processes
+
+    def freeze(self) -> None:
+        """Have the server stand still with all of its processes; `thaw` ends it."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill the server with all of its processes, as the end of the machine does."""
+        _wait_for_ends(self.signal(signal.SIGKILL))
         for file in (self.data / "postmaster.pid", self.folder / ".s.PGSQL.5432.lock"):
             file.unlink()  # where no process collects the dead one, its number looks alive
 

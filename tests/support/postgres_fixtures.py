@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,16 @@ from tests.support.postgres import Cluster, Database, Server, missing, new_clust
 
 def require_postgres() -> None:
     """Skip the test where PostgreSQL is missing, or fail it with `TAKO_TEST_POSTGRES=required`."""
-    if reason := missing():
+    _refuse(missing())
+
+
+def require_pooler() -> None:
+    """The same for PgBouncer."""
+    _refuse(None if shutil.which("pgbouncer") else "there is no pgbouncer: apt install pgbouncer")
+
+
+def _refuse(reason: str | None) -> None:
+    if reason:
         if os.environ.get("TAKO_TEST_POSTGRES") == "required":
             pytest.fail(f"TAKO_TEST_POSTGRES=required, but {reason}", pytrace=False)
         pytest.skip(f"no test runs on PostgreSQL: {reason}")

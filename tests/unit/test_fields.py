@@ -42,6 +42,7 @@ REFUSED = [
     ("a[]=1 a[b]=2", "a[b] makes an object of what another field makes a list", None),
     ("a[99999]=1", "a[99999]: an index is below 10,000", "write a longer list as JSON: key:=@FILE"),
     ("n:=abc", "n is not JSON", "write text with = alone: n=…"),
+    ("n:=", "n has no value", "write n:=null, or n= for empty text"),
     ("tags:=['a']", "tags is not JSON", 'JSON uses double quotes: ["a"]'),
     ("a=1 b", "'b' is not a field such as key=value", None),
     ("a:1 b:2", "'a:1' is not a field such as key=value", QUOTE),

@@ -16,6 +16,7 @@ from tako_lite.cli.checks.context import CheckContext
 from tako_lite.client.connection import Connection
 from tako_lite.config.files import SOCKET_NAME
 from tako_lite.finding import Finding, quoted
+from tako_lite.linux import listener_name
 from tako_lite.lock import FileLock, daemon_lock, is_in_the_way
 from tako_lite.names import printable
 from tako_lite.units import duration_text
@@ -37,12 +38,14 @@ def lock(context: CheckContext) -> Iterator[Finding]:
         fix = f"mv {quoted(socket)} {quoted(socket.with_suffix('.old'))}"
         yield Finding("socket", "problem", f"{socket} is not a socket, so serve cannot create its socket there", fix)
     answers = not blocked and _answers(context)
-    if socket.exists() and not (blocked or answers or context.has_daemon):
+    if answers is None:
+        yield Finding("socket", "ok", f"systemd listens on {socket} and starts the daemon for the next client")
+    elif socket.exists() and not (blocked or answers or context.has_daemon):
         yield Finding("socket", "info", f"{socket} was left behind by a killed daemon: harmless, the next serve replaces it")
     for path in _in_the_way(context):
         what = f"{path} is not a regular file, so serve cannot create its lock there"
         yield Finding("lock", "problem", what, f"mv {quoted(path)} {quoted(path.with_name(path.name + '.old'))}")
-    yield _judge_lock(context, answers)
+    yield _judge_lock(context, bool(answers))
 
 
 def _in_the_way(context: CheckContext) -> list[Path]:
@@ -75,7 +78,7 @@ def _judge_lock(context: CheckContext, answers: bool) -> Finding:
 
 def daemon(context: CheckContext) -> Iterator[Finding]:
     """Whether the daemon answers and is of this release, and how fast it answers."""
-    connection = context.project.connect()
+    connection = context.project.connect() if context.has_daemon else None  # connecting may start one
     if connection is None:
         yield _silent(context)
         return
@@ -163,11 +166,13 @@ def _lock(context: CheckContext) -> FileLock:
     return context.project.lock() or daemon_lock(context.state_dir)
 
 
-def _answers(context: CheckContext) -> bool:
+def _answers(context: CheckContext) -> bool | None:
+    """Whether a daemon listens; None if systemd listens for one that is not running."""
     connection = context.project.connect()
-    if connection is not None:
-        connection.close()
-    return connection is not None
+    if connection is None:
+        return False
+    with closing(connection):
+        return True if context.has_daemon or listener_name(connection.socket) != "systemd" else None
 
 
 def _round(connection: Connection) -> float:

@@ -30,7 +30,7 @@ def runs(unlimited: bool, limit: int, before: str | None, as_json: bool, **chose
     filters = filters_of(queue, chosen)
     if before is not None:
         filters["before"] = queue.ask("find", ending=before)["id"]
-    found = _pages(queue, filters, None if unlimited else limit)
+    found = all_runs(queue, filters, None if unlimited else limit)
     if not found:
         check_names(queue, workflow=chosen["workflow"], group=chosen["group"])
     if as_json:
@@ -41,7 +41,7 @@ def runs(unlimited: bool, limit: int, before: str | None, as_json: bool, **chose
     draw(runs_table(found, SystemClock().now()))
 
 
-def _pages(queue: QueueReader, chosen: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
+def all_runs(queue: QueueReader, chosen: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
     """The newest runs, read page by page so that no answer is large."""
     found: list[dict[str, Any]] = []
     while limit is None or len(found) < limit:

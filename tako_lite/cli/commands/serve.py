@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tako_lite.cli.options import chosen_config, command, server_option
+from tako_lite.cli.options import chosen_config, command, duration, server_option
 
 if TYPE_CHECKING:
     from tako_lite.daemon.log_format import LogFormat
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the daemon's log; auto is journald under systemd, else text.",
 )
+@click.option("--groups", metavar="A,B", help="Serve only these groups of a queue that other servers share.")
+@click.option(
+    "--idle-exit",
+    type=duration,
+    metavar="DURATION",
+    help="End when nothing has run, become due or connected for so long; for units with a socket.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also log every run, every step and what workers print.")
-def serve(server: str | None, log_format: LogFormat, verbose: bool) -> int:
+def serve(server: str | None, log_format: LogFormat, groups: str | None, idle_exit: float | None, verbose: bool) -> int:
     """Run the daemon in the foreground.
 
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
@@ -31,4 +38,5 @@ def serve(server: str | None, log_format: LogFormat, verbose: bool) -> int:
     from tako_lite.config import locate
     from tako_lite.daemon.serve import serve as run_daemon
 
-    return run_daemon(locate(chosen_config()), server, log_format, verbose=verbose)
+    served = None if groups is None else tuple(dict.fromkeys(name.strip() for name in groups.split(",")))
+    return run_daemon(locate(chosen_config()), server, log_format, groups=served, verbose=verbose, idle_exit=idle_exit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import socket
 from contextlib import suppress
 from typing import Final
 
@@ -15,7 +16,7 @@ from tako_lite.config.monitor_settings import MonitorSettings
 from tako_lite.daemon.monitor.http import MAX_HEAD, Refused, Reply, Request, read_request
 from tako_lite.daemon.monitor.pages import Pages
 from tako_lite.hosts import host_name, is_known_host
-from tako_lite.listening import close_unix, listen_on
+from tako_lite.listening import address_of, close_unix, listen_on
 from tako_lite.names import printable
 
 MOST_CONNECTIONS: Final = 8
@@ -28,9 +29,13 @@ UNAUTHORIZED: Final = Reply(401, "The token is missing or wrong.\n", headers={"W
 class Listener:
     """Answers requests at one address, until it is stopped."""
 
-    def __init__(self, settings: MonitorSettings, token: str | None, pages: Pages) -> None:
-        assert settings.listen is not None  # noqa: S101
-        self._listen = settings.listen
+    def __init__(
+        self, settings: MonitorSettings, token: str | None, pages: Pages, inherited: socket.socket | None = None
+    ) -> None:
+        listen = settings.listen if inherited is None else address_of(inherited)
+        assert listen is not None  # noqa: S101
+        self._listen = listen
+        self._inherited = inherited
         self._hosts = settings.hosts
         self._authorization = None if token is None else f"Bearer {token}".encode()
         self._pages = pages
@@ -39,7 +44,7 @@ class Listener:
 
     async def start(self) -> str:
         """Start to listen, and return the address. Raises TakoError where that is not possible."""
-        listening = await listen_on(self._listen)
+        listening = await listen_on(self._listen) if self._inherited is None else self._inherited.dup()
         if self._listen.path is None:
             self._server = await asyncio.start_server(self._connected, sock=listening, limit=MAX_HEAD, backlog=BACKLOG)
         else:
@@ -57,7 +62,7 @@ class Listener:
         server.close()
         for writer in list(self._open):
             writer.transport.abort()
-        if self._listen.path is not None:
+        if self._inherited is None and self._listen.path is not None:
             close_unix(self._listen.path)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

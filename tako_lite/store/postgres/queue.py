@@ -45,6 +45,10 @@ class PostgresQueue:
         return self.place.identity
 
     @property
+    def is_file(self) -> bool:
+        return False
+
+    @property
     def shown(self) -> dict[str, str]:
         return {"schema": self.place.schema}
 
@@ -73,9 +77,12 @@ class PostgresQueue:
         self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
     ) -> Store:
         _need_driver()
+        from tako_lite.clock import SystemClock
+        from tako_lite.store.postgres.clock import DatabaseClock
         from tako_lite.store.postgres.store import PostgresStore
 
-        return PostgresStore(self.place, durability, clock, server, boot_id, on_commit)
+        own = DatabaseClock(clock) if isinstance(clock, SystemClock) else clock
+        return PostgresStore(self.place, durability, own, server, boot_id, on_commit)
 
     def open_offline(self, durability: Durability, clock: Clock) -> OfflineStore:
         _need_driver()

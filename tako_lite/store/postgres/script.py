@@ -86,6 +86,6 @@ def script(schema: str, version: int = 0, owner: str = OWNER) -> str:
         "RESET ROLE;" if steps else "",
         _RIGHTS.format(schema=name, owner=owning),
         "COMMIT;",
-        f"-- Then, for each user: CREATE ROLE shop LOGIN PASSWORD '…'; GRANT tako TO shop; for those that migrate: GRANT {OWNER}.",
+        f"-- Then, for each user: CREATE ROLE shop LOGIN PASSWORD '…'; GRANT tako TO shop; for one that migrates, {OWNER} too.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -13,6 +15,7 @@ from tako_lite.errors import StoreUnreachable, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.group_commit import Operation
 from tako_lite.store.opening import Durability
+from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import (
     ConnectionThread,
@@ -95,9 +98,28 @@ class PostgresSession:
             if connection.prepare_threshold is None:
                 apply_settings(connection, self._address.schema, self._settings, local=True)
             transaction = PostgresTransaction(connection, now, self._constants)
+            self._lock(transaction, operations)
             results = [operation(transaction) for operation in operations]
+            if transaction.effects.overrides:
+                transaction.execute(queries.servers.bump_version)
             is_sent[0] = True
         return results, transaction.effects
+
+    def _lock(self, transaction: PostgresTransaction, operations: Sequence[Operation]) -> None:
+        """Take the locks of all operations, sorted, before anything else: so two transactions never wait for each other."""
+        names = {name for operation in operations for name in getattr(operation, "locks", ())}
+        if names:
+            schema = self._address.schema
+            transaction.fetch(queries.locks.take, {"names": json.dumps([f"{schema} {name}" for name in sorted(names)])})
+
+    def notify(self, channel: str, payload: str) -> None:
+        """Send a notification by this connection; a failure is left to the next transaction."""
+
+        def send() -> None:
+            with suppress(psycopg.Error, TakoError):
+                self.connection().execute("SELECT pg_notify(%s, %s)", [channel, payload])
+
+        self.start(send)
 
     def drop_if_lost(self) -> None:
         """On the thread: forget a connection that is of no more use."""

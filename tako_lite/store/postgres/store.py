@@ -13,12 +13,15 @@ import psycopg
 
 from tako_lite.clock import Clock
 from tako_lite.errors import StoreError, TakoError
+from tako_lite.linux import boottime
 from tako_lite.store import reading
 from tako_lite.store.base import Effects
 from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
+from tako_lite.store.postgres.clock import DatabaseClock
 from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
+from tako_lite.store.postgres.control import Control
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import prepare
 from tako_lite.store.postgres.session import PostgresSession
@@ -44,7 +47,8 @@ class PostgresStore(TransactionalStore):
     ) -> None:
         super().__init__(clock, server, boot_id, on_commit)
         self.address = address
-        self._constants = {"server": server, "boot_id": boot_id}
+        self._constants = {"server": server, "boot_id": boot_id, "elsewhere": "[]"}
+        self.membership: Control = Control(address, server, self._constants, self._set_time, self._notify)
         self._durability: Durability = durability
         self._session: PostgresSession | None = None
         self._writer: GroupCommit | None = None
@@ -68,6 +72,7 @@ class PostgresStore(TransactionalStore):
         session = PostgresSession(self.address, self._durability, f"{self._server} writer", self._constants)
         try:
             await session.run(lambda: prepare(session.connection(), self.address))
+            await session.run(lambda: self._read_time(session.connection()))
         except psycopg.Error as error:
             session.close()
             raise translate(error, self.address) from error
@@ -92,6 +97,20 @@ class PostgresStore(TransactionalStore):
 
     async def back_up(self, file: Path) -> int:
         return await asyncio.to_thread(back_up, self.address, file)
+
+    def _set_time(self, database_ms: int, sent_at: float, took: float) -> None:
+        """The database told its time; called on any thread."""
+        if isinstance(self.clock, DatabaseClock):
+            self.clock.set(database_ms, sent_at, took)
+
+    def _read_time(self, connection: Connection) -> None:
+        sent_at = boottime()
+        ((now,),) = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").fetchall()
+        self._set_time(now, sent_at, boottime() - sent_at)
+
+    def _notify(self, channel: str, payload: str) -> None:
+        if self._session is not None:
+            self._session.notify(channel, payload)
 
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
         if self._writer is None:

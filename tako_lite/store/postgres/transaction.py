@@ -48,23 +48,24 @@ class PostgresSnapshot:
         self.sql: Statements = queries
 
     def row(self, kind: type[R], statement: Statement, /, **parameters: object) -> R | None:
-        found = self._fetch(statement, parameters)
+        found = self.fetch(statement, parameters)
         return kind._make(found[0]) if found else None
 
     def rows(self, kind: type[R], statement: Statement, /, **parameters: object) -> list[R]:
-        return list(map(kind._make, self._fetch(statement, parameters)))
+        return list(map(kind._make, self.fetch(statement, parameters)))
 
     def value(self, statement: Statement, /, **parameters: object) -> Any:
-        found = self._fetch(statement, parameters)
+        found = self.fetch(statement, parameters)
         return found[0][0] if found else None
 
     def values(self, statement: Statement, /, **parameters: object) -> list[Any]:
-        return [value for (value,) in self._fetch(statement, parameters)]
+        return [value for (value,) in self.fetch(statement, parameters)]
 
     def exists(self, statement: Statement, /, **parameters: object) -> bool:
-        return bool(self._fetch(statement, parameters))
+        return bool(self.fetch(statement, parameters))
 
-    def _fetch(self, statement: Statement, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def fetch(self, statement: Statement, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Every row of a statement, as it comes."""
         return self._cursor.execute(_prepared(statement).text, {**self._constants, **parameters}, prepare=True).fetchall()
 
 

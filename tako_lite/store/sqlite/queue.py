@@ -40,6 +40,10 @@ class SqliteQueue:
         return os.path.realpath(self.path)
 
     @property
+    def is_file(self) -> bool:
+        return True
+
+    @property
     def shown(self) -> dict[str, str]:
         return {"path": str(self.path)}
 

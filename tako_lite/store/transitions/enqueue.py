@@ -36,6 +36,8 @@ def _enqueue_one(transaction: Transaction, run: NewRun) -> Enqueued:
             transaction.effects.wake_by(run.run_at)
     elif refusal is None and limits.count_excess(transaction, run.workflow, run.limit_key):
         refusal = limits.limit_refusal(transaction, run.workflow, run.limit_key)
+    else:
+        transaction.effects.arrived.add(run.group)
     if refusal is not None:
         _refuse(transaction, [run.id], refusal)
         return Enqueued(run.id, refusal.state, run.group, warning=refusal.failure.message)
@@ -81,6 +83,7 @@ def _enqueue_batch(transaction: Transaction, like: NewRun, runs: Sequence[tuple[
     if like.run_at > transaction.now:
         transaction.effects.wake_by(like.run_at)
         return 0
+    transaction.effects.arrived.add(like.group)
     return _refuse_excess(transaction, like.workflow, like.limit_key, [id for id, _ in runs if id not in known])
 
 

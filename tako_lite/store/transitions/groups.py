@@ -20,6 +20,7 @@ def list_overrides(snapshot: Snapshot) -> dict[str, GroupOverride]:
 def pause(transaction: Transaction, name: str, paused: bool) -> None:
     """Pause or resume a group: a paused group has no runs to claim."""
     transaction.execute(transaction.sql.groups.pause, name=name, paused=int(paused))
+    transaction.effects.overrides = True
     if not paused:
         publish_due(transaction, name)
 
@@ -34,11 +35,13 @@ def publish_due(transaction: Transaction, group: str) -> None:
 def scale(transaction: Transaction, name: str, workers: int | None) -> None:
     """Set the number of workers of a group; None means what the configuration says."""
     transaction.execute(transaction.sql.groups.scale, name=name, scale=workers)
+    transaction.effects.overrides = True
 
 
 def forget(transaction: Transaction, group: str) -> None:
     """Delete what people set for a group, so that a later group of this name does not inherit it."""
     transaction.execute(transaction.sql.groups.forget, name=group)
+    transaction.effects.overrides = True
 
 
 def move_runs(transaction: Transaction, group: str, to: str, limit: int) -> int:

@@ -121,6 +121,14 @@ class Claim(NamedTuple):
     token: int
 
 
+class Orphan(NamedTuple):
+    """A claimed run whose server is gone, and how many servers have been lost while they had it."""
+
+    id: str
+    token: int
+    lost: int
+
+
 class DueRun(NamedTuple):
     """A run that has just become due."""
 

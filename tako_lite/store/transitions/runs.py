@@ -13,6 +13,11 @@ from tako_lite.store.transitions.transaction import Transaction
 from tako_lite.store.transitions.waits import resolve_children, wake
 
 _ON_REQUEST: Final = Failure("Cancelled", "cancelled on request", reason="cancelled")
+_SERVER_LOST: Final = Failure("ServerLost", "every server that had this run was lost", reason="server_lost")
+SUSPECT_LOST: Final = 2
+"""How many servers may be lost with a run until it runs alone."""
+MOST_LOST: Final = 5
+"""How many servers may be lost with a run until it is dead: it must not take down one after the other."""
 _WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked it", reason="cancelled")
 
 
@@ -171,8 +176,11 @@ def recover(transaction: Transaction, server: str, boot_id: str) -> int:
     transaction.execute(sql.groups.mark_all_available)
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
-    orphans = transaction.rows(rows.Claim, sql.runs.select_orphans, server=server, live=boot_id)
-    requeue(transaction, orphans, None, 0, "interrupted")
+    orphans = transaction.rows(rows.Orphan, sql.runs.select_orphans, server=server, live=boot_id)
+    for id, token, lost in orphans:
+        if lost >= MOST_LOST and finish(transaction, id, token, "dead", _SERVER_LOST, None, False):
+            continue
+        requeue(transaction, [(id, token)], "suspect" if lost >= SUSPECT_LOST else None, 0, "interrupted")
     return len(orphans)
 
 

@@ -49,6 +49,7 @@ def fire(transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewR
 
 def pause(transaction: Transaction, workflow: str, paused: bool, slot: int) -> bool:
     """Pause a schedule, or resume it after `slot`; False if there is none."""
+    transaction.effects.overrides = True
     return transaction.execute(transaction.sql.schedules.set_paused, workflow=workflow, paused=int(paused), slot=slot) > 0
 
 

@@ -32,6 +32,7 @@ def put(transaction: Transaction, triggers: Sequence[StoredTrigger]) -> None:
 
 def pause(transaction: Transaction, name: str, paused: bool) -> bool:
     """Pause or resume a trigger; False if there is none. An evaluation that a worker has begun continues."""
+    transaction.effects.overrides = True
     is_known = transaction.execute(transaction.sql.triggers.set_paused, name=name, paused=int(paused)) > 0
     if paused:
         _withdraw(transaction, ("pending",), name)

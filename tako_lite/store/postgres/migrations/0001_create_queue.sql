@@ -283,19 +283,7 @@ CREATE TABLE handlers (
     PRIMARY KEY (workflow, boot_id)
 );
 
--- The limits of workflows, as the newest catalog has them.
-CREATE TABLE limits (
-    workflow     text   COLLATE "C" NOT NULL PRIMARY KEY,
-    definition   text   NOT NULL,
-    announced_at bigint NOT NULL
-);
 
--- Work that one server at a time does for all: when it is due, and who did it last.
-CREATE TABLE chores (
-    name    text        COLLATE "C" NOT NULL PRIMARY KEY,
-    due_at  timestamptz NOT NULL,
-    done_by text
-);
 
 -- For programs that start and stop servers, and for people.
 CREATE VIEW backlog AS

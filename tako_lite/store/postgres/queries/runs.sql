@@ -71,6 +71,11 @@ WITH picked AS MATERIALIZED (
     SELECT id FROM runs
     WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
         AND NOT EXISTS (SELECT 1 FROM groups WHERE name = :group AND paused)
+        AND NOT EXISTS (
+            SELECT 1 FROM servers
+            WHERE servers.boot_id = :boot_id AND (ended_at IS NOT NULL OR renewed_at + lease <= clock_timestamp())
+        )
+        AND workflow NOT IN (SELECT value FROM json_array_elements_text(:elsewhere::json))
     ORDER BY due_order, id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -181,11 +186,13 @@ WITH orphans AS MATERIALIZED (
     LIMIT 1000
     FOR UPDATE SKIP LOCKED
 )
-UPDATE runs SET boot_id = :boot_id FROM orphans WHERE runs.id = orphans.id RETURNING runs.id, claim_token AS token;
+UPDATE runs SET boot_id = :boot_id, lost = lost + CASE server WHEN :server THEN 0 ELSE 1 END
+FROM orphans WHERE runs.id = orphans.id
+RETURNING runs.id, claim_token AS token, lost;
 
 -- name: is_claimed
 -- Whether a claim is still valid.
-SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running';
+SELECT 1 FROM runs WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' FOR SHARE;
 
 -- name: park
 -- Park a claimed run: it releases its slot until one of its waits ends.
@@ -226,7 +233,14 @@ SELECT DISTINCT worker_group FROM runs WHERE state = 'pending' AND ready AND hol
 -- name: release_held
 -- Release due runs that are held for a reason; each group is looked up from the one before it.
 WITH held AS MATERIALIZED (
-    SELECT id FROM runs WHERE state = 'pending' AND ready AND hold = :hold LIMIT :limit FOR UPDATE SKIP LOCKED
+    SELECT id FROM runs
+    WHERE state = 'pending' AND ready AND hold = :hold AND (
+        :hold <> 'no_handler' OR NOT EXISTS (SELECT 1 FROM servers WHERE ended_at IS NULL) OR EXISTS (
+            SELECT 1 FROM handlers JOIN servers ON servers.boot_id = handlers.boot_id
+            WHERE handlers.workflow = runs.workflow AND ended_at IS NULL
+        )
+    )
+    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE runs SET hold = NULL FROM held WHERE runs.id = held.id RETURNING worker_group;
 

@@ -8,7 +8,11 @@ SET cron = excluded.cron, timezone = excluded.timezone, catch_up = excluded.catc
 
 -- name: retire
 -- Retire the schedules that are no longer in the catalog; their last slot stays.
-UPDATE schedules SET active = false WHERE workflow NOT IN (SELECT value FROM json_array_elements_text(:workflows::json));
+UPDATE schedules SET active = false
+WHERE workflow NOT IN (SELECT value FROM json_array_elements_text(:workflows::json)) AND NOT EXISTS (
+    SELECT 1 FROM handlers JOIN servers ON servers.boot_id = handlers.boot_id
+    WHERE handlers.workflow = schedules.workflow AND ended_at IS NULL AND handlers.boot_id <> :boot_id
+);
 
 -- name: take_slot
 -- Take a slot, exactly once; a slot that is not after the last one is not taken.

@@ -65,7 +65,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: find_wait
 -- One wait.
-SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE run_id = :run_id AND name = :name;
+SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE run_id = :run_id AND name = :name FOR UPDATE;
 
 -- name: select_waits
 -- The waits of a run.
@@ -73,7 +73,7 @@ SELECT name, kind, key, wake_at, started_at FROM waits WHERE run_id = :run_id OR
 
 -- name: select_waits_for
 -- The waits for a signal or for a child.
-SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = :kind AND key = :key;
+SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = :kind AND key = :key ORDER BY run_id, name FOR UPDATE;
 
 -- name: select_children
 -- The runs that a run started and waits for.
@@ -90,7 +90,7 @@ SELECT 1 FROM waits WHERE kind = 'child' AND key IS NOT NULL LIMIT 1;
 
 -- name: select_due_waits
 -- The waits whose time has come.
-SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE wake_at <= :now ORDER BY wake_at LIMIT :limit;
+SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE wake_at <= :now ORDER BY wake_at LIMIT :limit FOR UPDATE SKIP LOCKED;
 
 -- name: next_wake_at
 -- When the next timed wait ends.
@@ -106,10 +106,8 @@ DELETE FROM waits WHERE run_id = ANY (:run_id::text[]);
 
 -- name: find_outcome
 -- The outcome of a run, if it has ended.
-SELECT state,
-    result,
-    error
-FROM runs WHERE id = :id AND state IN ('succeeded', 'cancelled', 'dead');
+SELECT state, result, error FROM (SELECT state, result, error FROM runs WHERE id = :id FOR SHARE) AS child
+WHERE state IN ('succeeded', 'cancelled', 'dead');
 
 -- name: select_having_steps
 -- The runs among these that have stored steps.

@@ -7,7 +7,11 @@ SET worker_group = excluded.worker_group, starts = excluded.starts, every_ms = e
 
 -- name: retire
 -- Retire the triggers that are no longer in the catalog; their cursor stays.
-UPDATE triggers SET active = false WHERE name NOT IN (SELECT value FROM json_array_elements_text(:names::json));
+UPDATE triggers SET active = false
+WHERE name NOT IN (SELECT value FROM json_array_elements_text(:names::json)) AND NOT EXISTS (
+    SELECT 1 FROM handlers JOIN servers ON servers.boot_id = handlers.boot_id
+    WHERE handlers.workflow = '@' || triggers.name AND ended_at IS NULL AND handlers.boot_id <> :boot_id
+);
 
 -- name: select_due
 -- When each trigger is due, except those that are paused or being evaluated.
@@ -43,7 +47,8 @@ UPDATE triggers SET evaluation = NULL WHERE evaluation = :id;
 -- name: select_evaluations
 -- The current evaluations, with the state of each.
 SELECT runs.id, runs.state, triggers.name AS trigger FROM triggers JOIN runs ON runs.id = triggers.evaluation
-WHERE triggers.evaluation IS NOT NULL;
+WHERE triggers.evaluation IS NOT NULL
+    AND NOT (runs.state = 'running' AND EXISTS (SELECT 1 FROM servers WHERE servers.boot_id = runs.boot_id AND ended_at IS NULL));
 
 -- name: delete_run
 -- Delete the run of an evaluation: users do not see it as a run of theirs.

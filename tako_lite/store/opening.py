@@ -46,9 +46,9 @@ class QueueCheck(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A queue that a backup has replaced: its size, and the new name of the one before, if there was one."""
+    """A queue that a backup has replaced: its size, and the new name of the file before, if there was one."""
 
-    file: Path
+    queue: str
     size: int
     replaced: Path | None
 

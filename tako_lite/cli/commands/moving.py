@@ -17,7 +17,7 @@ from tako_lite.units import counted
 if TYPE_CHECKING:
     from tako_lite.config import Config
     from tako_lite.config.values import Reader
-    from tako_lite.store.copying import Copied, Progress, Side
+    from tako_lite.store.copying import Copied, Progress
     from tako_lite.store.opening import Queue
 
 OF_DATABASES: Final = ("schema", "password", "listen_url", "lease")
@@ -42,7 +42,7 @@ def copy_queue(server: str | None, url: str, schema: str | None, password: str |
     from tako_lite.cli.exclusive import exclusive, unserved
     from tako_lite.client.project import Project
     from tako_lite.config import load
-    from tako_lite.store.copying import TABLES, copy
+    from tako_lite.store.copying import TABLES, copy, refuse_served
 
     config = load(chosen_config(), server=server)
     source = config.queue.location
@@ -54,7 +54,7 @@ def copy_queue(server: str | None, url: str, schema: str | None, password: str |
         source.open_source() as left,
         target.open_target() as right,
     ):
-        _refuse_servers(left, right)
+        refuse_served(left, right)
         with _progress(sum(map(left.count, TABLES))) as progress:
             done = copy(left, right, progress)
     if as_json:
@@ -115,17 +115,8 @@ def _read(option: str, reader: Reader, value: str) -> Any:
     try:
         return reader(value)
     except BadInput as error:
-        raise BadInput(f"{option} {error.message}", hint=error.hint) from None
-
-
-def _refuse_servers(*sides: Side) -> None:
-    from tako_lite.errors import AlreadyServing
-
-    for side in sides:
-        if servers := side.servers():
-            raise AlreadyServing(
-                f"{side} is served: {', '.join(servers)}", hint="stop them first: tako-lite stop, on each machine"
-            )
+        hint = error.hint if "password" not in error.message else "--password env:NAME or file:PATH, or set PGPASSWORD"
+        raise BadInput(f"{option} {error.message}", hint=hint) from None
 
 
 @contextmanager
@@ -146,7 +137,7 @@ def _print(done: Copied, config: Config, target: Queue, settings: dict[str, str]
     write(f"copied {counted(done.rows['runs'], 'run')} to {target}" + (f": {states}" if states else ""))
     if others:
         write(f"and with them, in rows: {others}")
-    write("both queues were counted and have the same")
+    write("both queues were counted, and have the same number of rows in every table")
     if done.replaced:
         warn(f"{counted(done.replaced, 'text')} had a NUL character, which PostgreSQL cannot hold; each is U+FFFD now")
     write(f"now write this into {config.file or config.root / FILE_NAME}, and start the daemon: tako-lite serve")

@@ -8,12 +8,12 @@ release lives.
 from __future__ import annotations
 
 import time
+from importlib.metadata import version as release_of
 from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import sql
 
-from tako_lite import __version__
 from tako_lite.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew, StoreTooOld, WrongProject
 from tako_lite.store.migrate import Migrated, Migration, migrations
 from tako_lite.store.postgres.address import Address
@@ -23,6 +23,8 @@ from tako_lite.store.postgres.transaction import Connection
 PACKAGE: Final = "tako_lite.store.postgres"
 PATIENCE: Final = 60.0
 """Seconds for which a migration waits for the locks of others, five seconds at a time."""
+_WHILE_MIGRATING: Final = {"lock_timeout": "5s", "statement_timeout": "0", "client_connection_check_interval": "1s"}
+"""The last one frees the locks of a program that was killed, even while the server works for it."""
 CONTRACTS: Final = "-- contracts\n"
 
 _FOUND: Final = """
@@ -84,7 +86,7 @@ def migrate(connection: Connection, address: Address) -> Migrated:
     version = _version(connection, schema, found)
     if version:
         refuse_newer(connection, schema, version)
-        refuse_other(address, _of_meta(connection, schema, "project"))
+        refuse_other_project(connection, address)
     if version >= newest:
         return Migrated(version, version, ())
     deadline = time.monotonic() + PATIENCE
@@ -100,7 +102,8 @@ def migrate(connection: Connection, address: Address) -> Migrated:
 
 def _migrate(connection: Connection, schema: str, steps: list[Migration]) -> Migrated:
     with connection.transaction():
-        connection.execute("SELECT set_config('lock_timeout', '5s', true), set_config('statement_timeout', '0', true)")
+        for setting, value in _WHILE_MIGRATING.items():
+            connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
         connection.execute(f"SELECT {LOCK.format('%s')}", [schema])
         version = _make_schema(connection, schema)  # another program may have been faster
         missing = [step for step in steps if step.number > version]
@@ -147,7 +150,7 @@ def _not_allowed(connection: Connection, schema: str, version: int, error: psyco
 
 
 def _refuse_older_servers(connection: Connection) -> None:
-    if found := connection.execute(_OLDER_SERVERS, [__version__]).fetchall():
+    if found := connection.execute(_OLDER_SERVERS, [release_of("tako-lite")]).fetchall():
         names = ", ".join(f"{name} on {host} (version {program})" for name, host, program in found)
         raise StoreBusy(f"the migration would stop servers of older releases: {names}", hint="stop or upgrade them first")
 
@@ -170,11 +173,12 @@ def _adopt(connection: Connection, address: Address, project: str) -> None:
     if _of_meta(connection, address.schema, "project") is None:
         meta = sql.Identifier(address.schema, "meta")
         connection.execute(sql.SQL("UPDATE {} SET project = %s WHERE project IS NULL").format(meta), [project], prepare=False)
-        refuse_other(address, _of_meta(connection, address.schema, "project"))
+    refuse_other_project(connection, address)
 
 
-def refuse_other(address: Address, owner: str | int | None) -> None:
-    """Raise WrongProject if a queue belongs to another project than the one that opens it."""
+def refuse_other_project(connection: Connection, address: Address) -> None:
+    """Raise WrongProject if the queue at an address belongs to another project."""
+    owner = _of_meta(connection, address.schema, "project")
     if owner is not None and address.project is not None and owner != address.project:
         rename = f"UPDATE {address.schema}.meta SET project = '{address.project}'"  # noqa: S608  # both are plain names
         raise WrongProject(

@@ -20,7 +20,7 @@ from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
 from tako_lite.store.postgres.copying import back_up
-from tako_lite.store.postgres.migrate import prepare, refuse_older, version_of
+from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -78,6 +78,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
             if version == 0:
                 return nothing
             refuse_older(version)
+            refuse_other_project(connection, self._address)
             return consistent(connection, self._address.schema, function)
 
         try:

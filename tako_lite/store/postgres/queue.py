@@ -131,7 +131,10 @@ class PostgresQueue:
         raise BadInput("only a queue file can be rescued", hint="restore the database from its own backup")
 
     def restore(self, backup: Path, check: QueueCheck) -> Restored:
-        raise BadInput("only a queue file can be restored", hint="restore the database from its own backup: pg_restore")
+        _need_driver()
+        from tako_lite.store.postgres.copying import restore
+
+        return restore(self.place, backup, check)
 
 
 def _need_driver() -> None:

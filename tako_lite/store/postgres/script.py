@@ -12,7 +12,6 @@ from typing import Final
 import psycopg
 from psycopg.sql import Literal
 
-from tako_lite import __version__
 from tako_lite.errors import StoreUnreachable
 from tako_lite.store.migrate import Migrated
 from tako_lite.store.postgres.address import Address
@@ -76,7 +75,7 @@ def script(schema: str, version: int = 0, owner: str = OWNER) -> str:
     name, owning = f'"{schema}"', f'"{owner}"'
     created = "" if version else f"CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {owning};"
     parts = [
-        f"-- The schema {schema} of a queue of tako-lite {__version__}, and who may do what with it.",
+        f"-- The schema {schema} of a queue of tako-lite, and who may do what with it.",
         "BEGIN;",
         _ROLES.format(lock=LOCK.format(Literal(schema).as_string())),
         created,

@@ -103,9 +103,7 @@ def refuse_full(target: Target, hint: str = "a copy needs an empty queue; choose
     found = {table: rows for table in TABLES if (rows := target.count(table))}
     if found:
         what = counted(found["runs"], "run") if "runs" in found else f"rows in {', '.join(found)}"
-        raise BadInput(
-            f"{target} is not empty: it has {what}", hint="a copy needs an empty queue; choose another schema or file"
-        )
+        raise BadInput(f"{target} is not empty: it has {what}", hint=hint)
 
 
 def _reported(rows: Iterator[Row], progress: Progress) -> Iterator[Row]:

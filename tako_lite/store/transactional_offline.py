@@ -33,13 +33,16 @@ class TransactionalOfflineStore(ABC):
     def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
         """Read one moment of the queue; `nothing` where there is none yet."""
 
-    def _write(self, operation: Callable[[Transaction], T]) -> T:
+    def _write(self, operation: Callable[[Transaction], T], locks: tuple[str, ...] = ()) -> T:
+        """Run an operation in a transaction. `locks` keep others from the same while it works, where there are others."""
+
         def whole(transaction: Transaction) -> T:
             transaction.hooks = self._hooks
             result = operation(transaction)
             hooks.follow_deaths(transaction)
             return result
 
+        whole.locks = locks  # type: ignore[attr-defined]
         return self._commit(whole)
 
     def set_hooks(self, hooks: Hooks) -> None:
@@ -71,7 +74,7 @@ class TransactionalOfflineStore(ABC):
         return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
 
     def store_signal(self, event: str, payload: str) -> Signalled:
-        return self._write(partial(waits.signal, event=event, payload=payload))
+        return self._write(partial(waits.signal, event=event, payload=payload), (f"signal {event}",))
 
     def move_runs(self, group: str, to: str) -> int:
         return self._write(partial(groups.move_runs, group=group, to=to, limit=reading.ALL))

@@ -43,7 +43,7 @@ A scan of a small table counts as very costly then, and PostgreSQL would compile
 READER: Final = {"statement_timeout": "10s"}
 OLDEST_SERVER: Final = 150_000
 
-_PASSING: Final = ("08", "53", "57P", "40", "55P03", "25006", "25P03", "58")
+_PASSING: Final = ("08", "53", "57P", "40", "25006", "25P03", "58")
 """SQLSTATEs of what passes by itself, or with another connection: any operation would have met it."""
 _OF_SCHEMA: Final = ("42P01", "42501", "3F000", "42703")
 """SQLSTATEs of a schema that is gone, that has another shape, or that the role {address.role} may not use."""

@@ -287,7 +287,7 @@ class Control:
         self._told_at = now
         if not self.others:
             return
-        for payload in _payloads(news, self._constants["boot_id"]):
+        for payload in payloads(news, self._constants["boot_id"]):
             self._notify(payload)
 
     def _notify(self, payload: str) -> None:
@@ -419,7 +419,7 @@ def _parse(message: dict[str, Any]) -> News:
     return news
 
 
-def _payloads(news: News, boot_id: str) -> list[str]:
+def payloads(news: News, boot_id: str) -> list[str]:
     """The news as messages that fit into a notification; what does not fit is left to the look."""
     messages: list[str] = []
     head: dict[str, Any] = {"b": boot_id}

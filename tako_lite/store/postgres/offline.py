@@ -6,7 +6,7 @@ Nothing is locked meanwhile: servers on other machines may work on the same queu
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -15,10 +15,12 @@ import psycopg
 from tako_lite.clock import Clock
 from tako_lite.errors import NotFound
 from tako_lite.store import reading
-from tako_lite.store.base import Totals
+from tako_lite.store.base import Effects, Totals
+from tako_lite.store.membership import News
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.control import channel_of, payloads
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
@@ -46,13 +48,23 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         try:
             with closing(session.connection()) as connection:
                 prepare(connection, self._address)
-                results, _ = session.commit([operation], self._clock.now())
+                results, effects = session.commit([operation], self._clock.now())
+                self._tell(connection, effects)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
         finally:
             session.close()
         result: T = results[0]
         return result
+
+    def _tell(self, connection: Connection, effects: Effects) -> None:
+        """Have the servers hear what was changed; each look of theirs finds what they do not."""
+        cancel = [run.run_id for run in effects.cancelling]
+        resolved = [list(wait[:-1]) for wait in effects.resolved]
+        news = News(effects.ready | effects.arrived, effects.suspects, cancel, resolved, changed=effects.overrides)
+        with suppress(psycopg.Error):
+            for payload in payloads(news, "client"):
+                connection.execute("SELECT pg_notify(%s, %s)", [channel_of(self._address.schema), payload])
 
     def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
         return self._with_reader(function, nothing)

@@ -106,7 +106,7 @@ DELETE FROM waits WHERE run_id = ANY (:run_id::text[]);
 
 -- name: find_outcome
 -- The outcome of a run, if it has ended.
-SELECT state, result, error FROM (SELECT state, result, error FROM runs WHERE id = :id FOR SHARE) AS child
+SELECT state, result, error FROM (SELECT state, result, error FROM runs WHERE id = :id OFFSET 0 FOR SHARE) AS child
 WHERE state IN ('succeeded', 'cancelled', 'dead');
 
 -- name: select_having_steps

@@ -22,7 +22,7 @@ from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.messages import channel_of, payloads
-from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
+from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -47,7 +47,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         session = PostgresSession(self._address, self._durability, "client", {})
         try:
             with closing(session.connection()) as connection:
-                migrate(connection, self._address.schema)
+                prepare(connection, self._address)
                 now = self._clock.now()
                 results, effects = session.commit([operation], now)
                 self._tell(connection, effects, now)
@@ -94,6 +94,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
             if version == 0:
                 return nothing
             refuse_older(version)
+            refuse_other_project(connection, self._address)
             return consistent(connection, self._address.schema, function)
 
         try:

@@ -228,7 +228,7 @@ class OfflineBackend:
             ],
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
-            "servers": [],
+            "servers": [server.as_json(names) for server in self._queue.list_servers()],
         }
 
 

@@ -109,6 +109,14 @@ SELECT name FROM found WHERE name IS NOT NULL AND (
     SELECT true FROM runs WHERE worker_group = found.name AND coalesce(hold, '') = :hold AND state = 'pending' AND ready LIMIT 1
 );
 
+-- name: next_due
+-- When the first delayed run is due, which another program may have stored.
+SELECT min(run_at) FROM runs WHERE state = 'pending' AND NOT ready;
+
+-- name: is_any_undelivered
+-- Whether a transaction of a user has stored a signal whose waits have not ended.
+SELECT EXISTS (SELECT 1 FROM signals WHERE NOT delivered);
+
 -- name: version
 -- A number that changes with what servers keep in memory.
 SELECT version FROM meta;

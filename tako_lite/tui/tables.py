@@ -149,7 +149,7 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
         ("name", about["name"]),
         ("server", about["server"]),
         ("state_dir", about["state_dir"]),
-        ("queue", f"{queue['path']} (durability {queue['durability']})"),
+        ("queue", f"{queue.get('path') or queue['url']} (durability {queue['durability']})"),
     ):
         head.add_row(Text(name, "dim"), block(str(value)))
     parts: list[RenderableType] = [head]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.client.requests import workflow_name
 from tako_lite.errors import BadInput
 from tako_lite.testing.alone import AloneEngine, call_alone
-from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, Trial, is_same, kill_everywhere
+from tako_lite.testing.kill import MAX_VARIANTS, Comparison, KillReport, is_same, kill_everywhere
 from tako_lite.testing.process_trial import process_trial
 from tako_lite.testing.replay import NotSame, Replayed, replay
 from tako_lite.testing.run import TestRun
 from tako_lite.testing.running import Running
 from tako_lite.testing.script import ANY_WORKFLOW, Crash, Spy, Stub
+from tako_lite.testing.trial import Action, LocalTrial, Trial
 
 if TYPE_CHECKING:
     from tako_lite.handle import WorkflowHandle

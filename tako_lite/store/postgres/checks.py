@@ -60,7 +60,8 @@ SELECT current_setting('max_connections')::int - current_setting('superuser_rese
     (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int
 """
 _LAG: Final = """
-SELECT coalesce(nullif(application_name, ''), host(client_addr), 'a standby'), extract(epoch FROM replay_lag)::float8, sync_state
+SELECT coalesce(nullif(application_name, ''), host(client_addr), 'a standby'),
+    extract(epoch FROM replay_lag)::float8, sync_state
 FROM pg_stat_replication ORDER BY replay_lag DESC NULLS LAST LIMIT 1
 """
 

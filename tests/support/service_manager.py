@@ -17,9 +17,9 @@ from tako_lite.daemon.idle_exit import NEXT_DUE
 from tests.support.project import Project
 
 SCRIPT: Final = """\
-import os, sys
+import fcntl, os, sys
 names = dict(pair.split("=") for pair in sys.argv[1].split(","))
-kept = [os.dup(int(descriptor)) for descriptor in names.values()]
+kept = [fcntl.fcntl(int(descriptor), fcntl.F_DUPFD, 100) for descriptor in names.values()]
 for index, descriptor in enumerate(kept):
     os.dup2(descriptor, 3 + index)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))

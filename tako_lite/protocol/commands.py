@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "enqueue": Command("Enqueue", "writes", audit="web"),
     "enqueue_many": Command("EnqueueMany", "writes"),
     "signal": Command("Signal", "writes", audit="people"),
+    "wake": Command("Wake"),
     "cancel": Command("Cancel", "writes", audit="always"),
     "discard": Command("Discard", "writes", audit="always"),
     "retry": Command("Retry", "writes", audit="always"),

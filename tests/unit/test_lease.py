@@ -49,7 +49,8 @@ def test_no_observer_ends_a_server_whose_workers_may_live(
     events: list[tuple[str, float, float]], holder: float, observer: float
 ) -> None:
     world, eyes = World(), Observer()
-    for what, pause, delay in events:
+    silence = [("look", 0.5, 0.0)] * 160  # at last the holder says nothing more, and is watched closely
+    for what, pause, delay in [*events, *silence]:
         world.now += pause * (40 if what == "suspend" else 1)
         if what in ("renewed", "answer lost") and not world.ended:
             sent_at = world.now

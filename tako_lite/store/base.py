@@ -21,7 +21,7 @@ from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRu
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.counts import StoreCounts
-from tako_lite.store.membership import Membership
+from tako_lite.store.membership import Membership, OtherServer
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -664,6 +664,15 @@ class OfflineStore(Protocol):
 
     def move_runs(self, group: str, to: str) -> int:
         """As `Store.move_runs`, all at once."""
+
+    def pause_group(self, name: str, paused: bool) -> None:
+        """As `Store.pause_group`."""
+
+    def scale_group(self, name: str, scale: int | None) -> None:
+        """As `Store.scale_group`."""
+
+    def list_servers(self) -> list[OtherServer]:
+        """The servers that live, where several may serve the queue."""
 
     def forget_group(self, name: str) -> None:
         """As `Store.forget_group`."""

@@ -12,6 +12,7 @@ from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, 
 from tako_lite.routing import Route
 from tako_lite.store import reading
 from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunChanges, RunFilter, Signalled
+from tako_lite.store.membership import OtherServer
 from tako_lite.store.transitions import activity, edits, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -78,6 +79,15 @@ class TransactionalOfflineStore(ABC):
 
     def move_runs(self, group: str, to: str) -> int:
         return self._write(partial(groups.move_runs, group=group, to=to, limit=reading.ALL))
+
+    def pause_group(self, name: str, paused: bool) -> None:
+        self._write(partial(groups.pause, name=name, paused=paused))
+
+    def scale_group(self, name: str, scale: int | None) -> None:
+        self._write(partial(groups.scale, name=name, workers=scale))
+
+    def list_servers(self) -> list[OtherServer]:
+        return []
 
     def forget_group(self, name: str) -> None:
         self._write(partial(groups.forget, group=name))

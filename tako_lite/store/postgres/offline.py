@@ -5,6 +5,7 @@ Nothing is locked meanwhile: servers on other machines may work on the same queu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,8 +17,9 @@ from tako_lite.clock import Clock
 from tako_lite.errors import NotFound
 from tako_lite.store import reading
 from tako_lite.store.base import Effects, Totals
-from tako_lite.store.membership import News
+from tako_lite.store.membership import News, OtherServer
 from tako_lite.store.opening import Durability
+from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
 from tako_lite.store.postgres.copying import back_up
@@ -78,6 +80,18 @@ class PostgresOfflineStore(TransactionalOfflineStore):
             return back_up(self._address, file)
         except NotFound:
             return None
+
+    def list_servers(self) -> list[OtherServer]:
+        def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
+            found = snapshot.fetch(queries.servers.select_live, {})
+            return [
+                OtherServer(
+                    boot_id, name, host, program, None if groups is None else tuple(json.loads(groups)), joined, until, {}
+                )
+                for boot_id, name, host, program, groups, joined, until in found
+            ]
+
+        return self._with_reader(read, [])
 
     def get_totals(self) -> Totals:
         now = self._clock.now()

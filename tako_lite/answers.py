@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from tako_lite.clock import iso
 from tako_lite.errors import BadInput
 from tako_lite.new_run import check_priority, check_retries
 from tako_lite.protocol.arguments import Edit, Filter
 from tako_lite.store.base import MinuteTotals, RunChanges, RunFilter
-from tako_lite.store.membership import OtherServer
 
 _SHARED: Final = tuple(field.name for field in fields(RunFilter) if field.name != "states")
 
@@ -40,17 +38,3 @@ def check_scale(workers: int | None) -> None:
 def minutes_json(found: Sequence[MinuteTotals]) -> list[dict[str, Any]]:
     """The totals of minutes as JSON objects; `minute` is counted since 1970."""
     return [{**total._asdict(), "waited": list(total.waited), "executed": list(total.executed)} for total in found]
-
-
-def server_json(other: OtherServer, names: Collection[str]) -> dict[str, Any]:
-    """A live server in the shape of `status`; `names` are the groups of one that serves all."""
-    served = names if other.groups is None else other.groups
-    return {
-        "name": other.name,
-        "host": other.host,
-        "groups": sorted(served),
-        "workers": sum(state.workers for state in other.states.values()),
-        "started_at": iso(other.joined_at),
-        "lease_until": iso(other.lease_until),
-        "version": other.program,
-    }

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tako_lite import project_lint
-from tako_lite.answers import check_scale, minutes_json, run_changes, run_filter, server_json
+from tako_lite.answers import check_scale, minutes_json, run_changes, run_filter
 from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.new_runs import hooks_of_project, new_runs, router_of, typed_arguments
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
-from tako_lite.client.who_serves import names_of, warn_of_file, warn_of_groups
+from tako_lite.client.who_serves import warn_of_file, warn_of_groups
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
@@ -224,13 +224,14 @@ class OfflineBackend:
         found = [self._queue.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
         children = {child.id: child for child in found if child}
         paused = override is not None and override.paused
-        around = WhyContext(now=self._clock.now(), is_paused=paused, children=children)
-        if servers := self._queue.list_servers():
-            names = names_of(run.group, servers)
-            lost = run.state == "running" and run.server not in [server.name for server in servers]
-            unserved = None if names else f"no live server serves {run.group}"
-            around = replace(around, has_daemon=not lost, runs_on=run.server, served_by=names, unserved=unserved)
-        return sentence(run, around)
+        context = WhyContext(now=self._clock.now(), is_paused=paused, children=children)
+        if live := self._queue.list_servers():
+            serving = tuple(server.name for server in live if server.serves(run.group))
+            elsewhere = run.server if any(server.name == run.server for server in live) else None
+            unserved = None if serving else f"no live server serves {run.group}"
+            is_lost = run.state == "running" and elsewhere is None
+            context = replace(context, has_daemon=not is_lost, runs_on=elsewhere, served_by=serving, unserved=unserved)
+        return sentence(run, context)
 
     def _backup(self, file: str) -> dict[str, Any]:
         size = self._queue.back_up(Path(file))
@@ -253,18 +254,15 @@ class OfflineBackend:
         totals, now = self._queue.get_totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
         servers = self._queue.list_servers()
+        groups = [_group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names]
+        for group in groups:
+            group["servers"] = [server.name for server in servers if server.serves(group["name"])]
         return {
             "daemon": None,
-            "groups": [
-                {
-                    **_group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now),
-                    "servers": list(names_of(name, servers)),
-                }
-                for name in names
-            ],
+            "groups": groups,
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
-            "servers": [server_json(server, names) for server in servers],
+            "servers": [server.as_json(names) for server in servers],
         }
 
 

@@ -84,12 +84,12 @@ class Transport:
     def connect(self, command: str = "") -> Connection | None:
         """A connection to the daemon, or None if no daemon answers.
 
-        A service manager may listen for a daemon that is not running. A command that only reads does not start it: without a
-        daemon, the files have the answer.
+        A service manager may listen for a daemon that is not running. Commands for which it need not start are not sent then.
         """
         if (idle := self._pool.take()) is not None:
             return idle
-        if facts_of(command).offline == "reads" and not self.project().has_daemon():
+        facts = facts_of(command)
+        if (facts.starts_no_daemon or facts.offline == "reads") and not self.project().has_daemon():
             return None
         return self.project().connect()
 

@@ -27,8 +27,3 @@ def warn_of_groups(groups: Collection[str], servers: Collection[OtherServer], nu
     return (
         f"no live server serves {' and '.join(unserved)}; {runs} when one does: tako-lite serve --groups {','.join(unserved)}"
     )
-
-
-def names_of(group: str, servers: Collection[OtherServer]) -> tuple[str, ...]:
-    """The live servers that serve a group."""
-    return tuple(server.name for server in servers if server.serves(group))

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tako_lite import __version__
-from tako_lite.answers import server_json
 from tako_lite.catalog import Catalog
 from tako_lite.clock import iso
 from tako_lite.config import Config
@@ -187,7 +186,7 @@ class Servers:
             "lease_until": iso(now + round((self._lease_ends - boottime()) * 1000)),
             "version": __version__,
         }
-        return [own, *(server_json(other, host.group_names()) for other in self.others)]
+        return [own, *(other.as_json(host.group_names()) for other in self.others)]
 
     def add_to(self, status: dict[str, Any]) -> dict[str, Any]:
         """Add the servers to a status, and to each group the names of those that serve it."""

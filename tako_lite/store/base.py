@@ -671,9 +671,6 @@ class OfflineStore(Protocol):
     def scale_group(self, name: str, scale: int | None) -> None:
         """As `Store.scale_group`."""
 
-    def list_servers(self) -> list[OtherServer]:
-        """The servers that live, where several may serve the queue."""
-
     def forget_group(self, name: str) -> None:
         """As `Store.forget_group`."""
 
@@ -720,3 +717,6 @@ class OfflineStore(Protocol):
 
     def get_totals(self) -> Totals:
         """What `status` shows, in one consistent read."""
+
+    def list_servers(self) -> list[OtherServer]:
+        """The servers that live, where a backend has several."""

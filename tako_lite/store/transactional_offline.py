@@ -86,9 +86,6 @@ class TransactionalOfflineStore(ABC):
     def scale_group(self, name: str, scale: int | None) -> None:
         self._write(partial(groups.scale, name=name, workers=scale))
 
-    def list_servers(self) -> list[OtherServer]:
-        return []
-
     def forget_group(self, name: str) -> None:
         self._write(partial(groups.forget, group=name))
 
@@ -129,3 +126,7 @@ class TransactionalOfflineStore(ABC):
 
     def list_triggers(self) -> list[StoredTrigger]:
         return self._read(triggers.list_all, [])
+
+    def list_servers(self) -> list[OtherServer]:
+        """A backend with several servers overrides it."""
+        return []

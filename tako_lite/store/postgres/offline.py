@@ -5,7 +5,6 @@ Nothing is locked meanwhile: servers on other machines may work on the same queu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -22,9 +21,10 @@ from tako_lite.store.opening import Durability
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.control import list_others
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.messages import channel_of, payloads
-from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
+from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -49,7 +49,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         session = PostgresSession(self._address, self._durability, "client", {})
         try:
             with closing(session.connection()) as connection:
-                migrate(connection, self._address.schema)
+                prepare(connection, self._address)
                 now = self._clock.now()
                 results, effects = session.commit([operation], now)
                 self._tell(connection, effects, now)
@@ -81,18 +81,6 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         except NotFound:
             return None
 
-    def list_servers(self) -> list[OtherServer]:
-        def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
-            found = snapshot.fetch(queries.servers.select_live, {})
-            return [
-                OtherServer(
-                    boot_id, name, host, program, None if groups is None else tuple(json.loads(groups)), joined, until, {}
-                )
-                for boot_id, name, host, program, groups, joined, until in found
-            ]
-
-        return self._with_reader(read, [])
-
     def get_totals(self) -> Totals:
         now = self._clock.now()
 
@@ -108,6 +96,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
             if version == 0:
                 return nothing
             refuse_older(version)
+            refuse_other_project(connection, self._address)
             return consistent(connection, self._address.schema, function)
 
         try:
@@ -115,3 +104,12 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 return read(connection)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
+
+    def list_servers(self) -> list[OtherServer]:
+        def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
+            # A client looks once, so it judges leases by the clock of the database.
+            live = snapshot.values(queries.servers.select_live)
+            others, _ = list_others(lambda statement: snapshot.fetch(statement, {"boot_id": ""}))
+            return sorted((other for other in others if other.boot_id in live), key=lambda other: other.joined_at)
+
+        return self._with_reader(read, [])

@@ -41,10 +41,8 @@ SELECT boot_id, name, host, program, array_to_json(groups)::text AS groups, join
 FROM servers WHERE ended_at IS NULL AND boot_id <> :boot_id;
 
 -- name: select_live
--- The servers whose lease is not over, for a client that sees them once: by the clock of the database.
-SELECT boot_id, name, host, program, array_to_json(groups)::text AS groups, joined_at,
-    (extract(epoch FROM renewed_at + lease) * 1000)::bigint AS lease_until
-FROM servers WHERE ended_at IS NULL AND renewed_at + lease > clock_timestamp() ORDER BY name;
+-- The servers whose lease is not over.
+SELECT boot_id FROM servers WHERE ended_at IS NULL AND renewed_at + lease > clock_timestamp();
 
 -- name: select_group_states
 -- What the other live servers say about their groups.
@@ -101,15 +99,18 @@ SELECT id FROM runs WHERE state = 'running' AND boot_id = :boot_id AND cancel_re
 SELECT id, claim_token AS token FROM runs WHERE state = 'running' AND boot_id = :boot_id;
 
 -- name: groups_with_work
--- The groups that have due runs without a hold; each group is looked up from the one before it.
+-- The groups that have due runs with this hold; each group is looked up from the one before it. Neither min() nor EXISTS: where
+-- the statistics are of an empty table, they read all due runs.
 WITH RECURSIVE found (name) AS (
-    SELECT min(worker_group) FROM runs WHERE state = 'pending' AND ready
+    (SELECT worker_group FROM runs WHERE state = 'pending' AND ready ORDER BY worker_group LIMIT 1)
     UNION ALL
-    SELECT (SELECT min(worker_group) FROM runs WHERE state = 'pending' AND ready AND worker_group > found.name)
-    FROM found WHERE found.name IS NOT NULL
+    SELECT (
+        SELECT worker_group FROM runs WHERE state = 'pending' AND ready AND worker_group > found.name
+        ORDER BY worker_group LIMIT 1
+    ) FROM found WHERE found.name IS NOT NULL
 )
-SELECT name FROM found WHERE name IS NOT NULL AND EXISTS (
-    SELECT 1 FROM runs WHERE worker_group = found.name AND coalesce(hold, '') = :hold AND state = 'pending' AND ready
+SELECT name FROM found WHERE name IS NOT NULL AND (
+    SELECT true FROM runs WHERE worker_group = found.name AND coalesce(hold, '') = :hold AND state = 'pending' AND ready LIMIT 1
 );
 
 -- name: next_due

@@ -134,7 +134,7 @@ def _pending(run: Run, around: WhyContext) -> str:
         return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
     if around.unserved is not None:
         return f"It is due, but {around.unserved}: start tako-lite serve --groups {group} on a machine for it."
-    if around.served_by:
+    if around.served_by and not around.is_paused:
         return f"It is due in {group}, which {' and '.join(around.served_by)} {_serve(around.served_by)}."
     if around.is_stopping:
         return "It is due, but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve."

@@ -46,6 +46,6 @@ class QueueReader:
     def _state(self) -> str | None:
         """The note about an unusual source of the answer, or None."""
         if not self._project.has_daemon():
-            return DOWN
+            return DOWN if self.config.queue.location.is_file else None
         other = self._project.other_holder()
         return other and f"a daemon in another folder serves this queue: {other.root} (pid {other.pid})"

@@ -50,7 +50,10 @@ class PostgresQueue:
 
     @property
     def shown(self) -> dict[str, str]:
-        return {"schema": self.place.schema}
+        return {"address": str(self.place), "schema": self.place.schema}
+
+    def warning(self) -> str | None:
+        return self.place.warning()
 
     def exists(self) -> bool:
         return True

@@ -47,6 +47,9 @@ class SqliteQueue:
     def shown(self) -> dict[str, str]:
         return {"path": str(self.path)}
 
+    def warning(self) -> str | None:
+        return None
+
     def exists(self) -> bool:
         return self.path.exists()
 

@@ -57,6 +57,7 @@ COMMANDS: Final = {
         "tako_lite.cli.commands.completion",
         "Print the script that has a shell complete the command line.",
     ),
+    "systemd": ("tako_lite.cli.commands.systemd", "Print the units of systemd for this project, or install them."),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 

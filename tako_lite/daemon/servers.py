@@ -64,6 +64,7 @@ class ServersHost(Protocol):
     def group_names(self) -> set[str]: ...
     def apply_overrides(self) -> None: ...
     def work_found(self, group: str, *, suspects: bool) -> None: ...
+    def due_elsewhere(self, moment: int) -> None: ...
     def group_changed_elsewhere(self) -> None: ...
 
 
@@ -209,6 +210,10 @@ class Servers:
             return replace(context, runs_on=elsewhere, unserved=nobody, served_by=tuple(names))
         return replace(context, runs_on=elsewhere)
 
+    def deliver_signals(self) -> None:
+        """End the waits for signals that transactions of users have stored."""
+        self._start(self._host.store.deliver_signals())
+
     # Calls of the membership
 
     def _renewed(self, sent_at: float) -> None:
@@ -287,6 +292,10 @@ class Servers:
             self._host.work_found(group, suspects=False)
         for group in news.suspects:
             self._host.work_found(group, suspects=True)
+        if news.due:
+            self._host.due_elsewhere(min(news.due))
+        if news.signals:
+            self.deliver_signals()
         for id in news.cancel:
             if self._host.dispatcher.find(id) is not None:
                 self._host.dispatcher.cancel(id)

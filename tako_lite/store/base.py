@@ -473,6 +473,9 @@ class Store(Protocol):
     def store_signal(self, event: str, payload: str) -> Awaitable[Signalled]:
         """Store a signal unless one of its name is stored, and end the waits for that name."""
 
+    def deliver_signals(self) -> Awaitable[None]:
+        """End the waits for signals that transactions of users have stored, where a backend allows that."""
+
     # Time
 
     def wake_due_runs(self) -> Awaitable[None]:

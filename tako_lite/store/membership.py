@@ -58,6 +58,10 @@ class News:
 
     work: set[str] = field(default_factory=set)
     suspects: set[str] = field(default_factory=set)
+    due: list[int] = field(default_factory=list)
+    """When delayed runs are due that other programs stored."""
+    signals: bool = False
+    """Whether a transaction of a user has stored a signal whose waits have not ended."""
     cancel: list[str] = field(default_factory=list)
     """Running runs whose cancellation was requested."""
     resolved: list[list[Any]] = field(default_factory=list)
@@ -72,7 +76,7 @@ class News:
     """Whether runs belong to a server that has ended."""
 
     def __bool__(self) -> bool:
-        return any((self.work, self.suspects, self.cancel, self.resolved, self.ended, self.awaited, self.changed, self.orphans))
+        return any(getattr(self, each) for each in self.__slots__)
 
 
 class Listener(NamedTuple):

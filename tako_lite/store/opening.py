@@ -80,6 +80,10 @@ class Queue(Protocol):
         """The real address, which does not change when a link to it does; for comparison and for people."""
 
     @property
+    def schema(self) -> str | None:
+        """The schema in a database that connections of the user can write to; None for a file."""
+
+    @property
     def is_file(self) -> bool:
         """Whether the queue is a file of this machine, which one daemon has alone."""
 

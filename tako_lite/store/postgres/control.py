@@ -29,6 +29,7 @@ from tako_lite.store.membership import GroupState, Listener, News, OtherServer, 
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import apply_settings, connect, is_pooled, translate
+from tako_lite.store.postgres.messages import channel_of, parse, payloads
 from tako_lite.store.postgres.transaction import Connection, PostgresTransaction
 from tako_lite.store.sql import Statement
 
@@ -42,14 +43,8 @@ TELL_PAUSE: Final = 0.05
 RETRY_AFTER: Final = 1.0
 STUCK_AFTER: Final = 8.0
 """Seconds without an answer after which the connection is cut."""
-MOST_BYTES: Final = 7_500
 FORGET_EVERY: Final = 3_600.0
 _SETTINGS: Final = {"statement_timeout": "5s"}
-
-
-def channel_of(schema: str) -> str:
-    """The notification channel of a queue."""
-    return f"tako_{schema}"
 
 
 class Control:
@@ -273,7 +268,7 @@ class Control:
             self._renew_at = 0.0
         if message.get("b") == own or self._listener is None:
             return
-        news = _parse(message)
+        news = parse(message)
         if news.changed:
             self._look_at = 0.0
         if news:
@@ -304,10 +299,12 @@ class Control:
         news.cancel = [id for (id,) in self._rows(sql.select_cancelling)]
         news.work = {name for (name,) in self._rows(sql.groups_with_work, hold="")}
         news.suspects = {name for (name,) in self._rows(sql.groups_with_work, hold="suspect")}
+        news.due = [moment for (moment,) in self._rows(sql.next_due) if moment is not None]
+        news.signals = bool(self._rows(sql.is_any_undelivered)[0][0])
         ((version,),) = self._rows(sql.version)
         news.changed = self._version is not None and version != self._version
         self._version = version
-        pause = LOOK_EVERY if self.listens else LOOK_EVERY_WITHOUT_LISTEN
+        pause = min(LOOK_EVERY, self.lease / 6) if self.listens else LOOK_EVERY_WITHOUT_LISTEN
         self._look_at = time.monotonic() + pause * random.uniform(0.75, 1.25)  # noqa: S311
         if self._listener is not None:
             self._call(self._listener.looked, news)
@@ -408,25 +405,3 @@ def _merge(into: News, news: News) -> None:
     for each in fields(News):
         old, new = getattr(into, each.name), getattr(news, each.name)
         setattr(into, each.name, old + new if isinstance(old, list) else old | new)
-
-
-def _parse(message: dict[str, Any]) -> News:
-    news = News(changed=bool(message.get("changed")))
-    news.work, news.suspects = set(map(str, message.get("work", ()))), set(map(str, message.get("suspects", ())))
-    for name in ("cancel", "ended", "awaited"):
-        setattr(news, name, list(map(str, message.get(name, ()))))
-    news.resolved = [list(each) for each in message.get("resolved", ()) if len(each) == 4]
-    return news
-
-
-def payloads(news: News, boot_id: str) -> list[str]:
-    """The news as messages that fit into a notification; what does not fit is left to the look."""
-    messages: list[str] = []
-    head: dict[str, Any] = {"b": boot_id}
-    small = {"work": sorted(news.work), "suspects": sorted(news.suspects), "changed": news.changed}
-    messages.append(json.dumps(head | {key: value for key, value in small.items() if value}))
-    for name in ("cancel", "ended", "awaited", "resolved"):
-        values = getattr(news, name)
-        parts = (values[start : start + 50] for start in range(0, len(values), 50))
-        messages.extend(json.dumps(head | {name: part}) for part in parts)
-    return [message for message in messages if len(message.encode()) <= MOST_BYTES and len(message) > len(json.dumps(head))]

@@ -20,8 +20,8 @@ from tako_lite.store.membership import News
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
-from tako_lite.store.postgres.control import channel_of, payloads
 from tako_lite.store.postgres.copying import back_up
+from tako_lite.store.postgres.messages import channel_of, payloads
 from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
@@ -48,8 +48,9 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         try:
             with closing(session.connection()) as connection:
                 prepare(connection, self._address)
-                results, effects = session.commit([operation], self._clock.now())
-                self._tell(connection, effects)
+                now = self._clock.now()
+                results, effects = session.commit([operation], now)
+                self._tell(connection, effects, now)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
         finally:
@@ -57,11 +58,14 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         result: T = results[0]
         return result
 
-    def _tell(self, connection: Connection, effects: Effects) -> None:
+    def _tell(self, connection: Connection, effects: Effects, now: int) -> None:
         """Have the servers hear what was changed; each look of theirs finds what they do not."""
-        cancel = [run.run_id for run in effects.cancelling]
-        resolved = [list(wait[:-1]) for wait in effects.resolved]
-        news = News(effects.ready | effects.arrived, effects.suspects, cancel, resolved, changed=effects.overrides)
+        news = News(work=effects.ready | effects.arrived, suspects=effects.suspects, changed=effects.overrides)
+        # A new run that has a limit is not due before a server has counted, which looks at once.
+        news.due = [moment for moment in (effects.due, now if effects.arrived else None) if moment is not None]
+        news.cancel = [run.run_id for run in effects.cancelling]
+        news.resolved = [list(wait[:-1]) for wait in effects.resolved]
+        news.ended = [run.run_id for run in effects.ended]
         with suppress(psycopg.Error):
             for payload in payloads(news, "client"):
                 connection.execute("SELECT pg_notify(%s, %s)", [channel_of(self._address.schema), payload])

@@ -45,6 +45,10 @@ class PostgresQueue:
         return self.place.identity
 
     @property
+    def schema(self) -> str:
+        return self.place.schema
+
+    @property
     def is_file(self) -> bool:
         return False
 

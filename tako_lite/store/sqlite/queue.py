@@ -40,6 +40,10 @@ class SqliteQueue:
         return os.path.realpath(self.path)
 
     @property
+    def schema(self) -> None:
+        return None
+
+    @property
     def is_file(self) -> bool:
         return True
 

@@ -5,6 +5,7 @@ A client imports this module only when it finds no daemon: most clients need nei
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -199,7 +200,13 @@ class OfflineBackend:
         found = [self._queue.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
         children = {child.id: child for child in found if child}
         paused = override is not None and override.paused
-        return sentence(run, WhyContext(now=self._clock.now(), is_paused=paused, children=children))
+        context = WhyContext(now=self._clock.now(), is_paused=paused, children=children)
+        if live := self._queue.list_servers():
+            serving = tuple(server.name for server in live if server.serves(run.group))
+            elsewhere = run.server if any(server.name == run.server for server in live) else None
+            unserved = None if serving else f"no live server serves {run.group}"
+            context = replace(context, has_daemon=True, runs_on=elsewhere, served_by=serving, unserved=unserved)
+        return sentence(run, context)
 
     def _backup(self, file: str) -> dict[str, Any]:
         size = self._queue.back_up(Path(file))
@@ -221,14 +228,16 @@ class OfflineBackend:
             about_queue = [error.message]
         totals, now = self._queue.get_totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
+        servers = self._queue.list_servers()
+        groups = [_group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names]
+        for group in groups:
+            group["servers"] = [server.name for server in servers if server.serves(group["name"])]
         return {
             "daemon": None,
-            "groups": [
-                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names
-            ],
+            "groups": groups,
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
-            "servers": [],
+            "servers": [server.as_json(names) for server in servers],
         }
 
 

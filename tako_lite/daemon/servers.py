@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -187,7 +186,7 @@ class Servers:
             "lease_until": iso(now + round((self._lease_ends - boottime()) * 1000)),
             "version": __version__,
         }
-        return [own, *(_as_json(other, host.group_names()) for other in self.others)]
+        return [own, *(other.as_json(host.group_names()) for other in self.others)]
 
     def add_to(self, status: dict[str, Any]) -> dict[str, Any]:
         """Add the servers to a status, and to each group the names of those that serve it."""
@@ -399,16 +398,3 @@ def _state(group: Group) -> GroupState:
     busy = sum(worker.state == "busy" for worker in group.workers)
     slots = group.settings.concurrency
     return GroupState(group.available, group.trouble, facts["state"], workers, facts["max_workers"], slots, busy)
-
-
-def _as_json(other: OtherServer, names: set[str]) -> dict[str, Any]:
-    served: set[str] | Mapping[str, GroupState] = names if other.groups is None else set(other.groups)
-    return {
-        "name": other.name,
-        "host": other.host,
-        "groups": sorted(served),
-        "workers": sum(state.workers for state in other.states.values()),
-        "started_at": iso(other.joined_at),
-        "lease_until": iso(other.lease_until),
-        "version": other.program,
-    }

@@ -21,7 +21,7 @@ from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRu
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.counts import StoreCounts
-from tako_lite.store.membership import Membership
+from tako_lite.store.membership import Membership, OtherServer
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -711,3 +711,6 @@ class OfflineStore(Protocol):
 
     def get_totals(self) -> Totals:
         """What `status` shows, in one consistent read."""
+
+    def list_servers(self) -> list[OtherServer]:
+        """The servers that live, where a backend has several."""

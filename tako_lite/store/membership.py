@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from tako_lite.clock import iso
 from tako_lite.errors import TakoError
 
 
@@ -50,6 +51,18 @@ class OtherServer(NamedTuple):
     def serves(self, group: str) -> bool:
         """Whether it serves a group."""
         return self.groups is None or group in self.groups
+
+    def as_json(self, names: Collection[str]) -> dict[str, Any]:
+        """The shape of `status`; `names` are the groups that the project names."""
+        return {
+            "name": self.name,
+            "host": self.host,
+            "groups": sorted(names if self.groups is None else self.groups),
+            "workers": sum(state.workers for state in self.states.values()),
+            "started_at": iso(self.joined_at),
+            "lease_until": iso(self.lease_until),
+            "version": self.program,
+        }
 
 
 @dataclass(slots=True)

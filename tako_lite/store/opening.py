@@ -76,6 +76,10 @@ class Queue(Protocol):
     """
 
     @property
+    def noun(self) -> str:
+        """What people call the place of the queue."""
+
+    @property
     def address(self) -> str:
         """The real address, which does not change when a link to it does; for comparison and for people."""
 

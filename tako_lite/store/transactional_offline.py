@@ -12,6 +12,7 @@ from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, 
 from tako_lite.routing import Route
 from tako_lite.store import reading
 from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunChanges, RunFilter, Signalled
+from tako_lite.store.membership import OtherServer
 from tako_lite.store.transitions import activity, edits, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -119,3 +120,7 @@ class TransactionalOfflineStore(ABC):
 
     def list_triggers(self) -> list[StoredTrigger]:
         return self._read(triggers.list_all, [])
+
+    def list_servers(self) -> list[OtherServer]:
+        """A backend with several servers overrides it."""
+        return []

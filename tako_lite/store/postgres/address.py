@@ -44,6 +44,11 @@ class Address:
         return f"postgresql://{parts.netloc}{parts.path}"
 
     @property
+    def shown(self) -> dict[str, str]:
+        """What `config` and `status` show of it."""
+        return {"address": str(self), "schema": self.schema}
+
+    @property
     def identity(self) -> str:
         """The address for comparison: two spellings of one database and schema are equal."""
         parts = urlsplit(self.url)

@@ -311,14 +311,7 @@ class Control:
 
     def _watch_others(self) -> None:
         sql = self._sql()
-        states: dict[str, dict[str, GroupState]] = {}
-        for boot_id, name, *state in self._rows(sql.select_group_states):
-            states.setdefault(boot_id, {})[name] = GroupState(*state)
-        others, beats = [], {}
-        for boot_id, name, host, program, groups, joined_at, lease_until, beat, lease in self._rows(sql.select_others):
-            served = None if groups is None else tuple(json.loads(groups))
-            others.append(OtherServer(boot_id, name, host, program, served, joined_at, lease_until, states.get(boot_id, {})))
-            beats[boot_id] = Beat(beat, lease)
+        others, beats = list_others(self._rows)
         dead = self._observer.look(boottime(), beats)
         for boot_id in dead:
             self._execute(sql.end_server, dead=boot_id, seen=beats[boot_id].number)
@@ -393,6 +386,20 @@ def _is_served(name: str, host: str) -> AlreadyServing:
         f"server {name} of this queue is served by another machine (host {host})",
         hint="give this one another name: tako-lite serve --server NAME",
     )
+
+
+def list_others(fetch: Callable[[Statement], list[tuple[Any, ...]]]) -> tuple[list[OtherServer], dict[str, Beat]]:
+    """The other live servers, and their beats by boot id."""
+    sql = queries.servers
+    states: dict[str, dict[str, GroupState]] = {}
+    for boot_id, name, *state in fetch(sql.select_group_states):
+        states.setdefault(boot_id, {})[name] = GroupState(*state)
+    others, beats = [], {}
+    for boot_id, name, host, program, groups, joined_at, lease_until, beat, lease in fetch(sql.select_others):
+        served = None if groups is None else tuple(json.loads(groups))
+        others.append(OtherServer(boot_id, name, host, program, served, joined_at, lease_until, states.get(boot_id, {})))
+        beats[boot_id] = Beat(beat, lease)
+    return others, beats
 
 
 def cut(connection: Connection) -> None:

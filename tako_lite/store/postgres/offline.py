@@ -16,10 +16,11 @@ from tako_lite.clock import Clock
 from tako_lite.errors import NotFound
 from tako_lite.store import reading
 from tako_lite.store.base import Effects, Totals
-from tako_lite.store.membership import News
+from tako_lite.store.membership import News, OtherServer
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.control import list_others
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.messages import channel_of, payloads
 from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
@@ -83,7 +84,8 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         now = self._clock.now()
 
         def read(snapshot: PostgresSnapshot) -> Totals:
-            stats = {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+            size, pruned = size_of(snapshot.connection), reading.count_pruned(snapshot)
+            stats = {"file_bytes": size, "pruned": pruned, **self._address.shown}
             return Totals(reading.count_by_group(snapshot, now), groups.list_overrides(snapshot), stats)
 
         return self._with_reader(read, NOTHING)
@@ -102,3 +104,10 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 return read(connection)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
+
+    def list_servers(self) -> list[OtherServer]:
+        def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
+            others, _ = list_others(lambda statement: snapshot.fetch(statement, {"boot_id": ""}))
+            return sorted(others, key=lambda other: other.joined_at)
+
+        return self._with_reader(read, [])

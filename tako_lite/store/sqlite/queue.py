@@ -36,6 +36,10 @@ class SqliteQueue:
         return str(self.path)
 
     @property
+    def noun(self) -> str:
+        return "queue file"
+
+    @property
     def address(self) -> str:
         return os.path.realpath(self.path)
 

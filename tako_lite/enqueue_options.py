@@ -38,6 +38,13 @@ class EnqueueOptions(TypedDict, total=False):
     id: str | None
 
 
+class ClientOptions(EnqueueOptions, total=False):
+    """The options of a client's `enqueue`: `connection` and `notify` say in whose transaction the run is stored, and how."""
+
+    connection: Any
+    notify: bool
+
+
 def read_options(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
     """The options as arguments of the command; None is the same as leaving an option out. Raises BadInput."""
     arguments = {}

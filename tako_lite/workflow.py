@@ -14,7 +14,7 @@ from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnChangedSteps
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tako_lite.enqueue_options import Duration, EnqueueOptions
+    from tako_lite.enqueue_options import ClientOptions, Duration
     from tako_lite.handle_types import TakesNothing, TakesPayload, TakesPayloadAndStep
     from tako_lite.records import Enqueued
 
@@ -33,12 +33,12 @@ class Workflow(WorkflowHandle[P, R_co]):
 
     # Type checkers (mypy and pyright) infer the type of the payload by matching `self` with the handler's signature.
     @overload
-    def enqueue(self: TakesNothing[object], payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    def enqueue(self: TakesNothing[object], payload: None = None, **options: Unpack[ClientOptions]) -> Enqueued: ...
     @overload
-    def enqueue(self: TakesPayload[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    def enqueue(self: TakesPayload[T, object], payload: T, **options: Unpack[ClientOptions]) -> Enqueued: ...
     @overload
-    def enqueue(self: TakesPayloadAndStep[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
-    def enqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+    def enqueue(self: TakesPayloadAndStep[T, object], payload: T, **options: Unpack[ClientOptions]) -> Enqueued: ...
+    def enqueue(self, payload: Any = None, **options: Unpack[ClientOptions]) -> Enqueued:
         """Store a run of this workflow and return after the commit. The options are those of `Client.enqueue`.
 
         Raises BadInput for a payload that the handler could not read.
@@ -55,12 +55,12 @@ class Workflow(WorkflowHandle[P, R_co]):
         return client.enqueue(self, payload, **options)
 
     @overload
-    async def aenqueue(self: TakesNothing[object], payload: None = None, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    async def aenqueue(self: TakesNothing[object], payload: None = None, **options: Unpack[ClientOptions]) -> Enqueued: ...
     @overload
-    async def aenqueue(self: TakesPayload[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
+    async def aenqueue(self: TakesPayload[T, object], payload: T, **options: Unpack[ClientOptions]) -> Enqueued: ...
     @overload
-    async def aenqueue(self: TakesPayloadAndStep[T, object], payload: T, **options: Unpack[EnqueueOptions]) -> Enqueued: ...
-    async def aenqueue(self, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+    async def aenqueue(self: TakesPayloadAndStep[T, object], payload: T, **options: Unpack[ClientOptions]) -> Enqueued: ...
+    async def aenqueue(self, payload: Any = None, **options: Unpack[ClientOptions]) -> Enqueued:
         """The same from asyncio code."""
         # Imported here for the same reason as in `enqueue`.
         from tako_lite.client import default_async_client

@@ -55,7 +55,7 @@ def place_surely(session: Session, email: str) -> int:
     session.add(order)
     session.flush()
     session.add(Outbox(workflow="confirm", payload={"order": order.id}))
-    enqueue_after_commit(session, "outbox")  # only so that nobody waits for the next minute
+    enqueue_after_commit(session, "outbox")  # so that the mail does not wait for the next minute
     return order.id
 
 

@@ -23,7 +23,7 @@ _WORDS: Final = {**{word: word for word in ("true", "false", "null")}, **_CONSTA
 _UNKNOWN: Final = object()
 
 _ODD_SPACES: Final = "\u00a0\u2007\u200b\u200c\u200d\u2028\u2029\u202f\u3000\ufeff"
-"""Spaces that come from web pages and chats, and that nobody sees."""
+"""Invisible or special spaces that come with text from web pages and chats."""
 
 _Words = Callable[[re.Match[str]], str]
 _Rule = tuple[re.Pattern[str], str | _Words, _Words | None]

@@ -50,12 +50,14 @@ COMMANDS: Final = {
     "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "copy-queue": ("tako_lite.cli.commands.moving", "Copy the whole queue into PostgreSQL, or back into a file."),
+    "migrate": ("tako_lite.cli.commands.moving", "Create the tables of the queue, or bring them up to date."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
     "schema": ("tako_lite.cli.commands.schema", "Print the JSON Schema of tako.toml, for editors."),
     "completion": (
         "tako_lite.cli.commands.completion",
         "Print the script that has a shell complete the command line.",
     ),
+    "systemd": ("tako_lite.cli.commands.systemd", "Print the units of systemd for this project, or install them."),
     "doctor": ("tako_lite.cli.commands.doctor", "Find problems and print how to fix them."),
 }
 

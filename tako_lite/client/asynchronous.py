@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tako_lite.client.blocking import AnyWorkflow
     from tako_lite.client.requests import Filters
     from tako_lite.enqueue_options import EnqueueOptions
+    from tako_lite.store.postgres.transactional import Parameters, Style
 
 T = TypeVar("T")
 
@@ -45,16 +46,50 @@ class AsyncClient:
         self._core = ClientCore(transport, clock)
         weakref.finalize(self, self._core.close)
 
-    async def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
+    async def enqueue(
+        self,
+        workflow: AnyWorkflow,
+        payload: Any = None,
+        *,
+        connection: Any = None,
+        notify: bool = True,
+        **options: Unpack[EnqueueOptions],
+    ) -> Enqueued:
         """See `Client.enqueue`."""
+        if connection is not None:
+            return await self._core.enqueue_with(connection, notify, workflow, payload, options)
         return await self._core.enqueue(workflow, payload, options)
 
-    async def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
+    async def enqueue_many(
+        self,
+        workflow: AnyWorkflow,
+        payloads: Iterable[Any],
+        *,
+        connection: Any = None,
+        notify: bool = True,
+        **options: Unpack[EnqueueOptions],
+    ) -> Ids:
         """See `Client.enqueue_many`."""
+        if connection is not None:
+            return await self._core.enqueue_many_with(connection, notify, workflow, payloads, options)
         return await self._core.enqueue_many(workflow, payloads, options)
 
-    async def signal(self, event: str, payload: Any = True) -> int:
+    def statement(
+        self,
+        workflow: AnyWorkflow,
+        payload: Any = None,
+        *,
+        style: Style = "format",
+        notify: bool = True,
+        **options: Unpack[EnqueueOptions],
+    ) -> tuple[str, Parameters]:
+        """See `Client.statement`; there is nothing to await."""
+        return self._core.statement(workflow, payload, style, notify, options)
+
+    async def signal(self, event: str, payload: Any = True, *, connection: Any = None, notify: bool = True) -> int:
         """See `Client.signal`."""
+        if connection is not None:
+            return await self._core.signal_with(connection, notify, event, payload)
         return await self._core.signal(event, payload)
 
     async def cancel(self, *ids: str) -> dict[str, str]:
@@ -120,7 +155,10 @@ class AsyncClient:
 class LoopIO:
     """Waits in the running event loop. The sockets belong to no loop, so a connection may outlive its loop."""
 
+    is_async = True
+
     def __init__(self) -> None:
+        self._started: set[asyncio.Task[None]] = set()
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
     def slot(self) -> AbstractAsyncContextManager[Any]:
@@ -142,3 +180,8 @@ class LoopIO:
 
     async def ask_link(self, link: HandlerLink, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return await link.awaitable(command, arguments)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._started.add(task)
+        task.add_done_callback(self._started.discard)

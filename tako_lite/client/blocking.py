@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tako_lite.client.requests import Filters
     from tako_lite.enqueue_options import EnqueueOptions
     from tako_lite.handle import WorkflowHandle
+    from tako_lite.store.postgres.transactional import Parameters, Style
 
     AnyWorkflow: TypeAlias = str | WorkflowHandle[..., Any]
 
@@ -50,19 +51,65 @@ class Client:
         self._core = ClientCore(transport, clock)
         weakref.finalize(self, self._core.close)
 
-    def enqueue(self, workflow: AnyWorkflow, payload: Any = None, **options: Unpack[EnqueueOptions]) -> Enqueued:
-        """Store a run and return after the commit. Raises NotFound for an unknown workflow or group, and BadInput."""
+    def enqueue(
+        self,
+        workflow: AnyWorkflow,
+        payload: Any = None,
+        *,
+        connection: Any = None,
+        notify: bool = True,
+        **options: Unpack[EnqueueOptions],
+    ) -> Enqueued:
+        """Store a run and return after the commit. Raises NotFound for an unknown workflow or group, and BadInput.
+
+        With a `connection` to the queue's PostgreSQL database, the run is stored in its transaction, and starts if that
+        commits. `notify=False` then leaves out the notification of the servers, which find the run some seconds later.
+        """
+        if connection is not None:
+            return _run(self._core.enqueue_with(connection, notify, workflow, payload, options))
         return _run(self._core.enqueue(workflow, payload, options))
 
-    def enqueue_many(self, workflow: AnyWorkflow, payloads: Iterable[Any], **options: Unpack[EnqueueOptions]) -> Ids:
+    def enqueue_many(
+        self,
+        workflow: AnyWorkflow,
+        payloads: Iterable[Any],
+        *,
+        connection: Any = None,
+        notify: bool = True,
+        **options: Unpack[EnqueueOptions],
+    ) -> Ids:
         """Store a run for each payload and return their ids. The payloads are consumed while they are sent.
 
         Runs are stored in batches of up to 1000, each in one transaction. The hint of an error says how many runs were stored.
+        With a `connection`, all are stored in its transaction; see `enqueue`.
         """
+        if connection is not None:
+            return _run(self._core.enqueue_many_with(connection, notify, workflow, payloads, options))
         return _run(self._core.enqueue_many(workflow, payloads, options))
 
-    def signal(self, event: str, payload: Any = True) -> int:
-        """Store a signal; only the first signal of a name counts. Returns the number of waits that it ended."""
+    def statement(
+        self,
+        workflow: AnyWorkflow,
+        payload: Any = None,
+        *,
+        style: Style = "format",
+        notify: bool = True,
+        **options: Unpack[EnqueueOptions],
+    ) -> tuple[str, Parameters]:
+        """The SQL statement that stores a run, with its parameters: for drivers that `enqueue(connection=…)` does not know.
+
+        `style` is how the driver writes parameters: `format` (`%s`), `pyformat` (`%(name)s`), `numeric` (`$1`), `named`
+        (`:name`) or `qmark` (`?`). The statement returns a row: `id`, `state`, `group` and `deduplicated`.
+        """
+        return self._core.statement(workflow, payload, style, notify, options)
+
+    def signal(self, event: str, payload: Any = True, *, connection: Any = None, notify: bool = True) -> int:
+        """Store a signal; only the first signal of a name counts. Returns the number of waits that it ended.
+
+        With a `connection`, it is stored in its transaction, as by `enqueue`. The waits end after the commit; it returns 0.
+        """
+        if connection is not None:
+            return _run(self._core.signal_with(connection, notify, event, payload))
         return _run(self._core.signal(event, payload))
 
     def cancel(self, *ids: str) -> dict[str, str]:
@@ -135,6 +182,7 @@ class Client:
 class BlockingIO:
     """Waits by blocking the thread, so its coroutines never suspend."""
 
+    is_async = False
     _everyone = nullcontext()
 
     def slot(self) -> AbstractAsyncContextManager[Any]:
@@ -156,6 +204,9 @@ class BlockingIO:
 
     async def ask_link(self, link: HandlerLink, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return link.ask(command, arguments)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        _run(work)
 
 
 def _limit(connected: socket, limit: float | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite import tracing
 from tako_lite.client import requests
@@ -17,6 +17,10 @@ from tako_lite.errors import DaemonUnreachable, TakoError, WaitTimeout
 from tako_lite.records import Enqueued
 from tako_lite.states import TERMINAL
 from tako_lite.units import duration, duration_text
+
+if TYPE_CHECKING:
+    from tako_lite.client.transactional import UserTransactions
+    from tako_lite.store.postgres.transactional import Parameters
 
 ID_LENGTH: Final = 36
 
@@ -59,6 +63,38 @@ class ClientCore:
             raise
         finally:
             pipeline.close()
+
+    async def enqueue_with(
+        self, connection: Any, notify: bool, workflow: object, payload: object, options: Mapping[str, Any]
+    ) -> Enqueued:
+        """Enqueue in the transaction of a user's connection."""
+        with _traced(workflow, options) as traced:
+            return await self._transactions().enqueue(requests.enqueue(workflow, payload, traced), connection, notify)
+
+    async def enqueue_many_with(
+        self, connection: Any, notify: bool, workflow: object, payloads: Iterable[Any], options: Mapping[str, Any]
+    ) -> Ids:
+        """Enqueue many runs in the transaction of a user's connection."""
+        with _traced(workflow, options) as traced:
+            many = requests.enqueue_many(workflow, payloads, traced)
+            return await self._transactions().enqueue_many(many, connection, notify)
+
+    async def signal_with(self, connection: Any, notify: bool, event: str, payload: object) -> int:
+        """Signal in the transaction of a user's connection; returns 0, because the waits end after the commit."""
+        request = requests.any_request("signal", {"event": text("event", event), "payload": payload})
+        await self._transactions().signal(request, connection, notify)
+        return 0
+
+    def statement(
+        self, workflow: object, payload: object, style: str, notify: bool, options: Mapping[str, Any]
+    ) -> tuple[str, Parameters]:
+        with _traced(workflow, options) as traced:
+            return self._transactions().statement(requests.enqueue(workflow, payload, traced), style, notify)
+
+    def _transactions(self) -> UserTransactions:
+        from tako_lite.client.transactional import UserTransactions  # imports the catalog, which most clients do not need
+
+        return UserTransactions(self._transport, self._clock)
 
     async def signal(self, event: str, payload: object) -> int:
         answer = await self.call("signal", {"event": text("event", event), "payload": payload})
@@ -117,3 +153,13 @@ class ClientCore:
         if len(text("id", id)) == ID_LENGTH:
             return id.lower()
         return str((await self.call("find", {"ending": id}))["id"])
+
+
+@contextmanager
+def _traced(workflow: object, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The options with the trace of this enqueue, if the program traces and they have none."""
+    if not tracing.is_loaded() or options.get("trace") is not None:
+        yield options
+        return
+    with tracing.sending(requests.workflow_name(workflow)) as trace:
+        yield {**options, "trace": trace}

@@ -57,8 +57,13 @@ def use_link(sender: Sender | None, loop: AbstractEventLoop | None = None, *, fo
 
     With None they use the socket again.
     """
+    use(HandlerLink(sender, loop, os.getpid(), for_all) if sender is not None and loop is not None else None)
+
+
+def use(link: HandlerLink | None) -> None:
+    """Make this link, or none, that of the process."""
     global _link
-    _link = HandlerLink(sender, loop, os.getpid(), for_all) if sender is not None and loop is not None else None
+    _link = link
 
 
 def current() -> HandlerLink | None:

@@ -12,15 +12,14 @@ from tako_lite import project_lint
 from tako_lite.answers import minutes_json, run_changes, run_filter
 from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
+from tako_lite.client.new_runs import hooks_of_project, new_runs, router_of, typed_arguments
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
-from tako_lite.hook_workflows import hooks_of
-from tako_lite.new_run import check_event, make_many, make_run, unknown_run, zip_ids
+from tako_lite.new_run import check_event, unknown_run
 from tako_lite.protocol.arguments import (
-    SHAPES,
     Bulk,
     Cancel,
     Discard,
@@ -36,9 +35,8 @@ from tako_lite.protocol.arguments import (
 from tako_lite.protocol.commands import PAGE
 from tako_lite.records import Batch, Run
 from tako_lite.retry import RetryBatch
-from tako_lite.routing import DEFAULT, Router, check_group
+from tako_lite.routing import Router, check_group
 from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride
-from tako_lite.typed import converter
 from tako_lite.why import WhyContext, sentence
 
 NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
@@ -56,7 +54,7 @@ class OfflineBackend:
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if another program held the write lock for all of `patience` seconds."""
-        typed, texts = _typed(request), request.texts or []
+        typed, texts = typed_arguments(request), request.texts or []
         by = Sender(request.arguments.get("by") or {"source": request.source})
         if isinstance(typed, Signal):
             check_event(typed.event)
@@ -77,7 +75,7 @@ class OfflineBackend:
 
     def read(self, request: Request) -> dict[str, Any]:
         """The answer to a command that reads."""
-        typed = _typed(request)
+        typed = typed_arguments(request)
         match request.command:
             case "find":
                 if (id := self._queue.resolve_ending(typed.ending)) is None:
@@ -111,30 +109,13 @@ class OfflineBackend:
                 return self._status()
 
     def _router(self) -> Router:
-        """Without a daemon every group counts as available: the next daemon checks that when it starts."""
-        config = self._project.config()
-        return Router(config.routes, {*config.groups, *self._project.catalog().groups, DEFAULT})
+        return router_of(self._project)
 
     def _new(self, request: Enqueue | EnqueueMany, texts: list[str]) -> list[Batch]:
         """The rows of new runs, made before the write lock is taken."""
-        workflow, router, now = self._project.catalog().get(request.workflow), self._router(), self._clock.now()
-        if isinstance(request, EnqueueMany):
-            new = make_many(workflow, zip_ids(request.run_ids, texts), request, router, now)
-        else:
-            payload = (texts or ["null"])[0]
-            run = make_run(
-                workflow,
-                payload,
-                request,
-                router,
-                now,
-                id=request.run_id,
-                unique_key=request.unique_key,
-                again_of=request.again_of,
-            )
-            new = [(run, ())]
+        new = new_runs(self._project, request, texts, self._clock.now())
         if any(like.refusal for like, _ in new):
-            self._queue.set_hooks(hooks_of(self._project.catalog(), router))
+            self._queue.set_hooks(hooks_of_project(self._project))
         return new
 
     def _write(self, typed: Any, new: list[Batch], texts: list[str], by: Sender) -> dict[str, Any]:
@@ -247,7 +228,7 @@ class OfflineBackend:
             ],
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
-            "servers": [],
+            "servers": [server.as_json(names) for server in self._queue.list_servers()],
         }
 
 
@@ -266,10 +247,3 @@ def _group(config: Config, name: str, counts: GroupCounts, override: GroupOverri
         "last_error": None,
         **counts.as_json(now),
     }
-
-
-def _typed(request: Request) -> Any:
-    """The typed arguments of a request. Raises BadInput."""
-    arguments = request.whole()
-    arguments.pop("by", None)
-    return converter(SHAPES[request.command], request.command)(arguments)

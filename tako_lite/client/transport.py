@@ -6,8 +6,8 @@ so a request that is sent again after a lost reply never makes a second run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -28,12 +28,16 @@ T = TypeVar("T")
 
 REPLY_LIMIT: Final = 30.0
 """Seconds that a client waits for a reply before it gives up."""
+HINT_LIMIT: Final = 1.0
+"""The same for a hint, which is only lost."""
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 0.25
 
 
 class IO(Protocol):
     """The waiting of one kind of client. A broken connection raises OSError, a missing reply TimeoutError."""
+
+    is_async: bool
 
     def slot(self) -> AbstractAsyncContextManager[Any]:
         """Held while a request is in flight, to limit the number of connections."""
@@ -44,6 +48,8 @@ class IO(Protocol):
     async def sleep(self, seconds: float) -> None: ...
     async def offload(self, function: Callable[[], T]) -> T: ...
     async def ask_link(self, link: HandlerLink, command: str, arguments: dict[str, Any]) -> dict[str, Any]: ...
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work that nobody waits for, at once or soon."""
 
 
 class Transport:
@@ -58,7 +64,7 @@ class Transport:
         self._pool = Pool()
         self._found: Project | None = None
         if self.link() is None:
-            self._project()
+            self.project()
 
     def close(self) -> None:
         """Close the idle connections; the next request opens a new one."""
@@ -66,7 +72,7 @@ class Transport:
 
     def logs_dir(self) -> Path:
         """The folder of the log files of the daemon that serves the queue."""
-        return self._project().serving_dir() / "logs"
+        return self.project().serving_dir() / "logs"
 
     def link(self) -> HandlerLink | None:
         """The link of this worker; None outside of a worker, or if the client has a `config` and the link is not for all."""
@@ -78,14 +84,14 @@ class Transport:
     def connect(self, command: str = "") -> Connection | None:
         """A connection to the daemon, or None if no daemon answers.
 
-        A service manager may listen for a daemon that is not running. A command that only reads does not start it: without a
-        daemon, the files have the answer.
+        A service manager may listen for a daemon that is not running. Commands for which it need not start are not sent then.
         """
         if (idle := self._pool.take()) is not None:
             return idle
-        if facts_of(command).offline == "reads" and not self._project().has_daemon():
+        facts = facts_of(command)
+        if (facts.starts_no_daemon or facts.offline == "reads") and not self.project().has_daemon():
             return None
-        return self._project().connect()
+        return self.project().connect()
 
     def release(self, connection: Connection) -> None:
         """Return a connection to the pool."""
@@ -131,6 +137,17 @@ class Transport:
         frame = await self._exchange(connection, request, None if left is None else left + REPLY_LIMIT)
         return answer_of(frame) if frame else None
 
+    def tell(self, request: Request) -> None:
+        """Give the daemon of this machine a hint, if it listens. Nothing is raised, and no reply is of interest."""
+        self.io.start(self._tell(request))
+
+    async def _tell(self, request: Request) -> None:
+        with suppress(TakoError, OSError):
+            if way := self.link():
+                await self.io.ask_link(way, request.command, request.whole())
+            elif (connection := self.connect()) is not None:
+                await self._exchange(connection, request, HINT_LIMIT)
+
     async def reply(self, connection: Connection, request: Request, limit: float | None) -> dict[str, Any]:
         """The reply to the oldest request of a connection. Raises OSError if the connection breaks."""
         try:
@@ -149,7 +166,7 @@ class Transport:
                 connection.feed(await self.io.receive(connection, REPLY_LIMIT))
         except TimeoutError as error:
             raise unreachable(f"the daemon did not answer for {duration_text(REPLY_LIMIT)}", None) from error
-        self._project().check(hello, request.command)
+        self.project().check(hello, request.command)
 
     async def _exchange(self, connection: Connection, request: Request, limit: float | None) -> dict[str, Any] | None:
         """The reply to a request, or None if the connection broke. Only a complete exchange keeps the connection open."""
@@ -170,7 +187,7 @@ class Transport:
 
     async def _ask_offline(self, request: Request) -> dict[str, Any] | None:
         """The answer without a daemon; None if a daemon may run, or if another program kept the queue locked."""
-        if self._project().has_daemon():
+        if self.project().has_daemon():
             return None
         match facts_of(request.command).offline:
             case "reads":
@@ -180,8 +197,8 @@ class Transport:
         raise DaemonUnreachable("no daemon is running", hint="`tako-lite serve` starts one")
 
     def _given_up(self, sent: Request | None) -> TakoError:
-        if (lock := self._project().lock()) is not None:
-            waited, socket = duration_text(self._patience), self._project().socket
+        if (lock := self.project().lock()) is not None:
+            waited, socket = duration_text(self._patience), self.project().socket
             error = unreachable(f"a daemon (pid {lock.pid}) holds the lock, but it did not answer within {waited}", sent)
             if sent is None and not socket.exists() and (pid := lock.killable_pid()) is not None:
                 error.hint = f"its socket {socket} is not there; if it was removed: kill -HUP {pid} makes it anew"
@@ -190,7 +207,8 @@ class Transport:
             return unreachable("the daemon closed every connection before it replied", sent)
         return StoreBusy("other programs kept the queue locked for writing", hint="try again, or start `tako-lite serve`")
 
-    def _project(self) -> Project:
+    def project(self) -> Project:
+        """The project of the client. Raises NoProject."""
         if self._found is None:
             from tako_lite.client.project import Project  # clients in a worker do not need it
 
@@ -202,7 +220,7 @@ class Transport:
             OfflineBackend,  # imports the store and the catalog, which clients of a daemon do not need
         )
 
-        return OfflineBackend(self._project(), self._clock)
+        return OfflineBackend(self.project(), self._clock)
 
 
 def unreachable(what: str, sent: Request | None) -> DaemonUnreachable:

@@ -123,7 +123,9 @@ class _Reading(Collector):
                 self.unknown((key,), _PROJECT_KEYS)
         name = self.value((), project, "name", values.name) or _name_of(self._root)
         state_dir = self._state_dir(project)
-        queue = self._queue(self.table(("queue",), project.get("queue", {})), state_dir)
+        # A name that only the folder gives differs between machines and releases: it says nothing about a shared queue.
+        shared_by = name if "name" in project else None
+        queue = self._queue(self.table(("queue",), project.get("queue", {})), state_dir, shared_by)
         self._secrets(project.get("secrets", {}))
         workflows = self.table(("workflows",), project.get("workflows", {}))
         path = self._groups(("workflows",), workflows)
@@ -165,11 +167,11 @@ class _Reading(Collector):
         read = partial(state_folder.locate_state, root=self._root)
         return self.value((), project, state_folder.KEY, read) or self._root / files.STATE_DIR
 
-    def _queue(self, queue: dict[str, Any], state_dir: Path) -> QueueSettings:
+    def _queue(self, queue: dict[str, Any], state_dir: Path, shared_by: str | None) -> QueueSettings:
         for key in queue:
             if key not in _QUEUE_KEYS:
                 self.unknown(("queue", key), _QUEUE_KEYS)
-        read_url = values.queue(self._root, state_dir, **self._postgres(queue))
+        read_url = values.queue(self._root, state_dir, project=shared_by, **self._postgres(queue))
         url, location = self.value(("queue",), queue, "url", read_url) or read_url(
             state_folder.queue_url(state_dir, self._root)
         )

@@ -16,8 +16,8 @@ _CANNOT_BE_IN_A_URL: Final = "?#"
 def state_folder(file: Path | None, root: Path) -> Path:
     """The state folder that a tako.toml names. Raises ConfigError if its first lines cannot be read.
 
-    Only the keys above the first table are parsed, and only if one of them may be `state_dir`: clients ask before every
-    connection, and they must reach the daemon although a table has a mistake.
+    Only the keys above the first table are parsed, and only if one of them may be `state_dir`: every client needs the folder
+    first, and must reach the daemon although a table has a mistake.
     """
     text = b"" if file is None else _read(file)
     if KEY.encode() not in text or file is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -391,6 +391,16 @@ class Daemon:
         """Re-check a delayed run, or many like it, after it was stored: it may have become due meanwhile."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self._arrived(run.group)
+
+    def wake(self, groups: Iterable[str], due: int | None, signals: bool) -> None:
+        """A client has stored due runs in these groups, delayed runs of which the first is due then, or signals."""
+        self._committed(Effects(ready={*groups}, due=due))
+        if signals:
+            self.servers.deliver_signals()
+
+    def due_elsewhere(self, moment: int) -> None:
+        """A run that another program stored is due then."""
+        self.scheduler.wake_by(moment)
 
     def serves(self, group: str) -> bool:
         """Whether this server serves a group."""

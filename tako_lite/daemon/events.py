@@ -191,7 +191,7 @@ class Events:
     def run_stopped(self, session: WorkerSession, run_id: str, workflow: str, what: str) -> None:
         logger.info("%s (run %s) %s", workflow, run_id, printable(shortened(what)))
 
-    def traceback(self, group: str, run_id: str, text: str) -> None:
+    def attempt_raised(self, group: str, run_id: str, text: str) -> None:
         logger.info("%s", printable(text))
 
     def output(self, group: str, run_id: str | None, text: str) -> None:

@@ -1,8 +1,8 @@
 """`serve --idle-exit`: ends the daemon when nothing has run, become due or connected for a while.
 
 The service manager holds the listening socket and starts the daemon again for the next client. No client may be lost in
-between: the daemon first stops to accept, lets the loop deliver the clients that it has accepted, and looks once more. Whoever
-connects later waits in the backlog of the socket, which outlives the daemon.
+between: the daemon first stops accepting, lets the event loop deliver the clients that it has accepted, and checks once more.
+Clients that connect later wait in the backlog of the socket, which outlives the daemon.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ NEXT_DUE: Final = "next-due"
 SOON: Final = 10.0
 """The daemon stays if something becomes due within so many seconds, or within its idle time: a start costs more."""
 CHECKS: Final = 10
-"""How often the daemon looks within the time after which it ends."""
+"""How often the daemon checks within the time after which it ends."""
 SHORTEST, LONGEST = 0.02, 60.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 TURNS: Final = 3
 """Turns of the event loop after which every client that was accepted is known."""
 
@@ -58,7 +58,7 @@ class IdleExit:
         self._pause = min(max(seconds / CHECKS, SHORTEST), LONGEST)
 
     async def watch(self) -> None:
-        """Look from time to time, and request the end once the daemon was idle for long enough."""
+        """Check from time to time, and request the end once the daemon was idle for long enough."""
         host, seen, since = self._host, self._activity(), time.monotonic()
         while True:
             await asyncio.sleep(self._pause)
@@ -71,7 +71,7 @@ class IdleExit:
                 return
 
     async def is_left_alone(self) -> bool:
-        """Stop to accept clients, and accept them again if one came in the meantime."""
+        """Stop accepting clients; resume if one came in the meantime. Returns whether none did."""
         before = self._activity()
         self._host.control.pause()
         for _ in range(TURNS):

@@ -13,6 +13,7 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.protocol.items import AddWait, InvokeChild, RunBailed, RunPostponed, SaveStep
 from tako_lite.records import Claimed, Failure
+from tako_lite.trigger_options import EVALUATION
 from tako_lite.tui.traces import with_frames_below, without_our_frames
 
 
@@ -27,9 +28,10 @@ class Narrator:
         """What the waits of each run are for, by their names, until it parks or ends."""
 
     def runs_started(self, session: WorkerSession, runs: Iterable[Claimed]) -> None:
-        """Runs were pushed to a worker."""
+        """Runs were pushed to a worker. Evaluations of triggers are not told: they come every few seconds."""
         for run in runs:
-            self._events.run_started(session, run.id, run.workflow, run.attempts + 1, run.max_attempts)
+            if not run.workflow.startswith(EVALUATION):
+                self._events.run_started(session, run.id, run.workflow, run.attempts + 1, run.max_attempts)
 
     def steps_saved(self, session: WorkerSession, steps: Iterable[SaveStep]) -> None:
         """The outcomes of steps are stored."""
@@ -67,7 +69,7 @@ class Narrator:
         """An attempt failed; the outcome of its run is reported by `RunReports`."""
         if failure.traceback:
             shown = with_frames_below(without_our_frames(failure.traceback)[0], self._root)
-            self._events.traceback(group, run.id, shown)
+            self._events.attempt_raised(group, run.id, shown)
 
     def printed(self, line: Mapping[str, Any], group: str) -> None:
         """A worker printed a line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from tako_lite.answers import run_filter
@@ -26,6 +26,7 @@ from tako_lite.protocol.arguments import (
     Retry,
     Signal,
     Wait,
+    Wake,
 )
 from tako_lite.protocol.commands import Handler
 from tako_lite.records import Claimed, NewRun, Run
@@ -52,6 +53,7 @@ class RunHost(Protocol):
 
     def before_enqueue(self, run: NewRun) -> None: ...
     def recheck_due(self, run: NewRun) -> None: ...
+    def wake(self, groups: Iterable[str], due: int | None, signals: bool) -> None: ...
     async def wait_first_start(self, group: str, timeout: float) -> str | None: ...
     def trouble_of(self, group: str) -> str | None: ...
     def awaits(self, run_id: str) -> None: ...
@@ -73,6 +75,7 @@ class RunCommands:
             "enqueue": self._enqueue,
             "enqueue_many": self._enqueue_many,
             "signal": self._signal,
+            "wake": self._wake,
             "cancel": self._cancel,
             "discard": self._discard,
             "retry": self.retry,
@@ -139,6 +142,10 @@ class RunCommands:
                     host.recheck_due(like)
         troubles = (self._trouble(like) for like, _ in batches) if runs else ()
         return {"ids": request.run_ids, "refused": refused, "warning": next(filter(None, troubles), None)}
+
+    async def _wake(self, request: Wake) -> dict[str, Any]:
+        self._host.wake(request.work, request.due, request.signals)
+        return {}
 
     def _trouble(self, run: NewRun) -> str | None:
         return run.refusal.failure.message if run.refusal is not None else self._host.trouble_of(run.group)

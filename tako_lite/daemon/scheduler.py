@@ -79,6 +79,8 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self.fires = True
+        """Whether schedules and triggers start anything by themselves. Set it before `start`."""
         self._loop = asyncio.get_running_loop()
 
     async def start(self, catalog: Catalog) -> None:
@@ -178,7 +180,8 @@ class Scheduler:
     def next_work(self) -> int | None:
         """When the next run, wait, slot or evaluation is due, or None: the retention can wait."""
         moments = [*self._next_slots.values()]
-        moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
+        if self.fires:
+            moments += (moment for name, moment in self._triggers.due.items() if name in self._triggers.catalog.triggers)
         if self._next_due is not None:
             moments.append(self._next_due)
         return min(moments, default=None)
@@ -223,7 +226,9 @@ class Scheduler:
         failed = False
         for workflow in [name for name, slot in self._next_slots.items() if slot <= now]:
             failed = await self._guarded(self._tick(workflow), f"the schedule of {workflow}") or failed
-        return await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
+        if self.fires:
+            failed = await self._guarded(self._triggers.evaluate_due(), "the evaluation of triggers") or failed
+        return failed
 
     async def _guarded(self, work: Awaitable[None], what: str) -> bool:
         """Do one part of the work and return whether it failed. An error must not stop the other parts."""
@@ -290,7 +295,7 @@ class Scheduler:
     def _advance(self, workflow: str, after: int) -> None:
         schedule = self._schedules.get(workflow)
         self._next_slots.pop(workflow, None)
-        if schedule is not None and not schedule.paused:
+        if schedule is not None and not schedule.paused and self.fires:
             slot = next_slot(cron_of(schedule.cron), schedule.timezone, after)
             if slot is not None:
                 self._next_slots[workflow] = slot

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +63,7 @@ class ServersHost(Protocol):
     def group_names(self) -> set[str]: ...
     def apply_overrides(self) -> None: ...
     def work_found(self, group: str, *, suspects: bool) -> None: ...
+    def due_elsewhere(self, moment: int) -> None: ...
     def group_changed_elsewhere(self) -> None: ...
 
 
@@ -186,7 +186,7 @@ class Servers:
             "lease_until": iso(now + round((self._lease_ends - boottime()) * 1000)),
             "version": __version__,
         }
-        return [own, *(_as_json(other, host.group_names()) for other in self.others)]
+        return [own, *(other.as_json(host.group_names()) for other in self.others)]
 
     def add_to(self, status: dict[str, Any]) -> dict[str, Any]:
         """Add the servers to a status, and to each group the names of those that serve it."""
@@ -208,6 +208,10 @@ class Servers:
             nobody = None if names else f"no live server serves {run.group}"
             return replace(context, runs_on=elsewhere, unserved=nobody, served_by=tuple(names))
         return replace(context, runs_on=elsewhere)
+
+    def deliver_signals(self) -> None:
+        """End the waits for signals that transactions of users have stored."""
+        self._start(self._host.store.deliver_signals())
 
     # Calls of the membership
 
@@ -287,6 +291,10 @@ class Servers:
             self._host.work_found(group, suspects=False)
         for group in news.suspects:
             self._host.work_found(group, suspects=True)
+        if news.due:
+            self._host.due_elsewhere(min(news.due))
+        if news.signals:
+            self.deliver_signals()
         for id in news.cancel:
             if self._host.dispatcher.find(id) is not None:
                 self._host.dispatcher.cancel(id)
@@ -390,16 +398,3 @@ def _state(group: Group) -> GroupState:
     busy = sum(worker.state == "busy" for worker in group.workers)
     slots = group.settings.concurrency
     return GroupState(group.available, group.trouble, facts["state"], workers, facts["max_workers"], slots, busy)
-
-
-def _as_json(other: OtherServer, names: set[str]) -> dict[str, Any]:
-    served: set[str] | Mapping[str, GroupState] = names if other.groups is None else set(other.groups)
-    return {
-        "name": other.name,
-        "host": other.host,
-        "groups": sorted(served),
-        "workers": sum(state.workers for state in other.states.values()),
-        "started_at": iso(other.joined_at),
-        "lease_until": iso(other.lease_until),
-        "version": other.program,
-    }

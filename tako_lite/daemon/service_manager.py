@@ -40,7 +40,7 @@ class ServiceManager:
         self._status = _summary(groups)
         self._send("READY=1", f"STATUS={self._status}")
         if self._timer is None and self._watchdog and self._socket is not None:
-            self._pat()
+            self._ping()
 
     def reloading(self) -> None:
         """The daemon begins to reload; `ready` ends this."""
@@ -69,8 +69,8 @@ class ServiceManager:
             self._socket.close()
             self._socket = None
 
-    def _pat(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._watchdog, self._pat)
+    def _ping(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._watchdog, self._ping)
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,15 +61,6 @@ def without_broken(found: Catalog, mistakes: Mapping[Path, Sequence[Mistake]], b
     triggers = {name: spec for name, spec in found.triggers.items() if spec.evaluation.file not in mistakes}
     triggers = {name: spec for name, spec in triggers.items() if spec.options.starts in workflows}
     return DevCatalog(found.root, workflows, found.warnings, found.files, triggers, broken, blamed)
-
-
-def without_schedules(catalog: DevCatalog) -> DevCatalog:
-    """The same catalog, in which nothing starts by itself."""
-    workflows = {
-        name: replace(spec, options=spec.options._replace(schedule=None)) if spec.options.schedule else spec
-        for name, spec in catalog.workflows.items()
-    }
-    return replace(catalog, workflows=workflows, triggers={})
 
 
 def _broken(file: Path, mistakes: Sequence[Mistake], catalogs: Sequence[Catalog]) -> BrokenFile:

@@ -129,7 +129,7 @@ class _Session(DevDaemon):
         if address is not None and self.command.open_browser:
             open_page(address)
         if _wants_keys(self.command):
-            self._keys = Keys(address, self.refresh, lambda: self.scheduled, self._enqueue, self.events.said)
+            self._keys = Keys(address, self.refresh, self._scheduled, self._enqueue, self.events.said)
             self._keys.start()
 
     async def stop(self) -> None:
@@ -174,6 +174,9 @@ class _Session(DevDaemon):
         if _wants_keys(self.command):
             lines.append(f"  keys: {'o open the dashboard, ' if address else ''}r reload, s run a schedule, q quit")
         return lines
+
+    def _scheduled(self) -> list[str]:
+        return sorted(schedule.workflow for schedule, _ in self.scheduler.slots())
 
     def _enqueue(self, workflow: str) -> None:
         self.dispatcher.watch(self.commands.execute("enqueue", {"workflow": workflow}), f"run {workflow}")

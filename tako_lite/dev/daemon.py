@@ -12,7 +12,7 @@ from tako_lite.clock import SystemClock
 from tako_lite.config import Config, load
 from tako_lite.config.listen import Listen
 from tako_lite.daemon.daemon import Daemon
-from tako_lite.dev.catalog import DevCatalog, without_schedules
+from tako_lite.dev.catalog import DevCatalog
 from tako_lite.dev.screen import DevEvents
 from tako_lite.dev.settings import for_development
 from tako_lite.dev.sources import TrialImports, read_catalog
@@ -54,8 +54,7 @@ class DevDaemon(Daemon):
         self._reported: tuple[Mistake, ...] = ()
         self._refreshing: asyncio.Task[None] | None = None
         self._is_stale = False
-        self.scheduled: list[str] = []
-        """The workflows with a schedule, also if no schedule is to start anything."""
+        self.scheduler.fires = options.schedules
         self._watch = SourceWatch(self._files, self._folders, self.refresh)
         self.narrate()
 
@@ -120,8 +119,7 @@ class DevDaemon(Daemon):
         """The catalog without the files that do not import; new mistakes are reported, each once."""
         catalog = await self._trials.check(config, found, self.catalog)
         self._report(_mistakes_of(catalog))
-        self.scheduled = sorted(name for name, spec in catalog.workflows.items() if spec.options.schedule is not None)
-        return catalog if self._options.schedules else without_schedules(catalog)
+        return catalog
 
     def _report(self, mistakes: tuple[Mistake, ...]) -> None:
         known, self._reported = self._reported, mistakes
@@ -178,7 +176,7 @@ class DevDaemon(Daemon):
 
     def _folders(self) -> set[Path]:
         workflows = self.config.workflows_path
-        below = {path.parent for path in workflows.rglob("*") if not path.name.startswith(".")} if workflows.is_dir() else set()
+        below = {path for path in workflows.rglob("*") if path.is_dir() and path.name != "__pycache__"}
         return {self.config.root, workflows, *below, *(file.parent for file in self._files())}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,8 @@ class SourceWatch:
         self._list_folders = list_folders
         self._on_change = on_change
         self._seen: Stamps = {}
-        self._folders: set[Path] = set()
+        self._folders: Mapping[Path, int] = {}
+        """The watched folders with their inodes: a version control system may replace one."""
         self._watch: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -40,13 +42,7 @@ class SourceWatch:
     def start(self) -> None:
         """Watch the files; call it again after they were read. What was saved since is noticed."""
         self._seen = {file: self._seen.get(file, stamp) for file, stamp in self._list_files().items()}
-        folders = {folder for folder in self._list_folders() if folder.is_dir()}
-        if folders != self._folders or self._watch is None:
-            self._close()
-            self._folders = folders
-            self._watch = watch_changes(folders)
-            if self._watch is not None:
-                self._loop.add_reader(self._watch, self._on_event)
+        self._watch_folders()
         self._look_in(LOOK_EVERY if self._watch is None else SETTLED_AFTER)
 
     def stop(self) -> None:
@@ -54,6 +50,16 @@ class SourceWatch:
         if self._timer is not None:
             self._timer.cancel()
         self._close()
+
+    def _watch_folders(self) -> None:
+        """Watch each folder that a file may appear in; a new one may be empty still."""
+        folders = {folder: found.st_ino for folder in self._list_folders() if (found := _folder(folder)) is not None}
+        if folders != self._folders or self._watch is None:
+            self._close()
+            self._folders = folders
+            self._watch = watch_changes(folders)
+            if self._watch is not None:
+                self._loop.add_reader(self._watch, self._on_event)
 
     def _close(self) -> None:
         if self._watch is not None:
@@ -76,6 +82,7 @@ class SourceWatch:
 
     def _look(self) -> None:
         self._timer = None
+        self._watch_folders()
         seen, before = self._stamps(), self._seen
         self._seen = seen
         if seen != before:
@@ -85,3 +92,11 @@ class SourceWatch:
 
     def _stamps(self) -> Stamps:
         return {file: file_stamp(file) for file in self._list_files()}
+
+
+def _folder(path: Path) -> os.stat_result | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found if stat.S_ISDIR(found.st_mode) else None

@@ -39,6 +39,15 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """A hint of a client that wrote the queue itself: groups with due runs, when a delayed run is due, whether it signalled."""
+
+    work: list[str]
+    due: int | None = None
+    signals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     run_ids: list[str]
 

@@ -31,6 +31,9 @@ class Command(NamedTuple):
     """The reply may take longer than a client waits for other replies."""
     own_folder_only: bool = False
     """Only for clients in the daemon's own folder: each request is checked, not only the first of a connection."""
+    starts_no_daemon: bool = False
+    """Where a service manager listens for a daemon that is not running, this command must not start it. Neither does one that
+    files can answer by reading."""
     runs_to_completion: bool = False
     """The daemon stores something and then acts on it, so a client that hangs up must not cancel the second part."""
 
@@ -39,6 +42,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "enqueue": Command("Enqueue", "writes", audit="web"),
     "enqueue_many": Command("EnqueueMany", "writes"),
     "signal": Command("Signal", "writes", audit="people"),
+    "wake": Command("Wake"),
     "cancel": Command("Cancel", "writes", audit="always"),
     "discard": Command("Discard", "writes", audit="always"),
     "retry": Command("Retry", "writes", audit="always"),
@@ -70,8 +74,10 @@ COMMANDS: Final[dict[str, Command]] = {
     "move_group": Command("MoveGroup", "writes", audit="always", runs_to_completion=True),
     "health": Command("Health"),
     "metrics": Command("Nothing"),
-    "reload": Command("Nothing", audit="always", is_slow=True, own_folder_only=True, runs_to_completion=True),
-    "stop": Command("Stop", audit="always"),
+    "reload": Command(
+        "Nothing", audit="always", is_slow=True, own_folder_only=True, runs_to_completion=True, starts_no_daemon=True
+    ),
+    "stop": Command("Stop", audit="always", starts_no_daemon=True),
     "prune": Command("Nothing", audit="always", is_slow=True),
     "backup": Command("Backup", "reads", is_slow=True),  # it makes a file, but only reads the queue
 }

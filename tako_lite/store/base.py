@@ -21,7 +21,7 @@ from tako_lite.records import Activity, Batch, Claimed, Enqueued, Failure, NewRu
 from tako_lite.routing import Route
 from tako_lite.states import RunState
 from tako_lite.store.counts import StoreCounts
-from tako_lite.store.membership import Membership
+from tako_lite.store.membership import Membership, OtherServer
 from tako_lite.units import Rate
 
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
@@ -501,6 +501,9 @@ class Store(Protocol):
     def store_signal(self, event: str, payload: str) -> Awaitable[Signalled]:
         """Store a signal unless one of its name is stored, and end the waits for that name."""
 
+    def deliver_signals(self) -> Awaitable[None]:
+        """End the waits for signals that transactions of users have stored, where a backend allows that."""
+
     # Time
 
     def wake_due_runs(self) -> Awaitable[None]:
@@ -737,3 +740,6 @@ class OfflineStore(Protocol):
 
     def get_totals(self) -> Totals:
         """What `status` shows, in one consistent read."""
+
+    def list_servers(self) -> list[OtherServer]:
+        """The servers that live, where a backend has several."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from tako_lite.errors import BadInput, StoreError
+from tako_lite.errors import AlreadyServing, BadInput, StoreError
 from tako_lite.units import counted
 
 TABLES: Final = (
@@ -89,14 +89,21 @@ def copy(source: Source, target: Target, progress: Progress = lambda rows: None)
     return _compare(source, target)
 
 
-def refuse_full(target: Target) -> None:
-    """Raise BadInput unless every table of a target is empty."""
+def refuse_served(*sides: Side) -> None:
+    """Raise AlreadyServing if a server lives in a queue that is copied, or copied into."""
+    for side in sides:
+        if servers := side.servers():
+            raise AlreadyServing(
+                f"{side} is served: {', '.join(servers)}", hint="stop them first: tako-lite stop, on each machine"
+            )
+
+
+def refuse_full(target: Target, hint: str = "a copy needs an empty queue; choose another schema or file") -> None:
+    """Raise BadInput, with what to do, unless every table of a target is empty."""
     found = {table: rows for table in TABLES if (rows := target.count(table))}
     if found:
         what = counted(found["runs"], "run") if "runs" in found else f"rows in {', '.join(found)}"
-        raise BadInput(
-            f"{target} is not empty: it has {what}", hint="a copy needs an empty queue; choose another schema or file"
-        )
+        raise BadInput(f"{target} is not empty: it has {what}", hint=hint)
 
 
 def _reported(rows: Iterator[Row], progress: Progress) -> Iterator[Row]:

@@ -10,7 +10,8 @@ How many changes share one fsync:
 - `_committed` reports the effects first, then answers the futures, the last first: a claim is submitted after what it claims,
   so its runs are pushed to workers before the clients hear that they are stored.
 - If the transaction fails because of the file (full disk, lock, damage), operations with `keep` are tried again after a pause,
-  and the others fail. If one operation spoiled it, each gets a transaction of its own.
+  and the others fail. If one operation spoiled it, the others are tried without it, or
+  each alone.
 - Nothing is answered before COMMIT, and after damage nothing is written any more.
 """
 
@@ -20,10 +21,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from tako_lite.clock import Clock
-from tako_lite.errors import StoreDamaged, StoreError, TakoError
+from tako_lite.errors import StoreBusy, StoreDamaged, StoreError, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.counts import StoreCounts
 from tako_lite.store.transitions.transaction import Transaction
@@ -59,6 +61,9 @@ class WritingSession(Protocol):
     def is_of_backend(self, error: Exception, /) -> bool:
         """Whether any operation would have met the error, such as a full disk or a lost connection."""
 
+    def find_spoiler(self, error: Exception, /) -> int | None:
+        """Which of the operations of the last transaction met the error, if that is known."""
+
     def translate(self, error: Exception, /) -> TakoError:
         """The error of ours for an error of the backend."""
 
@@ -79,8 +84,8 @@ class GroupCommit:
         self._counts = counts
         self._begun_at = 0.0
         self._entries: list[_Entry] = []
-        self._alone: deque[_Entry] = deque()
-        """Entries of a transaction that one of them spoiled: each gets one of its own."""
+        self._apart: deque[list[_Entry]] = deque()
+        """Entries of a transaction that one of them spoiled, divided into others."""
         self.trouble: TakoError | None = None
         """The error that kept the last transaction from being stored, if it came from the file and not from an operation."""
         self._busy = False
@@ -128,11 +133,11 @@ class GroupCommit:
     def _begin(self) -> None:
         """Start the next transaction, if there is anything to commit."""
         if self.damaged.done():
-            _fail([*self._alone, *self._entries], self.damaged.result())
-            self._alone.clear()
+            _fail([*chain(*self._apart), *self._entries], self.damaged.result())
+            self._apart.clear()
             self._entries.clear()
-        if self._alone:
-            entries = [self._alone.popleft()]
+        if self._apart:
+            entries = self._apart.popleft()
         else:
             entries, self._entries = self._entries, []
         if entries:
@@ -195,9 +200,16 @@ class GroupCommit:
             kept = [] if self._closing else [entry for entry in entries if entry.keep]
             _fail([entry for entry in entries if entry not in kept], self.trouble)
         elif len(entries) == 1:
-            _fail(entries, self._session.translate(error))
+            translated = self._session.translate(error)
+            if isinstance(translated, StoreBusy) and entries[0].keep and not self._closing:
+                self.trouble = translated
+                return entries
+            _fail(entries, translated)
+        elif (spoiler := self._session.find_spoiler(error)) is not None:
+            self._apart.append([*entries[:spoiler], *entries[spoiler + 1 :]])
+            self._apart.append([entries[spoiler]])
         else:
-            self._alone.extend(entries)  # one of them caused the error; the others get another try
+            self._apart.extend([entry] for entry in entries)  # one of them caused the error; the others get another try
         return kept
 
     def _try_again(self, kept: list[_Entry]) -> None:

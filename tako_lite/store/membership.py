@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from tako_lite.clock import iso
 from tako_lite.errors import TakoError
 
 
@@ -51,6 +52,18 @@ class OtherServer(NamedTuple):
         """Whether it serves a group."""
         return self.groups is None or group in self.groups
 
+    def as_json(self, names: Collection[str]) -> dict[str, Any]:
+        """The shape of `status`; `names` are the groups that the project names."""
+        return {
+            "name": self.name,
+            "host": self.host,
+            "groups": sorted(names if self.groups is None else self.groups),
+            "workers": sum(state.workers for state in self.states.values()),
+            "started_at": iso(self.joined_at),
+            "lease_until": iso(self.lease_until),
+            "version": self.program,
+        }
+
 
 @dataclass(slots=True)
 class News:
@@ -58,6 +71,10 @@ class News:
 
     work: set[str] = field(default_factory=set)
     suspects: set[str] = field(default_factory=set)
+    due: list[int] = field(default_factory=list)
+    """When delayed runs are due that other programs stored."""
+    signals: bool = False
+    """Whether a transaction of a user has stored a signal whose waits have not ended."""
     cancel: list[str] = field(default_factory=list)
     """Running runs whose cancellation was requested."""
     resolved: list[list[Any]] = field(default_factory=list)
@@ -72,7 +89,7 @@ class News:
     """Whether runs belong to a server that has ended."""
 
     def __bool__(self) -> bool:
-        return any((self.work, self.suspects, self.cancel, self.resolved, self.ended, self.awaited, self.changed, self.orphans))
+        return any(getattr(self, each) for each in self.__slots__)
 
 
 class Listener(NamedTuple):

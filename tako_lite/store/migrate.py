@@ -23,6 +23,14 @@ class Migration(NamedTuple):
     script: str
 
 
+class Migrated(NamedTuple):
+    """What a migration did: the version before (0 for a new queue) and after, and the scripts that it ran."""
+
+    before: int
+    after: int
+    applied: tuple[str, ...]
+
+
 def migrations(package: str) -> list[Migration]:
     """The migrations of a backend, oldest first."""
     return sorted(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tako_lite.secrets.source import SecretSource
     from tako_lite.store.base import Effects, OfflineStore, Store
     from tako_lite.store.copying import Source, Target
+    from tako_lite.store.migrate import Migrated
     from tako_lite.store.rescued import Rescued
     from tako_lite.store.transitions.transaction import Snapshot
 
@@ -45,9 +46,9 @@ class QueueCheck(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A queue that a backup has replaced: its size, and the new name of the one before, if there was one."""
+    """A queue that a backup has replaced: its size, and the new name of the file before, if there was one."""
 
-    file: Path
+    queue: str
     size: int
     replaced: Path | None
 
@@ -77,6 +78,10 @@ class Queue(Protocol):
     @property
     def address(self) -> str:
         """The real address, which does not change when a link to it does; for comparison and for people."""
+
+    @property
+    def schema(self) -> str | None:
+        """The schema in a database that connections of the user can write to; None for a file."""
 
     @property
     def is_file(self) -> bool:
@@ -118,6 +123,12 @@ class Queue(Protocol):
     def open_target(self) -> AbstractContextManager[Target]:
         """The queue, which is created if needed, for a copy into it; the caller holds the locks. Raises StoreError."""
 
+    def migrate(self) -> Migrated:
+        """Create the queue or bring it up to date. Raises StoreError."""
+
+    def migration_script(self) -> str:
+        """The SQL that does the same, and gives each role its rights, for people who run it themselves. Raises BadInput."""
+
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         """The names and the functions of the checks that `doctor` runs; they change nothing and may raise TakoError."""
 
@@ -136,12 +147,13 @@ def queue_at(
     password: SecretSource | None = None,
     listen_url: str | None = None,
     lease: float = 60.0,
+    project: str | None = None,
     state_dir: Path | None = None,
 ) -> Queue:
     """The queue at a URL; a relative path in it is below `root`. Raises BadInput for a URL of no backend, and SecretError.
 
-    All but the first two are for PostgreSQL: `url` may be `env:NAME` there, `lease` is in seconds, and `state_dir` has the
-    locks of the daemon.
+    All but the first two are for PostgreSQL: `url` may be `env:NAME` there, `lease` is in seconds, `state_dir` has the locks
+    of the daemon, and the queue of one project is refused to another.
     """
     # Imported here: what only reads a configuration needs no backend.
     if url.startswith(SQLITE):
@@ -152,7 +164,7 @@ def queue_at(
         from tako_lite.store.postgres.address import postgres_address
         from tako_lite.store.postgres.queue import PostgresQueue
 
-        place = postgres_address(url, schema=schema, password=password, listen_url=listen_url, lease=lease)
+        place = postgres_address(url, schema=schema, password=password, listen_url=listen_url, lease=lease, project=project)
         return PostgresQueue(place, state_dir or root / ".tako")
     hint = f'write "{SQLITE}" and a path (four slashes begin an absolute one), or "postgresql://user@host/database"'
     raise BadInput("is the URL of no queue", hint=hint)

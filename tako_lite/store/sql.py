@@ -55,9 +55,10 @@ class Bound(NamedTuple):
     values: Callable[[Any], tuple[Any, ...]] | None
 
 
-def replace_parameters(statement: str, by: str) -> str:
-    """A statement whose parameters have another notation; `\\1` in `by` is the name."""
-    return _TOKEN.sub(lambda match: match.expand(by) if match[1] else match[0], statement)
+def replace_parameters(statement: str, by: str | Callable[[str], str]) -> str:
+    """A statement whose parameters have another notation: `\\1` in `by` is the name, or `by` makes it of the name."""
+    replace = (lambda match: by(match[1])) if callable(by) else (lambda match: match.expand(by))
+    return _TOKEN.sub(lambda match: replace(match) if match[1] else match[0], statement)
 
 
 def load(package: str, name: str) -> SimpleNamespace:

@@ -247,6 +247,13 @@ class TransactionalStore(ABC):
         locks = (f"signal {event}",)
         return self._submit(lambda transaction: waits.signal(transaction, event, payload), locks=locks)
 
+    async def deliver_signals(self) -> None:
+        if self.membership is None:
+            return
+        for event in await self._read_between(waits.list_undelivered):
+            locks = (f"signal {event}",)
+            await self._submit(partial(waits.deliver, event=event), keep=True, locks=locks)
+
     # Time
 
     def wake_due_runs(self) -> Future[None]:

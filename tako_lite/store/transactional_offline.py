@@ -12,6 +12,7 @@ from tako_lite.records import Activity, Batch, Enqueued, NewRun, Run, Schedule, 
 from tako_lite.routing import Route
 from tako_lite.store import reading
 from tako_lite.store.base import GroupOverride, Hooks, MinuteTotals, RunChanges, RunFilter, Signalled
+from tako_lite.store.membership import OtherServer
 from tako_lite.store.transitions import activity, edits, enqueue, groups, hooks, minutes, runs, schedules, triggers, waits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
@@ -33,13 +34,16 @@ class TransactionalOfflineStore(ABC):
     def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
         """Read one moment of the queue; `nothing` where there is none yet."""
 
-    def _write(self, operation: Callable[[Transaction], T]) -> T:
+    def _write(self, operation: Callable[[Transaction], T], locks: tuple[str, ...] = ()) -> T:
+        """Run an operation in a transaction. `locks` keep others from the same while it works, where there are others."""
+
         def whole(transaction: Transaction) -> T:
             transaction.hooks = self._hooks
             result = operation(transaction)
             hooks.follow_deaths(transaction)
             return result
 
+        whole.locks = locks  # type: ignore[attr-defined]
         return self._commit(whole)
 
     def set_hooks(self, hooks: Hooks) -> None:
@@ -71,7 +75,7 @@ class TransactionalOfflineStore(ABC):
         return self._write(partial(enqueue.retry, routes=routes, fresh=fresh))
 
     def store_signal(self, event: str, payload: str) -> Signalled:
-        return self._write(partial(waits.signal, event=event, payload=payload))
+        return self._write(partial(waits.signal, event=event, payload=payload), (f"signal {event}",))
 
     def move_runs(self, group: str, to: str) -> int:
         return self._write(partial(groups.move_runs, group=group, to=to, limit=reading.ALL))
@@ -116,3 +120,7 @@ class TransactionalOfflineStore(ABC):
 
     def list_triggers(self) -> list[StoredTrigger]:
         return self._read(triggers.list_all, [])
+
+    def list_servers(self) -> list[OtherServer]:
+        """A backend with several servers overrides it."""
+        return []

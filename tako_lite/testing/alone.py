@@ -92,7 +92,7 @@ class AloneEngine:
             return StoredStep("succeeded", value_text(self._signals[key], "payload"), 1)
         if wake_at is None:
             raise StepError(f"the handler waits for the signal {key!r}", hint=f"pass it: signals={{{key!r}: …}}")
-        self._clock.moment = max(self._clock.moment, wake_at)
+        self._clock.move(wake_at)
         return StoredStep("succeeded", "null", 1)
 
     async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +16,18 @@ class VirtualClock:
 
     def __init__(self, moment: int) -> None:
         self.moment = moment
+        self.on_move: Callable[[datetime], object] = lambda moment: None
+
+    def move(self, moment: int) -> None:
+        """Go forward to a moment; time never goes back."""
+        if moment > self.moment:
+            self.moment = moment
+            self.on_move(self.time)
+
+    @property
+    def time(self) -> datetime:
+        """The wall clock as a datetime."""
+        return datetime.fromtimestamp(self.moment / 1000, UTC)
 
     def now(self) -> int:
         return self.moment

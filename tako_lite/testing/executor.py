@@ -114,6 +114,12 @@ class LocalRun(ActiveRun):
     def now(self) -> int:
         return self.script.clock.now()
 
+    def begin(self, name: str, *, again: bool = False) -> StoredStep | None:
+        stored = super().begin(name, again=again)
+        order = self.script.begun.setdefault(self.run_id, {})
+        order.setdefault(name, len(order))
+        return stored
+
     def park_after(self) -> float:
         """At once, if the handler has no other task; a few turns of the loop, if each waits; else as long as in production."""
         busy = sum(not task.done() for task in self.tasks)

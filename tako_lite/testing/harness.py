@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 from unittest.mock import patch
 
 from tako_lite import secrets
 from tako_lite.client import link
-from tako_lite.clock import iso, milliseconds
-from tako_lite.errors import WaitTimeout
+from tako_lite.clock import milliseconds
+from tako_lite.errors import BadInput
 from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
-from tako_lite.records import Claimed
-from tako_lite.states import TERMINAL
 from tako_lite.testing.clock import START, VirtualClock
-from tako_lite.testing.daemon import Gate, LocalDaemon
+from tako_lite.testing.daemon import LocalDaemon
 from tako_lite.testing.output import RunLogHandler
 from tako_lite.testing.project import Handle, LoadedProject, load_project
+from tako_lite.testing.run import TestRun
 from tako_lite.testing.script import Script
 from tako_lite.testing.thread import LoopThread
 from tako_lite.units import counted
-from tako_lite.worker.run import current_run
 
 T = TypeVar("T")
 Mode = Literal["manual", "inline", "off"]
 
 LIMIT: Final = 10.0
 """Seconds of real time that one call of a test may take."""
+CLIENT_LIMIT: Final = 60.0
+"""The same for a call of a client: in the mode inline, it runs workflows."""
 MOST_STARTS: Final = 10_000
 """Attempts that one `run_until_idle` starts before it counts as a loop."""
 MOST_STARTS_ADVANCING: Final = 100_000
@@ -43,7 +42,7 @@ YEAR: Final = 365 * 86_400_000
 _SHM: Final = Path("/dev/shm")  # noqa: S108 -- in memory; the folder that is made there is private
 
 
-class Harness:
+class Harness(ABC):
     """What is below the methods of a `Tako`."""
 
     def __init__(
@@ -58,10 +57,12 @@ class Harness:
         tenant: str | None = None,
         strict: bool = True,
         caller_thread: bool = False,
+        freeze: bool = False,
     ) -> None:
         self._given: dict[str, Any] = {
             "project": project, "config": config, "workflows": workflows, "start": start, "env": env, "tenant": tenant,
             "caller_thread": caller_thread,
+            "freeze": freeze,
         }  # fmt: skip
         loaded = load_project(project, config, workflows)
         self.mode: Mode = "manual"
@@ -89,6 +90,8 @@ class Harness:
         opened.enter_context(loaded.imports.applied())
         opened.enter_context(patch.dict(os.environ, env))
         opened.enter_context(_kept_hooks())
+        if self._given["freeze"]:
+            self.script.clock.on_move = opened.enter_context(_frozen(self.script.clock.time))
         self.loaded = loaded
         caller = self._given["caller_thread"]
         self._thread = LoopThread(serves_caller=caller)
@@ -101,8 +104,8 @@ class Harness:
         handler.install()
         opened.callback(handler.remove)
         before = link.current()
-        link.use_link(self._command, self._thread.loop, for_all=True)
-        opened.callback(_use_again, before)
+        link.use(_Link(self._command, self._thread.loop, self._thread))
+        opened.callback(link.use, before)
 
     async def _start_daemon(self) -> LocalDaemon:
         self._running = asyncio.Lock()
@@ -162,7 +165,11 @@ class Harness:
         if self._thread.is_current:
             coroutine.close()
             raise RuntimeError("a handler cannot call this method of a Tako: use the step, or `Client`")
-        return self._thread.call(coroutine, self.limit, self._describe)
+        return self._thread.call(coroutine, self.limit, self._describe, self._progress)
+
+    def _progress(self) -> int:
+        """How many runs have ended."""
+        return len(self.daemon.ended) if hasattr(self, "daemon") else 0
 
     def _describe(self) -> str:
         """The states of all runs, for the message of a call that took too long."""
@@ -177,6 +184,8 @@ class Harness:
         """A run in the format of `show`."""
         answer = self._thread.read(self.daemon.commands.execute("get", {"run_id": id}), self.limit)
         run: dict[str, Any] = answer["run"]
+        order = self.script.begun.get(id, {})
+        run["steps"].sort(key=lambda step: order.get(step["name"], len(order)))
         return run
 
     def list_runs(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -190,108 +199,23 @@ class Harness:
             found += page
             before = {"before": page[-1]["id"]}
 
+    @abstractmethod
     async def _command(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A command that a client sends, in a handler or in the code under test."""
-        outside = current_run.get() is None
-        if outside and self._tenant is not None and command in ("enqueue", "enqueue_many"):
-            arguments = {"tenant": self._tenant, **arguments}
-        if outside and command == "wait":
-            return await self._wait(arguments)
-        answer: dict[str, Any] = json.loads(json.dumps(await self.daemon.commands.execute(command, arguments)))
-        if outside and self.mode == "inline" and command in ("enqueue", "enqueue_many"):
-            await self._run_due(Gate())
-            self._raise_errors(answer.get("ids") or [answer["id"]])
-        return answer
 
-    async def _wait(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The end of a run, if it ends now: nothing else would let time pass."""
-        if self.mode != "off":
-            await self._run_due(Gate())
-        answer = await self.daemon.commands.execute("get", {"run_id": arguments["run_id"]})
-        if answer["run"]["state"] not in TERMINAL:
-            about = f"run {arguments['run_id']} is {answer['run']['state']}, and time stands still"
-            raise WaitTimeout(about, hint="enqueue, then advance the time with tako.advance(…), and only then wait")
-        return answer
+    def children(self, run: TestRun | str) -> list[TestRun]:
+        """The runs that a run started with `step.invoke` and `step.enqueue`, the oldest first."""
+        parent = run if isinstance(run, str) else run.id
+        return [TestRun(self, shown["id"]) for shown in self.list_runs({"parent": parent})]
 
-    def _raise_errors(self, ids: Sequence[str]) -> None:
-        """Raise what the first of these runs died of."""
-        if not self.raise_errors:
-            return
-        for shown in (self.read_run(id) for id in ids):
-            if shown["state"] == "dead":
-                self.looked_at.add(shown["id"])
-                error = shown["error"] or {}
-                raise self.script.errors.get(shown["id"]) or RuntimeError(f"{error.get('type')}: {error.get('message')}")
-
-    # Runs and time
-
-    async def _run_due(self, gate: Gate, workflow: str | None = None) -> None:
-        """Start what is due now, and what follows from it."""
-        async with self._running:
-            with self.daemon.logs.reading_streams(), self.daemon.only(workflow):
-                await self.daemon.scheduler.work()
-                await self.daemon.drain(gate)
-            if workflow is not None:
-                await self.daemon.store.release_held_runs("no_handler")
-        if gate.left <= 0 and gate.fails:
-            raise AssertionError(_looping(gate.started))
-
-    async def _skip(self, gate: Gate, workflow: str | None, limit: int) -> None:
-        """Let time pass to each moment at which something is due, until nothing is."""
-        last = self.script.clock.moment + limit
-        while (moment := await self.daemon.next_moment(retention=False)) is not None:
-            if moment > last:
-                raise AssertionError(f"something is due at {iso(moment)}, which is beyond the limit of this call")
-            self._move(moment)
-            await self._run_due(gate, workflow)
-
-    async def _clear(self) -> None:
-        """Delete what the queue has, and what the test has said and seen."""
-        store = self.daemon.store
-        await store.empty()
-        self.daemon.dispatcher.forget_work()
-        for part in (self.daemon.ended, self.looked_at, self.daemon.logs.lines):
-            part.clear()
-        self.script.clear()
-        await self.daemon.put_catalog()
-
-    async def _advance(self, target: int, *, schedules: bool, most: int) -> None:
-        """Let time pass to a moment, and run what is due on the way."""
-        scheduler, gate = self.daemon.scheduler, Gate(left=most)
-        if self.mode != "off":
-            await self._run_due(gate)
-        if schedules:
-            scheduler.skip_missed()
-        scheduler.fires = schedules
-        try:
-            while (moment := await self.daemon.next_moment()) is not None and moment <= target:
-                self._move(moment)
-                await self._arrive(gate)
-            self._move(target)
-            await self._arrive(gate)
-        finally:
-            scheduler.fires = False
-
-    async def _arrive(self, gate: Gate) -> None:
-        if self.mode == "off":
-            await self.daemon.scheduler.work()
-        else:
-            await self._run_due(gate)
-
-    def _move(self, moment: int) -> None:
-        self.script.clock.moment = max(self.script.clock.moment, moment)
+    def log_of(self, id: str) -> list[str]:
+        """The lines that a run printed and logged."""
+        return self.daemon.logs.of(id)
 
     @property
     def now(self) -> datetime:
         """The virtual time."""
-        return datetime.fromtimestamp(self.script.clock.moment / 1000, UTC)
-
-
-def _looping(started: Sequence[Claimed]) -> str:
-    """The error for too many attempts: which workflows made most of them."""
-    ((name, most), *_) = Counter(run.workflow for run in started).most_common(1)
-    about = f"{len(started):,} attempts were started, {most:,} of them of {name}: does it start itself, or retry forever?"
-    return f"{about} Pass max_runs= for more"
+        return self.script.clock.time
 
 
 def _env_of(loaded: LoadedProject) -> dict[str, str]:
@@ -310,12 +234,32 @@ def _kept_hooks() -> ExitStack:
     return stack
 
 
+@contextmanager
+def _frozen(start: datetime) -> Iterator[Callable[[datetime], object]]:
+    """Have `time.time()` and `datetime.now()` stand still in this block; yields what moves them. Raises BadInput."""
+    try:
+        import time_machine
+    except ModuleNotFoundError:
+        raise BadInput("freeze=True needs the package time-machine", hint="pip install time-machine") from None
+    with time_machine.travel(start, tick=False) as traveller:
+        yield traveller.move_to
+
+
 def _restore(hooks: list[Any], before: list[Any]) -> None:
     hooks[:] = before
 
 
-def _use_again(before: link.HandlerLink | None) -> None:
-    if before is None:
-        link.use_link(None)
-    else:
-        link.use_link(before.sender, before.loop, for_all=before.for_all)
+class _Link(link.HandlerLink):
+    """A link whose callers execute what their thread is offered, see `caller`."""
+
+    thread: LoopThread
+
+    def __new__(cls, sender: link.Sender, loop: asyncio.AbstractEventLoop, thread: LoopThread) -> Self:
+        made = super().__new__(cls, sender, loop, os.getpid(), for_all=True)
+        made.thread = thread
+        return made
+
+    def ask(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self.thread.is_current:
+            return super().ask(command, arguments)  # which refuses it
+        return self.thread.call(self.sender(command, arguments), CLIENT_LIMIT, str)

@@ -14,6 +14,7 @@ from tako_lite.testing.script import Crash
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
+    from tako_lite.testing.scripting import Scripting
     from tako_lite.testing.tako import Tako
 
 Action = tuple[Any, ...]
@@ -51,7 +52,7 @@ class Trial(Protocol):
 class LocalTrial:
     """Runs it in a `Tako` of its own, with the stubs of another one."""
 
-    tako: Tako
+    tako: Scripting
     workflow: str
     payload: Any
     options: Mapping[str, Any]

@@ -15,12 +15,12 @@ from tako_lite.testing.kill import Action, Check, Seen, Trial, complaint_of
 
 if TYPE_CHECKING:
     from tako_lite.testing.real import TestProject
-    from tako_lite.testing.tako import Tako
+    from tako_lite.testing.scripting import Scripting
 
 
 @contextmanager
 def process_trial(
-    tako: Tako,
+    tako: Scripting,
     workflow: str,
     payload: Any,
     options: Mapping[str, Any],

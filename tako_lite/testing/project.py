@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tako_lite.catalog import Catalog, TriggerSpec, WorkflowSpec, stamps
 from tako_lite.config import Config, load, load_text, locate
@@ -76,12 +79,12 @@ def load_project(project: str | Path, config: str | None, workflows: Sequence[Ha
         return _of_handles(_config_for_handles(project, config), workflows)
     file = _file_of(project)
     if config is not None:
-        return _read(load_text(config, file or absolute(Path(project)) / FILE_NAME))
+        return _read(_load_text(config, file or absolute(Path(project)) / FILE_NAME))
     key = file or absolute(Path(project))
     known = _loaded.get(key)
     if known is not None and known.stamp == (stamp(file) if file else None) and known.files == _stamps(known.config):
         return known
-    current = load(file) if file else load_text("", key / FILE_NAME)
+    current = _load(file) if file else load_text("", key / FILE_NAME)
     read = _loaded[key] = _read(current, has_changed=known is not None and known.files != _stamps(current))
     read.stamp, read.files = stamp(file) if file else None, _stamps(read.config)
     return read
@@ -103,8 +106,29 @@ def _config_for_handles(project: str | Path, config: str | None) -> Config:
     except NoProject:
         file = None
     if config is None and file is not None:
+        return _load(file)
+    return _load_text(config or "", file or absolute(Path(project)) / FILE_NAME)
+
+
+def _load(file: Path) -> Config:
+    """Load a tako.toml whose queue no test uses: the variable with its address need not be set."""
+    with patch.dict(os.environ, _missing_address(file.read_text())):
         return load(file)
-    return load_text(config or "", file or absolute(Path(project)) / FILE_NAME)
+
+
+def _load_text(text: str, file: Path) -> Config:
+    with patch.dict(os.environ, _missing_address(text)):
+        return load_text(text, file)
+
+
+def _missing_address(text: str) -> dict[str, str]:
+    """The variable that the queue's url names and that is not set, with an address that nothing opens."""
+    try:
+        url = tomllib.loads(text)["queue"]["url"]
+    except (ValueError, KeyError, TypeError):  # mistakes are reported by the load
+        return {}
+    name = url.removeprefix("env:") if isinstance(url, str) and url.startswith("env:") else None
+    return {} if name is None or name in os.environ else {name: "postgresql://localhost/of-no-test"}
 
 
 def _stamps(config: Config) -> Mapping[Path, FileStamp]:

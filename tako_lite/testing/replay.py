@@ -75,7 +75,7 @@ def replay(project: LoadedProject, shown: Mapping[str, Any]) -> Replayed:
     except AssertionError as error:
         return Replayed(differences=[str(error)])
     finally:
-        client_link.use_link(*(before[:2] if before is not None else (None,)), for_all=before is not None and before.for_all)
+        client_link.use(before)
         thread.stop()
     return _judged(shown, run, end)
 

@@ -11,7 +11,7 @@ from tako_lite.clock import milliseconds
 from tako_lite.states import TERMINAL, RunState
 
 if TYPE_CHECKING:
-    from tako_lite.testing.tako import Tako
+    from tako_lite.testing.harness import Harness
 
 
 _ErrorType = type[BaseException]
@@ -29,7 +29,7 @@ class TestRun:
 
     __test__ = False  # for pytest
 
-    def __init__(self, tako: Tako, id: str) -> None:
+    def __init__(self, tako: Harness, id: str) -> None:
         self.id = id
         self._tako = tako
 
@@ -101,7 +101,7 @@ class TestRun:
 
     @property
     def steps(self) -> dict[str, Any]:
-        """The values of the steps that succeeded, by name, in the order in which they were stored."""
+        """The values of the steps that succeeded, by name, in the order in which the handler asked for them."""
         return {step["name"]: step["result"] for step in self._read()["steps"] if step["state"] == "succeeded"}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections import Counter
@@ -115,6 +116,8 @@ class Script:
     """How often the worker of a run has died."""
     times: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     """How often each run has reached each point since its last death."""
+    begun: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The steps of each run, numbered in the order in which they were asked for: virtual time does not tell."""
     bodies: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often the body of each step of each run was executed."""
     errors: dict[str, BaseException] = field(default_factory=dict)
@@ -146,7 +149,7 @@ class Script:
                 spy.calls.append(StepCall(args, run.attempt, run.run_id))
         if (late := _first(self.time_outs, "step", run, name)) is not None:
             late.used += 1
-            run.time_out()
+            asyncio.get_running_loop().call_soon(run.time_out)  # a handler that is being left must be waiting
             await run.never()
         stub = _first(self.stubs, "step", run, name)
         return await (body() if stub is None else stub.call(args))
@@ -181,7 +184,7 @@ class Script:
         """Forget everything."""
         for part in (self.stubs, self.spies, self.time_outs, self.crashes, self.points, self.violations):
             part.clear()
-        for counts in (self.deaths, self.times):
+        for counts in (self.deaths, self.times, self.begun):
             counts.clear()
         self.errors.clear()
         self.bodies.clear()

@@ -29,7 +29,7 @@ def snapshot(runs: Sequence[Mapping[str, Any]], start: int) -> str:
         parent = f" of {numbers[run['parent']]}" if run["parent"] in numbers else ""
         lines.append(f"{numbers[run['id']]} {run['workflow']} {_json(run['payload'])}{parent}: {run['state']}")
         lines.append(f"  enqueued {_since(run['created_at'], start)}, attempts {run['attempts']}, crashes {run['crashes']}")
-        for step in sorted(run["steps"], key=lambda step: (milliseconds(step["started_at"]), step["name"])):
+        for step in run["steps"]:
             at = _since(step["finished_at"] or step["started_at"], start)
             lines.append(f"  {step['kind']} {step['name']} {at}: {_value(step, numbers)}")
         lines += [f"  waits for {wait['kind']} {wait['name']}" for wait in run["waits"]]

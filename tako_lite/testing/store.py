@@ -1,23 +1,24 @@
-"""The SQLite store of production, on a file of one test: its transactions run in the thread of the loop, without fsync."""
+"""The SQLite store of production in memory: its transactions run in the thread of the loop, and end with the test."""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
 
 from tako_lite.clock import Clock
+from tako_lite.store import reading
 from tako_lite.store.base import Effects, Store
 from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
-from tako_lite.store.sqlite.connection import ReadingConnection, SqliteSession
-from tako_lite.store.sqlite.file import connect, connect_reading
+from tako_lite.store.sqlite.backup import back_up, size_of
+from tako_lite.store.sqlite.connection import SqliteSession
+from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.store.sqlite.store import SqliteStore
 from tako_lite.store.sqlite.transaction import SqliteTransaction
@@ -28,7 +29,7 @@ _TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name N
 
 
 class LocalQueue(SqliteQueue):
-    """The file of the queue of one test."""
+    """The queue of one test; its path names no file."""
 
     def open(
         self, durability: Durability, clock: Clock, server: str, boot_id: str, on_commit: Callable[[Effects], None]
@@ -37,20 +38,27 @@ class LocalQueue(SqliteQueue):
 
 
 class LocalStore(SqliteStore):
-    """`SqliteStore` with one connection and no thread; only a backup opens a second one."""
+    """`SqliteStore` with one connection, to a database in memory, and no thread."""
 
     async def start(self) -> None:
-        shutil.copyfile(_empty_queue(), self.path)
-        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=256, check_same_thread=False)
-        for pragma in ("synchronous = OFF", "journal_mode = MEMORY", "temp_store = MEMORY"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256, check_same_thread=False)
+        _empty_queue().backup(connection)
         self._connection = cast("aiosqlite.Connection", _Caller(connection))
         self._session = SqliteSession(self._connection, self.path)
         self._writer = GroupCommit(self._session, self.clock, self._committed, self.counts)
-        self._reader = ReadingConnection(partial(connect_reading, self.path), self.path)
 
     async def _read(self, function: Callable[[Snapshot], T]) -> T:
         return await self._read_between(function)
+
+    async def back_up(self, file: Path) -> int:
+        return await self._read_between(lambda snapshot: back_up(cast("SqliteTransaction", snapshot).connection, file))
+
+    async def get_stats(self) -> dict[str, Any]:
+        def read(snapshot: Snapshot) -> dict[str, Any]:
+            connection = cast("SqliteTransaction", snapshot).connection
+            return {"file_bytes": size_of(connection), "pruned": reading.count_pruned(snapshot)}
+
+        return await self._read_between(read)
 
     async def empty(self) -> None:
         """Delete all rows."""
@@ -86,17 +94,12 @@ class _Caller:
 
 
 @cache
-def _empty_queue() -> Path:
-    """An empty queue file of this release, made once in a process."""
-    folder = Path(tempfile.mkdtemp(prefix="tako-empty-"))
-    _remove_at_exit(folder)
-    connection = connect(folder / "queue.db", "process")
-    connection.execute("PRAGMA journal_mode = DELETE")  # of one file: a copy of it is complete
-    connection.close()
-    return folder / "queue.db"
-
-
-def _remove_at_exit(folder: Path) -> None:
-    import atexit  # only here
-
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+def _empty_queue() -> sqlite3.Connection:
+    """An empty queue of this release in memory, made once in a process."""
+    made = sqlite3.connect(":memory:", check_same_thread=False)
+    with tempfile.TemporaryDirectory(prefix="tako-empty-") as folder:
+        connection = connect(Path(folder) / "queue.db", "process")
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.backup(made)
+        connection.close()
+    return made

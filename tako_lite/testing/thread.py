@@ -19,9 +19,10 @@ class LoopThread:
     """An event loop in a thread of its own, so that tests may be plain functions, or coroutines of any framework."""
 
     def __init__(self, *, serves_caller: bool = False) -> None:
-        """With `serves_caller`, the thread that waits in `call` executes what `offer` hands it meanwhile."""
+        """With `serves_caller`, this thread executes what `offer` hands it, while it waits in `call`."""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] | None = queue.SimpleQueue() if serves_caller else None
-        self._is_free = False
+        self._is_free = self._is_serving = False
+        self._caller = threading.current_thread()
         self.loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name="tako-test", daemon=True)
         self._thread.start()
@@ -36,24 +37,43 @@ class LoopThread:
         """Whether the caller is on the loop itself."""
         return threading.current_thread() is self._thread
 
-    def call(self, coroutine: Coroutine[Any, Any, T], limit: float, on_limit: Callable[[], str]) -> T:
-        """Run a coroutine on the loop and return its result. Raises AssertionError with `on_limit()` after `limit` seconds."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        if self._jobs is not None:
-            self._serve(self._jobs, future, limit)
-            limit = 0.0 if not future.done() else limit
-        try:
-            return future.result(limit)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                raise
-            where = self._where()
-            future.cancel()
-            raise AssertionError(f"nothing ended within {limit:g} s of real time\n{on_limit()}\n{where}") from None
+    def call(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        limit: float,
+        on_limit: Callable[[], str],
+        progress: Callable[[], int] = lambda: 0,
+    ) -> T:
+        """Run a coroutine on the loop and return its result.
 
-    def _serve(self, jobs: queue.SimpleQueue[Any], future: concurrent.futures.Future[T], limit: float) -> None:
-        """Execute the jobs that are offered, until the future is done or the time is over."""
-        future.add_done_callback(lambda _: jobs.put(None))
+        Raises AssertionError with `on_limit()` once `progress()` has not changed for `limit` seconds.
+        """
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        jobs = self._jobs if threading.current_thread() is self._caller and not self._is_serving else None
+        if jobs is not None:
+            future.add_done_callback(lambda _: jobs.put(None))
+        before = progress()
+        while not self._wait(future, limit, jobs):
+            if (now := progress()) == before:
+                where = self._where()
+                future.cancel()
+                raise AssertionError(f"nothing ended within {limit:g} s of real time\n{on_limit()}\n{where}")
+            before = now
+        return future.result()
+
+    def _wait(self, future: concurrent.futures.Future[Any], limit: float, jobs: queue.SimpleQueue[Any] | None) -> bool:
+        """Wait until a future is done, for so many seconds at most, and execute jobs meanwhile; whether it is done."""
+        if jobs is None:
+            return bool(concurrent.futures.wait([future], limit).done)
+        self._is_serving = True
+        try:
+            self._serve(jobs, limit)
+        finally:
+            self._is_serving = False
+        return future.done()
+
+    def _serve(self, jobs: queue.SimpleQueue[Any], limit: float) -> None:
+        """Execute the jobs that are offered, until there is an end mark or the time is over."""
         give_up = time.monotonic() + limit
         while True:
             self._is_free = True

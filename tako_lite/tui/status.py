@@ -62,9 +62,35 @@ def _cells(group: Snapshot) -> list[Cell]:
     ]
 
 
+SERVERS: Final = (
+    Column("server"),
+    Column("host"),
+    Column("groups"),
+    Column("workers", right=True),
+    Column("started", rank=2),
+    Column("lease until", rank=1),
+    Column("version", rank=3),
+)
+
+
+def _server_cells(server: Snapshot) -> list[Cell]:
+    return [
+        (line(server["name"]), "bold"),
+        (line(server["host"]), ""),
+        (line(", ".join(server["groups"])), ""),
+        (str(server["workers"]), ""),
+        (line(server["started_at"]), ""),
+        (line(server["lease_until"]), ""),
+        (line(server["version"]), ""),
+    ]
+
+
 def status_view(snapshot: Snapshot) -> RenderableType:
     """A table of the groups, with as many columns as fit, and below it the daemon, the queue file and warnings."""
-    below: list[RenderableType] = [block(_daemon_line(snapshot)), *_queue_lines(snapshot)]
+    below: list[RenderableType] = []
+    if servers := snapshot.get("servers"):
+        below += [Listing(SERVERS, map(_server_cells, servers)), Text()]
+    below += [block(_daemon_line(snapshot)), *_queue_lines(snapshot)]
     below += [block(f"warning: {warning}", "yellow") for warning in snapshot.get("warnings", ())]
     return Group(Listing(COLUMNS, map(_cells, snapshot["groups"])), Text(), *below)
 

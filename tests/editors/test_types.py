@@ -22,12 +22,10 @@ FILES = ("application.py", "handles.py")
 
 
 @pytest.fixture(scope="module")
-def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def application(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """A folder with the files to check, and an environment `.venv` in which only the wheel is installed."""
     folder = tmp_path_factory.mktemp("application")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
-    (wheel,) = folder.glob("tako_lite-*.whl")
     venv.create(folder / ".venv", with_pip=False)
     (packages,) = (folder / ".venv/lib").glob("python*/site-packages")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(packages), str(wheel)], check=True)

@@ -23,3 +23,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.frameworks)
+            item.add_marker(pytest.mark.timeout(300))  # the first one of a module may start several frameworks

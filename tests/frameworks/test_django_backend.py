@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
@@ -25,8 +26,8 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import override_settings
 
-from tests.support.example_app import program
-from tests.support.project import LIMIT, REPOSITORY, wait_until
+from tests.support.example_app import SLOW, program
+from tests.support.project import REPOSITORY, wait_until
 
 PROBES = """
 import logging
@@ -72,6 +73,11 @@ def second_time(context):
 
 
 @task
+def leave():
+    raise SystemExit("bye")
+
+
+@task
 def not_json():
     return object()
 
@@ -112,7 +118,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     django.setup()
     call_command("migrate", verbosity=0)
     with program(folder, ["-m", "tako_lite", "serve"]):
-        wait_until(lambda: backend().client().status()["daemon"], "the daemon answers")
+        wait_until(lambda: backend().client().status()["daemon"], "the daemon answers", SLOW)
         yield folder
     sys.path.remove(str(folder))
     del os.environ["DJANGO_SETTINGS_MODULE"]
@@ -137,7 +143,7 @@ def ended(result: Any) -> Any:
         result.refresh()
         return bool(result.is_finished)
 
-    wait_until(refreshed, f"{result.task.name} has ended")
+    wait_until(refreshed, f"{result.task.name} has ended", SLOW)
     return result
 
 
@@ -169,7 +175,7 @@ def test_async_tasks_and_async_callers_are_served() -> None:
             await result.arefresh()
         return await probe("aadd").aget_result(result.id)
 
-    found = asyncio.run(asyncio.wait_for(main(), LIMIT))
+    found = asyncio.run(asyncio.wait_for(main(), SLOW))
     assert (found.return_value, found.task.priority) == (3, 20)
     assert ended(probe("count_orders").enqueue()).return_value == 0
 
@@ -190,6 +196,33 @@ def test_a_failed_task_has_the_class_and_the_traceback_of_each_attempt() -> None
     assert "raise Refused(text)" in result.errors[1].traceback
     with pytest.raises(ValueError, match="failed"):
         result.return_value  # noqa: B018
+
+
+def test_a_task_that_exits_fails_and_its_worker_goes_on() -> None:
+    result = ended(probe("leave").enqueue())
+    assert (result.status, result.attempts) == ("FAILED", 2)
+    assert [error.exception_class for error in result.errors] == [SystemExit, SystemExit]
+    assert result.errors[0].traceback.endswith("SystemExit: bye\n")
+    assert ended(probe("add").enqueue(1)).worker_ids == result.worker_ids[:1]
+
+
+def test_a_result_that_is_refreshed_at_once_has_not_changed() -> None:
+    result = probe("add").using(run_after=datetime.now(UTC) + timedelta(days=1)).enqueue([1], b={"c": None})
+    before = dataclasses.asdict(result)
+    result.refresh()
+    assert dataclasses.asdict(result) == before
+    backend().client().cancel(result.id)
+
+
+def test_a_task_for_a_group_that_does_not_exist_has_failed_at_once(site: Path) -> None:
+    options = {"config": site / "tako.toml"}
+    with override_settings(
+        TASKS={"default": {"BACKEND": "tako_lite.ext.django.TakoBackend", "QUEUES": [], "OPTIONS": options}}
+    ):
+        result = probe("add").using(queue_name="video").enqueue(1)
+        assert result.status == "FAILED"
+        result.refresh()
+    assert (result.status, "video" in result.errors[0].traceback) == ("FAILED", True)
 
 
 def test_a_task_that_succeeds_at_its_second_attempt_keeps_the_first_error() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tako_lite.client import Client
 from tests.support.django_site import copy_site, has_django
-from tests.support.example_app import program, web_server
+from tests.support.example_app import SLOW, program, web_server
 from tests.support.project import REPOSITORY, wait_until
 
 if not has_django():
@@ -65,7 +65,7 @@ def ended(client: httpx.Client, task: str) -> dict[str, Any]:
         shown: dict[str, Any] = client.get(f"/tasks/{task}").raise_for_status().json()
         return shown if "result" in shown else None
 
-    return wait_until(finished, f"the task {task} has ended")  # type: ignore[return-value]
+    return wait_until(finished, f"the task {task} has ended", SLOW)  # type: ignore[return-value]
 
 
 def sign_in(client: httpx.Client, name: str) -> None:

@@ -173,7 +173,7 @@ def test_the_task_of_a_page_gives_the_same_before_and_after(page: str, after: Pr
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert finished.returncode == 0, finished.stderr
     facts: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])

@@ -81,6 +81,19 @@ def test_a_saved_module_that_handlers_import_reloads_its_group(dev: Project) -> 
     assert dev.run("buys")["result"] == 60
 
 
+def test_a_file_in_a_new_folder_and_one_that_is_moved_in_place_are_noticed(dev: Project) -> None:
+    (dev.root / "workflows/billing/eu").mkdir(parents=True)
+    dev.workflow("billing/eu/invoice.py", GREET.format(name="invoice", group="invoices", result="1"))
+    printed(dev, "reloaded: .*invoices")
+    file = dev.root / "workflows/billing/eu/invoice.py"
+    seen = position(dev)
+    draft = dev.root / "draft.py"
+    draft.write_text(file.read_text().replace("return 1", "return 2"))
+    draft.rename(file)
+    printed(dev, "reloaded: .*invoices", seen)
+    assert dev.run("invoice")["result"] == 2
+
+
 def test_only_the_groups_whose_files_changed_get_new_workers(dev: Project) -> None:
     save(dev, "stays", "os.getpid()", "calm")
     save(dev, "moves", "os.getpid()", "wild")
@@ -224,7 +237,7 @@ def test_once_exits_with_1_if_a_run_died_and_prints_json_lines_with_json(project
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
     assert all(line["schema"] == 1 for line in lines)
-    assert {"opened", "run_started", "traceback", "run_died"} <= {line["event"] for line in lines}
+    assert {"opened", "run_started", "attempt_raised", "run_died"} <= {line["event"] for line in lines}
 
 
 def test_only_the_groups_that_are_asked_for_start_runs(project: Project) -> None:
@@ -273,3 +286,14 @@ def test_the_keys_run_a_schedule_reload_and_quit_on_a_terminal(project: Project)
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def test_without_schedules_nothing_starts_by_itself_but_a_person_can_run_a_schedule(project: Project) -> None:
+    source = GREET.format(name="each", group="default", result="'now'")
+    project.workflow("one.py", source.replace("retries=0", 'retries=0, schedule="* * * * * *"'))
+    project.develop("--no-web", "--no-schedules")
+    (schedule,) = project.call("schedules")["schedules"]
+    assert schedule["next_at"] is None
+    assert project.wait(project.call("run_schedule", workflow="each")["id"])["result"] == "now"
+    with project.client() as client:
+        assert len(client.call("runs")["runs"]) == 1

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from tests.support.project import REPOSITORY, wait_until
+
+SLOW: Final = 60.0
+"""Seconds for what imports a framework first, on a busy machine."""
 
 
 def copy_example(name: str, folder: Path) -> Path:
@@ -42,7 +45,7 @@ def program(folder: Path, arguments: Sequence[str], stop: signal.Signals = signa
     finally:
         started.send_signal(stop)
         try:
-            started.wait(20)
+            started.wait(SLOW)
         finally:
             started.kill()
             started.wait()
@@ -54,15 +57,15 @@ def web_server(folder: Path, *arguments: str) -> Iterator[httpx.Client]:
     port = free_port()
     with (
         program(folder, [argument.format(port=port) for argument in arguments]) as server,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SLOW) as client,
     ):
-        wait_until(lambda: answers(client, server), f"the web server answers: {(folder / 'output.txt').read_text()}")
+        wait_until(lambda: answers(client, server, folder), "the web server answers", SLOW)
         yield client
 
 
-def answers(client: httpx.Client, server: subprocess.Popen[bytes]) -> bool:
+def answers(client: httpx.Client, server: subprocess.Popen[bytes], folder: Path) -> bool:
     """Whether a web server accepts connections."""
-    assert server.poll() is None, "the web server ended at once"
+    assert server.poll() is None, f"the web server ended at once: {(folder / 'output.txt').read_text()}"
     try:
         client.get("/")
     except httpx.TransportError:
@@ -85,4 +88,4 @@ def wait_for_run(client: httpx.Client, path: str) -> dict[str, Any]:
         shown: dict[str, Any] = client.get(path).raise_for_status().json()
         return shown if shown["state"] in ("succeeded", "dead", "cancelled") else None
 
-    return wait_until(ended, f"{path} has ended")  # type: ignore[return-value]
+    return wait_until(ended, f"{path} has ended", SLOW)  # type: ignore[return-value]

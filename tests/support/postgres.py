@@ -73,6 +73,10 @@ class Database(NamedTuple):
 
     url: str
 
+    @property
+    def name(self) -> str:
+        return urlsplit(self.url).path.removeprefix("/")
+
     def execute(self, statement: str, *parameters: Any, schema: str = "public") -> list[Any]:
         """The rows that a statement answers, executed by a connection of its own."""
         with connected(self.url, schema) as connection:

@@ -39,7 +39,7 @@ async def execute(op, name, step):
         case ["wait", event, timeout]:
             return await step.wait_for(event, timeout=timeout)
         case ["send", event]:
-            return await step.signal(f"{event}-{step.run_id}")
+            return await step.signal(event)
         case ["child", ops]:
             try:
                 return await step.invoke(name, "program", ops)
@@ -153,7 +153,7 @@ def tagged(program: Any, tag: int) -> Any:
     """A program with signals of its own: each name is signalled once in the life of a queue."""
     if isinstance(program, list):
         return [tagged(part, tag) for part in program]
-    return f"{program}-{tag}" if program in EVENTS else program
+    return f"{program}-{tag}" if program in (*EVENTS, "other") else program
 
 
 @settings(

@@ -188,8 +188,8 @@ def test_steps_side_by_side_and_plain_handlers_survive(tako: Tako) -> None:
 
 
 def test_two_deaths_of_one_run_are_survived(tako: Tako) -> None:
-    report = tako.kill_at_every_step(plain, 1, twice=True, max_variants=30)
-    assert (len(report.variants), report.left_out > 0) == (30, True)
+    report = tako.kill_at_every_step(plain, 1, twice=True, max_variants=14)
+    assert (len(report.variants), report.left_out > 0) == (14, True)
     assert "left out" in str(report)
 
 

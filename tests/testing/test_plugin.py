@@ -95,7 +95,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_project_is_tested_with_the_plugin(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(project / "tmp"))
-    out = _pytest(project, "--tako-keep", "-n", "2")
+    out = _pytest(project, "--tako-keep")
     assert "9 passed" in out, out
     failed = set(re.findall(r"^(?:FAILED|ERROR) test_orders.py::(\S+)", out, re.MULTILINE))
     expected = {"test_fails", "test_leaves_a_dead_run", "test_survives[after:mail]", "OrderTests::test_leaves_a_stub"}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tako_lite import BlockingStep, Client, Step, workflow
+from tako_lite import AsyncClient, BlockingStep, Client, Step, workflow
 from tako_lite.errors import BadInput
 from tako_lite.testing import ANY, Tako
 
@@ -177,3 +178,29 @@ def test_a_failed_assertion_lists_the_nearest_runs(tako: Tako) -> None:
     assert "2:00:00 after it was enqueued; expected delay='1h'" in str(failure.value)
     with pytest.raises(AssertionError, match="no run of plain was enqueued; enqueued were runs of order"):
         tako.assert_enqueued(plain)
+
+
+@pytest.mark.anyio
+async def test_an_asynchronous_test_awaits_the_same_methods(tako: Tako) -> None:
+    server = asyncio.get_running_loop().create_future()
+
+    async def ask(amount: int) -> int:
+        asyncio.run_coroutine_threadsafe(answer(), loop)
+        return amount
+
+    async def answer() -> None:
+        server.set_result("asked")
+
+    loop = asyncio.get_running_loop()
+    tako.stub(order, step="charge", do=ask)
+    run = await tako.aio.enqueue(order, {"amount": 4, "number": 17})
+    assert await tako.aio.run_until_idle() == []
+    assert (await server, run.steps) == ("asked", {"charge": 4})
+    made = await AsyncClient().enqueue("plain", 3)
+    await tako.aio.run_until_idle()
+    assert tako.get(made.id).result == 6
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

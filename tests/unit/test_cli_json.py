@@ -12,8 +12,8 @@ import pytest
 from tako_lite.cli.app import COMMANDS, app
 from tako_lite.cli.main import main
 
-WITHOUT_JSON = {"serve", "web"}
-"""Commands that print nothing to read."""
+WITHOUT_JSON = {"serve", "web", "demo", "schema"}
+"""Commands that print nothing to read, and `schema`, whose output is a JSON Schema."""
 
 
 def every_command() -> Iterator[tuple[str, click.Command]]:

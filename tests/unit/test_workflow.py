@@ -249,9 +249,10 @@ def test_importing_the_decorator_loads_no_client_and_nothing_heavy() -> None:
 
 
 def test_type_checkers_know_the_payload_of_every_kind_of_handler() -> None:
-    """The file marks what must be an error with `type: ignore`; mypy complains about a mark that nothing needs."""
+    """The files mark what must be an error with `type: ignore`; mypy complains about a mark that nothing needs."""
+    files = ["tests/typing/handles.py", "tests/typing/application.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--explicit-package-bases", "tests/typing/handles.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--explicit-package-bases", *files],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import click
 
-from tako_lite.cli.options import command
-from tako_lite.cli.output import note, write
+from tako_lite.cli.options import command, json_option
+from tako_lite.cli.output import note, write_json
 from tako_lite.errors import BadInput
 
 SHELLS: Final = ("bash", "zsh", "fish")
@@ -28,22 +28,31 @@ class Place(NamedTuple):
 @command
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.option("--install", is_flag=True, help="Write the script where the shell finds it, instead of printing it.")
-def completion(shell: str, install: bool) -> None:
+@json_option
+def completion(shell: str, install: bool, as_json: bool) -> None:
     """Print the script that has a shell complete the command line.
 
     It completes commands, options, the names of the project, and the newest runs.
     """
     script = _script(shell)
-    if not install:
-        click.echo(script)
+    lines = _install(script, _place(shell)) if install else [script]
+    if as_json:
+        write_json({"shell": shell, "script": script, "file": str(_place(shell).script) if install else None})
         return
-    place = _place(shell)
+    for line in lines:
+        click.echo(line)
+    if install:
+        note(f"start a new {shell} to use it")
+
+
+def _install(script: str, place: Place) -> list[str]:
+    """Write the script where the shell finds it; returns what was done."""
     place.script.parent.mkdir(parents=True, exist_ok=True)
     place.script.write_text(f"{script}\n", encoding="utf-8")
-    write(f"wrote {place.script}")
+    done = [f"wrote {place.script}"]
     if place.start_up is not None and _add_line(place.start_up, place.line):
-        write(f"added a line to {place.start_up}")
-    note(f"start a new {shell} to use it")
+        done.append(f"added a line to {place.start_up}")
+    return done
 
 
 def _script(shell: str) -> str:

@@ -53,9 +53,9 @@ def restore(server: str | None, file: Path, as_json: bool) -> None:
         done = queue.restore(Path(os.path.abspath(file)), QueueCheck(False, True, SystemClock(), lambda _: ()))  # noqa: PTH100
     if as_json:
         replaced = None if done.replaced is None else str(done.replaced)
-        write_json({"queue": str(done.file), "bytes": done.size, "replaced": replaced})
+        write_json({"queue": done.queue, "bytes": done.size, "replaced": replaced})
         return
-    write(f"restored {done.file} from {file} ({size_text(done.size)})")
+    write(f"restored {done.queue} from {file} ({size_text(done.size)})")
     if done.replaced is not None:
         write(f"the old queue is {done.replaced}; to get it back: tako-lite restore {quoted(done.replaced)}")
 

@@ -1,4 +1,4 @@
-"""`copy-queue`: takes a queue to another database, or back into a file."""
+"""`copy-queue` and `migrate`: where a queue is, and the shape of its tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tako_lite.units import counted
 if TYPE_CHECKING:
     from tako_lite.config import Config
     from tako_lite.config.values import Reader
-    from tako_lite.store.copying import Copied, Progress, Side
+    from tako_lite.store.copying import Copied, Progress
     from tako_lite.store.opening import Queue
 
 OF_DATABASES: Final = ("schema", "password", "listen_url", "lease")
@@ -42,7 +42,7 @@ def copy_queue(server: str | None, url: str, schema: str | None, password: str |
     from tako_lite.cli.exclusive import exclusive, unserved
     from tako_lite.client.project import Project
     from tako_lite.config import load
-    from tako_lite.store.copying import TABLES, copy
+    from tako_lite.store.copying import TABLES, copy, refuse_served
 
     config = load(chosen_config(), server=server)
     source = config.queue.location
@@ -54,13 +54,43 @@ def copy_queue(server: str | None, url: str, schema: str | None, password: str |
         source.open_source() as left,
         target.open_target() as right,
     ):
-        _refuse_servers(left, right)
+        refuse_served(left, right)
         with _progress(sum(map(left.count, TABLES))) as progress:
             done = copy(left, right, progress)
     if as_json:
         write_json({"from": str(source), "to": str(target), **done._asdict(), "settings": settings})
     else:
         _print(done, config, target, settings)
+
+
+@command
+@server_option
+@click.option("--sql", "as_sql", is_flag=True, help="Only print the SQL, with the roles and their rights.")
+@json_option
+def migrate(server: str | None, as_sql: bool, as_json: bool) -> None:
+    """Create the tables of the queue, or bring them up to date; does nothing if they are.
+
+    `serve` and `enqueue` do it by themselves where they may. With --sql, nothing is changed: the administrator of a database
+    runs what is printed, such as with `tako-lite migrate --sql | psql`.
+    """
+    from tako_lite.config import load
+
+    queue = load(chosen_config(), server=server).queue.location
+    if as_sql:
+        script = queue.migration_script()
+        if as_json:
+            write_json({"sql": script})
+        else:
+            click.echo(script, nl=False)
+        return
+    done = queue.migrate()
+    if as_json:
+        write_json({"queue": str(queue), **done._asdict()})
+    elif not done.applied:
+        write(f"{queue} is up to date: version {done.after}")
+    else:
+        did = f"brought {queue} from version {done.before} to {done.after}" if done.before else f"created {queue}"
+        write(f"{did}: {', '.join(done.applied)}")
 
 
 def _target(config: Config, settings: dict[str, str], source: Queue) -> Queue:
@@ -85,17 +115,8 @@ def _read(option: str, reader: Reader, value: str) -> Any:
     try:
         return reader(value)
     except BadInput as error:
-        raise BadInput(f"{option} {error.message}", hint=error.hint) from None
-
-
-def _refuse_servers(*sides: Side) -> None:
-    from tako_lite.errors import AlreadyServing
-
-    for side in sides:
-        if servers := side.servers():
-            raise AlreadyServing(
-                f"{side} is served: {', '.join(servers)}", hint="stop them first: tako-lite stop, on each machine"
-            )
+        hint = error.hint if "password" not in error.message else "--password env:NAME or file:PATH, or set PGPASSWORD"
+        raise BadInput(f"{option} {error.message}", hint=hint) from None
 
 
 @contextmanager
@@ -116,7 +137,7 @@ def _print(done: Copied, config: Config, target: Queue, settings: dict[str, str]
     write(f"copied {counted(done.rows['runs'], 'run')} to {target}" + (f": {states}" if states else ""))
     if others:
         write(f"and with them, in rows: {others}")
-    write("both queues were counted and have the same")
+    write("both queues were counted, and have the same number of rows in every table")
     if done.replaced:
         warn(f"{counted(done.replaced, 'text')} had a NUL character, which PostgreSQL cannot hold; each is U+FFFD now")
     write(f"now write this into {config.file or config.root / FILE_NAME}, and start the daemon: tako-lite serve")

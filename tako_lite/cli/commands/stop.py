@@ -15,7 +15,7 @@ from tako_lite.errors import Interrupted, WaitTimeout
 from tako_lite.units import duration_text
 
 PAUSE: Final = 0.02
-"""Seconds between two looks at the locks of the daemon."""
+"""Seconds between two checks of the daemon's locks."""
 
 
 @command

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connections
-from django.utils import timezone
 
 from tako_lite.client import Client, link
 from tako_lite.errors import BadInput, NotFound
@@ -16,7 +15,7 @@ from tako_lite.ext.django.api import BaseTaskBackend, TaskResultDoesNotExist, no
 from tako_lite.ext.django.checks import check_backend
 from tako_lite.ext.django.options import read_options
 from tako_lite.ext.django.payload import due_time, payload_of
-from tako_lite.ext.django.results import new_result, result_of
+from tako_lite.ext.django.results import STATUS, enqueued_at, new_result, result_of
 from tako_lite.records import new_id
 
 
@@ -76,7 +75,7 @@ class TakoBackend(BaseTaskBackend):
 
     def _send(self, result: Any, payload: Any) -> None:
         task = result.task
-        self.client().enqueue(
+        enqueued = self.client().enqueue(
             self.tako.workflow,
             payload,
             id=result.id,
@@ -84,7 +83,8 @@ class TakoBackend(BaseTaskBackend):
             priority=task.priority * self.tako.priority_seconds,
             retries=self.tako.retries,
         )
-        object.__setattr__(result, "enqueued_at", timezone.now())
+        object.__setattr__(result, "enqueued_at", enqueued_at(result.id))
+        object.__setattr__(result, "status", STATUS[enqueued.state])  # one that no group may run has failed already
         task_enqueued.send(type(self), task_result=result)
 
 

@@ -15,7 +15,7 @@ from tako_lite import errors
 from tako_lite.ext.django.api import TaskError, TaskResult, TaskResultStatus
 from tako_lite.ext.django.payload import TaskPayload, task_of
 
-_STATUS: Final = {
+STATUS: Final = {
     "pending": TaskResultStatus.READY,
     "running": TaskResultStatus.RUNNING,
     "waiting": TaskResultStatus.RUNNING,
@@ -51,8 +51,8 @@ def result_of(run: Mapping[str, Any]) -> Any:
         run["id"],
         task_of(payload),
         payload,
-        _STATUS[run["state"]],
-        enqueued_at=_time(run["created_at"]),
+        STATUS[run["state"]],
+        enqueued_at=enqueued_at(run["id"]),
         started_at=_time(run["started_at"]),
         finished_at=_time(run["finished_at"]),
         last_attempted_at=_time(run["claimed_at"]),

@@ -65,7 +65,7 @@ def run_task(payload: TaskPayload, step: BlockingStep) -> Any:
         context = [TaskContext(task_result=result)] if task.takes_context else []
         try:
             value = normalize_json(task.call(*context, *payload["args"], **payload["kwargs"]))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if _is_last(step):
                 result.errors.append(_task_error(error))
                 _finish(result, TaskResultStatus.FAILED, None, backend)
@@ -133,7 +133,7 @@ def _is_last(step: BlockingStep) -> bool:
     return run is None or step.attempt >= run.max_attempts
 
 
-def _task_error(error: Exception) -> Any:
+def _task_error(error: BaseException) -> Any:
     from traceback import format_exception
 
     kind = type(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Address:
     password: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
     listen_url: str | None = None
     lease: float = DEFAULT_LEASE
+    project: str | None = None
+    """The name of the project in its tako.toml: another project may not open its queue."""
 
     def __str__(self) -> str:
         """As people see it: without a password, and without options."""
@@ -47,6 +50,13 @@ class Address:
         port = parts.port or options.get("port") or 5432
         database = unquote(parts.path.removeprefix("/")) or options.get("dbname") or ""
         return f"postgresql://{host}:{port}/{database}#{self.schema}"
+
+    @property
+    def role(self) -> str:
+        """The user that logs in, as far as the URL and the environment say."""
+        parts = urlsplit(self.url)
+        named = unquote(parts.username or "") or dict(parse_qsl(parts.query)).get("user")
+        return named or os.environ.get("PGUSER") or getpass.getuser()
 
     def warning(self) -> str | None:
         """What is wrong with the encryption of the connection, or None."""
@@ -77,6 +87,7 @@ def postgres_address(
     password: SecretSource | None = None,
     listen_url: str | None = None,
     lease: float = DEFAULT_LEASE,
+    project: str | None = None,
 ) -> Address:
     """The address of a queue. `url` may be `env:NAME`, and only then hold a password. Raises BadInput, SecretError."""
     get_password: Callable[[], str | None] = partial(read, "of the database", password, os.environ) if password else _nothing
@@ -89,7 +100,7 @@ def postgres_address(
     if listen_url is not None:
         check_database_url(listen_url)
     check_schema(schema)
-    return Address(url, schema, get_password, listen_url, lease)
+    return Address(url, schema, get_password, listen_url, lease, project)
 
 
 def _nothing() -> None:

@@ -43,10 +43,13 @@ A scan of a small table counts as very costly then, and PostgreSQL would compile
 READER: Final = {"statement_timeout": "10s"}
 OLDEST_SERVER: Final = 150_000
 
-_PASSING: Final = ("08", "53", "57P", "40", "55P03", "25006", "25P03", "58")
+_PASSING: Final = ("08", "53", "57P", "40", "25006", "25P03", "58")
 """SQLSTATEs of what passes by itself, or with another connection: any operation would have met it."""
 _OF_SCHEMA: Final = ("42P01", "42501", "3F000", "42703")
-"""SQLSTATEs of a schema that is gone, that has another shape, or that the role may not use."""
+"""SQLSTATEs of a schema that is gone, that has another shape, or that the role {address.role} may not use."""
+
+_LOGIN_REFUSED: Final = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "is not permitted to log in")
+"""What the errors of a login say: libpq passes on no SQLSTATE while it connects."""
 
 
 def connect(address: Address, purpose: str, settings: dict[str, str], *, listening: bool = False) -> Connection:
@@ -186,14 +189,16 @@ def translate(error: BaseException, address: Address) -> TakoError:
         hint = "SELECT pid, query FROM pg_stat_activity shows what the others do; work resumes by itself"
         return StoreBusy(f"another session holds a lock in {address}: {text}", hint=hint)
     if state == "42501":
-        hint = f"run as the owner of the database: tako-lite migrate --sql | psql, which grants the rights on {address.schema}"
-        return StoreDamaged(f"the role may not use the queue in {address}: {text}", hint=hint)
+        hint = (
+            f'have its owner run: GRANT tako TO "{address.role}"; where there is no role tako: tako-lite migrate --sql | psql'
+        )
+        return StoreDamaged(f"the role {address.role} may not use the queue in {address}: {text}", hint=hint)
     if state in _OF_SCHEMA:
         return StoreDamaged(
             f"the schema {address.schema} of {address} has not the tables of a queue: {text}", hint="tako-lite migrate"
         )
-    if state.startswith("28"):
-        hint = "check `password` in [queue], and the user in the url; it is read again with each attempt"
+    if state.startswith("28") or any(words in text for words in _LOGIN_REFUSED):
+        hint = "check `password` in [queue], and the user in the url; the password is read again with each attempt"
         return StoreUnreachable(f"{address} refuses the login: {text}", hint=hint)
     if is_passing(error):
         hint = "work resumes by itself once it answers; tako-lite doctor shows more"

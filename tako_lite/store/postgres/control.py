@@ -29,6 +29,7 @@ from tako_lite.store.membership import GroupState, Listener, News, OtherServer, 
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import apply_settings, connect, is_pooled, translate
+from tako_lite.store.postgres.messages import channel_of, parse, payloads
 from tako_lite.store.postgres.transaction import Connection, PostgresTransaction
 from tako_lite.store.sql import Statement
 
@@ -42,14 +43,8 @@ TELL_PAUSE: Final = 0.05
 RETRY_AFTER: Final = 1.0
 STUCK_AFTER: Final = 8.0
 """Seconds without an answer after which the connection is cut."""
-MOST_BYTES: Final = 7_500
 FORGET_EVERY: Final = 3_600.0
 _SETTINGS: Final = {"statement_timeout": "5s"}
-
-
-def channel_of(schema: str) -> str:
-    """The notification channel of a queue."""
-    return f"tako_{schema}"
 
 
 class Control:
@@ -273,7 +268,7 @@ class Control:
             self._renew_at = 0.0
         if message.get("b") == own or self._listener is None:
             return
-        news = _parse(message)
+        news = parse(message)
         if news.changed:
             self._look_at = 0.0
         if news:
@@ -287,7 +282,7 @@ class Control:
         self._told_at = now
         if not self.others:
             return
-        for payload in _payloads(news, self._constants["boot_id"]):
+        for payload in payloads(news, self._constants["boot_id"]):
             self._notify(payload)
 
     def _notify(self, payload: str) -> None:
@@ -304,24 +299,19 @@ class Control:
         news.cancel = [id for (id,) in self._rows(sql.select_cancelling)]
         news.work = {name for (name,) in self._rows(sql.groups_with_work, hold="")}
         news.suspects = {name for (name,) in self._rows(sql.groups_with_work, hold="suspect")}
+        news.due = [moment for (moment,) in self._rows(sql.next_due) if moment is not None]
+        news.signals = bool(self._rows(sql.is_any_undelivered)[0][0])
         ((version,),) = self._rows(sql.version)
         news.changed = self._version is not None and version != self._version
         self._version = version
-        pause = LOOK_EVERY if self.listens else LOOK_EVERY_WITHOUT_LISTEN
+        pause = min(LOOK_EVERY, self.lease / 6) if self.listens else LOOK_EVERY_WITHOUT_LISTEN
         self._look_at = time.monotonic() + pause * random.uniform(0.75, 1.25)  # noqa: S311
         if self._listener is not None:
             self._call(self._listener.looked, news)
 
     def _watch_others(self) -> None:
         sql = self._sql()
-        states: dict[str, dict[str, GroupState]] = {}
-        for boot_id, name, *state in self._rows(sql.select_group_states):
-            states.setdefault(boot_id, {})[name] = GroupState(*state)
-        others, beats = [], {}
-        for boot_id, name, host, program, groups, joined_at, lease_until, beat, lease in self._rows(sql.select_others):
-            served = None if groups is None else tuple(json.loads(groups))
-            others.append(OtherServer(boot_id, name, host, program, served, joined_at, lease_until, states.get(boot_id, {})))
-            beats[boot_id] = Beat(beat, lease)
+        others, beats = list_others(self._rows)
         dead = self._observer.look(boottime(), beats)
         for boot_id in dead:
             self._execute(sql.end_server, dead=boot_id, seen=beats[boot_id].number)
@@ -398,6 +388,20 @@ def _is_served(name: str, host: str) -> AlreadyServing:
     )
 
 
+def list_others(fetch: Callable[[Statement], list[tuple[Any, ...]]]) -> tuple[list[OtherServer], dict[str, Beat]]:
+    """The other live servers, and their beats by boot id."""
+    sql = queries.servers
+    states: dict[str, dict[str, GroupState]] = {}
+    for boot_id, name, *state in fetch(sql.select_group_states):
+        states.setdefault(boot_id, {})[name] = GroupState(*state)
+    others, beats = [], {}
+    for boot_id, name, host, program, groups, joined_at, lease_until, beat, lease in fetch(sql.select_others):
+        served = None if groups is None else tuple(json.loads(groups))
+        others.append(OtherServer(boot_id, name, host, program, served, joined_at, lease_until, states.get(boot_id, {})))
+        beats[boot_id] = Beat(beat, lease)
+    return others, beats
+
+
 def cut(connection: Connection) -> None:
     """Shut a connection down from another thread: the one that waits for it gets an error."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
@@ -408,25 +412,3 @@ def _merge(into: News, news: News) -> None:
     for each in fields(News):
         old, new = getattr(into, each.name), getattr(news, each.name)
         setattr(into, each.name, old + new if isinstance(old, list) else old | new)
-
-
-def _parse(message: dict[str, Any]) -> News:
-    news = News(changed=bool(message.get("changed")))
-    news.work, news.suspects = set(map(str, message.get("work", ()))), set(map(str, message.get("suspects", ())))
-    for name in ("cancel", "ended", "awaited"):
-        setattr(news, name, list(map(str, message.get(name, ()))))
-    news.resolved = [list(each) for each in message.get("resolved", ()) if len(each) == 4]
-    return news
-
-
-def _payloads(news: News, boot_id: str) -> list[str]:
-    """The news as messages that fit into a notification; what does not fit is left to the look."""
-    messages: list[str] = []
-    head: dict[str, Any] = {"b": boot_id}
-    small = {"work": sorted(news.work), "suspects": sorted(news.suspects), "changed": news.changed}
-    messages.append(json.dumps(head | {key: value for key, value in small.items() if value}))
-    for name in ("cancel", "ended", "awaited", "resolved"):
-        values = getattr(news, name)
-        parts = (values[start : start + 50] for start in range(0, len(values), 50))
-        messages.extend(json.dumps(head | {name: part}) for part in parts)
-    return [message for message in messages if len(message.encode()) <= MOST_BYTES and len(message) > len(json.dumps(head))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +12,14 @@ import psycopg
 from psycopg import sql
 
 from tako_lite.errors import NotFound
-from tako_lite.store.copying import TABLES, Row, copy
+from tako_lite.store.copying import TABLES, Row, copy, refuse_full, refuse_served
+from tako_lite.store.opening import QueueCheck, Restored
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import apply_settings, connect, translate
-from tako_lite.store.postgres.migrate import migrate, refuse_newer, refuse_older, version_of
+from tako_lite.store.postgres.migrate import prepare, refuse_newer, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.transaction import Connection
 from tako_lite.store.sqlite.copying import new_file
+from tako_lite.store.sqlite.restore import open_backup
 
 _UNLIMITED: Final = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "5s"}
 _PORTION: Final = 1000
@@ -89,8 +92,9 @@ def open_source(address: Address, *, exclusive: bool = False) -> Iterator[Postgr
         version = version_of(connection, address.schema)
         if version == 0:
             raise NotFound(f"there is no queue in {address}: it has no schema {address.schema} with one")
-        refuse_newer(connection, version)
+        refuse_newer(connection, address.schema, version)
         refuse_older(version)
+        refuse_other_project(connection, address)
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ" + ("" if exclusive else ", READ ONLY"))
             if exclusive:
@@ -103,7 +107,7 @@ def open_source(address: Address, *, exclusive: bool = False) -> Iterator[Postgr
 def open_target(address: Address) -> Iterator[PostgresSide]:
     """The queue in a database, which is created if needed, for a copy that is committed at the end. Raises StoreError."""
     with _connected(address) as connection:
-        migrate(connection, address.schema)
+        prepare(connection, address)
         with connection.transaction():
             _lock(connection, address, "SHARE ROW EXCLUSIVE")
             apply_settings(connection, address.schema, _UNLIMITED, local=True)
@@ -115,6 +119,21 @@ def back_up(address: Address, file: Path) -> int:
     with open_source(address) as source, new_file(file) as target:
         copy(source, target)
     return file.stat().st_size
+
+
+def restore(address: Address, backup: Path, check: QueueCheck) -> Restored:
+    """Store what a backup has in an empty schema. Raises BadInput for one that has a queue, AlreadyServing, StoreError."""
+    with open_backup(backup, check) as source, open_target(address) as target:
+        refuse_served(target)
+        refuse_full(target, _how_to_empty(address))
+        copy(source, target)
+    return Restored(str(target), backup.stat().st_size, None)
+
+
+def _how_to_empty(address: Address) -> str:
+    kept = f"{address.schema}_{datetime.now(UTC):%Y%m%d}"
+    rename = f'ALTER SCHEMA "{address.schema}" RENAME TO "{kept}"'
+    return f"keep the old one under another name, then restore again: psql -c '{rename}'"
 
 
 @contextmanager

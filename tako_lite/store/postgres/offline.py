@@ -6,7 +6,7 @@ Nothing is locked meanwhile: servers on other machines may work on the same queu
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -15,12 +15,15 @@ import psycopg
 from tako_lite.clock import Clock
 from tako_lite.errors import NotFound
 from tako_lite.store import reading
-from tako_lite.store.base import Totals
+from tako_lite.store.base import Effects, Totals
+from tako_lite.store.membership import News, OtherServer
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.control import list_others
 from tako_lite.store.postgres.copying import back_up
-from tako_lite.store.postgres.migrate import migrate, refuse_older, version_of
+from tako_lite.store.postgres.messages import channel_of, payloads
+from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -45,14 +48,28 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         session = PostgresSession(self._address, self._durability, "client", {})
         try:
             with closing(session.connection()) as connection:
-                migrate(connection, self._address.schema)
-                results, _ = session.commit([operation], self._clock.now())
+                prepare(connection, self._address)
+                now = self._clock.now()
+                results, effects = session.commit([operation], now)
+                self._tell(connection, effects, now)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
         finally:
             session.close()
         result: T = results[0]
         return result
+
+    def _tell(self, connection: Connection, effects: Effects, now: int) -> None:
+        """Have the servers hear what was changed; each look of theirs finds what they do not."""
+        news = News(work=effects.ready | effects.arrived, suspects=effects.suspects, changed=effects.overrides)
+        # A new run that has a limit is not due before a server has counted, which looks at once.
+        news.due = [moment for moment in (effects.due, now if effects.arrived else None) if moment is not None]
+        news.cancel = [run.run_id for run in effects.cancelling]
+        news.resolved = [list(wait[:-1]) for wait in effects.resolved]
+        news.ended = [run.run_id for run in effects.ended]
+        with suppress(psycopg.Error):
+            for payload in payloads(news, "client"):
+                connection.execute("SELECT pg_notify(%s, %s)", [channel_of(self._address.schema), payload])
 
     def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
         return self._with_reader(function, nothing)
@@ -78,6 +95,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
             if version == 0:
                 return nothing
             refuse_older(version)
+            refuse_other_project(connection, self._address)
             return consistent(connection, self._address.schema, function)
 
         try:
@@ -85,3 +103,10 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 return read(connection)
         except psycopg.Error as error:
             raise translate(error, self._address) from error
+
+    def list_servers(self) -> list[OtherServer]:
+        def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
+            others, _ = list_others(lambda statement: snapshot.fetch(statement, {"boot_id": ""}))
+            return sorted(others, key=lambda other: other.joined_at)
+
+        return self._with_reader(read, [])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
     from tako_lite.store.copying import Source, Target
+    from tako_lite.store.migrate import Migrated
     from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
@@ -42,6 +43,10 @@ class PostgresQueue:
     @property
     def address(self) -> str:
         return self.place.identity
+
+    @property
+    def schema(self) -> str:
+        return self.place.schema
 
     @property
     def is_file(self) -> bool:
@@ -107,18 +112,32 @@ class PostgresQueue:
 
         return open_target(self.place)
 
+    def migrate(self) -> Migrated:
+        _need_driver()
+        from tako_lite.store.postgres.script import migrate_at
+
+        return migrate_at(self.place)
+
+    def migration_script(self) -> str:
+        _need_driver()
+        from tako_lite.store.postgres.script import script_for
+
+        return script_for(self.place)
+
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         _need_driver()
         from tako_lite.store.postgres import checks
 
-        every = (checks.database, checks.schema)
-        return tuple((check.__name__, partial(check, self.place)) for check in every)
+        return (("database", partial(checks.database, self.place)),)
 
     def rescue(self, target: Path, now: int) -> Rescued:
         raise BadInput("only a queue file can be rescued", hint="restore the database from its own backup")
 
     def restore(self, backup: Path, check: QueueCheck) -> Restored:
-        raise BadInput("only a queue file can be restored", hint="restore the database from its own backup: pg_restore")
+        _need_driver()
+        from tako_lite.store.postgres.copying import restore
+
+        return restore(self.place, backup, check)
 
 
 def _need_driver() -> None:

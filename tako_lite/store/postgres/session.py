@@ -48,6 +48,8 @@ class PostgresSession:
         self._thread = ConnectionThread("tako-lite writer")
         self._connection: Connection | None = None
         self.closing = False
+        self._current: int | None = None
+        """The operation that the current transaction executes."""
         self.on_connect: Callable[[], None] = lambda: None
         """Called on the thread after each new connection."""
 
@@ -69,7 +71,7 @@ class PostgresSession:
     def commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
         deadline, pause, again = time.monotonic() + PATIENCE, FIRST_PAUSE, AGAIN
         while True:
-            is_sent = [False]
+            is_sent, self._current = [False], None
             try:
                 return self._commit(operations, now, is_sent)
             except psycopg.Error as error:
@@ -99,7 +101,10 @@ class PostgresSession:
                 apply_settings(connection, self._address.schema, self._settings, local=True)
             transaction = PostgresTransaction(connection, now, self._constants)
             self._lock(transaction, operations)
-            results = [operation(transaction) for operation in operations]
+            results = []
+            for self._current, operation in enumerate(operations):
+                results.append(operation(transaction))
+            self._current = None
             if transaction.effects.overrides:
                 transaction.execute(queries.servers.bump_version)
             is_sent[0] = True
@@ -130,6 +135,9 @@ class PostgresSession:
 
     def is_of_backend(self, error: Exception) -> bool:
         return is_of_database(error)
+
+    def find_spoiler(self, error: Exception) -> int | None:
+        return self._current
 
     def translate(self, error: Exception) -> TakoError:
         return translate(error, self._address)

@@ -23,7 +23,7 @@ from tako_lite.store.postgres.clock import DatabaseClock
 from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
 from tako_lite.store.postgres.control import Control
 from tako_lite.store.postgres.copying import back_up
-from tako_lite.store.postgres.migrate import migrate
+from tako_lite.store.postgres.migrate import prepare
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
@@ -71,7 +71,7 @@ class PostgresStore(TransactionalStore):
         """Connect, and create or migrate the schema."""
         session = PostgresSession(self.address, self._durability, f"{self._server} writer", self._constants)
         try:
-            await session.run(lambda: migrate(session.connection(), self.address.schema))
+            await session.run(lambda: prepare(session.connection(), self.address))
             await session.run(lambda: self._read_time(session.connection()))
         except psycopg.Error as error:
             session.close()

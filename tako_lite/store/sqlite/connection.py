@@ -58,6 +58,9 @@ class SqliteSession:
     def is_of_backend(self, error: Exception) -> bool:
         return _is_of_the_file(error)
 
+    def find_spoiler(self, error: Exception) -> int | None:
+        return None
+
     def translate(self, error: Exception) -> TakoError:
         return translate(error, self._path)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tako_lite.finding import Finding
     from tako_lite.store.base import Effects, OfflineStore, Store
     from tako_lite.store.copying import Source, Target
+    from tako_lite.store.migrate import Migrated
     from tako_lite.store.opening import Durability, QueueCheck, Reader, Restored
     from tako_lite.store.rescued import Rescued
 
@@ -37,6 +38,10 @@ class SqliteQueue:
     @property
     def address(self) -> str:
         return os.path.realpath(self.path)
+
+    @property
+    def schema(self) -> None:
+        return None
 
     @property
     def is_file(self) -> bool:
@@ -87,6 +92,16 @@ class SqliteQueue:
         from tako_lite.store.sqlite.copying import open_target
 
         return open_target(Path(self.address))
+
+    def migrate(self) -> Migrated:
+        from tako_lite.store.sqlite.upgrade import upgrade
+
+        return upgrade(Path(self.address), self.write_lock())
+
+    def migration_script(self) -> str:
+        raise BadInput(
+            "a script is printed for a queue in PostgreSQL only", hint="tako-lite migrate brings a queue file up to date"
+        )
 
     def checks(self) -> tuple[tuple[str, Callable[[QueueCheck], Iterator[Finding]]], ...]:
         from tako_lite.store.sqlite import checks

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 
-from tako_lite.errors import BadInput, StoreDamaged
+from tako_lite.errors import BadInput, StoreDamaged, StoreTooOld
 from tako_lite.paths import sync
+from tako_lite.store.migrate import migrations
 from tako_lite.store.opening import QueueCheck, Restored
 from tako_lite.store.sqlite.backup import back_up
 from tako_lite.store.sqlite.checks import inspect
-from tako_lite.store.sqlite.file import BUSY_TIMEOUT, translate
+from tako_lite.store.sqlite.copying import SqliteSide
+from tako_lite.store.sqlite.file import BUSY_TIMEOUT, PACKAGE, translate
 
 
 def restore(queue: Path, backup: Path, check: QueueCheck) -> Restored:
@@ -38,12 +41,31 @@ def restore(queue: Path, backup: Path, check: QueueCheck) -> Restored:
         raise translate(error, backup) from error
     finally:
         copy.unlink(missing_ok=True)
-    return Restored(queue, size, kept)
+    return Restored(str(queue), size, kept)
+
+
+@contextmanager
+def open_backup(backup: Path, check: QueueCheck) -> Iterator[SqliteSide]:
+    """A backup, as the source of a copy into another queue. Raises what `restore` raises."""
+    _refuse_no_file(backup)
+    try:
+        with closing(_open(backup)) as connection:
+            _check(backup, check, connection)
+            if connection.execute("PRAGMA user_version").fetchone()[0] != migrations(PACKAGE)[-1].number:
+                hint = "restore it as a queue file first, whose next serve brings it up to date; then tako-lite copy-queue"
+                raise StoreTooOld(f"{backup} was written by an older release of tako-lite", hint=hint)
+            yield SqliteSide(connection, backup)
+    except (OSError, sqlite3.Error) as error:
+        raise translate(error, backup) from error
+
+
+def _refuse_no_file(backup: Path) -> None:
+    if not backup.is_file():
+        raise BadInput(f"{backup} is not a file" if backup.exists() else f"{backup} does not exist")
 
 
 def _refuse_missing(queue: Path, backup: Path) -> None:
-    if not backup.is_file():
-        raise BadInput(f"{backup} is not a file" if backup.exists() else f"{backup} does not exist")
+    _refuse_no_file(backup)
     if queue.exists() and queue.samefile(backup):
         raise BadInput(f"{backup} is the queue itself", hint="name a file that tako-lite backup has written")
 

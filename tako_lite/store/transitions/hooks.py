@@ -32,8 +32,7 @@ def _follow(transaction: Transaction, hooks: Hooks, id: str) -> None:
     matching = [hook for hook in hooks.on_dead if matches_any(dead.workflow, hook.patterns)]
     if not matching or _descends_from_hook(transaction, hooks, id):
         return
-    death = _death(id, dead)
-    payload = json.dumps({name: getattr(death, name) for name in Death.__slots__}, ensure_ascii=False)  # faster than asdict
+    payload = death_payload(id, dead)
     for hook in matching:
         run = hook.make(payload, id, transaction.now)
         (made,) = enqueue(transaction, [run])
@@ -46,10 +45,11 @@ def _descends_from_hook(transaction: Transaction, hooks: Hooks, id: str) -> bool
     return transaction.exists(transaction.sql.runs.descends_from, id=id, workflows=json.dumps(sorted(hooks.workflows)))
 
 
-def _death(id: str, dead: rows.DeadRun) -> Death:
+def death_payload(id: str, dead: rows.DeadRun) -> str:
+    """The payload of the hook runs of a dead run, a `hooks.Death` as JSON text."""
     error: dict[str, Any] = json.loads(dead.error or "{}")
     message = str(error.get("message") or "")
-    return Death(
+    death = Death(
         run_id=id,
         workflow=dead.workflow,
         group=dead.group,
@@ -61,3 +61,4 @@ def _death(id: str, dead: rows.DeadRun) -> Death:
         finished_at=iso(dead.finished_at) or "",
         see=f"tako-lite show {id}",
     )
+    return json.dumps({name: getattr(death, name) for name in Death.__slots__}, ensure_ascii=False)  # faster than asdict

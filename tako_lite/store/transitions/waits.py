@@ -7,10 +7,13 @@ from typing import Final, Literal, NamedTuple
 
 from tako_lite.store.base import NewWait, Resolved, ServedRun, Signalled, StoredStep
 from tako_lite.store.transitions import rows
-from tako_lite.store.transitions.transaction import Transaction
+from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 TIMED_OUT: Final = '{"reason": "timed_out"}'
 """The stored error of a wait that succeeded with nothing because its time was over."""
+
+DELIVERED_AT_ONCE: Final = 500
+"""How many signals of users' transactions are delivered at once; the next look finds more."""
 
 StepOutcome = StoredStep | Literal["waiting"] | None
 """What a step has stored already, `waiting`, or None for a stale claim."""
@@ -53,6 +56,17 @@ def signal(transaction: Transaction, event: str, payload: str) -> Signalled:
     """Store a signal, unless one of this name is stored, and end the waits for it."""
     is_first = transaction.execute(transaction.sql.signals.insert, event=event, payload=payload, now=transaction.now) > 0
     return Signalled(is_first, _settle_all(transaction, "signal", event))
+
+
+def list_undelivered(snapshot: Snapshot) -> list[str]:
+    """Signals whose waits have not ended, because a transaction of a user stored them."""
+    return snapshot.values(snapshot.sql.signals.select_undelivered, limit=DELIVERED_AT_ONCE)
+
+
+def deliver(transaction: Transaction, event: str) -> None:
+    """End the waits for a signal that is stored."""
+    _settle_all(transaction, "signal", event)
+    transaction.execute(transaction.sql.signals.mark_delivered, event=event)
 
 
 def resolve_children(transaction: Transaction, child_id: str) -> None:

@@ -25,7 +25,7 @@ def connection(wire: Wire, database: Database) -> Iterator[psycopg.Connection]:
 
 
 def opened(wire: Wire, database: Database) -> psycopg.Connection:
-    url = wire.url(database.url.partition("@/")[2].partition("?")[0])
+    url = wire.url(database.name)
     return psycopg.connect(url, application_name="tako here writer", connect_timeout=2)
 
 
@@ -95,7 +95,7 @@ def test_a_wire_that_swallows_keeps_the_connection_open(wire: Wire, connection: 
 
 
 def test_behind_the_pooler_a_session_belongs_to_a_client_for_one_transaction(postgres: Server, database: Database) -> None:
-    with pooler(postgres, database.url.partition("@/")[2].partition("?")[0]) as url, closing(psycopg.connect(url)) as first:
+    with pooler(postgres, database.name) as url, closing(psycopg.connect(url)) as first:
         ((pid,),) = first.execute("SELECT pg_backend_pid()").fetchall()
         assert pid != first.info.backend_pid
 

@@ -125,12 +125,15 @@ CREATE INDEX waits_key ON waits (kind, key) WHERE key IS NOT NULL;
 CREATE INDEX waits_due ON waits (wake_at) WHERE wake_at IS NOT NULL;
 
 -- Signals. They are kept for some time, because a signal may be sent before the wait starts. The first one of an event counts.
+-- The waits for one that is not `delivered` have not ended: it was stored in a transaction of a user.
 CREATE TABLE signals (
-    event   text   COLLATE "C" NOT NULL PRIMARY KEY,
-    payload text   NOT NULL,
-    sent_at bigint NOT NULL
+    event     text    COLLATE "C" NOT NULL PRIMARY KEY,
+    payload   text    NOT NULL,
+    sent_at   bigint  NOT NULL,
+    delivered boolean NOT NULL DEFAULT true
 );
 CREATE INDEX signals_sent ON signals (sent_at);
+CREATE INDEX signals_undelivered ON signals (event) WHERE NOT delivered;
 
 -- One row for each schedule, never deleted. `last_slot` only increases, so no slot creates two runs.
 CREATE TABLE schedules (

@@ -201,10 +201,11 @@ UPDATE runs SET state = 'waiting', ready = false, hold = NULL, worker_pid = NULL
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
 
 -- name: wake
--- Make a waiting run due.
+-- Make a waiting run due. The condition hides the state: the statement would read the index of all waiting runs where the
+-- statistics are of an empty table.
 UPDATE runs
 SET state = 'pending', ready = true, run_at = :now, due_order = :now - priority * 1000
-WHERE id = :id AND state = 'waiting'
+WHERE id = :id AND state || '' = 'waiting'
 RETURNING worker_group;
 
 -- name: mark_due

@@ -95,16 +95,27 @@ SELECT id FROM runs WHERE state = 'running' AND boot_id = :boot_id AND cancel_re
 SELECT id, claim_token AS token FROM runs WHERE state = 'running' AND boot_id = :boot_id;
 
 -- name: groups_with_work
--- The groups that have due runs without a hold; each group is looked up from the one before it.
+-- The groups that have due runs with this hold; each group is looked up from the one before it. Neither min() nor EXISTS: where
+-- the statistics are of an empty table, they read all due runs.
 WITH RECURSIVE found (name) AS (
-    SELECT min(worker_group) FROM runs WHERE state = 'pending' AND ready
+    (SELECT worker_group FROM runs WHERE state = 'pending' AND ready ORDER BY worker_group LIMIT 1)
     UNION ALL
-    SELECT (SELECT min(worker_group) FROM runs WHERE state = 'pending' AND ready AND worker_group > found.name)
-    FROM found WHERE found.name IS NOT NULL
+    SELECT (
+        SELECT worker_group FROM runs WHERE state = 'pending' AND ready AND worker_group > found.name
+        ORDER BY worker_group LIMIT 1
+    ) FROM found WHERE found.name IS NOT NULL
 )
-SELECT name FROM found WHERE name IS NOT NULL AND EXISTS (
-    SELECT 1 FROM runs WHERE worker_group = found.name AND coalesce(hold, '') = :hold AND state = 'pending' AND ready
+SELECT name FROM found WHERE name IS NOT NULL AND (
+    SELECT true FROM runs WHERE worker_group = found.name AND coalesce(hold, '') = :hold AND state = 'pending' AND ready LIMIT 1
 );
+
+-- name: next_due
+-- When the first delayed run is due, which another program may have stored.
+SELECT min(run_at) FROM runs WHERE state = 'pending' AND NOT ready;
+
+-- name: is_any_undelivered
+-- Whether a transaction of a user has stored a signal whose waits have not ended.
+SELECT EXISTS (SELECT 1 FROM signals WHERE NOT delivered);
 
 -- name: version
 -- A number that changes with what servers keep in memory.

@@ -6,6 +6,14 @@ INSERT INTO signals (event, payload, sent_at) VALUES (:event, :payload, :now) ON
 -- The payload of a signal, if it was sent.
 SELECT payload FROM signals WHERE event = :event;
 
+-- name: select_undelivered
+-- The signals that transactions of users stored, and whose waits have not ended.
+SELECT event FROM signals WHERE NOT delivered ORDER BY event LIMIT :limit;
+
+-- name: mark_delivered
+-- The waits for a signal have ended.
+UPDATE signals SET delivered = true WHERE event = :event AND NOT delivered;
+
 -- name: delete_expired
 -- Delete old signals.
 DELETE FROM signals WHERE sent_at < :before;

@@ -72,8 +72,10 @@ SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE run_id = :r
 SELECT name, kind, key, wake_at, started_at FROM waits WHERE run_id = :run_id ORDER BY started_at, name;
 
 -- name: select_waits_for
--- The waits for a signal or for a child.
-SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = :kind AND key = :key ORDER BY run_id, name FOR UPDATE;
+-- The waits for a signal or for a child. Not ordered by the column itself: the statement would read all waits by the primary key
+-- where the statistics are of an empty table.
+SELECT run_id, name, kind, key, wake_at, started_at FROM waits WHERE kind = :kind AND key = :key
+ORDER BY run_id || '', name FOR UPDATE;
 
 -- name: select_children
 -- The runs that a run started and waits for.
@@ -106,7 +108,7 @@ DELETE FROM waits WHERE run_id = ANY (:run_id::text[]);
 
 -- name: find_outcome
 -- The outcome of a run, if it has ended.
-SELECT state, result, error FROM (SELECT state, result, error FROM runs WHERE id = :id FOR SHARE) AS child
+SELECT state, result, error FROM (SELECT state, result, error FROM runs WHERE id = :id OFFSET 0 FOR SHARE) AS child
 WHERE state IN ('succeeded', 'cancelled', 'dead');
 
 -- name: select_having_steps

@@ -6,6 +6,14 @@ INSERT INTO signals (event, payload, sent_at) VALUES (:event, :payload, :now) ON
 -- The payload of a signal, if it was sent.
 SELECT payload FROM signals WHERE event = :event;
 
+-- name: select_undelivered
+-- Signals that were stored by others than servers and clients: none in a file.
+SELECT event FROM signals WHERE false LIMIT :limit;
+
+-- name: mark_delivered
+-- The waits for a signal have ended.
+SELECT 1 WHERE false;
+
 -- name: delete_expired
 -- Delete old signals.
 DELETE FROM signals WHERE sent_at < :before;

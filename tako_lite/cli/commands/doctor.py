@@ -33,7 +33,7 @@ FIRST: Final = "fix the findings of `permissions` and `space`, then run tako-lit
 
 @command
 @server_option
-@click.option("--deep", is_flag=True, help="Read the whole queue file to find damage.")
+@click.option("--deep", is_flag=True, help="Read the whole queue file to find damage; PostgreSQL checks itself.")
 @click.option(
     "--rescue",
     "rescued",

@@ -86,7 +86,7 @@ def _server_cells(server: Snapshot) -> list[Cell]:
 
 
 def status_view(snapshot: Snapshot) -> RenderableType:
-    """A table of the groups, with as many columns as fit, and below it the daemon, the queue file and warnings."""
+    """A table of the groups, with as many columns as fit, and below it the daemon, the queue and warnings."""
     below: list[RenderableType] = []
     if servers := snapshot.get("servers"):
         below += [Listing(SERVERS, map(_server_cells, servers)), Text()]
@@ -124,7 +124,12 @@ def _daemon_line(snapshot: Snapshot) -> str:
 
 def _queue_lines(snapshot: Snapshot) -> list[Text]:
     queue = snapshot.get("queue") or {}
-    return [cell(f"queue file {size_text(queue['file_bytes'])}")] if queue.get("file_bytes") else []
+    if not queue.get("file_bytes"):
+        return []
+    size = size_text(queue["file_bytes"])
+    if "address" in queue:
+        return [cell(f"queue {queue['address']} (schema {queue['schema']}), {size}")]
+    return [cell(f"queue file {size}")]
 
 
 def _first_line(text: str) -> str:

@@ -85,7 +85,8 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         now = self._clock.now()
 
         def read(snapshot: PostgresSnapshot) -> Totals:
-            stats = {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+            size, pruned = size_of(snapshot.connection), reading.count_pruned(snapshot)
+            stats = {"file_bytes": size, "pruned": pruned, **self._address.shown}
             return Totals(reading.count_by_group(snapshot, now), groups.list_overrides(snapshot), stats)
 
         return self._with_reader(read, NOTHING)

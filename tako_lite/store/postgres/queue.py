@@ -41,6 +41,10 @@ class PostgresQueue:
         return str(self.place)
 
     @property
+    def noun(self) -> str:
+        return "database"
+
+    @property
     def address(self) -> str:
         return self.place.identity
 
@@ -54,7 +58,10 @@ class PostgresQueue:
 
     @property
     def shown(self) -> dict[str, str]:
-        return {"schema": self.place.schema}
+        return self.place.shown
+
+    def warning(self) -> str | None:
+        return self.place.warning()
 
     def exists(self) -> bool:
         return True
@@ -131,7 +138,10 @@ class PostgresQueue:
         return (("database", partial(checks.database, self.place)),)
 
     def rescue(self, target: Path, now: int) -> Rescued:
-        raise BadInput("only a queue file can be rescued", hint="restore the database from its own backup")
+        raise BadInput(
+            "only a queue file can be rescued, and the queue is in PostgreSQL",
+            hint="bring a backup of the database back; tako-lite doctor shows its state",
+        )
 
     def restore(self, backup: Path, check: QueueCheck) -> Restored:
         _need_driver()

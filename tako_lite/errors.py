@@ -321,6 +321,15 @@ class Parked(Unwind):
     """Every step call in progress is a wait: the run releases its slot until one of them ends."""
 
 
+class Held(Unwind):
+    """The code has changed, and the handler asks for new steps before it has reached all stored ones: a person decides."""
+
+    def __init__(self, missing: list[str], stopped_at: list[str]) -> None:
+        super().__init__()
+        self.missing = missing
+        self.stopped_at = stopped_at
+
+
 class Drained(Unwind):
     """The worker is stopping: the run is re-queued and continues in another worker."""
 

@@ -14,6 +14,7 @@ from tako_lite.units import RATE_HINT, Rate, duration, parse_rate
 CatchUp = Literal["latest", "none", "all"]
 Fallback = Literal["wait", "fail", "cancel", "ignore"]
 OnLimit = Literal["queue", "cancel", "fail"]
+OnChangedSteps = Literal["warn", "hold"]
 FALLBACKS: Final[tuple[Fallback, ...]] = ("wait", "fail", "cancel", "ignore")
 
 DEFAULT_BACKOFF: Final = Backoff()
@@ -32,6 +33,7 @@ class WorkflowOptions(NamedTuple):
     `limit` is how many of its runs are executed at a time, those with one value of `limit_key` counted apart. `rate` is how
     many attempts begin in any stretch of time, with `rate_key` likewise. `on_dead` names the workflows
     whose deaths start a run of it, `on_unhealthy` the groups that do when they become unhealthy; `*` stands for any characters.
+    `on_changed_steps` says what becomes of a run that began with other code and does not reach a stored step again.
     """
 
     worker: str = "default"
@@ -50,6 +52,7 @@ class WorkflowOptions(NamedTuple):
     rate_key: str | None = None
     on_dead: tuple[str, ...] = ()
     on_unhealthy: tuple[str, ...] = ()
+    on_changed_steps: OnChangedSteps = "warn"
 
     @property
     def is_hook(self) -> bool:
@@ -160,6 +163,10 @@ def _on_limit(value: object) -> str:
     return _one_of(value, ("queue", "cancel", "fail"))
 
 
+def _on_changed_steps(value: object) -> str:
+    return _one_of(value, ("warn", "hold"))
+
+
 def _key(value: object) -> str | None:
     if value is None:
         return None
@@ -233,6 +240,7 @@ _READERS: Final[dict[str, Callable[[Any], object]]] = {
     "rate_key": _key,
     "on_dead": _patterns,
     "on_unhealthy": _patterns,
+    "on_changed_steps": _on_changed_steps,
 }
 _DEFAULTS: Final[Mapping[str, object]] = {"on_limit": "queue", "limit_key": None, "rate_key": None}
 _NEED: Final = (("on_limit", "limit", "limit=1"), ("limit_key", "limit", "limit=1"), ("rate_key", "rate", 'rate="10/s"'))

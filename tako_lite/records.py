@@ -67,7 +67,8 @@ class Enqueued(NamedTuple):
 class Claimed(NamedTuple):
     """A run that was claimed for a worker. `stored` lists its stored steps: name, state, JSON text and number of attempts.
 
-    `executed_ms` is how long this attempt ran before it parked or was re-queued.
+    `executed_ms` is how long this attempt ran before it parked or was re-queued, `code` the hash of the code that the run began
+    with.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Claimed(NamedTuple):
     stored: tuple[tuple[str, str, str | None, int], ...] = ()
     due_at: int = 0
     trace: str | None = None
+    code: str | None = None
 
 
 class Failure(NamedTuple):
@@ -177,6 +179,8 @@ class Run(NamedTuple):
     fingerprint: str | None = None
     again_of: str | None = None
     trace: str | None = None
+    code: str | None = None
+    not_reached: tuple[str, ...] = ()
     steps: tuple[RunStep, ...] | None = None
     waits: tuple[RunWait, ...] = ()
     history: tuple[Attempt, ...] = ()
@@ -220,6 +224,8 @@ class Run(NamedTuple):
             "progress_note": self.progress_note,
             "cancel_requested": self.cancel_requested,
             "hold": self.hold,
+            "code": self.code,
+            "not_reached": list(self.not_reached),
         }
         if self.steps is not None:
             shape["steps"] = [step.as_json() for step in self.steps]

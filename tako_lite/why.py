@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tako_lite.clock import iso
+from tako_lite.reached import sentence as sentence_about
 from tako_lite.records import Run, RunWait
 from tako_lite.units import counted, duration_text
 
 LONGEST_MESSAGE: Final = 300
+MOST_STEPS: Final = 3
 _ALONE: Final = frozenset({"suspect_limit", "suspect_rate"})
 FINAL: Final = frozenset({"bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"})
 """Reasons for which a run is not tried again, even if it has attempts left."""
@@ -47,6 +49,8 @@ class WhyContext:
     worker: Literal["working", "stopping", "ended"] = "working"
     runs_on: str | None = None
     """The server that executes it, if that is another one."""
+    unread: str | None = None
+    """Where its workflow is defined that the daemon does not know, and what to type."""
     unserved: str | None = None
     """A clause for a group that no live server serves."""
     served_by: tuple[str, ...] = ()
@@ -124,9 +128,13 @@ def _later(run: Run, around: WhyContext) -> str:
 def _pending(run: Run, around: WhyContext) -> str:
     group = run.group
     if run.hold == "no_handler":
+        if around.unread is not None:
+            return f"It is due, but the daemon does not know {run.workflow}: {around.unread}."
         if around.has_daemon:
             return f"It is due, but no workflow file defines {run.workflow}; it starts once one does (tako-lite reload)."
         return f"It is due, but when the daemon last ran no workflow file defined {run.workflow}; tako-lite serve checks again."
+    if run.hold == "changed_steps":
+        return _held(run)
     if not around.has_daemon:
         if around.is_paused:
             commands = f"tako-lite serve, then tako-lite resume {group}"
@@ -134,7 +142,7 @@ def _pending(run: Run, around: WhyContext) -> str:
         return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
     if around.unserved is not None:
         return f"It is due, but {around.unserved}: start tako-lite serve --groups {group} on a machine for it."
-    if around.served_by:
+    if around.served_by and not around.is_paused:
         return f"It is due in {group}, which {' and '.join(around.served_by)} {_serve(around.served_by)}."
     if around.is_stopping:
         return "It is due, but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve."
@@ -155,6 +163,17 @@ def _pending(run: Run, around: WhyContext) -> str:
     if around.starting:
         return f"It is due, and a worker of {group} is starting for it."
     return f"It is due, and {group} has no worker yet: one is about to start."
+
+
+def _held(run: Run) -> str:
+    """The sentence for a run that does not fit the code of now."""
+    about = ", and ".join(sentence_about(name) for name in run.not_reached[:MOST_STEPS]).replace("?, and", ", and")
+    name = run.id[-8:]
+    then = (
+        "Give the step its name again and type tako-lite reload, or continue with the code as it is: "
+        f"tako-lite run-now {name}; tako-lite cancel {name} ends the run"
+    )
+    return f"It is held, because its code has changed (on_changed_steps): {about} {then}."
 
 
 def _serve(names: tuple[str, ...]) -> str:

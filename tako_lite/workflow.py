@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from tako_lite.backoff import Backoff
 from tako_lite.errors import BadInput, NoProject
 from tako_lite.handle import WorkflowHandle
-from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnLimit, name_problem, read_options, shown
+from tako_lite.options import DEFAULT_BACKOFF, CatchUp, Fallback, OnChangedSteps, OnLimit, name_problem, read_options, shown
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -102,6 +102,7 @@ def workflow(
     rate_key: str | None = None,
     on_dead: str | Sequence[str] = (),
     on_unhealthy: str | Sequence[str] = (),
+    on_changed_steps: OnChangedSteps = "warn",
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]:
     """Make the decorated function a workflow. It runs in the group `worker`, which may be a template such as `"{tier}"`.
 
@@ -128,6 +129,7 @@ def workflow(
             "rate_key": rate_key,
             "on_dead": on_dead,
             "on_unhealthy": on_unhealthy,
+            "on_changed_steps": on_changed_steps,
         }
     )
     for problem in problems.values():

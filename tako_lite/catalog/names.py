@@ -69,7 +69,7 @@ class Names:
                     name = alias.name if alias.asname else alias.name.partition(".")[0]
                     self._origins[alias.asname or name] = name
             elif isinstance(node, ast.ImportFrom):
-                self._take(_base(node, package), node.names)
+                self._take(base_of(node, package), node.names)
         for node in sorted(nodes, key=lambda node: node.lineno):
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if meaning := self.meaning(value):
@@ -133,7 +133,7 @@ def imported_at_import(tree: ast.Module, package: str) -> Iterator[tuple[str, as
         if isinstance(node, ast.Import):
             yield from ((alias.name, node) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _base(node, package)
+            base = base_of(node, package)
             yield base, node
             yield from ((f"{base}.{alias.name}", node) for alias in node.names)
         elif isinstance(node, ast.If):
@@ -142,7 +142,7 @@ def imported_at_import(tree: ast.Module, package: str) -> Iterator[tuple[str, as
             pending += ast.iter_child_nodes(node)
 
 
-def _base(node: ast.ImportFrom, package: str) -> str:
+def base_of(node: ast.ImportFrom, package: str) -> str:
     """The full name of the module of a `from` import."""
     if node.level == 0:
         return node.module or ""

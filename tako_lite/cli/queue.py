@@ -46,6 +46,7 @@ class QueueReader:
     def _state(self) -> str | None:
         """The note about an unusual source of the answer, or None."""
         if not self._project.has_daemon():
-            return DOWN.format(self.config.queue.location.noun)
+            location = self.config.queue.location
+            return DOWN.format(location.noun) if location.is_file else None
         other = self._project.other_holder()
         return other and f"a daemon in another folder serves this queue: {other.root} (pid {other.pid})"

@@ -67,9 +67,13 @@ class Commands:
                 await self._host.store.record_activity(done)
             return answer
         except NotFound as error:
-            if error.type in NAME_ARGUMENT:
-                error.hint = await self._host.unread_hint(getattr(typed, NAME_ARGUMENT[error.type], "")) or error.hint
+            await self.hint_unread(error, typed)
             raise
+
+    async def hint_unread(self, error: NotFound, arguments: object) -> None:
+        """Have an error say so if a file that the daemon has not read yet defines the name that the arguments ask for."""
+        if error.type in NAME_ARGUMENT:
+            error.hint = await self._host.unread_hint(getattr(arguments, NAME_ARGUMENT[error.type], "")) or error.hint
 
 
 def _run_to_completion(work: Awaitable[dict[str, Any]]) -> asyncio.Future[dict[str, Any]]:

@@ -15,9 +15,11 @@ import anyio
 
 from tako_lite import __version__
 from tako_lite.catalog import Catalog
+from tako_lite.catalog.code import CodeHashes
 from tako_lite.clock import Clock, iso
 from tako_lite.config import Config, GroupSettings, load
 from tako_lite.config.files import SOCKET_NAME, stamp
+from tako_lite.daemon.changed_code import ChangedCode, about_held, compare_code
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.control import Control
 from tako_lite.daemon.dashboard import Dashboard
@@ -104,6 +106,7 @@ class Daemon:
         self.clock = self.store.clock
         self.meter = Meter(self.clock.now)
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
+        self.code_hashes = CodeHashes()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
@@ -160,6 +163,8 @@ class Daemon:
         await self.servers.join()
         self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
         await self.store.set_limits(limits_of(self.catalog))
+        self.dispatcher.code = await self._hash_code(self.config, self.catalog)
+        await self.store.put_code(self.dispatcher.code)
         await self._start_groups()
         await self.scheduler.start(self.catalog)
         await self.control.start()
@@ -209,8 +214,9 @@ class Daemon:
         self.servers.announce()
 
     def _release_held_runs(self) -> None:
-        """Release the held runs of workflows that are now defined; the store retries this while the disk is full."""
+        """Release what may start with the files of now; the store retries this while the disk is full."""
         self.dispatcher.watch(self.store.release_held_runs("no_handler"), "release runs that waited for their workflow")
+        self.dispatcher.watch(self.store.release_held_runs("changed_steps"), "release runs that did not fit the code")
 
     async def _warm_up(self) -> None:
         """Start the fork server before there is work; if it is broken, each group that needs it reports that."""
@@ -457,6 +463,7 @@ class Daemon:
             warnings.append(f"the lease of this server is not renewed: {self.servers.trouble}")
         try:
             warnings = [*warnings, *await self.undefined.sentences(self.catalog)]
+            warnings += map(about_held, await self.store.list_held_for_code(sorted({*names, *self.groups})))
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
         shape = await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
@@ -477,6 +484,8 @@ class Daemon:
         self.store.check_file()
         now = self.clock.now()
         context = await gather_context(run, self.store, self.dispatcher, now, is_stopping=self._stopped)
+        if run.hold == "no_handler":
+            context = replace(context, unread=await self.unread_hint(run.workflow))
         return sentence(run, self.servers.explain(run, context))
 
     def with_worker_pid(self, run: Run) -> dict[str, Any]:
@@ -522,10 +531,12 @@ class Daemon:
         if config.queue.location != self.config.queue.location or config.queue.durability != self.config.queue.durability:
             raise BadInput("[queue] url and durability cannot change while the daemon runs", hint="restart tako-lite serve")
         old_catalog = self.catalog
+        code = await self._hash_code(config, catalog)
         schedules = await self.store.put_catalog(  # first, in one transaction: this may fail, and what follows cannot
-            limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog)
+            limits_of(catalog), schedules_of(catalog), self.clock.now(), triggers_of(catalog), code
         )
         self._use(config, catalog)
+        self.dispatcher.code = code
         await self.monitoring.apply(config.monitor)
         self.logs.apply(config.logs)
         await self.dashboard.apply(config)
@@ -542,12 +553,19 @@ class Daemon:
         self._release_held_runs()
         self.events.reloaded(changed)
         about_queue: list[str] = []
+        under_way = ChangedCode([], [])
         with suppress(TakoError):  # the reload itself is done
             about_queue = await self.undefined.sentences(catalog)
-        return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue]}
+            under_way = await compare_code(self.store, old_catalog, catalog)
+        for about in under_way.sentences():
+            self.events.code_changed(about)
+        return {"changed": sorted(changed), "warnings": [*self._warnings, *about_queue], **under_way.as_json()}
 
     async def _read_again(self) -> tuple[Config, Catalog]:
         return await asyncio.to_thread(_read, self.config)
+
+    async def _hash_code(self, config: Config, catalog: Catalog) -> dict[str, str]:
+        return await asyncio.to_thread(self.code_hashes.of, catalog, config.workflows_path)
 
     def _has_changed(self, group: Group, old: Catalog) -> bool:
         if self._settings(group.name) != group.settings or self.catalog.modules(group.name) != old.modules(group.name):

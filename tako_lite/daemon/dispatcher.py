@@ -24,7 +24,7 @@ would need a transaction of its own, which costs an fsync.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
+from tako_lite.options import OnChangedSteps
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
 from tako_lite.protocol.worker import (
@@ -67,6 +68,8 @@ class Dispatcher:
         self.sessions: dict[Worker, WorkerSession] = {}
         self.catalog = catalog
         self.routes = Routes()
+        self.code: Mapping[str, str] = {}
+        """The hash of the code of each workflow."""
         self._store = store
         self._events = events
         self._meter = meter
@@ -255,7 +258,10 @@ class Dispatcher:
         """A run as its worker gets it."""
         steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
         is_rated = spec.options.rate is not None and run.executed_ms == 0
-        if run.tenant is None and not is_rated and not has_hooks:
+        changed: OnChangedSteps | None = None
+        if steps and run.code is not None and self.code.get(run.workflow, run.code) != run.code:
+            changed = spec.options.on_changed_steps
+        if run.tenant is None and not is_rated and not has_hooks and changed is None:
             return PushedRun(run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
         table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
         env = NO_ENV if table is None else dict(table.env)
@@ -272,6 +278,7 @@ class Dispatcher:
             env,
             is_rated,
             RunFacts(run.max_attempts, run.parent, run.trace) if has_hooks else None,
+            changed,
         )
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:

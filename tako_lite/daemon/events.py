@@ -173,6 +173,9 @@ class Events:
     def run_died(self, group: str, run_id: str, what: str) -> None:
         logger.warning("%s", what)
 
+    def steps_changed(self, group: str, run_id: str, what: str) -> None:
+        logger.warning("%s", what)
+
     def run_started(self, session: WorkerSession, run_id: str, workflow: str, attempt: int, attempts: int) -> None:
         logger.info("%s (run %s) started: attempt %d of %d, in %s", workflow, run_id, attempt, attempts, _who(session))
 
@@ -203,6 +206,9 @@ class Events:
     def reloaded(self, changed: list[str]) -> None:
         what = f"the workers of {', '.join(changed)} are being replaced" if changed else "no group has changed"
         logger.info("reloaded: %s", what)
+
+    def code_changed(self, what: str) -> None:
+        logger.warning("%s", what)
 
     def moved(self, group: str, to: str, runs: int) -> None:
         logger.info("moved %s from group %s to group %s", counted(runs, "run"), group, to)

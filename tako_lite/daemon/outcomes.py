@@ -17,7 +17,7 @@ from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
-from tako_lite.errors import ProtocolError, TakoError
+from tako_lite.errors import NotFound, ProtocolError, TakoError
 from tako_lite.processes.child import Exit
 from tako_lite.protocol.items import (
     ANSWERED_ALONE,
@@ -31,11 +31,13 @@ from tako_lite.protocol.items import (
     RunCancelled,
     RunDropped,
     RunFailed,
+    RunHeld,
     RunNotImported,
     RunParked,
     RunPostponed,
     RunReleased,
     SaveStep,
+    StepsNotReached,
     read_items,
 )
 from tako_lite.protocol.worker import (
@@ -43,7 +45,8 @@ from tako_lite.protocol.worker import (
     AnswersFrame,
     Refused,
 )
-from tako_lite.records import Claimed, Failure
+from tako_lite.reached import sentences
+from tako_lite.records import Claimed, Failure, NewRun
 from tako_lite.states import AttemptKind
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
 from tako_lite.units import counted, was_or_were
@@ -56,6 +59,7 @@ KINDS: Final[dict[str, AttemptKind | None]] = {
     "bail": "bailed",
     "later": "postponed",
     "parked": "parked",
+    "held": "released",
     "given": "released",
     "cancelled": "cancelled",
     "dropped": None,
@@ -100,6 +104,7 @@ class Outcomes:
             "bail": self._bailed,
             "later": self._postponed,
             "parked": self._parked,
+            "held": self._held,
             "given": self._released,
             "cancelled": self._cancelled,
             "dropped": self._dropped,
@@ -147,6 +152,8 @@ class Outcomes:
                 self._request(session, item)
             elif item.kind == "begun":
                 dispatcher.watch(self._store.mark_run_begun(item.run_id, item.token), "store the start of a run")
+            elif item.kind == "missed":
+                self._not_reached(session, item)
             elif item.kind == "progress":
                 stored = self._store.set_progress(item.run_id, item.token, item.fraction, item.note)
                 dispatcher.watch(stored, "store progress")
@@ -264,6 +271,22 @@ class Outcomes:
         future = self._store.park_run(run.id, run.token, item.waits, executed_ms, pid)
         self._dispatcher.watch(future, f"park {run.id}")
 
+    def _not_reached(self, session: WorkerSession, item: StepsNotReached) -> None:
+        if (assignment := session.assignments.get(item.run_id)) is None:
+            return
+        run = assignment.claimed
+        self._dispatcher.watch(
+            self._store.note_not_reached(run.id, run.token, item.steps), f"store what {run.id} did not reach"
+        )
+        self._reports.steps_not_reached(session.worker.group.name, run, item.steps, item.unknown, session.worker.pid)
+
+    def _held(self, session: WorkerSession, assignment: Assignment, item: RunHeld) -> None:
+        run, pid = assignment.claimed, session.worker.pid
+        failure = Failure("StepsChanged", "\n".join(sentences(item.steps, item.unknown)), reason="changed_steps")
+        future = self._store.hold_run(run.id, run.token, item.steps, failure, self._executed_ms(assignment), pid)
+        report = partial(self._reports.held, session.worker.group.name, run, item.steps, item.unknown, pid)
+        self._dispatcher.watch(future, f"hold {run.id}", report)
+
     def _dropped(self, session: WorkerSession, assignment: Assignment, item: RunDropped) -> None:
         """Another attempt owns the run: nothing is stored."""
 
@@ -336,14 +359,21 @@ class Outcomes:
     async def _invoke(self, session: WorkerSession, item: InvokeChild) -> Any:
         if (assignment := session.assignments.get(item.run_id)) is None:
             return None
-        child = self._commands.child(assignment.claimed, item.workflow, item.payload, item.options)
+        child = await self._child(assignment.claimed, item)
         return await self._store.invoke_child(item.run_id, item.token, item.name, child)
 
     async def _enqueue(self, session: WorkerSession, item: EnqueueChild) -> Any:
         if (assignment := session.assignments.get(item.run_id)) is None:
             return None
-        child = self._commands.child(assignment.claimed, item.workflow, item.payload, item.options)
+        child = await self._child(assignment.claimed, item)
         return await self._store.enqueue_child(item.run_id, item.token, item.name, child)
+
+    async def _child(self, parent: Claimed, item: InvokeChild | EnqueueChild) -> NewRun:
+        try:
+            return self._commands.child(parent, item.workflow, item.payload, item.options)
+        except NotFound as error:
+            await self._commands.hint_unread(error, item)
+            raise
 
     async def _call(self, session: WorkerSession, item: CallCommand) -> Any:
         return await self._commands.execute(item.command, item.arguments)

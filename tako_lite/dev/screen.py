@@ -135,6 +135,9 @@ class DevEvents(Events):
     def attempt_failed(self, group: str, run_id: str, what: str) -> None:
         logger.warning("✗ %s", what.replace(f" (run {run_id})", ""))
 
+    def steps_changed(self, group: str, run_id: str, what: str) -> None:
+        logger.warning("! %s", what.replace(f" (run {run_id})", "").replace(run_id, run_id[-8:]))
+
     def run_died(self, group: str, run_id: str, what: str) -> None:
         self.deaths += 1
         logger.error("✗ %s", what.replace(f" (run {run_id})", "").replace(run_id, run_id[-8:]))

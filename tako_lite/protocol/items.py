@@ -93,6 +93,19 @@ class RunParked(NamedTuple):
     waits: Sequence[str]
 
 
+class RunHeld(NamedTuple):
+    """The code has changed, and the handler did not reach these stored steps again: a person decides how the run continues.
+
+    `unknown` are the steps that it asked for and that are not stored.
+    """
+
+    kind: Literal["held"]
+    run_id: str
+    token: int
+    steps: Sequence[str]
+    unknown: Sequence[str]
+
+
 class RunReleased(NamedTuple):
     """The worker is stopping; the run is unfinished and goes back to the queue, uncharged."""
 
@@ -195,6 +208,16 @@ class HandlerBegun(NamedTuple):
     token: int
 
 
+class StepsNotReached(NamedTuple):
+    """The attempt did not reach these stored steps again; its end follows. `unknown` is as in `RunHeld`."""
+
+    kind: Literal["missed"]
+    run_id: str
+    token: int
+    steps: Sequence[str]
+    unknown: Sequence[str]
+
+
 class Progress(NamedTuple):
     """How far a run is, for `runs` and the TUI."""
 
@@ -213,12 +236,13 @@ End = (
     | RunBailed
     | RunPostponed
     | RunParked
+    | RunHeld
     | RunReleased
     | RunCancelled
     | RunDropped
 )
 Request = SaveStep | AddWait | InvokeChild | EnqueueChild | CallCommand
-OtherItem = End | AddWait | InvokeChild | EnqueueChild | CallCommand | HandlerBegun | Progress
+OtherItem = End | AddWait | InvokeChild | EnqueueChild | CallCommand | HandlerBegun | StepsNotReached | Progress
 Item = SaveStep | OtherItem
 ANSWERED_ALONE: Final = (AddWait, InvokeChild, EnqueueChild, CallCommand)
 """The requests that the daemon takes up one by one; those to save steps share one transaction."""
@@ -231,6 +255,7 @@ ITEMS: Final[Mapping[str, type[Item]]] = {
     "bail": RunBailed,
     "later": RunPostponed,
     "parked": RunParked,
+    "held": RunHeld,
     "given": RunReleased,
     "cancelled": RunCancelled,
     "dropped": RunDropped,
@@ -240,6 +265,7 @@ ITEMS: Final[Mapping[str, type[Item]]] = {
     "enqueue": EnqueueChild,
     "call": CallCommand,
     "begun": HandlerBegun,
+    "missed": StepsNotReached,
     "progress": Progress,
 }
 """Every item by its kind."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 
+from tako_lite.options import OnChangedSteps
 from tako_lite.protocol.items import Item
 
 NO_ENV: Final[Mapping[str, str]] = {}
@@ -48,8 +49,9 @@ class RunFacts(NamedTuple):
 class PushedRun(NamedTuple):
     """A run for a worker. `timeout` is what is left of it in seconds; `payload` is JSON text.
 
-    The last four fields are for the run of a tenant or of a workflow with a rate, and for a worker with hooks; they are left
-    off for any other: see `row`. `is_rated` asks the worker to report when the handler begins.
+    The last five fields are for the run of a tenant or of a workflow with a rate, for a worker with hooks, and for a run that
+    began with other code; they are left off for any other: see `row`. `is_rated` asks the worker to report when the handler
+    begins. `changed` is what its workflow wants if it does not reach a stored step; None for the code that it began with.
     """
 
     run_id: str
@@ -64,12 +66,15 @@ class PushedRun(NamedTuple):
     tenant_env: Mapping[str, str] = NO_ENV
     is_rated: bool = False
     facts: RunFacts | None = None
+    changed: OnChangedSteps | None = None
 
     @property
     def row(self) -> tuple[Any, ...]:
         """The list on the wire."""
-        if self.facts is not None:
+        if self.changed is not None:
             return self
+        if self.facts is not None:
+            return self[:12]
         return self[:11] if self.tenant is not None or self.is_rated else self[:8]
 
 

@@ -27,9 +27,9 @@ from tako_lite.units import Rate
 SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
 """Milliseconds after which a signal is deleted."""
 
-Hold = Literal["suspect", "no_handler", "limit", "rate", "suspect_limit", "suspect_rate"]
-"""Why the ordinary claim skips a due run: it must run alone (a suspect), no file defines its workflow, or the limit or rate of
-its workflow is reached. A suspect over a limit stays a suspect."""
+Hold = Literal["suspect", "no_handler", "changed_steps", "limit", "rate", "suspect_limit", "suspect_rate"]
+"""Why the ordinary claim skips a due run: it must run alone (a suspect), no file defines its workflow, its stored steps do not
+fit the code of now, or the limit or rate of its workflow is reached. A suspect over a limit stays a suspect."""
 
 
 class Limit(NamedTuple):
@@ -169,6 +169,14 @@ class EndedRun(NamedTuple):
     reason: str | None
     error_type: str | None
     error_message: str | None
+
+
+class OtherCode(NamedTuple):
+    """How many runs of a workflow began with other code than a server has now, and the oldest of them."""
+
+    workflow: str
+    number: int
+    oldest: str
 
 
 class EnqueuedRuns(NamedTuple):
@@ -412,6 +420,26 @@ class Store(Protocol):
     def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
         """Replace the limits of all workflows, and release the runs that the new limits allow."""
 
+    def put_code(self, code: Mapping[str, str]) -> Awaitable[None]:
+        """Store the hash of the code of each workflow of this server: a run gets it at its first claim."""
+
+    def list_other_code(self) -> Awaitable[list[OtherCode]]:
+        """The waiting runs that began with other code than this server has now, by workflow."""
+
+    def list_held_for_code(self, groups: Sequence[str]) -> Awaitable[list[OtherCode]]:
+        """The runs of groups with the hold `changed_steps`, by workflow."""
+
+    def note_not_reached(self, id: str, token: int, names: Sequence[str]) -> Awaitable[None]:
+        """Store which stored steps the attempt of a claimed run did not reach again. A stale claim changes nothing."""
+
+    def hold_run(
+        self, id: str, token: int, not_reached: Sequence[str], failure: Failure, executed_ms: int, pid: int
+    ) -> Awaitable[bool]:
+        """Re-queue a claimed run with the hold `changed_steps`, uncharged; `failure` is what its history says.
+
+        A run whose cancellation was requested is cancelled instead. False for a stale claim.
+        """
+
     def set_hooks(self, hooks: Hooks) -> None:
         """Have each death from now on store the runs of the matching hook workflows, in the transaction of the death."""
 
@@ -504,8 +532,9 @@ class Store(Protocol):
         schedules: Sequence[Schedule],
         from_slot: int,
         triggers: Sequence[StoredTrigger],
+        code: Mapping[str, str],
     ) -> Awaitable[list[Schedule]]:
-        """`set_limits`, `put_schedules` and `put_triggers` in one transaction: all of them or none."""
+        """`set_limits`, `put_schedules`, `put_triggers` and `put_code` in one transaction: all of them or none."""
 
     def list_schedules(self) -> Awaitable[list[Schedule]]:
         """The schedules of the catalog, with how far each has come."""
@@ -664,6 +693,12 @@ class OfflineStore(Protocol):
 
     def move_runs(self, group: str, to: str) -> int:
         """As `Store.move_runs`, all at once."""
+
+    def pause_group(self, name: str, paused: bool) -> None:
+        """As `Store.pause_group`."""
+
+    def scale_group(self, name: str, scale: int | None) -> None:
+        """As `Store.scale_group`."""
 
     def forget_group(self, name: str) -> None:
         """As `Store.forget_group`."""

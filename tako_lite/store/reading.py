@@ -194,6 +194,7 @@ def _run(row: rows.StoredRun, steps: tuple[RunStep, ...] | None) -> Run:
     for name in ("payload", "result", "error"):
         facts[name] = None if facts[name] is None else json.loads(facts[name])
     facts["cancel_requested"] = bool(row.cancel_requested)
+    facts["not_reached"] = tuple(json.loads(row.not_reached or "[]"))
     return Run(**facts, steps=steps)
 
 

@@ -25,6 +25,7 @@ from tako_lite.store.base import (
     Limit,
     MinuteTotals,
     NewWait,
+    OtherCode,
     RunChanges,
     RunFilter,
     SavedStep,
@@ -36,6 +37,7 @@ from tako_lite.store.membership import Membership
 from tako_lite.store.transitions import (
     activity,
     claims,
+    code,
     edits,
     enqueue,
     evaluations,
@@ -178,6 +180,25 @@ class TransactionalStore(ABC):
     def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
         return self._submit(lambda transaction: limits.replace(transaction, known))
 
+    def put_code(self, hashes: Mapping[str, str]) -> Future[None]:
+        return self._submit(lambda transaction: code.put(transaction, self._server, hashes))
+
+    async def list_other_code(self) -> list[OtherCode]:
+        return await self._read(partial(code.count_others, server=self._server))
+
+    async def list_held_for_code(self, groups: Sequence[str]) -> list[OtherCode]:
+        return await self._read(partial(code.count_held, groups=groups))
+
+    def note_not_reached(self, id: str, token: int, names: Sequence[str]) -> Future[None]:
+        return self._submit(lambda transaction: code.note_not_reached(transaction, id, token, names), keep=True)
+
+    def hold_run(
+        self, id: str, token: int, not_reached: Sequence[str], failure: Failure, executed_ms: int, pid: int
+    ) -> Future[bool]:
+        return self._submit(
+            lambda transaction: code.hold(transaction, id, token, not_reached, failure, executed_ms, pid), keep=True
+        )
+
     def set_hooks(self, hooks: Hooks) -> None:
         self._hooks = hooks
 
@@ -267,10 +288,12 @@ class TransactionalStore(ABC):
         scheduled: Sequence[Schedule],
         from_slot: int,
         polled: Sequence[StoredTrigger],
+        hashes: Mapping[str, str],
     ) -> Future[list[Schedule]]:
         def operation(transaction: Transaction) -> list[Schedule]:
             limits.replace(transaction, known)
             triggers.put(transaction, polled)
+            code.put(transaction, self._server, hashes)
             return schedules.put(transaction, scheduled, from_slot)
 
         return self._submit(operation)

@@ -172,7 +172,7 @@ class LocalDaemon(Daemon):
     async def put_catalog(self) -> None:
         """Store the limits, schedules and triggers of the catalog."""
         catalog, now = self.catalog, self.clock.now()
-        stored = await self.store.put_catalog(limits_of(catalog), schedules_of(catalog), now, triggers_of(catalog))
+        stored = await self.store.put_catalog(limits_of(catalog), schedules_of(catalog), now, triggers_of(catalog), {})
         self.scheduler.take(catalog, stored)
 
     async def stop(self) -> None:

@@ -7,31 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from tako_lite import secrets
-from tako_lite.blocking import BlockingStep
 from tako_lite.client import link as client_link
 from tako_lite.errors import StepError
 from tako_lite.protocol.items import RunBailed, RunFailed, RunNotImported, RunPostponed, RunSucceeded
-from tako_lite.protocol.worker import NO_ENV, PriorStep, PushedRun, StoredStep
+from tako_lite.protocol.worker import NO_ENV, PriorStep, PushedRun
+from tako_lite.reached import not_reached, sentences
 from tako_lite.states import TERMINAL
-from tako_lite.step import Caller, Duration, Step
+from tako_lite.testing.replay_engine import NoLink, ReplayExecutor, ReplayRun
 from tako_lite.testing.thread import LoopThread
-from tako_lite.worker.executor import Executor
-from tako_lite.worker.run import ActiveRun
 
 if TYPE_CHECKING:
-    from tako_lite.backoff import Backoff
-    from tako_lite.engine import StepKind, StepState, WaitKind
     from tako_lite.protocol.items import Item
     from tako_lite.testing.project import LoadedProject
-    from tako_lite.typed import Reader
     from tako_lite.worker.link import Link
 
 LIMIT: Final = 10.0
@@ -90,14 +83,14 @@ def _prior(step: Mapping[str, Any]) -> PriorStep:
     return PriorStep(step["name"], step["state"], json.dumps(value), step["attempts"])
 
 
-async def _execute(project: LoadedProject, pushed: PushedRun) -> tuple[_ReplayRun, Item]:
+async def _execute(project: LoadedProject, pushed: PushedRun) -> tuple[ReplayRun, Item]:
     loop = asyncio.get_running_loop()
-    link = _NoLink(loop.create_future())
+    link = NoLink(loop.create_future())
     client_link.use_link(_refuse, loop, for_all=True)
-    executor = _ReplayExecutor(cast("Link", link), project.loader, "replay", 1, lambda run_id: None, contextvars.copy_context())
+    executor = ReplayExecutor(cast("Link", link), project.loader, "replay", 1, lambda run_id: None, contextvars.copy_context())
     try:
         executor.start(pushed)
-        run = cast("_ReplayRun", executor.runs[pushed.run_id])
+        run = cast("ReplayRun", executor.runs[pushed.run_id])
         return run, await link.end
     finally:
         executor.end_threads()
@@ -107,160 +100,21 @@ async def _refuse(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
     raise StepError(f"the handler uses a client ({command}) outside of a step, which a replay does not execute")
 
 
-class _NoLink:
-    """Takes the end of the attempt, and sends nothing."""
-
-    def __init__(self, end: asyncio.Future[Item]) -> None:
-        self.end = end
-        self.next_sequence = itertools.count(1).__next__
-
-    def send(self, item: Item, size: int = 0) -> None:
-        if not self.end.done():
-            self.end.set_result(item)
-
-    def flush(self) -> None: ...
-
-
-class _ReplayExecutor(Executor):
-    def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:
-        return _ReplayRun(self._link, pushed, steps)
-
-    def new_step(self, run: ActiveRun) -> Step:
-        return _ReplayStep(cast("_ReplayRun", run))
-
-    def new_blocking_step(self, run: ActiveRun) -> BlockingStep:
-        return _ReplayBlockingStep(cast("_ReplayRun", run), self._loop)
-
-
-class _ReplayRun(ActiveRun):
-    """An engine that has stored steps and makes no others."""
-
-    inline_sleep = -1.0
-
-    def __init__(self, link: Link, pushed: PushedRun, steps: Sequence[Any]) -> None:
-        super().__init__(link, pushed, steps)
-        self.asked: dict[str, str] = {}
-        """The kinds of the steps that the handler asked for, by name."""
-        self.frontier: list[str] = []
-
-    def ask(self, name: str, kind: str) -> bool:
-        """Note that the handler asks for a step; whether it has a stored value."""
-        self.asked[name] = kind
-        stored = self._stored.get(name)
-        return stored is not None and (stored.state == "succeeded" or kind == "child")
-
-    async def stop_at(self, name: str) -> StoredStep:
-        """Wait for ever: the run parks once all of its calls do."""
-        self.frontier.append(name)
-        future: asyncio.Future[StoredStep] = self._loop.create_future()
-        self.waits[name] = future
-        self._maybe_park()
-        try:
-            return await future
-        finally:
-            del self.waits[name]
-
-    def now(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    async def save(
-        self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
-    ) -> StoredStep:
-        return await self.stop_at(name)
-
-    async def wait(self, name: str, kind: WaitKind, key: str | None, wake_at: int | None) -> StoredStep:
-        return await self.stop_at(name)
-
-    async def invoke(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        return await self.stop_at(name)
-
-    async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        self._active -= 1  # it counts as a wait
-        try:
-            return await self.stop_at(name)
-        finally:
-            self._active += 1
-
-    async def send_signal(self, event: str, payload: str) -> None:
-        self._active -= 1
-        try:
-            await self.stop_at(f"signal:{event}")
-        finally:
-            self._active += 1
-
-    def note_failure(self, name: str, error: str, tries: int, started_at: int) -> None: ...
-
-    def set_progress(self, fraction: float, note: str | None) -> None: ...
-
-    def begin_handler(self) -> None: ...
-
-
-class _ReplayStep(Step):
-    def __init__(self, engine: _ReplayRun) -> None:
-        super().__init__(engine)
-        self._run = engine
-
-    async def run_with(
-        self,
-        caller: Caller,
-        name: str,
-        body: Callable[[], Any],
-        retries: int,
-        backoff: Backoff,
-        timeout: Duration | None,
-        reader: Reader | None = None,
-    ) -> Any:
-        if not self._run.ask(name, "run"):
-            self._run.begin(name)
-            await self._run.stop_at(name)
-        return await super().run_with(caller, name, body, retries, backoff, timeout, reader)
-
-    async def sleep(self, name: str, duration: Duration, /) -> None:
-        self._run.ask(name, "sleep")
-        await super().sleep(name, duration)
-
-    async def sleep_until(self, name: str, when: Any, /) -> None:
-        self._run.ask(name, "sleep")
-        await super().sleep_until(name, when)
-
-    async def wait_as(self, name: str, event: str, timeout: Duration | None) -> Any:
-        self._run.ask(name, "signal")
-        return await super().wait_as(name, event, timeout)
-
-    async def invoke(self, name: str, workflow: Any, payload: Any = None, **options: Any) -> Any:
-        self._run.ask(name, "child")
-        return await super().invoke(name, workflow, payload, **options)
-
-    async def enqueue(self, name: str, workflow: Any, payload: Any = None, **options: Any) -> str:
-        self._run.ask(name, "enqueue")
-        return await super().enqueue(name, workflow, payload, **options)
-
-    async def signal(self, event: str, payload: Any = True) -> None:
-        self._run.ask(f"signal:{event}", "run")
-        await super().signal(event, payload)
-
-
-class _ReplayBlockingStep(BlockingStep):
-    def __init__(self, engine: _ReplayRun, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(engine, loop)
-        self._step = _ReplayStep(engine)
-
-
 # What fits
 
 
-def _judged(shown: Mapping[str, Any], run: _ReplayRun, end: Item) -> Replayed:
+def _judged(shown: Mapping[str, Any], run: ReplayRun, end: Item) -> Replayed:
     kinds = {step["name"]: step["kind"] for step in shown["steps"]}
     done = [step["name"] for step in shown["steps"] if step["state"] == "succeeded"]
     waits = {wait["name"]: wait["kind"] for wait in shown["waits"]}
     unknown = [name for name in run.frontier if name not in waits and name not in kinds]
-    missing = [name for name in done if name not in run.asked]
+    missing = not_reached(done, run.asked, unknown if end.kind == "parked" else ())
     found = [
         f"`{name}` is a step of the kind {kind}, and the run has one of the kind {kinds[name]} stored under this name"
         for name, kind in run.asked.items()
         if name in done and kind != kinds[name]
     ]
-    found += [f"stored step `{name}` was not reached again: was it renamed{_to(unknown)}?" for name in missing]
+    found += sentences(missing, unknown)
     if shown["state"] == "waiting":
         found += _of_waiting(shown, run, end, waits)
     if unknown and (missing or shown["state"] in ("waiting", "succeeded")):
@@ -269,11 +123,7 @@ def _judged(shown: Mapping[str, Any], run: _ReplayRun, end: Item) -> Replayed:
     return Replayed([name for name in run.asked if name in done], list(run.frontier), found)
 
 
-def _to(unknown: Sequence[str]) -> str:
-    return f" to `{unknown[0]}`" if len(unknown) == 1 else ""
-
-
-def _of_waiting(shown: Mapping[str, Any], run: _ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:
+def _of_waiting(shown: Mapping[str, Any], run: ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:
     if end.kind != "parked":
         return []
     lost = [name for name in waits if name not in run.frontier]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Duration = float | timedelta | str
 MOST_STARTS: Final = 10_000
 """Attempts that one `run_until_idle` starts before it counts as a loop."""
-MOST_STARTS_ADVANCING: Final = 100_000
+MOST_STARTS_ADVANCING: Final = 20_000
 YEAR: Final = 365 * 86_400_000
 
 

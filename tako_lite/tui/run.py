@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tako_lite.reached import sentences
 from tako_lite.tui.history import history_view
 from tako_lite.tui.listing import Cell, Column, Listing
 from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, error_text, line, state, took, when
@@ -77,6 +78,8 @@ def _named_facts(run: Shape, now: int) -> list[tuple[str, RenderableType | None]
         ("repeats", block(run["again"]) if run.get("again") else None),
         ("repeated by", block("\n".join(run["repeated_by"])) if run.get("repeated_by") else None),
         ("fingerprint", cell(run["fingerprint"]) if run.get("fingerprint") else None),
+        ("code", cell(run["code"]) if run.get("code") else None),
+        ("warning", block("\n".join(sentences(run["not_reached"])), "yellow") if run.get("not_reached") else None),
         ("discarded", cell(when(run["discarded_at"], now)) if run.get("discarded_at") else None),
         ("progress", block(_progress(run)) if run.get("progress") is not None else None),
         ("executes", block("\n".join(_in_flight(step, now) for step in run["in_flight"])) if run.get("in_flight") else None),

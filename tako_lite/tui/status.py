@@ -112,7 +112,12 @@ def status_lines(snapshot: Snapshot, now: int) -> list[str]:
 def _daemon_line(snapshot: Snapshot) -> str:
     daemon = snapshot.get("daemon")
     if daemon is None:
-        return "no daemon is running"
+        servers = [server["name"] for server in snapshot.get("servers", ())]
+        return (
+            f"no daemon on this machine; {' and '.join(servers)} serve{'s' if len(servers) == 1 else ''} the queue"
+            if servers
+            else "no daemon is running"
+        )
     up = span(daemon["uptime_s"])
     return f"daemon {daemon['pid']} on {daemon['server']}, version {daemon['version']}, up {up}"
 

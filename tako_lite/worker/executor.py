@@ -38,6 +38,7 @@ from tako_lite.worker.loop import paused
 from tako_lite.worker.report import Report, failed, find_unwind, refuse_payload, unwound
 from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.worker.threads import RunThreads
+from tako_lite.worker.unreached import compare
 
 
 class Executor:
@@ -86,14 +87,26 @@ class Executor:
 
     def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:
         """The engine of a run that was pushed; `steps` are the lists of its `PriorStep`s."""
+        if pushed.changed == "hold":
+            from tako_lite.worker.gate import CheckedRun  # rarely needed
+
+            return CheckedRun(self._link, pushed, steps)
         return ActiveRun(self._link, pushed, steps)
 
     def new_step(self, run: ActiveRun) -> Step:
         """The step of an `async def` handler."""
+        if run.is_gated:
+            from tako_lite.worker.gate import GatedRun, GatedStep
+
+            return GatedStep(cast("GatedRun", run))
         return Step(run)
 
     def new_blocking_step(self, run: ActiveRun) -> BlockingStep:
         """The step of a plain `def` handler."""
+        if run.is_gated:
+            from tako_lite.worker.gate import GatedBlockingStep, GatedRun
+
+            return GatedBlockingStep(cast("GatedRun", run), self._loop)
         return BlockingStep(run, self._loop)
 
     def receive(self, frame: ToWorker) -> None:
@@ -160,6 +173,11 @@ class Executor:
             timer.cancel()
         self._on_end(run.run_id)
         del self.runs[run.run_id]
+        if run.prior and (compared := compare(run, item)) is not None:
+            if compared.kind == "held":
+                item = compared
+            else:
+                self._link.send(compared)
         self._link.send(item, size)
         if not self.runs:
             self._link.flush()  # nothing else will be sent in this turn

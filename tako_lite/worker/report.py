@@ -12,6 +12,7 @@ from tako_lite.errors import (
     Bailed,
     Cancelled,
     Failed,
+    Held,
     HookFailed,
     Parked,
     RetryLater,
@@ -29,6 +30,7 @@ from tako_lite.protocol.items import (
     RunCancelled,
     RunDropped,
     RunFailed,
+    RunHeld,
     RunNotImported,
     RunParked,
     RunPostponed,
@@ -60,6 +62,8 @@ def refuse_payload(error: BadInput) -> BadInput:
 
 def unwound(run: ActiveRun, reason: Unwind, root: Path) -> Report:
     """The report of an attempt whose handler was left; `root` is the folder of the project."""
+    if isinstance(reason, Held):
+        return RunHeld("held", run.run_id, run.token, reason.missing, reason.stopped_at), 0
     return _end_of(run.run_id, run.token, reason, run.parked_on, root), 0
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -52,13 +52,14 @@ class ActiveRun:
         """`steps` are the lists of all `PriorStep`s, those too that came ahead of the run."""
         (
             self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
-            self.tenant, self.tenant_env, self.is_rated, self.facts,
+            self.tenant, self.tenant_env, self.is_rated, self.facts, self.changed,
         ) = pushed  # fmt: skip
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None
         self.waits: dict[str, asyncio.Future[StoredStep]] = {}
         self._link = link
+        self.prior = steps
         self._stored = {prior.name: prior.stored for prior in (PriorStep(*step) for step in steps)} if steps else {}
         self._early: dict[str, StoredStep] = {}
         self._begun: dict[str, float] = {}
@@ -169,6 +170,31 @@ class ActiveRun:
             self._link.send(HandlerBegun("begun", self.run_id, self.token))
             self._link.flush()
 
+    # Steps that were stored before this attempt
+
+    def states_before(self) -> list[tuple[str, str]]:
+        """The names and states of the steps that were stored before this attempt."""
+        return [(step[0], step[1]) for step in self.prior]
+
+    def succeeded_before(self) -> list[str]:
+        """The names of those with a value."""
+        return [name for name, state in self.states_before() if state == "succeeded"]
+
+    def unknown_steps(self) -> list[str]:
+        """The steps that this attempt asked for and that were not stored before."""
+        known = dict(self.states_before())
+        return [name for name in self._begun if name not in known]
+
+    @property
+    def begun(self) -> Collection[str]:
+        """The steps that this attempt asked for."""
+        return self._begun
+
+    def has_value(self, name: str) -> bool:
+        """Whether a step has a value by now."""
+        stored = self._stored.get(name)
+        return stored is not None and stored.state == "succeeded"
+
     # Frames from the daemon
 
     def resolved(self, name: str, stored: StoredStep) -> None:
@@ -252,15 +278,22 @@ class ActiveRun:
         self._park = None
         if not self._active and self.waits and not any(future.done() for future in self.waits.values()):
             self.parked_on = list(self.waits)
-            self._leave(Parked())
+            self._leave(self.reason_to_park())
         else:
             self._maybe_park()
+
+    def reason_to_park(self) -> Unwind:
+        """Why a handler is left that only waits."""
+        return Parked()
 
     parked_on: list[str] = []  # noqa: RUF012 -- replaced, never changed
     info: RunInfo | None = None
     """The run for hooks."""
     raised: BaseException | None = None
     """What the handler raised, for hooks."""
+
+    is_gated = False
+    """Whether it is a `gate.GatedRun`."""
 
     def note_raised(self, error: BaseException) -> None:
         """Keep what the handler raised, if hooks will see it."""

@@ -26,6 +26,7 @@ STATEMENTS = {
     for file in (
         "activity",
         "attempts",
+        "code",
         "edits",
         "groups",
         "limits",
@@ -51,7 +52,11 @@ PLANS = {
     "edits.edit": [BY_ID],
     "edits.run_now": [BY_ID],
     "edits.move": [BY_ID],
-    "runs.claim": [BY_ROW, "SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
+    "runs.claim": [
+        BY_ROW,
+        "SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)",
+        "SEARCH code USING PRIMARY KEY (server=? AND workflow=?)",
+    ],
     "runs.has_due": ["SEARCH runs USING INDEX runs_ready (worker_group=? AND hold=?)"],
     "runs.mark_due": [BY_ROW, "SEARCH runs USING INDEX runs_later (run_at<?)"],
     "runs.next_due": ["SEARCH runs USING INDEX runs_later"],

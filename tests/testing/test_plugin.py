@@ -67,6 +67,10 @@ PROJECT = {
         def test_survives(tako_kill):
             tako_kill(check=lambda: mails == [6], reset=mails.clear)
 
+        def test_a_real_daemon(tako_project, tako_session_project):
+            assert tako_project.run("order", {"number": 8})["result"] == 8
+            assert list(tako_session_project.catalog.workflows) == ["order"]
+
         class OrderTests(TakoTestCase):
             def test_passes(self) -> None:
                 assert self.tako.run(order, {"number": 7}).succeeded == 7
@@ -96,7 +100,7 @@ def test_a_project_is_tested_with_the_plugin(project: Path, monkeypatch: pytest.
     (project / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(project / "tmp"))
     out = _pytest(project, "--tako-keep")
-    assert "9 passed" in out, out
+    assert "10 passed" in out, out
     failed = set(re.findall(r"^(?:FAILED|ERROR) test_orders.py::(\S+)", out, re.MULTILINE))
     expected = {"test_fails", "test_leaves_a_dead_run", "test_survives[after:mail]", "OrderTests::test_leaves_a_stub"}
     assert failed == expected

@@ -92,7 +92,7 @@ def test_the_command_replay_compares_parked_runs_with_the_code(live: TestProject
     code, out = _replay(live, id[-8:], "--json")
     (run,) = json.loads(out)["runs"]
     assert (code, run["fits"], run["frontier"]) == (1, False, ["charge-card"])
-    assert run["differences"][0] == "stored step `charge` was not reached again: was it renamed to `charge-card`?"
+    assert run["differences"][0] == "stored step `charge` was not reached again; was it renamed to `charge-card`?"
     live.workflow("orders.py", ORDERS)
     with live.client() as client:
         client.cancel(id)

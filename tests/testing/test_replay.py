@@ -70,7 +70,7 @@ def test_the_same_code_fits_and_executes_nothing(stored: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [
-        (lambda: order("charge-card"), "stored step `charge` was not reached again: was it renamed to `charge-card`?"),
+        (lambda: order("charge-card"), "stored step `charge` was not reached again; was it renamed to `charge-card`?"),
         (lambda: order(adds=True), "the handler asks for step `added`, which the run has not stored"),
         (lambda: order(event="consent"), "the run waits for signal `wait_for:approval`, and the handler does not ask for it"),
         (lambda: order(returns=True), "the handler returns while the run waits for wait_for:approval"),

@@ -24,6 +24,7 @@ STORE = Path(str(store.__file__)).parent
 FILES = (
     "activity",
     "attempts",
+    "code",
     "edits",
     "failures",
     "groups",

@@ -69,10 +69,10 @@ def edit(
 @dry_run_option
 @json_option
 def run_now(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) -> int:
-    """Start runs at once that are due later.
+    """Start runs at once that are due later, and release those that are held because their code has changed.
 
-    The named ones, or those that match the filters: delayed runs, and runs that wait for their next attempt. Limits and rates
-    still hold.
+    The named ones, or those that match the filters: delayed runs, runs that wait for their next attempt, and held ones, which
+    continue with the code as it is. Limits and rates still hold.
     """
     queue = QueueReader()
     ids = named_ids(queue, runs, chosen)

@@ -142,5 +142,7 @@ def reload(as_json: bool) -> None:
         write_json(answer)
         return
     write(f"changed: {', '.join(answer['changed'])}" if answer["changed"] else "nothing changed")
+    for about in (*answer.get("other_code", ()), *answer.get("vanished", ())):
+        write(about["message"])
     for warning in answer["warnings"]:
         warn(warning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tako_lite.store.base import RunChanges
-from tako_lite.store.transitions import limits, rows
+from tako_lite.store.transitions import code, limits, rows
 from tako_lite.store.transitions.transaction import Transaction
 
 
@@ -20,11 +20,16 @@ def edit(transaction: Transaction, id: str, changes: RunChanges) -> str:
 
 
 def run_now(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
-    """Make runs due that were to start later; returns for each `due`, `not_later`, `ended` or `unknown`."""
+    """Make runs due that were to start later, or are held because of their steps.
+
+    Returns for each `due`, `not_later`, `ended` or `unknown`.
+    """
     outcomes = {}
     for id in ids:
         if transaction.execute(transaction.sql.edits.run_now, id=id, now=transaction.now):
             transaction.effects.wake_by(transaction.now)
+            outcomes[id] = "due"
+        elif code.accept(transaction, id):
             outcomes[id] = "due"
         else:
             outcomes[id] = _state(transaction, id, live="not_later")

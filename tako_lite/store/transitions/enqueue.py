@@ -160,6 +160,7 @@ def _retry_one(transaction: Transaction, id: str, route: Route, fresh: bool) -> 
         if fresh:
             transaction.execute(sql.steps.delete_all, run_id=id)
             transaction.execute(sql.steps.delete_large, run_id=id)
+            transaction.execute(sql.code.forget, id=id)
         transaction.execute(sql.steps.delete_failed_children, run_id=id)
         if retried.token == 0 and limits.count_excess(transaction, retried.workflow, retried.limit_key):
             _refuse(transaction, [id], limits.limit_refusal(transaction, retried.workflow, retried.limit_key))

@@ -95,6 +95,7 @@ class ClaimedRun(NamedTuple):
     rate_key: str | None
     due_at: int
     trace: str | None
+    code: str | None
 
     def record(self) -> Claimed:
         """The run as the daemon sees it."""
@@ -111,7 +112,16 @@ class ClaimedRun(NamedTuple):
             self.payload,
             due_at=self.due_at,
             trace=self.trace,
+            code=self.code,
         )
+
+
+class WorkflowCode(NamedTuple):
+    """The hash of the code of a workflow, as `code.put` takes it."""
+
+    server: str
+    workflow: str
+    hash: str
 
 
 class Claim(NamedTuple):
@@ -172,7 +182,7 @@ class Outcome(NamedTuple):
 
 
 class StoredRun(NamedTuple):
-    """A run as people see it; `payload`, `result` and `error` are JSON text."""
+    """A run as people see it; `payload`, `result`, `error` and `not_reached` are JSON text."""
 
     id: str
     workflow: str
@@ -209,6 +219,8 @@ class StoredRun(NamedTuple):
     fingerprint: str | None
     again_of: str | None
     trace: str | None
+    code: str | None
+    not_reached: str | None
 
 
 class LargeValue(NamedTuple):

@@ -12,6 +12,7 @@ from tako_lite.client.logfiles import SUFFIX
 from tako_lite.client.run_log import RunLog, read_run_log
 from tako_lite.errors import TakoError
 from tako_lite.new_run import unknown_run
+from tako_lite.reached import sentences
 from tako_lite.records import Run
 from tako_lite.states import TERMINAL
 from tako_lite.store import reading
@@ -44,6 +45,7 @@ def run(visit: Visit) -> Shown:
     view = {
         "why": None if found.state in TERMINAL else _why(visit, found.id),
         "outcome": outcome(shape),
+        "not_reached": () if found.hold == "changed_steps" else sentences(found.not_reached),
         "waterfall": waterfall(shape, visit.now, cut_gaps=visit.query.get("gaps") != "show"),
         "children": _children(visit, found.id),
         "named": {step["name"] for step in shape["steps"]},

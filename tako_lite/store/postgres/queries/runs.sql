@@ -85,17 +85,18 @@ SET state = CASE
         WHEN :allowed::text IS NULL OR tenant IN (SELECT value FROM json_array_elements_text(:allowed::json)) THEN 'running'
         ELSE 'dead' END,
     claim_token = claim_token + 1, server = :server, boot_id = :boot_id, worker_pid = NULL,
-    claimed_at = :now, started_at = coalesce(started_at, :now)
+    claimed_at = :now, started_at = coalesce(started_at, :now), not_reached = NULL,
+    code = coalesce(code, (SELECT hash FROM code WHERE code.server = :server AND code.workflow = runs.workflow))
 FROM picked WHERE runs.id = picked.id
 RETURNING due_order, runs.id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
-    payload, state, limit_key, rate_key, greatest(run_at, coalesce(back_at, 0)) AS due_at, trace;
+    payload, state, limit_key, rate_key, greatest(run_at, coalesce(back_at, 0)) AS due_at, trace, code;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.
 UPDATE runs
 SET finished_at = :now, hold = NULL, ready = false, error = :error, fingerprint = :fingerprint, claim_token = claim_token - 1,
     server = NULL, boot_id = NULL, claimed_at = NULL,
-    started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END
+    started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END, code = CASE claim_token WHEN 1 THEN NULL ELSE code END
 WHERE id = :id AND state = 'dead';
 
 -- name: has_due
@@ -319,7 +320,7 @@ SELECT id, workflow, worker_group AS "group", group_source, state, attempts, max
     error,
     unique_key, parent, tenant, created_at, run_at, started_at, finished_at, server, worker_pid, claim_token, hold,
     cancel_requested, progress, progress_note, fallback, fallback_source, limit_key, rate_key,
-    discarded_at, claimed_at, fingerprint, again_of, trace
+    discarded_at, claimed_at, fingerprint, again_of, trace, code, not_reached
 FROM runs;
 
 -- name: select_repeats

@@ -8,6 +8,7 @@ _PACKAGE = "tako_lite.store.sqlite"
 
 activity = load(_PACKAGE, "activity")
 attempts = load(_PACKAGE, "attempts")
+code = load(_PACKAGE, "code")
 edits = load(_PACKAGE, "edits")
 failures = load(_PACKAGE, "failures")
 filters = load(_PACKAGE, "filters")

@@ -15,7 +15,7 @@ SELECT count(*) FROM (
 -- Undo the claim of a run in the transaction that claimed it: no worker has seen its token.
 UPDATE runs
 SET state = 'pending', hold = :held, claim_token = claim_token - 1, claimed_at = NULL,
-    started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END,
+    started_at = CASE claim_token WHEN 1 THEN NULL ELSE started_at END, code = CASE claim_token WHEN 1 THEN NULL ELSE code END,
     server = CASE claim_token WHEN 1 THEN NULL ELSE server END, boot_id = CASE claim_token WHEN 1 THEN NULL ELSE boot_id END
 WHERE id = :id AND state = 'running';
 

@@ -61,7 +61,7 @@ def test_a_sound_database_has_no_problem(database: Database, made: str, tmp_path
 
 
 def test_a_database_that_does_not_answer_is_one_problem(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnreachable, match="the database postgresql://127.0.0.1:1/app does not answer"):
+    with pytest.raises(StoreUnreachable, match=r"the database postgresql://127\.0\.0\.1:1/app does not answer"):
         findings(Database("postgresql://127.0.0.1:1/app"), "tako", tmp_path)
 
 

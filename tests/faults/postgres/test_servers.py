@@ -270,3 +270,25 @@ def test_one_backend_that_is_killed_restarts_all_sessions_and_costs_no_run(tmp_p
         fleet.release()
         assert charged(fra.wait(held, 60)) == ("succeeded", 1, 0)
         assert [fra.wait(id, 60)["state"] for id in ids] == ["succeeded"] * 2
+
+
+def test_a_commit_whose_answer_is_lost_leaves_no_run_that_no_worker_knows(
+    tmp_path: Path, postgres_backend: PostgresBackend, wire: Wire
+) -> None:
+    """A claim among them: its runs are running, and the daemon that has them must find out."""
+    with fleet_of(tmp_path, postgres_backend, "lax") as fleet:
+        (lax,) = fleet.servers
+        over(wire, lax, postgres_backend)
+        fleet.configure()
+        fleet.workflow("a.py", WORKFLOWS)
+        lax.serve()
+        ids: list[str] = [lax.enqueue("quick")]
+        lax.wait(ids[0], 60)
+        for number in range(1, scaled(5, 40)):
+            wire.arm("unanswered", number, text=b"COMMIT")
+            wait_until(partial(enqueued, lax, ids), "it takes a run", 60)
+            assert lax.wait(ids[-1], 60)["state"] == "succeeded"
+            wire.disarm()
+        assert wire.sprung > 0, "no answer was lost"
+        left = lax.query("SELECT count(*) FROM runs WHERE state IN ('pending', 'running')")
+        wait_until(lambda: lax.query("SELECT 1 FROM runs WHERE state IN ('pending', 'running')") == [], f"all end: {left}", 30)

@@ -12,6 +12,7 @@ import pytest
 
 from tako_lite.errors import BadInput
 from tako_lite.testing import Tako, TestProject
+from tests.support.project import is_gone, wait_until
 
 ORDERS = """
     import time
@@ -81,6 +82,19 @@ def test_a_run_survives_the_deaths_of_its_worker_and_of_the_daemon(live: TestPro
     assert (run["result"], run["crashes"], run["attempts"]) == ("held", 1, 1)
     with pytest.raises(AssertionError, match="group nowhere has no worker"):
         live.kill_worker("nowhere")
+
+
+def test_the_daemon_ends_with_the_process_of_the_test(tmp_path: Path) -> None:
+    script = """if True:
+        import os, sys
+        from pathlib import Path
+        from tako_lite.testing import TestProject
+        print(TestProject(Path(sys.argv[1]) / "killed").serve(), flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    wait_until(lambda: is_gone(pid), f"the daemon {pid} ends")
 
 
 def test_a_real_worker_dies_at_each_point(live: TestProject, charges: Path) -> None:

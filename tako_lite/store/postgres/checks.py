@@ -34,8 +34,9 @@ _CLOCK: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _STANDBY: Final = "SELECT pg_is_in_recovery()"
 _TABLES: Final = "('runs', 'steps', 'waits')"
 _RIGHTS: Final = """
-SELECT relname, privilege FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
-WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND NOT has_table_privilege(oid, privilege) ORDER BY relname
+SELECT relname, privilege
+FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS asked (privilege, place)
+WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND NOT has_table_privilege(oid, privilege) ORDER BY relname, place
 """
 _LONGEST: Final = """
 SELECT pid, coalesce(usename, '?'), coalesce(application_name, ''), state,

@@ -198,8 +198,8 @@ def translate(error: BaseException, address: Address) -> TakoError:
             f"the schema {address.schema} of {address} has not the tables of a queue: {text}", hint="tako-lite migrate"
         )
     if state.startswith("28") or any(words in text for words in _LOGIN_REFUSED):
-        hint = "check `password` in [queue], and the user in the url; the password is read again with each attempt"
-        return StoreUnreachable(f"{address} refuses the login: {text}", hint=hint)
+        hint = "tako-lite doctor tries it; a running daemon reads the password again with each attempt"
+        return StoreUnreachable(f"{address} refuses the login, check `password` in [queue]: {text}", hint=hint)
     if is_passing(error):
         hint = "work resumes by itself once it answers; tako-lite doctor shows more"
         return StoreUnreachable(f"the database {address} does not answer: {text}", hint=hint)

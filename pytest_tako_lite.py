@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tako_lite.testing import Tako, TestProject
+    from tako_lite.testing.project import LoadedProject
 
 KEY = pytest.StashKey["Tako"]()
 guards = False
@@ -43,6 +44,14 @@ def tako(request: pytest.FixtureRequest) -> Iterator[Tako]:
     with fixtures.tako(request, _config_file(request.config)) as made:
         request.node.stash[KEY] = made
         yield made
+
+
+@pytest.fixture(scope="session")
+def tako_session_project(request: pytest.FixtureRequest) -> LoadedProject:
+    """The project as it was read for the first test: `config`, and `catalog` with its workflows. No file is read again."""
+    from tako_lite.testing.project import load_project
+
+    return load_project(_config_file(request.config) or ".", None, None)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Builds `dist/tako-lite.pyz`: tako-lite, its dashboard and all dependencies, in one file that needs only Python 3.11.
+"""Builds `dist/tako-lite.pyz`: tako-lite, its dashboard and all dependencies, in one file that needs only Python 3.11, and
+libpq where the queue is in PostgreSQL.
 
 Everything in it is pure Python, so that one file serves every machine. The same sources give the same bytes.
 """
@@ -30,6 +31,9 @@ PLATFORMS = ("linux", "darwin")
 
 # pip installs for the Python that it runs on; these are what only another one of PYTHONS asks for.
 FOR_OTHER_PYTHONS = ("typing_extensions",)
+
+# The extra `postgres` asks for the compiled psycopg. Its Python code does the same through the libpq of the system.
+DRIVER = "psycopg>=3.2.10,<4"
 
 # MarkupSafe has no wheel without a compiled part, which only makes it faster: without it, its Python code does the same.
 WITHOUT_SPEEDUPS = "markupsafe"
@@ -85,7 +89,7 @@ def install() -> None:
     make_pure_wheel()
     pip = [*PIP, "install", f"--find-links={WHEELS}"]
     pure = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none", f"--python-version={OLDEST}"]
-    done = subprocess.run([*pip, *pure, "--no-compile", f"--target={STAGE}", f"{ROOT}[web]", *FOR_OTHER_PYTHONS])
+    done = subprocess.run([*pip, *pure, "--no-compile", f"--target={STAGE}", f"{ROOT}[web]", DRIVER, *FOR_OTHER_PYTHONS])
     if done.returncode:
         fail("pip could not install the project and its dependencies; the reason is above")
 

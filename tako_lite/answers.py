@@ -29,6 +29,12 @@ def run_changes(request: Edit) -> RunChanges:
     return RunChanges(request.at, priority, None if request.retries is None else check_retries(request.retries) + 1)
 
 
+def check_scale(workers: int | None) -> None:
+    """Raise BadInput for a number of workers that is out of range."""
+    if workers is not None and not 0 <= workers <= 1000:
+        raise BadInput(f"{workers} workers are out of range", hint="0 to 1000")
+
+
 def minutes_json(found: Sequence[MinuteTotals]) -> list[dict[str, Any]]:
     """The totals of minutes as JSON objects; `minute` is counted since 1970."""
     return [{**total._asdict(), "waited": list(total.waited), "executed": list(total.executed)} for total in found]

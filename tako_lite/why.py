@@ -91,12 +91,12 @@ _SPANS: Final = {1.0: "second", 60.0: "minute", 3_600.0: "hour", 86_400.0: "day"
 
 
 def _running(run: Run, around: WhyContext) -> str:
-    if not around.has_daemon:
-        after = "will cancel it, as requested" if run.cancel_requested else "will re-queue it without charging an attempt"
-        return f"It was running when the daemon ended; the next daemon {after}."
     if around.runs_on is not None:
         asked = "; its cancellation was requested" if run.cancel_requested else ""
         return f"It is running on {around.runs_on}, attempt {run.attempts + 1} of {run.max_attempts}{asked}."
+    if not around.has_daemon:
+        after = "will cancel it, as requested" if run.cancel_requested else "will re-queue it without charging an attempt"
+        return f"It was running when the daemon ended; the next daemon {after}."
     if around.pid is None and around.trouble:
         return f"Its worker has finished it, but the outcome cannot be stored: {around.trouble}."
     if around.pid is None:
@@ -142,7 +142,7 @@ def _pending(run: Run, around: WhyContext) -> str:
         return f"It is due, but no daemon is running: start tako-lite serve and it runs in {group}."
     if around.unserved is not None:
         return f"It is due, but {around.unserved}: start tako-lite serve --groups {group} on a machine for it."
-    if around.served_by:
+    if around.served_by and not around.is_paused:
         return f"It is due in {group}, which {' and '.join(around.served_by)} {_serve(around.served_by)}."
     if around.is_stopping:
         return "It is due, but the daemon is stopping and starts no more runs; it starts after the next tako-lite serve."

@@ -18,6 +18,7 @@ from bench.scenarios import (
     isolation,
     latency,
     memory_pending,
+    postgresql,
     raw_ceiling,
     recovery,
     routing,
@@ -43,5 +44,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "memory_pending": memory_pending,
     "growth": growth,
     "recovery": recovery,
+    "postgresql": postgresql,
     "uvloop": uvloop,
 }

@@ -25,13 +25,13 @@ def measure(plan: Plan) -> dict[str, float]:
         project.pause("default")
         alone = plan.size(4_000, 1_000)
         each = plan.size(500, 150)
-        figures = {"one": alone / _produce(project, 1, alone), "many": PRODUCERS * each / _produce(project, PRODUCERS, each)}
+        figures = {"one": alone / produce(project, 1, alone), "many": PRODUCERS * each / produce(project, PRODUCERS, each)}
         if project.group("default")["pending"] != alone + PRODUCERS * each:
             raise RuntimeError("not every run is in the queue")
         return figures
 
 
-def _produce(project: Served, producers: int, each: int) -> float:
+def produce(project: Served, producers: int, each: int) -> float:
     """Seconds until all producers, which begin together, have their last acknowledgement."""
     context = multiprocessing.get_context("fork")
     gate = context.Barrier(producers + 1)

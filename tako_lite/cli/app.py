@@ -46,7 +46,7 @@ COMMANDS: Final = {
     "config": ("tako_lite.cli.commands.project", "Show every setting of every group and its source."),
     "reload": ("tako_lite.cli.commands.project", "Read tako.toml and the workflow files again."),
     "stop": ("tako_lite.cli.commands.stop", "Stop the daemon, and wait until it has ended."),
-    "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue file while it is in use."),
+    "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue into a file while it is in use."),
     "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
     "copy-queue": ("tako_lite.cli.commands.moving", "Copy the whole queue into PostgreSQL, or back into a file."),

@@ -1,4 +1,4 @@
-"""How commands read: from the daemon or, if none is running, from the queue file."""
+"""How commands read: from the daemon or, if none is running, from the queue itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tako_lite.client.project import Project
 if TYPE_CHECKING:
     from tako_lite.config import Config
 
-DOWN: Final = "no daemon is running; showing what the queue file contains"
+DOWN: Final = "no daemon is running; showing what the {} contains"
 
 Answer = dict[str, Any]
 
 
 class QueueReader:
-    """A client for reading commands; it notes on stderr if the queue file or the daemon of another folder answers."""
+    """A client for reading commands; it notes on stderr if the queue itself or the daemon of another folder answers."""
 
     def __init__(self) -> None:
         self.client = Client(chosen_config(), source="cli")
@@ -46,6 +46,7 @@ class QueueReader:
     def _state(self) -> str | None:
         """The note about an unusual source of the answer, or None."""
         if not self._project.has_daemon():
-            return DOWN
+            location = self.config.queue.location
+            return DOWN.format(location.noun) if location.is_file else None
         other = self._project.other_holder()
         return other and f"a daemon in another folder serves this queue: {other.root} (pid {other.pid})"

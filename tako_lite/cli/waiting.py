@@ -69,7 +69,7 @@ class _Waiting:
 
     def _check_run(self) -> None:
         """Warn about what the run waits for, or raise an error if waiting cannot help."""
-        if not self._project.has_daemon():
+        if not self._project.has_daemon() and not self._is_served_elsewhere():
             self._check_missing_daemon()
             return
         self._alone_since = None
@@ -81,6 +81,10 @@ class _Waiting:
         for group in groups:
             if group["name"] == self._group:
                 self._check_group(group)
+
+    def _is_served_elsewhere(self) -> bool:
+        """Whether a server on another machine serves the queue."""
+        return not self._project.config().queue.location.is_file and bool(self._client.status()["servers"])
 
     def _check_missing_daemon(self) -> None:
         """Without a time-out, wait for a daemon only as long as its start takes."""

@@ -5,19 +5,22 @@ A client imports this module only when it finds no daemon: most clients need nei
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tako_lite import project_lint
-from tako_lite.answers import minutes_json, run_changes, run_filter
+from tako_lite.answers import check_scale, minutes_json, run_changes, run_filter
 from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.new_runs import hooks_of_project, new_runs, router_of, typed_arguments
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
+from tako_lite.client.transport import unreachable
+from tako_lite.client.who_serves import warn_of_file, warn_of_groups
 from tako_lite.clock import Clock
 from tako_lite.config import Config
-from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
+from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError, StoreUnreachable
 from tako_lite.new_run import check_event, unknown_run
 from tako_lite.protocol.arguments import (
     Bulk,
@@ -39,9 +42,6 @@ from tako_lite.routing import Router, check_group
 from tako_lite.store.base import NO_COUNTS, GroupCounts, GroupOverride
 from tako_lite.why import WhyContext, sentence
 
-NO_DAEMON: Final = "no daemon is running; the run starts when `tako-lite serve` does"
-NO_DAEMON_MANY: Final = "no daemon is running; the runs start when `tako-lite serve` does"
-
 
 class OfflineBackend:
     """Answers requests as the daemon of a project would."""
@@ -50,6 +50,7 @@ class OfflineBackend:
         self._project = project
         self._clock = clock
         settings = project.config().queue
+        self._location = settings.location
         self._queue = settings.location.open_offline(settings.durability, clock)
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
@@ -59,19 +60,33 @@ class OfflineBackend:
         if isinstance(typed, Signal):
             check_event(typed.event)
         new = self._new(typed, texts) if isinstance(typed, Enqueue | EnqueueMany) else []
-        lock = self._project.config().queue.location.write_lock()
+        if not self._location.is_file:  # others may write a database meanwhile
+            try:
+                return self._carry_out(request, typed, new, by)
+            except StoreUnreachable as error:
+                if not error.is_unknown:
+                    raise
+                about = unreachable(error.message, request)
+                raise StoreUnreachable(about.message, hint=about.hint) from error
+        lock = self._location.write_lock()
         try:
             if not lock.acquire(patience):
                 return None
         except OSError as error:  # its folder could not be created
             raise StoreError(f"{lock.path} cannot be locked: {error.strerror}") from error
         try:
-            answer = self._write(typed, new, texts, by)
-            if (done := entry(request.command, typed, answer, by, self._clock.now())) is not None:
-                self._queue.record_activity(done)
-            return answer
+            return self._carry_out(request, typed, new, by)
         finally:
             lock.release()
+
+    def _carry_out(self, request: Request, typed: Any, new: list[Batch], by: Sender) -> dict[str, Any]:
+        if request.command in ("pause", "resume", "scale"):
+            answer = self._set_group(request.command, typed)
+        else:
+            answer = self._write(typed, new, request.texts or [], by)
+        if (done := entry(request.command, typed, answer, by, self._clock.now())) is not None:
+            self._queue.record_activity(done)
+        return answer
 
     def read(self, request: Request) -> dict[str, Any]:
         """The answer to a command that reads."""
@@ -122,10 +137,12 @@ class OfflineBackend:
         match typed:
             case Enqueue():
                 made = self._queue.enqueue_run(new[0][0])
-                return {**made.as_json(), "warning": made.warning or NO_DAEMON}
+                waits = made.state == "pending" and not made.deduplicated
+                return {**made.as_json(), "warning": made.warning or (self._warning({made.group}, 1) if waits else None)}
             case EnqueueMany():
                 refused = self._queue.enqueue_batches(new)
-                return {"ids": typed.run_ids, "refused": refused, "warning": NO_DAEMON_MANY}
+                groups = {like.group for like, _ in new if like.refusal is None}
+                return {"ids": typed.run_ids, "refused": refused, "warning": self._warning(groups, 2)}
             case Cancel():
                 return {"outcomes": self._queue.cancel_runs(typed.run_ids)}
             case Discard():
@@ -145,6 +162,21 @@ class OfflineBackend:
                 return {"moved": self._move(typed)}
             case _:
                 return {"event": typed.event, **self._queue.store_signal(typed.event, texts[0])._asdict()}
+
+    def _warning(self, groups: set[str], number: int) -> str | None:
+        """Why new runs of these groups do not start yet, or None."""
+        if self._location.is_file:
+            return warn_of_file(number)
+        return warn_of_groups(groups, self._queue.list_servers(), number)
+
+    def _set_group(self, command: str, request: Any) -> dict[str, Any]:
+        check_group(request.group, self._router().groups)
+        if command == "scale":
+            check_scale(request.workers)
+            self._queue.scale_group(request.group, request.workers)
+        else:
+            self._queue.pause_group(request.group, command == "pause")
+        return {}
 
     def _move(self, request: MoveGroup) -> int:
         groups = self._router().groups
@@ -199,7 +231,14 @@ class OfflineBackend:
         found = [self._queue.get_run(wait.key) for wait in run.waits if wait.kind == "child" and wait.key]
         children = {child.id: child for child in found if child}
         paused = override is not None and override.paused
-        return sentence(run, WhyContext(now=self._clock.now(), is_paused=paused, children=children))
+        context = WhyContext(now=self._clock.now(), is_paused=paused, children=children)
+        if live := self._queue.list_servers():
+            serving = tuple(server.name for server in live if server.serves(run.group))
+            elsewhere = run.server if any(server.name == run.server for server in live) else None
+            unserved = None if serving else f"no live server serves {run.group}"
+            is_lost = run.state == "running" and elsewhere is None
+            context = replace(context, has_daemon=not is_lost, runs_on=elsewhere, served_by=serving, unserved=unserved)
+        return sentence(run, context)
 
     def _backup(self, file: str) -> dict[str, Any]:
         size = self._queue.back_up(Path(file))
@@ -221,14 +260,16 @@ class OfflineBackend:
             about_queue = [error.message]
         totals, now = self._queue.get_totals(), self._clock.now()
         names = sorted({*config.groups, *named, *(name for name, count in totals.counts.items() if count.live)})
+        servers = self._queue.list_servers()
+        groups = [_group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names]
+        for group in groups:
+            group["servers"] = [server.name for server in servers if server.serves(group["name"])]
         return {
             "daemon": None,
-            "groups": [
-                _group(config, name, totals.counts.get(name, NO_COUNTS), totals.overrides.get(name), now) for name in names
-            ],
+            "groups": groups,
             "warnings": [*map(str, warnings), *about_queue],
             "queue": totals.stats,
-            "servers": [server.as_json(names) for server in self._queue.list_servers()],
+            "servers": [server.as_json(names) for server in servers],
         }
 
 
@@ -238,7 +279,6 @@ def _group(config: Config, name: str, counts: GroupCounts, override: GroupOverri
     return {
         "name": name,
         "state": "paused" if override and override.paused else "zero",
-        "servers": [],
         "workers": [],
         "min_workers": settings.workers if scale is None else scale,
         "max_workers": max(settings.max_workers, scale or 0),

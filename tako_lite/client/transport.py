@@ -116,7 +116,7 @@ class Transport:
                 return request.settle(answer_of(frame), repeated=sent)
             if sent and not facts.is_repeatable:
                 raise unreachable("the daemon closed the connection before it replied", request)
-            if connection is None and (answer := await self._ask_offline(request)):
+            if connection is None and (answer := await self._ask_offline(request)) is not None:
                 return request.settle(answer, repeated=sent)
             if self._clock.monotonic() >= give_up:
                 raise self._given_up(request if sent else None)
@@ -193,6 +193,8 @@ class Transport:
             case "reads":
                 return await self.io.offload(lambda: self._offline_backend().read(request))
             case "writes":
+                return await self.io.offload(lambda: self._offline_backend().write(request, LONGEST_PAUSE))
+            case "shared" if not self.project().config().queue.location.is_file:
                 return await self.io.offload(lambda: self._offline_backend().write(request, LONGEST_PAUSE))
         raise DaemonUnreachable("no daemon is running", hint="`tako-lite serve` starts one")
 

@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tako_lite.config import files, monitor, routes, state_folder, values, web
+from tako_lite.config import files, monitor, queue_table, routes, state_folder, values, web
 from tako_lite.config.collector import Collector
 from tako_lite.config.document import Document, read_document, shown
 from tako_lite.config.secrets import named_secret, passed_variable, read_sources, spare_secrets
 from tako_lite.config.settings import (
-    KEEP,
     SETTINGS,
     Config,
     QueueSettings,
@@ -28,7 +27,6 @@ from tako_lite.errors import BadInput, ConfigError, Mistake
 from tako_lite.hints import did_you_mean
 from tako_lite.names import NAME, NAME_HINT
 from tako_lite.secrets import SecretSource
-from tako_lite.store.opening import SQLITE
 
 RESERVED_NAMES: Final = frozenset({*SETTINGS, "path"})
 """Keys of `[workflows]`, which are therefore not available as names of groups."""
@@ -47,9 +45,7 @@ _PROJECT_KEYS: Final = (
     *monitor.TABLES,
     *routes.TABLES,
 )
-_POSTGRES_KEYS: Final = ("schema", "password", "listen_url", "lease")
 _SERVER_KEYS: Final = ("groups", "workflows")
-_QUEUE_KEYS: Final = ("url", "durability", "keep", *_POSTGRES_KEYS)
 
 
 def load(config: str | Path | None = None, *, server: str | None = None) -> Config:
@@ -123,9 +119,7 @@ class _Reading(Collector):
                 self.unknown((key,), _PROJECT_KEYS)
         name = self.value((), project, "name", values.name) or _name_of(self._root)
         state_dir = self._state_dir(project)
-        # A name that only the folder gives differs between machines and releases: it says nothing about a shared queue.
-        shared_by = name if "name" in project else None
-        queue = self._queue(self.table(("queue",), project.get("queue", {})), state_dir, shared_by)
+        queue = queue_table.read_queue(self, project, name, state_dir, self._root)
         self._secrets(project.get("secrets", {}))
         workflows = self.table(("workflows",), project.get("workflows", {}))
         path = self._groups(("workflows",), workflows)
@@ -153,6 +147,7 @@ class _Reading(Collector):
             warnings=(
                 *(monitor.open_monitor(self, monitoring) if sound else ()),
                 *(spare_secrets(self, self._sources, self._tables) if sound else ()),
+                *queue_table.queue_warnings(self, queue.location),
                 *(self._server_warnings(project.get("servers", {}), server) if sound and server_was_named else ()),
             ),
             routes=routing,
@@ -166,37 +161,6 @@ class _Reading(Collector):
     def _state_dir(self, project: dict[str, Any]) -> Path:
         read = partial(state_folder.locate_state, root=self._root)
         return self.value((), project, state_folder.KEY, read) or self._root / files.STATE_DIR
-
-    def _queue(self, queue: dict[str, Any], state_dir: Path, shared_by: str | None) -> QueueSettings:
-        for key in queue:
-            if key not in _QUEUE_KEYS:
-                self.unknown(("queue", key), _QUEUE_KEYS)
-        read_url = values.queue(self._root, state_dir, project=shared_by, **self._postgres(queue))
-        url, location = self.value(("queue",), queue, "url", read_url) or read_url(
-            state_folder.queue_url(state_dir, self._root)
-        )
-        keep = self.entries(("queue", "keep"), queue.get("keep", {}), values.keep_state)
-        return QueueSettings(
-            url=url,
-            location=location,
-            durability=self.value(("queue",), queue, "durability", values.durability) or "disk",
-            keep={**KEEP, **keep},
-        )
-
-    def _postgres(self, queue: dict[str, Any]) -> dict[str, Any]:
-        """The settings that a queue in PostgreSQL has besides its URL; a queue in a file has none of them."""
-        readers = (values.schema, values.secret_source(self._root), values.database_url, values.lease)
-        found: dict[str, Any] = {}
-        for key, read in zip(_POSTGRES_KEYS, readers, strict=True):
-            if (setting := self.value(("queue",), queue, key, read)) is not None:
-                found[key] = setting
-        url = queue.get("url")
-        if (isinstance(url, str) and url.startswith(SQLITE)) or url is None:
-            for key in _POSTGRES_KEYS:
-                if key in queue:
-                    hint = 'remove it, or write url = "postgresql://user@host/database"'
-                    self.wrong(("queue", key), f"`{key}`: is for a queue in PostgreSQL", hint, at_key=True)
-        return found
 
     def _secrets(self, declared: Any) -> None:
         self._sources = read_sources(self, declared, self._root)

@@ -73,7 +73,8 @@ class Dashboard:
     async def apply(self, config: Config) -> None:
         """Listen as the settings say. What serves other settings is ended; a failed listener is tried again."""
         before, self._config, settings = self._settings, config, config.web
-        if settings == before and self.trouble is None:
+        is_missing = self._inherited is not None and self._socket is None
+        if settings == before and self.trouble is None and not is_missing:
             return
         await self.stop()
         self._settings, self.trouble = settings, None

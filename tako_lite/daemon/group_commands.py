@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from tako_lite.answers import check_scale
 from tako_lite.daemon.events import Events
-from tako_lite.errors import BadInput
 from tako_lite.processes.group import Group
 from tako_lite.protocol.arguments import MoveGroup, OneGroup, Scale
 from tako_lite.protocol.commands import Handler
@@ -54,8 +54,7 @@ class GroupCommands:
         return {}
 
     async def _scale(self, request: Scale) -> dict[str, Any]:
-        if request.workers is not None and not 0 <= request.workers <= 1000:
-            raise BadInput(f"{request.workers} workers are out of range", hint="0 to 1000")
+        check_scale(request.workers)
         group = self._group(request.group)
         await self._host.store.scale_group(request.group, request.workers)
         if group is not None:

@@ -38,7 +38,8 @@ class Monitoring:
         """Listen as the settings say. A failed listener is tried again; one whose settings did not change stays."""
         meter = self._source.meter
         meter.tenants = (meter.tenants or Counter()) if settings.tenants else None
-        if settings == self._settings and self.trouble is None and settings.token is None:
+        is_missing = self._inherited is not None and self._listener is None
+        if settings == self._settings and self.trouble is None and settings.token is None and not is_missing:
             return
         await self.stop()
         self._settings, self.trouble = settings, None
@@ -62,7 +63,7 @@ class Monitoring:
 
     def as_json(self) -> dict[str, Any] | None:
         """What `status` shows: the address, or why there is none; None if `[monitor] listen` is not set."""
-        if self._settings.listen is None:
+        if self._settings.listen is None and self._inherited is None:
             return None
         return {"address": self._address, "error": self.trouble}
 

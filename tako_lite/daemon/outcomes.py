@@ -6,14 +6,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
 from tako_lite.daemon.meter import Meter
-from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
@@ -51,6 +50,9 @@ from tako_lite.states import AttemptKind
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
 from tako_lite.units import counted, was_or_were
 from tako_lite.wire import MAX_VALUE
+
+if TYPE_CHECKING:
+    from tako_lite.daemon.narrator import Narrator
 
 KINDS: Final[dict[str, AttemptKind | None]] = {
     "found": "succeeded",

@@ -113,13 +113,7 @@ class DevDaemon(Daemon):
             return config, read_catalog(config, self.catalog)
 
         config, found = await asyncio.to_thread(read)
-        return config, await self._tried(config, found)
-
-    async def _tried(self, config: Config, found: DevCatalog) -> DevCatalog:
-        """The catalog without the files that do not import; new mistakes are reported, each once."""
-        catalog = await self._trials.check(config, found, self.catalog)
-        self._report(_mistakes_of(catalog))
-        return catalog
+        return config, await self._trials.check(config, found, self.catalog)
 
     def _report(self, mistakes: tuple[Mistake, ...]) -> None:
         known, self._reported = self._reported, mistakes
@@ -130,13 +124,14 @@ class DevDaemon(Daemon):
 
     async def _start_groups(self) -> None:
         await self._warm_up()
-        self._use(self.config, await self._tried(self.config, self.catalog))
+        self._use(self.config, await self._trials.check(self.config, self.catalog, self.catalog))
         await super()._start_groups()
 
     def _use(self, config: Config, catalog: Catalog) -> None:
         super()._use(config, catalog)
-        if hasattr(self, "_on_reload"):
+        if hasattr(self, "_reported"):  # not while this class is being made: the first catalog was not imported on trial yet
             self._on_reload(self.group_names())
+            self._report(_mistakes_of(self.catalog))  # only now are enqueues refused, or accepted again
 
     def ensure_group(self, name: str) -> Group:
         """The group of this name; one that was not asked for is paused."""

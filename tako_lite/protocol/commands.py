@@ -18,11 +18,11 @@ class Command(NamedTuple):
     """The facts of a command.
 
     `arguments` names its class in `protocol.arguments`. `offline` says that a client may answer it from the files while no
-    daemon runs, by reading or by writing the queue.
+    daemon runs, by reading or by writing the queue; `shared` writes only a queue that other servers may serve.
     """
 
     arguments: str
-    offline: Literal["reads", "writes"] | None = None
+    offline: Literal["reads", "writes", "shared"] | None = None
     audit: Literal["always", "people", "web"] | None = None
     """For whom an entry in the activity is stored: for programs too, for the command line and the dashboard, or for that."""
     is_repeatable: bool = True
@@ -68,9 +68,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "pause_trigger": Command("PauseTrigger", audit="always", runs_to_completion=True),
     "run_trigger": Command("OneTrigger", audit="always"),
     "workflows": Command("Nothing", "reads"),
-    "pause": Command("OneGroup", audit="always", runs_to_completion=True),
-    "resume": Command("OneGroup", audit="always", runs_to_completion=True),
-    "scale": Command("Scale", audit="always", runs_to_completion=True),
+    "pause": Command("OneGroup", "shared", audit="always", runs_to_completion=True),
+    "resume": Command("OneGroup", "shared", audit="always", runs_to_completion=True),
+    "scale": Command("Scale", "shared", audit="always", runs_to_completion=True),
     "move_group": Command("MoveGroup", "writes", audit="always", runs_to_completion=True),
     "health": Command("Health"),
     "metrics": Command("Nothing"),

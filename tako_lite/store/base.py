@@ -694,6 +694,12 @@ class OfflineStore(Protocol):
     def move_runs(self, group: str, to: str) -> int:
         """As `Store.move_runs`, all at once."""
 
+    def pause_group(self, name: str, paused: bool) -> None:
+        """As `Store.pause_group`."""
+
+    def scale_group(self, name: str, scale: int | None) -> None:
+        """As `Store.scale_group`."""
+
     def forget_group(self, name: str) -> None:
         """As `Store.forget_group`."""
 

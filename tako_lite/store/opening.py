@@ -76,6 +76,10 @@ class Queue(Protocol):
     """
 
     @property
+    def noun(self) -> str:
+        """What people call the place of the queue."""
+
+    @property
     def address(self) -> str:
         """The real address, which does not change when a link to it does; for comparison and for people."""
 
@@ -90,6 +94,9 @@ class Queue(Protocol):
     @property
     def shown(self) -> dict[str, str]:
         """What `tako-lite config` shows of it beside the URL."""
+
+    def warning(self) -> str | None:
+        """What is wrong with how the queue is reached, and after a colon how to fix it; or None."""
 
     def exists(self) -> bool:
         """Whether there is a queue at the address."""
@@ -185,8 +192,9 @@ def check_database_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         _ = parts.port if "," not in parts.netloc else None
-    except ValueError as error:
-        raise BadInput(f"is no URL: {error}") from None
-    if ":" in parts.netloc.rpartition("@")[0] or "password" in dict(parse_qsl(parts.query)):
+    except ValueError:  # its text may have a part of a password
+        hint = "write special characters as %XX: a slash as %2F, # as %23, @ as %40"
+        raise BadInput("cannot be read as a URL", hint=hint) from None
+    if ":" in parts.netloc.rpartition("@")[0] or {"password", "sslpassword"} & dict(parse_qsl(parts.query)).keys():
         hint = 'write password = "env:NAME" or "file:PATH" in [queue], or url = "env:NAME"'
         raise BadInput("has a password in it, which a file must not hold", hint=hint)

@@ -80,6 +80,12 @@ class TransactionalOfflineStore(ABC):
     def move_runs(self, group: str, to: str) -> int:
         return self._write(partial(groups.move_runs, group=group, to=to, limit=reading.ALL))
 
+    def pause_group(self, name: str, paused: bool) -> None:
+        self._write(partial(groups.pause, name=name, paused=paused))
+
+    def scale_group(self, name: str, scale: int | None) -> None:
+        self._write(partial(groups.scale, name=name, workers=scale))
+
     def forget_group(self, name: str) -> None:
         self._write(partial(groups.forget, group=name))
 

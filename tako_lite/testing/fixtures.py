@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.client.requests import workflow_name
-from tako_lite.testing.kill import Comparison, LocalTrial, is_same, kill_at
+from tako_lite.testing.kill import Comparison, is_same, kill_at
 from tako_lite.testing.tako import Tako
+from tako_lite.testing.trial import LocalTrial
 
 if TYPE_CHECKING:
     import pytest

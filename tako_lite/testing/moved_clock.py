@@ -11,7 +11,7 @@ from typing import Final
 from tako_lite.clock import EARLIEST_MS, LATEST_MS, SystemClock
 
 FILE: Final = "clock"
-_OFFSET: Final = struct.Struct("q")
+OFFSET: Final = struct.Struct("q")
 
 
 class MovedClock(SystemClock):
@@ -20,18 +20,18 @@ class MovedClock(SystemClock):
     def __init__(self, folder: Path) -> None:
         file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.ftruncate(file, _OFFSET.size)
-            self._offset = mmap.mmap(file, _OFFSET.size)
+            os.ftruncate(file, OFFSET.size)
+            self._offset = mmap.mmap(file, OFFSET.size)
         finally:
             os.close(file)
 
     def now(self) -> int:
-        ahead: int = _OFFSET.unpack_from(self._offset)[0]
+        ahead: int = OFFSET.unpack_from(self._offset)[0]
         return min(max(super().now() + ahead, EARLIEST_MS), LATEST_MS)
 
     def move(self, milliseconds: int) -> None:
-        """Let time jump forward."""
-        _OFFSET.pack_into(self._offset, 0, _OFFSET.unpack_from(self._offset)[0] + milliseconds)
+        """Let time jump, forward or back."""
+        OFFSET.pack_into(self._offset, 0, OFFSET.unpack_from(self._offset)[0] + milliseconds)
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tako_lite.errors import BadInput
-from tako_lite.testing.kill import Action, Check, Seen, Trial, complaint_of
+from tako_lite.testing.trial import Action, Check, Seen, Trial, complaint_of
 
 if TYPE_CHECKING:
     from tako_lite.testing.real import TestProject

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +19,8 @@ from tako_lite.protocol.items import RunBailed, RunFailed, RunNotImported, RunPo
 from tako_lite.protocol.worker import NO_ENV, PriorStep, PushedRun
 from tako_lite.reached import not_reached, sentences
 from tako_lite.states import TERMINAL
+from tako_lite.testing.replay_engine import NoLink, ReplayExecutor, ReplayRun
 from tako_lite.testing.thread import LoopThread
-from tako_lite.worker.executor import Executor
-from tako_lite.worker.gate import GatedRun
 
 if TYPE_CHECKING:
     from tako_lite.protocol.items import Item
@@ -85,14 +83,14 @@ def _prior(step: Mapping[str, Any]) -> PriorStep:
     return PriorStep(step["name"], step["state"], json.dumps(value), step["attempts"])
 
 
-async def _execute(project: LoadedProject, pushed: PushedRun) -> tuple[_ReplayRun, Item]:
+async def _execute(project: LoadedProject, pushed: PushedRun) -> tuple[ReplayRun, Item]:
     loop = asyncio.get_running_loop()
-    link = _NoLink(loop.create_future())
+    link = NoLink(loop.create_future())
     client_link.use_link(_refuse, loop, for_all=True)
-    executor = _ReplayExecutor(cast("Link", link), project.loader, "replay", 1, lambda run_id: None, contextvars.copy_context())
+    executor = ReplayExecutor(cast("Link", link), project.loader, "replay", 1, lambda run_id: None, contextvars.copy_context())
     try:
         executor.start(pushed)
-        run = cast("_ReplayRun", executor.runs[pushed.run_id])
+        run = cast("ReplayRun", executor.runs[pushed.run_id])
         return run, await link.end
     finally:
         executor.end_threads()
@@ -102,54 +100,10 @@ async def _refuse(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
     raise StepError(f"the handler uses a client ({command}) outside of a step, which a replay does not execute")
 
 
-class _NoLink:
-    """Takes the end of the attempt, and sends nothing."""
-
-    def __init__(self, end: asyncio.Future[Item]) -> None:
-        self.end = end
-        self.next_sequence = itertools.count(1).__next__
-
-    def send(self, item: Item, size: int = 0) -> None:
-        if item.kind != "missed" and not self.end.done():
-            self.end.set_result(item)
-
-    def flush(self) -> None: ...
-
-
-class _ReplayExecutor(Executor):
-    def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> GatedRun:
-        return _ReplayRun(self._link, pushed, steps)
-
-
-class _ReplayRun(GatedRun):
-    """An engine that has stored steps and makes no others: its gate never opens."""
-
-    inline_sleep = -1.0
-
-    def __init__(self, link: Link, pushed: PushedRun, steps: Sequence[Any]) -> None:
-        super().__init__(link, pushed, steps)
-        self.asked: dict[str, str] = {}
-        """The kinds of the steps that the handler asked for, by name."""
-        self.frontier: list[str] = []
-
-    async def reach(self, name: str, kind: str) -> None:
-        self.asked[name] = kind
-        stored = self._stored.get(name)
-        if stored is not None and (stored.state == "succeeded" or kind == "child"):
-            return
-        self.begin(name, again=name.startswith("signal:"))
-        self.frontier.append(name)
-        await self.wait_at(name)
-
-    def begin_handler(self) -> None: ...
-
-    def set_progress(self, fraction: float, note: str | None) -> None: ...
-
-
 # What fits
 
 
-def _judged(shown: Mapping[str, Any], run: _ReplayRun, end: Item) -> Replayed:
+def _judged(shown: Mapping[str, Any], run: ReplayRun, end: Item) -> Replayed:
     kinds = {step["name"]: step["kind"] for step in shown["steps"]}
     done = [step["name"] for step in shown["steps"] if step["state"] == "succeeded"]
     waits = {wait["name"]: wait["kind"] for wait in shown["waits"]}
@@ -169,7 +123,7 @@ def _judged(shown: Mapping[str, Any], run: _ReplayRun, end: Item) -> Replayed:
     return Replayed([name for name in run.asked if name in done], list(run.frontier), found)
 
 
-def _of_waiting(shown: Mapping[str, Any], run: _ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:
+def _of_waiting(shown: Mapping[str, Any], run: ReplayRun, end: Item, waits: Mapping[str, str]) -> list[str]:
     if end.kind != "parked":
         return []
     lost = [name for name in waits if name not in run.frontier]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Duration = float | timedelta | str
 MOST_STARTS: Final = 10_000
 """Attempts that one `run_until_idle` starts before it counts as a loop."""
-MOST_STARTS_ADVANCING: Final = 100_000
+MOST_STARTS_ADVANCING: Final = 20_000
 YEAR: Final = 365 * 86_400_000
 
 
@@ -176,7 +176,7 @@ class Running(Harness):
             await self._run_due(gate)
         if schedules:
             scheduler.skip_missed()
-        scheduler.fires = schedules
+        scheduler.is_firing = schedules
         try:
             while (moment := await self.daemon.next_moment()) is not None and moment <= target:
                 self.script.clock.move(moment)
@@ -184,7 +184,7 @@ class Running(Harness):
             self.script.clock.move(target)
             await self._arrive(gate)
         finally:
-            scheduler.fires = False
+            scheduler.is_firing = False
 
     async def _arrive(self, gate: Gate) -> None:
         if self.mode == "off":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from tako_lite.testing.clock import VirtualClock
 from tako_lite.values import value_text
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from tako_lite.testing.step import Call
     from tako_lite.testing.thread import LoopThread
     from tako_lite.worker.run import ActiveRun
+
+
+ANY_WORKFLOW: Final = "*"
 
 
 class StepCall(NamedTuple):
@@ -149,8 +151,8 @@ class Script:
                 spy.calls.append(StepCall(args, run.attempt, run.run_id))
         if (late := _first(self.time_outs, "step", run, name)) is not None:
             late.used += 1
-            asyncio.get_running_loop().call_soon(run.time_out)  # a handler that is being left must be waiting
-            await run.never()
+            run.time_out()
+            run.check()
         stub = _first(self.stubs, "step", run, name)
         return await (body() if stub is None else stub.call(args))
 
@@ -193,6 +195,6 @@ class Script:
 
 def _first(stubs: list[Stub], kind: str, run: LocalRun, name: str) -> Stub | None:
     """The newest stub for a step that is not used up."""
-    wanted = kind, run.workflow_name, name
-    found = (stub for stub in reversed(stubs) if (stub.kind, stub.workflow, stub.name) == wanted and stub.is_left)
+    alike = (stub for stub in reversed(stubs) if (stub.kind, stub.name) == (kind, name) and stub.is_left)
+    found = (stub for stub in alike if stub.workflow in (run.workflow_name, ANY_WORKFLOW))
     return next(found, None)

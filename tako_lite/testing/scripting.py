@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from tako_lite.client.requests import workflow_name
 from tako_lite.errors import BadInput
 from tako_lite.testing.alone import AloneEngine, call_alone
-from tako_lite.testing.kill import MAX_VARIANTS, Action, Comparison, KillReport, LocalTrial, Trial, is_same, kill_everywhere
+from tako_lite.testing.kill import MAX_VARIANTS, Comparison, KillReport, is_same, kill_everywhere
 from tako_lite.testing.process_trial import process_trial
 from tako_lite.testing.replay import NotSame, Replayed, replay
 from tako_lite.testing.run import TestRun
 from tako_lite.testing.running import Running
-from tako_lite.testing.script import Crash, Spy, Stub
+from tako_lite.testing.script import ANY_WORKFLOW, Crash, Spy, Stub
+from tako_lite.testing.trial import Action, LocalTrial, Trial
 
 if TYPE_CHECKING:
     from tako_lite.handle import WorkflowHandle
@@ -82,7 +83,7 @@ class Scripting(Running):
         self.script.stubs.append(Stub(workflow_name(workflow), str(name), kind, function, times))  # type: ignore[arg-type]
 
     def fail(
-        self, workflow: AnyWorkflow, step: str, times: int = 1, error: BaseException | type[BaseException] = TimeoutError
+        self, workflow: AnyWorkflow, step: str, times: int = 2, error: BaseException | type[BaseException] = TimeoutError
     ) -> None:
         """Make the next `times` tries of a step fail with an error; its body is not called."""
         self.stub(workflow, step=step, raises=error, times=times)
@@ -92,9 +93,18 @@ class Scripting(Running):
         self.script.spies.append(made := Spy(workflow_name(workflow), step))
         return made
 
-    def time_out(self, workflow: AnyWorkflow, step: str, times: int = 1) -> None:
-        """Have the attempt of a run time out when it reaches a step, as if the `timeout` of its workflow had passed."""
-        self.script.time_outs.append(Stub(workflow_name(workflow), step, "step", lambda: None, times))
+    def time_out(self, workflow: AnyWorkflow, step: str | None = None, times: int = 1) -> None:
+        """Have the attempt of a run time out when it reaches a step, as if the `timeout` of its workflow had passed.
+
+        With one name, that is a step of any workflow.
+        """
+        name = workflow_name(workflow)
+        late = (
+            Stub(name, step, "step", lambda: None, times)
+            if step is not None
+            else Stub(ANY_WORKFLOW, name, "step", _nothing, times)
+        )
+        self.script.time_outs.append(late)
 
     def crash(self, workflow: AnyWorkflow, at: str) -> None:
         """Kill the worker at a point of a run, once: `start`, `before:STEP`, `after:STEP`, `stored:STEP`, `park:…` or `end`.
@@ -155,6 +165,9 @@ class Scripting(Running):
         if replayed.differences:
             raise NotSame(f"run {shown['id']} of {shown['workflow']}", replayed.differences)
         return replayed
+
+
+def _nothing() -> None: ...
 
 
 def _raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:

@@ -86,7 +86,7 @@ def _server_cells(server: Snapshot) -> list[Cell]:
 
 
 def status_view(snapshot: Snapshot) -> RenderableType:
-    """A table of the groups, with as many columns as fit, and below it the daemon, the queue file and warnings."""
+    """A table of the groups, with as many columns as fit, and below it the daemon, the queue and warnings."""
     below: list[RenderableType] = []
     if servers := snapshot.get("servers"):
         below += [Listing(SERVERS, map(_server_cells, servers)), Text()]
@@ -112,14 +112,24 @@ def status_lines(snapshot: Snapshot, now: int) -> list[str]:
 def _daemon_line(snapshot: Snapshot) -> str:
     daemon = snapshot.get("daemon")
     if daemon is None:
-        return "no daemon is running"
+        servers = [server["name"] for server in snapshot.get("servers", ())]
+        return (
+            f"no daemon on this machine; {' and '.join(servers)} serve{'s' if len(servers) == 1 else ''} the queue"
+            if servers
+            else "no daemon is running"
+        )
     up = span(daemon["uptime_s"])
     return f"daemon {daemon['pid']} on {daemon['server']}, version {daemon['version']}, up {up}"
 
 
 def _queue_lines(snapshot: Snapshot) -> list[Text]:
     queue = snapshot.get("queue") or {}
-    return [cell(f"queue file {size_text(queue['file_bytes'])}")] if queue.get("file_bytes") else []
+    if not queue.get("file_bytes"):
+        return []
+    size = size_text(queue["file_bytes"])
+    if "address" in queue:
+        return [cell(f"queue {queue['address']} (schema {queue['schema']}), {size}")]
+    return [cell(f"queue file {size}")]
 
 
 def _first_line(text: str) -> str:

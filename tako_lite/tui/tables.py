@@ -143,13 +143,14 @@ def _workflow_cells(workflow: Shape) -> list[Cell]:
 def config_view(about: Shape, groups: Shape) -> RenderableType:
     """The project's own settings, then every setting of each group with the table that set it."""
     queue = about["queue"]
+    where = queue["path"] if "path" in queue else f"{queue['address']} (schema {queue['schema']})"
     head = Table.grid(padding=(0, 2))
     for name, value in (
         ("file", about["file"] or "none: built-in defaults"),
         ("name", about["name"]),
         ("server", about["server"]),
         ("state_dir", about["state_dir"]),
-        ("queue", f"{queue['path']} (durability {queue['durability']})"),
+        ("queue", f"{where} (durability {queue['durability']})"),
     ):
         head.add_row(Text(name, "dim"), block(str(value)))
     parts: list[RenderableType] = [head]

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.postgres import Database
+
 pytestmark = pytest.mark.binary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -227,3 +229,45 @@ def test_its_daemon_starts_the_dashboard_from_the_file(project: Path, environmen
         reply = b"".join(iter(lambda: client.recv(65_536), b""))
     assert reply.startswith(b"HTTP/1.1 200")
     assert "<title>Runs · binary</title>" in reply.decode()
+
+
+@pytest.fixture
+def in_database(project: Path, database: Database, schema: str) -> Path:
+    """The project, with its queue in PostgreSQL."""
+    (project / "tako.toml").write_text(
+        (project / "tako.toml").read_text() + f'\n[queue]\nurl = "{database.url}"\nschema = "{schema}"\n'
+    )
+    return project
+
+
+def test_it_brings_the_driver_of_postgresql_and_uses_the_libpq_of_the_system(
+    in_database: Path, environment: dict[str, str], run: Run
+) -> None:
+    environment["PSYCOPG_IMPL"] = "python"  # the environment of the tests has the compiled part, which a bare Python lacks
+    with serving(in_database, environment) as daemon:
+        first_output(daemon)
+        finished = answer(
+            run("enqueue", "greet", '{"name": "ada"}', "--wait", "--timeout", "30s", "--json", folder=in_database)
+        )
+        findings = json.loads(run("doctor", "--json", folder=in_database).stdout)["findings"]
+        daemon.terminate()
+        daemon.communicate(timeout=LIMIT)
+
+    assert (finished["state"], finished["result"]["text"]) == ("succeeded", "hello, ada")
+    assert "database" in {finding["check"] for finding in findings if finding["level"] == "ok"}
+
+
+def test_without_libpq_it_says_what_to_install(in_database: Path, environment: dict[str, str]) -> None:
+    # The entry point of the file, on a machine that has neither libpq nor the compiled part.
+    code = (
+        "import ctypes.util, runpy, sys; ctypes.util.find_library = lambda name: None;"
+        f"sys.modules |= dict.fromkeys(('psycopg_c', 'psycopg_binary')); sys.argv[1:] = ['status'];"
+        f"runpy.run_path({str(BINARY)!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=in_database, env=environment, capture_output=True, text=True, timeout=LIMIT
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: url is postgresql://…, which needs libpq" in done.stderr
+    assert "hint: pip install 'tako-lite[postgres]', or psycopg with the system's libpq: apt install libpq5" in done.stderr

@@ -326,7 +326,8 @@ def test_reload_refuses_a_broken_file_and_the_daemon_continues(project: Project)
     (project.root / "tako.toml").write_text(toml + "[workflows]\nworkers = 'two'\nnonsense = 1\n")
     refused = project.command("reload")
     assert refused.returncode == 3
-    assert "tako.toml:3" in refused.stderr and "tako.toml:4" in refused.stderr
+    lines = toml.count("\n")
+    assert f"tako.toml:{lines + 2}" in refused.stderr and f"tako.toml:{lines + 3}" in refused.stderr
     assert project.process is not None
     project.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "not reloaded" in project.daemon_log(), "the log says so")

@@ -93,6 +93,7 @@ def test_a_daemon_that_lost_its_socket_is_a_warning_and_the_fix_creates_it_again
     assert findings(project)["daemon"]["level"] == "ok"
 
 
+@pytest.mark.sqlite
 def test_what_a_killed_daemon_left_is_harmless(project: Project) -> None:
     project.workflow("quick.py", WORKFLOWS)
     pid = project.serve()

@@ -98,6 +98,7 @@ def switches(pid: int) -> int:
     return sum(int(line.split()[1]) for text in statuses for line in text.splitlines() if line.startswith("voluntary_"))
 
 
+@pytest.mark.sqlite
 def test_with_nothing_to_do_no_process_wakes_up_though_the_daemon_listens_for_scrapes(project: Project) -> None:
     project.configure('[workflows]\nworkers = 1\n[monitor]\nlisten = "127.0.0.1:0"\n')
     project.workflow("a.py", PID)

@@ -6,6 +6,8 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from tako_lite.daemon.monitor.catalogue import SERIES
 from tests.support.project import Project, wait_until
 from tests.support.scrape import parse
@@ -91,6 +93,7 @@ def test_metrics_prints_every_series_and_replaces_a_file_at_once(project: Projec
     assert (refused.returncode, "No such file" in refused.stderr) == (2, True)
 
 
+@pytest.mark.sqlite
 def test_metrics_without_a_daemon_are_those_of_the_queue_file(project: Project) -> None:
     project.workflow("a.py", WORKFLOWS)
     project.enqueue("quick", 1)

@@ -135,6 +135,7 @@ def test_a_group_that_becomes_unhealthy_starts_one_run_and_another_one_after_it_
     assert about["see"] == "tako-lite groups broken"
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("point", "count"), [("finish.between", 0), ("finish.after_commit", 1)])
 def test_a_daemon_that_dies_at_a_death_has_stored_both_or_neither(project: Project, point: str, count: int) -> None:
     project.workflow("a.py", WORKFLOWS)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.request import urlopen
 
 import pytest
 
@@ -23,8 +24,8 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.idle_exit import NEXT_DUE, IdleExit, IdleHost
 from tako_lite.daemon.inherited import InheritedSockets, inherited_sockets
 from tako_lite.errors import TakoError
-from tests.support.project import LIMIT, Project, wait_until
-from tests.support.service_manager import ServiceManager
+from tests.support.project import LIMIT, REPOSITORY, Project, wait_until
+from tests.support.service_manager import SCRIPT, ServiceManager
 
 WORKFLOWS = """
     @workflow("greet")
@@ -97,6 +98,35 @@ def test_no_client_is_lost_while_daemons_end_and_start(project: Project, manager
     assert (failed, len(ids)) == ([], 12)
     wait_until(lambda: all(project.get(id)["state"] == "succeeded" for id in ids), "all runs are done", 30)
     assert set(manager.codes) <= {0}
+
+
+def test_the_dashboard_and_the_monitor_are_served_on_inherited_sockets(project: Project) -> None:
+    project.configure('[web]\nauth = "none"\n')
+    sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in ("monitor", "web")}
+    passed = ",".join(f"{name}={opened.fileno()}" for name, opened in sockets.items())
+    ports = {name: opened.getsockname()[1] for name, opened in sockets.items()}
+    command = [sys.executable, "-m", "tako_lite", "serve", "--server", "here"]
+    with (project.root / "daemon.log").open("ab") as log:
+        project.process = subprocess.Popen(
+            [sys.executable, "-SEc", SCRIPT, passed, *command],
+            cwd=project.root,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            pass_fds=[opened.fileno() for opened in sockets.values()],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    project.started.append(project.process.pid)
+    with urlopen(f"http://127.0.0.1:{ports['monitor']}/healthz", timeout=LIMIT) as answer:
+        assert answer.status == 200
+    with urlopen(f"http://127.0.0.1:{ports['web']}/", timeout=LIMIT) as page:
+        assert b"tako" in page.read()
+    assert project.command("reload").returncode == 0
+    with urlopen(f"http://127.0.0.1:{ports['monitor']}/readyz", timeout=LIMIT) as answer:
+        assert answer.status == 200
+    assert project.stop() == 0
+    for opened in sockets.values():
+        opened.close()
 
 
 def test_a_client_that_comes_while_the_daemon_decides_keeps_it_alive(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ class PostgresBackend:
         self.database = database
         self._schemas: dict[Path, str] = {}
         self._empty: list[str] = []
+        self._urls: dict[Path, str] = {}
 
     def schema(self, folder: Path) -> str:
         """The schema of a folder; the store makes it, unless it is there."""
@@ -138,8 +139,16 @@ class PostgresBackend:
             self._schemas[folder] = self._empty.pop() if self._empty else f"tako_{secrets.token_hex(4)}"
         return self._schemas[folder]
 
+    def share(self, folder: Path, other: Path) -> None:
+        """Give a folder the queue of another."""
+        self._schemas[folder] = self.schema(other)
+
+    def lead(self, folder: Path, url: str) -> None:
+        """Lead the daemons of a folder to its queue by another way."""
+        self._urls[folder] = url
+
     def settings(self, folder: Path) -> dict[str, str]:
-        return {"url": self.database.url, "schema": self.schema(folder)}
+        return {"url": self._urls.get(folder, self.database.url), "schema": self.schema(folder)}
 
     def queue(self, folder: Path) -> Queue:
         return queue_at(self.database.url, folder, schema=self.schema(folder))
@@ -190,7 +199,8 @@ class PostgresBackend:
         if folder in self._schemas and self.exists(folder):
             self.execute(folder, EMPTY)
             self._empty.append(self._schemas[folder])
-        self._schemas.pop(folder, None)
+        gone = self._schemas.pop(folder, None)
+        self._schemas = {other: schema for other, schema in self._schemas.items() if schema != gone}
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -74,6 +74,10 @@ class Project:
         self.witness = root / "witness.jsonl"
         self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self.started: list[int] = []
+        self.name = "here"
+        """The name of this server."""
+        self.log_root = root
+        """The folder with the log that the checker reads."""
         self.wrapper: list[str] = []
         """A program that becomes the daemon, and what it is told before the daemon's own command."""
         self.sound: int | None = None
@@ -104,7 +108,7 @@ class Project:
         file = self.root / "workflows" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         head = _HEAD.format(witness=str(self.witness))
-        tail = _TAIL.format(repository=str(REPOSITORY), root=str(self.root))
+        tail = _TAIL.format(repository=str(REPOSITORY), root=str(self.log_root))
         file.write_text(head + textwrap.dedent(source) + tail)
         return file
 
@@ -133,7 +137,7 @@ class Project:
     def _serve(self, *command: str, **environment: str) -> int:
         with (self.root / "daemon.log").open("ab") as log:
             self.process = start_daemon(
-                [*command, "--server", "here"], self.root, log.fileno(), wrapper=self.wrapper, **environment
+                [*command, "--server", self.name], self.root, log.fileno(), wrapper=self.wrapper, **environment
             )
         self.started.append(self.process.pid)
         pid = self.process.pid

@@ -17,9 +17,12 @@ from tako_lite.daemon.idle_exit import NEXT_DUE
 from tests.support.project import Project
 
 SCRIPT: Final = """\
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="control")
+import fcntl, os, sys
+names = dict(pair.split("=") for pair in sys.argv[1].split(","))
+kept = [fcntl.fcntl(int(descriptor), fcntl.F_DUPFD, 100) for descriptor in names.values()]
+for index, descriptor in enumerate(kept):
+    os.dup2(descriptor, 3 + index)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Passes the socket as systemd does: as descriptor 3 of the very process that becomes the daemon."""
@@ -80,7 +83,7 @@ class ServiceManager(threading.Thread):
             descriptor = self.listening.fileno()
             command = [sys.executable, "-m", "tako_lite", "serve", "--server", "here", *self._words]
             self.process = subprocess.Popen(
-                [sys.executable, "-SEc", SCRIPT, str(descriptor), *command],
+                [sys.executable, "-SEc", SCRIPT, f"control={descriptor}", *command],
                 cwd=self._project.root,
                 pass_fds=[descriptor],
                 stdin=subprocess.DEVNULL,

@@ -36,7 +36,11 @@ PROJECT = {
         from tako_lite.testing import Tako, TakoTestCase
         from workflows.orders import mail, mails, order
 
+        client = Client()  # as an application has it at the top of a module
+
         def test_passes(tako: Tako):
+            assert client.get(client.enqueue("order", {"number": 0}).id)["state"] == "pending"
+            tako.clear()
             assert order.enqueue({"number": 1}).state == "pending"
             tako.run_until_idle()
             assert [run.succeeded for run in tako.runs()] == [1]
@@ -55,6 +59,8 @@ PROJECT = {
             assert "use the fixture `tako`" in error.value.hint
             with pytest.raises(TakoError, match="a test would have used"):
                 Client(".").enqueue("order", {"number": 4})
+            with pytest.raises(TakoError, match="a test would have used"):
+                client.enqueue("order", {"number": 4})
 
         def test_runs_on_a_loop_of_its_own(tako: Tako):
             async def main():
@@ -66,6 +72,10 @@ PROJECT = {
         @pytest.mark.tako_kill(order, {"number": 6})
         def test_survives(tako_kill):
             tako_kill(check=lambda: mails == [6], reset=mails.clear)
+
+        def test_a_real_daemon(tako_project, tako_session_project):
+            assert tako_project.run("order", {"number": 8})["result"] == 8
+            assert list(tako_session_project.catalog.workflows) == ["order"]
 
         class OrderTests(TakoTestCase):
             def test_passes(self) -> None:
@@ -96,7 +106,7 @@ def test_a_project_is_tested_with_the_plugin(project: Path, monkeypatch: pytest.
     (project / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(project / "tmp"))
     out = _pytest(project, "--tako-keep")
-    assert "9 passed" in out, out
+    assert "10 passed" in out, out
     failed = set(re.findall(r"^(?:FAILED|ERROR) test_orders.py::(\S+)", out, re.MULTILINE))
     expected = {"test_fails", "test_leaves_a_dead_run", "test_survives[after:mail]", "OrderTests::test_leaves_a_stub"}
     assert failed == expected

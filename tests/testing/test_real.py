@@ -14,6 +14,7 @@ from tako_lite.errors import BadInput
 from tako_lite.testing import Tako, TestProject
 
 ORDERS = """
+    import time
     from pathlib import Path
     from tako_lite import BlockingStep, Step, workflow
 
@@ -27,6 +28,15 @@ ORDERS = """
         charged = await step.run("charge", charge, payload)
         await step.sleep("nap", "1h")
         return [charged, await step.wait_for("approval")]
+
+    def wait_for(file: str) -> None:
+        while not Path(file).exists():
+            time.sleep(0.01)
+
+    @workflow("held")
+    async def held(payload: str, step: Step) -> str:
+        await step.run("wait", wait_for, payload)
+        return "held"
 
     @workflow("plain")
     def plain(payload: int, step: BlockingStep) -> int:
@@ -57,6 +67,20 @@ def test_time_and_signals_move_a_run_on_a_real_daemon(live: TestProject) -> None
     assert live.wait(id)["result"] == [1, "ann"]
     assert live.run("plain", 4)["result"] == 8
     assert "working" in live.logs()
+
+
+def test_a_run_survives_the_deaths_of_its_worker_and_of_the_daemon(live: TestProject, tmp_path: Path) -> None:
+    id = live.enqueue("held", str(tmp_path / "go"))
+    live.await_state(id, "running")
+    live.kill_worker()
+    live.until(lambda: live.get(id)["crashes"] == 1, "the crash is charged")
+    live.kill_daemon()
+    live.serve()
+    (tmp_path / "go").touch()
+    run = live.wait(id)
+    assert (run["result"], run["crashes"], run["attempts"]) == ("held", 1, 1)
+    with pytest.raises(AssertionError, match="group nowhere has no worker"):
+        live.kill_worker("nowhere")
 
 
 def test_a_real_worker_dies_at_each_point(live: TestProject, charges: Path) -> None:

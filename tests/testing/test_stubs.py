@@ -99,6 +99,9 @@ def test_an_attempt_times_out_at_a_step(tako: Tako) -> None:
     tako.time_out(slow, "wait")
     run = tako.run(slow)
     assert run.failed_with("Timeout") == "the attempt took longer than its timeout"
+    tako.time_out("label")
+    tako.time_out("label")
+    tako.run(plain, "a", retries=1).failed_with("Timeout")
 
 
 def test_a_stub_for_a_step_that_does_not_exist_fails_the_test() -> None:

@@ -91,10 +91,17 @@ async def stuck(payload: Any) -> None:
 
 @workflow("uses-client")
 async def uses_client(payload: Any) -> None:
-    raise AssertionError
+    await one.aenqueue("from a coroutine")
+    await asyncio.to_thread(one.enqueue, "from a thread")
 
 
-HANDLES = [one, limited, rated, fragile, mourns, fails, files, loop, stuck, uses_client]
+@workflow("plain-client")
+def plain_client(payload: Any) -> None:
+    with Client() as client:
+        client.enqueue("one", "from a plain handler")
+
+
+HANDLES = [one, limited, rated, fragile, mourns, fails, files, loop, stuck, uses_client, plain_client]
 pytestmark = pytest.mark.tako(workflows=HANDLES, config=CONFIG)
 
 
@@ -200,6 +207,11 @@ def test_an_attempt_to_run_from_a_handler_is_refused(tako: Tako) -> None:
             _ = tako.run(uses_client, retries=0).succeeded
     finally:
         attempt_hooks.remove(hook)
+
+
+def test_clients_in_handlers_enqueue_too(tako: Tako) -> None:
+    assert (tako.run(uses_client).succeeded, tako.run(plain_client).succeeded) == (None, None)
+    assert seen == ["from a coroutine", "from a thread", "from a plain handler"]
 
 
 def test_hooks_see_attempts(tako: Tako) -> None:

@@ -122,8 +122,12 @@ def test_check_reports_mistakes_of_the_file_and_only_warns_if_it_is_not_there(tm
     missing = command_in(tmp_path, "check")
     assert (missing.returncode, f"{tmp_path}/.env: cannot be read" in missing.stderr + missing.stdout) == (0, True)
     (tmp_path / ".env").write_text("PASSWORD=hunter2\nPASSWORD=hunter3\n")
+    (tmp_path / ".env").chmod(0o644)
     wrong = command_in(tmp_path, "check")
     assert (wrong.returncode, ".env:2:1: PASSWORD is set in line 1 already" in wrong.stderr + wrong.stdout) == (3, True)
-    shown = command_in(tmp_path, "config").stdout + wrong.stdout + wrong.stderr
+    doctor = command_in(tmp_path, "doctor").stdout
+    assert ".env:2:1: PASSWORD is set in line 1 already" in doctor
+    assert f"other users can read {tmp_path}/.env (0644), which env_file names" in doctor
+    shown = doctor + command_in(tmp_path, "config").stdout + wrong.stdout + wrong.stderr
     assert f"{tmp_path}/.env" in shown
     assert "hunter" not in shown

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tako_lite.cli.checks import CHECKS, CheckContext, Finding
-from tako_lite.cli.checks.secrets import secrets
+from tako_lite.cli.checks.secrets import env_files, secrets
 from tako_lite.cli.options import chosen_config, command, json_option, server_option
 from tako_lite.cli.output import write, write_json
 from tako_lite.cli.projectfiles import ProjectFiles, Remarks, read_files
@@ -33,7 +33,7 @@ FIRST: Final = "fix the findings of `permissions` and `space`, then run tako-lit
 
 @command
 @server_option
-@click.option("--deep", is_flag=True, help="Read the whole queue file to find damage.")
+@click.option("--deep", is_flag=True, help="Read the whole queue file to find damage; PostgreSQL checks itself.")
 @click.option(
     "--rescue",
     "rescued",
@@ -112,6 +112,7 @@ def _of_settings(settings: Config, files: ProjectFiles) -> Iterator[Finding]:
     elif not files.of_config.warnings:
         yield Finding("config", "ok", f"{settings.file} has no mistakes")
     yield from secrets(settings)
+    yield from env_files(settings)
 
 
 def _edit(mistake: Mistake) -> str:

@@ -1,4 +1,4 @@
-"""`backup`, `restore` and `prune`: maintenance of the queue file."""
+"""`backup`, `restore` and `prune`: maintenance of the queue."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tako_lite.units import size_text
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def backup(file: Path, as_json: bool) -> None:
-    """Copy the queue file while it is in use, to FILE.
+    """Copy the queue while it is in use, to FILE.
 
-    The copy is a consistent queue file. FILE must not exist. Never copy the queue file with other tools while a daemon
-    runs: they miss the changes in its write-ahead log.
+    The copy is a consistent queue file, also of a queue in PostgreSQL. FILE must not exist. Never copy a queue file with other
+    tools while a daemon runs: they miss the changes in its write-ahead log.
     """
     target = Path(os.path.abspath(file))  # noqa: PTH100 - links stay as they are
     with Client(chosen_config(), source="cli") as client:
@@ -39,8 +39,8 @@ def backup(file: Path, as_json: bool) -> None:
 def restore(server: str | None, file: Path, as_json: bool) -> None:
     """Replace the queue by a copy of FILE, which `backup` has written.
 
-    The daemon must be stopped. FILE is read completely first; if it is damaged, nothing changes. The old queue is kept beside
-    the new one, and its name is printed.
+    The daemon must be stopped. FILE is read completely first; if it is damaged, nothing changes. An old queue file is kept
+    beside the new one, and its name is printed; in PostgreSQL, the schema must be empty.
     """
     from tako_lite.cli.exclusive import exclusive
     from tako_lite.client.project import Project

@@ -84,7 +84,7 @@ def _unhealthy(code: str, message: str) -> dict[str, Any]:
 def metrics(output: Path | None, as_json: bool) -> None:
     """Print all metrics in the text format of Prometheus.
 
-    Without a daemon, `tako_up` is 0, and only the gauges that the queue file has are printed.
+    Without a daemon, `tako_up` is 0, and only the gauges that the queue has are printed.
     """
     from tako_lite.daemon.monitor.exposition import Family, render
 

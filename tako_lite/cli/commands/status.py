@@ -27,7 +27,7 @@ def status(watch: bool, as_json: bool) -> None:
     """Show the groups, their workers and their backlogs.
 
     With --watch, a terminal shows a table that is redrawn, and a pipe or file gets plain lines, or with --json one document
-    per line. Ctrl-C ends it with exit code 0. Without a daemon, the queue file is read.
+    per line. Ctrl-C ends it with exit code 0. Without a daemon, the queue itself is read.
     """
     queue = QueueReader()
     if not watch:

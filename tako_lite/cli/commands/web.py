@@ -26,7 +26,7 @@ def web(
 ) -> int:
     """Serve the dashboard in the foreground, until Ctrl-C.
 
-    It prints its address. It needs no daemon: without one, it shows what the queue file contains.
+    It prints its address. It needs no daemon: without one, it shows what the queue contains.
     """
     from importlib.util import find_spec
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ DEFAULT_LEASE: Final = 60.0
 """Seconds."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _ENVIRONMENT: Final = "env:"
+_PORT: Final = re.compile(r":\d+\Z")
 _VERIFIED: Final = "verify-full"
 
 
@@ -42,14 +44,20 @@ class Address:
         return f"postgresql://{parts.netloc}{parts.path}"
 
     @property
+    def shown(self) -> dict[str, str]:
+        """What `config` and `status` show of it."""
+        return {"address": str(self), "schema": self.schema}
+
+    @property
     def identity(self) -> str:
         """The address for comparison: two spellings of one database and schema are equal."""
         parts = urlsplit(self.url)
         options = dict(parse_qsl(parts.query))
-        host = (parts.hostname or options.get("host") or "").lower()
-        port = parts.port or options.get("port") or 5432
+        hosts = (parts.netloc.rpartition("@")[2] or options.get("host") or options.get("service") or "").lower()
+        port = options.get("port") or "5432"
+        places = ",".join(host if _PORT.search(host) else f"{host}:{port}" for host in hosts.split(","))
         database = unquote(parts.path.removeprefix("/")) or options.get("dbname") or ""
-        return f"postgresql://{host}:{port}/{database}#{self.schema}"
+        return f"postgresql://{places}/{database}#{self.schema}"
 
     @property
     def role(self) -> str:
@@ -59,15 +67,8 @@ class Address:
         return named or os.environ.get("PGUSER") or getpass.getuser()
 
     def warning(self) -> str | None:
-        """What is wrong with the encryption of the connection, or None."""
-        parts = urlsplit(self.url)
-        options = dict(parse_qsl(parts.query))
-        host = parts.hostname or options.get("host") or ""
-        mode = options.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
-        if host in _LOCAL or host.startswith("/") or mode == _VERIFIED:
-            return None
-        what = f"the connection to {host} has sslmode {mode}, which does not verify the server"
-        return f"{what}: add ?sslmode={_VERIFIED} to the url"
+        """What is wrong with the encryption of the connections, and after a colon how to fix it; or None."""
+        return _warning(self.url) or (_warning(self.listen_url) if self.listen_url else None)
 
     def parameters(self, *, listening: bool = False) -> tuple[str, dict[str, Any]]:
         """The connection string and the parameters beside it."""
@@ -101,6 +102,18 @@ def postgres_address(
         check_database_url(listen_url)
     check_schema(schema)
     return Address(url, schema, get_password, listen_url, lease, project)
+
+
+def _warning(url: str) -> str | None:
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    hosts = unquote(parts.netloc.rpartition("@")[2]) or options.get("host") or os.environ.get("PGHOST") or ""
+    far = [host for host in hosts.split(",") if _PORT.sub("", host).strip("[]") not in _LOCAL and not host.startswith("/")]
+    mode = options.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+    if not far or mode == _VERIFIED or "service" in options:
+        return None
+    what = f"the connection to {_PORT.sub('', far[0])} has sslmode {mode}, which does not verify the server"
+    return f"{what}: add {'&' if parts.query else '?'}sslmode={_VERIFIED} to the url"
 
 
 def _nothing() -> None:

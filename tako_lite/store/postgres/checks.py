@@ -34,8 +34,9 @@ _CLOCK: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _STANDBY: Final = "SELECT pg_is_in_recovery()"
 _TABLES: Final = "('runs', 'steps', 'waits')"
 _RIGHTS: Final = """
-SELECT relname, privilege FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
-WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND NOT has_table_privilege(oid, privilege) ORDER BY relname
+SELECT relname, privilege
+FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS asked (privilege, place)
+WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND NOT has_table_privilege(oid, privilege) ORDER BY relname, place
 """
 _LONGEST: Final = """
 SELECT pid, coalesce(usename, '?'), coalesce(application_name, ''), state,
@@ -59,7 +60,7 @@ _CONNECTIONS: Final = """
 SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
     (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int
 """
-_LAG: Final = """
+_LAG_OF_STANDBYS: Final = """
 SELECT coalesce(nullif(application_name, ''), host(client_addr), 'a standby'),
     extract(epoch FROM replay_lag)::float8, sync_state
 FROM pg_stat_replication ORDER BY replay_lag DESC NULLS LAST LIMIT 1
@@ -80,7 +81,6 @@ def database(address: Address, about: QueueCheck) -> Iterator[Finding]:
     try:
         with closing(connect(address, "doctor", READER)) as connection:
             yield Finding("database", "ok", f"{address} answers, PostgreSQL {_release(connection)}, {_encryption(connection)}")
-            yield from judge_encryption(address)
             for check in (_standby, _schema, _rights, _pooler, _clock, _transactions, _dead_rows, _connections, _replication):
                 yield from _guarded(check, connection, address, about)
     except psycopg.Error as error:
@@ -99,13 +99,6 @@ def _guarded(
     except (TakoError, psycopg.Error) as error:
         found = translate(error, address)
         yield Finding(check.__name__.strip("_"), "problem", found.message, found.hint or "tako-lite doctor, once more")
-
-
-def judge_encryption(address: Address) -> Iterator[Finding]:
-    """The finding about a connection over a network that does not verify the server."""
-    if (warning := address.warning()) is not None:
-        what, _, fix = warning.rpartition(": ")
-        yield Finding("encryption", "warning", what, f"in [queue], {fix}")
 
 
 def _release(connection: Connection) -> str:
@@ -203,6 +196,10 @@ def judge_clock(ahead: float) -> Finding:
 
 def _transactions(connection: Connection, address: Address, about: QueueCheck) -> Iterator[Finding]:
     """What keeps dead rows from being cleaned away: long transactions, prepared ones, slots that nobody reads."""
+    if not connection.execute("SELECT pg_has_role('pg_read_all_stats', 'USAGE')").fetchall()[0][0]:
+        what = f"the role {connection.info.user} sees only its own transactions, so long ones of others stay unknown"
+        yield Finding("transactions", "info", what, f'GRANT pg_read_all_stats TO "{connection.info.user}"')
+        return
     longest = connection.execute(_LONGEST).fetchall()
     yield judge_transaction(*(longest[0] if longest else (0, "", "", "", 0.0)))
     for gid, age in connection.execute(_PREPARED).fetchall():
@@ -258,7 +255,7 @@ def judge_connections(most: int, used: int) -> Finding:
 
 
 def _replication(connection: Connection, address: Address, about: QueueCheck) -> Iterator[Finding]:
-    for name, lag, kind in connection.execute(_LAG).fetchall():
+    for name, lag, kind in connection.execute(_LAG_OF_STANDBYS).fetchall():
         yield judge_lag(name, lag, kind)
 
 

@@ -180,7 +180,7 @@ def translate(error: BaseException, address: Address) -> TakoError:
     if isinstance(error, TakoError):
         return error
     state = getattr(error, "sqlstate", None) or ""
-    text = _first_line(error)
+    text = first_line(error)
     if state in ("53100", "53200"):
         return StorageFull(
             f"the disk or the memory of {address} is full: {text}", hint="free some; work then resumes by itself"
@@ -198,15 +198,16 @@ def translate(error: BaseException, address: Address) -> TakoError:
             f"the schema {address.schema} of {address} has not the tables of a queue: {text}", hint="tako-lite migrate"
         )
     if state.startswith("28") or any(words in text for words in _LOGIN_REFUSED):
-        hint = "check `password` in [queue], and the user in the url; the password is read again with each attempt"
-        return StoreUnreachable(f"{address} refuses the login: {text}", hint=hint)
+        hint = "tako-lite doctor tries it; a running daemon reads the password again with each attempt"
+        return StoreUnreachable(f"{address} refuses the login, check `password` in [queue]: {text}", hint=hint)
     if is_passing(error):
         hint = "work resumes by itself once it answers; tako-lite doctor shows more"
         return StoreUnreachable(f"the database {address} does not answer: {text}", hint=hint)
     return StoreError(f"{address}: {text}")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its name where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

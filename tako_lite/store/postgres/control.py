@@ -72,8 +72,8 @@ class Control:
         self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._wake_read = self._wake_write = -1
+        self._wake_lock = threading.Lock()
         self._stopping = False
         self._news = News()
         self._news_lock = threading.Lock()
@@ -92,6 +92,8 @@ class Control:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         await self._loop.run_in_executor(None, self._join, facts, waiting)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
         self._thread = threading.Thread(target=self._run, name="tako-lite lease", daemon=True)
         self._thread.start()
 
@@ -133,7 +135,7 @@ class Control:
             cut(connection)
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError, OSError):
+        with self._wake_lock, suppress(OSError):  # it is full, or the thread does not run
             os.write(self._wake_write, b"x")
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -190,7 +192,10 @@ class Control:
         with suppress(psycopg.Error, OSError, TakoError):
             self._execute(self._sql().leave)
         self._drop()
-        os.close(self._wake_read)
+        with self._wake_lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_read = self._wake_write = -1
 
     def _turn(self) -> None:
         connection = self._opened()

@@ -18,6 +18,7 @@ from tako_lite.store import reading
 from tako_lite.store.base import Effects, Totals
 from tako_lite.store.membership import News, OtherServer
 from tako_lite.store.opening import Durability
+from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import READER, connect, consistent, translate
 from tako_lite.store.postgres.control import list_others
@@ -84,7 +85,8 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         now = self._clock.now()
 
         def read(snapshot: PostgresSnapshot) -> Totals:
-            stats = {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+            size, pruned = size_of(snapshot.connection), reading.count_pruned(snapshot)
+            stats = {"file_bytes": size, "pruned": pruned, **self._address.shown}
             return Totals(reading.count_by_group(snapshot, now), groups.list_overrides(snapshot), stats)
 
         return self._with_reader(read, NOTHING)
@@ -106,7 +108,9 @@ class PostgresOfflineStore(TransactionalOfflineStore):
 
     def list_servers(self) -> list[OtherServer]:
         def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
+            # A client looks once, so it judges leases by the clock of the database.
+            live = snapshot.values(queries.servers.select_live)
             others, _ = list_others(lambda statement: snapshot.fetch(statement, {"boot_id": ""}))
-            return sorted(others, key=lambda other: other.joined_at)
+            return sorted((other for other in others if other.boot_id in live), key=lambda other: other.joined_at)
 
         return self._with_reader(read, [])

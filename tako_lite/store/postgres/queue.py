@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tako_lite.errors import BadInput, StoreError
+from tako_lite.errors import BadInput, StoreUnreachable
 from tako_lite.lock import FileLock
 from tako_lite.store.postgres.address import Address
 
@@ -41,6 +41,10 @@ class PostgresQueue:
         return str(self.place)
 
     @property
+    def noun(self) -> str:
+        return "database"
+
+    @property
     def address(self) -> str:
         return self.place.identity
 
@@ -54,7 +58,10 @@ class PostgresQueue:
 
     @property
     def shown(self) -> dict[str, str]:
-        return {"schema": self.place.schema}
+        return self.place.shown
+
+    def warning(self) -> str | None:
+        return self.place.warning()
 
     def exists(self) -> bool:
         return True
@@ -131,7 +138,10 @@ class PostgresQueue:
         return (("database", partial(checks.database, self.place)),)
 
     def rescue(self, target: Path, now: int) -> Rescued:
-        raise BadInput("only a queue file can be rescued", hint="restore the database from its own backup")
+        raise BadInput(
+            "only a queue file can be rescued, and the queue is in PostgreSQL",
+            hint="bring a backup of the database back; tako-lite doctor shows its state",
+        )
 
     def restore(self, backup: Path, check: QueueCheck) -> Restored:
         _need_driver()
@@ -141,10 +151,10 @@ class PostgresQueue:
 
 
 def _need_driver() -> None:
-    """Raise StoreError where psycopg or libpq is missing."""
+    """Raise StoreUnreachable where psycopg or libpq is missing."""
     if find_spec("psycopg") is None:
-        raise StoreError("url is postgresql://…, which needs psycopg", hint=DRIVER_HINT)
+        raise StoreUnreachable("url is postgresql://…, which needs psycopg", hint=DRIVER_HINT)
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise StoreError(f"url is postgresql://…, which needs libpq: {error}", hint=DRIVER_HINT) from error
+        raise StoreUnreachable(f"url is postgresql://…, which needs libpq: {error}", hint=DRIVER_HINT) from error

@@ -137,7 +137,8 @@ class PostgresStore(TransactionalStore):
 
     async def get_stats(self) -> dict[str, Any]:
         def read(snapshot: PostgresSnapshot) -> dict[str, Any]:
-            return {"file_bytes": size_of(snapshot.connection), "pruned": reading.count_pruned(snapshot)}
+            size, pruned = size_of(snapshot.connection), reading.count_pruned(snapshot)
+            return {"file_bytes": size, "pruned": pruned, **self.address.shown}
 
         return await self._reading().run(read)
 

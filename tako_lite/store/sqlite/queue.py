@@ -36,6 +36,10 @@ class SqliteQueue:
         return str(self.path)
 
     @property
+    def noun(self) -> str:
+        return "queue file"
+
+    @property
     def address(self) -> str:
         return os.path.realpath(self.path)
 
@@ -50,6 +54,9 @@ class SqliteQueue:
     @property
     def shown(self) -> dict[str, str]:
         return {"path": str(self.path)}
+
+    def warning(self) -> str | None:
+        return None
 
     def exists(self) -> bool:
         return self.path.exists()

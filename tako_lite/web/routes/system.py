@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from tako_lite import __version__
 from tako_lite.errors import TakoError
+from tako_lite.units import size_text
 from tako_lite.unpack import program
 from tako_lite.web.page import Document, Page, Shown, Visit
 
@@ -41,11 +42,17 @@ def system(visit: Visit) -> Shown:
         "project": site.config.name,
         "server": site.config.server,
         "root": str(site.config.root),
-        "queue": {**site.config.queue.location.shown, "durability": site.config.queue.durability},
+        "queue": {**site.config.queue.location.shown, **_size_in_database(visit), "durability": site.config.queue.durability},
         "files": [file._asdict() for file in _files(visit)],
         "findings": _findings(visit) if visit.query.get("doctor") == "run" else None,
     }
     return Shown("system.html", "System", document, {"vendored": VENDORED})
+
+
+def _size_in_database(visit: Visit) -> dict[str, str]:
+    """The size of a queue that has no files, if a daemon says it."""
+    size = (visit.status or {}).get("queue", {}).get("file_bytes")
+    return {} if size is None or any(visit.site.config.queue.location.files()) else {"size": size_text(size)}
 
 
 def _files(visit: Visit) -> list[File]:

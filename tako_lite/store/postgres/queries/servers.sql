@@ -40,6 +40,10 @@ SELECT boot_id, name, host, program, array_to_json(groups)::text AS groups, join
     extract(epoch FROM lease)::double precision AS lease
 FROM servers WHERE ended_at IS NULL AND boot_id <> :boot_id;
 
+-- name: select_live
+-- The servers whose lease is not over.
+SELECT boot_id FROM servers WHERE ended_at IS NULL AND renewed_at + lease > clock_timestamp();
+
 -- name: select_group_states
 -- What the other live servers say about their groups.
 SELECT server_groups.boot_id, server_groups.name, available, trouble, state, workers, max_workers, slots, busy

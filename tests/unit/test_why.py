@@ -160,8 +160,8 @@ def test_the_runs_that_a_held_one_waits_for_are_counted(key: str, count: int, se
 def test_a_run_that_does_not_fit_the_code_says_which_step_and_what_to_type(has_daemon: bool) -> None:
     short = ID[-8:]
     assert told(run("pending", hold="changed_steps", not_reached=("charge",)), has_daemon) == (
-        "It is held, because its code has changed: stored step `charge` was not reached again; was it renamed? Give the step its"
-        " name again and type tako-lite reload, or continue with the code as it is: "
+        "It is held, because its code has changed: stored step `charge` was not reached again; was it renamed? Give the"
+        " step its name again and type tako-lite reload, or continue with the code as it is: "
         f"tako-lite run-now {short}; or end it: tako-lite cancel {short}."
     )
 

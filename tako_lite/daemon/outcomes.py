@@ -284,7 +284,7 @@ class Outcomes:
 
     def _held(self, session: WorkerSession, assignment: Assignment, item: RunHeld) -> None:
         run, pid = assignment.claimed, session.worker.pid
-        failure = Failure("StepsChanged", "\n".join(sentences(item.steps, item.unknown)), reason="changed_steps")
+        failure = Failure("StepsChanged", "\n".join(sentences(item.steps, item.unknown)))
         future = self._store.hold_run(run.id, run.token, item.steps, failure, self._executed_ms(assignment), pid)
         report = partial(self._reports.held, session.worker.group.name, run, item.steps, item.unknown, pid)
         self._dispatcher.watch(future, f"hold {run.id}", report)

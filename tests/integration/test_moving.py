@@ -114,7 +114,7 @@ def test_the_way_back_is_a_backup_or_a_copy(project: Project, there: PostgresBac
     project.stop()
     copied = project.command("copy-queue", "--to", "sqlite:///back.db")
     assert copied.returncode == 0, copied.stderr
-    assert "# remove schema: " in copied.stdout
+    assert "# and remove the old one's schema\n" in copied.stdout
     for name in ("there.db", "back.db"):
         with closing(sqlite3.connect(project.root / name)) as file:
             assert {id for (id,) in file.execute("SELECT id FROM runs")} == set(ids)
@@ -144,6 +144,23 @@ def test_what_cannot_be_copied_to_is_named(project: Project, there: PostgresBack
     assert project.command("copy-queue", "--to", "sqlite:///other.db", "--schema", "x").returncode == 2
     assert project.command("copy-queue", "--to", "postgresql://db/app", "--schema", "public").returncode == 2
     assert project.command("copy-queue", "--to", "postgresql://db/app", "--password", "secret").returncode == 2
+
+
+def test_people_read_of_a_database_where_the_queue_is_one(project: Project, there: PostgresBackend) -> None:
+    project.backend = there
+    project.configure("")
+    assert project.command("migrate").returncode == 0
+    offline, config = project.command("status"), project.command("config").stdout
+    schema = there.schema(project.root)
+    assert "queue file" not in offline.stdout + offline.stderr
+    assert f"(schema {schema}), " in offline.stdout.splitlines()[-1]
+    assert offline.stdout.splitlines()[-1].startswith("queue postgresql://tako@/")
+    assert f"(schema{schema})(durabilitydisk)" in "".join(config.split())
+    refused = project.command("doctor", "--rescue", "new.db")
+    assert (refused.returncode, "only a queue file can be rescued" in refused.stderr) == (2, True)
+    project.serve()
+    assert json.loads(project.command("status", "--json").stdout)["queue"]["schema"] == schema
+    assert "queue file" not in project.command("status").stdout + project.command("doctor").stdout
 
 
 def test_migrate_says_what_it_did_or_prints_the_sql(project: Project, there: PostgresBackend) -> None:

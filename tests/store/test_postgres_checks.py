@@ -16,11 +16,14 @@ from tako_lite.store.copying import copy
 from tako_lite.store.opening import QueueCheck, queue_at
 from tako_lite.store.postgres import checks
 from tako_lite.store.postgres.checks import DeadRows
+from tako_lite.store.postgres.migrate import known
 from tests.faults.postgres.pooler import pooler
 from tests.support.postgres import Database, Server
 from tests.support.store_bench import HandClock
 
 pytestmark = pytest.mark.postgres
+
+NEWEST = known()[-1].number
 
 
 class Clock(HandClock):
@@ -57,7 +60,7 @@ def test_a_sound_database_has_no_problem(database: Database, made: str, tmp_path
     found = findings(database, made, tmp_path)
     assert {"database", "schema", "rights", "listen", "clock", "transactions", "connections"} <= found.keys()
     assert {name for name, level in levels(found).items() if level != "ok"} <= {"vacuum"}  # which the test's server has not
-    assert "up to date (version 1)" in found["schema"].message
+    assert f"up to date (version {NEWEST})" in found["schema"].message
 
 
 def test_a_database_that_does_not_answer_is_one_problem(tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ def test_missing_rights_are_named_with_the_statement_that_grants_them(
 def test_an_old_schema_and_another_project_are_told(database: Database, made: str, tmp_path: Path) -> None:
     database.execute("UPDATE meta SET schema_version = 0", schema=made)
     assert "has version 0 of an older release" in findings(database, made, tmp_path)["schema"].message
-    database.execute("UPDATE meta SET schema_version = 1, project = 'other'", schema=made)
+    database.execute(f"UPDATE meta SET schema_version = {NEWEST}, project = 'other'", schema=made)
     queue = queue_at(database.url, tmp_path, schema=made, project="mine")
     about = QueueCheck(False, False, Clock(), lambda queued: ())
     (found,) = [found for _, check in queue.checks() for found in check(about) if found.check == "schema"]

@@ -25,6 +25,8 @@ from tests.support.store_bench import LARGE, LARGEST, WORKER, Bench, HandClock
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 HOUR = 3_600_000
+ONLY_THERE = {"lost", "delivered"}
+"""Columns that only PostgreSQL has."""
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def copy_queue(source: Queue, target: Queue) -> dict[str, int]:
 def everything(queue: Queue) -> dict[str, list[str]]:
     """The rows of every table, in order; booleans are numbers, as in SQLite."""
     with queue.open_source() as source:
-        columns = {table: [name for name in sorted(source.columns(table)) if name != "lost"] for table in TABLES}
-        return {table: sorted(repr([*map(plain, row)]) for row in source.read_rows(table, columns[table])) for table in TABLES}
+        columns = {table: [name for name in sorted(source.columns(table)) if name not in ONLY_THERE] for table in TABLES}
+        return {table: sorted(repr([*map(plain, row)]) for row in source.read(table, columns[table])) for table in TABLES}
 
 
 def plain(value: Any) -> Any:
@@ -99,7 +101,7 @@ async def fill(bench: Bench) -> None:
 
 async def test_everything_of_a_file_comes_into_a_database_and_back_unchanged(in_file: Bench, in_database: Queue) -> None:
     before = everything(in_file.queue)
-    assert [table for table in TABLES if not before[table]] == []
+    assert [table for table in TABLES if not before[table]] in ([], ["code"])
     rows = copy_queue(in_file.queue, in_database)
     assert rows == {table: len(found) for table, found in before.items()}
     assert everything(in_database) == before
@@ -118,7 +120,7 @@ def test_every_table_and_column_is_copied_but_those_about_servers(in_database: Q
         only_here = {name for (name,) in found} - {*TABLES}
         assert only_here <= {"meta", "servers", "server_groups", "handlers", "limits", "chores", "progress", "awaited"}
         for table in TABLES:
-            assert set(target.columns(table)) - set(file.columns(table)) <= {"lost"}
+            assert set(target.columns(table)) - set(file.columns(table)) <= ONLY_THERE
             assert set(file.columns(table)) <= set(target.columns(table))
 
 

@@ -145,7 +145,7 @@ def _print(done: Copied, config: Config, target: Queue, settings: dict[str, str]
     for key, value in settings.items():
         write(f"{key} = {json_text(value)}")
     if unused := [key for key in OF_DATABASES if key not in settings and _is_set(config, key)]:
-        write(f"# remove {', '.join(unused)}: they are for {config.queue.location}")
+        write(f"# and remove the old one's {', '.join(unused)}")
     write(f"what is enqueued before that goes to {config.queue.location}, which is unchanged")
 
 

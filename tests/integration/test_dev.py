@@ -81,6 +81,19 @@ def test_a_saved_module_that_handlers_import_reloads_its_group(dev: Project) -> 
     assert dev.run("buys")["result"] == 60
 
 
+def test_a_save_names_the_waiting_runs_that_began_with_other_code_and_the_workflows_that_are_gone(dev: Project) -> None:
+    source = '@workflow("{name}")\nasync def waits(payload, step: Step):\n    await step.wait_for("never")  # {note}\n'
+    dev.workflow("waits.py", source.format(name="waits", note="one"))
+    printed(dev, "reloaded: ")
+    wait_until(lambda: any(found["name"] == "waits" for found in dev.call("workflows")["workflows"]), "the file is read")
+    id = dev.enqueue("waits")
+    dev.wait_for_state(id, "waiting")
+    dev.workflow("waits.py", source.format(name="waits", note="two"))
+    printed(dev, f"1 waiting run of waits began with other code, the oldest is {id}: tako-lite replay --all-waiting")
+    dev.workflow("waits.py", source.format(name="renamed", note="two"))
+    printed(dev, "no workflow file defines waits any more; 1 run of it waits")
+
+
 def test_a_file_in_a_new_folder_and_one_that_is_moved_in_place_are_noticed(dev: Project) -> None:
     (dev.root / "workflows/billing/eu").mkdir(parents=True)
     dev.workflow("billing/eu/invoice.py", GREET.format(name="invoice", group="invoices", result="1"))

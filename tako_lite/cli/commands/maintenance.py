@@ -18,7 +18,7 @@ from tako_lite.units import size_text
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def backup(file: Path, as_json: bool) -> None:
-    """Copy the queue while it is in use, to FILE.
+    """Copy the queue into a file while it is in use.
 
     The copy is a consistent queue file, also of a queue in PostgreSQL. FILE must not exist. Never copy a queue file with other
     tools while a daemon runs: they miss the changes in its write-ahead log.

@@ -6,7 +6,7 @@ PYTHON ?=
 # Tests mostly wait for processes, so more of them run at once than there are processors; 0 is one after the other.
 TESTS_AT_ONCE ?= 4
 # What test-frameworks runs.
-FRAMEWORKS ?= tests/frameworks
+FRAMEWORKS ?= tests/frameworks tests/testing/test_django.py
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help

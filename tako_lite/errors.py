@@ -246,10 +246,11 @@ class StoreGone(StoreError):
 
 
 class StoreUnreachable(StoreError):
-    """The database that holds the queue does not answer."""
+    """The database that holds the queue does not answer. If it was asked to commit, `is_unknown`: the changes may be stored."""
 
     type = "store_unreachable"
     exit_code = 4
+    is_unknown = False
 
 
 class LeaseLost(StoreError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tako_lite.clock import iso
-from tako_lite.reached import sentence as sentence_about
+from tako_lite.reached import sentence as about_step
 from tako_lite.records import Run, RunWait
 from tako_lite.units import counted, duration_text
 
@@ -167,13 +167,13 @@ def _pending(run: Run, around: WhyContext) -> str:
 
 def _held(run: Run) -> str:
     """The sentence for a run that does not fit the code of now."""
-    about = ", and ".join(sentence_about(name) for name in run.not_reached[:MOST_STEPS]).replace("?, and", ", and")
     name = run.id[-8:]
-    then = (
-        "Give the step its name again and type tako-lite reload, or continue with the code as it is: "
-        f"tako-lite run-now {name}; tako-lite cancel {name} ends the run"
+    about = " ".join(map(about_step, run.not_reached[:MOST_STEPS]))
+    again = (
+        f"Give {'the step its name' if len(run.not_reached) == 1 else 'the steps their names'} again and type tako-lite reload"
     )
-    return f"It is held, because its code has changed (on_changed_steps): {about} {then}."
+    choices = f"{again}, or continue with the code as it is: tako-lite run-now {name}; or end it: tako-lite cancel {name}."
+    return " ".join(filter(None, ("It is held, because its code has changed:", about, choices)))
 
 
 def _serve(names: tuple[str, ...]) -> str:

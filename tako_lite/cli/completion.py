@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import CompletionItem
 
+from tako_lite.config.files import DEFAULT_PATH, FILE_NAME
+from tako_lite.stamps import file_stamp
+
 if TYPE_CHECKING:
     from tako_lite.client.project import Project
 
@@ -91,17 +94,13 @@ def _names(config: str | None) -> Names:
 
 
 def _stamp(project: Project) -> list[Any]:
-    """Changes whenever tako.toml or a workflow file does."""
-    from tako_lite.catalog.files import stamps
-    from tako_lite.config.files import DEFAULT_PATH, FILE_NAME
-    from tako_lite.stamps import file_stamp
-
+    """Changes whenever tako.toml or a workflow file does. It imports nothing that reads either: a shell is waiting."""
     settings = project.root / FILE_NAME
     folder = project.root / DEFAULT_PATH
     if not folder.is_dir():  # tako.toml names another one
         folder = project.config().workflows_path
-    own = file_stamp(settings)
-    return [own and [*own], [[str(file), *stamp] for file, stamp in stamps(folder).items()]]
+    sources = [Path(place, name) for place, _, names in os.walk(folder) for name in names if name.endswith(".py")]
+    return [[str(file), *stamp] for file in (settings, *sorted(sources)) if (stamp := file_stamp(file)) is not None]
 
 
 def _read_names(project: Project) -> Names:

@@ -16,10 +16,11 @@ from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.new_runs import hooks_of_project, new_runs, router_of, typed_arguments
 from tako_lite.client.project import Project
 from tako_lite.client.requests import Request
+from tako_lite.client.transport import unreachable
 from tako_lite.client.who_serves import warn_of_file, warn_of_groups
 from tako_lite.clock import Clock
 from tako_lite.config import Config
-from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError
+from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError, StoreUnreachable
 from tako_lite.new_run import check_event, unknown_run
 from tako_lite.protocol.arguments import (
     Bulk,
@@ -60,7 +61,13 @@ class OfflineBackend:
             check_event(typed.event)
         new = self._new(typed, texts) if isinstance(typed, Enqueue | EnqueueMany) else []
         if not self._location.is_file:  # others may write a database meanwhile
-            return self._carry_out(request, typed, new, by)
+            try:
+                return self._carry_out(request, typed, new, by)
+            except StoreUnreachable as error:
+                if not error.is_unknown:
+                    raise
+                about = unreachable(error.message, request)
+                raise StoreUnreachable(about.message, hint=about.hint) from error
         lock = self._location.write_lock()
         try:
             if not lock.acquire(patience):

@@ -38,7 +38,6 @@ from tako_lite.daemon.limits import limits_of
 from tako_lite.daemon.logs import Logs
 from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.monitoring import Monitoring
-from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.outcomes import Outcomes
 from tako_lite.daemon.readiness import Readiness
 from tako_lite.daemon.run_reports import RunReports
@@ -144,6 +143,8 @@ class Daemon:
 
     def narrate(self) -> None:
         """Log every run, every step and what workers print. Call it before `start`."""
+        from tako_lite.daemon.narrator import Narrator  # most daemons have none
+
         narrator = Narrator(self.events, self.clock, self.config.root)
         self.dispatcher.narrator = self.outcomes.narrator = narrator
         self.logs.listener = narrator.printed

@@ -26,12 +26,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.meter import Meter
-from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.options import OnChangedSteps
@@ -48,6 +47,9 @@ from tako_lite.protocol.worker import (
 from tako_lite.records import Claimed
 from tako_lite.routing import Routes
 from tako_lite.store.base import Claims, Hold, Resolved, Store
+
+if TYPE_CHECKING:
+    from tako_lite.daemon.narrator import Narrator
 
 GRACE: Final = 6.0
 """Seconds between a run's timeout or cancel and the kill of its worker.

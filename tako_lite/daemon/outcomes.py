@@ -6,14 +6,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tako_lite.clock import Clock
 from tako_lite.daemon.commands import Commands
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import ending
 from tako_lite.daemon.meter import Meter
-from tako_lite.daemon.narrator import Narrator
 from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
@@ -51,6 +50,9 @@ from tako_lite.states import AttemptKind
 from tako_lite.store.base import Completed, NewWait, SavedStep, Store
 from tako_lite.units import counted, was_or_were
 from tako_lite.wire import MAX_VALUE
+
+if TYPE_CHECKING:
+    from tako_lite.daemon.narrator import Narrator
 
 KINDS: Final[dict[str, AttemptKind | None]] = {
     "found": "succeeded",
@@ -282,7 +284,7 @@ class Outcomes:
 
     def _held(self, session: WorkerSession, assignment: Assignment, item: RunHeld) -> None:
         run, pid = assignment.claimed, session.worker.pid
-        failure = Failure("StepsChanged", "\n".join(sentences(item.steps, item.unknown)), reason="changed_steps")
+        failure = Failure("StepsChanged", "\n".join(sentences(item.steps, item.unknown)))
         future = self._store.hold_run(run.id, run.token, item.steps, failure, self._executed_ms(assignment), pid)
         report = partial(self._reports.held, session.worker.group.name, run, item.steps, item.unknown, pid)
         self._dispatcher.watch(future, f"hold {run.id}", report)

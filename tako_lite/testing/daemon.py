@@ -100,8 +100,8 @@ class GatedDispatcher(Dispatcher):
 class SteppedScheduler(Scheduler):
     """Has no timer: the test calls `work`."""
 
-    fires = False
-    """Whether schedules and triggers start runs."""
+    is_firing = False
+    """Whether schedules and triggers start runs now."""
 
     def _arm(self, least: float = 0.0) -> None:
         """Nothing: time passes when the test says so."""
@@ -110,19 +110,14 @@ class SteppedScheduler(Scheduler):
         """Do what is due now."""
         await self._work()
 
-    @property
-    def next_due(self) -> int | None:
-        """When a run or a wait is due."""
-        return self._next_due
-
     def next_moment(self) -> int | None:
-        if self.fires:
+        if self.is_firing:
             return super().next_moment()
         moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
         return min(moments, default=None)
 
     async def _start_due(self, now: int) -> bool:
-        return await super()._start_due(now) if self.fires else False
+        return await super()._start_due(now) if self.is_firing else False
 
     def _count_missed(self, schedule: Schedule, due: Due, in_time: int) -> None:
         """Nothing: no metrics are read."""

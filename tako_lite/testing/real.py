@@ -99,7 +99,7 @@ class TestProject:
                 [sys.executable, "-m", "tako_lite.testing.serve"],
                 cwd=self.folder,
                 env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # its end tells the daemon that the test is gone
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -132,7 +132,9 @@ class TestProject:
         process, self._process = self._process, None
         process.send_signal(number)
         try:
-            return process.wait(LIMIT)
+            code = process.wait(LIMIT)
+            process.communicate()  # closes the pipe
+            return code
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -176,7 +176,7 @@ class Running(Harness):
             await self._run_due(gate)
         if schedules:
             scheduler.skip_missed()
-        scheduler.fires = schedules
+        scheduler.is_firing = schedules
         try:
             while (moment := await self.daemon.next_moment()) is not None and moment <= target:
                 self.script.clock.move(moment)
@@ -184,7 +184,7 @@ class Running(Harness):
             self.script.clock.move(target)
             await self._arrive(gate)
         finally:
-            scheduler.fires = False
+            scheduler.is_firing = False
 
     async def _arrive(self, gate: Gate) -> None:
         if self.mode == "off":

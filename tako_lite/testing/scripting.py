@@ -83,7 +83,7 @@ class Scripting(Running):
         self.script.stubs.append(Stub(workflow_name(workflow), str(name), kind, function, times))  # type: ignore[arg-type]
 
     def fail(
-        self, workflow: AnyWorkflow, step: str, times: int = 1, error: BaseException | type[BaseException] = TimeoutError
+        self, workflow: AnyWorkflow, step: str, times: int = 2, error: BaseException | type[BaseException] = TimeoutError
     ) -> None:
         """Make the next `times` tries of a step fail with an error; its body is not called."""
         self.stub(workflow, step=step, raises=error, times=times)

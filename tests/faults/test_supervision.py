@@ -309,7 +309,7 @@ HANDED: Final = {
     "create_task", "ensure_future", "add_done_callback", "to_thread", "run_in_executor", "start_soon", "signal",
     "set_exception_handler", "start_server", "start_unix_server",
 }  # fmt: skip
-FOLDERS_OF_THE_DAEMON: Final = ("daemon", "daemon/monitor", "processes", "store/sqlite")
+FOLDERS_OF_THE_DAEMON: Final = ("daemon", "daemon/monitor", "processes", "store", "store/sqlite", "store/postgres")
 
 
 def handed_over(file: Path) -> set[str]:
@@ -348,7 +348,8 @@ SITES: Final = {
     "daemon/daemon.py Daemon.__init__: set_exception_handler": "what it reports with never raises",
     "daemon/daemon.py Daemon._committed: call_soon": "each message to a worker is guarded",
     "daemon/daemon.py Daemon.wait_fatal: ensure_future": "awaited",
-    "daemon/daemon.py Daemon.reload: to_thread": "awaited; the answer to the client, or logged after a SIGHUP",
+    "daemon/daemon.py Daemon._hash_code: to_thread": "awaited",
+    "daemon/daemon.py Daemon._read_again: to_thread": "awaited; the answer to the client, or logged after a SIGHUP",
     "daemon/daemon.py Daemon.start: to_thread": "awaited; the start is refused",
     "daemon/daemon.py Daemon.stop: start_soon": "awaited",
     "daemon/dashboard.py Dashboard._refuse: add_done_callback": "forgets a task",
@@ -381,7 +382,17 @@ SITES: Final = {
     "daemon/monitor/listener.py Listener.start: start_unix_server": "the same",
     "daemon/scheduler.py Scheduler._arm: call_later": "starts the task below",
     "daemon/scheduler.py Scheduler._fire: create_task": "each part is guarded, and the timer is armed in any case",
-    "daemon/serve.py _serve: start_soon": "waits for a signal",
+    "daemon/outcomes.py Outcomes._take_up: add_done_callback": "reported",
+    "daemon/outcomes.py Outcomes._take_up: ensure_future": "reported by its callback",
+    "daemon/servers.py Servers._renewed: call_later": "the fork server and the guards of the workers kill at the same time",
+    "daemon/servers.py Servers._start: add_done_callback": "forgets a task",
+    "daemon/servers.py Servers._start: create_task": "every error is reported; the next look tries again",
+    "daemon/servers.py Servers._watch: call_later": "armed again after an error",
+    "daemon/servers.py Servers.join: to_thread": "awaited; the daemon does not start",
+    "daemon/service_manager.py ServiceManager._ping: call_later": "armed before anything that could fail",
+    "daemon/spawner.py Spawner._environment: to_thread": "awaited; a failed start of the group",
+    "daemon/spawner.py Spawner.try_fork: to_thread": "awaited; the caller reports it",
+    "daemon/serve.py _serve_once: start_soon": "waits for a signal",
     "daemon/serve.py _until_stopped: start_soon": "waits for what ends the daemon",
     "daemon/spawner.py Spawner._settle: call_later": "tried again each second",
     "daemon/spawner.py Spawner.spawn: to_thread": "awaited; a failed start of the group",
@@ -404,10 +415,16 @@ SITES: Final = {
     "processes/worker.py Worker.set_deadline: call_later": "kills",
     "processes/forkserver_main.py _become: signal": "in a worker",
     "processes/forkserver_main.py main: signal": "in the fork server",
-    "store/sqlite/connection.py GroupCommit._failed: call_later": "starts the next transaction",
-    "store/sqlite/connection.py GroupCommit._notify: call_later": "reported, and passed on again",
-    "store/sqlite/connection.py GroupCommit._work: call_soon_threadsafe": "the next transaction starts in any case",
-    "store/sqlite/connection.py GroupCommit.submit: call_soon": "starts the next transaction",
+    "store/postgres/connection.py ConnectionThread.run.work: call_soon_threadsafe": "sets the result of a future",
+    "store/postgres/control.py Control._call: call_soon_threadsafe": "reported; the next look tells again",
+    "store/postgres/control.py Control.join: run_in_executor": "awaited; the daemon does not start",
+    "store/postgres/control.py Control.leave: run_in_executor": "awaited",
+    "store/postgres/control.py Control.list_claims: run_in_executor": "awaited",
+    "store/postgres/store.py PostgresStore.back_up: to_thread": "awaited; an error of a command is its answer",
+    "store/group_commit.py GroupCommit._failed: call_later": "starts the next transaction",
+    "store/group_commit.py GroupCommit._notify: call_later": "reported, and passed on again",
+    "store/group_commit.py GroupCommit._work: call_soon_threadsafe": "the next transaction starts in any case",
+    "store/group_commit.py GroupCommit.submit: call_soon": "starts the next transaction",
 }
 """Where the daemon hands a function to something that calls it later, and what becomes of an unexpected error in it."""
 

@@ -7,7 +7,14 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +28,7 @@ pytest.importorskip("psycopg")
 
 import asyncpg
 import pg8000.dbapi
+import pg8000.native
 import psycopg2
 import psycopg2.extras
 from psycopg.conninfo import conninfo_to_dict
@@ -31,7 +39,8 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from tako_lite.client import AsyncClient, Client
 from tako_lite.errors import StoreError
 from tests.support.order_shop import Shop, open_shop
-from tests.support.postgres import Database
+from tests.support.postgres import Database, connected
+from tests.support.teardown import tear_down
 
 INSERT = "INSERT INTO orders VALUES ('mine')"
 Execute = Callable[[str], Any]
@@ -313,3 +322,83 @@ def test_djangos_connection_stores_runs_with_its_atomic_blocks(shop: Shop, datab
     assert shop.states(*ids) == ["pending", None, "pending", None, "pending"]
     assert shop.orders() == ["mine"]
     assert refused == "connection is a connection of Django to sqlite, and the queue is in PostgreSQL"
+
+
+# Statements
+
+
+def test_a_statement_works_with_the_drivers_that_the_docs_name(shop: Shop, database: Database) -> None:
+    with Client(shop.root) as client:
+        payload = {"ü": "100 % :x $1 ?", "nothing": None}
+        ids = []
+        with closing(pg8000.native.Connection(**pg8000_arguments(database.url))) as native:
+            sql, parameters = client.statement("order", payload, style="named")
+            ids.append(native.run(sql, **parameters)[0][0])
+        engine = create_engine(alchemy_url(database.url, "psycopg2"))
+        with engine.begin() as connection:
+            sql, parameters = client.statement("order", payload, style="named")
+            ids.append(connection.execute(text(sql), parameters).one().id)
+        engine.dispose()
+
+        async def by_number() -> str:
+            connection = await asyncpg.connect(database.url)
+            sql, parameters = client.statement("order", payload, style="numeric")
+            found = await connection.fetchrow(sql, *parameters)
+            await connection.close()
+            return str(found["id"])
+
+        ids.append(asyncio.run(by_number()))
+        assert [client.get(id)["payload"] for id in ids] == [payload] * 3
+
+
+WITHOUT_PSYCOPG = """
+import sys
+sys.modules["psycopg"] = None
+import psycopg2
+from tako_lite.client import Client
+
+with psycopg2.connect(sys.argv[1]) as connection, Client(sys.argv[2]) as client:
+    print(client.enqueue("order", 1, connection=connection).id)
+"""
+
+
+def test_a_transaction_of_another_driver_needs_no_psycopg(shop: Shop, database: Database) -> None:
+    command = [sys.executable, "-c", WITHOUT_PSYCOPG, database.url, str(shop.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert shop.states(done.stdout.strip()) == ["pending"]
+
+
+# After the commit
+
+
+def test_a_commit_wakes_the_daemon_of_this_machine_without_a_notification(shop: Shop, database: Database) -> None:
+    shop.serve()
+    engine = create_engine(alchemy_url(database.url, "psycopg"))
+    with connected(database.url) as listener, Client(shop.root) as client, Session(engine) as session:
+        listener.execute(f"LISTEN tako_{shop.schema}")
+        id = client.enqueue("order", 1, connection=session).id
+        with suppress(ValueError), session.begin_nested():
+            dropped = client.enqueue("order", 2, connection=session).id
+            raise ValueError
+        session.commit()
+        assert client.wait(id, 15)["state"] == "succeeded"
+        later = client.enqueue("order", 3, connection=session).id
+        session.commit()
+        assert client.wait(later, 15)["state"] == "succeeded"
+        notes = [json.loads(note.payload) for note in listener.notifies(timeout=0.1)]
+        assert [note for note in notes if "note" not in note] == []
+        assert shop.states(dropped) == [None]
+    engine.dispose()
+
+    async def use() -> str:
+        engine = create_async_engine(alchemy_url(database.url, "psycopg"))
+        async with AsyncClient(shop.root) as client, AsyncSession(engine) as session:
+            id = (await client.enqueue("order", 4, connection=session)).id
+            await session.commit()
+            state = (await client.wait(id, 15))["state"]
+        await engine.dispose()
+        return str(state)
+
+    assert asyncio.run(use()) == "succeeded"
+    tear_down(shop)

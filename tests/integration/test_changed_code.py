@@ -211,3 +211,14 @@ def test_reload_names_the_waiting_runs_of_other_code_and_the_workflows_that_are_
     assert "no workflow file defines vanishes any more; 1 run of it waits" in live.daemon_log()
     for run in (id, gone):
         live.command("cancel", run)
+
+
+def test_a_step_that_starts_a_workflow_of_an_unread_file_says_so(live: Project) -> None:
+    live.add(
+        "starts.py",
+        '@workflow("starts", retries=0)\nasync def starts(payload, step: Step):\n    await step.invoke("it", "late-one")\n',
+    )
+    live.workflow("late.py", '@workflow("late-one")\nasync def late(payload):\n    pass\n')
+    message = live.wait(live.enqueue("starts"))["error"]["message"]
+    assert 'no workflow is named "late-one"' in message
+    assert "the daemon has not read that file yet: tako-lite reload" in message

@@ -170,3 +170,13 @@ def test_fish_completes_the_names_of_the_project_with_their_notes(shop: Project)
 def test_a_tab_in_an_interactive_zsh_completes_the_name_of_a_workflow(shop: Project) -> None:
     assert subprocess.run(["tako-lite", "completion", "zsh", "--install"], env=environment_of(shop.root)).returncode == 0
     typed(["zsh", "-f", "-i"], "PS1=; source ./.zshrc", shop)
+
+
+def test_a_second_question_reads_no_file_of_the_project_again(shop: Project) -> None:
+    (shop.root / ".tako").mkdir()
+    asks = {**environment(), "_TAKO_LITE_COMPLETE": "bash_complete", "COMP_WORDS": "tako-lite enqueue ", "COMP_CWORD": "2"}
+    command = [sys.executable, "-X", "importtime", "-m", "tako_lite"]
+    first, second = (subprocess.run(command, cwd=shop.root, env=asks, capture_output=True, text=True) for _ in range(2))
+    assert first.stdout == second.stdout == "plain,report\nplain,send-mail\n"
+    assert "tako_lite.catalog" in first.stderr
+    assert "tako_lite.catalog" not in second.stderr and "tako_lite.config.reader" not in second.stderr

@@ -113,8 +113,8 @@ def test_many_runs_of_one_call_are_all_stored_and_run(live: Project) -> None:
     with live.client() as client:
         ids = client.enqueue_many("plain", range(3000))
         assert len(set(ids)) == 3000
-        assert client.wait(ids[-1], timeout=15)["result"] == 2999
-        wait_until(lambda: not client.call("ids", workflow="plain", states=["pending", "running"])["ids"], "all ran")
+        assert client.wait(ids[-1], timeout=60)["result"] == 2999
+        wait_until(lambda: not client.call("ids", workflow="plain", states=["pending", "running"])["ids"], "all ran", 60)
         assert len(client.call("ids", workflow="plain", states=["succeeded"])["ids"]) == 3000
 
 

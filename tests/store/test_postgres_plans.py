@@ -73,8 +73,9 @@ FILLED: Final = """
 def writer(request: pytest.FixtureRequest, database: Database) -> Iterator[Connection]:
     """A connection with the settings of the one that writes, to tables with such statistics."""
     schema = f"plans_{re.sub('[^a-z]', '_', request.param)}"
-    with closing(connect(postgres_address(database.url, schema=schema), "writer", writer_settings("disk"))) as connection:
-        migrate(connection, schema)
+    address = postgres_address(database.url, schema=schema)
+    with closing(connect(address, "writer", writer_settings("disk"))) as connection:
+        migrate(connection, address)
         if request.param == "of full tables":
             connection.execute(FILLED.encode(), prepare=False)
         if request.param != "none":

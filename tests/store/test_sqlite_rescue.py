@@ -30,7 +30,7 @@ PAGE: Final = 4096
 NOW: Final = 1_800_000_000_000
 TABLE_LEAF, INDEX_LEAF, INDEX_INNER = 0x0D, 0x0A, 0x02
 TABLES: Final = (
-    "runs", "large_values", "steps", "waits", "signals", "schedules", "groups", "ledger", "starts", "paces", "triggers",
+    "runs", "large_values", "steps", "waits", "signals", "schedules", "groups", "ledger", "starts", "paces", "triggers", "code",
     "attempts", "minutes", "activity",
 )  # fmt: skip
 RUN: Final = (
@@ -47,6 +47,7 @@ OTHERS: Final = """
     INSERT INTO minutes VALUES (7, 'default', 'greet', 1, 1, 0, 0, 0, 5, 6, '{}');
     INSERT INTO activity VALUES ('a', 7, 'ann', 'cli', 'pause', 'gpu', '{}');
     INSERT INTO starts VALUES ('greet', '', 3, 'a');
+    INSERT INTO code VALUES ('here', 'greet', '0123456789abcdef');
     INSERT INTO paces VALUES ('greet', '', 4.5, 5);
     INSERT INTO triggers (name, worker_group, starts, every_ms, next_at) VALUES ('inbox', 'default', 'greet', 60, 1);
 """

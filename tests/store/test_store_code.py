@@ -10,7 +10,7 @@ from tests.support.store_bench import WORKER, Bench, failed_with, stale
 
 pytestmark = pytest.mark.anyio
 
-MISSED = Failure("StepsChanged", "stored step `charge` was not reached again; was it renamed?", reason="changed_steps")
+MISSED = Failure("StepsChanged", "stored step `charge` was not reached again; was it renamed?")
 
 
 async def hold(bench: Bench, run: Claimed) -> bool:

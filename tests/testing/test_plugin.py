@@ -36,7 +36,11 @@ PROJECT = {
         from tako_lite.testing import Tako, TakoTestCase
         from workflows.orders import mail, mails, order
 
+        client = Client()  # as an application has it at the top of a module
+
         def test_passes(tako: Tako):
+            assert client.get(client.enqueue("order", {"number": 0}).id)["state"] == "pending"
+            tako.clear()
             assert order.enqueue({"number": 1}).state == "pending"
             tako.run_until_idle()
             assert [run.succeeded for run in tako.runs()] == [1]
@@ -55,6 +59,8 @@ PROJECT = {
             assert "use the fixture `tako`" in error.value.hint
             with pytest.raises(TakoError, match="a test would have used"):
                 Client(".").enqueue("order", {"number": 4})
+            with pytest.raises(TakoError, match="a test would have used"):
+                client.enqueue("order", {"number": 4})
 
         def test_runs_on_a_loop_of_its_own(tako: Tako):
             async def main():

@@ -12,8 +12,10 @@ import pytest
 
 from tako_lite.errors import BadInput
 from tako_lite.testing import Tako, TestProject
+from tests.support.project import is_gone, wait_until
 
 ORDERS = """
+    import time
     from pathlib import Path
     from tako_lite import BlockingStep, Step, workflow
 
@@ -27,6 +29,15 @@ ORDERS = """
         charged = await step.run("charge", charge, payload)
         await step.sleep("nap", "1h")
         return [charged, await step.wait_for("approval")]
+
+    def wait_for(file: str) -> None:
+        while not Path(file).exists():
+            time.sleep(0.01)
+
+    @workflow("held")
+    async def held(payload: str, step: Step) -> str:
+        await step.run("wait", wait_for, payload)
+        return "held"
 
     @workflow("plain")
     def plain(payload: int, step: BlockingStep) -> int:
@@ -57,6 +68,33 @@ def test_time_and_signals_move_a_run_on_a_real_daemon(live: TestProject) -> None
     assert live.wait(id)["result"] == [1, "ann"]
     assert live.run("plain", 4)["result"] == 8
     assert "working" in live.logs()
+
+
+def test_a_run_survives_the_deaths_of_its_worker_and_of_the_daemon(live: TestProject, tmp_path: Path) -> None:
+    id = live.enqueue("held", str(tmp_path / "go"))
+    live.await_state(id, "running")
+    live.kill_worker()
+    live.until(lambda: live.get(id)["crashes"] == 1, "the crash is charged")
+    live.kill_daemon()
+    live.serve()
+    (tmp_path / "go").touch()
+    run = live.wait(id)
+    assert (run["result"], run["crashes"], run["attempts"]) == ("held", 1, 1)
+    with pytest.raises(AssertionError, match="group nowhere has no worker"):
+        live.kill_worker("nowhere")
+
+
+def test_the_daemon_ends_with_the_process_of_the_test(tmp_path: Path) -> None:
+    script = """if True:
+        import os, sys
+        from pathlib import Path
+        from tako_lite.testing import TestProject
+        print(TestProject(Path(sys.argv[1]) / "killed").serve(), flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    wait_until(lambda: is_gone(pid), f"the daemon {pid} ends")
 
 
 def test_a_real_worker_dies_at_each_point(live: TestProject, charges: Path) -> None:

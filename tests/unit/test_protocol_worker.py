@@ -39,12 +39,14 @@ from tako_lite.protocol.items import (
     RunCancelled,
     RunDropped,
     RunFailed,
+    RunHeld,
     RunNotImported,
     RunParked,
     RunPostponed,
     RunReleased,
     RunSucceeded,
     SaveStep,
+    StepsNotReached,
     read_items,
 )
 from tako_lite.protocol.worker import (
@@ -77,6 +79,8 @@ GOLDEN_ITEMS: Final[dict[Item, str]] = {
     RunBailed("bail", "r1", 3, "enough"): '["bail","r1",3,"enough"]',
     RunPostponed("later", "r1", 3, 1.5): '["later","r1",3,1.5]',
     RunParked("parked", "r1", 3, ("nap", "nap#2")): '["parked","r1",3,["nap","nap#2"]]',
+    RunHeld("held", "r1", 3, ("a",), ("b",)): '["held","r1",3,["a"],["b"]]',
+    StepsNotReached("missed", "r1", 3, ("a",), ()): '["missed","r1",3,["a"],[]]',
     RunReleased("given", "r1", 3): '["given","r1",3]',
     RunCancelled("cancelled", "r1", 3): '["cancelled","r1",3]',
     RunDropped("dropped", "r1", 3): '["dropped","r1",3]',
@@ -101,6 +105,7 @@ ALL_ITEMS: Final = [*GOLDEN_ITEMS.items(), *UNHASHABLE]
 PLAIN: Final = PushedRun("r1", "a", "workflows.a", 3, 1, None, '{"n":1}', ())
 TENANT: Final = PushedRun("r1", "a", "workflows.a", 3, 2, 9.5, "1", [PriorStep("s", "succeeded", "1", 1)], "acme", {"K": "v"})
 RATED: Final = PLAIN._replace(is_rated=True)
+CHANGED: Final = PLAIN._replace(changed="hold")
 HOOKED: Final = PLAIN._replace(facts=RunFacts(3, None, None))
 GOLDEN_TO_WORKER: Final[list[tuple[ToWorker, str]]] = [
     (
@@ -220,7 +225,7 @@ def test_the_daemon_takes_up_every_kind_of_item() -> None:
     outcomes = Outcomes(*[Mock()] * 7)
     assert kinds(End, "kind") - {"ok"} == set(outcomes._ends) == set(KINDS)  # those of success share a call of the store
     assert {get_args(get_type_hints(cls)["kind"])[0] for cls in ANSWERED_ALONE} == set(outcomes._requests)
-    assert set(ITEMS) == {"ok", "step", "begun", "progress", *outcomes._ends, *outcomes._requests}
+    assert set(ITEMS) == {"ok", "step", "begun", "missed", "progress", *outcomes._ends, *outcomes._requests}
 
 
 @pytest.mark.parametrize(
@@ -230,8 +235,9 @@ def test_the_daemon_takes_up_every_kind_of_item() -> None:
         (TENANT, '["r1","a","workflows.a",3,2,9.5,"1",[["s","succeeded","1",1]],"acme",{"K":"v"},false]'),
         (RATED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},true]'),
         (HOOKED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,[3,null,null]]'),
+        (CHANGED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,null,"hold"]'),
     ],
-    ids=["plain", "tenant", "rated", "hooked"],
+    ids=["plain", "tenant", "rated", "hooked", "changed"],
 )
 def test_a_pushed_run_is_a_list_whose_last_fields_are_left_off_where_they_say_nothing(
     ends: Ends, run: PushedRun, row: str

@@ -13,7 +13,8 @@ import pytest
 from tako_lite.config import examine_text
 from tako_lite.config import schema as made
 from tako_lite.config.monitor_settings import LogSettings, MonitorSettings
-from tako_lite.config.reader import _PROJECT_KEYS, _QUEUE_KEYS, _SERVER_KEYS
+from tako_lite.config.queue_table import _KEYS as _QUEUE_KEYS
+from tako_lite.config.reader import _PROJECT_KEYS, _SERVER_KEYS
 from tako_lite.config.routes import _RULE
 from tako_lite.config.settings import SETTINGS
 from tako_lite.config.web_settings import WebSettings

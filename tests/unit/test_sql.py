@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 import sqlite3
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 from tako_lite import records, store
 from tako_lite.store import base
 from tako_lite.store.migrate import migrate
+from tako_lite.store.postgres import queries as postgres
 from tako_lite.store.sql import Statement, load
 from tako_lite.store.sqlite import queries
 from tako_lite.store.transitions import rows
@@ -59,8 +61,28 @@ BLOCKS = {
 
 def test_every_file_of_statements_is_loaded() -> None:
     assert {entry.name for entry in (files(PACKAGE) / "queries").iterdir() if entry.name.endswith(".sql")} == {
-        f"{name}.sql" for name in FILES
+        f"{name}.sql" for name in (*FILES, "filters")
     }
+
+
+def test_filters_are_conditions_by_the_fields_of_a_filter_on_every_backend() -> None:
+    fields = {field.name for field in dataclasses.fields(base.RunFilter)} - {"states"} | {"shown"}
+    assert set(vars(queries.filters)) == set(vars(postgres.filters)) == fields
+
+
+def test_every_statement_of_a_transition_is_there_on_every_backend() -> None:
+    ours = {block for block in BLOCKS if not block.startswith("rescue.")}
+    theirs = {f"{file}.{name}" for file in FILES if file != "rescue" for name in vars(getattr(postgres, file))}
+    assert ours == theirs
+
+
+def test_a_statement_has_the_same_parameters_on_every_backend_but_for_those_of_the_server() -> None:
+    constants = {"boot_id", "server", "elsewhere"}
+    for name, statement in BLOCKS.items():
+        file, _, block = name.partition(".")
+        other = statement if file == "rescue" else getattr(getattr(postgres, file), block)
+        if not any("WHERE false" in text for text in (statement, other)):  # what one of them has no need for
+            assert set(other.parameters) - constants == set(statement.parameters) - constants, name
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -24,7 +24,7 @@ def run(state: RunState, **facts: Any) -> Run:
     """A run of `resize` in `media` with three attempts, and what else is said of it."""
     fields: dict[str, Any] = dict.fromkeys(Run._fields)
     fields |= {"id": ID, "workflow": "resize", "group": "media", "attempts": 0, "max_attempts": 3, "crashes": 0, "priority": 0}
-    fields |= {"created_at": NOW, "run_at": NOW, "finished_at": NOW, "cancel_requested": False, "waits": ()}
+    fields |= {"created_at": NOW, "run_at": NOW, "finished_at": NOW, "cancel_requested": False, "waits": (), "not_reached": ()}
     return Run(**{**fields, "state": state, **facts})
 
 
@@ -121,6 +121,8 @@ SUSPECT = " and will run alone, because it was running when a worker of media cr
          ", but no workflow file defines resize; it starts once one does (tako-lite reload)"),
         ({"hold": "no_handler"}, {"has_daemon": False},
          ", but when the daemon last ran no workflow file defined resize; tako-lite serve checks again"),
+        ({"hold": "no_handler"}, {"unread": "workflows/c.py:3 defines it, but …"},
+         ", but the daemon does not know resize: workflows/c.py:3 defines it, but …"),
         ({"hold": "suspect"}, {}, f"{SUSPECT}: a worker for it is about to start"),
         ({"hold": "suspect"}, {"starting": 1}, f"{SUSPECT}: a worker for it is starting"),
         ({"hold": "suspect"}, {"taking": 1}, f"{SUSPECT}: it waits for a worker for such runs, next in line"),
@@ -152,6 +154,16 @@ def test_a_due_run_says_what_keeps_it_from_starting(facts: dict[str, Any], aroun
 )
 def test_the_runs_that_a_held_one_waits_for_are_counted(key: str, count: int, seconds: float | None, words: str) -> None:
     assert limit_holders(run("pending", limit_key=key), count, seconds) == words
+
+
+@pytest.mark.parametrize("has_daemon", [True, False])
+def test_a_run_that_does_not_fit_the_code_says_which_step_and_what_to_type(has_daemon: bool) -> None:
+    short = ID[-8:]
+    assert told(run("pending", hold="changed_steps", not_reached=("charge",)), has_daemon) == (
+        "It is held, because its code has changed: stored step `charge` was not reached again; was it renamed? Give the"
+        " step its name again and type tako-lite reload, or continue with the code as it is: "
+        f"tako-lite run-now {short}; or end it: tako-lite cancel {short}."
+    )
 
 
 def test_every_reason_to_hold_a_run_has_a_sentence_of_its_own() -> None:

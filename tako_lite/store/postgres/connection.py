@@ -180,7 +180,7 @@ def translate(error: BaseException, address: Address) -> TakoError:
     if isinstance(error, TakoError):
         return error
     state = getattr(error, "sqlstate", None) or ""
-    text = _first_line(error)
+    text = first_line(error)
     if state in ("53100", "53200"):
         return StorageFull(
             f"the disk or the memory of {address} is full: {text}", hint="free some; work then resumes by itself"
@@ -206,7 +206,8 @@ def translate(error: BaseException, address: Address) -> TakoError:
     return StoreError(f"{address}: {text}")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its name where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -44,6 +44,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         super().__init__(clock)
         self._address = address
         self._durability: Durability = durability
+        self._servers: list[OtherServer] | None = None
 
     def _commit(self, operation: Callable[[Transaction], T]) -> T:
         session = PostgresSession(self._address, self._durability, "client", {})
@@ -53,6 +54,9 @@ class PostgresOfflineStore(TransactionalOfflineStore):
                 now = self._clock.now()
                 results, effects = session.commit([operation], now)
                 self._tell(connection, effects, now)
+                if effects.arrived or effects.due is not None:  # the caller asks next who starts the new runs
+                    with suppress(psycopg.Error):  # they are stored
+                        self._servers = _live_servers(PostgresSnapshot(connection))
         except psycopg.Error as error:
             raise translate(error, self._address) from error
         finally:
@@ -107,10 +111,13 @@ class PostgresOfflineStore(TransactionalOfflineStore):
             raise translate(error, self._address) from error
 
     def list_servers(self) -> list[OtherServer]:
-        def read(snapshot: PostgresSnapshot) -> list[OtherServer]:
-            # A client looks once, so it judges leases by the clock of the database.
-            live = snapshot.values(queries.servers.select_live)
-            others, _ = list_others(lambda statement: snapshot.fetch(statement, {"boot_id": ""}))
-            return sorted((other for other in others if other.boot_id in live), key=lambda other: other.joined_at)
+        read, self._servers = self._servers, None
+        nothing: list[OtherServer] = []
+        return self._with_reader(_live_servers, nothing) if read is None else read
 
-        return self._with_reader(read, [])
+
+def _live_servers(snapshot: PostgresSnapshot) -> list[OtherServer]:
+    """The servers that live, the oldest first: a client looks once, so it judges leases by the clock of the database."""
+    live = snapshot.values(queries.servers.select_live)
+    others, _ = list_others(lambda statement: snapshot.fetch(statement, {"boot_id": ""}))
+    return sorted((other for other in others if other.boot_id in live), key=lambda other: other.joined_at)

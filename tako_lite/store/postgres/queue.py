@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tako_lite.errors import BadInput, StoreError
+from tako_lite.errors import BadInput, StoreUnreachable
 from tako_lite.lock import FileLock
 from tako_lite.store.postgres.address import Address
 
@@ -151,10 +151,10 @@ class PostgresQueue:
 
 
 def _need_driver() -> None:
-    """Raise StoreError where psycopg or libpq is missing."""
+    """Raise StoreUnreachable where psycopg or libpq is missing."""
     if find_spec("psycopg") is None:
-        raise StoreError("url is postgresql://…, which needs psycopg", hint=DRIVER_HINT)
+        raise StoreUnreachable("url is postgresql://…, which needs psycopg", hint=DRIVER_HINT)
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise StoreError(f"url is postgresql://…, which needs libpq: {error}", hint=DRIVER_HINT) from error
+        raise StoreUnreachable(f"url is postgresql://…, which needs libpq: {error}", hint=DRIVER_HINT) from error

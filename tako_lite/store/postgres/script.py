@@ -38,7 +38,7 @@ $$;"""
 _RIGHTS: Final = """\
 GRANT USAGE ON SCHEMA {schema} TO tako, tako_enqueue;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO tako;
-GRANT SELECT, INSERT ON {schema}.runs TO tako_enqueue;
+GRANT SELECT, INSERT ON {schema}.runs, {schema}.signals TO tako_enqueue;
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tako;"""
 
 

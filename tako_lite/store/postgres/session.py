@@ -21,6 +21,7 @@ from tako_lite.store.postgres.connection import (
     ConnectionThread,
     apply_settings,
     connect,
+    first_line,
     is_of_database,
     is_passing,
     translate,
@@ -78,9 +79,11 @@ class PostgresSession:
                 self.drop_if_lost()
                 if is_sent[0] and error.sqlstate is None:
                     hint = "whether it is stored is unknown; enqueueing again with the same id stores no second run"
-                    raise StoreUnreachable(
-                        f"the connection to {self._address} was lost during COMMIT: {error}".strip(), hint=hint
-                    ) from error
+                    lost = StoreUnreachable(
+                        f"the connection to {self._address} was lost during COMMIT: {first_line(error)}", hint=hint
+                    )
+                    lost.is_unknown = True
+                    raise lost from error
                 if (error.sqlstate or "") in _AGAIN and again > 0:
                     again -= 1
                     continue

@@ -18,7 +18,7 @@ from tests.support.backends import PostgresBackend
 from tests.support.profiles import scaled
 from tests.support.store_bench import WORKER, Bench, failed_with
 
-pytestmark = [pytest.mark.anyio, pytest.mark.full]
+pytestmark = [pytest.mark.anyio, pytest.mark.full, pytest.mark.timeout(300)]
 
 ENDS: Final[tuple[End, ...]] = get_args(End)
 MESSAGES: Final = 40
@@ -152,8 +152,10 @@ async def test_a_claim_that_was_lost_before_its_commit_leaves_its_runs_to_others
         except StoreUnreachable:
             claimed = []
         armed = wire.disarm()
-        if not claimed and end != "unanswered":
-            claimed = [run.id for run in (await sound.store.claim_runs("default", 5)).runs]
+        async with asyncio.timeout(30):
+            while not claimed and end != "unanswered":  # until the server has noticed that the session is gone
+                claimed = [run.id for run in (await sound.store.claim_runs("default", 5)).runs]
+                await asyncio.sleep(0.02)
         shown = await sound.show(id)
         assert (shown.state, shown.claim_token) == ("running", 1)
         assert claimed == [id] or end == "unanswered"

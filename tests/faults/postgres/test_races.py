@@ -20,7 +20,7 @@ from tests.support.backends import PostgresBackend
 from tests.support.profiles import scaled
 from tests.support.store_bench import SMALL, WORKER, Bench
 
-pytestmark = [pytest.mark.anyio, pytest.mark.full]
+pytestmark = [pytest.mark.anyio, pytest.mark.full, pytest.mark.timeout(300)]
 
 AT_ONCE = 50
 """How many of a kind meet in the same instant; those of one server share a transaction."""

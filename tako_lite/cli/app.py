@@ -49,7 +49,7 @@ COMMANDS: Final = {
     "backup": ("tako_lite.cli.commands.maintenance", "Copy the queue into a file while it is in use."),
     "restore": ("tako_lite.cli.commands.maintenance", "Replace the queue by a copy of FILE, which `backup` has written."),
     "prune": ("tako_lite.cli.commands.maintenance", "Delete ended runs that are past their retention."),
-    "copy-queue": ("tako_lite.cli.commands.moving", "Copy the whole queue into an empty one: from a file into PostgreSQL, back, or between databases."),
+    "copy-queue": ("tako_lite.cli.commands.moving", "Copy the whole queue into PostgreSQL, or back into a file."),
     "migrate": ("tako_lite.cli.commands.moving", "Create the tables of the queue, or bring them up to date."),
     "web": ("tako_lite.cli.commands.web", "Serve the dashboard in the foreground."),
     "schema": ("tako_lite.cli.commands.schema", "Print the JSON Schema of tako.toml, for editors."),

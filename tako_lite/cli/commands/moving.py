@@ -33,7 +33,9 @@ OF_DATABASES: Final = ("schema", "password", "listen_url", "lease")
 )
 @json_option
 def copy_queue(server: str | None, url: str, schema: str | None, password: str | None, as_json: bool) -> None:
-    """Copy the whole queue into an empty one: from a file into PostgreSQL, back, or between databases.
+    """Copy the whole queue into PostgreSQL, or back into a file.
+
+    The target must be empty. It also copies between two databases.
 
     The daemon must be stopped. The copy has everything: runs in every state with their steps and history, waits, signals,
     schedules, triggers and limits. It is compared with the queue before it is committed; the queue itself is not changed. At

@@ -56,11 +56,7 @@ class Side(Protocol):
 class Source(Side, Protocol):
     """One moment of a queue."""
 
-<<<<<<< HEAD
-    def read(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-=======
     def read_rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
->>>>>>> pgmove
         """The rows of a table, one after the other."""
 
 
@@ -90,11 +86,7 @@ def copy(source: Source, target: Target, progress: Progress = lambda rows: None)
     refuse_full(target)
     for table in TABLES:
         columns = [column for column in source.columns(table) if column in target.columns(table)]
-<<<<<<< HEAD
-        target.write(table, columns, _reported(source.read(table, columns), progress))
-=======
         target.write(table, columns, _reported(source.read_rows(table, columns), progress))
->>>>>>> pgmove
     return _compare(source, target)
 
 

@@ -60,11 +60,7 @@ def everything(queue: Queue) -> dict[str, list[str]]:
     """The rows of every table, in order; booleans are numbers, as in SQLite."""
     with queue.open_source() as source:
         columns = {table: [name for name in sorted(source.columns(table)) if name not in ONLY_THERE] for table in TABLES}
-<<<<<<< HEAD
-        return {table: sorted(repr([*map(plain, row)]) for row in source.read(table, columns[table])) for table in TABLES}
-=======
         return {table: sorted(repr([*map(plain, row)]) for row in source.read_rows(table, columns[table])) for table in TABLES}
->>>>>>> pgmove
 
 
 def plain(value: Any) -> Any:

@@ -57,11 +57,7 @@ class PostgresSide:
     def servers(self) -> list[str]:
         return [f"{name} (on {host})" for name, host in self.connection.execute(_SERVERS).fetchall()]
 
-<<<<<<< HEAD
-    def read(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-=======
     def read_rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
->>>>>>> pgmove
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         with self.connection.cursor(name="copied") as cursor:
             cursor.itersize = _PORTION

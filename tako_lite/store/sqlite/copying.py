@@ -49,11 +49,7 @@ class SqliteSide:
         """The locks of the file say who serves it."""
         return []
 
-<<<<<<< HEAD
-    def read(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-=======
     def read_rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
->>>>>>> pgmove
         chosen = ", ".join(_whole(table, column) for column in columns)
         yield from self.connection.execute(f"SELECT {chosen} FROM {table}")  # noqa: S608
 

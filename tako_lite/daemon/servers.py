@@ -252,6 +252,8 @@ class Servers:
     def _was_lost(self, error: TakoError | None) -> None:
         if self.lost.done() or self._has_left:
             return
+        if self._membership is not None:
+            self._membership.abandon()
         why = error.message if error is not None else "the database did not answer in time"
         self.lost.set_result(LeaseLost(f"the lease of this server is lost: {why}; its workers are killed"))
 

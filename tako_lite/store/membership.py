@@ -140,4 +140,7 @@ class Membership(Protocol):
         """Look at the queue now."""
 
     def cut_if_stuck(self) -> None:
-        """Close connections that have not answered for too long."""
+        """Cut connections that have not answered for too long."""
+
+    def abandon(self) -> None:
+        """Cut the writing connection if it waits for an answer, which has no effect any more."""

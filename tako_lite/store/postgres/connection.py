@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -112,6 +115,12 @@ def consistent(
 def writer_settings(durability: Durability) -> dict[str, str]:
     """The settings of the connection that writes."""
     return PLANS if durability == "disk" else {**PLANS, "synchronous_commit": "off"}
+
+
+def cut(connection: Connection) -> None:
+    """Shut a connection down from another thread: the one that waits for it gets an error."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
 
 
 class ConnectionThread:

@@ -12,7 +12,6 @@ import json
 import os
 import random
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from tako_lite.store.lease import Beat, Observer
 from tako_lite.store.membership import GroupState, Listener, News, OtherServer, ServerFacts
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import apply_settings, connect, is_pooled, translate
+from tako_lite.store.postgres.connection import apply_settings, connect, cut, is_pooled, translate
 from tako_lite.store.postgres.messages import channel_of, parse, payloads
 from tako_lite.store.postgres.transaction import Connection, PostgresTransaction
 from tako_lite.store.sql import Statement
@@ -43,6 +42,8 @@ TELL_PAUSE: Final = 0.05
 RETRY_AFTER: Final = 1.0
 STUCK_AFTER: Final = 8.0
 """Seconds without an answer after which the connection is cut."""
+WRITER_STUCK_AFTER: Final = 35.0
+"""The same for the connection that writes; the server itself ends a statement after 30 s."""
 FORGET_EVERY: Final = 3_600.0
 _SETTINGS: Final = {"statement_timeout": "5s"}
 
@@ -57,6 +58,7 @@ class Control:
         constants: dict[str, Any],
         set_time: Callable[[int, float, float], None],
         note: Callable[[str, str], None],
+        cut_writer: Callable[[float], None],
     ) -> None:
         self.lease = address.lease
         self.others: tuple[OtherServer, ...] = ()
@@ -67,6 +69,7 @@ class Control:
         self._constants = constants
         self._set_time = set_time
         self._note = note
+        self._cut_writer = cut_writer
         self._observer = Observer()
         self._connection: Connection | None = None
         self._listener: Listener | None = None
@@ -133,6 +136,10 @@ class Control:
         asked_at, connection = self._asked_at, self._connection
         if asked_at is not None and connection is not None and time.monotonic() - asked_at > STUCK_AFTER:
             cut(connection)
+        self._cut_writer(WRITER_STUCK_AFTER)
+
+    def abandon(self) -> None:
+        self._cut_writer(0.0)
 
     def _wake(self) -> None:
         with self._wake_lock, suppress(OSError):  # it is full, or the thread does not run
@@ -405,12 +412,6 @@ def list_others(fetch: Callable[[Statement], list[tuple[Any, ...]]]) -> tuple[li
         others.append(OtherServer(boot_id, name, host, program, served, joined_at, lease_until, states.get(boot_id, {})))
         beats[boot_id] = Beat(beat, lease)
     return others, beats
-
-
-def cut(connection: Connection) -> None:
-    """Shut a connection down from another thread: the one that waits for it gets an error."""
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _merge(into: News, news: News) -> None:

@@ -21,6 +21,7 @@ from tako_lite.store.postgres.connection import (
     ConnectionThread,
     apply_settings,
     connect,
+    cut,
     first_line,
     is_of_database,
     is_passing,
@@ -49,6 +50,7 @@ class PostgresSession:
         self._thread = ConnectionThread("tako-lite writer")
         self._connection: Connection | None = None
         self.closing = False
+        self._asked_at: float | None = None
         self._current: int | None = None
         """The operation that the current transaction executes."""
         self.on_connect: Callable[[], None] = lambda: None
@@ -74,6 +76,7 @@ class PostgresSession:
         while True:
             is_sent, self._current = [False], None
             try:
+                self._asked_at = time.monotonic()
                 return self._commit(operations, now, is_sent)
             except psycopg.Error as error:
                 self.drop_if_lost()
@@ -94,6 +97,8 @@ class PostgresSession:
                     or time.monotonic() > deadline
                 ):
                     raise
+            finally:
+                self._asked_at = None
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -128,6 +133,12 @@ class PostgresSession:
                 self.connection().execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
         self.start(send)
+
+    def cut_if_stuck(self, limit: float) -> None:
+        """From the event loop: cut the connection if it has not answered for so many seconds."""
+        asked_at, connection = self._asked_at, self._connection
+        if asked_at is not None and connection is not None and time.monotonic() - asked_at >= limit:
+            cut(connection)
 
     def drop_if_lost(self) -> None:
         """On the thread: forget a connection that is of no more use."""

@@ -7,7 +7,7 @@ from asyncio import Future
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 
@@ -33,6 +33,10 @@ from tako_lite.store.transitions.transaction import Snapshot, Transaction
 T = TypeVar("T")
 
 
+STOPS_WITHIN: Final = 10.0
+"""Seconds for which the end waits for an answer of the database."""
+
+
 class PostgresStore(TransactionalStore):
     """The transitions of `store.base.Store`; those that workers report are kept while the database does not answer."""
 
@@ -48,7 +52,7 @@ class PostgresStore(TransactionalStore):
         super().__init__(clock, server, boot_id, on_commit)
         self.address = address
         self._constants = {"server": server, "boot_id": boot_id, "elsewhere": "[]"}
-        self.membership: Control = Control(address, server, self._constants, self._set_time, self._notify)
+        self.membership: Control = Control(address, server, self._constants, self._set_time, self._notify, self._cut_writer)
         self._durability: Durability = durability
         self._session: PostgresSession | None = None
         self._writer: GroupCommit | None = None
@@ -91,7 +95,11 @@ class PostgresStore(TransactionalStore):
         if self._writer is not None and self._session is not None:
             writer, session = self._writer, self._session
             session.closing = True
-            await writer.stop()
+            stopping = asyncio.ensure_future(writer.stop())
+            done, _ = await asyncio.wait({stopping}, timeout=STOPS_WITHIN)
+            if not done:
+                session.cut_if_stuck(0.0)
+            await stopping
             self._writer = self._session = None
             session.close()
 
@@ -111,6 +119,10 @@ class PostgresStore(TransactionalStore):
     def _notify(self, channel: str, payload: str) -> None:
         if self._session is not None:
             self._session.notify(channel, payload)
+
+    def _cut_writer(self, limit: float) -> None:
+        if self._session is not None:
+            self._session.cut_if_stuck(limit)
 
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
         if self._writer is None:

@@ -185,10 +185,7 @@ def cut(tmp_path: Path, postgres_backend: PostgresBackend, wire: Wire) -> Iterat
         yield made
 
 
-NO_WATCHDOG = pytest.mark.xfail(reason="a writer whose answer never comes is not cut off, so its server never joins again")
-
-
-@pytest.mark.parametrize("kind", ["hold", "reset", pytest.param("swallow", marks=NO_WATCHDOG)])
+@pytest.mark.parametrize("kind", ["hold", "reset", "swallow"])
 def test_a_server_that_is_cut_off_for_longer_than_its_lease_kills_its_workers_first(cut: Fleet, wire: Wire, kind: str) -> None:
     lax, fra = cut.servers
     (fact,) = lax.facts("held")

@@ -81,7 +81,7 @@ def test_a_saved_module_that_handlers_import_reloads_its_group(dev: Project) -> 
     assert dev.run("buys")["result"] == 60
 
 
-def test_a_save_names_the_waiting_runs_that_began_with_other_code_and_the_workflows_that_are_gone(dev: Project) -> None:
+def test_a_save_names_the_waiting_runs_of_other_code_and_the_workflows_that_are_gone(dev: Project) -> None:
     source = '@workflow("{name}")\nasync def waits(payload, step: Step):\n    await step.wait_for("never")  # {note}\n'
     dev.workflow("waits.py", source.format(name="waits", note="one"))
     printed(dev, "reloaded: ")

@@ -117,6 +117,8 @@ class Control:
         thread, self._thread = self._thread, None
         if thread is not None:
             await asyncio.get_running_loop().run_in_executor(None, thread.join, STUCK_AFTER)
+            if thread.is_alive() and (connection := self._connection) is not None:
+                cut(connection)
 
     def announce(self, workflows: frozenset[str], states: Mapping[str, GroupState]) -> None:
         self._announced = (workflows, dict(states))

@@ -20,7 +20,7 @@ from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.clock import DatabaseClock
-from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
+from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, cut, is_passing, translate
 from tako_lite.store.postgres.control import Control
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import prepare
@@ -35,6 +35,10 @@ T = TypeVar("T")
 
 STOPS_WITHIN: Final = 10.0
 """Seconds for which the end waits for an answer of the database."""
+
+
+ANSWERS_WITHIN: Final = 15.0
+"""Seconds for a read; the server itself ends a statement of a reader after 10."""
 
 
 class PostgresStore(TransactionalStore):
@@ -171,7 +175,11 @@ class ReadingConnection:
 
     async def run(self, function: Callable[[PostgresSnapshot], T]) -> T:
         """Run a function of reads on the connection's thread; all of its statements see the same commit."""
-        return await self._thread.run(partial(self._run, function))
+        reading = asyncio.ensure_future(self._thread.run(partial(self._run, function)))
+        done, _ = await asyncio.wait({reading}, timeout=ANSWERS_WITHIN)
+        if not done and (connection := self._connection) is not None:
+            cut(connection)
+        return await reading
 
     def _run(self, function: Callable[[PostgresSnapshot], T]) -> T:
         for is_last in (False, True):

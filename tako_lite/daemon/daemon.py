@@ -204,7 +204,7 @@ class Daemon:
             group = self.ensure_group(name)
             if name in overrides:
                 group.paused, group.scale = overrides[name]
-        self._release_held_runs()
+        self.release_held_runs()
         ready, suspects = await self.store.list_groups_with_work()
         for group in self.groups.values():
             group.start()
@@ -214,7 +214,7 @@ class Daemon:
             self._arrived(name, "suspect")
         self.servers.announce()
 
-    def _release_held_runs(self) -> None:
+    def release_held_runs(self) -> None:
         """Release what may start with the files of now; the store retries this while the disk is full."""
         self.dispatcher.watch(self.store.release_held_runs("no_handler"), "release runs that waited for their workflow")
         self.dispatcher.watch(self.store.release_held_runs("changed_steps"), "release runs that did not fit the code")
@@ -551,7 +551,7 @@ class Daemon:
             self.fallbacks.reevaluate(self.groups[name])
             self.dispatcher.schedule_pass(name)
         self.servers.announce()
-        self._release_held_runs()
+        self.release_held_runs()
         self.events.reloaded(changed)
         about_queue: list[str] = []
         under_way = ChangedCode([], [])

@@ -65,6 +65,7 @@ class ServersHost(Protocol):
     def work_found(self, group: str, *, suspects: bool) -> None: ...
     def due_elsewhere(self, moment: int) -> None: ...
     def group_changed_elsewhere(self) -> None: ...
+    def release_held_runs(self) -> None: ...
 
 
 class Servers:
@@ -132,7 +133,7 @@ class Servers:
             groups=host.config.served,
             workflows=self._workflows(),
         )
-        listener = Listener(self._renewed, self._was_lost, self._heard, self._looked, self._set_trouble)
+        listener = Listener(self._renewed, self._was_lost, self._heard, self._looked, host.release_held_runs, self._set_trouble)
         await self._membership.join(facts, listener, host.events.trouble)
         self._watch()
 

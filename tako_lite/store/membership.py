@@ -102,6 +102,8 @@ class Listener(NamedTuple):
     heard: Callable[[News], None]
     looked: Callable[[News], None]
     """As `heard`, for what a look found; called with each."""
+    announced: Callable[[], None]
+    """The workflows that this server has are known to all servers now."""
     trouble: Callable[[str | None], None]
     """Why the lease cannot be renewed, or None once it can."""
 

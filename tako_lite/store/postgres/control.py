@@ -341,6 +341,8 @@ class Control:
             self._execute(sql.drop_handlers, workflows=names)
             self._execute(sql.add_handlers, workflows=names)
             self._stored_workflows = workflows
+            if self._listener is not None:
+                self._call(self._listener.announced)
         for name, state in states.items():
             if self._stored_states.get(name) != state:
                 self._execute(sql.put_group_state, name=name, **state._asdict())

@@ -212,7 +212,7 @@ class Daemon:
             self._arrived(name)
         for name in suspects:
             self._arrived(name, "suspect")
-        self.servers.announce()
+        self.servers.begin()
 
     def release_held_runs(self) -> None:
         """Release what may start with the files of now; the store retries this while the disk is full."""

@@ -87,6 +87,7 @@ class Servers:
         self._trouble: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_left = False
+        self._has_begun = False
         if self._membership is not None:
             host.dispatcher.serves = self.serves
 
@@ -136,6 +137,11 @@ class Servers:
         listener = Listener(self._renewed, self._was_lost, self._heard, self._looked, host.release_held_runs, self._set_trouble)
         await self._membership.join(facts, listener, host.events.trouble)
         self._watch()
+
+    def begin(self) -> None:
+        """Act on what is heard and found from now on: limits and groups are known."""
+        self._has_begun = True
+        self.announce()
 
     async def leave(self) -> None:
         """End the lease, once no worker lives any more."""
@@ -264,6 +270,8 @@ class Servers:
         self._trouble = trouble
 
     def _heard(self, news: News) -> None:
+        if not self._has_begun:
+            return  # the look at the beginning finds it
         self._apply(news)
         for fields in news.resolved:
             self._host.dispatcher.resolved(Resolved._make([*fields, None]))
@@ -276,6 +284,8 @@ class Servers:
             self._start(self._tell_ended(news.awaited))
 
     def _looked(self, news: News) -> None:
+        if not self._has_begun:
+            return
         self._apply(news)
         if news.orphans:
             self._start(self._recover())

@@ -354,6 +354,7 @@ def test_check_reports_all_mistakes_at_once(project: Project) -> None:
     assert project.command("check").stdout.count("bad.py") == 2
 
 
+@pytest.mark.sqlite
 def test_commands_without_a_daemon_read_and_write_the_file_or_say_that_they_need_one(project: Project) -> None:
     project.workflow("shop.py", WORKFLOWS)
     made = project.command("enqueue", "quick", "1", "--json")

@@ -52,7 +52,7 @@ def queue(database: Database, schema: str, tmp_path: Path) -> Queue:
 def user(postgres: Server, database: Database, schema: str) -> Iterator[str]:
     """A user without any rights in the database."""
     name = f"user_{schema}"
-    database.execute(f"CREATE ROLE {name} LOGIN; REVOKE ALL ON DATABASE {urlsplit(database.url).path[1:]} FROM PUBLIC")
+    database.execute(f"CREATE ROLE {name} LOGIN; REVOKE TEMPORARY ON DATABASE {urlsplit(database.url).path[1:]} FROM PUBLIC")
     database.execute(f"GRANT CONNECT ON DATABASE {urlsplit(database.url).path[1:]} TO {name}")
     yield name
     database.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")

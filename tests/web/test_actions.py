@@ -132,6 +132,7 @@ def test_pages_offer_only_what_the_visitor_may_do(shop: Project, web: Dashboard,
     assert "/do/" not in readers.page(f"/runs/{id}")
 
 
+@pytest.mark.sqlite
 def test_looking_changes_nothing_in_the_queue(shop: Project, web: Dashboard) -> None:
     def content() -> list[str]:
         """Every row, without the totals of minutes, which the daemon stores at times of its own choice."""
@@ -154,6 +155,7 @@ def test_looking_changes_nothing_in_the_queue(shop: Project, web: Dashboard) -> 
     assert content() == before
 
 
+@pytest.mark.sqlite
 def test_without_a_daemon_actions_write_the_queue_or_say_why_not(project: Project) -> None:
     project.workflow("adds.py", '@workflow("adds")\nasync def adds(payload, step): return sum(payload)\n')
     with dashboard_of(project.root) as web:

@@ -106,6 +106,7 @@ def test_signals_are_listed_with_their_runs_and_a_form(web: Dashboard) -> None:
     assert 'value="approval:7"' in web.page("/signals")
 
 
+@pytest.mark.sqlite
 def test_the_system_page_names_versions_and_files_and_runs_the_checks_when_asked(shop: Project, web: Dashboard) -> None:
     document = web.json("/system")
     assert document["daemon_version"] == document["version"]

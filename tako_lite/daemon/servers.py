@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,10 @@ class Servers:
         self._unknown: dict[tuple[str, int], int] = {}
         """Runs that the queue says this server has and that no worker has, each with the number of claims made at that look."""
         self._served_elsewhere: frozenset[str] = frozenset()
+        self._joined_at = 0
+        """When this server joined, in milliseconds since 1970."""
+        self._lease_ends = 0.0
+        """When its lease ends without another renewal, in seconds of `linux.boottime`."""
         self._trouble: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_left = False
@@ -183,7 +188,7 @@ class Servers:
         """Every live server, this one first, in the shape of `status`."""
         if self._membership is None:
             return []
-        host, now = self._host, host_now(self._host)
+        host, now = self._host, self._host.store.clock.now()
         own = {
             "name": host.config.server,
             "host": os.uname().nodename,
@@ -209,12 +214,11 @@ class Servers:
         if self._membership is None:
             return context
         elsewhere = run.server if run.state == "running" and run.server != self._host.config.server else None
-        nobody = None
-        if not self.serves(run.group):
-            names = [other.name for other in self.others if other.serves(run.group)]
-            nobody = None if names else f"no live server serves {run.group}"
-            return replace(context, runs_on=elsewhere, unserved=nobody, served_by=tuple(names))
-        return replace(context, runs_on=elsewhere)
+        if self.serves(run.group):
+            return replace(context, runs_on=elsewhere)
+        names = tuple(other.name for other in self.others if other.serves(run.group))
+        unserved = None if names else f"no live server serves {run.group}"
+        return replace(context, runs_on=elsewhere, unserved=unserved, served_by=names)
 
     def deliver_signals(self) -> None:
         """End the waits for signals that transactions of users have stored."""
@@ -243,9 +247,6 @@ class Servers:
                 session.worker.child.live_until(until)
         if host.dispatcher.in_doubt:
             host.dispatcher.resume_claims()
-
-    _joined_at = 0
-    _lease_ends = 0.0
 
     def _doubt(self) -> None:
         self._host.dispatcher.in_doubt = True
@@ -289,7 +290,7 @@ class Servers:
         self._apply(news)
         if news.orphans:
             self._start(self._recover())
-        self._start(self._reconcile())
+        self._reconcile(news.claims)
         if self._host.waiters.waiting:
             self._start(self._look_up_awaited())
         served = frozenset(name for name in self._host.group_names() if self.is_served_elsewhere(name))
@@ -319,22 +320,19 @@ class Servers:
         if count:
             self._host.events.recovered(count, [])
 
-    async def _reconcile(self) -> None:
+    def _reconcile(self, claims: Sequence[tuple[str, int]]) -> None:
         """Re-queue the runs that the queue says this server has, and that no worker has.
 
         Their claim was stored, but its answer was lost with the connection. Those count that were unknown at an earlier look,
         when all claims made by then have been answered.
         """
-        if self._membership is None or self._has_left:
-            return
         dispatcher = self._host.dispatcher
-        claims = await self._membership.list_claims()
         made, done = dispatcher.claims_made, dispatcher.claims_done
         unknown = {claim: self._unknown.get(claim, made) for claim in claims if dispatcher.find(claim[0]) is None}
         lost = sorted(claim for claim, number in unknown.items() if claim in self._unknown and number <= done)
         self._unknown = unknown
         if lost and not self._has_left:
-            await self._host.store.requeue_runs(lost, None, ended_as=None)
+            self._start(self._host.store.requeue_runs(lost, None, ended_as=None))
 
     async def _look_up_awaited(self) -> None:
         waiting = self._host.waiters.waiting[:MOST_AWAITED]
@@ -398,11 +396,6 @@ def server_id(state_dir: Path) -> str:
             new.write(secrets.token_hex(16))
     about = state_dir.stat()
     return f"{file.read_text(encoding='utf-8').strip()} {boot_id()} {about.st_dev}:{about.st_ino}"
-
-
-def host_now(host: ServersHost) -> int:
-    """The time of the queue."""
-    return host.store.clock.now()
 
 
 def _state(group: Group) -> GroupState:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -61,6 +62,8 @@ def develop(config_path: Path | None, options: Options) -> int:
     config = for_development(plain, dashboard)
     catalog = read_catalog(config, Catalog(config.root, {}))
     _check_groups(options.groups, {"default", *config.groups, *catalog.groups})
+    if options.groups and config.queue.shared:
+        config = replace(config, served=tuple(options.groups))
     colours = os.isatty(STDOUT) and not os.environ.get("NO_COLOR")
     screen = ScreenFormatter({"default", *config.groups, *catalog.groups}, colours=colours)
     heeded = DevOptions(dashboard, options.groups, options.reload and not options.once, options.schedules)

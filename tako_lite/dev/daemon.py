@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +110,8 @@ class DevDaemon(Daemon):
 
     async def _read(self, old: Config) -> tuple[Config, DevCatalog]:
         def read() -> tuple[Config, DevCatalog]:
-            config = for_development(load(old.file, server=old.server), self._options.dashboard)
+            found = replace(load(old.file, server=old.server), served=old.served)
+            config = for_development(found, self._options.dashboard)
             return config, read_catalog(config, self.catalog)
 
         config, found = await asyncio.to_thread(read)

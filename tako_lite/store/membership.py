@@ -87,6 +87,8 @@ class News:
     """Whether what people set for groups, schedules or triggers has changed."""
     orphans: bool = False
     """Whether runs belong to a server that has ended."""
+    claims: list[tuple[str, int]] = field(default_factory=list)
+    """The runs that the queue says this server has, each with its token; only of a look."""
 
     def __bool__(self) -> bool:
         return any(getattr(self, each) for each in self.__slots__)
@@ -125,9 +127,6 @@ class Membership(Protocol):
 
         Raises AlreadyServing for a name that another live server has, and StoreError.
         """
-
-    async def list_claims(self) -> list[tuple[str, int]]:
-        """The runs that the queue says this server has, each with its token."""
 
     async def leave(self) -> None:
         """End the lease, once no worker lives any more, so that the others need not wait for it."""

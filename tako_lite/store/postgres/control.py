@@ -15,7 +15,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Final
 
@@ -99,17 +99,6 @@ class Control:
         os.set_blocking(self._wake_write, False)
         self._thread = threading.Thread(target=self._run, name="tako-lite lease", daemon=True)
         self._thread.start()
-
-    async def list_claims(self) -> list[tuple[str, int]]:
-        def read() -> list[tuple[str, int]]:
-            with closing(connect(self._address, f"{self._server} reconcile", _SETTINGS)) as connection:
-                found = PostgresTransaction(connection, 0, self._constants).fetch(queries.servers.select_own, {})
-                return [(id, token) for id, token in found]
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(None, read)
-        except psycopg.Error as error:
-            raise translate(error, self._address) from error
 
     async def leave(self) -> None:
         self._stopping = True
@@ -311,6 +300,7 @@ class Control:
         self._watch_others()
         news.orphans = bool(self._rows(sql.is_any_orphan)[0][0])
         news.cancel = [id for (id,) in self._rows(sql.select_cancelling)]
+        news.claims = [(id, token) for id, token in self._rows(sql.select_own)]
         news.work = {name for (name,) in self._rows(sql.groups_with_work, hold="")}
         news.suspects = {name for (name,) in self._rows(sql.groups_with_work, hold="suspect")}
         news.due = [moment for (moment,) in self._rows(sql.next_due) if moment is not None]

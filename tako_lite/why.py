@@ -166,7 +166,7 @@ def _pending(run: Run, around: WhyContext) -> str:
 
 
 def _held(run: Run) -> str:
-    """The sentence for a run that does not fit the code of now."""
+    """The sentence for a run that does not fit the current code."""
     name = run.id[-8:]
     about = " ".join(map(about_step, run.not_reached[:MOST_STEPS]))
     again = (

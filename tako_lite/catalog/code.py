@@ -102,7 +102,7 @@ class _Reading:
 
 
 def _imports(content: bytes, package: str) -> Iterator[str]:
-    """The full names that a file imports, also within functions; none for a file that cannot be parsed here."""
+    """The full names of the modules that a file imports, including imports inside functions; none if it cannot be parsed."""
     try:
         tree = parse(read_source(content, ""))
     except Exception:  # it was reported where the catalog read it

@@ -59,7 +59,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (re.compile(r"\b0[xXoObB][\da-fA-F]"), "numbers are decimal", None),
     (re.compile(r"\d_\d"), "a number has no _", None),
 )
-"""Patterns outside of strings, with the hint for each, and an example for text that cannot be corrected."""
+"""Patterns that are mistakes outside of strings, each with its hint; the example is shown if the text cannot be corrected."""
 
 _TOKEN: Final = re.compile(
     rf"""(?P<name>{_NAME})|=>?|[{_ODD_SPACES}]|//[^\n]*|/\*.*?\*/|\#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""

@@ -59,4 +59,4 @@ def about_held(found: OtherCode) -> str:
 
 def _about(found: OtherCode) -> str:
     runs = f"{counted(found.number, 'waiting run')} of {found.workflow} began with other code"
-    return f"{runs}, the oldest is {found.oldest}: tako-lite replay --all-waiting compares them with the code of now"
+    return f"{runs}, the oldest is {found.oldest}: tako-lite replay --all-waiting compares them with the current code"

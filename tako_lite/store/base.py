@@ -29,7 +29,7 @@ SIGNALS_KEPT: Final = 7 * 24 * 3_600_000
 
 Hold = Literal["suspect", "no_handler", "changed_steps", "limit", "rate", "suspect_limit", "suspect_rate"]
 """Why the ordinary claim skips a due run: it must run alone (a suspect), no file defines its workflow, its stored steps do not
-fit the code of now, or the limit or rate of its workflow is reached. A suspect over a limit stays a suspect."""
+fit the current code, or the limit or rate of its workflow is reached. A suspect over a limit stays a suspect."""
 
 
 class Limit(NamedTuple):

@@ -1,4 +1,4 @@
-"""The code that runs began with, and runs that are held because they do not fit the code of now."""
+"""The code that runs began with, and runs that are held because they do not fit the current code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def hold(
 
 
 def accept(transaction: Transaction, id: str) -> bool:
-    """Release a run that is held because of its steps, to be continued with the code of now; False for any other run."""
+    """Release a run that is held because of its steps, to be continued with the current code; False for any other run."""
     group = transaction.value(transaction.sql.code.accept, id=id)
     if group is not None:
         transaction.effects.ready.add(group)

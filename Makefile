@@ -6,7 +6,6 @@ PYTHON ?=
 # Tests mostly wait for processes, so more of them run at once than there are processors; 0 is one after the other.
 TESTS_AT_ONCE ?= 4
 # What test-frameworks runs.
-POSTGRES ?= tests
 FRAMEWORKS ?= tests/frameworks tests/testing/test_django.py
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -23,7 +22,7 @@ test: venv ## run the tests, except those of the single file
 	@$(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-postgres: venv ## run the tests of the store, of projects and of faults on a throw-away PostgreSQL server
-	@$(RUN) -m pytest -m postgres -n $(TESTS_AT_ONCE) --dist loadfile $(POSTGRES)
+	@$(RUN) -m pytest -m 'postgres and not browser' -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-browser: venv ## run the tests of the dashboard in a real browser; installs playwright, and uses Debian's chromium
 	@$(RUN) -c 'import axe_playwright_python, playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'

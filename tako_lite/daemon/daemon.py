@@ -383,7 +383,7 @@ class Daemon:
     def before_enqueue(self, run: NewRun) -> None:
         """Call before a run, or many like it, is enqueued: if it is due at once, the same transaction claims it."""
         if run.refusal is None and run.run_at <= self.clock.now():
-            self.dispatcher.work_arrived(run.group)
+            self.dispatcher.work_arrived(run.group, due_order=run.run_at - run.priority * 1000)
             group = self.groups.get(run.group)
             if group is not None and not group.available:
                 self.fallbacks.waits_in(group)
@@ -410,6 +410,10 @@ class Daemon:
     def clear_pending_work(self, group: str) -> None:
         """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""
         self.dispatcher.clear_pending(group)
+
+    def release_ahead(self, group: str) -> None:
+        """Re-queue the runs of a group that are claimed and that no worker has."""
+        self.dispatcher.release_ahead(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
@@ -538,6 +542,7 @@ class Daemon:
         )
         self._use(config, catalog)
         self.dispatcher.code = code
+        self.dispatcher.release_all_ahead()  # they were claimed as runs of the code before
         await self.monitoring.apply(config.monitor)
         self.logs.apply(config.logs)
         await self.dashboard.apply(config)

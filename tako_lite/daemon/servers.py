@@ -328,7 +328,7 @@ class Servers:
         """
         dispatcher = self._host.dispatcher
         made, done = dispatcher.claims_made, dispatcher.claims_done
-        unknown = {claim: self._unknown.get(claim, made) for claim in claims if dispatcher.find(claim[0]) is None}
+        unknown = {claim: self._unknown.get(claim, made) for claim in claims if not dispatcher.has(claim[0])}
         lost = sorted(claim for claim, number in unknown.items() if claim in self._unknown and number <= done)
         self._unknown = unknown
         if lost and not self._has_left:

@@ -361,18 +361,28 @@ class Store(Protocol):
         """
 
     def claim_runs(
-        self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
+        self,
+        group: str,
+        limit: int,
+        hold: Hold | None = None,
+        allowed: Sequence[str] | None = None,
+        *,
+        urgent: bool = True,
     ) -> Awaitable[Claims]:
         """Claim up to `limit` due runs of a group with this hold, each under a new token, within the limits and rates.
 
         Of a paused group it claims none. `allowed` are the tenants that may use the group; due runs of others end `dead`.
+        `urgent` says that a worker or a client waits for the commit, so that the caller need not do anything else meanwhile.
         """
 
     def mark_run_begun(self, id: str, token: int) -> Awaitable[None]:
         """Record that the handler of a claimed run was called: a rate counts it from now on. A stale claim changes nothing."""
 
-    def complete_runs(self, done: Sequence[Completed]) -> Awaitable[None]:
-        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing."""
+    def complete_runs(self, done: Sequence[Completed], *, urgent: bool = True) -> Awaitable[None]:
+        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing.
+
+        `urgent` as in `claim_runs`.
+        """
 
     def reschedule_run(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool

@@ -159,6 +159,11 @@ UPDATE runs
 SET state = 'pending', ready = true, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs

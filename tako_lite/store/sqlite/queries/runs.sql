@@ -138,6 +138,11 @@ UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs

@@ -46,7 +46,7 @@ from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.servers import Servers
 from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.daemon.spawner import ENTRY, Spawner
-from tako_lite.daemon.status import snapshot
+from tako_lite.daemon.status import CountsByGroup, snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
@@ -105,6 +105,7 @@ class Daemon:
         self.clock = self.store.clock
         self.meter = Meter(self.clock.now)
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
+        self._counted = CountsByGroup(self.store)
         self.code_hashes = CodeHashes()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
@@ -471,7 +472,17 @@ class Daemon:
             warnings += map(about_held, await self.store.list_held_for_code(sorted({*names, *self.groups})))
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
-        shape = await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
+        shape = await snapshot(
+            self.store,
+            self._counted,
+            self.dispatcher,
+            self.meter,
+            names,
+            self.config,
+            daemon,
+            warnings,
+            self.clock.now(),
+        )
         return self.servers.add_to(shape)
 
     def awaits(self, run_id: str) -> None:

@@ -636,7 +636,7 @@ class Store(Protocol):
         """How many runs there are, counted up to `limit`."""
 
     async def count_runs_ahead(self, run: Run) -> int:
-        """How many due runs of its group, with the same hold as it has, start before a run."""
+        """How many due runs of its group, with the same hold as it has, start before a run; counted up to `MOST_AHEAD` + 1."""
 
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
@@ -647,8 +647,8 @@ class Store(Protocol):
     async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
         """How many due runs of these groups have a hold, by group and hold."""
 
-    async def count_queued_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""
+    async def count_queued_by_workflow(self, limit: int | None = None) -> dict[str, int]:
+        """How many runs of each workflow are pending or waiting, counted up to about `limit` runs. It reads each of them."""
 
     async def get_stats(self) -> dict[str, Any]:
         """`file_bytes`, the size of the queue, and `pruned`, how many runs retention has deleted, by state."""

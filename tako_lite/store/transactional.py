@@ -413,5 +413,5 @@ class TransactionalStore(ABC):
     async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
         return await self._read(partial(reading.count_held, groups=groups))
 
-    async def count_queued_by_workflow(self) -> dict[str, int]:
-        return await self._read(reading.count_queued_by_workflow)
+    async def count_queued_by_workflow(self, limit: int | None = None) -> dict[str, int]:
+        return await self._read(partial(reading.count_queued_by_workflow, limit=limit))

@@ -40,8 +40,8 @@ from tako_lite.why import WhyContext
 
 SERVER_ID: Final = "server-id"
 """The file in the state folder that tells the daemons of one folder from all others."""
-WATCH_EVERY: Final = 5.0
-"""Seconds between two looks for a connection that does not answer, and two announcements of the groups."""
+ANNOUNCES_EVERY: Final = 5.0
+"""Seconds between two announcements of the groups."""
 MOST_AWAITED: Final = 200
 """How many runs that clients wait for are looked up at once."""
 
@@ -367,9 +367,8 @@ class Servers:
         if self._membership is None or self._has_left:
             return
         with self._host.events.unexpected.guarded("the watch of the lease"):
-            self._membership.cut_if_stuck()
             self.announce()
-        self._watch_timer = self._loop.call_later(WATCH_EVERY, self._watch)
+        self._watch_timer = self._loop.call_later(ANNOUNCES_EVERY, self._watch)
 
     def _start(self, work: Any) -> None:
         """Do something in a task, whose failure is logged; each look tries again."""

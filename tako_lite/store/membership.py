@@ -140,8 +140,5 @@ class Membership(Protocol):
     def look_soon(self) -> None:
         """Look at the queue now."""
 
-    def cut_if_stuck(self) -> None:
-        """Cut connections that have not answered for too long."""
-
     def abandon(self) -> None:
-        """Cut the writing connection if it waits for an answer, which has no effect any more."""
+        """Cut the writing connection: what it waits for has no effect any more."""

@@ -40,10 +40,8 @@ NOTE_PATIENCE: Final = 2.0
 TELL_PAUSE: Final = 0.05
 """Seconds for which what is to be told is collected after the first was told at once."""
 RETRY_AFTER: Final = 1.0
-STUCK_AFTER: Final = 8.0
-"""Seconds without an answer after which the connection is cut."""
-WRITER_STUCK_AFTER: Final = 35.0
-"""The same for the connection that writes; the server itself ends a statement after 30 s."""
+PATIENCE: Final = 8.0
+"""Seconds for an answer of the database."""
 FORGET_EVERY: Final = 3_600.0
 _SETTINGS: Final = {"statement_timeout": "5s"}
 
@@ -58,7 +56,7 @@ class Control:
         constants: dict[str, Any],
         set_time: Callable[[int, float, float], None],
         note: Callable[[str, str], None],
-        cut_writer: Callable[[float], None],
+        cut_writer: Callable[[], None],
     ) -> None:
         self.lease = address.lease
         self.others: tuple[OtherServer, ...] = ()
@@ -87,7 +85,6 @@ class Control:
         self._noted_at: float | None = None
         self._version: int | None = None
         self._trouble: str | None = None
-        self._asked_at: float | None = None
 
     # From the event loop
 
@@ -105,7 +102,7 @@ class Control:
         self._wake()
         thread, self._thread = self._thread, None
         if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, thread.join, STUCK_AFTER)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join, PATIENCE)
             if thread.is_alive() and (connection := self._connection) is not None:
                 cut(connection)
 
@@ -123,14 +120,8 @@ class Control:
         self._look_at = 0.0
         self._wake()
 
-    def cut_if_stuck(self) -> None:
-        asked_at, connection = self._asked_at, self._connection
-        if asked_at is not None and connection is not None and time.monotonic() - asked_at > STUCK_AFTER:
-            cut(connection)
-        self._cut_writer(WRITER_STUCK_AFTER)
-
     def abandon(self) -> None:
-        self._cut_writer(0.0)
+        self._cut_writer()
 
     def _wake(self) -> None:
         with self._wake_lock, suppress(OSError):  # it is full, or the thread does not run
@@ -342,7 +333,7 @@ class Control:
 
     def _opened(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            connection = connect(self._address, f"{self._server} control", _SETTINGS, listening=True)
+            connection = connect(self._address, f"{self._server} control", _SETTINGS, listening=True, patience=PATIENCE)
             connection.execute(f'LISTEN "{channel_of(self._address.schema)}"')
             if is_pooled(connection):
                 connection.prepare_threshold = None
@@ -359,15 +350,11 @@ class Control:
 
     def _asked(self, function: Callable[[Connection], Any]) -> Any:
         connection = self._opened()
-        self._asked_at = time.monotonic()
-        try:
-            if connection.prepare_threshold is not None:
-                return function(connection)
-            with connection.transaction():
-                apply_settings(connection, self._address.schema, _SETTINGS, local=True)
-                return function(connection)
-        finally:
-            self._asked_at = None
+        if connection.prepare_threshold is not None:
+            return function(connection)
+        with connection.transaction():
+            apply_settings(connection, self._address.schema, _SETTINGS, local=True)
+            return function(connection)
 
     def _rows(self, statement: Statement, **parameters: Any) -> list[tuple[Any, ...]]:
         def ask(connection: Connection) -> list[tuple[Any, ...]]:

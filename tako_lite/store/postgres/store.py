@@ -20,7 +20,7 @@ from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.clock import DatabaseClock
-from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, cut, is_passing, translate
+from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
 from tako_lite.store.postgres.control import Control
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import prepare
@@ -35,8 +35,6 @@ T = TypeVar("T")
 
 STOPS_WITHIN: Final = 10.0
 """Seconds for which the end waits for an answer of the database."""
-
-
 ANSWERS_WITHIN: Final = 15.0
 """Seconds for a read; the server itself ends a statement of a reader after 10."""
 
@@ -102,8 +100,9 @@ class PostgresStore(TransactionalStore):
             stopping = asyncio.ensure_future(writer.stop())
             done, _ = await asyncio.wait({stopping}, timeout=STOPS_WITHIN)
             if not done:
-                session.cut_if_stuck(0.0)
-            await stopping
+                session.cut()
+                await asyncio.wait({stopping}, timeout=STOPS_WITHIN)
+                stopping.cancel()  # its thread may wait for the name of a host, and ends with that
             self._writer = self._session = None
             session.close()
 
@@ -124,9 +123,9 @@ class PostgresStore(TransactionalStore):
         if self._session is not None:
             self._session.notify(channel, payload)
 
-    def _cut_writer(self, limit: float) -> None:
+    def _cut_writer(self) -> None:
         if self._session is not None:
-            self._session.cut_if_stuck(limit)
+            self._session.cut()
 
     def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
         if self._writer is None:
@@ -175,17 +174,13 @@ class ReadingConnection:
 
     async def run(self, function: Callable[[PostgresSnapshot], T]) -> T:
         """Run a function of reads on the connection's thread; all of its statements see the same commit."""
-        reading = asyncio.ensure_future(self._thread.run(partial(self._run, function)))
-        done, _ = await asyncio.wait({reading}, timeout=ANSWERS_WITHIN)
-        if not done and (connection := self._connection) is not None:
-            cut(connection)
-        return await reading
+        return await self._thread.run(partial(self._run, function))
 
     def _run(self, function: Callable[[PostgresSnapshot], T]) -> T:
         for is_last in (False, True):
             try:
                 if self._connection is None or self._connection.closed:
-                    self._connection = connect(self._address, self._purpose, READER)
+                    self._connection = connect(self._address, self._purpose, READER, patience=ANSWERS_WITHIN)
                 return consistent(self._connection, self._address.schema, function)
             except psycopg.Error as error:
                 if self._connection is not None and self._connection.closed and not is_last and is_passing(error):

@@ -316,9 +316,8 @@ class Servers:
             self._host.apply_overrides()
 
     async def _recover(self) -> None:
-        count = await self._host.store.recover_runs(self._host.config.server, self._host.boot_id)
-        if count:
-            self._host.events.recovered(count, [])
+        server = self._host.config.server
+        self._host.events.recovered(await self._host.store.recover_runs(server, self._host.boot_id), server)
 
     def _reconcile(self, claims: Sequence[tuple[str, int]]) -> None:
         """Re-queue the runs that the queue says this server has, and that no worker has.

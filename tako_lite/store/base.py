@@ -407,11 +407,11 @@ class Store(Protocol):
         Returns the new state, `cancelled` if that was requested, or None for a stale claim.
         """
 
-    def recover_runs(self, server: str, boot_id: str) -> Awaitable[int]:
-        """Re-queue, uncharged, every run that an earlier process of this server has claimed; returns how many.
+    def recover_runs(self, server: str, boot_id: str) -> Awaitable[Mapping[str, int]]:
+        """Re-queue, uncharged, every run that a process has claimed which is gone; returns how many, by the name of its server.
 
-        To be called once after a start, when the workers of the earlier process are confirmed dead. A backend with one server
-        recovers the runs of every other boot id.
+        To be called after a start, when the workers of the earlier process are confirmed dead. A backend with several servers
+        recovers the runs of those that have ended, one with a single server the runs of every other boot id.
         """
 
     def release_held_runs(self, hold: Hold) -> Awaitable[None]:

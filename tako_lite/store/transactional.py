@@ -165,7 +165,7 @@ class TransactionalStore(ABC):
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
 
-    def recover_runs(self, server: str, boot_id: str) -> Future[int]:
+    def recover_runs(self, server: str, boot_id: str) -> Future[Mapping[str, int]]:
         return self._submit(lambda transaction: runs.recover(transaction, server, boot_id))
 
     async def release_held_runs(self, hold: Hold) -> None:

@@ -137,6 +137,7 @@ class Orphan(NamedTuple):
     id: str
     token: int
     lost: int
+    server: str
 
 
 class DueRun(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tako_lite.records import Failure
@@ -170,18 +171,18 @@ def charge_crash(
     return "cancelled" if cancel_if_requested(transaction, id, token, pid) else None
 
 
-def recover(transaction: Transaction, server: str, boot_id: str) -> int:
-    """Re-queue, uncharged, every run that an earlier process of this server claimed; returns how many runs that were."""
+def recover(transaction: Transaction, server: str, boot_id: str) -> Mapping[str, int]:
+    """Re-queue, uncharged, every run that a process claimed which is gone; returns how many, by the name of its server."""
     sql = transaction.sql
     transaction.execute(sql.groups.mark_all_available)
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
     orphans = transaction.rows(rows.Orphan, sql.runs.select_orphans, server=server, live=boot_id)
-    for id, token, lost in orphans:
+    for id, token, lost, _ in orphans:
         if lost >= MOST_LOST and finish(transaction, id, token, "dead", _SERVER_LOST, None, False):
             continue
         requeue(transaction, [(id, token)], "suspect" if lost >= SUSPECT_LOST else None, 0, "interrupted")
-    return len(orphans)
+    return Counter(orphan.server for orphan in orphans)
 
 
 def release_held(transaction: Transaction, hold: Hold, limit: int) -> int:

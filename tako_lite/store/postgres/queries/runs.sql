@@ -189,7 +189,7 @@ WITH orphans AS MATERIALIZED (
 )
 UPDATE runs SET boot_id = :boot_id, lost = lost + CASE server WHEN :server THEN 0 ELSE 1 END
 FROM orphans WHERE runs.id = orphans.id
-RETURNING runs.id, claim_token AS token, lost;
+RETURNING runs.id, claim_token AS token, lost, coalesce(server, '') AS server;
 
 -- name: is_claimed
 -- Whether a claim is still valid.

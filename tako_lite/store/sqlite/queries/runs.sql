@@ -158,7 +158,7 @@ SELECT cancel_requested FROM runs WHERE id = :id AND claim_token = :token AND st
 
 -- name: select_orphans
 -- The running runs that another process has claimed.
-SELECT id, claim_token AS token, 0 AS lost FROM runs WHERE state = 'running' AND boot_id IS NOT :live;
+SELECT id, claim_token AS token, 0 AS lost, coalesce(server, '') AS server FROM runs WHERE state = 'running' AND boot_id IS NOT :live;
 
 -- name: is_claimed
 -- Whether a claim is still valid.

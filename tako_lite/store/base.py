@@ -613,6 +613,9 @@ class Store(Protocol):
     async def get_run(self, id: str) -> Run | None:
         """A run with its steps, waits and history, or None."""
 
+    async def get_wait_outcome(self, run_id: str, name: str) -> StoredStep | None:
+        """The stored step of a wait that has ended, with the state `gone` if it left none; None while the run waits for it."""
+
     async def resolve_ending(self, ending: str) -> str:
         """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
 
@@ -660,6 +663,9 @@ class OfflineStore(Protocol):
 
     The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
     """
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next call, if any."""
 
     def set_hooks(self, hooks: Hooks) -> None:
         """As `Store.set_hooks`."""

@@ -374,6 +374,9 @@ class TransactionalStore(ABC):
     async def get_run(self, id: str) -> Run | None:
         return await self._read(partial(reading.get_run, id=id))
 
+    async def get_wait_outcome(self, run_id: str, name: str) -> StoredStep | None:
+        return await self._read(partial(reading.get_wait_outcome, run_id=run_id, name=name))
+
     async def resolve_ending(self, ending: str) -> str:
         return await self._read(partial(reading.resolve_ending, ending=ending))
 

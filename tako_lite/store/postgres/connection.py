@@ -174,16 +174,17 @@ def cut(connection: Connection) -> None:
 
 
 class ConnectionThread:
-    """A thread that runs functions one after the other. A hung connection cannot make it outlive the process."""
+    """A thread that runs functions one after the other, begun by the first. It cannot outlive the process."""
 
     def __init__(self, name: str) -> None:
         self._functions: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
 
     def start(self, function: Callable[[], None]) -> None:
         """Run a function on the thread; it reports its own outcome."""
         self._functions.put(function)
+        if self._thread.ident is None:
+            self._thread.start()
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function on the thread and return what it returns."""

@@ -55,7 +55,7 @@ class PostgresSession:
         self._patience: float = PATIENCE
         self._current: int | None = None
         """The operation that the current transaction executes."""
-        self.on_connect: Callable[[], None] = lambda: None
+        self.on_connect: Callable[[Connection], None] = lambda connection: None
         """Called on the thread after each new connection."""
 
     @property
@@ -70,7 +70,7 @@ class PostgresSession:
         """On the thread: the open connection. Raises StoreError and psycopg.Error."""
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._address, self._purpose, self._settings, patience=self._patience)
-            self.on_connect()
+            self.on_connect(self._connection)
         return self._connection
 
     def commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
@@ -158,13 +158,15 @@ class PostgresSession:
     def close(self) -> None:
         """Close the connection and end the thread, after what it was given."""
 
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-
         self.closing = True
-        self._thread.start(close)
+        self._thread.start(self.hang_up)
         self._thread.stop()
+
+    def hang_up(self) -> None:
+        """On the thread, or where none was started: close the connection; the next use opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _is_full(error: psycopg.Error) -> bool:

@@ -166,21 +166,26 @@ class PostgresStore(TransactionalStore):
 class ReadingConnection:
     """A second connection that only reads, opened by the first read."""
 
-    def __init__(self, address: Address, purpose: str) -> None:
+    def __init__(
+        self, address: Address, purpose: str, on_connect: Callable[[Connection], None] = lambda connection: None
+    ) -> None:
         self._address = address
         self._purpose = purpose
+        self._on_connect = on_connect
         self._thread = ConnectionThread("tako-lite reader")
         self._connection: Connection | None = None
 
     async def run(self, function: Callable[[PostgresSnapshot], T]) -> T:
         """Run a function of reads on the connection's thread; all of its statements see the same commit."""
-        return await self._thread.run(partial(self._run, function))
+        return await self._thread.run(partial(self.run_here, function))
 
-    def _run(self, function: Callable[[PostgresSnapshot], T]) -> T:
+    def run_here(self, function: Callable[[PostgresSnapshot], T]) -> T:
+        """The same on the thread of the caller, where `run` is never called."""
         for is_last in (False, True):
             try:
                 if self._connection is None or self._connection.closed:
                     self._connection = connect(self._address, self._purpose, READER, patience=ANSWERS_WITHIN)
+                    self._on_connect(self._connection)
                 return consistent(self._connection, self._address.schema, function)
             except psycopg.Error as error:
                 if self._connection is not None and self._connection.closed and not is_last and is_passing(error):
@@ -191,12 +196,14 @@ class ReadingConnection:
     def close(self) -> None:
         """Close the connection, if it was ever opened, and end the thread."""
 
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-
-        self._thread.start(close)
+        self._thread.start(self.hang_up)
         self._thread.stop()
+
+    def hang_up(self) -> None:
+        """On the thread, or where none was started: close the connection; the next use opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _not_open() -> StoreError:

@@ -227,6 +227,15 @@ UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
 WHERE id = :id AND state IN ('pending', 'waiting');
 
+-- name: cancel_unclaimed
+-- Cancel those of many runs that no server has ever claimed and no limit counts: nothing else is stored of them.
+UPDATE runs
+SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'pending' AND claim_token = 0 AND limit_key IS NULL
+    AND NOT EXISTS (SELECT 1 FROM triggers WHERE evaluation = runs.id)
+RETURNING id AS run_id, boot_id, worker_group AS "group", workflow, state, worker_pid, json_extract(error, '$.reason') AS reason,
+    json_extract(error, '$.type') AS error_type, json_extract(error, '$.message') AS error_message;
+
 -- name: find_server
 -- The process that last claimed a run.
 SELECT id AS run_id, boot_id FROM runs WHERE id = :id;

@@ -180,7 +180,7 @@ class TransactionalStore(ABC):
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
 
-    def recover_runs(self, server: str, boot_id: str) -> Future[int]:
+    def recover_runs(self, server: str, boot_id: str) -> Future[Mapping[str, int]]:
         return self._submit(lambda transaction: runs.recover(transaction, server, boot_id))
 
     async def release_held_runs(self, hold: Hold) -> None:
@@ -388,6 +388,9 @@ class TransactionalStore(ABC):
 
     async def get_run(self, id: str) -> Run | None:
         return await self._read(partial(reading.get_run, id=id))
+
+    async def get_wait_outcome(self, run_id: str, name: str) -> StoredStep | None:
+        return await self._read(partial(reading.get_wait_outcome, run_id=run_id, name=name))
 
     async def resolve_ending(self, ending: str) -> str:
         return await self._read(partial(reading.resolve_ending, ending=ending))

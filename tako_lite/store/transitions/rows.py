@@ -138,6 +138,7 @@ class Orphan(NamedTuple):
     id: str
     token: int
     lost: int
+    server: str
 
 
 class DueRun(NamedTuple):

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
-from unittest.mock import patch
 
 from tako_lite import secrets
 from tako_lite.client import link
@@ -21,6 +20,7 @@ from tako_lite.errors import BadInput
 from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
 from tako_lite.testing.clock import START, VirtualClock
 from tako_lite.testing.daemon import LocalDaemon
+from tako_lite.testing.environment import environment
 from tako_lite.testing.output import RunLogHandler
 from tako_lite.testing.project import Handle, LoadedProject, load_project
 from tako_lite.testing.run import TestRun
@@ -35,10 +35,6 @@ LIMIT: Final = 10.0
 """Seconds of real time that one call of a test may take."""
 CLIENT_LIMIT: Final = 60.0
 """The same for a call of a client: in the mode inline, it runs workflows."""
-MOST_STARTS: Final = 10_000
-"""Attempts that one `run_until_idle` starts before it counts as a loop."""
-MOST_STARTS_ADVANCING: Final = 100_000
-YEAR: Final = 365 * 86_400_000
 _SHM: Final = Path("/dev/shm")  # noqa: S108 -- in memory; the folder that is made there is private
 
 
@@ -88,7 +84,7 @@ class Harness(ABC):
         opened = self._opened
         opened.callback(shutil.rmtree, self.folder, ignore_errors=True)
         opened.enter_context(loaded.imports.applied())
-        opened.enter_context(patch.dict(os.environ, env))
+        opened.enter_context(environment(env))
         opened.enter_context(_kept_hooks())
         if self._given["freeze"]:
             self.script.clock.on_move = opened.enter_context(_frozen(self.script.clock.time))

@@ -79,20 +79,15 @@ class LocalStore(SqliteStore):
 class LocalSession(SqliteSession):
     """The session of a database that no file can be exchanged under."""
 
-    def commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
+    def _commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
         return commit(self._connection._conn, now, operations)
 
 
 class LocalCommit(GroupCommit):
-    """`GroupCommit` whose thread is that of the loop, so that an outcome needs no hop."""
+    """`GroupCommit` whose thread is that of the loop: slow transactions run like short ones."""
 
     def _work(self, entries: list[Any], now: int) -> None:
-        try:
-            results, effects = self._session.commit([entry.operation for entry in entries], now)
-        except Exception as error:
-            self._failed(entries, error)
-        else:
-            self._committed(entries, results, effects)
+        self._work_now(entries)
 
 
 class _Caller:

@@ -176,10 +176,15 @@ class Harness(ABC):
         given = {name: value for name, value in arguments.items() if value is not None}
         return self._do(self.daemon.commands.execute(command, given))
 
+    def _read(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a command that never waits."""
+        if self.is_closed:
+            raise RuntimeError("this Tako is closed")
+        return self._thread.read(self.daemon.commands.execute(command, arguments), self.limit)
+
     def read_run(self, id: str) -> dict[str, Any]:
         """A run in the format of `show`."""
-        answer = self._thread.read(self.daemon.commands.execute("get", {"run_id": id}), self.limit)
-        run: dict[str, Any] = answer["run"]
+        run: dict[str, Any] = self._read("get", {"run_id": id})["run"]
         order = self.script.begun.get(id, {})
         run["steps"].sort(key=lambda step: order.get(step["name"], len(order)))
         return run
@@ -189,7 +194,7 @@ class Harness(ABC):
         found: list[dict[str, Any]] = []
         before: dict[str, Any] = {}
         while True:
-            page = self._thread.read(self.daemon.commands.execute("runs", {**filters, **before}), self.limit)["runs"]
+            page = self._read("runs", {**filters, **before})["runs"]
             if not page:
                 return found[::-1]
             found += page

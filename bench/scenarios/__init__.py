@@ -22,6 +22,7 @@ from bench.scenarios import (
     raw_ceiling,
     recovery,
     routing,
+    testing,
     three_step,
     uvloop,
     warm_floor,
@@ -45,5 +46,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "growth": growth,
     "recovery": recovery,
     "postgresql": postgresql,
+    "testing": testing,
     "uvloop": uvloop,
 }

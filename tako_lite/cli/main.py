@@ -1,6 +1,7 @@
 """The entry point of `tako-lite`: runs a command line and turns errors into exit codes.
 
-Click is imported only if it is needed: it takes half of the start-up time, and scripts call the plain `enqueue` in a loop.
+Click is imported only if it is needed: it takes half of the start-up time. Scripts call the plain `enqueue` in a loop, and
+health checks come every few seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ BROKEN_PIPE: Final = 141
 """The exit code that a shell reports for a program that died of SIGPIPE."""
 
 
+_HEALTH: Final = (["health"], ["health", "--ready"])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed, never raised."""
     if sys.platform == "win32":
@@ -23,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _make_streams_lenient()
-        code = _enqueue(*words[1:]) if _is_plain_enqueue(words) else _run(words or ["--help"])
+        code = _run_plain(words) if _is_plain(words) else _run(words or ["--help"])
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -46,14 +50,21 @@ def _make_streams_lenient() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` without options, which needs no parsing."""
-    return (
-        "_TAKO_LITE_COMPLETE" not in os.environ
-        and words[:1] == ["enqueue"]
-        and len(words) > 1
-        and not any(word.startswith("-") for word in words)
-    )
+def _is_plain(words: list[str]) -> bool:
+    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` or `health [--ready]`, which need no parsing."""
+    if "_TAKO_LITE_COMPLETE" in os.environ:
+        return False
+    if words in _HEALTH:
+        return True
+    return words[:1] == ["enqueue"] and len(words) > 1 and not any(word.startswith("-") for word in words)
+
+
+def _run_plain(words: list[str]) -> int:
+    if words in _HEALTH:
+        from tako_lite.cli.health import health
+
+        return health(ready=words != ["health"])
+    return _enqueue(*words[1:])
 
 
 def _enqueue(workflow: str, *payload: str) -> int:

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tako_lite.linux import boottime, kill_session, name_process
+from tako_lite.processes.priority import set_nice
 from tako_lite.protocol.forkserver import (
     FailedAnswer,
     ForkAnswer,
@@ -174,8 +175,7 @@ def _become(request: ForkRequest) -> None:
     time.tzset()
     os.umask(request["umask"])
     os.chdir(request["folder"])
-    if request["nice"]:
-        os.nice(request["nice"])
+    set_nice(request["nice"])
     for name, value in request["limits"].items():
         which = getattr(resource, f"RLIMIT_{name.upper()}")
         _, hard = resource.getrlimit(which)

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-
 from tako_lite import __version__
 from tako_lite.catalog import Catalog
 from tako_lite.catalog.code import CodeHashes
@@ -237,9 +235,9 @@ class Daemon:
         self.fallbacks.stop()
         await self.commands.bulk.stop()
         await self.dispatcher.stop()
-        async with anyio.create_task_group() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             for group in list(self.groups.values()):
-                tasks.start_soon(group.stop)
+                tasks.create_task(group.stop())
         self.health.stop()
         self.file_watch.stop()
         await self.control.stop()

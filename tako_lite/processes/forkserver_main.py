@@ -54,8 +54,18 @@ Entry = Callable[..., None]
 def main(arguments: list[str]) -> None:
     """Serve until the daemon closes the socket. Arguments: the socket's descriptor, the child's entry as `module:function`."""
     control = socket.socket(fileno=int(arguments[0]))
-    module, _, name = arguments[1].partition(":")
-    entry: Entry = getattr(importlib.import_module(module), name)
+    serve_forks(control, find_entry(arguments[1]))
+
+
+def find_entry(name: str) -> Entry:
+    """Import what children run, a `module:function`."""
+    module, _, function = name.partition(":")
+    entry: Entry = getattr(importlib.import_module(module), function)
+    return entry
+
+
+def serve_forks(control: socket.socket, entry: Entry) -> None:
+    """Fork children and collect them, until the daemon closes the socket; then kill those that are left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if threading.active_count() != 1:
         raise SystemExit("the fork server has more than one thread, so it cannot fork safely")

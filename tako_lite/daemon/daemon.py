@@ -43,7 +43,7 @@ from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.servers import Servers
 from tako_lite.daemon.service_manager import ServiceManager
-from tako_lite.daemon.spawner import ENTRY, Spawner
+from tako_lite.daemon.spawner import Spawner
 from tako_lite.daemon.status import snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
@@ -55,6 +55,7 @@ from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
 from tako_lite.project_lint import read_catalog, warnings
+from tako_lite.protocol.forkserver import WORKER_ENTRY
 from tako_lite.records import NewRun, Run, new_id
 from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
@@ -104,7 +105,7 @@ class Daemon:
         self.meter = Meter(self.clock.now)
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
         self.code_hashes = CodeHashes()
-        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, WORKER_ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
         self.dashboard = Dashboard(events, sockets.web)

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from tako_lite.config import Config, load
 from tako_lite.daemon.environment import secret_variables, worker_environment
-from tako_lite.daemon.spawner import ENTRY
 from tako_lite.linux import ON_LINUX
 from tako_lite.processes.shared_start import Rest, start_over
 from tako_lite.processes.startup import acting_at_start
+from tako_lite.protocol.forkserver import WORKER_ENTRY
 from tako_lite.routing import DEFAULT
 from tako_lite.unpack import package_dir
 
@@ -36,7 +36,7 @@ def start_lean(
     environment = _fork_server_environment(config)
     if environment is not None and config.group(DEFAULT).python is None:
         rest = Rest(daemon=daemon, options=options, environment=dict(os.environ), path=sys.path)
-        start_over(package, config.root, ENTRY, environment, sys.orig_argv[1:], rest)
+        start_over(package, config.root, WORKER_ENTRY, environment, sys.orig_argv[1:], rest)
 
 
 def _is_program(words: Sequence[str]) -> bool:

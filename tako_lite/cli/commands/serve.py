@@ -39,7 +39,6 @@ def serve(server: str | None, log_format: LogFormat, groups: str | None, idle_ex
     from tako_lite.cli import lean_daemon
     from tako_lite.config import locate
     from tako_lite.daemon.lean_start import start_lean
-    from tako_lite.daemon.serve import serve as run_daemon
 
     served = None if groups is None else tuple(dict.fromkeys(name.strip() for name in groups.split(",")))
     options: dict[str, Any] = {
@@ -52,4 +51,6 @@ def serve(server: str | None, log_format: LogFormat, groups: str | None, idle_ex
     config_path = locate(chosen_config())
     kept = options | {"config_path": None if config_path is None else str(config_path)}
     start_lean(config_path, server, sys.argv[1:], kept, lean_daemon.ENTRY)
+    from tako_lite.daemon.serve import serve as run_daemon  # all of the daemon: only if this process becomes it
+
     return run_daemon(config_path, **options)

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-
 from tako_lite import __version__
 from tako_lite.catalog import Catalog
 from tako_lite.catalog.code import CodeHashes
@@ -45,7 +43,7 @@ from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.servers import Servers
 from tako_lite.daemon.service_manager import ServiceManager
-from tako_lite.daemon.spawner import ENTRY, Spawner
+from tako_lite.daemon.spawner import Spawner
 from tako_lite.daemon.status import CountsByGroup, snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
@@ -57,6 +55,7 @@ from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
 from tako_lite.project_lint import read_catalog, warnings
+from tako_lite.protocol.forkserver import WORKER_ENTRY
 from tako_lite.records import NewRun, Run, new_id
 from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
@@ -107,7 +106,7 @@ class Daemon:
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
         self._counted = CountsByGroup(self.store)
         self.code_hashes = CodeHashes()
-        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, WORKER_ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
         self.dashboard = Dashboard(events, sockets.web)
@@ -239,9 +238,9 @@ class Daemon:
         self.fallbacks.stop()
         await self.commands.bulk.stop()
         await self.dispatcher.stop()
-        async with anyio.create_task_group() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             for group in list(self.groups.values()):
-                tasks.start_soon(group.stop)
+                tasks.create_task(group.stop())
         self.health.stop()
         self.file_watch.stop()
         await self.control.stop()

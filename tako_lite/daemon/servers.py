@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -418,7 +417,7 @@ def server_id(state_dir: Path) -> str:
     with suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as new:
-            new.write(secrets.token_hex(16))
+            new.write(os.urandom(16).hex())
     about = state_dir.stat()
     return f"{file.read_text(encoding='utf-8').strip()} {boot_id()} {about.st_dev}:{about.st_ino}"
 

@@ -27,6 +27,7 @@ from bench.scenarios import (
     reading,
     recovery,
     routing,
+    testing,
     three_step,
     uvloop,
     warm_floor,
@@ -55,5 +56,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "growth": growth,
     "recovery": recovery,
     "postgresql": postgresql,
+    "testing": testing,
     "uvloop": uvloop,
 }

@@ -6,7 +6,8 @@ from collections import deque
 from typing import Final
 
 from tako_lite.client.connection import answer_of
-from tako_lite.client.requests import Ids, Request
+from tako_lite.client.request import Request
+from tako_lite.client.requests import Ids
 from tako_lite.client.transport import REPLY_LIMIT, Transport, unreachable
 from tako_lite.errors import TakoError
 

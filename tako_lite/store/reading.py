@@ -10,7 +10,7 @@ from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
 from tako_lite.records import Attempt, AwaitedSignal, Run, RunStep, RunWait, Upcoming
 from tako_lite.states import RunState
-from tako_lite.store.base import GroupCounts, RunFilter
+from tako_lite.store.base import GroupCounts, RunFilter, StoredStep
 from tako_lite.store.filtering import conditions, select_in_states
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
@@ -38,6 +38,14 @@ def get_run(snapshot: Snapshot, id: str) -> Run | None:
     history = tuple(_attempt(row) for row in snapshot.rows(rows.StoredAttempt, sql.attempts.select, run_id=id))
     repeated_by = tuple(snapshot.values(sql.runs.select_repeats, id=id))
     return _run(found, steps)._replace(waits=waits, history=history, repeated_by=repeated_by)
+
+
+def get_wait_outcome(snapshot: Snapshot, run_id: str, name: str) -> StoredStep | None:
+    """The stored step of a wait that has ended, with the state `gone` if it left none; None while the run waits for it."""
+    sql = snapshot.sql.steps
+    if any(wait.name == name for wait in snapshot.rows(RunWait, sql.select_waits, run_id=run_id)):
+        return None
+    return snapshot.row(StoredStep, sql.find, run_id=run_id, name=name) or StoredStep("gone", None, 1)
 
 
 def resolve_ending(snapshot: Snapshot, ending: str) -> str:

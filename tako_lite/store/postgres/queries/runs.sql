@@ -159,6 +159,11 @@ UPDATE runs
 SET state = 'pending', ready = true, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
@@ -189,7 +194,7 @@ WITH orphans AS MATERIALIZED (
 )
 UPDATE runs SET boot_id = :boot_id, lost = lost + CASE server WHEN :server THEN 0 ELSE 1 END
 FROM orphans WHERE runs.id = orphans.id
-RETURNING runs.id, claim_token AS token, lost;
+RETURNING runs.id, claim_token AS token, lost, coalesce(server, '') AS server;
 
 -- name: is_claimed
 -- Whether a claim is still valid.
@@ -254,6 +259,19 @@ UPDATE runs SET hold = NULL FROM held WHERE runs.id = held.id RETURNING worker_g
 UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = false, error = :error
 WHERE id = :id AND state IN ('pending', 'waiting');
+
+-- name: cancel_unclaimed
+-- Cancel those of many runs that no server has ever claimed and no limit counts: nothing else is stored of them.
+WITH found AS MATERIALIZED (
+    SELECT id FROM runs
+    WHERE id IN (SELECT value FROM json_array_elements_text(:ids::json)) AND state = 'pending' AND claim_token = 0
+        AND limit_key IS NULL AND NOT EXISTS (SELECT FROM triggers WHERE evaluation = runs.id)
+    ORDER BY id FOR UPDATE
+)
+UPDATE runs SET state = 'cancelled', finished_at = :now, hold = NULL, ready = false, error = :error
+FROM found WHERE runs.id = found.id
+RETURNING runs.id AS run_id, boot_id, worker_group AS "group", workflow, state, worker_pid, json_text(error, 'reason') AS reason,
+    json_text(error, 'type') AS error_type, json_text(error, 'message') AS error_message;
 
 -- name: find_server
 -- The process that last claimed a run.

@@ -138,6 +138,11 @@ UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
@@ -158,7 +163,7 @@ SELECT cancel_requested FROM runs WHERE id = :id AND claim_token = :token AND st
 
 -- name: select_orphans
 -- The running runs that another process has claimed.
-SELECT id, claim_token AS token, 0 AS lost FROM runs WHERE state = 'running' AND boot_id IS NOT :live;
+SELECT id, claim_token AS token, 0 AS lost, coalesce(server, '') AS server FROM runs WHERE state = 'running' AND boot_id IS NOT :live;
 
 -- name: is_claimed
 -- Whether a claim is still valid.
@@ -226,6 +231,15 @@ RETURNING worker_group;
 UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
 WHERE id = :id AND state IN ('pending', 'waiting');
+
+-- name: cancel_unclaimed
+-- Cancel those of many runs that no server has ever claimed and no limit counts: nothing else is stored of them.
+UPDATE runs
+SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'pending' AND claim_token = 0 AND limit_key IS NULL
+    AND NOT EXISTS (SELECT 1 FROM triggers WHERE evaluation = runs.id)
+RETURNING id AS run_id, boot_id, worker_group AS "group", workflow, state, worker_pid, json_extract(error, '$.reason') AS reason,
+    json_extract(error, '$.type') AS error_type, json_extract(error, '$.message') AS error_message;
 
 -- name: find_server
 -- The process that last claimed a run.

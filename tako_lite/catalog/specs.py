@@ -128,6 +128,8 @@ class Catalog:
         if trigger := self.triggers.get(name):
             started = trigger.options.starts
             hint = f"`{name}` is a trigger, which starts runs of {started}: `tako-lite triggers run {name}` evaluates it now"
+        elif not self.workflows:
+            hint = f"{self.root} has no workflow files; a client needs them while no daemon runs"
         else:
             hint = did_you_mean(name, self.workflows) or "run `tako-lite workflows` for a list"
         raise NotFound(f'no workflow is named "{name[:128]}"', hint=hint, type="unknown_workflow")

@@ -153,6 +153,9 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
         ("queue", f"{where} (durability {queue['durability']})"),
     ):
         head.add_row(Text(name, "dim"), block(str(value)))
+    for table in ("monitor", "logs", "web"):
+        set_to = {key: value for key, value in about.get(table, {}).items() if value is not None}
+        head.add_row(Text(f"[{table}]", "dim"), block(", ".join(f"{key} = {json.dumps(set_to[key])}" for key in set_to)))
     parts: list[RenderableType] = [head]
     for name, settings in groups.items():
         parts += [Text(), cell(name, "bold"), settings_table(settings)]

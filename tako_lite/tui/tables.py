@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tako_lite.states import begun
 from tako_lite.tui.listing import Cell, Column, Listing
-from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, error_text, line, when
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, block, cell, error_text, line, when
 from tako_lite.units import duration_text
 
 Shape = dict[str, Any]

@@ -85,6 +85,7 @@ class Claimed(NamedTuple):
     due_at: int = 0
     trace: str | None = None
     code: str | None = None
+    due_order: int = 0
 
 
 class Failure(NamedTuple):

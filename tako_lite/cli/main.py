@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 BROKEN_PIPE: Final = 141
@@ -26,8 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        return run_to_exit_code(partial(_interpret, words), as_json="--json" in words)
+    finally:
+        if arguments is None:
+            gc.freeze()  # the process ends, so a last collection over all imported modules would only cost time
+
+
+def run_to_exit_code(action: Callable[[], int], *, as_json: bool) -> int:
+    """Call a function and return the exit code; errors are printed, never raised."""
+    try:
         _make_streams_lenient()
-        code = _run_plain(words) if _is_plain(words) else _run(words or ["--help"])
+        code = action()
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -36,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         from tako_lite.cli.failures import report
 
-        return report(error, as_json="--json" in words)
-    finally:
-        if arguments is None:
-            gc.freeze()  # the process ends, so a last collection over all imported modules would only cost time
+        return report(error, as_json=as_json)
     return code
+
+
+def _interpret(words: list[str]) -> int:
+    return _run_plain(words) if _is_plain(words) else _run(words or ["--help"])
 
 
 def _make_streams_lenient() -> None:

@@ -49,9 +49,14 @@ class OfflineBackend:
     def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
         self._clock = clock
-        settings = project.config().queue
+        self.config = project.config()
+        settings = self.config.queue
         self._location = settings.location
         self._queue = settings.location.open_offline(settings.durability, clock)
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next call."""
+        self._queue.close()
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if another program held the write lock for all of `patience` seconds."""

@@ -7,7 +7,7 @@ import logging
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import isfunction, signature
@@ -84,12 +84,16 @@ class Events:
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %s in %s", name, root, counted(workflows, "workflow"), counted(groups, "group"))
 
-    def recovered(self, runs: int, survivors: list[int]) -> None:
+    def recovered(self, runs: Mapping[str, int], server: str, survivors: list[int] | None = None) -> None:
+        """Runs were re-queued: of the earlier daemon of this server, or of others; `runs` counts them by the server's name."""
         if survivors:
             processes = counted(len(survivors), "process", "processes")
             logger.warning("killed %s that an earlier daemon left: %s", processes, ", ".join(map(str, survivors)))
-        if runs:
-            logger.warning("re-queued %s that the previous daemon was running", counted(runs, "run"))
+        for name, count in runs.items():
+            if name == server or not name:
+                logger.warning("re-queued %s that the previous daemon was running", counted(count, "run"))
+            else:
+                logger.warning("re-queued %s of server %s, which is gone", counted(count, "run"), name)
 
     def listening_anew(self, socket: str) -> None:
         logger.warning("%s was removed or replaced; the daemon has made a new one and listens on it", socket)

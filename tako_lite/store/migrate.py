@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from importlib.resources import files
 from typing import NamedTuple
 
 from tako_lite.errors import StoreTooNew, StoreTooOld
+from tako_lite.store.sql import folder_of
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql\Z")
 
@@ -35,7 +35,7 @@ def migrations(package: str) -> list[Migration]:
     """The migrations of a backend, oldest first."""
     return sorted(
         Migration(int(match[1]), entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
-        for entry in (files(package) / "migrations").iterdir()
+        for entry in folder_of(package, "migrations").iterdir()
         if (match := _NAME.match(entry.name))
     )
 

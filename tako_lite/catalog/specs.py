@@ -120,6 +120,10 @@ class Catalog:
             for _, spec in sorted(self.workflows.items())
         ]
 
+    def gone_since(self, old: Catalog) -> set[str]:
+        """The workflows of an older catalog that no file defines any more."""
+        return {*old.workflows} - {*self.workflows}
+
     def get(self, name: str) -> WorkflowSpec:
         """The workflow of this name; NotFound (`unknown_workflow`) with a hint if there is none."""
         spec = self.workflows.get(name)

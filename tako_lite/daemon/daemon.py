@@ -164,7 +164,7 @@ class Daemon:
         await self.servers.join()
         recovered = await self.store.recover_runs(self.config.server, self.boot_id)
         self.events.recovered(recovered, self.config.server, survivors)
-        await self.store.set_limits(limits_of(self.catalog))
+        await self.store.set_limits(limits_of(self.catalog), self.catalog.workflows)
         self.dispatcher.code = await self._hash_code(self.config, self.catalog)
         await self.store.put_code(self.dispatcher.code)
         await self._start_groups()
@@ -319,6 +319,7 @@ class Daemon:
             if scale != group.scale:
                 group.resize(scale)
         await self.scheduler.read_again()
+        await self.store.read_limits_again()
 
     def work_found(self, group: str, *, suspects: bool) -> None:
         """A group may have due runs, as another server told or a look found."""

@@ -100,6 +100,11 @@ class Servers:
             host.dispatcher.serves = self.serves
 
     @property
+    def has_joined(self) -> bool:
+        """Whether this server is one of several."""
+        return self._joined_at > 0
+
+    @property
     def trouble(self) -> str | None:
         """Why the lease cannot be renewed, or None."""
         return self._trouble

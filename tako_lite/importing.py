@@ -75,7 +75,8 @@ def _install_finders(package: Path) -> None:
         raise ImportError("not of the project", path=entry)
 
     sys.path_hooks.insert(0, finder)
-    sys.path_importer_cache.clear()
+    for entry in [entry for entry in sys.path_importer_cache if _is_of_project(entry, others)]:
+        del sys.path_importer_cache[entry]  # the others stay: to free them would copy memory shared with the fork server
 
 
 def _is_of_project(folder: str, others: set[str]) -> bool:

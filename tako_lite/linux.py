@@ -19,12 +19,13 @@ from typing import Final, NamedTuple
 ON_LINUX: Final = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
-_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 IN_IGNORED: Final = 0x8000
 """The flag of the last event of a watch: see inotify(7)."""
 _IN_MOVED_FROM, _IN_MOVED_TO, _IN_DELETE, _IN_DELETE_SELF, _IN_MOVE_SELF = 0x40, 0x80, 0x200, 0x400, 0x800
 _IN_CLOSE_WRITE, _IN_CREATE = 0x8, 0x100
+_ARGUMENTS_END = 46
+"""The place of `arg_end` in /proc/PID/stat, counted from the state."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -55,7 +56,20 @@ def end_with_parent() -> None:
 def name_process(name: str) -> None:
     """Set the name that `ps` and `top` show for this process; the kernel keeps 15 bytes."""
     if ON_LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+        with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as file:  # noqa: PTH123 -- at each fork
+            file.write(name.encode()[:15])
+
+
+def cut_command_line(end: int) -> None:
+    """Remove so many bytes from the end of the command line that `ps` shows for this process.
+
+    Otherwise a process that was forked would look like the one that it was forked from.
+    """
+    if ON_LINUX and end:
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        after = int(fields[_ARGUMENTS_END])
+        if after > end:  # some sandboxes show no addresses
+            ctypes.memset(after - end, 0, end)
 
 
 def watch_names(folder: Path) -> int | None:

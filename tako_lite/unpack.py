@@ -10,17 +10,17 @@ from __future__ import annotations
 import atexit
 import fcntl
 import functools
-import hashlib
 import os
-import shutil
 import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tako_lite.errors import TakoError
+
+if TYPE_CHECKING:
+    import zipfile
 
 _PACKAGE = "tako_lite"
 # Taken at import: a relative path means something else after a change of folder.
@@ -73,6 +73,9 @@ def _cache_root() -> Path:
 
 def _passing_root() -> Path:
     """A private folder that is removed at the end of this process, but not at the end of a fork."""
+    import shutil  # here and below: an installed package is never unpacked
+    import tempfile
+
     root = Path(tempfile.mkdtemp(prefix="tako-lite-"))
     owner = os.getpid()
 
@@ -86,6 +89,10 @@ def _passing_root() -> Path:
 
 def _unpack(archive: Path, root: Path) -> Path:
     """The folder under `root` with the package of the archive; unpacked if it is missing or damaged."""
+    import hashlib
+    import shutil
+    import zipfile
+
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
     with zipfile.ZipFile(archive) as file:
         members = [member for member in file.infolist() if member.filename.startswith(f"{_PACKAGE}/")]

@@ -1,6 +1,7 @@
 """The entry point of `tako-lite`: runs a command line and turns errors into exit codes.
 
-Click is imported only if it is needed: it takes half of the start-up time, and scripts call the plain `enqueue` in a loop.
+Click is imported only if it is needed: it takes half of the start-up time. Scripts call the plain `enqueue` in a loop, and
+health checks come every few seconds.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 BROKEN_PIPE: Final = 141
 """The exit code that a shell reports for a program that died of SIGPIPE."""
+
+
+_HEALTH: Final = (["health"], ["health", "--ready"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,8 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        return run_to_exit_code(partial(_interpret, words), as_json="--json" in words)
+    finally:
+        if arguments is None:
+            gc.freeze()  # the process ends, so a last collection over all imported modules would only cost time
+
+
+def run_to_exit_code(action: Callable[[], int], *, as_json: bool) -> int:
+    """Call a function and return the exit code; errors are printed, never raised."""
+    try:
         _make_streams_lenient()
-        code = _enqueue(*words[1:]) if _is_plain_enqueue(words) else _run(words or ["--help"])
+        code = action()
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -32,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         from tako_lite.cli.failures import report
 
-        return report(error, as_json="--json" in words)
-    finally:
-        if arguments is None:
-            gc.freeze()  # the process ends, so a last collection over all imported modules would only cost time
+        return report(error, as_json=as_json)
     return code
+
+
+def _interpret(words: list[str]) -> int:
+    return _run_plain(words) if _is_plain(words) else _run(words or ["--help"])
 
 
 def _make_streams_lenient() -> None:
@@ -46,14 +61,21 @@ def _make_streams_lenient() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` without options, which needs no parsing."""
-    return (
-        "_TAKO_LITE_COMPLETE" not in os.environ
-        and words[:1] == ["enqueue"]
-        and len(words) > 1
-        and not any(word.startswith("-") for word in words)
-    )
+def _is_plain(words: list[str]) -> bool:
+    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` or `health [--ready]`, which need no parsing."""
+    if "_TAKO_LITE_COMPLETE" in os.environ:
+        return False
+    if words in _HEALTH:
+        return True
+    return words[:1] == ["enqueue"] and len(words) > 1 and not any(word.startswith("-") for word in words)
+
+
+def _run_plain(words: list[str]) -> int:
+    if words in _HEALTH:
+        from tako_lite.cli.health import health
+
+        return health(ready=words != ["health"])
+    return _enqueue(*words[1:])
 
 
 def _enqueue(workflow: str, *payload: str) -> int:

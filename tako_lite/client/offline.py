@@ -15,7 +15,7 @@ from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.new_runs import hooks_of_project, new_runs, router_of, typed_arguments
 from tako_lite.client.project import Project
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 from tako_lite.client.transport import unreachable
 from tako_lite.client.who_serves import warn_of_file, warn_of_groups
 from tako_lite.clock import Clock

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from tako_lite.client.new_runs import hooks_of_project, new_runs, typed_arguments
 from tako_lite.client.project import Project
-from tako_lite.client.requests import Ids, Request
+from tako_lite.client.request import Request
+from tako_lite.client.requests import Ids
 from tako_lite.client.transport import Transport
 from tako_lite.client.user_connection import Row, UserConnection, resolve, sqlstate_of
 from tako_lite.clock import Clock

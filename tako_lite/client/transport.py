@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from tako_lite.client import link
 from tako_lite.client.connection import Connection, Pool, answer_of
 from tako_lite.client.link import HandlerLink
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 from tako_lite.clock import Clock
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError
 from tako_lite.protocol.commands import facts_of

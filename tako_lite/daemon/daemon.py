@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-
 from tako_lite import __version__
 from tako_lite.catalog import Catalog
 from tako_lite.catalog.code import CodeHashes
@@ -45,8 +43,8 @@ from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.servers import Servers
 from tako_lite.daemon.service_manager import ServiceManager
-from tako_lite.daemon.spawner import ENTRY, Spawner
-from tako_lite.daemon.status import snapshot
+from tako_lite.daemon.spawner import Spawner
+from tako_lite.daemon.status import CountsByGroup, snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
@@ -57,6 +55,7 @@ from tako_lite.processes.forkserver import ForkServers
 from tako_lite.processes.group import Group
 from tako_lite.processes.orphans import Orphans
 from tako_lite.project_lint import read_catalog, warnings
+from tako_lite.protocol.forkserver import WORKER_ENTRY
 from tako_lite.records import NewRun, Run, new_id
 from tako_lite.routing import Router
 from tako_lite.stamps import file_stamp
@@ -105,8 +104,9 @@ class Daemon:
         self.clock = self.store.clock
         self.meter = Meter(self.clock.now)
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
+        self._counted = CountsByGroup(self.store)
         self.code_hashes = CodeHashes()
-        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, ENTRY)
+        self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, WORKER_ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
         self._last = last
         self.dashboard = Dashboard(events, sockets.web)
@@ -238,9 +238,9 @@ class Daemon:
         self.fallbacks.stop()
         await self.commands.bulk.stop()
         await self.dispatcher.stop()
-        async with anyio.create_task_group() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             for group in list(self.groups.values()):
-                tasks.start_soon(group.stop)
+                tasks.create_task(group.stop())
         self.health.stop()
         self.file_watch.stop()
         await self.control.stop()
@@ -388,7 +388,7 @@ class Daemon:
     def before_enqueue(self, run: NewRun) -> None:
         """Call before a run, or many like it, is enqueued: if it is due at once, the same transaction claims it."""
         if run.refusal is None and run.run_at <= self.clock.now():
-            self.dispatcher.work_arrived(run.group)
+            self.dispatcher.work_arrived(run.group, due_order=run.run_at - run.priority * 1000)
             if (group := self._unavailable(run.group)) is not None:
                 self.fallbacks.waits_in(group)
 
@@ -414,6 +414,10 @@ class Daemon:
     def clear_pending_work(self, group: str) -> None:
         """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""
         self.dispatcher.clear_pending(group)
+
+    def release_ahead(self, group: str) -> None:
+        """Re-queue the runs of a group that are claimed and that no worker has."""
+        self.dispatcher.release_ahead(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
@@ -477,7 +481,17 @@ class Daemon:
             warnings += map(about_held, await self.store.list_held_for_code(sorted({*names, *self.groups})))
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
-        shape = await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
+        shape = await snapshot(
+            self.store,
+            self._counted,
+            self.dispatcher,
+            self.meter,
+            names,
+            self.config,
+            daemon,
+            warnings,
+            self.clock.now(),
+        )
         return self.servers.add_to(shape)
 
     def awaits(self, run_id: str) -> None:
@@ -548,6 +562,7 @@ class Daemon:
         )
         self._use(config, catalog)
         self.dispatcher.code = code
+        self.dispatcher.release_all_ahead()  # they were claimed as runs of the code before
         await self.monitoring.apply(config.monitor)
         self.logs.apply(config.logs)
         await self.dashboard.apply(config)

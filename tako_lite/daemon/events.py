@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from inspect import isfunction, signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,7 +79,7 @@ class Events:
         methods = {name: method for name, method in {**vars(Events), **vars(type(self))}.items() if isfunction(method)}
         for name in [name for name in methods if not name.startswith("_")]:
             contained = self.unexpected.contained(f"the log line of {name}", getattr(self, name))
-            setattr(self, name, _noted(name, [*signature(methods[name]).parameters][1:], contained))
+            setattr(self, name, _noted(name, _parameters(methods[name]), contained))
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %s in %s", name, root, counted(workflows, "workflow"), counted(groups, "group"))
@@ -230,6 +231,12 @@ class Events:
         if what not in self._logged_at:
             self._logged_at[what] = now
             logger.error("%s", printable(what))
+
+
+@cache
+def _parameters(method: Callable[..., Any]) -> list[str]:
+    """The names of what a method is called with."""
+    return [*signature(method).parameters][1:]
 
 
 def _noted(name: str, parameters: list[str], log: Callable[..., None]) -> Callable[..., None]:

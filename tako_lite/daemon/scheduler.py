@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
 from tako_lite.clock import Clock
-from tako_lite.cron import Due, due_slots, next_slot
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.enqueue_request import EnqueueRequest
@@ -22,6 +21,9 @@ from tako_lite.records import Schedule
 from tako_lite.routing import Router
 from tako_lite.states import RunState
 from tako_lite.store.base import SIGNALS_KEPT, Expression, Store
+
+if TYPE_CHECKING:
+    from tako_lite.cron import Due
 
 LONGEST_SLEEP: Final = 60.0
 """Seconds; limits the delay after the machine was suspended or its clock was changed."""
@@ -264,6 +266,8 @@ class Scheduler:
         if schedule is None or spec is None or schedule.paused:
             self._next_slots.pop(workflow, None)
             return
+        from tako_lite.cron import due_slots  # time zones and cronsim: many projects have no schedules
+
         now = self._clock.now()
         cron, zone = cron_of(schedule.cron), schedule.timezone
         expression = Expression(schedule.cron, schedule.timezone)
@@ -282,6 +286,8 @@ class Scheduler:
 
     def _count_missed(self, schedule: Schedule, due: Due, in_time: int) -> None:
         """Count the slots before `in_time`: those that are run now, and whether others are passed over."""
+        from tako_lite.cron import next_slot
+
         if late := sum(slot < in_time for slot in due.fire):
             self.missed[schedule.workflow, "yes"] += late
         first = next_slot(cron_of(schedule.cron), schedule.timezone, schedule.last_slot)
@@ -297,6 +303,8 @@ class Scheduler:
         schedule = self._schedules.get(workflow)
         self._next_slots.pop(workflow, None)
         if schedule is not None and not schedule.paused and self.fires:
+            from tako_lite.cron import next_slot
+
             slot = next_slot(cron_of(schedule.cron), schedule.timezone, after)
             if slot is not None:
                 self._next_slots[workflow] = slot

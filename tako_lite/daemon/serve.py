@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
-
-import anyio
+from typing import Any, Final
 
 from tako_lite.catalog import Catalog
 from tako_lite.clock import SystemClock
@@ -29,6 +28,7 @@ from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.errors import AlreadyServing, BadInput, LeaseLost, StoreBusy, StoreUnreachable, TakoError
 from tako_lite.linux import become_subreaper, keep_memory_private
 from tako_lite.lock import FileLock, Holder, daemon_lock
+from tako_lite.processes.forked_server import ForkedServer
 from tako_lite.project_lint import read_catalog
 from tako_lite.routing import DEFAULT, check_group
 
@@ -52,10 +52,12 @@ def serve(
     groups: tuple[str, ...] | None = None,
     verbose: bool = False,
     idle_exit: float | None = None,
+    forked: ForkedServer | None = None,
 ) -> int:
     """Run the daemon of a project until a signal ends it; the exit code is 0. Raises TakoError where it cannot start.
 
-    With `groups`, it serves only these. With `idle_exit`, it also ends after it was idle for so many seconds.
+    With `groups`, it serves only these. With `idle_exit`, it also ends after it was idle for so many seconds. `forked` is a
+    fork server that this process forked.
     """
     open_missing_streams()
     manager, sockets = ServiceManager(os.environ), inherited_sockets(os.environ)
@@ -68,7 +70,11 @@ def serve(
         log_to(Journal(formatter(log_format, config.server, os.environ)))
 
         def make() -> Daemon:
+            nonlocal forked
             daemon = Daemon(config, catalog, SystemClock(), Events(), locks, last, manager, sockets)
+            if forked is not None:
+                daemon.fork_servers.adopt(forked)
+                forked = None  # a daemon that follows this one starts its own
             if verbose:
                 daemon.narrate()
             return daemon
@@ -85,7 +91,16 @@ def run_until_signal(config: Config, make: Callable[[], Daemon], idle_exit: floa
     become_subreaper()
     if config.secrets:
         keep_memory_private()
-    anyio.run(partial(_serve, make, idle_exit), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(make, idle_exit))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """That of uvloop, where it is installed."""
+    if find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return factory
 
 
 def served_groups(config: Config, catalog: Catalog, groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -169,13 +184,13 @@ async def _serve(make: Callable[[], Daemon], idle_exit: float | None) -> None:
                 raise
             logger.warning("cannot join again: %s", error.message)
         has_joined = True
-        await anyio.sleep(PAUSE_AFTER_LOSS)
+        await asyncio.sleep(PAUSE_AFTER_LOSS)
 
 
 async def _serve_once(make: Callable[[], Daemon], idle_exit: float | None) -> bool:
     """Serve with one daemon; returns whether it lost its lease, so that another one must join as a new server."""
     daemon = make()
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with _received(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
             try:
                 await daemon.start()
@@ -187,48 +202,69 @@ async def _serve_once(make: Callable[[], Daemon], idle_exit: float | None) -> bo
             fatal = await _until_stopped(signals, daemon, idle_exit)
             if fatal is not None:
                 daemon.kill()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_kill_at_second, signals, daemon)
-                await daemon.stop()
-                tasks.cancel_scope.cancel()
+            await _until_first(daemon.stop(), _kill_at_signals(signals, daemon))
             if fatal is not None and not isinstance(fatal, LeaseLost):
                 raise fatal
             return fatal is not None
         finally:
-            with anyio.CancelScope(shield=True):
-                await daemon.stop()
+            await daemon.stop()
 
 
-async def _until_stopped(signals: AsyncIterator[signal.Signals], daemon: Daemon, idle_exit: float | None) -> TakoError | None:
+@contextmanager
+def _received(*numbers: signal.Signals) -> Iterator[asyncio.Queue[signal.Signals]]:
+    """While this holds, these signals come into a queue, and do nothing else."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in numbers:
+        loop.add_signal_handler(number, queue.put_nowait, number)
+    try:
+        yield queue
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def _until_first(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Execute coroutines side by side until the first one ends, and cancel the others. Raises what it raised."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()
+
+
+async def _until_stopped(signals: asyncio.Queue[signal.Signals], daemon: Daemon, idle_exit: float | None) -> TakoError | None:
     """Wait for a signal or a request that ends the daemon, or for a fatal error, and return that."""
     fatal: TakoError | None = None
 
-    async def watch() -> None:
+    async def wait_for_error() -> None:
         nonlocal fatal
         fatal = await daemon.wait_fatal()
         daemon.events.fatal(fatal)
         daemon.manager.failed(fatal.message)
-        tasks.cancel_scope.cancel()
+
+    async def request_when_idle() -> None:
+        if idle_exit is not None:
+            await IdleExit(daemon, idle_exit).watch()
+        await asyncio.Event().wait()  # only the request ends the daemon
 
     async def wait_for_request() -> None:
         daemon.events.stopping(await daemon.ending.requested, "`tako-lite stop --now` kills the workers")
-        tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
-        tasks.start_soon(wait_for_request)
-        if idle_exit is not None:
-            tasks.start_soon(IdleExit(daemon, idle_exit).watch)
-        async for number in signals:
-            if number != signal.SIGHUP:
-                daemon.events.stopping(signal.Signals(number).name)
-                break
+    async def wait_for_signal() -> None:
+        while (number := await signals.get()) == signal.SIGHUP:
             await daemon.reload_and_say()
-        tasks.cancel_scope.cancel()
+        daemon.events.stopping(number.name)
+
+    await _until_first(wait_for_error(), request_when_idle(), wait_for_request(), wait_for_signal())
     return fatal
 
 
-async def _kill_at_second(signals: AsyncIterator[signal.Signals], daemon: Daemon) -> None:
-    async for number in signals:
-        if number != signal.SIGHUP:
+async def _kill_at_signals(signals: asyncio.Queue[signal.Signals], daemon: Daemon) -> None:
+    while True:
+        if await signals.get() != signal.SIGHUP:
             daemon.kill()

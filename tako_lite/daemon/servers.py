@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -376,7 +375,7 @@ class Servers:
         """
         dispatcher = self._host.dispatcher
         made, done = dispatcher.claims_made, dispatcher.claims_done
-        unknown = {claim: self._unknown.get(claim, made) for claim in claims if dispatcher.find(claim[0]) is None}
+        unknown = {claim: self._unknown.get(claim, made) for claim in claims if not dispatcher.has(claim[0])}
         lost = sorted(claim for claim, number in unknown.items() if claim in self._unknown and number <= done)
         self._unknown = unknown
         if lost and not self._has_left:
@@ -440,7 +439,7 @@ def server_id(state_dir: Path) -> str:
     with suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as new:
-            new.write(secrets.token_hex(16))
+            new.write(os.urandom(16).hex())
     about = state_dir.stat()
     return f"{file.read_text(encoding='utf-8').strip()} {boot_id()} {about.st_dev}:{about.st_ino}"
 

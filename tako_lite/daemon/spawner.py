@@ -29,7 +29,6 @@ from tako_lite.protocol.worker import (
 )
 from tako_lite.secrets import Mask, read
 
-ENTRY: Final = "tako_lite.worker.main:main"
 SLOWEST_BEAT: Final = 2.0
 """The longest pause between two heartbeats of a busy worker, in seconds."""
 

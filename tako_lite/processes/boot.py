@@ -19,8 +19,10 @@ def main() -> None:
     arguments = sys.argv[1:]
     del sys.argv[1:]  # modules that read options of their own must not see them
     make_importable(arguments[0])
-    from tako_lite.processes.forkserver_main import main as serve
-
+    if arguments[1] == "daemon":
+        from tako_lite.processes.shared_start import main as serve
+    else:
+        from tako_lite.processes.forkserver_main import main as serve
     serve(arguments[1:])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tako_lite.errors import TakoError
+from tako_lite.processes.forked_server import ForkedServer
 from tako_lite.processes.startup import acting_at_start
 from tako_lite.protocol.forkserver import ForkAnswer, ForkRequest, ReapedAnswer, ReapRequest, UntilRequest
 
@@ -23,6 +24,9 @@ class CannotStart(TakoError):
     """A worker could not be started; the message says why."""
 
     type = "cannot_start"
+
+
+Process = subprocess.Popen[bytes] | ForkedServer
 
 
 class Interpreter(NamedTuple):
@@ -40,12 +44,19 @@ class ForkServer:
         self._package = package
         self._folder = folder
         self._entry = entry
-        self._process: subprocess.Popen[bytes] | None = None
-        self._uncollected: list[subprocess.Popen[bytes]] = []
+        self._process: Process | None = None
+        self._uncollected: list[Process] = []
         """Its process, and earlier ones that are still ending."""
+        self._forked: ForkedServer | None = None
+        """A fork of the daemon that was not asked for anything yet."""
         self._control: socket.socket | None = None
         self._turn = asyncio.Lock()
         self._until = until
+
+    def adopt(self, forked: ForkedServer) -> None:
+        """Use this process before a new one is started."""
+        self._forked = forked
+        self._uncollected.append(forked)
 
     @property
     def pid(self) -> int | None:
@@ -109,11 +120,13 @@ class ForkServer:
     async def _start(self) -> None:
         if self._control is not None:
             self._control.close()
+        if await self._begin_forked():
+            return
         ours, theirs = socket.socketpair()
         boot = self._package / "processes" / "boot.py"
         command = [self._interpreter.python, str(boot), str(self._package), str(theirs.fileno()), self._entry]
         try:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 -- vfork and exec: about a millisecond
+            process = self._process = subprocess.Popen(  # noqa: ASYNC220 -- vfork and exec: about a millisecond
                 command,
                 pass_fds=[theirs.fileno()],
                 env=dict(self._interpreter.environment),
@@ -128,21 +141,36 @@ class ForkServer:
             raise CannotStart(f"cannot run {self._interpreter.python}: {error.strerror}") from None
         finally:
             theirs.close()
-        self._uncollected.append(self._process)
+        self._uncollected.append(process)
         ours.setblocking(False)
         self._control = ours
         try:
             await self._receive(READY_TIMEOUT)
         except CannotStart as error:
-            raise CannotStart(await self._last_output() or error.message) from None
-        assert self._process.stderr is not None  # noqa: S101
-        self._process.stderr.close()
+            raise CannotStart(await self._last_output(process) or error.message) from None
+        assert process.stderr is not None  # noqa: S101
+        process.stderr.close()
         await self._tell_until()
 
-    async def _last_output(self) -> str:
+    async def _begin_forked(self) -> bool:
+        """Begin to use the process that was adopted; False if there is none, or if it has ended."""
+        if self._forked is None:
+            return False
+        self._process, self._forked = self._forked, None
+        self._control = self._process.control
+        self._control.setblocking(False)
+        try:
+            await self._receive(READY_TIMEOUT)
+        except CannotStart:
+            self._discard()
+            return False
+        await self._tell_until()
+        return True
+
+    async def _last_output(self, process: subprocess.Popen[bytes]) -> str:
         """The last line of output of an interpreter that did not get ready."""
-        assert self._process is not None and self._process.stderr is not None  # noqa: S101
-        process, stderr = self._process, self._process.stderr
+        assert process.stderr is not None  # noqa: S101
+        stderr = process.stderr
         self._process = None
 
         def read() -> str:
@@ -213,6 +241,10 @@ class ForkServers:
             self._servers[interpreter] = ForkServer(interpreter, self._package, self._folder, self._entry, self._until)
         return self._servers[interpreter]
 
+    def adopt(self, forked: ForkedServer) -> None:
+        """Use a fork of the daemon as the fork server of this interpreter and of the environment with which it started."""
+        self.get(None, forked.environment).adopt(forked)
+
     def poll(self) -> set[int]:
         """Collect the fork servers that are dead; returns the pids of the others."""
         return set().union(*(server.poll() for server in self._servers.values()))
@@ -234,7 +266,7 @@ class ForkServers:
             await server.stop()
 
 
-def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+def _wait_or_kill(process: Process) -> None:
     try:
         process.wait(6)
     except subprocess.TimeoutExpired:

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tako_lite.linux import boottime, kill_session, name_process
+from tako_lite.processes.priority import set_nice
 from tako_lite.protocol.forkserver import (
     FailedAnswer,
     ForkAnswer,
@@ -53,8 +54,18 @@ Entry = Callable[..., None]
 def main(arguments: list[str]) -> None:
     """Serve until the daemon closes the socket. Arguments: the socket's descriptor, the child's entry as `module:function`."""
     control = socket.socket(fileno=int(arguments[0]))
-    module, _, name = arguments[1].partition(":")
-    entry: Entry = getattr(importlib.import_module(module), name)
+    serve_forks(control, find_entry(arguments[1]))
+
+
+def find_entry(name: str) -> Entry:
+    """Import what children run, a `module:function`."""
+    module, _, function = name.partition(":")
+    entry: Entry = getattr(importlib.import_module(module), function)
+    return entry
+
+
+def serve_forks(control: socket.socket, entry: Entry) -> None:
+    """Fork children and collect them, until the daemon closes the socket; then kill those that are left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if threading.active_count() != 1:
         raise SystemExit("the fork server has more than one thread, so it cannot fork safely")
@@ -174,8 +185,7 @@ def _become(request: ForkRequest) -> None:
     time.tzset()
     os.umask(request["umask"])
     os.chdir(request["folder"])
-    if request["nice"]:
-        os.nice(request["nice"])
+    set_nice(request["nice"])
     for name, value in request["limits"].items():
         which = getattr(resource, f"RLIMIT_{name.upper()}")
         _, hard = resource.getrlimit(which)

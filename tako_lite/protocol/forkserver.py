@@ -6,7 +6,10 @@ with the request to fork it: its link, its guard, its output, and for a worker w
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict, final
+from typing import Final, Literal, TypedDict, final
+
+WORKER_ENTRY: Final = "tako_lite.worker.main:main"
+"""What a fork server imports, and calls in each worker."""
 
 
 class WorkerTask(TypedDict):

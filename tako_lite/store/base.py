@@ -368,18 +368,28 @@ class Store(Protocol):
         """
 
     def claim_runs(
-        self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
+        self,
+        group: str,
+        limit: int,
+        hold: Hold | None = None,
+        allowed: Sequence[str] | None = None,
+        *,
+        urgent: bool = True,
     ) -> Awaitable[Claims]:
         """Claim up to `limit` due runs of a group with this hold, each under a new token, within the limits and rates.
 
         Of a paused group it claims none. `allowed` are the tenants that may use the group; due runs of others end `dead`.
+        `urgent` says that a worker or a client waits for the commit, so that the caller need not do anything else meanwhile.
         """
 
     def mark_run_begun(self, id: str, token: int) -> Awaitable[None]:
         """Record that the handler of a claimed run was called: a rate counts it from now on. A stale claim changes nothing."""
 
-    def complete_runs(self, done: Sequence[Completed]) -> Awaitable[None]:
-        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing."""
+    def complete_runs(self, done: Sequence[Completed], *, urgent: bool = True) -> Awaitable[None]:
+        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing.
+
+        `urgent` as in `claim_runs`.
+        """
 
     def reschedule_run(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
@@ -653,7 +663,7 @@ class Store(Protocol):
         """How many runs there are, counted up to `limit`."""
 
     async def count_runs_ahead(self, run: Run) -> int:
-        """How many due runs of its group, with the same hold as it has, start before a run."""
+        """How many due runs of its group, with the same hold as it has, start before a run; counted up to `MOST_AHEAD` + 1."""
 
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
@@ -664,8 +674,8 @@ class Store(Protocol):
     async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
         """How many due runs of these groups have a hold, by group and hold."""
 
-    async def count_queued_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""
+    async def count_queued_by_workflow(self, limit: int | None = None) -> dict[str, int]:
+        """How many runs of each workflow are pending or waiting, counted up to about `limit` runs. It reads each of them."""
 
     async def get_stats(self) -> dict[str, Any]:
         """`file_bytes`, the size of the queue, and `pruned`, how many runs retention has deleted, by state."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.resources import files
+from importlib import import_module
 from operator import itemgetter
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _BLOCK: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|(?<![:\w]):([a-z_]\w*)")
@@ -61,9 +65,21 @@ def replace_parameters(statement: str, by: str | Callable[[str], str]) -> str:
     return _TOKEN.sub(lambda match: replace(match) if match[1] else match[0], statement)
 
 
+def folder_of(package: str, name: str) -> Path | Traversable:
+    """A folder of a package, whose files can be read."""
+    file = import_module(package).__file__
+    assert file is not None  # noqa: S101 -- a package with an __init__.py
+    folder = Path(file).with_name(name)
+    if folder.is_dir():
+        return folder
+    from importlib.resources import files  # only the single file needs it, and half a megabyte comes with it
+
+    return files(package) / name
+
+
 def load(package: str, name: str) -> SimpleNamespace:
     """The statements of `<package>/queries/<name>.sql`, an attribute each."""
-    text = (files(package) / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    text = (folder_of(package, "queries") / f"{name}.sql").read_text(encoding="utf-8")
     _, *parts = _BLOCK.split(text)
     statements = (Statement(part.strip().removesuffix(";")) for part in parts[1::2])
     return SimpleNamespace(**dict(zip(parts[::2], statements, strict=True)))

@@ -28,6 +28,11 @@ LOOK = """
 """
 
 
+def session_nice(pid: int) -> int:
+    """The nice value of a session, which Linux weighs against those of others."""
+    return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
+
+
 def python(*versions: str) -> str:
     """An interpreter of one of these versions, by its own path; where a version manager has it, a name alone does not start."""
     for version in versions:
@@ -176,6 +181,16 @@ def test_nice_limits_and_time_zone_of_a_group_hold_for_its_workers(project: Proj
     assert (media["nice"] - seen["nice"], media["files"]) == (7, [77, 77])
     assert (media["zone"][0], seen["zone"][0]) == ("JST", "UTC")
     assert seen["cwd"] == media["cwd"] == str(project.root)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not group processes by session")
+def test_nice_of_a_group_holds_against_the_sessions_of_other_groups(project: Project) -> None:
+    project.configure("[workflows]\nworkers = 1\n[workflows.media]\nnice = 7\n")
+    project.workflow("a.py", "@workflow('a')\nasync def a(payload):\n    return os.getpid()\n")
+    project.serve()
+    plain, media = project.run("a")["result"], project.run("a", worker="media")["result"]
+    wait_until(lambda: session_nice(media) == os.getpriority(os.PRIO_PROCESS, media), "its session has its nice value")
+    assert session_nice(media) - session_nice(plain) == 7
 
 
 def test_a_start_up_variable_of_python_acts_in_the_group_that_sets_it(project: Project) -> None:

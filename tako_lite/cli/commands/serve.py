@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,8 +36,21 @@ def serve(server: str | None, log_format: LogFormat, groups: str | None, idle_ex
     SIGTERM or Ctrl-C stops it, after running runs had up to `drain_timeout` to reach their next step; a second one stops it
     at once. SIGHUP does the same as `tako-lite reload`.
     """
+    from tako_lite.cli import lean_daemon
     from tako_lite.config import locate
-    from tako_lite.daemon.serve import serve as run_daemon
+    from tako_lite.daemon.lean_start import start_lean
 
     served = None if groups is None else tuple(dict.fromkeys(name.strip() for name in groups.split(",")))
-    return run_daemon(locate(chosen_config()), server, log_format, groups=served, verbose=verbose, idle_exit=idle_exit)
+    options: dict[str, Any] = {
+        "server": server,
+        "log_format": log_format,
+        "groups": served,
+        "verbose": verbose,
+        "idle_exit": idle_exit,
+    }
+    config_path = locate(chosen_config())
+    kept = options | {"config_path": None if config_path is None else str(config_path)}
+    start_lean(config_path, server, sys.argv[1:], kept, lean_daemon.ENTRY)
+    from tako_lite.daemon.serve import serve as run_daemon  # all of the daemon: only if this process becomes it
+
+    return run_daemon(config_path, **options)

@@ -139,7 +139,9 @@ def requeue(
         if not changed:
             cancel_if_requested(transaction, id, token, pid)
             continue
-        if ended_as is not None:
+        if ended_as is None:
+            transaction.execute(transaction.sql.runs.forget_start, id=id, token=token)
+        else:
             history.record_attempt(transaction, rows.Claim(id, token), ended_as, pid, None, False)
         _requeued(transaction, id, transaction.now)
 

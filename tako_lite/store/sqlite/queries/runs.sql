@@ -138,6 +138,11 @@ UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
@@ -187,13 +192,13 @@ RETURNING worker_group AS "group", due_order, id, workflow, limit_key, claim_tok
 SELECT min(run_at) FROM runs WHERE state = 'pending' AND ready = 0;
 
 -- name: count_queued_by_workflow
--- How many runs that no worker has and that are not over there are of each workflow; those of each state by their own index.
-SELECT workflow, sum(number) AS number FROM (
-    SELECT workflow, count(*) AS number FROM runs WHERE state = 'pending' AND ready = 1 GROUP BY workflow
+-- How many runs wait in the queue of each workflow. At most a limit of due, of later and of waiting runs is read.
+SELECT workflow, count(*) AS number FROM (
+    SELECT * FROM (SELECT workflow FROM runs WHERE state = 'pending' AND ready = 1 LIMIT :limit)
     UNION ALL
-    SELECT workflow, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY workflow
+    SELECT * FROM (SELECT workflow FROM runs WHERE state = 'pending' AND ready = 0 LIMIT :limit)
     UNION ALL
-    SELECT workflow, count(*) FROM runs WHERE state = 'waiting' GROUP BY workflow
+    SELECT * FROM (SELECT workflow FROM runs WHERE state = 'waiting' LIMIT :limit)
 ) GROUP BY workflow;
 
 -- name: groups_with_work
@@ -316,7 +321,7 @@ SELECT id FROM runs WHERE again_of = :id ORDER BY id;
 
 -- name: find_by_ending
 -- The ids that end with a text; only the index of ids is read.
-SELECT id FROM runs WHERE id LIKE :pattern ORDER BY id DESC LIMIT 2;
+SELECT id FROM runs WHERE substr(id, -length(:ending)) = :ending ORDER BY id DESC LIMIT 2;
 
 -- name: count_due_by_group
 -- Count the due runs by group, with the oldest, without evaluations of triggers; only the index of due rows is read.
@@ -373,7 +378,10 @@ SELECT id FROM runs;
 SELECT count(*) FROM (SELECT 1 FROM runs WHERE true LIMIT :limit);
 
 -- name: count_ahead
--- The number of due runs of a group and a hold that start before this one.
-SELECT count(*) FROM runs
-WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
-    AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id);
+-- The number of due runs of a group and a hold that start before this one, counted up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM runs
+    WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
+        AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id)
+    LIMIT :limit
+);

@@ -132,7 +132,7 @@ def test_a_run_of_a_group_whose_last_server_died_goes_by_its_fallback(
         assert (ended["state"], "no live server serves gpu" in str(ended["error"])) == ("cancelled", True)
 
 
-def test_a_database_that_is_away_for_longer_than_the_lease_costs_running_attempts_and_nothing_else(
+def test_a_database_that_is_away_for_longer_than_the_lease_costs_running_attempts_alone(
     tmp_path: Path, cluster: Cluster
 ) -> None:
     backend = PostgresBackend(cluster.server.make_database("app"))

@@ -254,7 +254,6 @@ def test_once_exits_with_1_if_a_run_died_and_prints_json_lines_with_json(project
     assert {"opened", "run_started", "attempt_raised", "run_died"} <= {line["event"] for line in lines}
 
 
-@pytest.mark.sqlite
 def test_only_the_groups_that_are_asked_for_start_runs(project: Project) -> None:
     project.workflow("one.py", GREET.format(name="one", group="a", result="1"))
     project.workflow("two.py", GREET.format(name="two", group="b", result="2"))

@@ -11,8 +11,8 @@ from tako_lite.client.requests import Ids
 from tako_lite.client.transport import REPLY_LIMIT, Transport, unreachable
 from tako_lite.errors import TakoError
 
-WINDOW: Final = 2
-"""Maximum number of requests in flight: the client encodes one while the daemon commits the one before."""
+WINDOW: Final = 4
+"""Maximum number of requests in flight: the client encodes one while the daemon decodes and commits those before."""
 
 
 class Pipeline:

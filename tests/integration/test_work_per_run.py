@@ -1,6 +1,7 @@
 """How much work a run costs, counted: a change that adds a transaction, a statement, a frame or a turn of a loop fails.
 
-No figure is a time, and a loaded machine changes none by much: more load makes larger batches, which need less. When a change
+No figure is a time. On a loaded machine a batch may be divided, because the kernel delivers a part of a frame: so the least of
+three measurements counts, and more work for each run shows in all of them. When a change
 makes one of these numbers smaller, lower its limit; `pytest -s` prints what was counted.
 """
 
@@ -99,6 +100,14 @@ class Counted:
         print(found)
         return found
 
+    def excess(self, measure: Callable[[], Counts], limit: Counts) -> dict[str, str]:
+        """What is beyond a limit in each of three measurements; nothing as soon as one keeps to it."""
+        beyond: dict[str, str] = {}
+        for _ in range(3):
+            if not (beyond := measure().beyond(limit)):
+                break
+        return beyond
+
     def drain(self, workflow: str, concurrency: int) -> Counts:
         """What is counted while runs that are stored already are executed."""
         group = f"group-{concurrency}"
@@ -138,40 +147,47 @@ def counted(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_runs_that_fit_into_a_worker_share_one_transaction_and_one_frame_each_way(counted: Counted, concurrency: int) -> None:
     batch = reports(ROUND, concurrency) + of(statements=concurrency)
 
-    assert counted.drain("work", concurrency).beyond(START + batch * BATCHES[concurrency]) == {}
+    limit = START + batch * BATCHES[concurrency]
+    assert counted.excess(lambda: counted.drain("work", concurrency), limit) == {}
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 def test_each_step_of_runs_side_by_side_adds_one_transaction_and_one_frame_each_way(counted: Counted, concurrency: int) -> None:
     batch = reports(ROUND + STEP * 3, concurrency) + of(statements=4 * concurrency)
 
-    assert counted.drain("steps", concurrency).beyond(START + batch * BATCHES[concurrency]) == {}
+    limit = START + batch * BATCHES[concurrency]
+    assert counted.excess(lambda: counted.drain("steps", concurrency), limit) == {}
 
 
 def test_a_lone_enqueue_is_one_request_one_transaction_and_one_statement(counted: Counted) -> None:
-    with counted.project.client() as client:
-        client.call("pause", group="group-10")
-        found = counted.during(lambda: [client.enqueue("work-10") for _ in range(50)])
-        resume(client, 10)
+    def measure() -> Counts:
+        with counted.project.client() as client:
+            client.call("pause", group="group-10")
+            found = counted.during(lambda: [client.enqueue("work-10") for _ in range(50)])
+            resume(client, 10)
+        return found
 
     request = of(transactions=1, statements=1, turns=5, hops=1, from_client=1, to_client=1)
-    assert found.beyond(request * 50 + of(statements=25, turns=25)) == {}
+    assert counted.excess(measure, request * 50 + of(statements=25, turns=25)) == {}
 
 
-def test_a_run_that_a_worker_waits_for_is_two_transactions_and_one_frame_each_way(counted: Counted) -> None:
-    with counted.project.client() as client:
-        found = counted.during(lambda: [client.wait(client.enqueue("work-1").id) for _ in range(50)])
+def test_a_run_that_a_client_waits_for_is_two_transactions_and_one_frame_each_way(counted: Counted) -> None:
+    def measure() -> Counts:
+        with counted.project.client() as client:
+            return counted.during(lambda: [client.wait(client.enqueue("work-1").id) for _ in range(50)])
 
     run = of(transactions=2, statements=5, turns=10, hops=2, to_worker=1, from_worker=1, worker_turns=3)
     asked = of(turns=6, hops=2, from_client=2, to_client=2)  # the enqueue and the wait, which reads
-    assert found.beyond((run + asked) * 50 + of(statements=25, turns=25, to_client=1)) == {}
+    assert counted.excess(measure, (run + asked) * 50 + of(statements=25, turns=25, to_client=1)) == {}
 
 
 def test_many_runs_of_one_call_share_requests_transactions_and_statements(counted: Counted) -> None:
-    with counted.project.client() as client:
-        client.call("pause", group="group-100")
-        found = counted.during(lambda: client.enqueue_many("work-100", [None] * 2_000))
-        resume(client, 100)
+    def measure() -> Counts:
+        with counted.project.client() as client:
+            client.call("pause", group="group-100")
+            found = counted.during(lambda: client.enqueue_many("work-100", [None] * 2_000))
+            resume(client, 100)
+        return found
 
-    request = of(transactions=1, statements=1, turns=5, hops=1, from_client=1, to_client=1)
-    assert found.beyond(request * 2) == {}
+    request = of(transactions=1, statements=1, turns=7, hops=2, from_client=2, to_client=1)  # a long one comes in two parts
+    assert counted.excess(measure, request * 2) == {}

@@ -7,6 +7,8 @@ How many changes share one fsync:
 - `_begin` hands all entries to the thread as one transaction. While the thread works and waits for the disk, new entries
   collect; they are the next transaction. So the batch grows with the load, and nothing waits for a timer.
 - The thread runs the operations in the order of their submission, commits, and goes back to the loop in one hop.
+- As long as transactions are short, the loop runs them itself: waking the thread and being woken by it would take longer than
+  the transaction. After a slow one the thread has its turn again, so a slow disk does not stop the loop.
 - `_committed` reports the effects first, then answers the futures, the last first: a claim is submitted after what it claims,
   so its runs are pushed to workers before the clients hear that they are stored.
 - If the transaction fails because of the file (full disk, lock, damage), operations with `keep` are tried again after a pause,
@@ -18,6 +20,7 @@ How many changes share one fsync:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,6 +43,11 @@ NOTIFY_AGAIN: Final = 3
 NOTIFY_AFTER: Final = 1.0
 """Seconds between two reports of a commit."""
 
+SHORT: Final = 0.0008
+"""Seconds that transactions may take on average for the loop to run the next one itself."""
+WEIGHT: Final = 0.25
+"""The weight of the last transaction in that average."""
+
 Operation = Callable[[Transaction], Any]
 
 
@@ -57,6 +65,9 @@ class WritingSession(Protocol):
 
     def commit(self, operations: Sequence[Operation], now: int, /) -> tuple[list[Any], Effects]:
         """On the thread: run operations in one transaction. Returns their results, or stores nothing and raises."""
+
+    def commit_now(self, operations: Sequence[Operation], now: int, /) -> tuple[list[Any], Effects] | None:
+        """On the loop: the same, or None if that would have to wait for the thread or for another program."""
 
     def is_of_backend(self, error: Exception, /) -> bool:
         """Whether any operation would have met the error, such as a full disk or a lost connection."""
@@ -83,6 +94,8 @@ class GroupCommit:
         self._on_commit = on_commit
         self._counts = counts
         self._begun_at = 0.0
+        self._usual = SHORT
+        """The average of the seconds that transactions take."""
         self._entries: list[_Entry] = []
         self._apart: deque[list[_Entry]] = deque()
         """Entries of a transaction that one of them spoiled, divided into others."""
@@ -142,22 +155,47 @@ class GroupCommit:
             entries, self._entries = self._entries, []
         if entries:
             self._begun_at = self._loop.time()
-            self._session.start(partial(self._work, entries, self._clock.now()))
+            if self._usual >= SHORT or not self._work_now(entries):
+                self._session.start(partial(self._work, entries, self._clock.now()))
         else:
             self._busy = False
             self._idle.set()
 
+    def _work_now(self, entries: list[_Entry]) -> bool:
+        """On the loop: one transaction, unless it would have to wait."""
+        begun = time.perf_counter()
+        try:
+            committed = self._session.commit_now([entry.operation for entry in entries], self._clock.now())
+        except Exception as error:
+            self._loop.call_soon(self._failed, entries, error)
+            return True
+        if committed is not None:
+            self._committed(entries, *committed, time.perf_counter() - begun, self._begin_soon)
+        return committed is not None
+
     def _work(self, entries: list[_Entry], now: int) -> None:
         """On the connection's thread: one transaction, whose outcome goes back to the loop in one hop."""
+        begun = time.perf_counter()
         try:
             results, effects = self._session.commit([entry.operation for entry in entries], now)
         except Exception as error:
             self._loop.call_soon_threadsafe(self._failed, entries, error)
         else:
-            self._loop.call_soon_threadsafe(self._committed, entries, results, effects)
+            seconds = time.perf_counter() - begun
+            self._loop.call_soon_threadsafe(self._committed, entries, results, effects, seconds, self._begin)
 
-    def _committed(self, entries: list[_Entry], results: list[Any], effects: Effects) -> None:
+    def _begin_soon(self) -> None:
+        """Start the next transaction in the next turn of the loop, with what the last one leads to."""
+        if self._entries or self._apart:
+            self._loop.call_soon(self._begin)
+        else:
+            self._begin()
+
+    def _committed(
+        self, entries: list[_Entry], results: list[Any], effects: Effects, seconds: float, begin: Callable[[], None]
+    ) -> None:
         self.trouble = None
+        self._usual += (seconds - self._usual) * WEIGHT
         self._counts.committed(len(entries), self._loop.time() - self._begun_at)
         self._notify(effects, NOTIFY_AGAIN)
         try:
@@ -166,7 +204,7 @@ class GroupCommit:
                 if not entry.future.done():
                     entry.future.set_result(result)
         finally:
-            self._begin()
+            begin()
 
     def _notify(self, effects: Effects, times: int) -> None:
         """Report a commit to the listener, and again if that fails. The operations are acknowledged in any case."""

@@ -424,9 +424,11 @@ SITES: Final = {
     "store/postgres/store.py PostgresStore.stop: ensure_future": "awaited",
     "store/postgres/store.py ReadingConnection.run: ensure_future": "awaited",
     "store/postgres/store.py PostgresStore.back_up: to_thread": "awaited; an error of a command is its answer",
+    "store/group_commit.py GroupCommit._begin_soon: call_soon": "starts the next transaction",
     "store/group_commit.py GroupCommit._failed: call_later": "starts the next transaction",
     "store/group_commit.py GroupCommit._notify: call_later": "reported, and passed on again",
     "store/group_commit.py GroupCommit._work: call_soon_threadsafe": "the next transaction starts in any case",
+    "store/group_commit.py GroupCommit._work_now: call_soon": "the next transaction starts in any case",
     "store/group_commit.py GroupCommit.submit: call_soon": "starts the next transaction",
 }
 """Where the daemon hands a function to something that calls it later, and what becomes of an unexpected error in it."""

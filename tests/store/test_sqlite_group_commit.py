@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -20,6 +22,7 @@ from tako_lite.store import group_commit as module
 from tako_lite.store.base import Effects
 from tako_lite.store.counts import StoreCounts
 from tako_lite.store.group_commit import GroupCommit
+from tako_lite.store.sqlite import connection as connection_module
 from tako_lite.store.sqlite import file
 from tako_lite.store.sqlite.connection import SqliteSession, on_thread, open_thread
 from tako_lite.store.sqlite.file import connect
@@ -79,13 +82,32 @@ def raising(error: BaseException) -> Operation:
     return operation
 
 
+@pytest.fixture(params=["thread", "loop"])
+async def writer(
+    request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Writer]:
+    """A writer whose transactions the thread runs, or the loop as long as they do not wait."""
+    async with opened(tmp_path / "queue.db", monkeypatch, 0.0 if request.param == "thread" else 1e6) as writer:
+        yield writer
+
+
 @pytest.fixture
-async def writer(tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
+async def thread(tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
+    """A writer whose transactions the thread runs."""
+    async with opened(tmp_path / "queue.db", monkeypatch, 0.0) as writer:
+        yield writer
+
+
+@asynccontextmanager
+async def opened(path: Path, monkeypatch: pytest.MonkeyPatch, short: float) -> AsyncIterator[Writer]:
+    monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 0.02)
     monkeypatch.setattr(file, "BUSY_TIMEOUT", 0.02)
     monkeypatch.setattr(module, "RETRY_AFTER", 0.01)
-    path = tmp_path / "queue.db"
+    monkeypatch.setattr(module, "SHORT", short)
     connection = await open_thread(partial(connect, path, "process"))
     writer = Writer(connection, path)
+    await writer.commits.submit(lambda transaction: None)  # the first one is always the thread's
+    writer.told.clear()
     await on_thread(connection, lambda raw: raw.set_trace_callback(writer.statements.append))
     try:
         yield writer
@@ -102,19 +124,19 @@ async def test_operations_of_one_moment_share_a_transaction(writer: Writer) -> N
     assert writer.stored() == names
 
 
-async def test_what_comes_while_a_transaction_runs_shares_the_next(writer: Writer) -> None:
+async def test_what_comes_while_a_transaction_runs_shares_the_next(thread: Writer) -> None:
     running, go_on = threading.Event(), threading.Event()
 
     def slow(transaction: Transaction) -> None:
         running.set()
         assert go_on.wait(10)
 
-    first = writer.commits.submit(slow)
+    first = thread.commits.submit(slow)
     await asyncio.to_thread(running.wait, 10)
-    others = [writer.commits.submit(send(f"e{number}")) for number in range(10)]
+    others = [thread.commits.submit(send(f"e{number}")) for number in range(10)]
     go_on.set()
     await asyncio.gather(first, *others)
-    assert writer.statements.count("COMMIT") == 2
+    assert thread.statements.count("COMMIT") == 2
 
 
 class Slow:
@@ -136,48 +158,48 @@ class Slow:
         self._go_on.set()
 
 
-async def test_what_comes_later_is_stored_after_those_that_a_bad_operation_held_up(writer: Writer) -> None:
+async def test_what_comes_later_is_stored_after_those_that_a_bad_operation_held_up(thread: Writer) -> None:
     slow = Slow(failed_with)
-    futures = [writer.commits.submit(operation) for operation in (slow, send("a"), send("b"))]
+    futures = [thread.commits.submit(operation) for operation in (slow, send("a"), send("b"))]
     await slow.begun()
-    futures.append(writer.commits.submit(send("later")))
+    futures.append(thread.commits.submit(send("later")))
     await asyncio.sleep(0)
     slow.go_on()
     await asyncio.gather(*futures, return_exceptions=True)
-    assert writer.stored() == ["a", "b", "later"]
+    assert thread.stored() == ["a", "b", "later"]
 
 
-async def test_what_comes_later_is_stored_after_what_is_kept_over_a_full_disk(writer: Writer) -> None:
-    await fill_up(writer)
+async def test_what_comes_later_is_stored_after_what_is_kept_over_a_full_disk(thread: Writer) -> None:
+    await fill_up(thread)
     slow = Slow(send("kept", LARGEST))
-    kept = writer.commits.submit(slow, keep=True)
+    kept = thread.commits.submit(slow, keep=True)
     await slow.begun()
-    later = writer.commits.submit(send("later"), keep=True)
+    later = thread.commits.submit(send("later"), keep=True)
     await asyncio.sleep(0)
     slow.go_on()
     await asyncio.sleep(0.1)
     assert not later.done()
-    await make_room(writer)
+    await make_room(thread)
     with anyio.fail_after(2):
         assert await asyncio.gather(kept, later) == ["kept", "later"]
-    assert writer.stored() == ["kept", "later"]
+    assert thread.stored() == ["kept", "later"]
 
 
-async def test_what_waits_for_the_thread_is_not_written_once_the_file_is_known_to_be_damaged(writer: Writer) -> None:
+async def test_what_waits_for_the_thread_is_not_written_once_the_file_is_known_to_be_damaged(thread: Writer) -> None:
     slow = Slow(send("first"))
-    first = writer.commits.submit(slow)
+    first = thread.commits.submit(slow)
     await slow.begun()
-    waiting = writer.commits.submit(send("waiting"), keep=True)
+    waiting = thread.commits.submit(send("waiting"), keep=True)
     await asyncio.sleep(0)
-    same_turn = writer.commits.submit(send("same turn"))
-    writer.commits.stop_writing(StoreDamaged("somebody read a page"))
+    same_turn = thread.commits.submit(send("same turn"))
+    thread.commits.stop_writing(StoreDamaged("somebody read a page"))
     slow.go_on()
     assert await first == "first"
     for future in (waiting, same_turn):
         with pytest.raises(StoreDamaged):
             await future
-    assert writer.stored() == ["first"]
-    await writer.commits.stop()
+    assert thread.stored() == ["first"]
+    await thread.commits.stop()
 
 
 async def test_what_an_acknowledgement_causes_at_once_shares_a_transaction(writer: Writer) -> None:
@@ -189,6 +211,42 @@ async def test_what_an_acknowledgement_causes_at_once_shares_a_transaction(write
         for number in range(20):
             clients.start_soon(client, number)
     assert writer.statements.count("COMMIT") == 2
+
+
+async def test_after_a_long_transaction_the_thread_runs_the_next(thread: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHORT", 0.05)
+    ran_on: list[int] = []
+
+    def operation(transaction: Transaction) -> None:
+        ran_on.append(threading.get_ident())
+
+    def long(transaction: Transaction) -> None:
+        operation(transaction)
+        time.sleep(1)
+
+    here = threading.get_ident()
+    with anyio.fail_after(10):
+        while here not in ran_on:
+            await thread.commits.submit(operation)
+    for each in (long, operation):
+        await thread.commits.submit(each)
+    assert (ran_on[-2] == here, ran_on[-1] == here) == (True, False)
+
+
+async def test_the_loop_does_not_wait_for_a_program_that_holds_the_file(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 20)
+    other = sqlite3.connect(writer.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = writer.commits.submit(send("e"), keep=True)
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+    assert not waiting.done()
+    other.execute("ROLLBACK")
+    other.close()
+    with anyio.fail_after(10):
+        assert await waiting == "e"
 
 
 async def test_an_operation_is_acknowledged_after_its_commit(writer: Writer) -> None:

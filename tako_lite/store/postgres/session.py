@@ -102,6 +102,9 @@ class PostgresSession:
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    def commit_now(self, operations: Sequence[Operation], now: int) -> None:
+        """Nothing: the loop does not wait for a database."""
+
     def _commit(self, operations: Sequence[Operation], now: int, is_sent: list[bool]) -> tuple[list[Any], Effects]:
         connection = self.connection()
         with connection.transaction():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import aiosqlite
 from tako_lite.errors import StoreGone, TakoError
 from tako_lite.store.base import Effects
 from tako_lite.store.group_commit import Operation
-from tako_lite.store.sqlite.file import gone, translate
+from tako_lite.store.sqlite.file import BUSY_TIMEOUT, gone, translate
 from tako_lite.store.sqlite.transaction import commit
 
 T = TypeVar("T")
@@ -46,14 +47,50 @@ class SqliteSession:
         self._connection = connection
         self._path = path
         self._file = _identity(path)
+        self._lock = threading.Lock()
+        """Held by the thread or the loop, whichever uses the connection."""
+        self._waits = True
+        """Whether the connection waits for other programs that hold the lock of the file."""
 
     def start(self, function: Callable[[], None]) -> None:
         self._connection._tx.put_nowait((None, function))
 
     def commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
+        with self._lock:
+            self._let_wait(True)
+            return self._commit(operations, now)
+
+    def commit_now(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects] | None:
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            self._let_wait(False)
+            return self._commit(operations, now)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return None
+            raise
+        finally:
+            self._lock.release()
+
+    def _commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
         if _identity(self._path) != self._file:  # SQLite continues to write a file that has no name any more
             raise gone(self._path)
         return commit(self._connection._conn, now, operations)
+
+    def _let_wait(self, waits: bool) -> None:
+        if waits != self._waits:
+            self._connection._conn.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000) if waits else 0}").close()
+            self._waits = waits
+
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function of reads on the thread, between two transactions."""
+
+        def locked(connection: sqlite3.Connection) -> T:
+            with self._lock:
+                return function(connection)
+
+        return await on_thread(self._connection, locked)
 
     def is_of_backend(self, error: Exception) -> bool:
         return _is_of_the_file(error)

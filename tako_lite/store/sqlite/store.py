@@ -18,7 +18,7 @@ from tako_lite.store import reading
 from tako_lite.store.base import Effects
 from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.sqlite.backup import back_up, size_of
-from tako_lite.store.sqlite.connection import ReadingConnection, SqliteSession, on_thread, open_thread
+from tako_lite.store.sqlite.connection import ReadingConnection, SqliteSession, open_thread
 from tako_lite.store.sqlite.file import Durability, connect, connect_reading, translate
 from tako_lite.store.sqlite.transaction import SqliteSnapshot, consistent
 from tako_lite.store.transactional import TransactionalStore
@@ -88,10 +88,10 @@ class SqliteStore(TransactionalStore):
         return await self._reading().run(partial(consistent, function=function))
 
     async def _read_between(self, function: Callable[[Snapshot], T]) -> T:
-        if self._connection is None:
+        if self._session is None or self._connection is None:
             raise _not_open()
         try:
-            return await on_thread(self._connection, lambda connection: function(SqliteSnapshot(connection)))
+            return await self._session.read(lambda connection: function(SqliteSnapshot(connection)))
         except sqlite3.Error as error:
             translated = translate(error, self.path)
             if self._writer is not None:

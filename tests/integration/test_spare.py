@@ -1,0 +1,87 @@
+"""The spare: a process that waits to become the next worker of any group."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tako_lite.linux import read_process
+from tests.support.project import Project, wait_until
+
+LOOK = """
+    import sys
+    imported = sorted(sys.modules)
+
+    @workflow("look")
+    async def look(payload):
+        return {"pid": os.getpid(), "imported": imported, "nice": os.nice(0), "variable": os.environ.get("LEVEL")}
+"""
+
+
+@pytest.fixture
+def sleepy(live: Project) -> Project:
+    """The shared project with two groups that have no workers while there is nothing to do."""
+    live.configure('[workflows]\nidle_timeout = "50ms"\n[workflows.media]\nnice = 3\nenv = { LEVEL = "high" }\n')
+    live.workflow("look.py", LOOK)
+    live.call("reload")
+    return live
+
+
+def fork_server(project: Project) -> int:
+    pid = project.status()["daemon"]["zygote_pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def spares(zygote: int) -> list[int]:
+    """The living spares of a fork server."""
+    pids = (int(pid) for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())
+    return [pid for pid in pids if name_of(pid) == "tako-spare"]
+
+
+def name_of(pid: int) -> str:
+    process = read_process(pid)
+    return Path(f"/proc/{pid}/comm").read_text().strip() if process is not None and process.state != "Z" else ""
+
+
+def spare(project: Project) -> int:
+    zygote = fork_server(project)
+    return wait_until(lambda: spares(zygote), "a spare waits")[0]
+
+
+def test_a_spare_becomes_the_next_worker_with_all_that_its_group_sets(sleepy: Project) -> None:
+    waiting = spare(sleepy)
+    nice = os.getpriority(os.PRIO_PROCESS, waiting)
+    seen = sleepy.run("look", worker="media")["result"]
+    assert (seen["pid"], seen["nice"] - nice, seen["variable"]) == (waiting, 3, "high")
+    assert not any(name.startswith("tako_lite.daemon") for name in seen["imported"])
+    following = spare(sleepy)
+    assert following != waiting
+    assert sleepy.run("look")["result"]["pid"] == following
+
+
+def test_a_worker_starts_although_the_spare_was_killed(sleepy: Project) -> None:
+    waiting = spare(sleepy)
+    os.kill(waiting, signal.SIGKILL)
+    wait_until(lambda: name_of(waiting) == "", "the spare is dead")
+    assert sleepy.run("look", worker="media")["result"]["pid"] != waiting
+    assert read_process(waiting) is None  # it was collected
+
+
+def test_a_spare_ends_with_its_fork_server_and_the_next_one_makes_another(sleepy: Project) -> None:
+    zygote, waiting = fork_server(sleepy), spare(sleepy)
+    os.kill(zygote, signal.SIGKILL)
+    wait_until(lambda: read_process(waiting) is None, "the spare has ended, and the daemon has collected it")
+    assert sleepy.run("look", worker="media")["state"] == "succeeded"
+    assert spare(sleepy) != waiting
+    assert fork_server(sleepy) != zygote
+
+
+def test_a_spare_ends_when_the_daemon_is_killed(sleepy: Project) -> None:
+    waiting = spare(sleepy)
+    sleepy.stop(signal.SIGKILL)
+    wait_until(lambda: read_process(waiting) is None, "the spare has ended")
+    sleepy.serve()

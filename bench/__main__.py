@@ -23,13 +23,13 @@ _ALL: Final = f"one or more of: {', '.join(SCENARIOS)}; all by default"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked for; exit code 1 if a goal is missed."""
+    """Measure what is asked for; exit code 1 if a goal is missed that the least program of its shape would reach."""
     parser = _parser()
     asked = parser.parse_args(arguments)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not at every start
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"there is no scenario {min(unknown)}; there are {', '.join(SCENARIOS)}")
-    chosen = asked.scenarios or list(SCENARIOS)
+    chosen = with_floors(asked.scenarios or list(SCENARIOS))
     runs = asked.runs or (QUICK_RUNS if asked.quick else RUNS)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="tako-bench-") as folder:
         plan = Plan(Path(folder), asked.quick, "uvloop" if asked.uvloop else "asyncio", asked.patience)
@@ -39,7 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(f"{table(machine, everything)}\n")
     path = save(as_json(machine, figures, quick=asked.quick), asked.json)
     sys.stderr.write(f"written to {path}\n")
-    return 1 if any(figure.is_met is False for figure in everything) else 0
+    return 1 if any(figure.is_met is False and not figure.is_excused for figure in everything) else 0
+
+
+def with_floors(chosen: Sequence[str]) -> list[str]:
+    """Scenarios with those that measure the least programs beside them, in the order of the table."""
+    floors = {goal.floor.partition(".")[0] for name in chosen for goal in SCENARIOS[name].GOALS.values()}
+    return [name for name in SCENARIOS if name in chosen or name in floors]
 
 
 def _measure(plan: Plan, chosen: Sequence[str], runs: int, machine: dict[str, str | int]) -> dict[str, dict[str, Figure]]:
@@ -48,6 +54,9 @@ def _measure(plan: Plan, chosen: Sequence[str], runs: int, machine: dict[str, st
     How much of the machine other programs used meanwhile is added to the facts about it.
     """
     figures = {name: {key: Figure(goal) for key, goal in SCENARIOS[name].GOALS.items()} for name in chosen}
+    for figure in [figure for of_scenario in figures.values() for figure in of_scenario.values()]:
+        scenario_name, _, key = figure.goal.floor.partition(".")
+        figure.floor = figures.get(scenario_name, {}).get(key)
     noise: list[float] = []
     for run in range(runs):
         for name in chosen:

@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, Protocol
 
 Loop = Literal["asyncio", "uvloop"]
 PER_SECOND: Final = "/s"
+NEAR: Final = 0.8
+"""The share of the least program's figure that excuses a goal which is missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Goal:
     share: float | None = None
     of: str = "claim_complete"
     note: str = ""
+    floor: str = ""
+    """The figure, as SCENARIO.KEY, of the least program that could reach it."""
 
     def __str__(self) -> str:
         if self.share is not None:
@@ -35,6 +39,10 @@ class Goal:
         if self.most is not None:
             return f"≤ {amount(self.most)} {self.unit}".rstrip()
         return self.note
+
+    def is_at_floor(self, value: float, floor: float) -> bool:
+        """Whether the figure is within a quarter of what the least program reaches: more is beyond the machine."""
+        return value <= floor / NEAR if self.most is not None else value >= floor * NEAR
 
     def is_met(self, value: float, ratio: float | None) -> bool | None:
         """Whether the figure reaches its goal; None where it has none."""
@@ -81,6 +89,8 @@ class Figure:
     goal: Goal
     values: list[float] = field(default_factory=list)
     ceilings: list[float] = field(default_factory=list)
+    floor: Figure | None = None
+    """What the least program reached in the same measurement."""
 
     @property
     def value(self) -> float:
@@ -97,6 +107,12 @@ class Figure:
     def is_met(self) -> bool | None:
         return self.goal.is_met(self.value, self.ratio)
 
+    @property
+    def is_excused(self) -> bool:
+        """Whether the goal is missed, and the least program that could reach it does not get much further."""
+        missed = self.is_met is False and self.floor is not None and bool(self.floor.values)
+        return missed and self.floor is not None and self.goal.is_at_floor(self.value, self.floor.value)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "what": self.goal.what,
@@ -105,6 +121,8 @@ class Figure:
             "value": self.value,
             "ratio": self.ratio,
             "ok": self.is_met,
+            "floor": self.floor.value if self.floor is not None and self.floor.values else None,
+            "excused": self.is_excused,
             "values": self.values,
             "ceilings": self.ceilings,
         }

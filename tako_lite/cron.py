@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -57,14 +58,16 @@ def due_slots(cron: str, timezone: str, last: int, now: int, catch_up: CatchUp, 
     all, `none` only those in time, `all` every one. The work does not grow with the number of missed slots. A clock that
     was set back behind `last` fires nothing until it has caught up.
     """
-    newest = next(_backwards(cron, timezone, last, now), None)
-    if newest is None:
+    oldest = next_slot(cron, timezone, last)
+    if oldest is None or oldest > now:
         return Due([], last)
     in_time = now - grace_ms
-    if catch_up == "latest":
-        oldest = next_slot(cron, timezone, last)
-        if oldest is not None and oldest < in_time:
-            return Due([newest], newest)
+    following = next_slot(cron, timezone, oldest)
+    if following is None or following > now:  # one slot is due, as ever while the daemon runs
+        return Due([oldest] if catch_up != "none" or oldest >= in_time else [], oldest)
+    newest = next(_backwards(cron, timezone, last, now), oldest)
+    if catch_up == "latest" and oldest < in_time:
+        return Due([newest], newest)
     since = max(last, in_time - 1) if catch_up == "none" else last
     return Due([*_backwards(cron, timezone, since, now)][::-1], newest)
 
@@ -82,6 +85,7 @@ def _backwards(cron: str, timezone: str, since: int, now: int) -> Iterator[int]:
         second = slot
 
 
+@lru_cache(maxsize=256)
 def _neighbour(cron: str, timezone: str, origin: int, direction: Direction) -> int | None:
     """The first slot after (1) or before (-1) a moment."""
     cron, zone = cron_of(cron), _zone(timezone)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import threading
@@ -85,6 +84,7 @@ class Claimed(NamedTuple):
     due_at: int = 0
     trace: str | None = None
     code: str | None = None
+    due_order: int = 0
 
 
 class Failure(NamedTuple):
@@ -407,18 +407,16 @@ class _Ids:
             first = max(now, self._last + 1)
             self._last = first + count - 1
         random = os.urandom(8 * count).hex()
-        return [
-            self._text(stamp, random[index * 16 : index * 16 + 16])
-            for index, stamp in zip(itertools.count(), range(first, first + count), strict=False)
-        ]
-
-    @staticmethod
-    def _text(stamp: int, random: str) -> str:
-        time_part = f"{stamp >> 12:012x}"
-        variant = "89ab"[int(random[0], 16) & 3]
-        return f"{time_part[:8]}-{time_part[8:]}-7{stamp & 0xFFF:03x}-{variant}{random[1:4]}-{random[4:]}"
+        made = []
+        for number in range(count):
+            stamp = f"{first + number:015x}"
+            part = random[16 * number : 16 * number + 16]
+            made.append(f"{stamp[:8]}-{stamp[8:12]}-7{stamp[12:]}-{_VARIANT[part[0]]}{part[1:4]}-{part[4:]}")
+        return made
 
 
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""For the random digit there, the one that says that an id is of RFC 9562."""
 _ids = _Ids()
 
 

@@ -16,6 +16,8 @@ from tako_lite.units import counted, duration_text
 
 LONGEST_MESSAGE: Final = 300
 MOST_STEPS: Final = 3
+MOST_AHEAD: Final = 10_000
+"""How many runs ahead of a run are counted: a long queue must not make the question slow."""
 _ALONE: Final = frozenset({"suspect_limit", "suspect_rate"})
 FINAL: Final = frozenset({"bad_payload", "bad_input", "not_json", "too_large", "step_error", "failed"})
 """Reasons for which a run is not tried again, even if it has attempts left."""
@@ -41,7 +43,7 @@ class WhyContext:
     starting: int = 0
     """The number of such workers that are starting."""
     ahead: int = 0
-    """The number of due runs of this kind that start before it."""
+    """The number of due runs of this kind that start before it; one more than `MOST_AHEAD` stands for any larger number."""
     limit_holders: str | None = None
     """A clause that names the runs because of which a limit or rate holds it."""
     pid: int | None = None
@@ -197,6 +199,8 @@ def _alone(around: WhyContext) -> str:
 
 
 def _place(around: WhyContext) -> str:
+    if around.ahead > MOST_AHEAD:
+        return f"behind more than {counted(MOST_AHEAD, 'other due run')}"
     return f"behind {counted(around.ahead, 'other due run')}" if around.ahead else "next in line"
 
 

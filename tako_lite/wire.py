@@ -7,7 +7,6 @@ A *frame* is a JSON object on a line of its own.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, Final
@@ -23,9 +22,6 @@ MAX_LINK_FRAME: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 64
 
 _decode = json.JSONDecoder().raw_decode
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _TEXT = frozenset({str})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
@@ -48,6 +44,14 @@ def encode_value(value: Any, what: str = "value") -> str:
 
     Raises NotJson, with the place, for a value that JSON cannot represent, and TooLarge above 1 MiB.
     """
+    text = encode_decoded(value, what)
+    if value.__class__ is not str and ("{" in text or text.count("[") > MAX_DEPTH):
+        _check_objects(value, what, MAX_DEPTH)
+    return text
+
+
+def encode_decoded(value: Any, what: str = "value") -> str:
+    """`encode_value` for a value that was decoded from a frame, whose keys and depth were checked with it."""
     try:
         text = _encode(value)
         size = len(text) if text.isascii() else len(text.encode())
@@ -58,10 +62,6 @@ def encode_value(value: Any, what: str = "value") -> str:
             f"{what} is {size:,} bytes of JSON; the limit is {MAX_VALUE:,}",
             hint="store the data elsewhere and pass a path or a key",
         )
-    if "{" in text and value.__class__ is not str:
-        _check_objects(value, what, MAX_DEPTH)
-    elif _too_deep(text):
-        raise NotJson(f"{what} is nested more than {MAX_DEPTH} levels deep")
     return text
 
 
@@ -138,8 +138,6 @@ def _strict(raw: bytes, what: str, limit: int) -> Any:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
-    if _too_deep(raw):
-        raise BadInput(f"{what} is nested more than {MAX_DEPTH} levels deep")
     try:
         value = _DECODER.decode(text)
         if "\\u" in text:
@@ -148,30 +146,24 @@ def _strict(raw: bytes, what: str, limit: int) -> Any:
         raise BadInput(f"{what} contains a lone surrogate") from None
     except json.JSONDecodeError as error:
         raise BadInput(f"{what} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise BadInput(f"{what} is nested more than {MAX_DEPTH} levels deep") from None
+    except ValueError as error:
         raise BadInput(f"{what} is not JSON: {error}") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise BadInput(f"{what} is nested more than {MAX_DEPTH} levels deep")
     return value
 
 
-def _too_deep(text: str | bytes) -> bool:
-    """Whether brackets nest deeper than the limit. Nothing is decoded: the innermost pairs are removed, level by level."""
-    if len(text) <= MAX_DEPTH:
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether a decoded value has more than so many levels of lists and objects."""
+    if value.__class__ is dict:
+        value = value.values()
+    elif value.__class__ is not list:
         return False
-    if isinstance(text, str):
-        if text.count("[") + text.count("{") <= MAX_DEPTH:
-            return False
-        text = text.encode("utf-8", "surrogatepass")
-    elif text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
-        return False
-    brackets = _STRINGS.sub(b"", text).translate(_ONE_KIND, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            return False
-        shorter = brackets.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            return False  # unbalanced: the decoder reports where
-        brackets = shorter
-    return bool(brackets)
+    if levels == 0:
+        return True
+    return not _SCALARS.issuperset(map(type, value)) and any(_is_deeper(item, levels - 1) for item in value)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from tako_lite.client import Client
 MOST_RUNS = 99
 PRODUCERS = 32
 GOALS = {
-    "one": Goal("Client.enqueue, one producer", share=0.22, of="lone_insert"),
-    "many": Goal("Client.enqueue, 32 producers", share=1.1, of="lone_insert"),
+    "one": Goal("Client.enqueue, one producer", share=0.60, of="lone_insert", floor="floor_requests.one"),
+    "many": Goal("Client.enqueue, 32 producers", share=2.5, of="lone_insert", floor="floor_requests.many"),
 }
 
 

@@ -17,8 +17,8 @@ GOALS = {
     "listening": Goal("idle daemon with [monitor] listen, not asked: wake-ups a minute", "", most=1),
     "file_calls": Goal("idle daemon: reads, writes and syncs of files", "", most=0),
     "processor": Goal("idle daemon and zygote: processor time a minute", "ms"),
-    "memory": Goal("idle daemon + zygote, PSS", "MiB", most=45),
-    "worker": Goal("a further worker, PSS before user code", "MiB", most=8),
+    "memory": Goal("idle daemon + zygote, PSS", "MiB", most=28, floor="floor_memory.pair"),
+    "worker": Goal("a further worker, PSS before user code", "MiB", most=5),
 }
 _FILE_CALLS = "pread64,pwrite64,fdatasync,fsync,openat"
 

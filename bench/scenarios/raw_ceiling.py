@@ -59,9 +59,9 @@ class _Work(NamedTuple):
 
 def measure(plan: Plan) -> dict[str, float]:
     count = plan.size(30_000, 10_000)
-    with _own(plan.folder, count) as connection:
+    with own(plan.folder, count) as connection:
         hundred = _drain(connection, _OWN, 100, count)
-    with _own(plan.folder, count // 5) as connection:
+    with own(plan.folder, count // 5) as connection:
         ten = _drain(connection, _OWN, 10, count // 5)
         alone = _lone_inserts(connection)
     with _least(plan.folder, count) as connection:
@@ -92,7 +92,7 @@ def _drain(connection: sqlite3.Connection, work: _Work, batch: int, count: int) 
 def _lone_inserts(connection: sqlite3.Connection) -> float:
     times = []
     for id in new_ids(200):
-        row = _inserted(NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3))
+        row = inserted(NewRun(id, "work", "default", "default", '{"n":1}', _DUE, 0, 3))
         bound = queries.runs.insert.bound(InsertedRun)
         values = row if bound.values is None else bound.values(row)
         start = time.perf_counter()
@@ -104,27 +104,27 @@ def _lone_inserts(connection: sqlite3.Connection) -> float:
 # With this project's tables and statements
 
 
-def _claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
+def claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
     names = {"group": "default", "hold": None, "limit": batch, "server": "bench", "boot_id": "bench", "now": now}
     found = connection.execute(queries.runs.claim, {**names, "allowed": None}).fetchall()
     return [(run.id, run.token) for run in map(ClaimedRun._make, found)]
 
 
-def _complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
+def complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:
     rows = [CompletedRun(id, token, "null", 1, now) for id, token in done]
     bound = queries.runs.complete.bound(CompletedRun)
     connection.executemany(bound.text, rows if bound.values is None else map(bound.values, rows))
 
 
-def _inserted(run: NewRun) -> InsertedRun:
+def inserted(run: NewRun) -> InsertedRun:
     return InsertedRun._make(getattr(run, field, _DUE) for field in InsertedRun._fields)
 
 
-_OWN = _Work(_claim, _complete)
+_OWN = _Work(claim, complete)
 
 
 @contextmanager
-def _own(folder: Path, count: int) -> Iterator[sqlite3.Connection]:
+def own(folder: Path, count: int) -> Iterator[sqlite3.Connection]:
     path = folder / "raw" / "own.db"
     connection = connect(path, "disk")
     like = NewRun("", "work", "default", "default", "", _DUE, 0, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tako_lite.client.connection import Connection, answer_of
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 
 
 def greeting(connection: Connection) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The entry point of `tako-lite`: runs a command line and turns errors into exit codes.
 
-Click is imported only if it is needed: it takes half of the start-up time, and scripts call the plain `enqueue` in a loop.
+Click is imported only if it is needed: it takes half of the start-up time. Scripts call the plain `enqueue` in a loop, and
+health checks come every few seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Final
 
 BROKEN_PIPE: Final = 141
 """The exit code that a shell reports for a program that died of SIGPIPE."""
+
+
+_HEALTH: Final = (["health"], ["health", "--ready"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +51,7 @@ def run_to_exit_code(action: Callable[[], int], *, as_json: bool) -> int:
 
 
 def _interpret(words: list[str]) -> int:
-    return _enqueue(*words[1:]) if _is_plain_enqueue(words) else _run(words or ["--help"])
+    return _run_plain(words) if _is_plain(words) else _run(words or ["--help"])
 
 
 def _make_streams_lenient() -> None:
@@ -57,14 +61,21 @@ def _make_streams_lenient() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` without options, which needs no parsing."""
-    return (
-        "_TAKO_LITE_COMPLETE" not in os.environ
-        and words[:1] == ["enqueue"]
-        and len(words) > 1
-        and not any(word.startswith("-") for word in words)
-    )
+def _is_plain(words: list[str]) -> bool:
+    """Whether the command line is `enqueue WORKFLOW [PAYLOAD]...` or `health [--ready]`, which need no parsing."""
+    if "_TAKO_LITE_COMPLETE" in os.environ:
+        return False
+    if words in _HEALTH:
+        return True
+    return words[:1] == ["enqueue"] and len(words) > 1 and not any(word.startswith("-") for word in words)
+
+
+def _run_plain(words: list[str]) -> int:
+    if words in _HEALTH:
+        from tako_lite.cli.health import health
+
+        return health(ready=words != ["health"])
+    return _enqueue(*words[1:])
 
 
 def _enqueue(workflow: str, *payload: str) -> int:

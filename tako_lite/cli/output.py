@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from tako_lite.names import printable
-from tako_lite.records import SCHEMA
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -27,6 +26,8 @@ def json_text(document: Any) -> str:
 
 def write_json(document: Mapping[str, Any]) -> None:
     """Print one document with its schema number."""
+    from tako_lite.records import SCHEMA  # `health` and `enqueue` print no JSON, and start faster without
+
     _print(json_text({"schema": SCHEMA, **document}), sys.stdout)
 
 

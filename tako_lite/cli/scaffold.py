@@ -17,6 +17,12 @@ from tako_lite.config.schema import schema
 from tako_lite.names import NAME
 
 TEMPLATES: Final = ("minimal", "web-fastapi", "web-django", "web-flask", "cron", "agent")
+DEPLOYMENTS: Final = {
+    "systemd": ("deploy-systemd",),
+    "docker": ("deploy-docker",),
+    "compose": ("deploy-docker", "deploy-compose"),
+}
+"""The templates for each way to deploy."""
 SUFFIX: Final = ".in"
 """Of the templates, so that no tool takes them for source code."""
 NEW: Final = "-new"
@@ -28,6 +34,11 @@ _FRAMEWORKS: Final = {
 }
 """What the templates need besides tako-lite."""
 _FOR_TESTS: Final = ("httpx",)
+_INSTALL: Final = {
+    "requirements.txt": "pip install --no-cache-dir -r requirements.txt",
+    "pyproject.toml": "pip install --no-cache-dir uv && uv pip install --system --no-cache -r pyproject.toml",
+}
+"""What installs the packages of a project in an image, without the project itself."""
 _SETTINGS_MODULE: Final = re.compile(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
 _DEPENDENCY: Final = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -64,15 +75,21 @@ def project_name(folder: Path) -> str:
     return name if NAME.fullmatch(name) else "app"
 
 
-def files_of(template: str, folder: Path, name: str, *, agents: bool) -> list[File]:
+def files_of(template: str, folder: Path, name: str, *, agents: bool, deploy: str | None = None) -> list[File]:
     """The files of a template for a folder, with what it has already taken into account."""
     has_application = detect(folder) == template and template in _FRAMEWORKS
     folders = [template, *([f"{template}{NEW}"] if template in _FRAMEWORKS and not has_application else [])]
     folders += ["agents"] if agents else []
+    folders += DEPLOYMENTS[deploy] if deploy is not None else ()
     folders += [] if (folder / "pyproject.toml").exists() else ["common"]
     needed = _FRAMEWORKS.get(template, ())
+    has_requirements = (folder / "requirements.txt").exists() and not (folder / "pyproject.toml").exists()
+    requirements = "requirements.txt" if has_requirements else "pyproject.toml"
     values = {
         "name": name,
+        "image": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "app",
+        "requirements": requirements,
+        "install": _INSTALL[requirements],
         "settings_module": _settings_module(folder),
         "dependencies": _listed("tako-lite[web]", *(package for package in needed if package not in _FOR_TESTS)),
         "dev_dependencies": _listed("pytest", *(package for package in needed if package in _FOR_TESTS)),
@@ -140,6 +157,8 @@ def write(folder: Path, wanted: list[File], *, force: bool) -> Written:
             done.made.append(file.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(file.text, encoding="utf-8")
+        if file.text.startswith("#!"):
+            target.chmod(target.stat().st_mode | 0o111)
     return done
 
 

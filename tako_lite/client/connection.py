@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 from tako_lite.errors import DaemonUnreachable, ProtocolError, from_json
 from tako_lite.wire import PROTOCOL, LineReader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tako_lite.client.project import Project
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 from tako_lite.hook_workflows import hooks_of
 from tako_lite.new_run import make_many, make_run, zip_ids
 from tako_lite.protocol.arguments import SHAPES, Enqueue, EnqueueMany

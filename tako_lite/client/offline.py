@@ -15,7 +15,7 @@ from tako_lite.audit import Sender, entry
 from tako_lite.bulk import BulkProgress, bulk_filter, destination
 from tako_lite.client.new_runs import hooks_of_project, new_runs, router_of, typed_arguments
 from tako_lite.client.project import Project
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 from tako_lite.client.transport import unreachable
 from tako_lite.client.who_serves import warn_of_file, warn_of_groups
 from tako_lite.clock import Clock
@@ -49,9 +49,14 @@ class OfflineBackend:
     def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
         self._clock = clock
-        settings = project.config().queue
+        self.config = project.config()
+        settings = self.config.queue
         self._location = settings.location
         self._queue = settings.location.open_offline(settings.durability, clock)
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next call."""
+        self._queue.close()
 
     def write(self, request: Request, patience: float) -> dict[str, Any] | None:
         """The answer to a command that writes; None if another program held the write lock for all of `patience` seconds."""

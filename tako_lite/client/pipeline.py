@@ -6,12 +6,13 @@ from collections import deque
 from typing import Final
 
 from tako_lite.client.connection import answer_of
-from tako_lite.client.requests import Ids, Request
+from tako_lite.client.request import Request
+from tako_lite.client.requests import Ids
 from tako_lite.client.transport import REPLY_LIMIT, Transport, unreachable
 from tako_lite.errors import TakoError
 
-WINDOW: Final = 2
-"""Maximum number of requests in flight: the client encodes one while the daemon commits the one before."""
+WINDOW: Final = 4
+"""Maximum number of requests in flight: the client encodes one while the daemon decodes and commits those before."""
 
 
 class Pipeline:

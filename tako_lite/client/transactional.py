@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from tako_lite.client.new_runs import hooks_of_project, new_runs, typed_arguments
 from tako_lite.client.project import Project
-from tako_lite.client.requests import Ids, Request
+from tako_lite.client.request import Request
+from tako_lite.client.requests import Ids
 from tako_lite.client.transport import Transport
 from tako_lite.client.user_connection import Row, UserConnection, resolve, sqlstate_of
 from tako_lite.clock import Clock
@@ -26,8 +27,10 @@ from tako_lite.store.postgres.transactional import Parameters
 from tako_lite.store.transitions.hooks import death_payload
 from tako_lite.store.transitions.rows import DeadRun
 
-NOTIFY_PAUSE: Final = 0.1
-"""Seconds for which a group is not notified again by this process: notifying commits wait for each other."""
+NOTIFY_EVERY: Final = 0.1
+"""Seconds in which this process may notify a group once more: notifying commits wait for each other, in the whole cluster."""
+NOTIFY_AT_ONCE: Final = 20
+"""How many notifications of a group may be sent at once after a pause."""
 TRIES: Final = 5
 """How often a statement is executed while rivals commit and end the runs that it meets."""
 _MISSING: Final = ("42P01", "3F000")
@@ -37,7 +40,7 @@ _SIGNALS: Final = "@signals"
 """Where `_notified` has a group, what stands for signals."""
 
 _notified: dict[tuple[str, str], float] = {}
-"""When this process last notified the servers of a group, by schema and group."""
+"""By schema and group: when as many notifications as this process has sent would have been due at an even pace."""
 
 
 class Wake(NamedTuple):
@@ -116,7 +119,7 @@ class UserTransactions:
         """The statement that stores a run, for a connection that `resolve` does not know."""
         schema, checked = schema_of(self._project, "statement()"), transactional.check_style(style)
         made = rows_for(self._project, request, self._clock.now())
-        return transactional.enqueue(schema, checked, made.rows, self._unnotified(schema, made.groups) if notify else ())
+        return transactional.enqueue(schema, checked, made.rows, self._paced(schema, made.groups) if notify else {})
 
     async def enqueue(self, request: Request, connection: Any, notify: bool) -> Enqueued:
         """Store a run. Raises the errors of the driver, but explains those about the schema and its rights."""
@@ -141,7 +144,7 @@ class UserTransactions:
         await opened.prepare()
         schema = schema_of(self._project, "connection=")
         is_told_later = notify and self._tell_after_commit(opened, Wake(signals=True))
-        notified = notify and not is_told_later and bool(self._unnotified(schema, [_SIGNALS]))
+        notified = self._paced(schema, [_SIGNALS]).get(_SIGNALS) if notify and not is_told_later else None
         await _execute(opened, schema, *transactional.signal(schema, opened.style, event, payload, notified=notified))
 
     def _open(self, connection: Any) -> UserConnection:
@@ -161,7 +164,7 @@ class UserTransactions:
         await connection.prepare()
         schema = schema_of(self._project, "connection=")
         is_told_later = notify and self._tell_after_commit(connection, made.wake)
-        groups = self._unnotified(schema, made.groups) if notify and not is_told_later else ()
+        groups = self._paced(schema, made.groups) if notify and not is_told_later else {}
         for _ in range(TRIES):
             sql, parameters = transactional.enqueue(schema, connection.style, made.rows, groups)
             if rows := await _execute(connection, schema, sql, parameters):
@@ -174,11 +177,15 @@ class UserTransactions:
             return False
         return connection.after_commit(lambda: self._transport.tell(Request("wake", wake._asdict())))
 
-    def _unnotified(self, schema: str, groups: Iterable[str]) -> list[str]:
-        """Those of some groups that this process has not notified within `NOTIFY_PAUSE`; it does so next."""
+    def _paced(self, schema: str, groups: Iterable[str]) -> dict[str, bool]:
+        """Those of some groups that are notified now, and whether the servers must look again, as the next run may not be."""
         now = self._clock.monotonic()
-        found = [group for group in groups if now - _notified.get((schema, group), -NOTIFY_PAUSE) >= NOTIFY_PAUSE]
-        _notified.update(((schema, group), now) for group in found)
+        found = {}
+        for group in groups:
+            ahead = max(_notified.get((schema, group), now) - now, 0.0) / NOTIFY_EVERY + 1
+            if ahead < NOTIFY_AT_ONCE + 0.5:
+                _notified[schema, group] = now + ahead * NOTIFY_EVERY
+                found[group] = ahead + 1 >= NOTIFY_AT_ONCE + 0.5
         return found
 
 

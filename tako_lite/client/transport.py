@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from tako_lite.client import link
 from tako_lite.client.connection import Connection, Pool, answer_of
 from tako_lite.client.link import HandlerLink
-from tako_lite.client.requests import Request
+from tako_lite.client.request import Request
 from tako_lite.clock import Clock
 from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError
 from tako_lite.protocol.commands import facts_of
@@ -63,12 +63,15 @@ class Transport:
         self._clock = clock
         self._pool = Pool()
         self._found: Project | None = None
+        self._offline: OfflineBackend | None = None
         if self.link() is None:
             self.project()
 
     def close(self) -> None:
         """Close the idle connections; the next request opens a new one."""
         self._pool.close()
+        if self._offline is not None:
+            self._offline.close()
 
     def logs_dir(self) -> Path:
         """The folder of the log files of the daemon that serves the queue."""
@@ -222,7 +225,10 @@ class Transport:
             OfflineBackend,  # imports the store and the catalog, which clients of a daemon do not need
         )
 
-        return OfflineBackend(self.project(), self._clock)
+        found = self._offline
+        if found is None or found.config is not self.project().config():
+            found = self._offline = OfflineBackend(self.project(), self._clock)
+        return found
 
 
 def unreachable(what: str, sent: Request | None) -> DaemonUnreachable:

@@ -31,6 +31,11 @@ BACKLOG: Final = 512
 ACCEPTED_AT_ONCE: Final = 8
 """A small number, so that each client is counted before the next ones take descriptors: when these run out, asyncio repeats a
 failed accept this many times at once."""
+BULK_AT_ONCE: Final = 3
+"""Number of requests of one client for many runs that are executed at a time: one is decoded while others are committed."""
+_BULK: Final = b'"command":"enqueue_many"'
+_BULK_WITHIN: Final = 64
+"""The name of the command is looked for in so many bytes of a request."""
 _MORE: Final = "raise the limit of file descriptors of the daemon (ulimit -n): clients may use half of them"
 
 Execute = Callable[[object, dict[str, Any], Sender], Awaitable[dict[str, Any]]]
@@ -238,9 +243,10 @@ class _Connection(asyncio.Protocol):
     async def _work(self) -> None:
         try:
             while self._waiting:
-                line = self._waiting.popleft()
-                if len(self._waiting) == MAX_WAITING // 2 and self._transport is not None:
-                    self._transport.resume_reading()
+                if self._is_bulk_next():
+                    await self._work_in_bulk()
+                    continue
+                line = self._take()
                 if line.strip():
                     self._answer(await self._reply(line))
                 await self._writable.wait()
@@ -248,6 +254,31 @@ class _Connection(asyncio.Protocol):
             self._task = None
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
+
+    def _take(self) -> bytes:
+        line = self._waiting.popleft()
+        if len(self._waiting) == MAX_WAITING // 2 and self._transport is not None:
+            self._transport.resume_reading()
+        return line
+
+    def _is_bulk_next(self) -> bool:
+        return bool(self._waiting) and _BULK in self._waiting[0][:_BULK_WITHIN]
+
+    async def _work_in_bulk(self) -> None:
+        """Execute requests for many runs, a few at a time. Each is handed to the store before the next one is decoded."""
+        loop = asyncio.get_running_loop()
+        replies: deque[asyncio.Task[bytes]] = deque()
+        try:
+            while replies or self._is_bulk_next():
+                if len(replies) < BULK_AT_ONCE and self._is_bulk_next():
+                    replies.append(loop.create_task(self._reply(self._take())))
+                    await asyncio.sleep(0)
+                else:
+                    self._answer(await replies.popleft())
+                    await self._writable.wait()
+        finally:
+            for reply in replies:
+                reply.cancel()
 
     async def _reply(self, line: bytes) -> bytes:
         number = command = None

@@ -44,7 +44,7 @@ from tako_lite.daemon.scheduler import Scheduler, schedules_of
 from tako_lite.daemon.servers import Servers
 from tako_lite.daemon.service_manager import ServiceManager
 from tako_lite.daemon.spawner import Spawner
-from tako_lite.daemon.status import snapshot
+from tako_lite.daemon.status import CountsByGroup, snapshot
 from tako_lite.daemon.triggers import Triggers, triggers_of
 from tako_lite.daemon.why_context import gather_context
 from tako_lite.errors import BadInput, StoreError, TakoError
@@ -104,6 +104,7 @@ class Daemon:
         self.clock = self.store.clock
         self.meter = Meter(self.clock.now)
         self.undefined, self.unread = UndefinedRuns(self.store), UnreadFiles()
+        self._counted = CountsByGroup(self.store)
         self.code_hashes = CodeHashes()
         self.fork_servers = ForkServers(package_dir() / "tako_lite", config.root, WORKER_ENTRY)
         self.records = WorkerRecords(config.state_dir / WORKERS)
@@ -161,7 +162,8 @@ class Daemon:
         survivors = await asyncio.to_thread(self._sweep)
         await self.store.start()
         await self.servers.join()
-        self.events.recovered(await self.store.recover_runs(self.config.server, self.boot_id), survivors)
+        recovered = await self.store.recover_runs(self.config.server, self.boot_id)
+        self.events.recovered(recovered, self.config.server, survivors)
         await self.store.set_limits(limits_of(self.catalog))
         self.dispatcher.code = await self._hash_code(self.config, self.catalog)
         await self.store.put_code(self.dispatcher.code)
@@ -382,7 +384,7 @@ class Daemon:
     def before_enqueue(self, run: NewRun) -> None:
         """Call before a run, or many like it, is enqueued: if it is due at once, the same transaction claims it."""
         if run.refusal is None and run.run_at <= self.clock.now():
-            self.dispatcher.work_arrived(run.group)
+            self.dispatcher.work_arrived(run.group, due_order=run.run_at - run.priority * 1000)
             group = self.groups.get(run.group)
             if group is not None and not group.available:
                 self.fallbacks.waits_in(group)
@@ -409,6 +411,10 @@ class Daemon:
     def clear_pending_work(self, group: str) -> None:
         """Clear the marks of pending work of a group; the next commit that makes its runs due sets them again."""
         self.dispatcher.clear_pending(group)
+
+    def release_ahead(self, group: str) -> None:
+        """Re-queue the runs of a group that are claimed and that no worker has."""
+        self.dispatcher.release_ahead(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
@@ -466,7 +472,17 @@ class Daemon:
             warnings += map(about_held, await self.store.list_held_for_code(sorted({*names, *self.groups})))
         except StoreError as error:  # a damaged page that this query reads must not hide the rest of the status
             warnings = [*warnings, error.message]
-        shape = await snapshot(self.store, self.dispatcher, self.meter, names, self.config, daemon, warnings, self.clock.now())
+        shape = await snapshot(
+            self.store,
+            self._counted,
+            self.dispatcher,
+            self.meter,
+            names,
+            self.config,
+            daemon,
+            warnings,
+            self.clock.now(),
+        )
         return self.servers.add_to(shape)
 
     def awaits(self, run_id: str) -> None:
@@ -537,6 +553,7 @@ class Daemon:
         )
         self._use(config, catalog)
         self.dispatcher.code = code
+        self.dispatcher.release_all_ahead()  # they were claimed as runs of the code before
         await self.monitoring.apply(config.monitor)
         self.logs.apply(config.logs)
         await self.dashboard.apply(config)

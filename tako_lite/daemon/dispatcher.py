@@ -3,7 +3,7 @@
 The dispatcher never knows how long the queue is. It marks a group as pending where due runs may be, with the number of the
 latest arrival. A claim asks for as many runs as there are free slots, and its result says whether more are due. The mark goes
 when a claim found no more and nothing has arrived since that claim was made. Slots that become free while a claim is in
-flight are claimed for at once, by a claim of their own.
+flight are claimed for at once, by a claim of their own. Groups with short runs claim some more, ahead: see `ahead`.
 
 What happens in which turn of the event loop:
 
@@ -24,11 +24,12 @@ would need a transaction of its own, which costs an fsync.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.catalog import Catalog, WorkflowSpec
+from tako_lite.daemon.ahead import HELD_FOR, Ahead
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
@@ -78,6 +79,10 @@ class Dispatcher:
         self._due: dict[Hold | None, dict[str, int]] = {None: {}, "suspect": {}}
         """The groups that may have due runs, each with the number of its latest arrival."""
         self._arrivals = 0
+        self._ahead: dict[str, Ahead] = {}
+        """By group, the runs that are claimed before a slot is free."""
+        self._ahead_check: asyncio.TimerHandle | None = None
+        self._counting: tuple[Catalog, bool] | None = None
         self._claims_in_flight: dict[tuple[str, Hold | None], int] = {}
         self._dirty: set[str] = set()
         self._scheduled = False
@@ -95,9 +100,11 @@ class Dispatcher:
 
     # Pending work
 
-    def work_arrived(self, group: str, hold: Hold | None = None) -> None:
-        """A group may have due runs."""
+    def work_arrived(self, group: str, hold: Hold | None = None, due_order: int | None = None) -> None:
+        """A group may have due runs. `due_order` is the place in the order of those that are about to be stored."""
         if self.serves(group):
+            if due_order is not None and group in self._ahead and self._ahead[group].starts_after(due_order):
+                self.release_ahead(group)
             self._arrivals += 1
             self._due[hold][group] = self._arrivals
             self.schedule_pass(group)
@@ -106,6 +113,7 @@ class Dispatcher:
         """Clear the marks of a group; the next commit that makes its runs due sets them again."""
         for due in self._due.values():
             due.pop(group, None)
+        self.release_ahead(group)
 
     def schedule_pass(self, group: str) -> None:
         """Claim for a group in the next turn of the loop. Call it before the change goes to the store: see above."""
@@ -117,6 +125,8 @@ class Dispatcher:
     def expects_work(self, group: Group, *, solo: bool) -> bool:
         """Whether a claim for free slots of a group is in flight, or will be made."""
         hold: Hold | None = "suspect" if solo else None
+        if not solo and self.has_ahead(group.name):
+            return True
         return self._claims_in_flight.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
 
     def resume_claims(self) -> None:
@@ -136,6 +146,8 @@ class Dispatcher:
         """Whether a run is executing, a worker is starting, or runs are due in a group that is not paused."""
         if any(self._claims_in_flight.values()) or any(session.assignments for session in self.sessions.values()):
             return True
+        if any(ahead.runs for ahead in self._ahead.values()):
+            return True
         if any(worker.state == "starting" for group in self.groups.values() for worker in group.workers):
             return True
         return any(not self._ensure_group(name).paused for due in self._due.values() for name in due)
@@ -143,6 +155,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Push nothing more, and wait for the claims in flight, whose runs are re-queued."""
         self._stopping = True
+        self.release_all_ahead()
         while any(self._claims_in_flight.values()):  # noqa: ASYNC110 -- once, at the end
             await asyncio.sleep(0.002)
 
@@ -153,7 +166,7 @@ class Dispatcher:
             return
         for name in dirty:
             for hold in (None, "suspect"):
-                if name in self._due[hold]:
+                if name in self._due[hold] or (hold is None and self.has_ahead(name)):
                     try:
                         self._serve(name, hold)
                     except Exception as error:  # it must not stop the other groups
@@ -167,29 +180,58 @@ class Dispatcher:
     def _serve(self, name: str, hold: Hold | None) -> None:
         group = self._ensure_group(name)
         if group.paused:
+            self.release_ahead(name)
             return
+        free = self.free_slots(group, hold)
+        ahead = self._ahead_of(name) if hold is None else None
+        if ahead is not None and ahead.runs and free > 0:
+            taken = ahead.take(free, self._loop.time())
+            free -= len(taken)
+            try:
+                self._assign(group, hold, taken)
+            except Exception:
+                self._release(group, hold, taken)
+                raise
         asked = self._claims_in_flight.get((name, hold), 0)
-        free = self.free_slots(group, hold) - asked
-        if free > 0:
-            future = asyncio.ensure_future(self._store.claim_runs(name, free, hold, self.routes.policy_of(name).allowed))
-            self._claims_in_flight[name, hold] = asked + free
+        arrival = self._due[hold].get(name)
+        wanted = free - asked
+        if ahead is not None and ahead.settles:
+            return
+        if ahead is not None and arrival is not None and asked == 0:
+            extra = 0 if self._counts_runs() else ahead.wanted(self._slots(group))
+            missing = extra - len(ahead.runs)
+            if free > 0 or 2 * missing > extra:
+                wanted += max(missing, 0)
+        if arrival is not None and wanted > 0:
+            urgent = ahead is None or not ahead.runs
+            allowed = self.routes.policy_of(name).allowed
+            future = asyncio.ensure_future(self._store.claim_runs(name, wanted, hold, allowed, urgent=urgent))
+            self._claims_in_flight[name, hold] = asked + wanted
             self.claims_made += 1
-            future.add_done_callback(partial(self._claimed, group, hold, free, self._due[hold][name]))
-        elif not asked:
+            releases = 0 if ahead is None else ahead.releases
+            future.add_done_callback(partial(self._claimed, group, hold, wanted, arrival, releases))
+        if free <= 0 and asked <= 0:
             group.demand(solo=hold == "suspect")
 
     def free_slots(self, group: Group, hold: Hold | None) -> int:
         """How many more runs of this hold the workers of a group can take."""
         return sum(session.free_slots for session in self._sessions(group, hold))
 
+    def _slots(self, group: Group) -> int:
+        return sum(session.worker.slots for session in self._sessions(group, None) if session.worker.takes_work)
+
     def _sessions(self, group: Group, hold: Hold | None) -> list[WorkerSession]:
         """The workers of a group for such runs: solo workers for suspects, the pool for all others."""
         solo = hold == "suspect"
         return [self.sessions[worker] for worker in group.workers if worker.solo == solo and worker in self.sessions]
 
-    def _claimed(self, group: Group, hold: Hold | None, asked: int, arrival: int, future: asyncio.Future[Claims]) -> None:
+    def _claimed(
+        self, group: Group, hold: Hold | None, asked: int, arrival: int, releases: int, future: asyncio.Future[Claims]
+    ) -> None:
         self._claims_in_flight[group.name, hold] -= asked
         self.claims_done += 1
+        if hold is None and not self._claims_in_flight[group.name, hold]:
+            self._ahead_of(group.name).settles = False
         if future.cancelled():
             return
         if error := future.exception():
@@ -200,15 +242,85 @@ class Dispatcher:
         due = self._due[hold]
         if not claims.more and due.get(group.name) == arrival:
             del due[group.name]  # nothing has arrived since the claim was made
-        if claims.runs:
+        runs = claims.runs
+        if runs:
             try:
-                self._assign(group, hold, claims.runs)
+                if hold is None:
+                    runs = self._keep_ahead(group, runs, releases)
+                self._assign(group, hold, runs)
             except Exception as error:
-                self._release(group, hold, claims.runs)
+                self._release(group, hold, runs)
                 self._failed(group.name, f"the push of runs to group {group.name}", error)
                 return
         if group.name in due:
             self.schedule_pass(group.name)
+
+    # Claims ahead
+
+    def has_ahead(self, group: str) -> bool:
+        """Whether runs of a group are claimed that no worker has."""
+        return group in self._ahead and bool(self._ahead[group].runs)
+
+    def has(self, run_id: str) -> bool:
+        """Whether a worker has a run, or it is claimed ahead."""
+        if self.find(run_id) is not None:
+            return True
+        return any(run.id == run_id for ahead in self._ahead.values() for run in ahead.runs)
+
+    def ended_in(self, group: str, times: Iterable[float]) -> None:
+        """Note how many seconds runs of a group took that succeeded together."""
+        self._ahead_of(group).took(times)
+
+    def release_ahead(self, group: str) -> None:
+        """Re-queue the runs of a group that are claimed ahead. Call it before the store gets the change that is the reason."""
+        if self.has_ahead(group):
+            self._requeue(self._ahead[group].release(), None)
+            self._ahead[group].settles = self._claims_in_flight.get((group, None), 0) > 0
+
+    def release_all_ahead(self) -> None:
+        """Re-queue all runs that are claimed ahead."""
+        for group in self._ahead:
+            self.release_ahead(group)
+
+    def _ahead_of(self, group: str) -> Ahead:
+        ahead = self._ahead.get(group)
+        if ahead is None:
+            ahead = self._ahead[group] = Ahead()
+        return ahead
+
+    def _keep_ahead(self, group: Group, runs: list[Claimed], releases: int) -> list[Claimed]:
+        """Keep what was claimed ahead; returns the runs for which slots are free.
+
+        If others have been released since the claim was made, these are released too: they come later in the order.
+        """
+        ahead, now = self._ahead_of(group.name), self._loop.time()
+        if group.paused or self._stopping or releases != ahead.releases:
+            self._requeue(runs, None)
+            return []
+        ahead.add(runs, now)
+        taken = ahead.take(self.free_slots(group, None), now)
+        if ahead.runs and self._ahead_check is None:
+            self._ahead_check = self._loop.call_later(HELD_FOR, self._check_ahead)
+        return taken
+
+    def _check_ahead(self) -> None:
+        """Release the runs for which no slot has become free."""
+        self._ahead_check = None
+        late = self._loop.time() - HELD_FOR
+        for name, ahead in self._ahead.items():
+            if ahead.runs and ahead.moved_at <= late:
+                ahead.has_stalled()
+                self.release_ahead(name)
+        if any(ahead.runs for ahead in self._ahead.values()):
+            self._ahead_check = self._loop.call_later(HELD_FOR, self._check_ahead)
+
+    def _counts_runs(self) -> bool:
+        """Whether a workflow has a limit or a rate, which counts every claimed run."""
+        if self._counting is None or self._counting[0] is not self.catalog:
+            options = [spec.options for spec in self.catalog.workflows.values()]
+            counts = any(each.limit is not None or each.rate is not None for each in options)
+            self._counting = (self.catalog, counts)
+        return self._counting[1]
 
     # Pushing
 
@@ -325,7 +437,11 @@ class Dispatcher:
     def cancel(self, run_id: str) -> None:
         """Ask the worker that has a run to cancel it, and kill the worker if the handler ignores that."""
         session = self.find(run_id)
-        if session is not None:
+        if session is None:
+            for group, ahead in self._ahead.items():
+                if any(run.id == run_id for run in ahead.runs):
+                    self.release_ahead(group)
+        else:
             session.send(CancelFrame(t="cancel", id=run_id))
             timer = self._loop.call_later(GRACE, session.kill_for, run_id, "cancelled")
             session.assignments[run_id].timers += (timer,)

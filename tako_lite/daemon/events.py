@@ -7,8 +7,9 @@ import logging
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from inspect import isfunction, signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,17 +79,21 @@ class Events:
         methods = {name: method for name, method in {**vars(Events), **vars(type(self))}.items() if isfunction(method)}
         for name in [name for name in methods if not name.startswith("_")]:
             contained = self.unexpected.contained(f"the log line of {name}", getattr(self, name))
-            setattr(self, name, _noted(name, [*signature(methods[name]).parameters][1:], contained))
+            setattr(self, name, _noted(name, _parameters(methods[name]), contained))
 
     def serving(self, name: str, root: str, groups: int, workflows: int) -> None:
         logger.info("serving %s in %s: %s in %s", name, root, counted(workflows, "workflow"), counted(groups, "group"))
 
-    def recovered(self, runs: int, survivors: list[int]) -> None:
+    def recovered(self, runs: Mapping[str, int], server: str, survivors: list[int] | None = None) -> None:
+        """Runs were re-queued: of the earlier daemon of this server, or of others; `runs` counts them by the server's name."""
         if survivors:
             processes = counted(len(survivors), "process", "processes")
             logger.warning("killed %s that an earlier daemon left: %s", processes, ", ".join(map(str, survivors)))
-        if runs:
-            logger.warning("re-queued %s that the previous daemon was running", counted(runs, "run"))
+        for name, count in runs.items():
+            if name == server or not name:
+                logger.warning("re-queued %s that the previous daemon was running", counted(count, "run"))
+            else:
+                logger.warning("re-queued %s of server %s, which is gone", counted(count, "run"), name)
 
     def listening_anew(self, socket: str) -> None:
         logger.warning("%s was removed or replaced; the daemon has made a new one and listens on it", socket)
@@ -226,6 +231,12 @@ class Events:
         if what not in self._logged_at:
             self._logged_at[what] = now
             logger.error("%s", printable(what))
+
+
+@cache
+def _parameters(method: Callable[..., Any]) -> list[str]:
+    """The names of what a method is called with."""
+    return [*signature(method).parameters][1:]
 
 
 def _noted(name: str, parameters: list[str], log: Callable[..., None]) -> Callable[..., None]:

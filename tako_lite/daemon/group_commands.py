@@ -23,6 +23,7 @@ class GroupHost(Protocol):
     def ensure_group(self, name: str) -> Group: ...
     def serves(self, group: str) -> bool: ...
     def clear_pending_work(self, group: str) -> None: ...
+    def release_ahead(self, group: str) -> None: ...
 
 
 class GroupCommands:
@@ -37,6 +38,7 @@ class GroupCommands:
 
     async def _pause(self, request: OneGroup) -> dict[str, Any]:
         group = self._group(request.group)
+        self._host.release_ahead(request.group)
         await self._host.store.pause_group(request.group, True)
         if group is not None:
             group.pause(True)

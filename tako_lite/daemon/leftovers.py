@@ -18,6 +18,8 @@ FRESH: Final = 5.0
 """Seconds for which an answer about the queue is cached, at least."""
 SHARE: Final = 50
 """It is cached for this many times as long as the query took, so that a long queue is not read all the time."""
+MOST_READ: Final = 100_000
+"""How many queued runs are read for their workflow: a long queue must not make `status` slow."""
 
 
 class UndefinedRuns:
@@ -33,7 +35,7 @@ class UndefinedRuns:
         """A sentence for each such workflow. Raises what reading the queue raises."""
         began = time.monotonic()
         if catalog is not self._catalog or began >= self._good_until:
-            queued = await self._store.count_queued_by_workflow()
+            queued = await self._store.count_queued_by_workflow(MOST_READ)
             ended = time.monotonic()
             self._catalog, self._sentences = catalog, [*map(str, undefined(catalog, queued))]
             self._good_until = ended + max(FRESH, SHARE * (ended - began))

@@ -167,11 +167,13 @@ class Outcomes:
                     del freed[item.run_id]
                     self._count_end(session, assignment, item)
         if done:
-            stored = asyncio.ensure_future(self._store.complete_runs(done))
+            group, now = session.worker.group.name, asyncio.get_running_loop().time()
+            dispatcher.ended_in(group, [now - assignment.since for assignment in freed.values()])
+            stored = asyncio.ensure_future(self._store.complete_runs(done, urgent=not dispatcher.has_ahead(group)))
             dispatcher.watch(stored, "store results")
             if self.narrator is not None:
                 stored.add_done_callback(partial(self._report_successes, session, done, dict(freed)))
-            self._meter.runs_succeeded(session.worker.group.name, freed.values(), asyncio.get_running_loop().time())
+            self._meter.runs_succeeded(group, freed.values(), now)
             freed.clear()
         if self._meter.has_minutes:
             self.record_minutes()

@@ -35,7 +35,7 @@ from tako_lite.routing import Router
 from tako_lite.states import TERMINAL
 from tako_lite.store.base import Store
 from tako_lite.typed import converter
-from tako_lite.wire import encode_value
+from tako_lite.wire import encode_decoded
 
 FIRST_START_WAIT: Final = 1.0
 """Seconds that the first enqueue into a group waits to learn whether the group can start at all."""
@@ -225,4 +225,4 @@ class RunCommands:
 
 
 def _json_text(payload: Any) -> str:
-    return "null" if payload is None else encode_value(payload, "the payload")
+    return "null" if payload is None else encode_decoded(payload, "the payload")

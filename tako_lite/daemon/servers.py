@@ -39,8 +39,10 @@ from tako_lite.why import WhyContext
 
 SERVER_ID: Final = "server-id"
 """The file in the state folder that tells the daemons of one folder from all others."""
-WATCH_EVERY: Final = 5.0
-"""Seconds between two looks for a connection that does not answer, and two announcements of the groups."""
+ANNOUNCES_EVERY: Final = 5.0
+"""Seconds between two announcements of the groups."""
+LOOKS_AGAIN_AFTER: Final = (0.25, 1.0)
+"""Seconds after a program has said that it stores more runs than it sends notifications; its transaction commits in between."""
 MOST_AWAITED: Final = 200
 """How many runs that clients wait for are looked up at once."""
 
@@ -79,6 +81,7 @@ class Servers:
         """Done once the workers had to be killed because the lease could not be renewed."""
         self._timers: list[asyncio.TimerHandle] = []
         self._watch_timer: asyncio.TimerHandle | None = None
+        self._again: list[asyncio.TimerHandle] = []
         self._awaited: dict[str, None] = {}
         """Runs that clients of other servers wait for, the oldest first."""
         self._unknown: dict[tuple[str, int], int] = {}
@@ -150,7 +153,7 @@ class Servers:
     async def leave(self) -> None:
         """End the lease, once no worker lives any more."""
         self._has_left = True
-        for timer in (*self._timers, self._watch_timer):
+        for timer in (*self._timers, *self._again, self._watch_timer):
             if timer is not None:
                 timer.cancel()
         if self._membership is not None:
@@ -176,7 +179,7 @@ class Servers:
         news.work = {group for group in effects.ready | effects.arrived if self._needs_others(group)}
         news.suspects = {group for group in effects.suspects if not self.serves(group)}
         news.cancel = [run.run_id for run in effects.cancelling if run.boot_id != own]
-        news.resolved = [list(wait[:-1]) for wait in effects.resolved if wait.boot_id not in (None, own)]
+        news.resolved = [(wait.run_id, wait.name) for wait in effects.resolved if wait.boot_id not in (None, own)]
         if self._awaited:
             ended = [*effects.succeeded, *(run.run_id for run in effects.ended)]
             news.ended = [id for id in ended if self._awaited.pop(id, self) is None]
@@ -272,9 +275,17 @@ class Servers:
     def _heard(self, news: News) -> None:
         if not self._has_begun:
             return  # the look at the beginning finds it
+        if news.again:
+            self._look_again()
+        # Anyone may send a notification: what it says of runs and of groups that are not known here is read first.
+        known = self._host.group_names() | self._host.groups.keys()
+        if not known >= news.work | news.suspects or any(map(self._host.dispatcher.find, news.cancel)):
+            self._look_now()
+        news.work, news.suspects, news.cancel = news.work & known, news.suspects & known, []
         self._apply(news)
-        for fields in news.resolved:
-            self._host.dispatcher.resolved(Resolved._make([*fields, None]))
+        for run_id, name in news.resolved:
+            if self._host.dispatcher.find(run_id) is not None:
+                self._start(self._resolve(run_id, name))
         self._host.waiters.resolve(news.ended)
         for id in news.awaited:
             self._awaited[id] = None
@@ -314,10 +325,25 @@ class Servers:
         if news.changed:
             self._host.apply_overrides()
 
+    def _look_now(self) -> None:
+        if self._membership is not None:
+            self._membership.look_soon()
+
+    def _look_again(self) -> None:
+        """Look again soon: a program stores more runs than it sends notifications."""
+        for timer in self._again:
+            timer.cancel()
+        self._again = [self._loop.call_later(seconds, self._look_now) for seconds in LOOKS_AGAIN_AFTER]
+
+    async def _resolve(self, run_id: str, name: str) -> None:
+        """Tell the worker of a run that a wait has ended, if it has."""
+        step = await self._host.store.get_wait_outcome(run_id, name)
+        if step is not None:
+            self._host.dispatcher.resolved(Resolved(run_id, name, step.state, step.text, None))
+
     async def _recover(self) -> None:
-        count = await self._host.store.recover_runs(self._host.config.server, self._host.boot_id)
-        if count:
-            self._host.events.recovered(count, [])
+        server = self._host.config.server
+        self._host.events.recovered(await self._host.store.recover_runs(server, self._host.boot_id), server)
 
     def _reconcile(self, claims: Sequence[tuple[str, int]]) -> None:
         """Re-queue the runs that the queue says this server has, and that no worker has.
@@ -327,7 +353,7 @@ class Servers:
         """
         dispatcher = self._host.dispatcher
         made, done = dispatcher.claims_made, dispatcher.claims_done
-        unknown = {claim: self._unknown.get(claim, made) for claim in claims if dispatcher.find(claim[0]) is None}
+        unknown = {claim: self._unknown.get(claim, made) for claim in claims if not dispatcher.has(claim[0])}
         lost = sorted(claim for claim, number in unknown.items() if claim in self._unknown and number <= done)
         self._unknown = unknown
         if lost and not self._has_left:
@@ -366,9 +392,8 @@ class Servers:
         if self._membership is None or self._has_left:
             return
         with self._host.events.unexpected.guarded("the watch of the lease"):
-            self._membership.cut_if_stuck()
             self.announce()
-        self._watch_timer = self._loop.call_later(WATCH_EVERY, self._watch)
+        self._watch_timer = self._loop.call_later(ANNOUNCES_EVERY, self._watch)
 
     def _start(self, work: Any) -> None:
         """Do something in a task, whose failure is logged; each look tries again."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import time
+from typing import Any, Final
 
 from tako_lite.clock import iso
 from tako_lite.config import Config
@@ -11,9 +13,34 @@ from tako_lite.daemon.meter import Meter
 from tako_lite.processes.worker import Worker
 from tako_lite.store.base import NO_COUNTS, GroupCounts, Store
 
+MANY: Final = 200_000
+"""Due runs from which on a count of them is reused: it takes about 0.1 s for each million, on the thread that reads for all."""
+REUSED: Final = 5.0
+"""Seconds for which it is reused."""
+
+
+class CountsByGroup:
+    """Counts the runs of each group. With very many due runs, the counts may be some seconds old."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._counts: dict[str, GroupCounts] = {}
+        self._good_until = 0.0
+        self._counting = asyncio.Lock()
+
+    async def get(self, *, ended: bool) -> dict[str, GroupCounts]:
+        """The counts, as `Store.count_by_group` has them. Raises what reading the queue raises."""
+        async with self._counting:
+            if time.monotonic() >= self._good_until:
+                self._counts = await self._store.count_by_group(ended=ended)
+                if sum(count.due for count in self._counts.values()) >= MANY:
+                    self._good_until = time.monotonic() + REUSED
+            return dict(self._counts)
+
 
 async def snapshot(
     store: Store,
+    counted: CountsByGroup,
     dispatcher: Dispatcher,
     meter: Meter,
     names: set[str],
@@ -24,7 +51,7 @@ async def snapshot(
 ) -> dict[str, Any]:
     """Every group with its workers and the counts of its runs."""
     from_memory = meter.knows_last_minute
-    counts = await store.count_by_group(ended=not from_memory)
+    counts = await counted.get(ended=not from_memory)
     if from_memory:
         for name in {*counts, *meter.groups}:
             done, failed = meter.last_minute(name)

@@ -361,18 +361,28 @@ class Store(Protocol):
         """
 
     def claim_runs(
-        self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
+        self,
+        group: str,
+        limit: int,
+        hold: Hold | None = None,
+        allowed: Sequence[str] | None = None,
+        *,
+        urgent: bool = True,
     ) -> Awaitable[Claims]:
         """Claim up to `limit` due runs of a group with this hold, each under a new token, within the limits and rates.
 
         Of a paused group it claims none. `allowed` are the tenants that may use the group; due runs of others end `dead`.
+        `urgent` says that a worker or a client waits for the commit, so that the caller need not do anything else meanwhile.
         """
 
     def mark_run_begun(self, id: str, token: int) -> Awaitable[None]:
         """Record that the handler of a claimed run was called: a rate counts it from now on. A stale claim changes nothing."""
 
-    def complete_runs(self, done: Sequence[Completed]) -> Awaitable[None]:
-        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing."""
+    def complete_runs(self, done: Sequence[Completed], *, urgent: bool = True) -> Awaitable[None]:
+        """End claimed runs as `succeeded`, and resolve the waits for them. Stale claims among them change nothing.
+
+        `urgent` as in `claim_runs`.
+        """
 
     def reschedule_run(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
@@ -407,11 +417,11 @@ class Store(Protocol):
         Returns the new state, `cancelled` if that was requested, or None for a stale claim.
         """
 
-    def recover_runs(self, server: str, boot_id: str) -> Awaitable[int]:
-        """Re-queue, uncharged, every run that an earlier process of this server has claimed; returns how many.
+    def recover_runs(self, server: str, boot_id: str) -> Awaitable[Mapping[str, int]]:
+        """Re-queue, uncharged, every run that a process has claimed which is gone; returns how many, by the name of its server.
 
-        To be called once after a start, when the workers of the earlier process are confirmed dead. A backend with one server
-        recovers the runs of every other boot id.
+        To be called after a start, when the workers of the earlier process are confirmed dead. A backend with several servers
+        recovers the runs of those that have ended, one with a single server the runs of every other boot id.
         """
 
     def release_held_runs(self, hold: Hold) -> Awaitable[None]:
@@ -613,6 +623,9 @@ class Store(Protocol):
     async def get_run(self, id: str) -> Run | None:
         """A run with its steps, waits and history, or None."""
 
+    async def get_wait_outcome(self, run_id: str, name: str) -> StoredStep | None:
+        """The stored step of a wait that has ended, with the state `gone` if it left none; None while the run waits for it."""
+
     async def resolve_ending(self, ending: str) -> str:
         """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
 
@@ -626,7 +639,7 @@ class Store(Protocol):
         """How many runs there are, counted up to `limit`."""
 
     async def count_runs_ahead(self, run: Run) -> int:
-        """How many due runs of its group, with the same hold as it has, start before a run."""
+        """How many due runs of its group, with the same hold as it has, start before a run; counted up to `MOST_AHEAD` + 1."""
 
     async def count_runs_beside(self, run: Run, since: int | None) -> int:
         """How many running runs the limit of a run counts; with a time, how many of its workflow started since then."""
@@ -637,8 +650,8 @@ class Store(Protocol):
     async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
         """How many due runs of these groups have a hold, by group and hold."""
 
-    async def count_queued_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow are pending or waiting. It reads each of them: not for hot paths."""
+    async def count_queued_by_workflow(self, limit: int | None = None) -> dict[str, int]:
+        """How many runs of each workflow are pending or waiting, counted up to about `limit` runs. It reads each of them."""
 
     async def get_stats(self) -> dict[str, Any]:
         """`file_bytes`, the size of the queue, and `pruned`, how many runs retention has deleted, by state."""
@@ -660,6 +673,9 @@ class OfflineStore(Protocol):
 
     The caller holds the backend's write lock while it writes. Where no queue exists yet, reads find nothing.
     """
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next call, if any."""
 
     def set_hooks(self, hooks: Hooks) -> None:
         """As `Store.set_hooks`."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
+from itertools import chain
 from typing import Any, Final
 
+from tako_lite.states import RunState
 from tako_lite.store.base import RunFilter
 from tako_lite.store.transitions.transaction import Snapshot
 
 _NAMES: Final = tuple(field.name for field in fields(RunFilter) if field.name != "states")
+
+
+def select_in_states(snapshot: Snapshot, states: Iterable[RunState]) -> str:
+    """Selects the ids of the runs in some states from the indexes of these, and from no others."""
+    sql = snapshot.sql
+    parts = chain.from_iterable(getattr(sql.filters, f"in_{state}").split(" OR ") for state in states)
+    return " UNION ALL ".join(f"{sql.runs.select_ids} WHERE {part}" for part in parts)
 
 
 def conditions(snapshot: Snapshot, chosen: RunFilter) -> tuple[str, dict[str, Any]]:

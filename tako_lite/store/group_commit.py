@@ -7,8 +7,8 @@ How many changes share one fsync:
 - `_begin` hands all entries to the thread as one transaction. While the thread works and waits for the disk, new entries
   collect; they are the next transaction. So the batch grows with the load, and nothing waits for a timer.
 - The thread runs the operations in the order of their submission, commits, and goes back to the loop in one hop.
-- As long as transactions are short, the loop runs them itself: waking the thread and being woken by it would take longer than
-  the transaction. After a slow one the thread has its turn again, so a slow disk does not stop the loop.
+- As long as transactions are short, the loop runs the urgent ones itself: waking the thread and being woken by it would take
+  longer than the transaction. After a slow one the thread has its turn again, so a slow disk does not stop the loop.
 - `_committed` reports the effects first, then answers the futures, the last first: a claim is submitted after what it claims,
   so its runs are pushed to workers before the clients hear that they are stored.
 - If the transaction fails because of the file (full disk, lock, damage), operations with `keep` are tried again after a pause,
@@ -55,6 +55,7 @@ class _Entry(NamedTuple):
     operation: Operation
     future: asyncio.Future[Any]
     keep: bool
+    urgent: bool
 
 
 class WritingSession(Protocol):
@@ -109,10 +110,11 @@ class GroupCommit:
         self.damaged: asyncio.Future[StoreDamaged] = self._loop.create_future()
         """Done once the file is found to be damaged: nothing is written from then on, to prevent more damage."""
 
-    def submit(self, operation: Callable[[Transaction], T], *, keep: bool = False) -> asyncio.Future[T]:
+    def submit(self, operation: Callable[[Transaction], T], *, keep: bool = False, urgent: bool = True) -> asyncio.Future[T]:
         """A future of the operation's result, done after COMMIT.
 
-        With `keep`, a full or locked disk does not fail the operation: it is tried again until it is stored or we stop.
+        With `keep`, a full or locked disk does not fail the operation: it is tried again until it is stored or we stop. The
+        loop runs a short transaction itself if one of its operations is `urgent`; else it has other things to do meanwhile.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closing:
@@ -121,7 +123,7 @@ class GroupCommit:
         if self.damaged.done():
             future.set_exception(self.damaged.result())
             return future
-        self._entries.append(_Entry(operation, future, keep))
+        self._entries.append(_Entry(operation, future, keep, urgent))
         if not self._busy:
             self._busy = True
             self._idle.clear()
@@ -155,7 +157,8 @@ class GroupCommit:
             entries, self._entries = self._entries, []
         if entries:
             self._begun_at = self._loop.time()
-            if self._usual >= SHORT or not self._work_now(entries):
+            is_for_the_loop = self._usual < SHORT and any(entry.urgent for entry in entries)
+            if not is_for_the_loop or not self._work_now(entries):
                 self._session.start(partial(self._work, entries, self._clock.now()))
         else:
             self._busy = False

@@ -77,12 +77,14 @@ class News:
     """Whether a transaction of a user has stored a signal whose waits have not ended."""
     cancel: list[str] = field(default_factory=list)
     """Running runs whose cancellation was requested."""
-    resolved: list[list[Any]] = field(default_factory=list)
-    """Waits of running runs that have ended: the fields of `Resolved` but the last."""
+    resolved: list[tuple[str, str]] = field(default_factory=list)
+    """Waits of running runs that have ended: run and name."""
     ended: list[str] = field(default_factory=list)
     """Runs that have ended and that somebody waits for."""
     awaited: list[str] = field(default_factory=list)
     """Runs that somebody waits for at the server that tells it."""
+    again: bool = False
+    """Whether a program may store more runs without a notification."""
     changed: bool = False
     """Whether what people set for groups, schedules or triggers has changed."""
     orphans: bool = False
@@ -140,8 +142,5 @@ class Membership(Protocol):
     def look_soon(self) -> None:
         """Look at the queue now."""
 
-    def cut_if_stuck(self) -> None:
-        """Cut connections that have not answered for too long."""
-
     def abandon(self) -> None:
-        """Cut the writing connection if it waits for an answer, which has no effect any more."""
+        """Cut the writing connection: what it waits for has no effect any more."""

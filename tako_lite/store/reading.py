@@ -9,15 +9,19 @@ from typing import Final
 from tako_lite.errors import BadInput
 from tako_lite.new_run import unknown_run
 from tako_lite.records import Attempt, AwaitedSignal, Run, RunStep, RunWait, Upcoming
-from tako_lite.store.base import GroupCounts, RunFilter
-from tako_lite.store.filtering import conditions
+from tako_lite.states import RunState
+from tako_lite.store.base import GroupCounts, RunFilter, StoredStep
+from tako_lite.store.filtering import conditions, select_in_states
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rows
 from tako_lite.store.transitions.activity import LAST_ID
 from tako_lite.store.transitions.transaction import Snapshot
+from tako_lite.why import MOST_AHEAD
 
 SHORTEST_ENDING: Final = 4
 """Characters of an id that people must give at least."""
+FEW: Final = 5_000
+"""Runs that are sorted within milliseconds."""
 ALL: Final = 2**63 - 1
 """A limit that no number of rows reaches."""
 _ID_LETTERS: Final = frozenset("0123456789abcdef-")
@@ -36,6 +40,14 @@ def get_run(snapshot: Snapshot, id: str) -> Run | None:
     return _run(found, steps)._replace(waits=waits, history=history, repeated_by=repeated_by)
 
 
+def get_wait_outcome(snapshot: Snapshot, run_id: str, name: str) -> StoredStep | None:
+    """The stored step of a wait that has ended, with the state `gone` if it left none; None while the run waits for it."""
+    sql = snapshot.sql.steps
+    if any(wait.name == name for wait in snapshot.rows(RunWait, sql.select_waits, run_id=run_id)):
+        return None
+    return snapshot.row(StoredStep, sql.find, run_id=run_id, name=name) or StoredStep("gone", None, 1)
+
+
 def resolve_ending(snapshot: Snapshot, ending: str) -> str:
     """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
     if len(ending) < SHORTEST_ENDING:
@@ -43,7 +55,7 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
     letters = ending.lower()
     ids: list[str] = []
     if set(letters) <= _ID_LETTERS:
-        ids = snapshot.values(snapshot.sql.runs.find_by_ending, pattern=f"%{letters}")
+        ids = snapshot.values(snapshot.sql.runs.find_by_ending, ending=letters)
     if not ids:
         raise unknown_run(ending)
     if len(ids) > 1:
@@ -54,10 +66,21 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
 def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[Run]:
     """The newest runs first, without their steps; None is no limit."""
     where, names = conditions(snapshot, chosen)
-    statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY id DESC{'' if limit is None else ' LIMIT :limit'}")
+    order = "id"
+    if limit is not None and chosen.states and _are_few(snapshot, chosen.states):
+        where += f" AND id IN ({select_in_states(snapshot, chosen.states)})"
+        order = "id || ''"  # else all ids are read in their order
+    statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY {order} DESC{'' if limit is None else ' LIMIT :limit'}")
     if limit is not None:
         names["limit"] = limit
     return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names)]
+
+
+def _are_few(snapshot: Snapshot, states: Sequence[RunState]) -> bool:
+    """Whether so few runs are in some states that it is best to sort all of them, instead of looking for them by id."""
+    chosen = select_in_states(snapshot, states)
+    statement = Statement(snapshot.sql.runs.count_chosen.replace("SELECT 1 FROM runs WHERE true", chosen))
+    return int(snapshot.value(statement, limit=FEW + 1)) <= FEW
 
 
 def find_slice(snapshot: Snapshot, before: str | None, count: int) -> tuple[str, str] | None:
@@ -147,9 +170,10 @@ def count_by_state(snapshot: Snapshot) -> dict[str, int]:
     return {"due": due, "scheduled": later, "running": running, "waiting": waiting, "dead": dead}
 
 
-def count_queued_by_workflow(snapshot: Snapshot) -> dict[str, int]:
-    """How many runs of each workflow are pending or waiting; it reads a row for each of them."""
-    found = snapshot.rows(rows.WorkflowCount, snapshot.sql.runs.count_queued_by_workflow)
+def count_queued_by_workflow(snapshot: Snapshot, limit: int | None = None) -> dict[str, int]:
+    """How many runs of each workflow are pending or waiting; it reads a row for each of them, up to about `limit`."""
+    statement = snapshot.sql.runs.count_queued_by_workflow
+    found = snapshot.rows(rows.WorkflowCount, statement, limit=ALL if limit is None else limit)
     return {row.workflow: row.number for row in found}
 
 
@@ -164,8 +188,9 @@ def count_pruned(snapshot: Snapshot) -> dict[str, int]:
 
 
 def count_runs_ahead(snapshot: Snapshot, run: Run) -> int:
-    """How many due runs of its group, with the same hold or none as it has, are to start before a run."""
-    return int(snapshot.value(snapshot.sql.runs.count_ahead, group=run.group, hold=run.hold, id=run.id))
+    """How many due runs of its group, with the same hold or none, start before a run; counted up to `MOST_AHEAD` + 1."""
+    limit = MOST_AHEAD + 1
+    return int(snapshot.value(snapshot.sql.runs.count_ahead, group=run.group, hold=run.hold, id=run.id, limit=limit))
 
 
 def count_runs_beside(snapshot: Snapshot, run: Run, since: int | None) -> int:

@@ -81,7 +81,7 @@ class TransactionalStore(ABC):
         self._hooks = Hooks()
 
     @abstractmethod
-    def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
+    def _write(self, operation: Callable[[Transaction], T], *, keep: bool, urgent: bool) -> Future[T]:
         """Run an operation in a transaction; the future is done after COMMIT."""
 
     @abstractmethod
@@ -92,7 +92,14 @@ class TransactionalStore(ABC):
     async def _read_between(self, function: Callable[[Snapshot], T]) -> T:
         """Read on the writer's connection, between two transactions, so that every acknowledged change is seen."""
 
-    def _submit(self, operation: Callable[[Transaction], T], *, keep: bool = False, locks: tuple[str, ...] = ()) -> Future[T]:
+    def _submit(
+        self,
+        operation: Callable[[Transaction], T],
+        *,
+        keep: bool = False,
+        locks: tuple[str, ...] = (),
+        urgent: bool = True,
+    ) -> Future[T]:
         """Run an operation in a transaction. `locks` keep others from the same while it works, where there are others."""
 
         def whole(transaction: Transaction) -> T:
@@ -108,7 +115,7 @@ class TransactionalStore(ABC):
 
         if self.membership is not None:
             whole.locks = (*locks, "limits") if self._limits else locks  # type: ignore[attr-defined]
-        return self._write(whole, keep=keep)
+        return self._write(whole, keep=keep, urgent=urgent)
 
     def _committed(self, effects: Effects) -> None:
         """To be called by the backend after each COMMIT."""
@@ -128,16 +135,24 @@ class TransactionalStore(ABC):
         return self._submit(lambda transaction: enqueue.enqueue_many(transaction, batches))
 
     def claim_runs(
-        self, group: str, limit: int, hold: Hold | None = None, allowed: Sequence[str] | None = None
+        self,
+        group: str,
+        limit: int,
+        hold: Hold | None = None,
+        allowed: Sequence[str] | None = None,
+        *,
+        urgent: bool = True,
     ) -> Future[Claims]:
         server, boot_id = self._server, self._boot_id
-        return self._submit(lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id))
+        return self._submit(
+            lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id), urgent=urgent
+        )
 
     def mark_run_begun(self, id: str, token: int) -> Future[None]:
         return self._submit(lambda transaction: runs.mark_begun(transaction, id, token), keep=True)
 
-    def complete_runs(self, done: Sequence[Completed]) -> Future[None]:
-        return self._submit(lambda transaction: runs.complete(transaction, done), keep=True)
+    def complete_runs(self, done: Sequence[Completed], *, urgent: bool = True) -> Future[None]:
+        return self._submit(lambda transaction: runs.complete(transaction, done), keep=True, urgent=urgent)
 
     def reschedule_run(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
@@ -165,7 +180,7 @@ class TransactionalStore(ABC):
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
 
-    def recover_runs(self, server: str, boot_id: str) -> Future[int]:
+    def recover_runs(self, server: str, boot_id: str) -> Future[Mapping[str, int]]:
         return self._submit(lambda transaction: runs.recover(transaction, server, boot_id))
 
     async def release_held_runs(self, hold: Hold) -> None:
@@ -374,6 +389,9 @@ class TransactionalStore(ABC):
     async def get_run(self, id: str) -> Run | None:
         return await self._read(partial(reading.get_run, id=id))
 
+    async def get_wait_outcome(self, run_id: str, name: str) -> StoredStep | None:
+        return await self._read(partial(reading.get_wait_outcome, run_id=run_id, name=name))
+
     async def resolve_ending(self, ending: str) -> str:
         return await self._read(partial(reading.resolve_ending, ending=ending))
 
@@ -398,5 +416,5 @@ class TransactionalStore(ABC):
     async def count_held(self, groups: Sequence[str]) -> dict[tuple[str, str], int]:
         return await self._read(partial(reading.count_held, groups=groups))
 
-    async def count_queued_by_workflow(self) -> dict[str, int]:
-        return await self._read(reading.count_queued_by_workflow)
+    async def count_queued_by_workflow(self, limit: int | None = None) -> dict[str, int]:
+        return await self._read(partial(reading.count_queued_by_workflow, limit=limit))

@@ -20,11 +20,14 @@ T = TypeVar("T")
 
 
 class TransactionalOfflineStore(ABC):
-    """A queue that is opened for one call. A backend brings the methods below, `back_up` and `get_totals`."""
+    """A queue without a daemon. A backend brings the methods below, `back_up` and `get_totals`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._hooks = Hooks()
+
+    def close(self) -> None:  # noqa: B027 -- only some backends keep a connection
+        """Close the connections that are kept for the next call, if any."""
 
     @abstractmethod
     def _commit(self, operation: Callable[[Transaction], T]) -> T:

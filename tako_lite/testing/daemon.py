@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from tako_lite.catalog import Catalog
 from tako_lite.config import Config
@@ -31,8 +31,12 @@ from tako_lite.testing.store import LocalQueue, LocalStore
 from tako_lite.testing.workers import LocalSpawner
 from tako_lite.worker.loader import Loader
 
-SETTLED: Final = 4
-"""Turns of the loop for which nothing must be under way before the daemon is idle."""
+if TYPE_CHECKING:
+    from tako_lite.testing.thread import TurningLoop
+
+SETTLED: Final = 50
+"""Turns of the loop after which the daemon is idle although a task that a handler left behind keeps the loop busy."""
+DAY: Final = 86_400_000
 LOOK_AGAIN: Final = 0.005
 """Seconds between two looks while handlers wait for something outside."""
 
@@ -102,6 +106,8 @@ class SteppedScheduler(Scheduler):
 
     is_firing = False
     """Whether schedules and triggers start runs now."""
+    _expires: int | None = None
+    """When the retention has something to delete, while it has deleted something within the last day."""
 
     def _arm(self, least: float = 0.0) -> None:
         """Nothing: time passes when the test says so."""
@@ -118,6 +124,18 @@ class SteppedScheduler(Scheduler):
 
     async def _start_due(self, now: int) -> bool:
         return await super()._start_due(now) if self.is_firing else False
+
+    async def _prune(self) -> None:
+        """Delete what is past its time, and again a day later at the earliest: virtual days are short."""
+        await super()._prune()
+        self._expires = self._next_prune
+        if self._next_prune is not None and self._next_prune > (now := self._clock.now()) + 50:
+            self._next_prune = max(self._next_prune, now + DAY)
+
+    async def prune_late(self) -> None:
+        """Delete what has been past its time for less than a day."""
+        if self._expires is not None and self._expires <= self._clock.now():
+            await self._prune()
 
     def _count_missed(self, schedule: Schedule, due: Due, in_time: int) -> None:
         """Nothing: no metrics are read."""
@@ -161,7 +179,8 @@ class LocalDaemon(Daemon):
         await self.store.start()
         for name in self.group_names():
             self.ensure_group(name)
-        await self.put_catalog()
+        if limits_of(self.catalog) or schedules_of(self.catalog) or triggers_of(self.catalog):
+            await self.put_catalog()
         self.readiness.state = "serving"
 
     async def put_catalog(self) -> None:
@@ -189,15 +208,17 @@ class LocalDaemon(Daemon):
     async def drain(self, gate: Gate) -> None:
         """Start due runs through the gate, until nothing is under way and nothing more is due. Raises GroupCannotStart."""
         self.dispatcher.open_gate(gate)
+        loop, turns = cast("TurningLoop", asyncio.get_running_loop()), 0
         try:
-            settled = 0
-            while settled < SETTLED:
-                if self._is_idle():
-                    settled += 1
+            while turns < SETTLED:
+                if not self._is_idle():
+                    turns = 0
+                    await self._wait_for_change(loop)
+                elif loop.is_quiet:
+                    return
+                else:
+                    turns += 1
                     await asyncio.sleep(0)
-                    continue
-                settled = 0
-                await self._wait_for_change()
         finally:
             self.dispatcher.gate = None
 
@@ -210,18 +231,11 @@ class LocalDaemon(Daemon):
             return False
         return not any(worker.state == "starting" for group in self.groups.values() for worker in group.workers)
 
-    async def _wait_for_change(self) -> None:
-        """Wait for the next commit, or for a moment."""
-        for _ in range(SETTLED):
-            await asyncio.sleep(0)
-            if self.moved.is_set():
-                break
-        else:
-            try:
-                async with asyncio.timeout(LOOK_AGAIN):
-                    await self.moved.wait()
-            except TimeoutError:
-                return
+    async def _wait_for_change(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for the next commit, or for a moment: a group that cannot start commits nothing."""
+        timer = loop.call_later(LOOK_AGAIN, self.moved.set)
+        await self.moved.wait()
+        timer.cancel()
         self.moved.clear()
 
     def _committed(self, effects: Effects) -> None:

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
-from unittest.mock import patch
 
 from tako_lite import secrets
 from tako_lite.client import link
@@ -21,6 +20,7 @@ from tako_lite.errors import BadInput
 from tako_lite.hooks import attempt_hooks, step_hooks, teardown_hooks
 from tako_lite.testing.clock import START, VirtualClock
 from tako_lite.testing.daemon import LocalDaemon
+from tako_lite.testing.environment import environment
 from tako_lite.testing.output import RunLogHandler
 from tako_lite.testing.project import Handle, LoadedProject, load_project
 from tako_lite.testing.run import TestRun
@@ -35,10 +35,6 @@ LIMIT: Final = 10.0
 """Seconds of real time that one call of a test may take."""
 CLIENT_LIMIT: Final = 60.0
 """The same for a call of a client: in the mode inline, it runs workflows."""
-MOST_STARTS: Final = 10_000
-"""Attempts that one `run_until_idle` starts before it counts as a loop."""
-MOST_STARTS_ADVANCING: Final = 100_000
-YEAR: Final = 365 * 86_400_000
 _SHM: Final = Path("/dev/shm")  # noqa: S108 -- in memory; the folder that is made there is private
 
 
@@ -88,7 +84,7 @@ class Harness(ABC):
         opened = self._opened
         opened.callback(shutil.rmtree, self.folder, ignore_errors=True)
         opened.enter_context(loaded.imports.applied())
-        opened.enter_context(patch.dict(os.environ, env))
+        opened.enter_context(environment(env))
         opened.enter_context(_kept_hooks())
         if self._given["freeze"]:
             self.script.clock.on_move = opened.enter_context(_frozen(self.script.clock.time))
@@ -180,10 +176,15 @@ class Harness(ABC):
         given = {name: value for name, value in arguments.items() if value is not None}
         return self._do(self.daemon.commands.execute(command, given))
 
+    def _read(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a command that never waits."""
+        if self.is_closed:
+            raise RuntimeError("this Tako is closed")
+        return self._thread.read(self.daemon.commands.execute(command, arguments), self.limit)
+
     def read_run(self, id: str) -> dict[str, Any]:
         """A run in the format of `show`."""
-        answer = self._thread.read(self.daemon.commands.execute("get", {"run_id": id}), self.limit)
-        run: dict[str, Any] = answer["run"]
+        run: dict[str, Any] = self._read("get", {"run_id": id})["run"]
         order = self.script.begun.get(id, {})
         run["steps"].sort(key=lambda step: order.get(step["name"], len(order)))
         return run
@@ -193,7 +194,7 @@ class Harness(ABC):
         found: list[dict[str, Any]] = []
         before: dict[str, Any] = {}
         while True:
-            page = self._thread.read(self.daemon.commands.execute("runs", {**filters, **before}), self.limit)["runs"]
+            page = self._read("runs", {**filters, **before})["runs"]
             if not page:
                 return found[::-1]
             found += page

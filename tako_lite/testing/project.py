@@ -7,11 +7,10 @@ import os
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from tako_lite.catalog import Catalog, TriggerSpec, WorkflowSpec, stamps
 from tako_lite.config import Config, load, load_text, locate
@@ -20,6 +19,7 @@ from tako_lite.errors import BadInput, NoProject
 from tako_lite.options import WorkflowOptions
 from tako_lite.project_lint import read_catalog
 from tako_lite.stamps import FileStamp
+from tako_lite.testing.environment import environment
 from tako_lite.trigger import Trigger
 from tako_lite.trigger_options import EVALUATION
 from tako_lite.worker.loader import Loader
@@ -112,23 +112,23 @@ def _config_for_handles(project: str | Path, config: str | None) -> Config:
 
 def _load(file: Path) -> Config:
     """Load a tako.toml whose queue no test uses: the variable with its address need not be set."""
-    with patch.dict(os.environ, _missing_address(file.read_text())):
+    with _missing_address(file.read_text()):
         return load(file)
 
 
 def _load_text(text: str, file: Path) -> Config:
-    with patch.dict(os.environ, _missing_address(text)):
+    with _missing_address(text):
         return load_text(text, file)
 
 
-def _missing_address(text: str) -> dict[str, str]:
-    """The variable that the queue's url names and that is not set, with an address that nothing opens."""
+def _missing_address(text: str) -> AbstractContextManager[None]:
+    """Sets the variable that the queue's url names, if it is not set, to an address that nothing opens."""
     try:
         url = tomllib.loads(text)["queue"]["url"]
     except (ValueError, KeyError, TypeError):  # mistakes are reported by the load
-        return {}
+        return nullcontext()
     name = url.removeprefix("env:") if isinstance(url, str) and url.startswith("env:") else None
-    return {} if name is None or name in os.environ else {name: "postgresql://localhost/of-no-test"}
+    return nullcontext() if name is None or name in os.environ else environment({name: "postgresql://localhost/of-no-test"})
 
 
 def _stamps(config: Config) -> Mapping[Path, FileStamp]:

@@ -34,6 +34,8 @@ class TestRun:
         self._tako = tako
 
     def __repr__(self) -> str:
+        if self._tako.is_closed:
+            return f"<run {self.id[-8:]} of a Tako that is closed>"
         shown = self._read()
         about = f" for {waits}" if (waits := _waits_for(shown)) else ""
         error = shown["error"]

@@ -183,6 +183,7 @@ class Running(Harness):
                 await self._arrive(gate)
             self.script.clock.move(target)
             await self._arrive(gate)
+            await scheduler.prune_late()
         finally:
             scheduler.is_firing = False
 

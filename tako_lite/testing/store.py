@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -14,14 +14,14 @@ import aiosqlite
 from tako_lite.clock import Clock
 from tako_lite.store import reading
 from tako_lite.store.base import Effects, Store
-from tako_lite.store.group_commit import GroupCommit
+from tako_lite.store.group_commit import GroupCommit, Operation
 from tako_lite.store.opening import Durability
 from tako_lite.store.sqlite.backup import back_up, size_of
 from tako_lite.store.sqlite.connection import SqliteSession
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.queue import SqliteQueue
 from tako_lite.store.sqlite.store import SqliteStore
-from tako_lite.store.sqlite.transaction import SqliteTransaction
+from tako_lite.store.sqlite.transaction import SqliteTransaction, commit
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 T = TypeVar("T")
@@ -44,8 +44,8 @@ class LocalStore(SqliteStore):
         connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256, check_same_thread=False)
         _empty_queue().backup(connection)
         self._connection = cast("aiosqlite.Connection", _Caller(connection))
-        self._session = SqliteSession(self._connection, self.path)
-        self._writer = GroupCommit(self._session, self.clock, self._committed, self.counts)
+        self._session = LocalSession(self._connection, self.path)
+        self._writer = LocalCommit(self._session, self.clock, self._committed, self.counts)
 
     async def _read(self, function: Callable[[Snapshot], T]) -> T:
         return await self._read_between(function)
@@ -68,12 +68,26 @@ class LocalStore(SqliteStore):
             for (table,) in connection.execute(_TABLES).fetchall():
                 connection.execute(f'DELETE FROM "{table}"')  # noqa: S608 -- the name comes from the schema
 
-        await self._write(delete, keep=False)
+        await self._write(delete, keep=False, urgent=True)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being committed."""
         return self._writer is None or self._writer.is_idle
+
+
+class LocalSession(SqliteSession):
+    """The session of a database that no file can be exchanged under."""
+
+    def _commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
+        return commit(self._connection._conn, now, operations)
+
+
+class LocalCommit(GroupCommit):
+    """`GroupCommit` whose thread is that of the loop: slow transactions run like short ones."""
+
+    def _work(self, entries: list[Any], now: int) -> None:
+        self._work_now(entries)
 
 
 class _Caller:

@@ -10,12 +10,12 @@ from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from unittest.mock import patch
 
 from tako_lite.client import requests
 from tako_lite.client.requests import workflow_name
 from tako_lite.clock import milliseconds
 from tako_lite.testing import assertions
+from tako_lite.testing.environment import environment
 from tako_lite.testing.harness import Mode
 from tako_lite.testing.matching import ANY
 from tako_lite.testing.run import TestRun
@@ -226,7 +226,7 @@ class Tako(Scripting):
     @contextmanager
     def env(self, **variables: str) -> Iterator[None]:
         """Set environment variables in this block."""
-        with patch.dict("os.environ", variables):
+        with environment(variables):
             yield
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import queue
 import sys
@@ -15,6 +16,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class TurningLoop(asyncio.SelectorEventLoop):
+    """A loop that says whether anything is left to do at once."""
+
+    _ready: collections.deque[asyncio.Handle]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether only a timer, another thread or a descriptor can make anything happen, apart from the caller."""
+        return not self._ready
+
+
 class LoopThread:
     """An event loop in a thread of its own, so that tests may be plain functions, or coroutines of any framework."""
 
@@ -23,7 +35,7 @@ class LoopThread:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] | None = queue.SimpleQueue() if serves_caller else None
         self._is_free = self._is_serving = False
         self._caller = threading.current_thread()
-        self.loop = asyncio.SelectorEventLoop()
+        self.loop = TurningLoop()
         self._thread = threading.Thread(target=self._run, name="tako-test", daemon=True)
         self._thread.start()
 

@@ -23,6 +23,8 @@ class Order:
 def reserve(*arguments): print(*arguments)
 download = resize = upload = ship = remind = reserve
 """,
+    "hooks": "from tako_lite import workflow\n@workflow('send-invoice')\nasync def send_invoice(): ...\n",
+    "monitoring": "import os\nfrom urllib.request import urlopen\n",
     "schedules": "def send_report(): print('sent')\n",
 }
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -146,6 +148,7 @@ def test_runs_go_to_the_group_of_their_customer_or_tenant(tako: Tako) -> None:
     with tako.tenant("acme"):
         assert tako.run("greet").succeeded == "hello from acme, files in acme-files"
     assert tako.run("invoice", {"number": 4}).succeeded == "invoice 4"
+    assert tako.run("report-sales").succeeded is None
 
 
 @pytest.mark.tako("docs/schedules.md", "report")
@@ -160,3 +163,88 @@ def test_a_mail_is_sent_with_the_password_of_the_server(tako: Tako) -> None:
     tako.stub("password-reset", step="send", returns=None)
     assert tako.run("password-reset", {"to": "ann@example.com"}).succeeded is None
     assert sent.calls[0].args == ("ann@example.com",)
+
+
+@pytest.mark.tako("docs/workflows.md", "sync-inventory")
+def test_each_workflow_of_one_handler_keeps_to_its_own_limit_and_rate(tako: Tako) -> None:
+    exports = [tako.enqueue("export", {"customer": {"id": id}}) for id in (1, 1, 1, 2)]
+    others = [tako.enqueue(name) for name in ("sync-inventory", "nightly-report", "send-sms")]
+    with tako.tenant("acme"):
+        others.append(tako.enqueue("call-crm"))
+    tako.run_until_idle(skip=True)
+    assert [run.succeeded for run in (*exports, *others)] == [None] * 8
+    tako.advance("1d", schedules=True)
+    tako.assert_enqueued("nightly-report", count=2, state="succeeded")
+
+
+@pytest.mark.tako("docs/hooks.md", "page")
+def test_a_group_that_cannot_start_is_posted(tako: Tako) -> None:
+    about = {"group": "media", "server": "here", "failures": 3, "error": "ImportError", "since": "2030-01-01T00:00:00Z"}
+    run = tako.run("page", {**about, "see": "tako-lite groups media"})
+    assert run.log == "group media cannot start: ImportError\ntako-lite groups media"
+
+
+@pytest.mark.tako("docs/hooks.md", "mail-deaths")
+def test_deaths_are_mailed_and_posted_through_the_network(tako: Tako) -> None:
+    facts = {"run_id": "1", "workflow": "pay", "group": "default", "tenant": None, "attempts": 3, "error": "ValueError"}
+    death = {**facts, "message": "none", "reason": None, "finished_at": "2030-01-01T00:00:00Z", "see": "tako-lite show 1"}
+    for name, step in (("mail-deaths", "send"), ("post-deaths", "post")):
+        calls = tako.spy(name, step).calls
+        tako.stub(name, step=step, returns=None)
+        assert tako.run(name, death).succeeded is None
+        assert "pay" in calls[0].args[0]
+
+
+@pytest.mark.tako("docs/monitoring.md", "heartbeat")
+def test_a_heartbeat_asks_its_address_every_minute(tako: Tako, tmp_path: Path) -> None:
+    (tmp_path / "beat").touch()
+    with tako.env(HEARTBEAT_URL=(tmp_path / "beat").as_uri()):
+        tako.advance("3m", schedules=True)
+    tako.assert_enqueued("heartbeat", count=3, state="succeeded")
+
+
+def test_the_shop_mails_each_subscriber_after_the_approval() -> None:
+    with Tako(ROOT / "examples/shop") as tako:
+        tako.stub("newsletter", step="send-0", returns=None)
+        run = tako.enqueue("newsletter", {"number": 1, "text": "News", "subscribers": ["ann@shop.example"]})
+        tako.run_until_idle()
+        tako.signal("approval:newsletter-1", {"by": "bob"}, expect_waiter=True)
+        tako.run_until_idle()
+        assert run.succeeded == {"sent": 1}
+
+
+def test_the_shop_makes_one_token_for_all_attempts_of_a_mail() -> None:
+    with Tako(ROOT / "examples/shop") as tako:
+        sent = tako.spy("password-reset", "send").calls
+        tako.stub("password-reset", step="send", returns=None)
+        run = tako.run("password-reset", {"address": "ann@shop.example"})
+        assert run.succeeded is None
+        assert sent[0].args[3].endswith(f"{run.steps['token']}\n")
+
+
+def test_the_shop_reports_its_pictures_each_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Tako(ROOT / "examples/shop") as tako:
+        tako.advance("1d", schedules=True)
+        (run,) = tako.runs(workflow="nightly-report")
+        assert run.succeeded["pictures"] == 0
+        pictures = ["1/close-up.webp", "1/160.webp", "1/320.webp", "1/640.webp"]
+        for step, made in zip(("close-up", "thumbnail-160", "thumbnail-320", "thumbnail-640"), pictures, strict=True):
+            tako.stub("pictures", step=step, returns=made)
+        assert tako.run("pictures", {"file": "a.jpg", "folder": "1"}).succeeded == {"pictures": pictures}
+
+
+def test_the_container_greets_as_its_environment_says() -> None:
+    with Tako(ROOT / "examples/container", env={"GREETING": "Hello"}) as tako:
+        assert tako.run("greet", "Ann").succeeded == "Hello, Ann!"
+
+
+def test_every_workflow_of_the_pages_has_a_test() -> None:
+    tested = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md"]
+    sources = [file for folder in ("container", "shop") for file in (ROOT / "examples" / folder).rglob("*.py")]
+    text = "".join(file.read_text() for file in (*pages, *sources))
+    names = set(re.findall(r'^@(?:workflow|poll)\(\s*"([\w.-]+)"', text, re.MULTILINE))
+    without_a_handler = {"send-reset"}
+    elsewhere = {"django-task", "mail", "render"}  # tests/frameworks and the page on PostgreSQL
+    assert {name for name in names if f'"{name}"' not in tested} <= without_a_handler | elsewhere

@@ -16,16 +16,16 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tako_lite.client import Client
-from tako_lite.errors import DaemonUnreachable, StoreBusy, TakoError, WaitTimeout
+from tako_lite.errors import DaemonUnreachable, StoreBusy, StoreUnreachable, TakoError, WaitTimeout
 from tako_lite.linux import read_process
 from tako_lite.records import new_id, new_ids
-from tests.faults.expected import TENANTS, surprises
+from tests.faults.expected import TENANTS, in_file, surprises
 from tests.support.checker import violations
 from tests.support.event_log import LOG, EventLog, as_logged
 from tests.support.project import wait_until, zombies
@@ -39,6 +39,8 @@ AT_ONCE: Final = 100
 """Runs that a crowd enqueues at a time."""
 MOST_OPEN: Final = 40
 """Runs of one enqueuer that have not ended yet."""
+LATER: Final = (DaemonUnreachable, StoreBusy, StoreUnreachable)
+"""Errors of a client after which it asks again."""
 QUIET_LIMIT: Final = 90.0
 """Seconds after the last fault in which every run must have ended."""
 GONE_LIMIT: Final = 10.0
@@ -114,7 +116,14 @@ FAULTS: Final = {
     "strand workers": 5,
 }
 """What can happen, and how often."""
-SIGNALS: Final = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "stop": signal.SIGTERM, "reload": signal.SIGHUP}
+SIGNALS: Final = {
+    "kill": signal.SIGKILL,
+    "lose": signal.SIGKILL,
+    "freeze": signal.SIGSTOP,
+    "suspend": signal.SIGSTOP,
+    "stop": signal.SIGTERM,
+    "reload": signal.SIGHUP,
+}
 
 
 class Fault(NamedTuple):
@@ -126,13 +135,13 @@ class Fault(NamedTuple):
     pause: float
 
 
-def plan(seed: int, seconds: float) -> list[Fault]:
+def plan(seed: int, seconds: float, kinds: Mapping[str, int] = FAULTS) -> list[Fault]:
     """The faults of a seed, in their order."""
     dice = random.Random(seed)
     faults = []
     at = 0.0
     while (at := at + dice.choice([0.01, 0.1, 0.3, 0.8, 1.5])) < seconds:
-        (name,) = dice.choices(list(FAULTS), list(FAULTS.values()))
+        (name,) = dice.choices(list(kinds), list(kinds.values()))
         faults.append(Fault(at, name, dice.random(), dice.choice([0.01, 0.1, 0.5, 1.5, 2.5])))
     return faults
 
@@ -190,11 +199,13 @@ class Members:
 class Keeper:
     """Starts the daemon, and again whenever it died."""
 
+    server = "here"
+
     def __init__(self, root: Path, witness: EventLog) -> None:
         self.restarts = 0
         self.orphans: queue.SimpleQueue[tuple[float, list[int]]] = queue.SimpleQueue()
         """Whom each daemon left when it died, and when they must be gone."""
-        self._root = root
+        self.root = self._root = root
         self._witness = witness
         self._process: subprocess.Popen[bytes] | WarmProcess | None = None
         self._expected: set[tuple[int, int]] = set()
@@ -216,7 +227,7 @@ class Keeper:
 
     def launch(self, log: int, **environment: str) -> subprocess.Popen[bytes] | WarmProcess:
         """Start the next daemon."""
-        return start_daemon(["serve", "--server", "here"], self._root, log, **environment)
+        return start_daemon(["serve", "--server", self.server], self._root, log, **environment)
 
     def foresees(self, pid: int, code: int) -> bool:
         """Whether a daemon was to end so, besides those that were sent a signal."""
@@ -253,6 +264,10 @@ class Keeper:
                 if (pid, code) not in self._expected and not self.foresees(pid, code):
                     self._witness.write("trouble", text=f"daemon {pid} ended with {code} by itself")
                 self.restarts += 1
+                self.between()
+
+    def between(self) -> None:
+        """What happens before the next daemon starts."""
 
 
 class Enqueuer:
@@ -328,7 +343,7 @@ class Enqueuer:
             if not self.open:
                 self._over.wait(0.02)
                 continue
-            with suppress(WaitTimeout, DaemonUnreachable, StoreBusy):
+            with suppress(WaitTimeout, *LATER):
                 run = client.wait(self.open[0], timeout=1)
                 self._witness.write(
                     "ended", **{key: as_logged(run[key]) for key in ("state", "result", "attempts")}, run=run["id"]
@@ -393,7 +408,7 @@ class Crowd(Repeater):
         until_heard(lambda: client.call("enqueue_many", workflow="brief", payloads=payloads, run_ids=ids))
         for run_id in ids:
             self._witness.write("acked", run=run_id, many=True)
-        with suppress(WaitTimeout, DaemonUnreachable, StoreBusy):
+        with suppress(WaitTimeout, *LATER):
             client.wait(ids[-1], timeout=2)
         self._stopping.wait(0.05)
 
@@ -404,9 +419,16 @@ def until_heard(ask: Callable[[], Any]) -> Any:
     while True:
         try:
             return ask()
-        except (DaemonUnreachable, StoreBusy):
+        except LATER:
             if time.monotonic() > give_up:
                 raise
+
+
+def make_project(root: Path, config: str) -> None:
+    """Make the folder of a server."""
+    (root / "workflows").mkdir(parents=True)
+    (root / "tako.toml").write_text(config)
+    (root / "workflows/handlers.py").write_text((SOURCES / "handlers.py").read_text())
 
 
 class Chaos:
@@ -416,24 +438,32 @@ class Chaos:
         self.faults: Counter[str] = Counter()
         self.kills = 0
         self._root = root
-        self._plan = plan(seed, seconds)
+        self._plan = self.planned(seed, seconds)
         self._seconds = seconds
         self._frozen: list[tuple[float, Member]] = []
         self._ever_frozen: set[int] = set()
-        self._orphans: deque[tuple[float, list[int]]] = deque()
-        (root / "workflows").mkdir()
-        (root / "tako.toml").write_text(CONFIG.format(root=root))
-        (root / "workflows/handlers.py").write_text((SOURCES / "handlers.py").read_text())
+        self._orphans: deque[tuple[float, list[int], Path]] = deque()
         self.witness = EventLog(root / LOG)
         self.witness.write("plan", seed=seed, seconds=seconds)
-        self.keeper = Keeper(root, self.witness)
-        self.enqueuers = [Enqueuer(root, self.witness, f"{seed}/{number}") for number in range(ENQUEUERS)]
-        self.repeaters = [kind(root, self.witness, f"{seed}/{kind.__name__}") for kind in (Crowd, Operator)]
+        self.keepers = self.made()
+        roots = [keeper.root for keeper in self.keepers] * ENQUEUERS
+        self.enqueuers = [Enqueuer(roots[number], self.witness, f"{seed}/{number}") for number in range(ENQUEUERS)]
+        self.repeaters = [kind(roots[0], self.witness, f"{seed}/{kind.__name__}") for kind in (Crowd, Operator)]
+
+    def planned(self, seed: int, seconds: float) -> list[Fault]:
+        """The faults of a seed."""
+        return plan(seed, seconds)
+
+    def made(self) -> list[Keeper]:
+        """Make the folder of each server, and its keeper."""
+        make_project(self._root, CONFIG.format(root=self._root))
+        return [Keeper(self._root, self.witness)]
 
     def run(self) -> list[str]:
         """Faults, quiet, stop, judgement."""
         try:
-            self.keeper.start()
+            for keeper in self.keepers:
+                keeper.start()
             for client in (*self.enqueuers, *self.repeaters):
                 client.start()
             self._do_harm()
@@ -449,10 +479,16 @@ class Chaos:
                 repeater.stop()
             for enqueuer in self.enqueuers:
                 enqueuer.end()
-            self.keeper.stop()
-            self._clean_up()
+            for keeper in self.keepers:
+                keeper.stop()
+            for keeper in self.keepers:
+                self._clean_up(keeper)
+        return self.judged()
+
+    def judged(self) -> list[str]:
+        """The broken promises; nothing has the queue open."""
         queue = self._root / ".tako/queue.db"
-        return violations(self.witness.path, queue) + surprises(self.witness.path, queue)
+        return violations(self.witness.path, queue) + surprises(self.witness.path, in_file(queue))
 
     # Faults
 
@@ -471,11 +507,12 @@ class Chaos:
 
     def _look_for_orphans(self) -> None:
         """Whoever outlives his daemon for long, and was never frozen, was left behind."""
-        while not self.keeper.orphans.empty():
-            self._orphans.append(self.keeper.orphans.get())
+        for keeper in self.keepers:
+            while not keeper.orphans.empty():
+                self._orphans.append((*keeper.orphans.get(), keeper.root))
         while self._orphans and self._orphans[0][0] < time.monotonic():
-            _, pids = self._orphans.popleft()
-            with Members(self._root) as members:
+            _, pids, root = self._orphans.popleft()
+            with Members(root) as members:
                 left = [f"{m.name}:{m.pid}" for m in members if m.pid in pids and m.pid not in self._ever_frozen]
             if left:
                 self.witness.write("trouble", text=f"{ORPHAN_LIMIT:g} s after their daemon there are {left}")
@@ -495,24 +532,26 @@ class Chaos:
             return
         verb, _, what = fault.name.partition(" ")
         number = SIGNALS[verb]
-        with Members(self._root) as members:
-            targets = self._targets(what, members, fault.pick)
+        share = fault.pick * len(self.keepers)
+        keeper = self.keepers[int(share)]
+        with Members(keeper.root) as members:
+            targets = self._targets(keeper, what, members, share % 1)
             for member in targets:
-                self.keeper.expect(member.pid, number)
+                keeper.expect(member.pid, number)
             hit = [member for member in targets if member.send(number)]
-            if verb == "freeze":
+            if number == signal.SIGSTOP:
                 due = time.monotonic() + fault.pause
                 self._ever_frozen |= {member.pid for member in hit}
                 self._frozen += [(due, member._replace(handle=os.dup(member.handle))) for member in hit]
             self.witness.write("fault", name=fault.name, pause=fault.pause, hit=[f"{m.name}:{m.pid}" for m in hit])
         self.faults[fault.name] += bool(hit)
-        self.kills += len(hit) * (verb == "kill")
+        self.kills += len(hit) * (number == signal.SIGKILL)
 
-    def _targets(self, what: str, members: list[Member], pick: float) -> list[Member]:
+    def _targets(self, keeper: Keeper, what: str, members: list[Member], pick: float) -> list[Member]:
         """Those of the living whom a fault names; one worker is picked by its rank."""
         if what == "all":
             return members
-        daemon = self.keeper.pid
+        daemon = keeper.pid
         zygotes = [member for member in members if member.name == "tako-zygote"]
         above = {daemon, *(zygote.pid for zygote in zygotes)}
         workers = [m for m in members if m.pid not in above and (p := read_process(m.pid)) and p.parent in above]
@@ -530,7 +569,7 @@ class Chaos:
         """Wait until everything has ended that anybody enqueued."""
         self.witness.write("quiet")
         give_up = time.monotonic() + QUIET_LIMIT
-        with Client(self._root) as client:
+        with Client(self.keepers[0].root) as client:
             while left := self._left(client):
                 if time.monotonic() > give_up:
                     self.witness.write("trouble", text=f"after {QUIET_LIMIT:g} s of quiet there are {left}")
@@ -547,40 +586,46 @@ class Chaos:
 
     def _look_for_leaks(self) -> None:
         """Workers die and others take their places: the daemon has no zombie then, and no more descriptors of its own."""
+        for keeper in self.keepers:
+            self._look_for_leaks_of(keeper)
+
+    def _look_for_leaks_of(self, keeper: Keeper) -> None:
         try:
-            with Client(self._root) as client:
-                before = wait_until(lambda: self._descriptors(client, set()), "the workers are at rest")
+            with Client(keeper.root) as client:
+                before = wait_until(lambda: self._descriptors(keeper, client, set()), "the workers are at rest")
                 killed: set[int] = set()
                 for _ in range(3):
-                    with Members(self._root) as members:
-                        workers = self._targets("workers", members, 0)
+                    with Members(keeper.root) as members:
+                        workers = self._targets(keeper, "workers", members, 0)
                         killed.update(worker.pid for worker in workers if worker.send(signal.SIGKILL))
-                    wait_until(lambda: self._descriptors(client, killed), "other workers are there")
+                    wait_until(lambda: self._descriptors(keeper, client, killed), "other workers are there")
                 most = before + SPARE
-                wait_until(lambda: 0 < self._descriptors(client, killed) <= most, f"no more than {most} descriptors are open")
-                with Members(self._root) as members:
+                wait_until(
+                    lambda: 0 < self._descriptors(keeper, client, killed) <= most, f"no more than {most} descriptors are open"
+                )
+                with Members(keeper.root) as members:
                     parents = [member.pid for member in members]
                 dead = {pid for parent in parents for pid in zombies(parent)}
                 wait_until(lambda: not dead & {pid for parent in parents for pid in zombies(parent)}, f"no zombies: {dead}")
         except (AssertionError, TakoError) as error:
-            self.witness.write("trouble", text=f"daemon {self.keeper.pid} in quiet: {error}")
+            self.witness.write("trouble", text=f"daemon {keeper.pid} in quiet: {error}")
 
-    def _descriptors(self, client: Client, gone: set[int]) -> int:
+    def _descriptors(self, keeper: Keeper, client: Client, gone: set[int]) -> int:
         """The open descriptors of the daemon without those of its workers; 0 while one of these comes or goes."""
 
         def workers() -> dict[int, str]:
             return {worker["pid"]: worker["state"] for group in client.status()["groups"] for worker in group["workers"]}
 
         before = workers()
-        number = len(list(Path(f"/proc/{self.keeper.pid}/fd").iterdir()))
+        number = len(list(Path(f"/proc/{keeper.pid}/fd").iterdir()))
         at_rest = set(before.values()) <= {"idle", "busy"} and before.keys() == workers().keys()
         return number - OF_A_WORKER * len(before) if before and at_rest and not gone & before.keys() else 0
 
-    def _clean_up(self) -> None:
+    def _clean_up(self, keeper: Keeper) -> None:
         """Nobody may be left once the daemon has stopped; whoever is, is a violation, and is killed."""
         give_up = time.monotonic() + GONE_LIMIT
         while True:
-            with Members(self._root) as members:
+            with Members(keeper.root) as members:
                 if not members:
                     return
                 if time.monotonic() > give_up:
@@ -594,10 +639,10 @@ class Chaos:
 def report(chaos: Chaos, seed: int, seconds: float, found: list[str]) -> str:
     """One line of figures."""
     kinds = Counter(fact["kind"] for fact in chaos.witness.read())
+    daemons = sum(keeper.restarts for keeper in chaos.keepers)
     return (
-        f"seed {seed}: {seconds:.0f} s, {sum(chaos.faults.values())} faults, {chaos.kills} kills, "
-        f"{chaos.keeper.restarts} daemons, {kinds['acked']} acks, {kinds['start']} attempts, {kinds['ended']} runs ended, "
-        f"{len(found)} violations"
+        f"seed {seed}: {seconds:.0f} s, {sum(chaos.faults.values())} faults, {chaos.kills} kills, {daemons} daemons, "
+        f"{kinds['acked']} acks, {kinds['start']} attempts, {kinds['ended']} runs ended, {len(found)} violations"
     )
 
 
@@ -606,6 +651,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long there are faults (60)")
     parser.add_argument("--seed", type=int, default=None, help="the plan to replay; without it, a new one")
+    parser.add_argument("--postgres", action="store_true", help="two servers and a PostgreSQL database, which dies too")
     parser.add_argument("--keep", type=Path, help="a folder for the project, kept afterwards; it must not exist")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it cleans up
@@ -614,13 +660,22 @@ def main() -> int:
         root = (options.keep or Path(scratch) / "project").absolute()
         root.mkdir(parents=True)
         begun = time.monotonic()
-        chaos = Chaos(root.resolve(), options.seconds, seed)
-        found = chaos.run()
+        with opened(root.resolve(), options.seconds, seed, on_postgres=options.postgres) as chaos:
+            found = chaos.run()
         for violation in found:
             print(violation)
         print(report(chaos, seed, time.monotonic() - begun, found))
         print(", ".join(f"{count} × {name}" for name, count in sorted(chaos.faults.items())))
     return 1 if found else 0
+
+
+def opened(root: Path, seconds: float, seed: int, *, on_postgres: bool) -> AbstractContextManager[Chaos]:
+    """A round in a folder."""
+    if on_postgres:
+        from tests.faults.postgres.chaos import server_chaos  # which needs psycopg
+
+        return server_chaos(root, seconds, seed)
+    return nullcontext(Chaos(root, seconds, seed))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Deaths(Chaos):
         dice = random.Random(seed)
         self._plans = [_asked(point, dice) for point in points]
         self._relay = Relay(root, self.witness, self._plans.copy())
-        self.keeper = self._relay
+        self.keepers = [self._relay]
         del self.enqueuers[2:]
 
     def deaths(self) -> list[Fact]:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from tako_lite.states import TERMINAL
 from tako_lite.trigger_options import EVALUATION
@@ -36,15 +36,28 @@ BY_ITSELF: Final = ("tick", "found")
 TENANTS: Final = {"parent": "acme", "child": "acme"}
 
 
-def surprises(witness: Path, queue: Path) -> list[str]:
-    """What came out otherwise than it should, in a sentence each. The daemon must be gone."""
-    facts = EventLog(witness).read()
-    runs = by_run(facts)
+class Left(NamedTuple):
+    """What is in the queue at the end; the cursors of triggers are JSON text."""
+
+    stored: Stored
+    cursors: list[str]
+    waits: list[tuple[str, str]]
+
+
+def in_file(queue: Path) -> Left:
+    """What is in a queue file. The daemon must be gone."""
     _, stored = read(queue)
     with closing(sqlite3.connect(f"file:{queue}?mode=ro", uri=True)) as connection:
-        cursors = [json.loads(row[0]) for row in connection.execute("SELECT cursor FROM triggers")]
-        left = connection.execute("SELECT run_id, name FROM waits").fetchall()
-    found = [f"{run_id}: still waits for {name}" for run_id, name in left]
+        cursors = [cursor for (cursor,) in connection.execute("SELECT cursor FROM triggers")]
+        return Left(stored, cursors, connection.execute("SELECT run_id, name FROM waits").fetchall())
+
+
+def surprises(witness: Path, left: Left) -> list[str]:
+    """What came out otherwise than it should, in a sentence each."""
+    facts = EventLog(witness).read()
+    runs, stored = by_run(facts), left.stored
+    cursors = [json.loads(cursor) for cursor in left.cursors]
+    found = [f"{run_id}: still waits for {name}" for run_id, name in left.waits]
     if stored.pruned:
         found.append(f"{stored.pruned} runs were pruned, and all were to be kept")
     for run_id, of_run in runs.items():
@@ -60,7 +73,7 @@ def _end(facts: list[Fact]) -> list[str]:
     return ["was acked and never ended"] if acked and not any(fact["kind"] == "ended" for fact in facts) else []
 
 
-def _compare(row: sqlite3.Row | None) -> list[str]:
+def _compare(row: Any) -> list[str]:
     if row is None:
         return []  # that is said already
     found = []

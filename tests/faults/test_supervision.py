@@ -358,6 +358,8 @@ SITES: Final = {
     "daemon/dashboard.py Dashboard._start: add_reader": "reported; a reload makes the dashboard anew",
     "daemon/dashboard.py Dashboard._wait: add_reader": "reported; a failed start is tried again at the next connection",
     "daemon/dashboard.py Dashboard.stop: run_in_executor": "awaited",
+    "daemon/dispatcher.py Dispatcher._check_ahead: call_later": "re-queues runs, whose failure is logged",
+    "daemon/dispatcher.py Dispatcher._keep_ahead: call_later": "re-queues runs, whose failure is logged",
     "daemon/dispatcher.py Dispatcher._claimed: call_later": "each group is guarded in the pass, and served again",
     "daemon/dispatcher.py Dispatcher._failed: call_later": "the same",
     "daemon/dispatcher.py Dispatcher._serve: add_done_callback": "what cannot be pushed is released, and claimed again",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from tests.support.project import command_in
+from tests.support.project import REPOSITORY, command_in
 
 SECOND_COMMANDS = [
     ("minimal", "hello", '{"name": "Ann"}', "Hello, Ann!"),
@@ -93,3 +95,36 @@ def test_a_folder_a_name_and_a_git_repository_are_made(tmp_path: Path) -> None:
 def test_a_name_for_the_project_is_made_of_the_name_of_the_folder(tmp_path: Path) -> None:
     assert command_in(tmp_path, "init", "Ünsere Läden 2", "--no-git").returncode == 0
     assert command_in(tmp_path / "Ünsere Läden 2", "check").returncode == 0
+
+
+@pytest.mark.parametrize("requirements", ["pyproject.toml", "requirements.txt"])
+def test_a_container_of_a_project_installs_its_packages_and_ignores_its_state(tmp_path: Path, requirements: str) -> None:
+    if requirements == "requirements.txt":
+        (tmp_path / requirements).write_text("tako-lite[web]\n")
+    assert command_in(tmp_path, "init", "--no-git", "--deploy", "compose", "--name", "My.Shop").returncode == 0
+    dockerfile = (tmp_path / "deploy/Dockerfile").read_text()
+    assert (f"COPY {requirements} ." in dockerfile, f"-r {requirements}\n" in dockerfile) == (True, True)
+    assert (REPOSITORY / "examples/container/Dockerfile").read_text().partition("# The state")[2] in dockerfile
+    compose = (tmp_path / "deploy/compose.yaml").read_text()
+    assert "name: my-shop\n" in compose
+    assert (tmp_path / "deploy" / re.findall(r"context: (\S+)", compose)[0]).resolve() == tmp_path.resolve()
+    assert (tmp_path / re.findall(r"dockerfile: (\S+)", compose)[0]).is_file()
+    assert ".tako" in (tmp_path / ".dockerignore").read_text().splitlines()
+
+
+def test_the_script_of_a_server_checks_the_project_and_installs_its_units(tmp_path: Path) -> None:
+    assert command_in(tmp_path, "init", "--no-git", "--deploy", "systemd", "--name", "shop").returncode == 0
+    said, script = tmp_path / "said", tmp_path / "deploy/install.sh"
+    program = f'#!/bin/sh\necho "$(basename "$0") $*" >> "{said}"\n'
+    for name in (".venv/bin/tako-lite", "bin/sudo"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(program)
+        (tmp_path / name).chmod(0o755)
+    subprocess.run([script], cwd="/", env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}, check=True)
+    assert said.read_text().splitlines() == [
+        "tako-lite check",
+        f"sudo {tmp_path}/.venv/bin/tako-lite systemd --install",
+        "sudo systemctl daemon-reload",
+        "sudo systemctl enable --now tako-shop.service",
+        "tako-lite status",
+    ]

@@ -332,16 +332,19 @@ def test_nothing_is_notified_of_runs_that_were_not_stored(client: Client, connec
     assert heard(listener) == []
 
 
-def test_a_group_is_notified_once_within_a_tenth_of_a_second(
-    client: Client, connection: Connection, listener: Connection, monkeypatch: pytest.MonkeyPatch
+def test_a_flood_of_transactions_sends_few_notifications_and_the_last_has_servers_look_again(
+    client: Client, connection: Connection, listener: Connection
 ) -> None:
     clock = HandClock()
     client._core._clock = clock  # type: ignore[assignment]
     for _ in range(30):
         client.enqueue("order", 1, connection=connection)
+        client.signal("arrived", connection=connection)
         connection.commit()
-    assert heard(listener) == [{"work": ["default"]}]
-    transactional._notified.update({key: at - 1 for key, at in transactional._notified.items()})
-    client.enqueue("order", 1, connection=connection)
-    connection.commit()
-    assert heard(listener) == [{"work": ["default"]}]
+    told: list[dict[str, Any]] = [{"work": ["default"]}, {"signals": True}]
+    assert heard(listener) == told * 19 + [{**each, "again": True} for each in told]
+    transactional._notified.update({key: at - 0.15 for key, at in transactional._notified.items()})
+    for _ in range(2):
+        client.enqueue("order", 1, connection=connection)
+        connection.commit()
+    assert heard(listener) == [{"work": ["default"], "again": True}]

@@ -12,11 +12,12 @@ from tako_lite.clock import SystemClock
 from tako_lite.errors import StoreTooOld
 from tako_lite.records import NewRun, new_id
 from tako_lite.states import RUN_STATES
+from tako_lite.store import migrate
 from tako_lite.store.base import RunFilter
 from tako_lite.store.migrate import migrations
-from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE
+from tako_lite.store.sqlite.file import APPLICATION_ID, PACKAGE, connect
 from tako_lite.store.sqlite.offline import SqliteOfflineStore
-from tests.support.queue_file import make_older
+from tests.support.queue_file import make_0_1_0, make_older
 
 
 @pytest.fixture
@@ -60,3 +61,17 @@ def test_what_began_before_the_file_was_brought_up_to_date_counts_for_the_rate(t
     with closing(sqlite3.connect(file)) as connection:
         rows = connection.execute("SELECT workflow, key, at, run_id FROM starts ORDER BY at").fetchall()
     assert rows == [("send-sms", "", 1000, "one"), ("send-sms", "", 2000, "two")]
+
+
+def test_an_upgrade_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_0_1_0(tmp_path / "queue.db", 2_000)
+    for name, value in (("QUIET", 0.0), ("EVERY", 0.0), ("OPERATIONS", 1_000)):
+        monkeypatch.setattr(migrate, name, value)
+    with caplog.at_level("INFO", "tako_lite"):
+        connect(tmp_path / "queue.db", "process").close()
+    first, *_, last = caplog.messages
+    newest = migrations(PACKAGE)[-1].number
+    assert first.startswith(f"the upgrade of the queue file from schema 2 to {newest}: statement ")
+    assert last.startswith(f"the upgrade of the queue file from schema 2 to {newest} is complete, after ")

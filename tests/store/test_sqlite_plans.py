@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tako_lite.store.base import Completed, Limit
+from tako_lite.states import RUN_STATES, RunState
+from tako_lite.store import reading
+from tako_lite.store.base import Completed, Limit, RunFilter
 from tako_lite.store.sqlite import queries
 from tako_lite.store.sqlite.file import connect
+from tako_lite.store.sqlite.transaction import SqliteSnapshot as Snapshot
 from tako_lite.store.sqlite.transaction import SqliteTransaction as Transaction
 from tako_lite.store.transitions import runs
 
@@ -261,6 +264,21 @@ def test_ended_runs_make_a_live_one_no_slower(tmp_path: Path, name: str) -> None
         opened.close()
         work.append(len(steps))
     assert work[1] <= work[0] * 1.5 + 20
+
+
+@pytest.mark.parametrize("state", RUN_STATES)
+def test_the_few_runs_of_a_state_are_listed_without_reading_the_others(tmp_path: Path, state: RunState) -> None:
+    opened = connect(tmp_path / "queue.db", "process")
+    fill(opened, 1_000)
+    opened.execute("DELETE FROM runs WHERE state = ? AND run_at > 2", (state,))
+    steps: list[int] = []
+    opened.set_progress_handler(partial(steps.append, 1), 1)
+    found = reading.list_runs(Snapshot(opened), RunFilter(states=(state,)), 50)
+    opened.close()
+    assert [run.id for run in found] == sorted((run.id for run in found), reverse=True)
+    assert {run.state for run in found} == {state}
+    assert len(found) == 3 * (1 + (state == "pending"))
+    assert len(steps) < 1_500
 
 
 def test_results_cost_no_extra_statement_without_limits_and_one_without_held_runs(tmp_path: Path) -> None:

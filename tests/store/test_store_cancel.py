@@ -131,3 +131,20 @@ async def test_a_retry_of_a_cancelled_run_is_not_cancelled_by_the_old_request(be
     again = await bench.claim_one("g")
     await bench.store.requeue_runs([(again.id, again.token)])
     assert await bench.state(run.id) == "pending"
+
+
+async def test_many_runs_that_are_cancelled_at_once_end_as_each_would_alone(bench: Bench) -> None:
+    parent = await bench.running(group="parents")
+    child = bench.new(group="children", parent=parent.id)
+    await bench.store.invoke_child(parent.id, parent.token, "c", child)
+    await bench.store.park_run(parent.id, parent.token, ["c"])
+    fresh = [await bench.add() for _ in range(3)]
+    later = await bench.add(run_at=bench.clock.now() + 10)
+    again = await bench.running()
+    await bench.store.requeue_runs([(again.id, again.token)], None)
+    ids = [*fresh, later, again.id, child.id]
+    assert await bench.store.cancel_runs([*ids, "nobody"]) == {**dict.fromkeys(ids, "cancelled"), "nobody": "unknown"}
+    assert sorted(bench.ended_ids) == sorted(ids)
+    assert {(await bench.show(id)).error["reason"] for id in ids} == {"cancelled"}  # type: ignore[index]
+    assert await bench.state(parent.id) == "pending", "what it waited for has ended"
+    assert (await bench.show(parent.id)).waits == ()

@@ -222,7 +222,7 @@ async def test_a_crash_that_is_charged_frees_the_place_and_the_suspect_passes_th
 async def test_what_ran_when_the_daemon_died_holds_no_place(one: Bench) -> None:
     run = await claimed(one)
     (behind,) = await held(one)
-    assert await one.store.recover_runs("lax", "next") == 1
+    assert await one.store.recover_runs("lax", "next") == {"lax": 1}
     assert await claim(one) == [run.id]
     await one.complete(await _now_running(one, run.id))
     assert await claim(one) == [behind]

@@ -262,7 +262,7 @@ async def test_the_last_crash_that_is_allowed_ends_the_run_dead(bench: Bench) ->
 async def test_what_was_running_when_the_daemon_died_is_due_again_uncharged(bench: Bench) -> None:
     one, two = await bench.running(group="g"), await bench.running(group="h")
     pending, waiting = await bench.add(), await bench.waiting()
-    assert await bench.store.recover_runs("lax", "next") == 2
+    assert await bench.store.recover_runs("lax", "next") == {"lax": 2}
     assert bench.effects.ready == {"g", "h"}
     for run in (one, two):
         shown = await bench.show(run.id)
@@ -312,7 +312,7 @@ async def test_many_are_released_in_portions(bench: Bench, monkeypatch: pytest.M
 
 async def test_with_nothing_running_there_is_nothing_to_recover(bench: Bench) -> None:
     await bench.add()
-    assert await bench.store.recover_runs("lax", "next") == 0
+    assert await bench.store.recover_runs("lax", "next") == {}
 
 
 async def test_progress_is_shown(bench: Bench) -> None:

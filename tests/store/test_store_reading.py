@@ -9,6 +9,7 @@ import pytest
 
 from tako_lite.errors import BadInput, NotFound
 from tako_lite.states import RUN_STATES, RunState
+from tako_lite.store import reading
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sqlite.store import SqliteStore
 from tests.support.store_bench import LARGE, Bench
@@ -161,6 +162,14 @@ async def test_runs_that_may_not_start_are_not_ahead(bench: Bench) -> None:
     suspect = await bench.running(group="g")
     await bench.store.requeue_runs([(suspect.id, suspect.token)], "suspect")
     assert await bench.store.count_runs_ahead(await bench.show(await bench.add(group="g"))) == 0
+
+
+async def test_what_is_ahead_and_what_is_queued_is_counted_up_to_a_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_AHEAD", 2)
+    for _ in range(5):
+        last = await bench.add(workflow="a")
+    assert await bench.store.count_runs_ahead(await bench.show(last)) == 3
+    assert await bench.store.count_queued_by_workflow(2) == {"a": 2}
 
 
 async def test_a_backup_is_a_queue_of_its_own(bench: Bench, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ async def test_what_died_before_it_was_stored_is_looked_for_again_from_the_same_
     run = await evaluating(bench)
     await bench.store.stop()
     await bench.store.start()
-    assert await bench.store.recover_runs("lax", "next") == 0
+    assert await bench.store.recover_runs("lax", "next") == {}
     await bench.store.put_triggers([FILES])
     assert bench.effects.triggers == {"files": bench.clock.now()}
     assert not await bench.store.complete_evaluation(run.id, run.token, "2", found(bench, "2"))

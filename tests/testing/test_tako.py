@@ -204,3 +204,11 @@ async def test_an_asynchronous_test_awaits_the_same_methods(tako: Tako) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_a_run_of_a_closed_tako_says_so() -> None:
+    with Tako(workflows=[plain], config="") as tako:
+        run = tako.run(plain, 4)
+    assert repr(run) == f"<run {run.id[-8:]} of a Tako that is closed>"
+    with pytest.raises(RuntimeError, match="this Tako is closed"):
+        assert run.state

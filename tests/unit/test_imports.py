@@ -66,3 +66,10 @@ def test_no_core_module_imports_an_integration() -> None:
     folder = Path(tako_lite.__file__).parent
     files = {file for file in folder.rglob("*.py") if "ext" not in file.relative_to(folder).parts}
     assert [file.name for file in files if "tako_lite.ext" in file.read_text(encoding="utf-8")] == []
+
+
+def test_health_checks_import_little() -> None:
+    script = "import sys, tako_lite.cli.main, tako_lite.cli.health, tako_lite.cli.project_notice; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    needless = {"click", "asyncio", "datetime", "tako_lite.records", "tako_lite.client.requests", "tako_lite.config.reader"}
+    assert needless & set(done.stdout.split()) == set()

@@ -10,10 +10,12 @@ from contextlib import closing
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tako_lite import records, store
+from tako_lite.states import RunState
 from tako_lite.store import base
 from tako_lite.store.migrate import migrate
 from tako_lite.store.postgres import queries as postgres
@@ -67,7 +69,8 @@ def test_every_file_of_statements_is_loaded() -> None:
 
 def test_filters_are_conditions_by_the_fields_of_a_filter_on_every_backend() -> None:
     fields = {field.name for field in dataclasses.fields(base.RunFilter)} - {"states"} | {"shown"}
-    assert set(vars(queries.filters)) == set(vars(postgres.filters)) == fields
+    states = {f"in_{state}" for state in get_args(RunState)}
+    assert set(vars(queries.filters)) == set(vars(postgres.filters)) == fields | states
 
 
 def test_every_statement_of_a_transition_is_there_on_every_backend() -> None:

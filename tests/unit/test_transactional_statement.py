@@ -70,7 +70,7 @@ def test_a_statement_needs_no_database_and_is_the_same_for_both_clients(folder: 
     id = "01a2b3c4-0000-7000-8000-000000000000"
     sql, parameters = client.statement("order", 1, id=id, notify=False)
     assert '"tako".runs' in sql
-    assert parameters[1] == "[]"  # type: ignore[index]
+    assert parameters[1] == "{}"  # type: ignore[index]
 
     async def use() -> tuple[str, Any]:
         async with AsyncClient(folder) as asynchronous:

@@ -104,6 +104,7 @@ SUSPECT = " and will run alone, because it was running when a worker of media cr
         ({}, {"taking": 2}, " and waits for a free slot in media, next in line"),
         ({}, {"taking": 2, "ahead": 1, "starting": 1}, " and waits for a free slot in media, behind 1 other due run"),
         ({}, {"taking": 1, "ahead": 1234}, " and waits for a free slot in media, behind 1,234 other due runs"),
+        ({}, {"taking": 1, "ahead": 10_001}, " and waits for a free slot in media, behind more than 10,000 other due runs"),
         ({}, {"taking": 1, "group_error": IMPORT}, " and waits for a free slot in media, next in line"),
         ({}, {"is_paused": True, "taking": 1}, ", but its group media is paused: tako-lite resume media"),
         ({}, {"group_error": IMPORT, "next_try": 11.7},

@@ -11,7 +11,7 @@ import click
 
 from tako_lite.cli.options import HELP_NAMES, config_option, json_option
 from tako_lite.cli.output import note, write, write_json
-from tako_lite.cli.scaffold import TEMPLATES
+from tako_lite.cli.scaffold import DEPLOYMENTS, TEMPLATES
 from tako_lite.errors import BadInput
 from tako_lite.names import NAME, NAME_HINT
 
@@ -35,11 +35,23 @@ _ENQUEUE: Final = {
 )
 @click.option("--name", metavar="NAME", help="Name of the project  [default: that of the folder]")
 @click.option("--agents", is_flag=True, help="Also write AGENTS.md, with rules for coding assistants.")
+@click.option(
+    "--deploy", type=click.Choice([*DEPLOYMENTS]), help="Also write deploy/, for a server with systemd or a container."
+)
 @click.option("--force", is_flag=True, help="Where a file exists, write the new one beside it, as FILE.tako-new.")
 @click.option("--no-git", is_flag=True, help="Do not make a git repository.")
 @config_option
 @json_option
-def init(folder: Path, template: str | None, name: str | None, agents: bool, force: bool, no_git: bool, as_json: bool) -> None:
+def init(
+    folder: Path,
+    template: str | None,
+    name: str | None,
+    agents: bool,
+    deploy: str | None,
+    force: bool,
+    no_git: bool,
+    as_json: bool,
+) -> None:
     """Make a project with a workflow and a test that passes.
 
     It asks nothing and overwrites nothing: files that exist are listed and stay as they are.
@@ -50,7 +62,7 @@ def init(folder: Path, template: str | None, name: str | None, agents: bool, for
     if name is not None and not NAME.fullmatch(name):
         raise BadInput(f"--name: {name!r} is not a name", hint=NAME_HINT)
     chosen = template or scaffold.detect(root)
-    wanted = scaffold.files_of(chosen, root, name or scaffold.project_name(root), agents=agents)
+    wanted = scaffold.files_of(chosen, root, name or scaffold.project_name(root), agents=agents, deploy=deploy)
     root.mkdir(parents=True, exist_ok=True)
     done = scaffold.write(root, wanted, force=force)
     if scaffold.ignore_state(root):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
 
 import click
 
-from tako_lite.cli.asking import ask, greeting
+from tako_lite.cli.health import exit_code, report, verdict
 from tako_lite.cli.options import chosen_config, command, duration, json_option
 from tako_lite.cli.output import json_text, write, write_json
 from tako_lite.client import Client
 from tako_lite.client.project import Project
-from tako_lite.errors import BadInput, TakoError
+from tako_lite.errors import BadInput
 from tako_lite.records import SCHEMA
-from tako_lite.units import duration_text
-
-LIMIT: Final = 2.0
-"""Seconds within which a healthy daemon answers."""
 
 
 @command
@@ -37,39 +32,11 @@ def health(ready: bool, groups: tuple[str, ...], max_lag: float | None, as_json:
     For the health checks of containers, systemd and deployments. It needs no port, answers within 2 seconds, and never starts
     a daemon. Paused groups do not count for --max-lag.
     """
-    verdict = _verdict(Project(chosen_config()), ready=ready or bool(groups), groups=list(groups), max_lag=max_lag)
+    found = verdict(Project(chosen_config()), ready=ready or bool(groups), groups=list(groups), max_lag=max_lag)
     if as_json:
-        write_json(verdict)
-    elif verdict["healthy"]:
-        about = verdict["daemon"]
-        write(f"healthy: pid {about['pid']}, version {about['version']}")
-    for reason in () if as_json else verdict["reasons"]:
-        write(f"not healthy: {reason['message']}")
-    return 0 if verdict["healthy"] else TakoError.exit_code
-
-
-def _verdict(project: Project, **arguments: Any) -> dict[str, Any]:
-    """What `--json` prints."""
-    if not project.has_daemon():
-        return _unhealthy("not_running", "no daemon is running")
-    connection = project.connect()
-    if connection is None:
-        return _unhealthy("no_answer", "a daemon holds the lock but does not answer: it is starting or stopping")
-    with closing(connection):
-        connection.socket.settimeout(LIMIT)
-        try:
-            hello = greeting(connection)
-            project.check(hello, "health")
-            answer = ask(connection, "health", **arguments)
-        except TimeoutError:
-            return _unhealthy("no_answer", f"the daemon did not answer within {duration_text(LIMIT)}")
-        except ConnectionError:
-            return _unhealthy("no_answer", "the daemon closed the connection: it is stopping")
-    return {**answer, "daemon": {key: hello[key] for key in ("pid", "version", "server")}}
-
-
-def _unhealthy(code: str, message: str) -> dict[str, Any]:
-    return {"healthy": False, "reasons": [{"code": code, "message": message}], "lag_s": {}, "daemon": None}
+        write_json(found)
+        return exit_code(found)
+    return report(found)
 
 
 @command

@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -22,8 +23,12 @@ from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT: Final = 5
-"""Seconds."""
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds for a connection to open, and then for the answer to each of its first statements."""
+PATIENCE: Final = 35.0
+"""Seconds for an answer of the server, which itself ends most statements after 30 s."""
+LONG: Final = 3_600.0
+"""The same for a statement that reads or writes whole tables."""
 _KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -55,17 +60,48 @@ _LOGIN_REFUSED: Final = ("authentication failed", "no password supplied", "no pg
 """What the errors of a login say: libpq passes on no SQLSTATE while it connects."""
 
 
-def connect(address: Address, purpose: str, settings: dict[str, str], *, listening: bool = False) -> Connection:
+class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose every wait ends: it closes if the server sends nothing for `patience` seconds.
+
+    A network that swallows what is sent raises no error by itself, as long as something acknowledges the packets.
+    """
+
+    patience: float = CONNECT_TIMEOUT
+
+    def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
+        return super().wait(self._bounded(gen), *arguments, **options)
+
+    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """The same steps of the protocol; psycopg sends 0 ten times a second while the socket is not ready."""
+        heard_at = time.monotonic()
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if ready:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > self.patience:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer for {self.patience:.0f} s")
+                state = gen.send(ready)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def connect(
+    address: Address, purpose: str, settings: dict[str, str], *, listening: bool = False, patience: float = PATIENCE
+) -> BoundedConnection:
     """A connection in autocommit mode. `settings` hold for the session; behind a pooler, each transaction sets them.
 
     Raises StoreError for what a person must fix, and psycopg.Error.
     """
     url, parameters = address.parameters(listening=listening)
-    connection: Connection = psycopg.connect(
+    connection = BoundedConnection.connect(
         url,
         autocommit=True,
         prepare_threshold=5,
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=round(CONNECT_TIMEOUT),
         application_name=f"tako {purpose}"[:63],
         **_KEEPALIVE,
         **parameters,
@@ -84,7 +120,21 @@ def connect(address: Address, purpose: str, settings: dict[str, str], *, listeni
     except BaseException:
         connection.close()
         raise
+    connection.patience = patience
     return connection
+
+
+@contextmanager
+def patient(connection: Connection, seconds: float) -> Iterator[None]:
+    """Wait so long for each answer meanwhile."""
+    if not isinstance(connection, BoundedConnection):
+        yield
+        return
+    before, connection.patience = connection.patience, seconds
+    try:
+        yield
+    finally:
+        connection.patience = before
 
 
 def is_pooled(connection: Connection) -> bool:
@@ -124,16 +174,17 @@ def cut(connection: Connection) -> None:
 
 
 class ConnectionThread:
-    """A thread that runs functions one after the other. A hung connection cannot make it outlive the process."""
+    """A thread that runs functions one after the other, begun by the first. It cannot outlive the process."""
 
     def __init__(self, name: str) -> None:
         self._functions: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
 
     def start(self, function: Callable[[], None]) -> None:
         """Run a function on the thread; it reports its own outcome."""
         self._functions.put(function)
+        if self._thread.ident is None:
+            self._thread.start()
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function on the thread and return what it returns."""

@@ -40,10 +40,8 @@ NOTE_PATIENCE: Final = 2.0
 TELL_PAUSE: Final = 0.05
 """Seconds for which what is to be told is collected after the first was told at once."""
 RETRY_AFTER: Final = 1.0
-STUCK_AFTER: Final = 8.0
-"""Seconds without an answer after which the connection is cut."""
-WRITER_STUCK_AFTER: Final = 35.0
-"""The same for the connection that writes; the server itself ends a statement after 30 s."""
+PATIENCE: Final = 8.0
+"""Seconds for an answer of the database."""
 FORGET_EVERY: Final = 3_600.0
 _SETTINGS: Final = {"statement_timeout": "5s"}
 
@@ -58,7 +56,7 @@ class Control:
         constants: dict[str, Any],
         set_time: Callable[[int, float, float], None],
         note: Callable[[str, str], None],
-        cut_writer: Callable[[float], None],
+        cut_writer: Callable[[], None],
     ) -> None:
         self.lease = address.lease
         self.others: tuple[OtherServer, ...] = ()
@@ -87,7 +85,6 @@ class Control:
         self._noted_at: float | None = None
         self._version: int | None = None
         self._trouble: str | None = None
-        self._asked_at: float | None = None
 
     # From the event loop
 
@@ -105,7 +102,7 @@ class Control:
         self._wake()
         thread, self._thread = self._thread, None
         if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, thread.join, STUCK_AFTER)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join, PATIENCE)
             if thread.is_alive() and (connection := self._connection) is not None:
                 cut(connection)
 
@@ -123,14 +120,8 @@ class Control:
         self._look_at = 0.0
         self._wake()
 
-    def cut_if_stuck(self) -> None:
-        asked_at, connection = self._asked_at, self._connection
-        if asked_at is not None and connection is not None and time.monotonic() - asked_at > STUCK_AFTER:
-            cut(connection)
-        self._cut_writer(WRITER_STUCK_AFTER)
-
     def abandon(self) -> None:
-        self._cut_writer(0.0)
+        self._cut_writer()
 
     def _wake(self) -> None:
         with self._wake_lock, suppress(OSError):  # it is full, or the thread does not run
@@ -260,7 +251,7 @@ class Control:
 
     def _hear(self, connection: Connection) -> None:
         for notification in connection.notifies(timeout=0):
-            with suppress(ValueError, TypeError, AttributeError, KeyError):  # anybody may send a notification
+            with suppress(Exception):  # anyone may send a notification, with any text
                 self._heard(json.loads(notification.payload))
 
     def _heard(self, message: dict[str, Any]) -> None:
@@ -298,14 +289,21 @@ class Control:
         sql, news = self._sql(), News()
         self._announce()
         self._watch_others()
-        news.orphans = bool(self._rows(sql.is_any_orphan)[0][0])
-        news.cancel = [id for (id,) in self._rows(sql.select_cancelling)]
-        news.claims = [(id, token) for id, token in self._rows(sql.select_own)]
-        news.work = {name for (name,) in self._rows(sql.groups_with_work, hold="")}
-        news.suspects = {name for (name,) in self._rows(sql.groups_with_work, hold="suspect")}
-        news.due = [moment for (moment,) in self._rows(sql.next_due) if moment is not None]
-        news.signals = bool(self._rows(sql.is_any_undelivered)[0][0])
-        ((version,),) = self._rows(sql.version)
+        orphans, cancelling, own, work, suspects, due, undelivered, ((version,),) = self._rows_of_each(
+            (sql.is_any_orphan, {}),
+            (sql.select_cancelling, {}),
+            (sql.select_own, {}),
+            (sql.groups_with_work, {"hold": ""}),
+            (sql.groups_with_work, {"hold": "suspect"}),
+            (sql.next_due, {}),
+            (sql.is_any_undelivered, {}),
+            (sql.version, {}),
+        )
+        news.orphans, news.signals = bool(orphans[0][0]), bool(undelivered[0][0])
+        news.cancel = [id for (id,) in cancelling]
+        news.claims = [(id, token) for id, token in own]
+        news.work, news.suspects = {name for (name,) in work}, {name for (name,) in suspects}
+        news.due = [moment for (moment,) in due if moment is not None]
         news.changed = self._version is not None and version != self._version
         self._version = version
         pause = min(LOOK_EVERY, self.lease / 6) if self.listens else LOOK_EVERY_WITHOUT_LISTEN
@@ -315,12 +313,14 @@ class Control:
 
     def _watch_others(self) -> None:
         sql = self._sql()
-        others, beats = list_others(self._rows)
+        asked = (sql.select_group_states, sql.select_others, sql.select_handlers_elsewhere)
+        found = dict(zip(asked, self._rows_of_each(*((statement, {}) for statement in asked)), strict=True))
+        others, beats = list_others(found.__getitem__)
         dead = self._observer.look(boottime(), beats)
         for boot_id in dead:
             self._execute(sql.end_server, dead=boot_id, seen=beats[boot_id].number)
         self.others = tuple(other for other in others if other.boot_id not in dead)
-        elsewhere = [workflow for (workflow,) in self._rows(sql.select_handlers_elsewhere)]
+        elsewhere = [workflow for (workflow,) in found[sql.select_handlers_elsewhere]]
         self.elsewhere = frozenset(elsewhere)
         self._constants["elsewhere"] = json.dumps(elsewhere)
 
@@ -342,7 +342,7 @@ class Control:
 
     def _opened(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            connection = connect(self._address, f"{self._server} control", _SETTINGS, listening=True)
+            connection = connect(self._address, f"{self._server} control", _SETTINGS, listening=True, patience=PATIENCE)
             connection.execute(f'LISTEN "{channel_of(self._address.schema)}"')
             if is_pooled(connection):
                 connection.prepare_threshold = None
@@ -359,21 +359,31 @@ class Control:
 
     def _asked(self, function: Callable[[Connection], Any]) -> Any:
         connection = self._opened()
-        self._asked_at = time.monotonic()
-        try:
-            if connection.prepare_threshold is not None:
-                return function(connection)
-            with connection.transaction():
-                apply_settings(connection, self._address.schema, _SETTINGS, local=True)
-                return function(connection)
-        finally:
-            self._asked_at = None
+        if connection.prepare_threshold is not None:
+            return function(connection)
+        with connection.transaction():
+            apply_settings(connection, self._address.schema, _SETTINGS, local=True)
+            return function(connection)
 
     def _rows(self, statement: Statement, **parameters: Any) -> list[tuple[Any, ...]]:
         def ask(connection: Connection) -> list[tuple[Any, ...]]:
             return PostgresTransaction(connection, 0, self._constants).fetch(statement, parameters)
 
         found: list[tuple[Any, ...]] = self._asked(ask)
+        return found
+
+    def _rows_of_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
+        """The rows of several statements, which are sent together: a slow answer delays the next renewal only once."""
+
+        def ask(connection: Connection) -> list[list[tuple[Any, ...]]]:
+            with connection.pipeline():
+                cursors = [
+                    PostgresTransaction(connection, 0, self._constants).send(statement, parameters)
+                    for statement, parameters in asked
+                ]
+            return [cursor.fetchall() for cursor in cursors]
+
+        found: list[list[tuple[Any, ...]]] = self._asked(ask)
         return found
 
     def _execute(self, statement: Statement, **parameters: Any) -> int:

@@ -15,7 +15,7 @@ from tako_lite.errors import NotFound
 from tako_lite.store.copying import TABLES, Row, copy, refuse_full, refuse_served
 from tako_lite.store.opening import QueueCheck, Restored
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import apply_settings, connect, translate
+from tako_lite.store.postgres.connection import LONG, apply_settings, connect, translate
 from tako_lite.store.postgres.migrate import prepare, refuse_newer, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.transaction import Connection
 from tako_lite.store.sqlite.copying import new_file
@@ -139,7 +139,7 @@ def _how_to_empty(address: Address) -> str:
 @contextmanager
 def _connected(address: Address) -> Iterator[Connection]:
     try:
-        with closing(connect(address, "copy", _UNLIMITED)) as connection:
+        with closing(connect(address, "copy", _UNLIMITED, patience=LONG)) as connection:
             yield connection
     except psycopg.Error as error:
         raise translate(error, address) from error

@@ -17,13 +17,13 @@ def channel_of(schema: str) -> str:
 
 def parse(message: dict[str, Any]) -> News:
     """The news in a message, which any session of the database may have sent. Raises ValueError, TypeError and others."""
-    news = News(changed=bool(message.get("changed")), signals=bool(message.get("signals")))
+    news = News(changed=bool(message.get("changed")), signals=bool(message.get("signals")), again=bool(message.get("again")))
     news.work, news.suspects = set(map(str, message.get("work", ()))), set(map(str, message.get("suspects", ())))
     if "due" in message:
         news.due.append(int(message["due"]))
     for name in ("cancel", "ended", "awaited"):
         setattr(news, name, list(map(str, message.get(name, ()))))
-    news.resolved = [list(each) for each in message.get("resolved", ()) if len(each) == 4]
+    news.resolved = [(str(each[0]), str(each[1])) for each in message.get("resolved", ()) if len(each) >= 2]
     return news
 
 

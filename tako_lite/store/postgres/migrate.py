@@ -17,7 +17,7 @@ from psycopg import sql
 from tako_lite.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew, StoreTooOld, WrongProject
 from tako_lite.store.migrate import Migrated, Migration, migrations
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import tables_exist
+from tako_lite.store.postgres.connection import LONG, patient, tables_exist
 from tako_lite.store.postgres.transaction import Connection
 
 PACKAGE: Final = "tako_lite.store.postgres"
@@ -101,7 +101,7 @@ def migrate(connection: Connection, address: Address) -> Migrated:
 
 
 def _migrate(connection: Connection, schema: str, steps: list[Migration]) -> Migrated:
-    with connection.transaction():
+    with patient(connection, LONG), connection.transaction():
         for setting, value in _WHILE_MIGRATING.items():
             connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
         connection.execute(f"SELECT {LOCK.format('%s')}", [schema])

@@ -1,32 +1,34 @@
-"""The queue in a database for a client without a daemon on its machine: a connection for each call.
+"""The queue in a database for a client without a daemon on its machine.
 
-Nothing is locked meanwhile: servers on other machines may work on the same queue.
+Nothing is locked: servers on other machines may work on the same queue. Connections stay open between two calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import psycopg
 
 from tako_lite.clock import Clock
-from tako_lite.errors import NotFound
+from tako_lite.errors import NotFound, StoreDamaged
 from tako_lite.store import reading
 from tako_lite.store.base import Effects, Totals
 from tako_lite.store.membership import News, OtherServer
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import READER, connect, consistent, translate
+from tako_lite.store.postgres.connection import translate
 from tako_lite.store.postgres.control import list_others
 from tako_lite.store.postgres.copying import back_up
+from tako_lite.store.postgres.idle import Idle
 from tako_lite.store.postgres.messages import channel_of, payloads
 from tako_lite.store.postgres.migrate import prepare, refuse_older, refuse_other_project, version_of
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
+from tako_lite.store.postgres.store import ReadingConnection
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
 from tako_lite.store.transactional_offline import TransactionalOfflineStore
 from tako_lite.store.transitions import groups
@@ -45,22 +47,41 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         self._address = address
         self._durability: Durability = durability
         self._servers: list[OtherServer] | None = None
+        self._writers = Idle(self._new_writer)
+        self._readers = Idle(lambda: ReadingConnection(address, "client", self._check))
+
+    def close(self) -> None:
+        self._writers.close()
+        self._readers.close()
+
+    def _new_writer(self) -> PostgresSession:
+        session = PostgresSession(self._address, self._durability, "client", {})
+        session.on_connect = lambda connection: prepare(connection, self._address)
+        return session
 
     def _commit(self, operation: Callable[[Transaction], T]) -> T:
-        session = PostgresSession(self._address, self._durability, "client", {})
+        return self._again(lambda: self._commit_once(operation))
+
+    def _again(self, function: Callable[[], T]) -> T:
+        """Call a function, and once more with new connections where the schema was dropped since those were opened."""
         try:
-            with closing(session.connection()) as connection:
-                prepare(connection, self._address)
+            return function()
+        except StoreDamaged:
+            self.close()
+            return function()
+
+    def _commit_once(self, operation: Callable[[Transaction], T]) -> T:
+        try:
+            with self._writers.lent() as session:
                 now = self._clock.now()
                 results, effects = session.commit([operation], now)
-                self._tell(connection, effects, now)
-                if effects.arrived or effects.due is not None:  # the caller asks next who starts the new runs
-                    with suppress(psycopg.Error):  # they are stored
+                with suppress(psycopg.Error):  # it is stored
+                    connection = session.connection()
+                    self._tell(connection, effects, now)
+                    if effects.arrived or effects.due is not None:  # the caller asks next who starts the new runs
                         self._servers = _live_servers(PostgresSnapshot(connection))
         except psycopg.Error as error:
             raise translate(error, self._address) from error
-        finally:
-            session.close()
         result: T = results[0]
         return result
 
@@ -70,11 +91,10 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         # A new run that has a limit is not due before a server has counted, which looks at once.
         news.due = [moment for moment in (effects.due, now if effects.arrived else None) if moment is not None]
         news.cancel = [run.run_id for run in effects.cancelling]
-        news.resolved = [list(wait[:-1]) for wait in effects.resolved]
+        news.resolved = [(wait.run_id, wait.name) for wait in effects.resolved]
         news.ended = [run.run_id for run in effects.ended]
-        with suppress(psycopg.Error):
-            for payload in payloads(news, "client"):
-                connection.execute("SELECT pg_notify(%s, %s)", [channel_of(self._address.schema), payload])
+        for payload in payloads(news, "client"):
+            connection.execute("SELECT pg_notify(%s, %s)", [channel_of(self._address.schema), payload])
 
     def _read(self, function: Callable[[Snapshot], T], nothing: T) -> T:
         return self._with_reader(function, nothing)
@@ -96,24 +116,31 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         return self._with_reader(read, NOTHING)
 
     def _with_reader(self, function: Callable[[PostgresSnapshot], T], nothing: T) -> T:
-        def read(connection: Connection) -> T:
-            version = version_of(connection, self._address.schema)
-            if version == 0:
-                return nothing
-            refuse_older(version)
-            refuse_other_project(connection, self._address)
-            return consistent(connection, self._address.schema, function)
+        def read() -> T:
+            with self._readers.lent() as reader:
+                return reader.run_here(function)
 
         try:
-            with closing(connect(self._address, "client", READER)) as connection:
-                return read(connection)
-        except psycopg.Error as error:
-            raise translate(error, self._address) from error
+            return self._again(read)
+        except _NoQueue:
+            return nothing
+
+    def _check(self, connection: Connection) -> None:
+        """Before a connection reads: whether there is a queue, which this release and this project may read."""
+        version = version_of(connection, self._address.schema)
+        if version == 0:
+            raise _NoQueue
+        refuse_older(version)
+        refuse_other_project(connection, self._address)
 
     def list_servers(self) -> list[OtherServer]:
         read, self._servers = self._servers, None
         nothing: list[OtherServer] = []
         return self._with_reader(_live_servers, nothing) if read is None else read
+
+
+class _NoQueue(Exception):
+    """Nothing was ever enqueued."""
 
 
 def _live_servers(snapshot: PostgresSnapshot) -> list[OtherServer]:

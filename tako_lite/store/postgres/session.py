@@ -18,6 +18,8 @@ from tako_lite.store.opening import Durability
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.connection import (
+    CONNECT_TIMEOUT,
+    PATIENCE,
     ConnectionThread,
     apply_settings,
     connect,
@@ -30,7 +32,7 @@ from tako_lite.store.postgres.connection import (
 )
 from tako_lite.store.postgres.transaction import Connection, PostgresTransaction
 
-PATIENCE: Final = 8.0
+RETRIES_FOR: Final = 8.0
 """Seconds for which a transaction is tried again, as long as its COMMIT was not sent: clients wait 10."""
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
@@ -50,10 +52,10 @@ class PostgresSession:
         self._thread = ConnectionThread("tako-lite writer")
         self._connection: Connection | None = None
         self.closing = False
-        self._asked_at: float | None = None
+        self._patience: float = PATIENCE
         self._current: int | None = None
         """The operation that the current transaction executes."""
-        self.on_connect: Callable[[], None] = lambda: None
+        self.on_connect: Callable[[Connection], None] = lambda connection: None
         """Called on the thread after each new connection."""
 
     @property
@@ -67,16 +69,15 @@ class PostgresSession:
     def connection(self) -> Connection:
         """On the thread: the open connection. Raises StoreError and psycopg.Error."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._address, self._purpose, self._settings)
-            self.on_connect()
+            self._connection = connect(self._address, self._purpose, self._settings, patience=self._patience)
+            self.on_connect(self._connection)
         return self._connection
 
     def commit(self, operations: Sequence[Operation], now: int) -> tuple[list[Any], Effects]:
-        deadline, pause, again = time.monotonic() + PATIENCE, FIRST_PAUSE, AGAIN
+        deadline, pause, again = time.monotonic() + RETRIES_FOR, FIRST_PAUSE, AGAIN
         while True:
             is_sent, self._current = [False], None
             try:
-                self._asked_at = time.monotonic()
                 return self._commit(operations, now, is_sent)
             except psycopg.Error as error:
                 self.drop_if_lost()
@@ -97,8 +98,6 @@ class PostgresSession:
                     or time.monotonic() > deadline
                 ):
                     raise
-            finally:
-                self._asked_at = None
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -137,10 +136,10 @@ class PostgresSession:
 
         self.start(send)
 
-    def cut_if_stuck(self, limit: float) -> None:
-        """From the event loop: cut the connection if it has not answered for so many seconds."""
-        asked_at, connection = self._asked_at, self._connection
-        if asked_at is not None and connection is not None and time.monotonic() - asked_at >= limit:
+    def cut(self) -> None:
+        """From the event loop: cut the connection, and from now on wait for no answer for long. The session is about to end."""
+        self._patience = CONNECT_TIMEOUT
+        if (connection := self._connection) is not None:
             cut(connection)
 
     def drop_if_lost(self) -> None:
@@ -162,13 +161,15 @@ class PostgresSession:
     def close(self) -> None:
         """Close the connection and end the thread, after what it was given."""
 
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-
         self.closing = True
-        self._thread.start(close)
+        self._thread.start(self.hang_up)
         self._thread.stop()
+
+    def hang_up(self) -> None:
+        """On the thread, or where none was started: close the connection; the next use opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _is_full(error: psycopg.Error) -> bool:

@@ -20,7 +20,7 @@ from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.clock import DatabaseClock
-from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, cut, is_passing, translate
+from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
 from tako_lite.store.postgres.control import Control
 from tako_lite.store.postgres.copying import back_up
 from tako_lite.store.postgres.migrate import prepare
@@ -35,8 +35,6 @@ T = TypeVar("T")
 
 STOPS_WITHIN: Final = 10.0
 """Seconds for which the end waits for an answer of the database."""
-
-
 ANSWERS_WITHIN: Final = 15.0
 """Seconds for a read; the server itself ends a statement of a reader after 10."""
 
@@ -102,8 +100,9 @@ class PostgresStore(TransactionalStore):
             stopping = asyncio.ensure_future(writer.stop())
             done, _ = await asyncio.wait({stopping}, timeout=STOPS_WITHIN)
             if not done:
-                session.cut_if_stuck(0.0)
-            await stopping
+                session.cut()
+                await asyncio.wait({stopping}, timeout=STOPS_WITHIN)
+                stopping.cancel()  # its thread may wait for the name of a host, and ends with that
             self._writer = self._session = None
             session.close()
 
@@ -124,14 +123,14 @@ class PostgresStore(TransactionalStore):
         if self._session is not None:
             self._session.notify(channel, payload)
 
-    def _cut_writer(self, limit: float) -> None:
+    def _cut_writer(self) -> None:
         if self._session is not None:
-            self._session.cut_if_stuck(limit)
+            self._session.cut()
 
-    def _write(self, operation: Callable[[Transaction], T], *, keep: bool) -> Future[T]:
+    def _write(self, operation: Callable[[Transaction], T], *, keep: bool, urgent: bool) -> Future[T]:
         if self._writer is None:
             raise _not_open()
-        return self._writer.submit(operation, keep=keep)
+        return self._writer.submit(operation, keep=keep, urgent=urgent)
 
     async def _read(self, function: Callable[[Snapshot], T]) -> T:
         return await self._reading().run(function)
@@ -167,25 +166,26 @@ class PostgresStore(TransactionalStore):
 class ReadingConnection:
     """A second connection that only reads, opened by the first read."""
 
-    def __init__(self, address: Address, purpose: str) -> None:
+    def __init__(
+        self, address: Address, purpose: str, on_connect: Callable[[Connection], None] = lambda connection: None
+    ) -> None:
         self._address = address
         self._purpose = purpose
+        self._on_connect = on_connect
         self._thread = ConnectionThread("tako-lite reader")
         self._connection: Connection | None = None
 
     async def run(self, function: Callable[[PostgresSnapshot], T]) -> T:
         """Run a function of reads on the connection's thread; all of its statements see the same commit."""
-        reading = asyncio.ensure_future(self._thread.run(partial(self._run, function)))
-        done, _ = await asyncio.wait({reading}, timeout=ANSWERS_WITHIN)
-        if not done and (connection := self._connection) is not None:
-            cut(connection)
-        return await reading
+        return await self._thread.run(partial(self.run_here, function))
 
-    def _run(self, function: Callable[[PostgresSnapshot], T]) -> T:
+    def run_here(self, function: Callable[[PostgresSnapshot], T]) -> T:
+        """The same on the thread of the caller, where `run` is never called."""
         for is_last in (False, True):
             try:
                 if self._connection is None or self._connection.closed:
-                    self._connection = connect(self._address, self._purpose, READER)
+                    self._connection = connect(self._address, self._purpose, READER, patience=ANSWERS_WITHIN)
+                    self._on_connect(self._connection)
                 return consistent(self._connection, self._address.schema, function)
             except psycopg.Error as error:
                 if self._connection is not None and self._connection.closed and not is_last and is_passing(error):
@@ -196,12 +196,14 @@ class ReadingConnection:
     def close(self) -> None:
         """Close the connection, if it was ever opened, and end the thread."""
 
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-
-        self._thread.start(close)
+        self._thread.start(self.hang_up)
         self._thread.stop()
+
+    def hang_up(self) -> None:
+        """On the thread, or where none was started: close the connection; the next use opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _not_open() -> StoreError:

@@ -66,7 +66,11 @@ class PostgresSnapshot:
 
     def fetch(self, statement: Statement, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Every row of a statement, as it comes."""
-        return self._cursor.execute(_prepared(statement).text, {**self._constants, **parameters}, prepare=True).fetchall()
+        return self.send(statement, parameters).fetchall()
+
+    def send(self, statement: Statement, parameters: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Execute a statement; in a pipeline, its rows come later."""
+        return self._cursor.execute(_prepared(statement).text, {**self._constants, **parameters}, prepare=True)
 
 
 class PostgresTransaction(PostgresSnapshot):

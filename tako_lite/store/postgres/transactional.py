@@ -7,7 +7,7 @@ parameter once, as text, so that every way of writing parameters can express it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -45,15 +45,21 @@ def check_style(style: str) -> Style:
     raise BadInput(f"{style!r} is no style of parameters", hint=f"{hint}")
 
 
-def enqueue(schema: str, style: Style, rows: Sequence[Mapping[str, Any]], notified: Iterable[str]) -> tuple[str, Parameters]:
-    """The statement that stores runs, and notifies the servers of these groups where it stores a run of them."""
-    values = {"runs": json.dumps(rows, ensure_ascii=False), "notified": json.dumps(sorted(notified))}
+def enqueue(
+    schema: str, style: Style, rows: Sequence[Mapping[str, Any]], notified: Mapping[str, bool]
+) -> tuple[str, Parameters]:
+    """The statement that stores runs, and notifies the servers of these groups where it stores a run of them.
+
+    The value of a group is whether others may soon be stored without a notification, so that servers look again.
+    """
+    values = {"runs": json.dumps(rows, ensure_ascii=False), "notified": json.dumps(notified, sort_keys=True)}
     return _bind("enqueue", schema, style, values)
 
 
-def signal(schema: str, style: Style, event: str, payload: str, *, notified: bool) -> tuple[str, Parameters]:
-    """The statement that stores a signal, and notifies the servers."""
-    return _bind("signal", schema, style, {"event": event, "payload": payload, "notified": "yes" if notified else "no"})
+def signal(schema: str, style: Style, event: str, payload: str, *, notified: bool | None) -> tuple[str, Parameters]:
+    """The statement that stores a signal, and notifies the servers unless `notified` is None; it is as a value of `enqueue`."""
+    how = "no" if notified is None else "again" if notified else "yes"
+    return _bind("signal", schema, style, {"event": event, "payload": payload, "notified": how})
 
 
 def rows_of(batch: Batch, delay: float | None, at: int | None, first: int = 0) -> list[dict[str, Any]]:

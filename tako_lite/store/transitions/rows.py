@@ -113,6 +113,7 @@ class ClaimedRun(NamedTuple):
             due_at=self.due_at,
             trace=self.trace,
             code=self.code,
+            due_order=self.due_order,
         )
 
 
@@ -137,6 +138,7 @@ class Orphan(NamedTuple):
     id: str
     token: int
     lost: int
+    server: str
 
 
 class DueRun(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tako_lite.records import Failure
@@ -137,7 +139,9 @@ def requeue(
         if not changed:
             cancel_if_requested(transaction, id, token, pid)
             continue
-        if ended_as is not None:
+        if ended_as is None:
+            transaction.execute(transaction.sql.runs.forget_start, id=id, token=token)
+        else:
             history.record_attempt(transaction, rows.Claim(id, token), ended_as, pid, None, False)
         _requeued(transaction, id, transaction.now)
 
@@ -170,18 +174,18 @@ def charge_crash(
     return "cancelled" if cancel_if_requested(transaction, id, token, pid) else None
 
 
-def recover(transaction: Transaction, server: str, boot_id: str) -> int:
-    """Re-queue, uncharged, every run that an earlier process of this server claimed; returns how many runs that were."""
+def recover(transaction: Transaction, server: str, boot_id: str) -> Mapping[str, int]:
+    """Re-queue, uncharged, every run that a process claimed which is gone; returns how many, by the name of its server."""
     sql = transaction.sql
     transaction.execute(sql.groups.mark_all_available)
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
     orphans = transaction.rows(rows.Orphan, sql.runs.select_orphans, server=server, live=boot_id)
-    for id, token, lost in orphans:
+    for id, token, lost, _ in orphans:
         if lost >= MOST_LOST and finish(transaction, id, token, "dead", _SERVER_LOST, None, False):
             continue
         requeue(transaction, [(id, token)], "suspect" if lost >= SUSPECT_LOST else None, 0, "interrupted")
-    return len(orphans)
+    return Counter(orphan.server for orphan in orphans)
 
 
 def release_held(transaction: Transaction, hold: Hold, limit: int) -> int:
@@ -194,7 +198,19 @@ def release_held(transaction: Transaction, hold: Hold, limit: int) -> int:
 def cancel(transaction: Transaction, ids: Sequence[str]) -> dict[str, str]:
     """Cancel runs; returns for each `cancelled`, `cancelling` (its worker is asked), `ended` (it was over) or `unknown`."""
     error = _ON_REQUEST.as_text()
-    return {id: _cancel_one(transaction, id, error) for id in ids}
+    done = _cancel_unclaimed(transaction, ids, error) if len(ids) > 1 else ()
+    return {id: "cancelled" if id in done else _cancel_one(transaction, id, error) for id in ids}
+
+
+def _cancel_unclaimed(transaction: Transaction, ids: Sequence[str], error: str) -> set[str]:
+    """Cancel those of many runs of which nothing else is stored, all at once."""
+    sql = transaction.sql
+    ends = transaction.rows(EndedRun, sql.runs.cancel_unclaimed, ids=json.dumps([*ids]), now=transaction.now, error=error)
+    transaction.effects.ended += ends
+    done = [end.run_id for end in ends]
+    for id in transaction.values(sql.steps.select_awaited, ids=json.dumps(done)) if done else ():
+        resolve_children(transaction, id)
+    return set(done)
 
 
 def _cancel_one(transaction: Transaction, id: str, error: str) -> str:

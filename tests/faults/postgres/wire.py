@@ -25,6 +25,7 @@ End = Literal["cut", "unanswered", "terminated"]
 """A message never arrives and its connection is reset; it arrives, and the connection is reset instead of an answer; it
 arrives at a server that has just ended the session."""
 NAME: Final = re.compile(rb"application_name\0([^\0]*)\0")
+DATABASE: Final = re.compile(rb"database\0([^\0]*)\0")
 READY: Final = b"Z\0\0\0\x05"
 """In the last message of an answer: the server is ready for the next query."""
 
@@ -44,6 +45,7 @@ class Link:
 
     writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
     name: str = ""
+    database: str = ""
     begun: bool = False
     unanswered: bool = False
     tail: bytes = b""
@@ -165,6 +167,7 @@ class Wire:
             while data := await source.read(1 << 16):
                 if not link.name and (found := NAME.search(data)):
                     link.name = found[1].decode()
+                    link.database = database[1].decode() if (database := DATABASE.search(data)) else ""
                 if not await self._may_pass(link):
                     continue
                 if link.begun and (end := self._sprung(link, data)):
@@ -172,7 +175,7 @@ class Wire:
                         link.abort(reset=True)
                         break
                     if end == "terminated":
-                        await asyncio.to_thread(self._terminate, link.name)
+                        await asyncio.to_thread(self._terminate, link)
                     link.unanswered = end == "unanswered"
                 sink.write(data)
                 await sink.drain()
@@ -214,10 +217,12 @@ class Wire:
         self.sprung += 1
         return trap.end
 
-    def _terminate(self, name: str) -> None:
+    def _terminate(self, link: Link) -> None:
+        """End the sessions of that name in its database: other processes of the tests have others of the same name."""
         with connected(self._server.dsn) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", (name,)
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s AND datname = %s",
+                (link.name, link.database),
             )
 
     async def _close(self) -> None:

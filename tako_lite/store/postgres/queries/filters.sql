@@ -77,3 +77,27 @@ id > :after;
 -- name: shown
 -- All but the evaluations of triggers, which are no runs to people.
 id NOT IN (SELECT evaluation FROM triggers WHERE evaluation IS NOT NULL);
+
+-- name: in_pending
+-- Runs in this state, by its indexes.
+state = 'pending';
+
+-- name: in_running
+-- Runs in this state, by its index.
+state = 'running';
+
+-- name: in_waiting
+-- Runs in this state, by its index.
+state = 'waiting';
+
+-- name: in_succeeded
+-- Runs in this state, by its index.
+state = 'succeeded' AND finished_at IS NOT NULL;
+
+-- name: in_cancelled
+-- Runs in this state, by its index.
+state = 'cancelled' AND finished_at IS NOT NULL;
+
+-- name: in_dead
+-- Runs in this state, by its index.
+state = 'dead' AND finished_at IS NOT NULL;

@@ -159,6 +159,11 @@ UPDATE runs
 SET state = 'pending', ready = true, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
@@ -189,7 +194,7 @@ WITH orphans AS MATERIALIZED (
 )
 UPDATE runs SET boot_id = :boot_id, lost = lost + CASE server WHEN :server THEN 0 ELSE 1 END
 FROM orphans WHERE runs.id = orphans.id
-RETURNING runs.id, claim_token AS token, lost;
+RETURNING runs.id, claim_token AS token, lost, coalesce(server, '') AS server;
 
 -- name: is_claimed
 -- Whether a claim is still valid.
@@ -221,8 +226,11 @@ RETURNING worker_group AS "group", due_order, runs.id, workflow, limit_key, clai
 SELECT min(run_at) FROM runs WHERE state = 'pending' AND NOT ready;
 
 -- name: count_queued_by_workflow
--- How many runs that no worker has and that are not over there are of each workflow; those of each state by their own index.
-SELECT workflow, count(*) AS number FROM runs WHERE state = 'pending' OR state = 'waiting' GROUP BY workflow;
+-- How many runs wait in the queue of each workflow. At most a limit of runs is read.
+SELECT workflow, count(*) AS number FROM (
+    SELECT workflow FROM runs WHERE state = 'pending' OR state = 'waiting' LIMIT :limit
+) AS queued
+GROUP BY workflow;
 
 -- name: groups_with_work
 -- The groups that have due runs.
@@ -251,6 +259,19 @@ UPDATE runs SET hold = NULL FROM held WHERE runs.id = held.id RETURNING worker_g
 UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = false, error = :error
 WHERE id = :id AND state IN ('pending', 'waiting');
+
+-- name: cancel_unclaimed
+-- Cancel those of many runs that no server has ever claimed and no limit counts: nothing else is stored of them.
+WITH found AS MATERIALIZED (
+    SELECT id FROM runs
+    WHERE id IN (SELECT value FROM json_array_elements_text(:ids::json)) AND state = 'pending' AND claim_token = 0
+        AND limit_key IS NULL AND NOT EXISTS (SELECT FROM triggers WHERE evaluation = runs.id)
+    ORDER BY id FOR UPDATE
+)
+UPDATE runs SET state = 'cancelled', finished_at = :now, hold = NULL, ready = false, error = :error
+FROM found WHERE runs.id = found.id
+RETURNING runs.id AS run_id, boot_id, worker_group AS "group", workflow, state, worker_pid, json_text(error, 'reason') AS reason,
+    json_text(error, 'type') AS error_type, json_text(error, 'message') AS error_message;
 
 -- name: find_server
 -- The process that last claimed a run.
@@ -329,7 +350,7 @@ SELECT id FROM runs WHERE again_of = :id ORDER BY id;
 
 -- name: find_by_ending
 -- The ids that end with a text; only the index of ids is read.
-SELECT id FROM runs WHERE id LIKE :pattern ORDER BY id DESC LIMIT 2;
+SELECT id FROM runs WHERE id LIKE '%' || :ending ORDER BY id DESC LIMIT 2;
 
 -- name: count_due_by_group
 -- Count the due runs by group, with the oldest, without evaluations of triggers; only the index of due rows is read.
@@ -379,7 +400,10 @@ SELECT id FROM runs;
 SELECT count(*) FROM (SELECT 1 FROM runs WHERE true LIMIT :limit) AS chosen;
 
 -- name: count_ahead
--- The number of due runs of a group and a hold that start before this one.
-SELECT count(*) FROM runs
-WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
-    AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id);
+-- The number of due runs of a group and a hold that start before this one, counted up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM runs
+    WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
+        AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id)
+    LIMIT :limit
+) AS ahead;

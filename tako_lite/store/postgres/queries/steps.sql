@@ -114,3 +114,7 @@ WHERE state IN ('succeeded', 'cancelled', 'dead');
 -- name: select_having_steps
 -- The runs among these that have stored steps.
 SELECT DISTINCT run_id FROM steps WHERE run_id IN (SELECT value FROM json_array_elements_text(:ids::json));
+
+-- name: select_awaited
+-- The runs among these that other runs wait for.
+SELECT DISTINCT key FROM waits WHERE kind = 'child' AND key IN (SELECT value FROM json_array_elements_text(:ids::json));

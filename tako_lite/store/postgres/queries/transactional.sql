@@ -29,13 +29,12 @@ notified AS MATERIALIZED (
     FROM (
         SELECT json_build_object(
             'work', CASE WHEN bool_or(ready) THEN json_build_array(worker_group) END,
-            'due', min(run_at) FILTER (WHERE NOT ready)
+            'due', min(run_at) FILTER (WHERE NOT ready),
+            'again', CASE told.value WHEN 'true' THEN true END
         ) AS note
-        FROM made
-        WHERE state = 'pending' AND worker_group IN (
-            SELECT value FROM json_array_elements_text(CAST(CAST(:notified AS text) AS json)) AS value
-        )
-        GROUP BY worker_group
+        FROM made JOIN json_each_text(CAST(CAST(:notified AS text) AS json)) AS told ON told.key = worker_group
+        WHERE state = 'pending'
+        GROUP BY worker_group, told.value
     ) AS notes
 )
 SELECT coalesce(known.id, given.id) AS id, coalesce(known.state, given.state) AS state,
@@ -63,5 +62,7 @@ WITH made AS (
     SELECT CAST(:event AS text), CAST(:payload AS text), CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint), false
     ON CONFLICT DO NOTHING
 )
-SELECT count(pg_notify('tako_{schema}', CAST(json_build_object('signals', true) AS text)))
-FROM (SELECT WHERE CAST(:notified AS text) = 'yes') AS wanted;
+SELECT count(pg_notify('tako_{schema}', CAST(json_strip_nulls(
+    json_build_object('signals', true, 'again', CASE told.how WHEN 'again' THEN true END)
+) AS text)))
+FROM (SELECT CAST(:notified AS text) AS how) AS told WHERE told.how <> 'no';

@@ -45,10 +45,11 @@ WHERE evaluation = :id;
 UPDATE triggers SET evaluation = NULL WHERE evaluation = :id;
 
 -- name: select_evaluations
--- The current evaluations, with the state of each.
+-- The current evaluations, with the state of each, except those that a live server executes, or is about to: a claim locks its run.
 SELECT runs.id, runs.state, triggers.name AS trigger FROM triggers JOIN runs ON runs.id = triggers.evaluation
 WHERE triggers.evaluation IS NOT NULL
-    AND NOT (runs.state = 'running' AND EXISTS (SELECT 1 FROM servers WHERE servers.boot_id = runs.boot_id AND ended_at IS NULL));
+    AND NOT (runs.state = 'running' AND EXISTS (SELECT 1 FROM servers WHERE servers.boot_id = runs.boot_id AND ended_at IS NULL))
+ORDER BY runs.id FOR UPDATE OF runs SKIP LOCKED;
 
 -- name: delete_run
 -- Delete the run of an evaluation: users do not see it as a run of theirs.

@@ -138,6 +138,11 @@ UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
+-- name: forget_start
+-- Forget when a run started and with which code: no worker received it at its first claim.
+UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL
+WHERE id = :id AND claim_token = :token AND claim_token = 1 AND state = 'pending';
+
 -- name: charge_crash
 -- Re-queue a claimed run whose worker crashed while it ran alone; it will run alone again.
 UPDATE runs
@@ -158,7 +163,7 @@ SELECT cancel_requested FROM runs WHERE id = :id AND claim_token = :token AND st
 
 -- name: select_orphans
 -- The running runs that another process has claimed.
-SELECT id, claim_token AS token, 0 AS lost FROM runs WHERE state = 'running' AND boot_id IS NOT :live;
+SELECT id, claim_token AS token, 0 AS lost, coalesce(server, '') AS server FROM runs WHERE state = 'running' AND boot_id IS NOT :live;
 
 -- name: is_claimed
 -- Whether a claim is still valid.
@@ -187,13 +192,13 @@ RETURNING worker_group AS "group", due_order, id, workflow, limit_key, claim_tok
 SELECT min(run_at) FROM runs WHERE state = 'pending' AND ready = 0;
 
 -- name: count_queued_by_workflow
--- How many runs that no worker has and that are not over there are of each workflow; those of each state by their own index.
-SELECT workflow, sum(number) AS number FROM (
-    SELECT workflow, count(*) AS number FROM runs WHERE state = 'pending' AND ready = 1 GROUP BY workflow
+-- How many runs wait in the queue of each workflow. At most a limit of due, of later and of waiting runs is read.
+SELECT workflow, count(*) AS number FROM (
+    SELECT * FROM (SELECT workflow FROM runs WHERE state = 'pending' AND ready = 1 LIMIT :limit)
     UNION ALL
-    SELECT workflow, count(*) FROM runs WHERE state = 'pending' AND ready = 0 GROUP BY workflow
+    SELECT * FROM (SELECT workflow FROM runs WHERE state = 'pending' AND ready = 0 LIMIT :limit)
     UNION ALL
-    SELECT workflow, count(*) FROM runs WHERE state = 'waiting' GROUP BY workflow
+    SELECT * FROM (SELECT workflow FROM runs WHERE state = 'waiting' LIMIT :limit)
 ) GROUP BY workflow;
 
 -- name: groups_with_work
@@ -226,6 +231,15 @@ RETURNING worker_group;
 UPDATE runs
 SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
 WHERE id = :id AND state IN ('pending', 'waiting');
+
+-- name: cancel_unclaimed
+-- Cancel those of many runs that no server has ever claimed and no limit counts: nothing else is stored of them.
+UPDATE runs
+SET state = 'cancelled', finished_at = :now, hold = NULL, ready = 0, error = :error
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'pending' AND claim_token = 0 AND limit_key IS NULL
+    AND NOT EXISTS (SELECT 1 FROM triggers WHERE evaluation = runs.id)
+RETURNING id AS run_id, boot_id, worker_group AS "group", workflow, state, worker_pid, json_extract(error, '$.reason') AS reason,
+    json_extract(error, '$.type') AS error_type, json_extract(error, '$.message') AS error_message;
 
 -- name: find_server
 -- The process that last claimed a run.
@@ -307,7 +321,7 @@ SELECT id FROM runs WHERE again_of = :id ORDER BY id;
 
 -- name: find_by_ending
 -- The ids that end with a text; only the index of ids is read.
-SELECT id FROM runs WHERE id LIKE :pattern ORDER BY id DESC LIMIT 2;
+SELECT id FROM runs WHERE substr(id, -length(:ending)) = :ending ORDER BY id DESC LIMIT 2;
 
 -- name: count_due_by_group
 -- Count the due runs by group, with the oldest, without evaluations of triggers; only the index of due rows is read.
@@ -364,7 +378,10 @@ SELECT id FROM runs;
 SELECT count(*) FROM (SELECT 1 FROM runs WHERE true LIMIT :limit);
 
 -- name: count_ahead
--- The number of due runs of a group and a hold that start before this one.
-SELECT count(*) FROM runs
-WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
-    AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id);
+-- The number of due runs of a group and a hold that start before this one, counted up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM runs
+    WHERE worker_group = :group AND hold IS :hold AND state = 'pending' AND ready = 1
+        AND (due_order, id) < (SELECT due_order, id FROM runs WHERE id = :id)
+    LIMIT :limit
+);

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from tako_lite.linux import read_process
+from tests.support.processes import fork_server, name_of, spare
 from tests.support.project import Project, wait_until
 
 LOOK = """
@@ -28,28 +28,6 @@ def sleepy(live: Project) -> Project:
     live.workflow("look.py", LOOK)
     live.call("reload")
     return live
-
-
-def fork_server(project: Project) -> int:
-    pid = project.status()["daemon"]["zygote_pid"]
-    assert isinstance(pid, int)
-    return pid
-
-
-def spares(zygote: int) -> list[int]:
-    """The living spares of a fork server."""
-    pids = (int(pid) for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())
-    return [pid for pid in pids if name_of(pid) == "tako-spare"]
-
-
-def name_of(pid: int) -> str:
-    process = read_process(pid)
-    return Path(f"/proc/{pid}/comm").read_text().strip() if process is not None and process.state != "Z" else ""
-
-
-def spare(project: Project) -> int:
-    zygote = fork_server(project)
-    return wait_until(lambda: spares(zygote), "a spare waits")[0]
 
 
 def test_a_spare_becomes_the_next_worker_with_all_that_its_group_sets(sleepy: Project) -> None:

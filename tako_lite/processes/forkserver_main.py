@@ -28,7 +28,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from tako_lite.linux import boottime, kill_session, name_process
+from tako_lite.linux import boottime, end_with_parent, kill_session, name_process
 from tako_lite.processes.priority import set_nice
 from tako_lite.processes.spare import Spare
 from tako_lite.protocol.forkserver import (
@@ -214,9 +214,11 @@ def _become_spare(entry: Entry, channel: socket.socket) -> None:
     """Prepare what all workers need, then wait for the task of one."""
     try:
         os.setsid()
+        end_with_parent(signal.SIGKILL)  # even if it is stopped then, and cannot read the end of its channel
         name_process("tako-spare")
         _rehearse(entry)
         data, descriptors = _receive(channel)
+        end_with_parent(0)  # as a worker, it belongs to the daemon
         channel.close()
     except BaseException:
         os._exit(1)

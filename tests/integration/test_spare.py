@@ -58,8 +58,19 @@ def test_a_spare_ends_with_its_fork_server_and_the_next_one_makes_another(sleepy
     assert fork_server(sleepy) != zygote
 
 
-def test_a_spare_ends_when_the_daemon_is_killed(sleepy: Project) -> None:
-    waiting = spare(sleepy)
+def test_a_spare_ends_when_the_daemon_is_killed_even_if_it_is_stopped(sleepy: Project) -> None:
+    zygote, waiting = fork_server(sleepy), spare(sleepy)
+    os.kill(waiting, signal.SIGSTOP)
+    os.kill(zygote, signal.SIGKILL)
     sleepy.stop(signal.SIGKILL)
     wait_until(lambda: read_process(waiting) is None, "the spare has ended")
     sleepy.serve()
+
+
+def test_a_worker_that_was_a_spare_outlives_its_fork_server(sleepy: Project) -> None:
+    sleepy.call("scale", group="default", workers=1)
+    worker = sleepy.run("look")["result"]["pid"]
+    os.kill(fork_server(sleepy), signal.SIGKILL)
+    wait_until(lambda: sleepy.status()["daemon"]["zygote_pid"] is None, "the dead fork server is noticed")
+    assert sleepy.run("look")["result"]["pid"] == worker
+    sleepy.call("scale", group="default", workers=None)

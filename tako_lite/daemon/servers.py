@@ -293,7 +293,7 @@ class Servers:
             self._look_again()
         # Anyone may send a notification: what it says of runs and of groups that are not known here is read first.
         known = self._host.group_names() | self._host.groups.keys()
-        if not known >= news.work | news.suspects or any(map(self._host.dispatcher.find, news.cancel)):
+        if not known >= news.work | news.suspects or any(map(self._host.dispatcher.has, news.cancel)):
             self._look_now()
         news.work, news.suspects, news.cancel = news.work & known, news.suspects & known, []
         self._apply(news)
@@ -342,7 +342,7 @@ class Servers:
         if news.signals:
             self.deliver_signals()
         for id in news.cancel:
-            if self._host.dispatcher.find(id) is not None:
+            if self._host.dispatcher.has(id):
                 self._host.dispatcher.cancel(id)
         if news.changed:
             self._host.apply_overrides()

@@ -45,6 +45,7 @@ screenshots: venv ## make the pictures of docs/dashboard again, in Debian's chro
 
 test-faults: venv ## kill and freeze everything, die at every named point, then big faults; ARGS="--seconds 20 --seed 1" replays
 	@$(RUN) -m tests.faults.chaos $(ARGS)
+	@$(RUN) -m tests.faults.chaos --postgres $(ARGS)
 	@$(RUN) -m tests.faults.deaths $(ARGS)
 	@FAULTS=full $(RUN) -m pytest -m full -n 2 --dist worksteal --timeout 600 -rA
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -59,7 +60,8 @@ class Served:
 
     def start(self) -> None:
         """Start a daemon, and do not wait for it."""
-        start = ["-m", "tako_lite"] if self.loop == "uvloop" else ["-c", _PLAIN_LOOP]
+        as_people_do = self.loop == "uvloop" or find_spec("uvloop") is None
+        start = ["-m", "tako_lite"] if as_people_do else ["-c", _PLAIN_LOOP]
         with (self.root / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PYTHON, *start, "serve", "--server", "bench"],

@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from tako_lite.config.files import DEFAULT_PATH, FILE_NAME
+from tako_lite.errors import TakoError
 from tako_lite.stamps import file_stamp
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _names(config: str | None) -> Names:
             names: Names = stored["names"]
             return names
     names = _read_names(project)
-    with suppress(OSError):
+    with suppress(OSError, TakoError):
+        if not project.config().queue.location.is_file:  # a queue file would have made its folder
+            cache.parent.mkdir(mode=0o700, exist_ok=True)
         _write(cache, {"stamp": stamp, "names": names})
     return names
 

@@ -11,7 +11,7 @@ from tako_lite.processes.forked_server import ForkedServer
 ENTRY = "tako_lite.cli.lean_daemon:main"
 
 
-def main(options: dict[str, Any], forked: ForkedServer) -> int:
+def main(options: dict[str, Any], forked: ForkedServer | None) -> int:
     """Serve with the options of `serve`, and return the exit code."""
 
     def serve() -> int:

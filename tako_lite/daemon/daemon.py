@@ -128,7 +128,7 @@ class Daemon:
         self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
         self.ending = Ending(self.kill)
         self.commands.register(self.ending.handlers())
-        self.fallbacks = Fallbacks(self.store, self.clock, events)
+        self.fallbacks = Fallbacks(self.store, self.clock, events, self._trouble_to_act_on)
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
         )
@@ -164,7 +164,7 @@ class Daemon:
         await self.servers.join()
         recovered = await self.store.recover_runs(self.config.server, self.boot_id)
         self.events.recovered(recovered, self.config.server, survivors)
-        await self.store.set_limits(limits_of(self.catalog))
+        await self.store.set_limits(limits_of(self.catalog), self.catalog.workflows)
         self.dispatcher.code = await self._hash_code(self.config, self.catalog)
         await self.store.put_code(self.dispatcher.code)
         await self._start_groups()
@@ -306,6 +306,10 @@ class Daemon:
         trouble = None if found is None else found.trouble
         return None if trouble is not None and self.servers.is_served_elsewhere(group) else trouble
 
+    def _trouble_to_act_on(self, group: str) -> str | None:
+        """As `_lost`, for runs that are queued already: they outlast the restart of the only server of their group."""
+        return self._lost(group) if self.servers.serves(group) else self.servers.abandoned_group(group)
+
     def apply_overrides(self) -> None:
         """Another server changed a group, a schedule or a trigger: read again what is kept of them here."""
         self.dispatcher.watch(self._apply_overrides(), "read what was changed on another server")
@@ -319,6 +323,7 @@ class Daemon:
             if scale != group.scale:
                 group.resize(scale)
         await self.scheduler.read_again()
+        await self.store.read_limits_again()
 
     def work_found(self, group: str, *, suspects: bool) -> None:
         """A group may have due runs, as another server told or a look found."""
@@ -327,8 +332,7 @@ class Daemon:
     def group_changed_elsewhere(self) -> None:
         """Other servers began or ceased to serve a group: apply the fallbacks of those that are lost now."""
         for name in self.group_names():
-            if not self.servers.serves(name):
-                self.fallbacks.reevaluate(self.ensure_group(name))
+            self.fallbacks.reevaluate(self.ensure_group(name))
 
     def _committed(self, effects: Effects) -> None:
         self.servers.committed(effects)
@@ -385,8 +389,7 @@ class Daemon:
         """Call before a run, or many like it, is enqueued: if it is due at once, the same transaction claims it."""
         if run.refusal is None and run.run_at <= self.clock.now():
             self.dispatcher.work_arrived(run.group, due_order=run.run_at - run.priority * 1000)
-            group = self.groups.get(run.group)
-            if group is not None and not group.available:
+            if (group := self._unavailable(run.group)) is not None:
                 self.fallbacks.waits_in(group)
 
     def recheck_due(self, run: NewRun) -> None:
@@ -419,9 +422,15 @@ class Daemon:
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
         self.dispatcher.work_arrived(name, hold)
-        group = self.groups.get(name)
-        if group is not None and not group.available and self.servers.serves(name):
+        if (group := self._unavailable(name)) is not None:
             self.fallbacks.reevaluate(group)
+
+    def _unavailable(self, name: str) -> Group | None:
+        """A group that takes no work on any server, or None."""
+        if self.servers.serves(name):
+            group = self.groups.get(name)
+            return None if group is None or group.available or self._lost(name) is None else group
+        return None if self.servers.abandoned_group(name) is None else self.ensure_group(name)
 
     async def wait_first_start(self, group: str, timeout: float) -> str | None:
         """Why a group cannot start, or None; waits up to `timeout` seconds for the first start of its first worker."""

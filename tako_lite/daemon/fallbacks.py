@@ -1,4 +1,4 @@
-"""Applies fallbacks to queued runs while their group is unavailable: paused, or unable to start.
+"""Applies fallbacks to queued runs while their group is unavailable: paused, unable to start, or served by no live server.
 
 A run that is enqueued to an unavailable group gets its fallback at that moment. The runs that were queued before, and those
 that become due later, get it here.
@@ -7,6 +7,7 @@ that become due later, get it here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from tako_lite.clock import Clock
@@ -26,8 +27,9 @@ CHECK_INTERVAL: Final = 0.5
 class Fallbacks:
     """Applies the fallbacks of runs in unavailable groups, and ends runs that have waited for longer than wait_timeout."""
 
-    def __init__(self, store: Store, clock: Clock, events: Events) -> None:
+    def __init__(self, store: Store, clock: Clock, events: Events, trouble_of: Callable[[str], str | None]) -> None:
         self._store = store
+        self._trouble_of = trouble_of
         self._clock = clock
         self._events = events
         self._lost: dict[str, Group] = {}
@@ -45,7 +47,7 @@ class Fallbacks:
 
     def reevaluate(self, group: Group) -> None:
         """Apply fallbacks because a group became unavailable or available, or an unavailable one got due runs."""
-        if self._stopped or (group.available and group.name not in self._lost):
+        if self._stopped or (group.name not in self._lost and self._trouble_of(group.name) is None):
             return
         name = group.name
         self._lost[name] = group
@@ -86,19 +88,17 @@ class Fallbacks:
 
     async def _apply(self, group: Group) -> float | None:
         """Apply what applies now; returns the seconds until the next run times out, or None."""
-        if group.available:
+        if (trouble := self._trouble_of(group.name)) is None:
             await self._store.mark_group_available(group.name)
-            if group.available:
+            if self._trouble_of(group.name) is None:
                 self._lost.pop(group.name, None)
             return None
         wait = group.settings.wait_timeout
         since = self._loop.time() - self._checked_at.get(group.name, -CHECK_INTERVAL)
         if wait is not None and since < CHECK_INTERVAL:  # the search reads the whole queue of the group
-            await self._store.mark_group_unavailable(group.name, no_worker(group.trouble or "nobody serves the group"), None)
+            await self._store.mark_group_unavailable(group.name, no_worker(trouble), None)
             return CHECK_INTERVAL - since
         self._checked_at[group.name] = self._loop.time()
         timeout = None if wait is None else round(wait * 1000)
-        next_at = await self._store.mark_group_unavailable(
-            group.name, no_worker(group.trouble or "nobody serves the group"), timeout
-        )
+        next_at = await self._store.mark_group_unavailable(group.name, no_worker(trouble), timeout)
         return None if next_at is None else max((next_at - self._clock.now()) / 1000, 0.0)

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,8 @@ def start_lean(
     environment = _fork_server_environment(config)
     if environment is not None and config.group(DEFAULT).python is None:
         rest = Rest(daemon=daemon, options=options, environment=dict(os.environ), path=sys.path)
-        start_over(package, config.root, WORKER_ENTRY, environment, sys.orig_argv[1:], rest)
+        with suppress(OSError):  # no memory file, or too long a command line
+            start_over(package, config.root, WORKER_ENTRY, environment, sys.orig_argv[1:], rest)
 
 
 def _is_program(words: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -141,7 +142,10 @@ class Logs:
         """Take the settings of `[logs]`, and delete the files that are too old for them."""
         self._settings = settings
         self._copy = (self._copy or RunOutput()) if settings.stdout == "json" else None
-        for name in {file.name.partition(".jsonl")[0] for file in self._folder.glob("*.jsonl*")} | self.groups.keys():
+        names = {*self.groups}
+        with suppress(OSError):  # the folder cannot be read now; the next start or reload deletes what is old
+            names |= {file.name.partition(".jsonl")[0] for file in self._folder.glob("*.jsonl*")}
+        for name in names:
             self._configure(self._log(name)).delete_old()
 
     def _log(self, group: str) -> GroupLog:

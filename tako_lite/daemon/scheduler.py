@@ -20,7 +20,7 @@ from tako_lite.protocol.commands import Handler
 from tako_lite.records import Schedule
 from tako_lite.routing import Router
 from tako_lite.states import RunState
-from tako_lite.store.base import SIGNALS_KEPT, Store
+from tako_lite.store.base import SIGNALS_KEPT, Expression, Store
 
 if TYPE_CHECKING:
     from tako_lite.cron import Due
@@ -87,7 +87,7 @@ class Scheduler:
 
     async def start(self, catalog: Catalog) -> None:
         """Take the schedules of the catalog, fire what was missed, and arm the timer."""
-        schedules = await self._store.put_schedules(schedules_of(catalog), self._clock.now())
+        schedules = await self._store.put_schedules(schedules_of(catalog), self._clock.now(), catalog.workflows)
         await self._store.put_triggers(triggers_of(catalog))
         self.take(catalog, schedules)
         self._next_due = self._next_prune = self._clock.now()
@@ -270,16 +270,17 @@ class Scheduler:
 
         now = self._clock.now()
         cron, zone = cron_of(schedule.cron), schedule.timezone
+        expression = Expression(schedule.cron, schedule.timezone)
         due = due_slots(cron, zone, schedule.last_slot, now, spec.options.catch_up, GRACE_MS)
         self._count_missed(schedule, due, now - GRACE_MS)
         for slot in due.fire:
             run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
-            if not await self._store.fire_schedule(workflow, slot, [run]) and self._store.membership is not None:
-                await self.read_again()  # another server took it, or paused the schedule
+            if not await self._store.fire_schedule(workflow, slot, [run], expression) and self._store.membership is not None:
+                await self.read_again()  # another server took it, or paused or changed the schedule
                 return
             self._note(workflow, slot, fired_at=slot)
         if due.last > max([schedule.last_slot, *due.fire]):
-            await self._store.fire_schedule(workflow, due.last, [])
+            await self._store.fire_schedule(workflow, due.last, [], expression)
             self._note(workflow, due.last)
         self._advance(workflow, max(due.last, schedule.last_slot))
 

@@ -179,7 +179,7 @@ async def _serve(make: Callable[[], Daemon], idle_exit: float | None) -> None:
         try:
             if not await _serve_once(make, idle_exit):
                 return
-        except StoreUnreachable as error:
+        except (StoreUnreachable, StoreBusy) as error:
             if not has_joined:
                 raise
             logger.warning("cannot join again: %s", error.message)
@@ -192,7 +192,13 @@ async def _serve_once(make: Callable[[], Daemon], idle_exit: float | None) -> bo
     daemon = make()
     with _received(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         try:
-            await daemon.start()
+            try:
+                await daemon.start()
+            except StoreBusy as error:  # another server holds what this one needs; it stands still, for example
+                if not daemon.servers.has_joined:
+                    raise
+                logger.warning("cannot start yet: %s", error.message)
+                return True
             fatal = await _until_stopped(signals, daemon, idle_exit)
             if fatal is not None:
                 daemon.kill()

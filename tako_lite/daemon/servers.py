@@ -87,6 +87,8 @@ class Servers:
         self._unknown: dict[tuple[str, int], int] = {}
         """Runs that the queue says this server has and that no worker has, each with the number of claims made at that look."""
         self._served_elsewhere: frozenset[str] = frozenset()
+        self._unserved: dict[str, float] = {}
+        """Since when no live server serves a group, by the clock of the loop."""
         self._joined_at = 0
         """When this server joined, in milliseconds since 1970."""
         self._lease_ends = 0.0
@@ -97,6 +99,11 @@ class Servers:
         self._has_begun = False
         if self._membership is not None:
             host.dispatcher.serves = self.serves
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether this server is one of several."""
+        return self._joined_at > 0
 
     @property
     def trouble(self) -> str | None:
@@ -127,6 +134,13 @@ class Servers:
             if other.serves(group) and (state := other.states.get(group)) is not None and state.trouble:
                 return f"on {other.name}: {state.trouble}"
         return f"no live server serves {group}"
+
+    def abandoned_group(self, group: str) -> str | None:
+        """As `lost_group`, but only once that has lasted for a lease: a server that restarts takes no longer."""
+        since, membership = self._unserved.get(group), self._membership
+        if since is None or membership is None or self._loop.time() - since < membership.lease:
+            return None
+        return self.lost_group(group)
 
     async def join(self) -> None:
         """Become a server of the queue. Raises AlreadyServing, StoreError."""
@@ -303,8 +317,16 @@ class Servers:
         self._reconcile(news.claims)
         if self._host.waiters.waiting:
             self._start(self._look_up_awaited())
-        served = frozenset(name for name in self._host.group_names() if self.is_served_elsewhere(name))
-        if served != self._served_elsewhere:
+        self._watch_groups()
+
+    def _watch_groups(self) -> None:
+        """Note which groups are served; have fallbacks applied where that has changed, or has been missing for a lease."""
+        names = self._host.group_names()
+        served = frozenset(name for name in names if self.is_served_elsewhere(name))
+        now = self._loop.time()
+        unserved = {name for name in names if not self.serves(name) and self.lost_group(name) is not None}
+        self._unserved = {name: self._unserved.get(name, now) for name in unserved}
+        if served != self._served_elsewhere or any(map(self.abandoned_group, unserved)):
             self._served_elsewhere = served
             self._host.group_changed_elsewhere()
 

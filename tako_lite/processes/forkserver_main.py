@@ -28,8 +28,9 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from tako_lite.linux import boottime, kill_session, name_process
+from tako_lite.linux import boottime, end_with_parent, kill_session, name_process
 from tako_lite.processes.priority import set_nice
+from tako_lite.processes.spare import Spare
 from tako_lite.protocol.forkserver import (
     FailedAnswer,
     ForkAnswer,
@@ -44,6 +45,8 @@ from tako_lite.protocol.forkserver import (
 )
 
 MAX_DESCRIPTORS: Final = 4
+QUIET: Final = 0.05
+"""Seconds without a request after which the spare is forked."""
 LONGEST_SLEEP: Final = 2.0
 """Seconds; the clock of poll(2) stands still while the machine is suspended."""
 
@@ -58,10 +61,18 @@ def main(arguments: list[str]) -> None:
 
 
 def find_entry(name: str) -> Entry:
-    """Import what children run, a `module:function`."""
+    """Import what children run, a `module:function`, and have it do once what it does in each of them."""
     module, _, function = name.partition(":")
     entry: Entry = getattr(importlib.import_module(module), function)
+    _rehearse(entry)
     return entry
+
+
+def _rehearse(entry: Entry) -> None:
+    """Call the function `rehearse` of the same module: here, what it leaves in memory is shared; in a spare, copied early."""
+    rehearsal: Callable[[], None] | None = getattr(sys.modules[entry.__module__], "rehearse", None)
+    if rehearsal is not None:
+        rehearsal()
 
 
 def serve_forks(control: socket.socket, entry: Entry) -> None:
@@ -74,46 +85,110 @@ def serve_forks(control: socket.socket, entry: Entry) -> None:
     name_process("tako-zygote")
     _send(control, ReadyAnswer(ready=True, python=sys.version.split()[0]))
     _silence()
-    children: set[int] = set()
+    server = _Server(control, entry)
     try:
-        _serve(control, entry, children)
+        server.serve()
     finally:
-        for pid in children:
+        server.kill()
+
+
+class _Server:
+    """The children of a fork server, and the spare that becomes the next one."""
+
+    def __init__(self, control: socket.socket, entry: Entry) -> None:
+        self._control = control
+        self._entry = entry
+        self._children: set[int] = set()
+        self._until: float | None = None
+        self._spare: Spare | None = None
+        self._wants_spare = True
+
+    def serve(self) -> None:
+        """Answer requests until the daemon closes the socket."""
+        while True:
+            self._wait()
+            data, descriptors = _receive(self._control)
+            if data is None:
+                return
+            request: ForkRequest | ReapRequest | UntilRequest = json.loads(data)
+            if request["op"] == "until":
+                self._until = request["at"]
+                answer: ServerAnswer = UntilAnswer(until=self._until)
+            elif request["op"] == "fork":
+                answer = self._start(data, request, descriptors)
+            else:
+                answer = self._reap(request["pid"])
+            _send(self._control, answer)
+
+    def kill(self) -> None:
+        """Kill the children, with everything that they started."""
+        if self._spare is not None:
+            self._spare.kill()
+        for pid in self._children:
             kill_session(pid)
 
+    def _wait(self) -> None:
+        """Wait for a request; meanwhile fork the spare, and kill the children at the moment that the daemon has set."""
+        readable = select.poll()
+        readable.register(self._control, select.POLLIN)
+        while True:
+            sleep = QUIET if self._wants_spare else None
+            if self._until is not None:
+                if (left := self._until - boottime()) <= 0:
+                    self._until = None
+                    for pid in self._children:
+                        kill_session(pid)
+                    continue
+                sleep = min(sleep or LONGEST_SLEEP, left)
+            if readable.poll(None if sleep is None else sleep * 1000):
+                return
+            if self._wants_spare:
+                self._wants_spare = False
+                self._fork_spare()
 
-def _serve(control: socket.socket, entry: Entry, children: set[int]) -> None:
-    until: float | None = None
-    while True:
-        if not _wait(control, until):
-            for pid in children:
-                kill_session(pid)
-            until = None
-        request, descriptors = _receive(control)
-        if request is None:
+    def _start(self, data: bytes, request: ForkRequest, descriptors: list[int]) -> ForkAnswer:
+        """Have the spare become a worker, or fork one."""
+        spare, self._spare, self._wants_spare = self._spare, None, True
+        try:
+            if spare is not None and spare.hand_over(data, descriptors):
+                pid = spare.pid
+            elif (pid := os.fork()) == 0:
+                self._control.close()
+                _child(self._entry, request, descriptors)
+        except OSError as error:
+            return FailedAnswer(error=f"cannot fork: {error.strerror}")
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._children.add(pid)
+        return ForkedAnswer(pid=pid)
+
+    def _fork_spare(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError:  # tried again after the next worker
+            ours.close()
+            theirs.close()
             return
-        if request["op"] == "until":
-            until = request["at"]
-            _send(control, UntilAnswer(until=until))
-        elif request["op"] == "fork":
-            _send(control, _fork(control, entry, request, descriptors, children))
-        else:
-            _send(control, _reap(request["pid"], children))
+        if pid == 0:
+            self._control.close()
+            ours.close()
+            _become_spare(self._entry, theirs)
+        theirs.close()
+        self._spare = Spare(pid, ours)
+
+    def _reap(self, pid: int) -> ReapedAnswer:
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            return ReapedAnswer(status=None)
+        self._children.discard(pid)
+        return ReapedAnswer(status=os.waitstatus_to_exitcode(status))
 
 
-def _wait(control: socket.socket, until: float | None) -> bool:
-    """Wait for a request; False if this moment comes first."""
-    readable = select.poll()
-    readable.register(control, select.POLLIN)
-    while until is not None:
-        if (left := until - boottime()) <= 0:
-            return False
-        if readable.poll(min(left, LONGEST_SLEEP) * 1000):
-            break
-    return True
-
-
-def _receive(control: socket.socket) -> tuple[ForkRequest | ReapRequest | UntilRequest | None, list[int]]:
+def _receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
+    """A request and its descriptors; None when the other end is closed."""
     data = b""
     descriptors: list[int] = []
     while not data.endswith(b"\n"):
@@ -125,7 +200,7 @@ def _receive(control: socket.socket) -> tuple[ForkRequest | ReapRequest | UntilR
             return None, descriptors
         data += part
         descriptors += received
-    return json.loads(data), descriptors
+    return data, descriptors
 
 
 def _send(control: socket.socket, answer: ServerAnswer) -> None:
@@ -135,26 +210,28 @@ def _send(control: socket.socket, answer: ServerAnswer) -> None:
         return  # the daemon is gone; the next read says so
 
 
-def _fork(control: socket.socket, entry: Entry, request: ForkRequest, descriptors: list[int], children: set[int]) -> ForkAnswer:
+def _become_spare(entry: Entry, channel: socket.socket) -> None:
+    """Prepare what all workers need, then wait for the task of one."""
     try:
-        pid = os.fork()
-    except OSError as error:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return FailedAnswer(error=f"cannot fork: {error.strerror}")
-    if pid == 0:
-        control.close()
-        _child(entry, request, descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    children.add(pid)
-    return ForkedAnswer(pid=pid)
+        os.setsid()
+        end_with_parent(signal.SIGKILL)  # even if it is stopped then, and cannot read the end of its channel
+        name_process("tako-spare")
+        _rehearse(entry)
+        data, descriptors = _receive(channel)
+        end_with_parent(0)  # as a worker, it belongs to the daemon
+        channel.close()
+    except BaseException:
+        os._exit(1)
+    if data is None:
+        os._exit(0)
+    _child(entry, json.loads(data), descriptors)
 
 
 def _child(entry: Entry, request: ForkRequest, descriptors: list[int]) -> None:
     status = 1
     try:
-        os.setsid()
+        if os.getsid(0) != os.getpid():  # a spare leads a session already
+            os.setsid()
         link, guard, output, *private = descriptors
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -191,15 +268,6 @@ def _become(request: ForkRequest) -> None:
         _, hard = resource.getrlimit(which)
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (ceiling, ceiling))
-
-
-def _reap(pid: int, children: set[int]) -> ReapedAnswer:
-    try:
-        _, status = os.waitpid(pid, 0)
-    except ChildProcessError:
-        return ReapedAnswer(status=None)
-    children.discard(pid)
-    return ReapedAnswer(status=os.waitstatus_to_exitcode(status))
 
 
 def _silence() -> None:

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,12 +71,20 @@ def main(arguments: list[str]) -> None:
     sys.exit(getattr(importlib.import_module(module), name)(rest["options"], forked))
 
 
-def _fork(entry: Entry, folder: str, words: list[str]) -> ForkedServer:
+def _fork(entry: Entry, folder: str, words: list[str]) -> ForkedServer | None:
+    """Fork the fork server; None where that is impossible, and the daemon starts it as a new program."""
+    if threading.active_count() != 1:  # those of a debugger, say
+        return None
     environment = dict(os.environ)
     ours, theirs = socket.socketpair()
     gc.collect()
     gc.freeze()  # pages of objects that no collector visits stay shared
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        return None
     if pid == 0:
         _become_fork_server(theirs.detach(), entry, folder, words)
     theirs.close()

@@ -8,7 +8,7 @@ assumes that ids are row numbers, or that no other server claims runs of the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -43,6 +43,13 @@ class Limit(NamedTuple):
     key: str | None = None
     rate: Rate | None = None
     rate_key: str | None = None
+
+
+class Expression(NamedTuple):
+    """When a schedule fires."""
+
+    cron: str
+    timezone: str
 
 
 MINUTES_KEPT: Final = 30 * 24 * 3_600_000
@@ -427,8 +434,15 @@ class Store(Protocol):
     def release_held_runs(self, hold: Hold) -> Awaitable[None]:
         """Make all due runs with this hold claimable again, in portions."""
 
-    def set_limits(self, limits: Mapping[str, Limit]) -> Awaitable[None]:
-        """Replace the limits of all workflows, and release the runs that the new limits allow."""
+    def set_limits(self, limits: Mapping[str, Limit], workflows: Collection[str] = ()) -> Awaitable[None]:
+        """Replace the limits of all workflows, and release the runs that the new limits allow.
+
+        `workflows` are those of the catalog. With several servers, limits of workflows that only others have stay;
+        for the rest, the newest announcement holds on all servers.
+        """
+
+    async def read_limits_again(self) -> None:
+        """Use the limits that other servers have announced since."""
 
     def put_code(self, code: Mapping[str, str]) -> Awaitable[None]:
         """Store the hash of the code of each workflow of this server: a run gets it at its first claim."""
@@ -533,8 +547,13 @@ class Store(Protocol):
 
     # Schedules and triggers
 
-    def put_schedules(self, schedules: Sequence[Schedule], from_slot: int) -> Awaitable[list[Schedule]]:
-        """Make the stored schedules those of the catalog, and return them; new ones start after `from_slot`."""
+    def put_schedules(
+        self, schedules: Sequence[Schedule], from_slot: int, workflows: Collection[str] = ()
+    ) -> Awaitable[list[Schedule]]:
+        """Make the stored schedules those of the catalog, and return them; new ones start after `from_slot`.
+
+        `workflows` are as in `set_limits`.
+        """
 
     def put_catalog(
         self,
@@ -544,15 +563,20 @@ class Store(Protocol):
         triggers: Sequence[StoredTrigger],
         code: Mapping[str, str],
     ) -> Awaitable[list[Schedule]]:
-        """`set_limits`, `put_schedules`, `put_triggers` and `put_code` in one transaction: all of them or none."""
+        """`set_limits`, `put_schedules`, `put_triggers` and `put_code` in one transaction: all of them or none.
+
+        `code` has every workflow of the catalog.
+        """
 
     def list_schedules(self) -> Awaitable[list[Schedule]]:
         """The schedules of the catalog, with how far each has come."""
 
-    def fire_schedule(self, workflow: str, slot: int, runs: Sequence[NewRun]) -> Awaitable[bool]:
+    def fire_schedule(
+        self, workflow: str, slot: int, runs: Sequence[NewRun], expression: Expression | None = None
+    ) -> Awaitable[bool]:
         """Take a slot and store its runs in one transaction; without runs, skip the slots up to it.
 
-        False if the slot was taken before, or the schedule is paused or gone: then nothing is stored.
+        False, and nothing is stored, if the slot was taken before or the schedule is paused, gone or has another expression.
         """
 
     def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Awaitable[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from asyncio import Future
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, Literal, TypeVar
 
@@ -18,6 +18,7 @@ from tako_lite.store.base import (
     Claims,
     Completed,
     Effects,
+    Expression,
     GroupCounts,
     GroupOverride,
     Hold,
@@ -192,8 +193,20 @@ class TransactionalStore(ABC):
         while await self._submit(operation, keep=True) == RELEASED_AT_ONCE:
             pass
 
-    def set_limits(self, known: Mapping[str, Limit]) -> Future[None]:
-        return self._submit(lambda transaction: limits.replace(transaction, known))
+    def set_limits(self, known: Mapping[str, Limit], workflows: Collection[str] = ()) -> Future[None]:
+        def operation(transaction: Transaction) -> None:
+            limits.replace(transaction, self._announced(transaction, known, workflows))
+
+        return self._submit(operation, locks=("limits",))
+
+    async def read_limits_again(self) -> None:  # noqa: B027 -- one server has no others
+        """Use the limits that other servers have announced since."""
+
+    def _announced(
+        self, transaction: Transaction, known: Mapping[str, Limit], workflows: Collection[str]
+    ) -> Mapping[str, Limit]:
+        """The limits that hold once these are announced; for one server, they are these."""
+        return known
 
     def put_code(self, hashes: Mapping[str, str]) -> Future[None]:
         return self._submit(lambda transaction: code.put(transaction, self._server, hashes))
@@ -294,8 +307,10 @@ class TransactionalStore(ABC):
 
     # Schedules and triggers
 
-    def put_schedules(self, known: Sequence[Schedule], from_slot: int) -> Future[list[Schedule]]:
-        return self._submit(lambda transaction: schedules.put(transaction, known, from_slot))
+    def put_schedules(
+        self, known: Sequence[Schedule], from_slot: int, workflows: Collection[str] = ()
+    ) -> Future[list[Schedule]]:
+        return self._submit(lambda transaction: schedules.put(transaction, known, from_slot, workflows))
 
     def put_catalog(
         self,
@@ -306,18 +321,20 @@ class TransactionalStore(ABC):
         hashes: Mapping[str, str],
     ) -> Future[list[Schedule]]:
         def operation(transaction: Transaction) -> list[Schedule]:
-            limits.replace(transaction, known)
+            limits.replace(transaction, self._announced(transaction, known, hashes))
             triggers.put(transaction, polled)
             code.put(transaction, self._server, hashes)
-            return schedules.put(transaction, scheduled, from_slot)
+            return schedules.put(transaction, scheduled, from_slot, hashes)
 
-        return self._submit(operation)
+        return self._submit(operation, locks=("limits",))
 
     async def list_schedules(self) -> list[Schedule]:
         return await self._read_between(schedules.list_all)
 
-    def fire_schedule(self, workflow: str, slot: int, new: Sequence[NewRun]) -> Future[bool]:
-        return self._submit(lambda transaction: schedules.fire(transaction, workflow, slot, new), keep=True)
+    def fire_schedule(
+        self, workflow: str, slot: int, new: Sequence[NewRun], expression: Expression | None = None
+    ) -> Future[bool]:
+        return self._submit(lambda transaction: schedules.fire(transaction, workflow, slot, new, expression), keep=True)
 
     def pause_schedule(self, workflow: str, paused: bool, slot: int) -> Future[bool]:
         return self._submit(lambda transaction: schedules.pause(transaction, workflow, paused, slot))

@@ -33,8 +33,11 @@ from tako_lite.worker.link import Link
 from tako_lite.worker.loader import CannotImport, Loader
 from tako_lite.worker.loop import choose_loop, offer_loop
 from tako_lite.worker.output import Output
+from tako_lite.worker.rehearsal import rehearse
 from tako_lite.worker.setup import find_function, set_up
 from tako_lite.worker.stall import StallWatch
+
+__all__ = ["main", "rehearse"]  # what a fork server calls
 
 COLLECT_AFTER: Final = 5_000
 """New containers between two collections. Runs rarely leave cycles, so this is more than Python's 700."""

@@ -28,6 +28,7 @@ from tako_lite.records import new_id, new_ids
 from tests.faults.expected import TENANTS, in_file, surprises
 from tests.support.checker import violations
 from tests.support.event_log import LOG, EventLog, as_logged
+from tests.support.postgres import missing
 from tests.support.project import wait_until, zombies
 from tests.support.warm_start import WarmProcess, start_daemon
 
@@ -654,6 +655,9 @@ def main() -> int:
     parser.add_argument("--postgres", action="store_true", help="two servers and a PostgreSQL database, which dies too")
     parser.add_argument("--keep", type=Path, help="a folder for the project, kept afterwards; it must not exist")
     options = parser.parse_args()
+    if options.postgres and (lack := missing()):
+        print(f"no chaos on PostgreSQL: {lack}")
+        return 1 if os.environ.get("TAKO_TEST_POSTGRES") == "required" else 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it cleans up
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as scratch:

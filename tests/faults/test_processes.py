@@ -22,7 +22,7 @@ import pytest
 from tako_lite.client import Client
 from tako_lite.errors import DaemonUnreachable
 from tako_lite.linux import read_process
-from tests.support.processes import NO_FILE_WATCH, serve_with
+from tests.support.processes import NO_FILE_WATCH, name_of, serve_with, spare
 from tests.support.profiles import scaled
 from tests.support.project import Project, is_gone, wait_until
 from tests.support.runs import STEPS, charged, release
@@ -151,7 +151,10 @@ def test_a_group_that_cannot_fork_backs_off_and_says_so_and_starts_once_it_can(p
     project.configure(f'[workflows.default]\nenv = {{ LD_PRELOAD = "{library}", LD_FORK_FAILS = "{fails}" }}\n')
     project.workflow("a.py", ECHO)
     project.serve()
+    waiting = spare(project)  # it needs no fork to become a worker
     fails.touch()
+    os.kill(waiting, signal.SIGKILL)
+    wait_until(lambda: name_of(waiting) == "", "the spare is dead")
     with project.client() as client:
         made = client.enqueue("echo", 1)
     assert "cannot fork" in (made.warning or "")

@@ -26,8 +26,6 @@ from tests.support.profiles import scaled
 from tests.support.project import Project, wait_until
 from tests.support.store_bench import WORKER, Bench, HandClock
 
-pytestmark = pytest.mark.sqlite
-
 QUICK = "@workflow('quick')\nasync def quick(payload):\n    return payload\n"
 HOLD = """
 @workflow("hold")
@@ -101,6 +99,7 @@ def test_fifty_clients_with_one_key_share_a_run_also_after_its_end_and_after_a_k
     assert sorted(project.call("ids")["ids"]) == [first, second]
 
 
+@pytest.mark.sqlite
 @pytest.mark.full
 def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_the_rest_works(
     project: Project,
@@ -146,6 +145,7 @@ def test_while_another_program_holds_the_lock_enqueues_are_refused_in_time_and_t
     assert project.call("ids")["ids"] == [held]
 
 
+@pytest.mark.sqlite
 def test_a_resume_that_cannot_be_stored_forgets_no_work(project: Project) -> None:
     project.configure("[workflows]\nconcurrency = 1\n")
     project.workflow("hold.py", HOLD)
@@ -174,9 +174,8 @@ def test_what_128_clients_enqueue_at_once_is_all_there(project: Project) -> None
     assert set(project.call("ids", states=["pending"])["ids"]) == set(acked)
     assert project.group("default")["pending"] == CLIENTS * EACH
     project.stop(signal.SIGKILL)
-    with closing(sqlite3.connect(project.root / ".tako/queue.db")) as queue:
-        assert {run_id for (run_id,) in queue.execute("SELECT id FROM runs")} == set(acked)
-        assert queue.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+    assert {run_id for (run_id,) in project.backend.execute(project.root, "SELECT id FROM runs")} == set(acked)
+    assert project.backend.strays(project.root) == []
 
 
 async def _enqueue_from_everywhere(door: Path) -> list[str]:

@@ -118,7 +118,6 @@ def test_a_folder_that_is_missing_for_a_moment_does_not_end_the_supervision_of_b
     assert project.stop() == 0
 
 
-@pytest.mark.sqlite
 def test_a_state_folder_that_cannot_be_read_keeps_no_daemon_from_a_reload_or_its_end(project: Project) -> None:
     project.workflow("a.py", FREEZES)
     without_privileges(project)

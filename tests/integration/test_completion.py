@@ -85,7 +85,6 @@ def test_bash_completes_commands_options_and_the_names_of_the_project(
     assert not (shop.root / ".tako").exists()
 
 
-@pytest.mark.sqlite
 def test_bash_completes_the_newest_runs_and_starts_no_daemon(shop: Project) -> None:
     ids = [json.loads(shop.command("enqueue", "report", "--json").stdout)["id"] for _ in range(2)]
     assert bash(shop, "show", "") == [id[-8:] for id in reversed(ids)]

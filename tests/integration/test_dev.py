@@ -132,6 +132,7 @@ def test_a_file_that_does_not_parse_is_shown_once_with_its_line_and_refused(dev:
     assert dev.run("fine")["result"] == 1
     save(dev, "fine", "2", "other")
     assert dev.daemon_log()[seen:].count("never closed") == 1
+    assert "no workflow file defines typo" not in dev.daemon_log()[seen:]
     file.write_text(sound)
     printed(dev, "workflows/typo.py: no mistake any more", seen)
     assert dev.run("typo")["result"] == 1
@@ -253,7 +254,6 @@ def test_once_exits_with_1_if_a_run_died_and_prints_json_lines_with_json(project
     assert {"opened", "run_started", "attempt_raised", "run_died"} <= {line["event"] for line in lines}
 
 
-@pytest.mark.sqlite
 def test_only_the_groups_that_are_asked_for_start_runs(project: Project) -> None:
     project.workflow("one.py", GREET.format(name="one", group="a", result="1"))
     project.workflow("two.py", GREET.format(name="two", group="b", result="2"))

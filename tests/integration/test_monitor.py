@@ -249,7 +249,7 @@ def test_the_totals_of_a_minute_are_stored_when_the_daemon_stops(project: Projec
     assert found == [("fails", 1, 0, 1, 1), ("stepped", 1, 1, 0, 0)]
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite  # some of them measure the file
 def test_the_series_are_those_of_the_table_with_its_labels_and_promtool_accepts_them(
     live: Project, address: tuple[str, int]
 ) -> None:

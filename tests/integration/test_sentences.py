@@ -138,7 +138,7 @@ def test_a_group_that_cannot_start_says_why_and_when_it_is_tried_again(project: 
     assert "default cannot start" in why(project, run_id) and "no_such_module" in why(project, run_id)
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite  # in a database, the lease of its server says that it lives
 def test_without_a_daemon_the_file_shows_pauses_and_running_runs(project: Project) -> None:
     project.workflow("a.py", HOLD)
     project.serve()

@@ -222,7 +222,7 @@ def test_payloads_and_cursors_of_any_type_come_as_json_has_them(live: Project) -
     assert [fact["number"] for fact in live.wait_for_fact("pack", 2)][:2] == [2030, 2031]
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite  # it says that no daemon runs, which another machine may have
 def test_a_paused_trigger_is_not_evaluated_and_continues_from_its_cursor_when_resumed(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

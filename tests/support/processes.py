@@ -7,6 +7,7 @@ import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tako_lite.linux import read_process
@@ -22,6 +23,29 @@ def sleeps(pid: int) -> bool:
 def descriptors(project: Project) -> int:
     assert project.process is not None
     return len(os.listdir(f"/proc/{project.process.pid}/fd"))
+
+
+def fork_server(project: Project) -> int:
+    pid = project.status()["daemon"]["zygote_pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def spare(project: Project) -> int:
+    """The process that waits to become the next worker, once it is there."""
+    zygote = fork_server(project)
+
+    def waiting() -> list[int]:
+        children = map(int, Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())
+        return [pid for pid in children if name_of(pid) == "tako-spare"]
+
+    return wait_until(waiting, "a spare waits")[0]
+
+
+def name_of(pid: int) -> str:
+    """The name that `ps` shows; nothing for a process that is dead."""
+    process = read_process(pid)
+    return Path(f"/proc/{pid}/comm").read_text().strip() if process is not None and process.state not in "ZX" else ""
 
 
 @contextmanager

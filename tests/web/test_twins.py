@@ -41,7 +41,6 @@ def printed(project: Project, *command: str) -> Any:
         ("/runs?group=io", ["runs", "--group", "io"]),
     ],
 )
-@pytest.mark.sqlite
 def test_a_page_as_json_is_what_its_command_prints(shop: Project, web: Dashboard, path: str, command: list[str]) -> None:
     assert steady(web.json(path)) == printed(shop, *command)
 

@@ -36,7 +36,7 @@ _KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-LIMITS: Final = {"lock_timeout": "2s", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "30s"}
+LIMITS: Final = {"lock_timeout": "2s", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "5s"}
 PLANS: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_hashjoin": "off",

@@ -43,10 +43,9 @@ class Idle(Generic[C]):
         except BaseException:
             one.hang_up()
             raise
-        if len(self._kept) < MOST_IDLE:
-            self._kept.append((os.getpid(), one))
-        else:
-            one.hang_up()
+        self._kept.append((os.getpid(), one))
+        while len(self._kept) > MOST_IDLE and (spare := _pop(self._kept)) is not None:
+            spare.hang_up()
 
     def close(self) -> None:
         """Close those that no call uses; the next call makes another one."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
 
@@ -15,9 +16,10 @@ from tako_lite.clock import Clock
 from tako_lite.errors import StoreError, TakoError
 from tako_lite.linux import boottime
 from tako_lite.store import reading
-from tako_lite.store.base import Effects
+from tako_lite.store.base import Effects, Limit
 from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
+from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
 from tako_lite.store.postgres.clock import DatabaseClock
 from tako_lite.store.postgres.connection import READER, ConnectionThread, connect, consistent, is_passing, translate
@@ -28,7 +30,9 @@ from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
 from tako_lite.store.transactional import TransactionalStore
+from tako_lite.store.transitions import limits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
+from tako_lite.units import Rate
 
 T = TypeVar("T")
 
@@ -150,6 +154,23 @@ class PostgresStore(TransactionalStore):
         except psycopg.Error as error:
             raise translate(error, self.address) from error
 
+    def _announced(
+        self, transaction: Transaction, known: Mapping[str, Limit], workflows: Collection[str]
+    ) -> Mapping[str, Limit]:
+        sql = queries.servers
+        before = _limits(transaction)
+        given = json.dumps(known, sort_keys=True)
+        transaction.execute(sql.put_limits, limits=given)
+        transaction.execute(sql.drop_limits, limits=given, workflows=json.dumps([*workflows]))
+        after = _limits(transaction)
+        if after != before:
+            transaction.effects.overrides = True
+        return after
+
+    async def read_limits_again(self) -> None:
+        if await self._read_between(_limits) != self._limits:
+            await self._submit(lambda transaction: limits.replace(transaction, _limits(transaction)), locks=("limits",))
+
     async def get_stats(self) -> dict[str, Any]:
         def read(snapshot: PostgresSnapshot) -> dict[str, Any]:
             size, pruned = size_of(snapshot.connection), reading.count_pruned(snapshot)
@@ -161,6 +182,13 @@ class PostgresStore(TransactionalStore):
         if self._reader is None:
             raise _not_open()
         return self._reader
+
+
+class _StoredLimit(NamedTuple):
+    """The limit of a workflow, as JSON."""
+
+    workflow: str
+    value: str
 
 
 class ReadingConnection:
@@ -204,6 +232,15 @@ class ReadingConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _limits(snapshot: Snapshot) -> dict[str, Limit]:
+    """The limits of all servers."""
+    found = {}
+    for workflow, value in snapshot.rows(_StoredLimit, queries.servers.select_limits):
+        most, on_limit, key, rate, rate_key = json.loads(value)
+        found[workflow] = Limit(most, on_limit, key, rate and Rate(*rate), rate_key)
+    return found
 
 
 def _not_open() -> StoreError:

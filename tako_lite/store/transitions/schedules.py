@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tako_lite.records import NewRun, Schedule
-from tako_lite.store.base import EnqueuedRuns
+from tako_lite.store.base import EnqueuedRuns, Expression
 from tako_lite.store.transitions.enqueue import enqueue
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 
 
-def put(transaction: Transaction, schedules: Sequence[Schedule], from_slot: int) -> list[Schedule]:
-    """Make the stored schedules those of the catalog; returns them as they are stored.
+def put(transaction: Transaction, schedules: Sequence[Schedule], from_slot: int, workflows: Collection[str]) -> list[Schedule]:
+    """Make the stored schedules those of the catalog, whose workflows these are; returns them as they are stored.
 
-    A new one starts after `from_slot`, an old one continues after its last slot.
+    A new one starts after `from_slot`, an old one continues after its last slot. Where other servers have other catalogs, those
+    of workflows that only they have stay, and each reads again what holds now.
     """
+    before = list_all(transaction)
     for schedule in schedules:
         transaction.execute(
             transaction.sql.schedules.put,
@@ -25,17 +27,27 @@ def put(transaction: Transaction, schedules: Sequence[Schedule], from_slot: int)
             catch_up=schedule.catch_up,
             from_slot=from_slot,
         )
-    names = [schedule.workflow for schedule in schedules]
-    transaction.execute(transaction.sql.schedules.retire, workflows=json.dumps(names))
-    return list_all(transaction)
+    names = json.dumps([schedule.workflow for schedule in schedules])
+    transaction.execute(transaction.sql.schedules.retire, scheduled=names, workflows=json.dumps([*workflows]))
+    after = list_all(transaction)
+    if after != before:
+        transaction.effects.overrides = True
+    return after
 
 
-def fire(transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewRun]) -> bool:
-    """Take a slot and store its runs; without runs, skip the slots up to it. False if the slot was taken before."""
+def fire(
+    transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewRun], expression: Expression | None = None
+) -> bool:
+    """Take a slot and store its runs; without runs, skip the slots up to it.
+
+    False if the slot was taken before, or if the schedule has another expression now.
+    """
     sql = transaction.sql.schedules
+    cron, timezone = expression or (None, None)
+    names = {"workflow": workflow, "slot": slot, "cron": cron, "timezone": timezone}
     if not runs:
-        return transaction.execute(sql.skip_slots, workflow=workflow, slot=slot) > 0
-    if not transaction.execute(sql.take_slot, workflow=workflow, slot=slot):
+        return transaction.execute(sql.skip_slots, **names) > 0
+    if not transaction.execute(sql.take_slot, **names):
         return False
     made = enqueue(transaction, runs)
     transaction.effects.enqueued += (

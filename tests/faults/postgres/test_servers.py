@@ -74,6 +74,22 @@ def test_a_run_that_is_enqueued_where_its_group_is_not_served_starts_on_another_
         assert fra.run("quick")["result"] == str(lax.root)
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_step_of_the_databases_clock_by_an_hour_ends_no_lease(fleet: Fleet, hours: int) -> None:
+    """As after a failover to a standby with another time: each renewal was an hour ago, or is an hour ahead."""
+    lax, fra = fleet.servers
+    fleet.serve()
+    run = lax.enqueue("holds")
+    lax.wait_for_fact("held")
+    before = lax.query("SELECT boot_id FROM servers WHERE ended_at IS NULL ORDER BY boot_id")
+    for _ in range(5):
+        lax.query(f"UPDATE servers SET renewed_at = renewed_at - interval '{hours} hour' RETURNING 1")
+        assert fra.run("quick")["state"] == "succeeded"
+    fleet.release()
+    assert charged(fra.wait(run)) == ("succeeded", 1, 0)
+    assert lax.query("SELECT boot_id FROM servers WHERE ended_at IS NULL ORDER BY boot_id") == before
+
+
 def test_killing_a_server_with_all_of_its_processes_gives_its_runs_to_the_others_uncharged(fleet: Fleet) -> None:
     lax, fra = fleet.servers
     lax.serve()

@@ -9,19 +9,23 @@ SET cron = excluded.cron, timezone = excluded.timezone, catch_up = excluded.catc
 -- name: retire
 -- Retire the schedules that are no longer in the catalog; their last slot stays.
 UPDATE schedules SET active = false
-WHERE workflow NOT IN (SELECT value FROM json_array_elements_text(:workflows::json)) AND NOT EXISTS (
-    SELECT 1 FROM handlers JOIN servers ON servers.boot_id = handlers.boot_id
-    WHERE handlers.workflow = schedules.workflow AND ended_at IS NULL AND handlers.boot_id <> :boot_id
+WHERE workflow NOT IN (SELECT value FROM json_array_elements_text(:scheduled::json)) AND (
+    workflow IN (SELECT value FROM json_array_elements_text(:workflows::json)) OR NOT EXISTS (
+        SELECT 1 FROM handlers JOIN servers ON servers.boot_id = handlers.boot_id
+        WHERE handlers.workflow = schedules.workflow AND ended_at IS NULL AND handlers.boot_id <> :boot_id
+    )
 );
 
 -- name: take_slot
--- Take a slot, exactly once; a slot that is not after the last one is not taken.
+-- Take a slot, exactly once; a slot that is not after the last one, or of another expression, is not taken.
 UPDATE schedules SET last_slot = :slot, fired_at = :slot
-WHERE workflow = :workflow AND last_slot < :slot AND NOT paused AND active;
+WHERE workflow = :workflow AND last_slot < :slot AND NOT paused AND active
+    AND (:cron::text IS NULL OR (cron = :cron AND timezone = :timezone::text));
 
 -- name: skip_slots
--- Skip the slots up to this one.
-UPDATE schedules SET last_slot = :slot WHERE workflow = :workflow AND last_slot < :slot;
+-- Skip the slots up to this one, unless they are of another expression.
+UPDATE schedules SET last_slot = :slot
+WHERE workflow = :workflow AND last_slot < :slot AND (:cron::text IS NULL OR (cron = :cron AND timezone = :timezone::text));
 
 -- name: set_paused
 -- Pause a schedule, or resume it from this slot.

@@ -128,3 +128,21 @@ SELECT version FROM meta;
 -- name: bump_version
 -- Have every server read again what it keeps in memory.
 UPDATE meta SET version = version + 1;
+
+-- name: put_limits
+-- Announce limits: the newest announcement of a workflow holds.
+INSERT INTO limits (workflow, value) SELECT key, value FROM json_each_text(:limits::json)
+ON CONFLICT (workflow) DO UPDATE SET value = excluded.value WHERE limits.value <> excluded.value;
+
+-- name: drop_limits
+-- Drop the limits of workflows that have none in this catalog, and of those that no live server has.
+DELETE FROM limits WHERE workflow NOT IN (SELECT json_object_keys(:limits::json)) AND (
+    workflow IN (SELECT value FROM json_array_elements_text(:workflows::json)) OR NOT EXISTS (
+        SELECT 1 FROM handlers JOIN servers ON servers.boot_id = handlers.boot_id
+        WHERE handlers.workflow = limits.workflow AND ended_at IS NULL AND handlers.boot_id <> :boot_id
+    )
+);
+
+-- name: select_limits
+-- The limits of all servers.
+SELECT workflow, value FROM limits;

@@ -7,7 +7,7 @@ SET cron = excluded.cron, timezone = excluded.timezone, catch_up = excluded.catc
 
 -- name: retire
 -- Retire the schedules that are no longer in the catalog; their last slot stays.
-UPDATE schedules SET active = 0 WHERE workflow NOT IN (SELECT value FROM json_each(:workflows));
+UPDATE schedules SET active = 0 WHERE workflow NOT IN (SELECT value FROM json_each(:scheduled));
 
 -- name: take_slot
 -- Take a slot, exactly once; a slot that is not after the last one is not taken.

@@ -189,5 +189,5 @@ def test_many_runs_of_one_call_share_requests_transactions_and_statements(counte
             resume(client, 100)
         return found
 
-    request = of(transactions=1, statements=1, turns=7, hops=2, from_client=2, to_client=1)  # a long one comes in two parts
+    request = of(transactions=1, statements=1, turns=8, hops=2, from_client=2, to_client=1)  # a long one comes in two parts
     assert counted.excess(measure, request * 2) == {}

@@ -34,7 +34,7 @@ ENDS: Final = {
 BY_ITSELF: Final = ("tick", "found")
 """What the daemon enqueues, as long as it runs."""
 MOST_LATE: Final = 98_000
-"""Milliseconds; a slot that is fired so much later was the first of a hundred that were missed, and those before it are lost."""
+"""Milliseconds; a slot that is fired so much later was the first of a hundred that were missed: none before it fires."""
 TENANTS: Final = {"parent": "acme", "child": "acme"}
 
 

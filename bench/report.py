@@ -1,10 +1,12 @@
-"""The table for people, and the JSON that it is drawn from."""
+"""The table for people, and the JSON that it is drawn from; `python -m bench.report FILE` prints a result as Markdown."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,9 +52,29 @@ def as_json(machine: Mapping[str, Any], figures: Mapping[str, Mapping[str, Figur
     }
 
 
+def markdown(result: Mapping[str, Any]) -> str:
+    """A saved result as the table of `docs/performance.md`: a row for each figure that has a goal."""
+    lines = ["| what | measured | at least | least program | |", "|---|---:|---:|---:|---|"]
+    figures = chain.from_iterable(of_scenario.values() for of_scenario in result["figures"].values())
+    lines.extend(_markdown_row(figure) for figure in figures if figure["ok"] is not None)
+    return "\n".join(lines)
+
+
+def _markdown_row(figure: Mapping[str, Any]) -> str:
+    share = "" if figure["ratio"] is None else f" ({figure['ratio']:.1%})"
+    floor = "" if figure["floor"] is None else f"{amount(figure['floor'])} {figure['unit']}"
+    verdict = "reached" if figure["ok"] else "limit of the machine" if figure["excused"] else "missed"
+    cells = (figure["what"], f"{amount(figure['value'])} {figure['unit']}{share}", figure["goal"], floor, verdict)
+    return f"| {' | '.join(cells)} |"
+
+
 def save(result: Mapping[str, Any], file: Path | None) -> Path:
     """Write a result as JSON, to a file that is named after its date unless another one is given."""
     path = file or RESULTS / f"{result['date'].replace(':', '').replace('+0000', 'Z')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{markdown(json.loads(Path(sys.argv[1]).read_text()))}\n")

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 __all__ = ["Death", "Outcome", "Proceed", "RunInfo", "StepInfo", "Unhealthy", "around", "around_step", "teardown"]
 
-Outcome = Literal["succeeded", "failed", "timed_out", "parked", "released", "postponed", "bailed", "cancelled", "superseded"]
+Outcome = Literal["succeeded", "failed", "timeout", "parked", "released", "postponed", "bailed", "cancelled", "superseded"]
 """How an attempt ended.
 
 `parked`: all that it did was wait. `released`: its worker stops. `postponed`: `step.retry`. `bailed`: `step.bail`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 RunState = Literal["pending", "running", "waiting", "succeeded", "cancelled", "dead"]
 WorkerState = Literal["starting", "idle", "busy", "draining", "exited"]
@@ -44,3 +45,9 @@ WORKER_MOVES: Final[dict[WorkerState, frozenset[WorkerState]]] = {
     "exited": frozenset(),
 }
 """The same for workers. A kill is no state: the worker exits once its process is confirmed dead."""
+
+
+def begun(run: Mapping[str, Any]) -> int:
+    """How many attempts of a run have begun: the stored count does not include the one that is running or parked."""
+    attempts: int = run["attempts"]
+    return attempts + (run["state"] in ("running", "waiting"))

@@ -27,7 +27,7 @@ ENVIRONMENTS: Final = ROOT / "build" / "peers"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """What to install for a peer, how many runs it gets, and the program that it needs besides."""
+    """What to install for a peer (with spaces between packages), how many runs it gets, and the program that it needs."""
 
     package: str
     count: int
@@ -44,7 +44,7 @@ PEERS: Final = {
     "rq": Peer("rq", 600, 300, "redis-server"),
     "dramatiq": Peer("dramatiq[redis]", 4_000, 1_500, "redis-server"),
     "taskiq": Peer("taskiq-redis", 4_000, 1_500, "redis-server"),
-    "bullmq": Peer("bullmq", 4_000, 1_500, "redis-server", is_node=True),
+    "bullmq": Peer("bullmq ioredis", 4_000, 1_500, "redis-server", is_node=True),
 }
 FIGURES: Final = {
     "drain": ("drain, one worker process", "/s", "drain_10"),
@@ -113,7 +113,16 @@ def _prepare(name: str) -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     if PEERS[name].is_node:
-        node = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(environment), PEERS[name].package]
+        node = [
+            "npm",
+            "install",
+            "--silent",
+            "--no-fund",
+            "--no-audit",
+            "--prefix",
+            str(environment),
+            *PEERS[name].package.split(),
+        ]
         subprocess.run(node, check=True, stdout=subprocess.DEVNULL)
         (environment / "ready").touch()
         return

@@ -18,15 +18,15 @@ from bench.peers.clock import arrived
 from bench.peers.redis_work import WITNESS, measure
 
 QUEUE = "work"
-broker = ListQueueBroker(URL, queue_name=QUEUE)
+broker = ListQueueBroker(URL, queue_name=QUEUE, socket_timeout=None)  # its worker waits in one long read
 
 
-@broker.task
+@broker.task(task_name="nothing")
 async def nothing(payload: dict[str, int]) -> None:
     pass
 
 
-@broker.task
+@broker.task(task_name="note")
 async def note(sent: float) -> None:
     arrived(Path(os.environ[WITNESS]), sent)
 

@@ -120,6 +120,10 @@ class Catalog:
             for _, spec in sorted(self.workflows.items())
         ]
 
+    def gone_since(self, old: Catalog) -> set[str]:
+        """The workflows of an older catalog that no file defines any more."""
+        return {*old.workflows} - {*self.workflows}
+
     def get(self, name: str) -> WorkflowSpec:
         """The workflow of this name; NotFound (`unknown_workflow`) with a hint if there is none."""
         spec = self.workflows.get(name)
@@ -128,6 +132,8 @@ class Catalog:
         if trigger := self.triggers.get(name):
             started = trigger.options.starts
             hint = f"`{name}` is a trigger, which starts runs of {started}: `tako-lite triggers run {name}` evaluates it now"
+        elif not self.workflows:
+            hint = f"{self.root} has no workflow files; a client needs them while no daemon runs"
         else:
             hint = did_you_mean(name, self.workflows) or "run `tako-lite workflows` for a list"
         raise NotFound(f'no workflow is named "{name[:128]}"', hint=hint, type="unknown_workflow")

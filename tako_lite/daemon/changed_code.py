@@ -46,7 +46,7 @@ class ChangedCode(NamedTuple):
 
 async def compare_code(store: Store, old: Catalog, new: Catalog) -> ChangedCode:
     """Compare the runs of the queue with a catalog that has replaced another. Raises what reading the queue raises."""
-    gone = sorted(old.workflows.keys() - new.workflows.keys())
+    gone = sorted(new.gone_since(old))
     queued = await store.count_queued_by_workflow() if gone else {}
     return ChangedCode(await store.list_other_code(), [Vanished(name, queued.get(name, 0)) for name in gone])
 

@@ -44,6 +44,11 @@ class DevCatalog(Catalog):
         whole = Catalog(self.root, self.workflows, triggers=self.triggers)
         return whole.groups.union(*(broken.groups for broken in self.broken))
 
+    def gone_since(self, old: Catalog) -> set[str]:
+        """The workflows of an older catalog that no file defines any more; a broken file still defines its own."""
+        gone = Catalog.gone_since(self, old)
+        return {name for name in gone if not any(broken.defines(name) for broken in self.broken)}
+
     def get(self, name: str) -> WorkflowSpec:
         """The workflow of this name. Raises CatalogError if its file is broken, and NotFound if no file defines it."""
         if name not in self.workflows:

@@ -94,7 +94,7 @@ def _attributes(run: hooks.RunInfo, *, tenant: bool) -> dict[str, Any]:
 
 def _note_end(span: Span, run: hooks.RunInfo, error: BaseException) -> None:
     """Tell a failure from an attempt that was left for another reason."""
-    if run.outcome in ("failed", "timed_out"):
+    if run.outcome in ("failed", "timeout"):
         _fail(span, error)
     elif run.outcome in _UNDONE:
         span.add_event(run.outcome)

@@ -40,7 +40,7 @@ def install(
             try:
                 return await proceed()
             except BaseException as error:
-                if run.outcome in ("failed", "timed_out") and (run.is_final or report == "every"):
+                if run.outcome in ("failed", "timeout") and (run.is_final or report == "every"):
                     scope.set_context("tako", run.as_dict())
                     _capture(error)
                 raise
@@ -60,7 +60,7 @@ def _transaction(run: hooks.RunInfo) -> Iterator[None]:
         try:
             yield
         finally:
-            span.set_status("internal_error" if run.outcome in ("failed", "timed_out") else "ok")
+            span.set_status("internal_error" if run.outcome in ("failed", "timeout") else "ok")
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _checked_in(run: hooks.RunInfo, monitors: bool) -> Iterator[None]:
         yield
     finally:
         if run.is_final:
-            status = MonitorStatus.ERROR if run.outcome in ("failed", "timed_out") else MonitorStatus.OK
+            status = MonitorStatus.ERROR if run.outcome in ("failed", "timeout") else MonitorStatus.OK
             capture_checkin(slug, check_in, status, time.monotonic() - begun)
 
 

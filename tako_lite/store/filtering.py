@@ -25,9 +25,10 @@ def conditions(snapshot: Snapshot, chosen: RunFilter) -> tuple[str, dict[str, An
     """The WHERE clause of a filter, and its parameters by name."""
     sql = snapshot.sql.filters
     names = {name: value for name in _NAMES if (value := getattr(chosen, name)) is not None}
-    parts = [getattr(sql, name) for name in ("shown", *names)]
+    parts = [getattr(sql, name) for name in names]
     if chosen.states:
         states = {f"state_{number}": state for number, state in enumerate(chosen.states)}
         parts.append(f"state IN ({', '.join(f':{name}' for name in states)})")
         names |= states
-    return "WHERE " + "\nAND ".join(parts), names
+    parts.append(sql.shown)  # last: it is true of almost all runs
+    return "WHERE " + "\nAND ".join(f"({part})" for part in parts), names

@@ -22,6 +22,8 @@ SHORTEST_ENDING: Final = 4
 """Characters of an id that people must give at least."""
 FEW: Final = 5_000
 """Runs that are sorted within milliseconds."""
+NEWEST: Final = 20_000
+"""Runs among which those that match a filter are looked for first."""
 ALL: Final = 2**63 - 1
 """A limit that no number of rows reaches."""
 _ID_LETTERS: Final = frozenset("0123456789abcdef-")
@@ -64,16 +66,40 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
 
 
 def list_runs(snapshot: Snapshot, chosen: RunFilter, limit: int | None) -> list[Run]:
-    """The newest runs first, without their steps; None is no limit."""
+    """The newest runs first, without their steps; None is no limit.
+
+    Most filters have no index. Runs that match are often among the newest; if not, and few match, the table is read once in
+    its own order, which is several times as fast as in that of ids.
+    """
+    if limit is None or chosen == RunFilter():
+        return _select_runs(snapshot, chosen, limit)
+    if chosen.states and _are_few(snapshot, chosen.states):
+        in_states = f"AND id IN ({select_in_states(snapshot, chosen.states)})"
+        return _select_runs(snapshot, chosen, limit, in_states, order="id || ''")  # else all ids are read in their order
+    older = find_slice(snapshot, chosen.before, NEWEST)
+    if older is not None:
+        found = _select_runs(snapshot, chosen, limit, "AND id >= :oldest", oldest=older[0])
+        if len(found) >= limit:
+            return found
+        ids = list_run_ids(snapshot, chosen, FEW + 1, in_order=False)
+        if not ids:
+            return []
+        if len(ids) <= FEW:
+            wanted = {f"id_{number}": id for number, id in enumerate(sorted(ids)[-limit:])}
+            among = f"AND id IN ({', '.join(f':{name}' for name in wanted)})"
+            return _select_runs(snapshot, chosen, limit, among, **wanted)
+    return _select_runs(snapshot, chosen, limit)
+
+
+def _select_runs(
+    snapshot: Snapshot, chosen: RunFilter, limit: int | None, also: str = "", *, order: str = "id", **also_names: str
+) -> list[Run]:
     where, names = conditions(snapshot, chosen)
-    order = "id"
-    if limit is not None and chosen.states and _are_few(snapshot, chosen.states):
-        where += f" AND id IN ({select_in_states(snapshot, chosen.states)})"
-        order = "id || ''"  # else all ids are read in their order
-    statement = Statement(f"{snapshot.sql.runs.select} {where} ORDER BY {order} DESC{'' if limit is None else ' LIMIT :limit'}")
     if limit is not None:
         names["limit"] = limit
-    return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names)]
+    end = "" if limit is None else " LIMIT :limit"
+    statement = Statement(f"{snapshot.sql.runs.select} {where} {also} ORDER BY {order} DESC{end}")
+    return [_run(row, None) for row in snapshot.rows(rows.StoredRun, statement, **names, **also_names)]
 
 
 def _are_few(snapshot: Snapshot, states: Sequence[RunState]) -> bool:
@@ -97,10 +123,11 @@ def list_upcoming(snapshot: Snapshot, limit: int) -> list[Upcoming]:
     return sorted(found, key=lambda one: one.at)[:limit]
 
 
-def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None) -> list[str]:
-    """The ids of runs, oldest first; None is no limit."""
+def list_run_ids(snapshot: Snapshot, chosen: RunFilter, limit: int | None = None, *, in_order: bool = True) -> list[str]:
+    """The ids of runs, oldest first unless their order does not matter; None is no limit."""
     where, names = conditions(snapshot, chosen)
-    statement = Statement(f"{snapshot.sql.runs.select_ids} {where} ORDER BY id LIMIT :limit")
+    order = "ORDER BY id " if in_order else ""
+    statement = Statement(f"{snapshot.sql.runs.select_ids} {where} {order}LIMIT :limit")
     return snapshot.values(statement, **names, limit=ALL if limit is None else limit)
 
 

@@ -69,6 +69,10 @@ class GatedDispatcher(Dispatcher):
         left = 0 if self.gate is None else self.gate.left - asked + own
         return min(super().free_slots(group, hold), left)
 
+    def _counts_runs(self) -> bool:
+        """Always, so that nothing is claimed ahead: a run that the gate does not let start stays pending."""
+        return True
+
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         super()._begin(session, run, timeout, now)
         if self.gate is not None:

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tako_lite.reached import sentences
+from tako_lite.states import begun
 from tako_lite.tui.history import history_view
 from tako_lite.tui.listing import Cell, Column, Listing
-from tako_lite.tui.text import STATE_STYLES, as_json, begun, block, cell, error_text, line, state, took, when
+from tako_lite.tui.text import STATE_STYLES, as_json, block, cell, error_text, line, state, took, when
 from tako_lite.tui.traces import without_our_frames
 from tako_lite.units import counted
 

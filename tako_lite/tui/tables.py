@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tako_lite.states import begun
 from tako_lite.tui.listing import Cell, Column, Listing
-from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, begun, block, cell, error_text, line, when
+from tako_lite.tui.text import SHOWN_ID, STATE_STYLES, block, cell, error_text, line, when
 from tako_lite.units import duration_text
 
 Shape = dict[str, Any]
@@ -153,6 +154,9 @@ def config_view(about: Shape, groups: Shape) -> RenderableType:
         ("queue", f"{where} (durability {queue['durability']})"),
     ):
         head.add_row(Text(name, "dim"), block(str(value)))
+    for table in ("monitor", "logs", "web"):
+        set_to = {key: value for key, value in about.get(table, {}).items() if value is not None}
+        head.add_row(Text(f"[{table}]", "dim"), block(", ".join(f"{key} = {json.dumps(set_to[key])}" for key in set_to)))
     parts: list[RenderableType] = [head]
     for name, settings in groups.items():
         parts += [Text(), cell(name, "bold"), settings_table(settings)]

@@ -91,12 +91,6 @@ def state(name: str) -> Text:
     return cell(name, STATE_STYLES.get(name, ""))
 
 
-def begun(run: dict[str, Any]) -> int:
-    """How many attempts of a run have begun: the stored count does not include the one that is running or parked."""
-    attempts: int = run["attempts"]
-    return attempts + (run["state"] in ("running", "waiting"))
-
-
 def as_json(value: Any) -> Block:
     """A payload or result as JSON."""
     return block(json.dumps(value, ensure_ascii=False, indent=2))

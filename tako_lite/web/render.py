@@ -9,6 +9,7 @@ import jinja2
 
 from tako_lite.clock import iso
 from tako_lite.records import new_id
+from tako_lite.states import begun
 from tako_lite.web import ansi, svg, text
 from tako_lite.web.assets import asset_path, fingerprint
 from tako_lite.web.frame import Frame
@@ -43,7 +44,7 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(about=text.about, coloured=ansi.pieces, without=text.without)
+    made.globals.update(about=text.about, begun=begun, coloured=ansi.pieces, without=text.without)
     made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
     return made
 

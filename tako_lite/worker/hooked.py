@@ -91,7 +91,7 @@ def _settle(info: RunInfo, end: End) -> None:
         is_final = info.attempt >= info.max_attempts
         if isinstance(end, RunFailed):
             is_final = is_final or not end.retryable
-            outcome = "timed_out" if end.failure.get("reason") == "timeout" else "failed"
+            outcome = "timeout" if end.failure.get("reason") == "timeout" else "failed"
     _set(info, outcome, is_final)
 
 

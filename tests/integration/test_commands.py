@@ -224,7 +224,8 @@ def test_workflows_schedules_and_config_have_the_documented_shapes(shop: Project
     assert schedule.keys() >= {"workflow", "cron", "timezone", "next_at", "last_at", "paused"}
     config = document(shop.command("config", "--json"))
     assert config["groups"]["night"]["max_workers"] == {"value": 1, "source": "built-in"}
-    for command, said in (("workflows", "nightly"), ("schedules", "nightly"), ("config", "night")):
+    assert (config["monitor"]["listen"], config["logs"]["stdout"], config["web"]["auth"]) == (None, "none", "token")
+    for command, said in (("workflows", "nightly"), ("schedules", "nightly"), ("config", "night"), ("config", "[monitor]")):
         assert said in shop.command(command).stdout
 
 

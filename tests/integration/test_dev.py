@@ -132,6 +132,7 @@ def test_a_file_that_does_not_parse_is_shown_once_with_its_line_and_refused(dev:
     assert dev.run("fine")["result"] == 1
     save(dev, "fine", "2", "other")
     assert dev.daemon_log()[seen:].count("never closed") == 1
+    assert "no workflow file defines typo" not in dev.daemon_log()[seen:]
     file.write_text(sound)
     printed(dev, "workflows/typo.py: no mistake any more", seen)
     assert dev.run("typo")["result"] == 1

@@ -240,7 +240,7 @@ def test_the_outcome_distinguishes_an_unwind_from_a_failure(shop: Project, paylo
 
 def test_a_timeout_and_a_cancel_are_outcomes(shop: Project) -> None:
     run = shop.run("slow")
-    assert outcomes(shop, run["id"]) == [("timed_out", True)]
+    assert outcomes(shop, run["id"]) == [("timeout", True)]
     waiting = shop.enqueue("ends", "wait")
     shop.wait_for_state(waiting, "waiting")
     shop.command("cancel", waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,6 +171,25 @@ async def test_what_is_ahead_and_what_is_queued_is_counted_up_to_a_limit(bench: 
         last = await bench.add(workflow="a")
     assert await bench.store.count_runs_ahead(await bench.show(last)) == 3
     assert await bench.store.count_queued_by_workflow(2) == {"a": 2}
+
+
+@pytest.mark.parametrize("few", [2, 100], ids=["many", "few"])
+async def test_old_runs_that_match_a_filter_are_found_however_many_others_are_newer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(reading, "NEWEST", 3)
+    monkeypatch.setattr(reading, "FEW", few)
+    ids = [await bench.add(workflow="rare" if number in (1, 2, 4, 9) else "common") for number in range(12)]
+
+    async def listed(limit: int, **chosen: Any) -> list[int]:
+        return [ids.index(run.id) for run in await bench.store.list_runs(RunFilter(**chosen), limit)]
+
+    assert await listed(3, workflow="rare") == [9, 4, 2]
+    assert await listed(9, workflow="rare") == [9, 4, 2, 1]
+    assert await listed(2, workflow="rare", before=ids[9]) == [4, 2]
+    assert await listed(2, workflow="rare", states=("pending",), before=ids[9]) == [4, 2]
+    assert await listed(5, workflow="none") == []
+    assert await listed(2, workflow="common") == [11, 10]
 
 
 async def test_a_backup_is_a_queue_of_its_own(bench: Bench, tmp_path: Path) -> None:

@@ -53,6 +53,19 @@ def test_lines_of_all_groups_come_in_order_of_time_the_oldest_file_first(logs: P
     assert texts(logs, group="nobody") == []
 
 
+def test_lines_are_filtered_by_time_and_text(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = int(time.time() * 1000)
+    for at, text in ((now - 7_200_000, "Timeout before"), (now - 60_000, "Timeout of smtp"), (now, "sent")):
+        append(logs / "email.jsonl", at, text)
+    for options, found in (
+        (["--since", "1h"], ["Timeout of smtp", "sent"]),
+        (["--grep", "timeout"], ["Timeout before", "Timeout of smtp"]),
+        (["--since", "1h", "--grep", "TIMEOUT", "-n", "1"], ["Timeout of smtp"]),
+    ):
+        assert main(["logs", "--json", *options]) == 0
+        assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == found
+
+
 def test_a_group_that_neither_the_files_nor_the_logs_know_is_not_found(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     append(logs / "once.jsonl", 1, "of a group that no file names any more")
     assert main(["logs", "--group", "once"]) == 0

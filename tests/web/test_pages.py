@@ -33,6 +33,7 @@ def test_a_run_shows_why_it_waits_and_its_steps(web: Dashboard) -> None:
     text = text_of(web.page(f"/runs/{id}"))
     assert "It waits for the signal &#39;approval:7&#39;, and uses no slot meanwhile." in text
     assert "reserve" in text
+    assert "1 of 2" in text  # as `tako-lite show` counts: the attempt that is parked has begun
 
 
 def test_an_unknown_run_or_page_is_not_found_and_says_so(web: Dashboard) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from contextlib import closing, suppress
+from functools import partial
 from typing import Final
 
 import click
 
 from tako_lite.cli.filter_names import check_names
-from tako_lite.cli.options import command, json_option, run_ending
+from tako_lite.cli.options import command, json_option, run_ending, since
 from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import QueueReader
 from tako_lite.client.logfiles import Line, Tail, groups_in, stored_lines
@@ -32,6 +33,8 @@ LENGTH_OF_A_TIME: Final = 23
 @command
 @click.argument("run", required=False, type=run_ending)
 @click.option("--group", metavar="NAME", help="Only lines of this group's workers.")
+@click.option("--since", type=since, metavar="TIME|DURATION", help="Only lines since a time, or within a duration such as 2h.")
+@click.option("--grep", metavar="TEXT", help="Only lines that contain TEXT, in capital or small letters.")
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written, until Ctrl-C.")
 @click.option(
     "-n",
@@ -41,7 +44,15 @@ LENGTH_OF_A_TIME: Final = 23
     help="Maximum number of lines, the newest ones  [default: 200; with RUN, all]",
 )
 @json_option
-def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as_json: bool) -> None:
+def logs(
+    run: str | None,
+    group: str | None,
+    since: int | None,
+    grep: str | None,
+    follow: bool,
+    lines: int | None,
+    as_json: bool,
+) -> None:
     """Print the output of workers: of all groups in order of time, or of one RUN.
 
     Works without a daemon. --json prints one document per line. Ctrl-C ends --follow with exit code 0.
@@ -53,16 +64,21 @@ def logs(run: str | None, group: str | None, follow: bool, lines: int | None, as
         check_names(queue, group=group)
     count = lines if lines is not None else None if id else SHOWN
     print_lines = _print_json if as_json else _print_plain
+    wanted = partial(_wanted, since=since, text=(grep or "").lower())
     if not follow:
-        print_lines(_newest(stored_lines(folder, group, id), count))
+        print_lines(_newest(filter(wanted, stored_lines(folder, group, id)), count))
         if not folder.exists():
             note("no worker has written anything yet")
         return
     # The tail is opened first, so that no line between the stored and the new ones is missed.
     with closing(Tail(folder, group, id)) as tail, suppress(KeyboardInterrupt):  # Ctrl-C is the normal end
-        print_lines(_newest(stored_lines(folder, group, id, up_to=tail.positions), count))
-        for new in tail.follow():
+        print_lines(_newest(filter(wanted, stored_lines(folder, group, id, up_to=tail.positions)), count))
+        for new in filter(wanted, tail.follow()):
             print_lines([new])
+
+
+def _wanted(line: Line, since: int | None, text: str) -> bool:
+    return (since is None or line.at >= since) and text in line.text.lower()
 
 
 def _newest(lines: Iterable[Line], count: int | None) -> Iterable[Line]:

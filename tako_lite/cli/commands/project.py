@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,7 +15,9 @@ from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.projectfiles import read_files
 from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
+from tako_lite.config.listen import Listen
 from tako_lite.errors import ConfigError, Mistake
+from tako_lite.secrets import SecretSource
 from tako_lite.units import counted
 
 if TYPE_CHECKING:
@@ -120,6 +123,7 @@ def config(server: str | None, as_json: bool) -> None:
             "durability": settings.queue.durability,
             "keep": dict(settings.queue.keep),
         },
+        **{name: _table(getattr(settings, name)) for name in ("monitor", "logs", "web")},
     }
     if as_json:
         write_json({**about, "groups": groups})
@@ -127,6 +131,12 @@ def config(server: str | None, as_json: bool) -> None:
     from tako_lite.tui.tables import config_view
 
     draw(config_view(about, groups))
+
+
+def _table(settings: Any) -> dict[str, Any]:
+    """The settings of a table as JSON: an address and the source of a secret as they are written, times in seconds."""
+    found = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return {name: str(value) if isinstance(value, Listen | SecretSource) else value for name, value in found.items()}
 
 
 @command

@@ -13,7 +13,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from tako_lite.config.files import DEFAULT_PATH, FILE_NAME
-from tako_lite.errors import TakoError
 from tako_lite.stamps import file_stamp
 
 if TYPE_CHECKING:
@@ -89,9 +88,7 @@ def _names(config: str | None) -> Names:
             names: Names = stored["names"]
             return names
     names = _read_names(project)
-    with suppress(OSError, TakoError):
-        if not project.config().queue.location.is_file:  # a queue file would have made its folder
-            cache.parent.mkdir(mode=0o700, exist_ok=True)
+    with suppress(OSError):  # without a state folder, nothing is kept: completion makes none
         _write(cache, {"stamp": stamp, "names": names})
     return names
 

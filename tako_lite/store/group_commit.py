@@ -45,6 +45,8 @@ NOTIFY_AFTER: Final = 1.0
 
 SHORT: Final = 0.0008
 """Seconds that transactions may take on average for the loop to run the next one itself."""
+FEW: Final = 100
+"""How many rows a transaction of the loop may change."""
 WEIGHT: Final = 0.25
 """The weight of the last transaction in that average."""
 
@@ -56,6 +58,7 @@ class _Entry(NamedTuple):
     future: asyncio.Future[Any]
     keep: bool
     urgent: bool
+    size: int
 
 
 class WritingSession(Protocol):
@@ -110,11 +113,14 @@ class GroupCommit:
         self.damaged: asyncio.Future[StoreDamaged] = self._loop.create_future()
         """Done once the file is found to be damaged: nothing is written from then on, to prevent more damage."""
 
-    def submit(self, operation: Callable[[Transaction], T], *, keep: bool = False, urgent: bool = True) -> asyncio.Future[T]:
+    def submit(
+        self, operation: Callable[[Transaction], T], *, keep: bool = False, urgent: bool = True, size: int = 1
+    ) -> asyncio.Future[T]:
         """A future of the operation's result, done after COMMIT.
 
         With `keep`, a full or locked disk does not fail the operation: it is tried again until it is stored or we stop. The
         loop runs a short transaction itself if one of its operations is `urgent`; else it has other things to do meanwhile.
+        `size` is about how many rows the operation changes at most: many of them are for the thread.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closing:
@@ -123,7 +129,7 @@ class GroupCommit:
         if self.damaged.done():
             future.set_exception(self.damaged.result())
             return future
-        self._entries.append(_Entry(operation, future, keep, urgent))
+        self._entries.append(_Entry(operation, future, keep, urgent, size))
         if not self._busy:
             self._busy = True
             self._idle.clear()
@@ -157,12 +163,16 @@ class GroupCommit:
             entries, self._entries = self._entries, []
         if entries:
             self._begun_at = self._loop.time()
-            is_for_the_loop = self._usual < SHORT and any(entry.urgent for entry in entries)
-            if not is_for_the_loop or not self._work_now(entries):
+            if not self._is_for_the_loop(entries) or not self._work_now(entries):
                 self._session.start(partial(self._work, entries, self._clock.now()))
         else:
             self._busy = False
             self._idle.set()
+
+    def _is_for_the_loop(self, entries: list[_Entry]) -> bool:
+        if self._usual >= SHORT or sum(entry.size for entry in entries) > FEW:
+            return False
+        return any(entry.urgent for entry in entries)
 
     def _work_now(self, entries: list[_Entry]) -> bool:
         """On the loop: one transaction, unless it would have to wait."""

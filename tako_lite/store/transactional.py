@@ -61,6 +61,8 @@ WAKE_AT_ONCE: Final = 2_000
 """How many due runs and waits one transaction takes up; the next ones take up the rest."""
 MOVED_AT_ONCE: Final = 5_000
 RELEASED_AT_ONCE: Final = 2_000
+MANY: Final = 1_000
+"""How many rows an operation may change whose number is not known."""
 
 
 class TransactionalStore(ABC):
@@ -82,7 +84,7 @@ class TransactionalStore(ABC):
         self._hooks = Hooks()
 
     @abstractmethod
-    def _write(self, operation: Callable[[Transaction], T], *, keep: bool, urgent: bool) -> Future[T]:
+    def _write(self, operation: Callable[[Transaction], T], *, keep: bool, urgent: bool, size: int) -> Future[T]:
         """Run an operation in a transaction; the future is done after COMMIT."""
 
     @abstractmethod
@@ -100,6 +102,7 @@ class TransactionalStore(ABC):
         keep: bool = False,
         locks: tuple[str, ...] = (),
         urgent: bool = True,
+        size: int = 1,
     ) -> Future[T]:
         """Run an operation in a transaction. `locks` keep others from the same while it works, where there are others."""
 
@@ -116,7 +119,7 @@ class TransactionalStore(ABC):
 
         if self.membership is not None:
             whole.locks = (*locks, "limits") if self._limits else locks  # type: ignore[attr-defined]
-        return self._write(whole, keep=keep, urgent=urgent)
+        return self._write(whole, keep=keep, urgent=urgent, size=size)
 
     def _committed(self, effects: Effects) -> None:
         """To be called by the backend after each COMMIT."""
@@ -130,10 +133,11 @@ class TransactionalStore(ABC):
     # Runs
 
     def enqueue_runs(self, new: Sequence[NewRun]) -> Future[list[Enqueued]]:
-        return self._submit(lambda transaction: enqueue.enqueue(transaction, new))
+        return self._submit(lambda transaction: enqueue.enqueue(transaction, new), size=len(new))
 
     def enqueue_batches(self, batches: Sequence[Batch]) -> Future[int]:
-        return self._submit(lambda transaction: enqueue.enqueue_many(transaction, batches))
+        size = sum(len(runs) for _, runs in batches)
+        return self._submit(lambda transaction: enqueue.enqueue_many(transaction, batches), size=size)
 
     def claim_runs(
         self,
@@ -153,7 +157,7 @@ class TransactionalStore(ABC):
         return self._submit(lambda transaction: runs.mark_begun(transaction, id, token), keep=True)
 
     def complete_runs(self, done: Sequence[Completed], *, urgent: bool = True) -> Future[None]:
-        return self._submit(lambda transaction: runs.complete(transaction, done), keep=True, urgent=urgent)
+        return self._submit(lambda transaction: runs.complete(transaction, done), keep=True, urgent=urgent, size=len(done))
 
     def reschedule_run(
         self, id: str, token: int, failure: Failure | None, run_at: int, pid: int, *, charged: bool
@@ -176,13 +180,17 @@ class TransactionalStore(ABC):
         ended_as: Literal["released", "interrupted"] | None = "released",
         pid: int | None = None,
     ) -> Future[None]:
-        return self._submit(lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, ended_as, pid), keep=True)
+        return self._submit(
+            lambda transaction: runs.requeue(transaction, claimed, hold, executed_ms, ended_as, pid),
+            keep=True,
+            size=len(claimed),
+        )
 
     def charge_crash(self, id: str, token: int, failure: Failure, max_crashes: int, pid: int) -> Future[RunState | None]:
         return self._submit(lambda transaction: runs.charge_crash(transaction, id, token, failure, max_crashes, pid), keep=True)
 
     def recover_runs(self, server: str, boot_id: str) -> Future[Mapping[str, int]]:
-        return self._submit(lambda transaction: runs.recover(transaction, server, boot_id))
+        return self._submit(lambda transaction: runs.recover(transaction, server, boot_id), size=MANY)
 
     async def release_held_runs(self, hold: Hold) -> None:
         """In portions, so that others can write meanwhile."""
@@ -190,14 +198,14 @@ class TransactionalStore(ABC):
         def operation(transaction: Transaction) -> int:
             return runs.release_held(transaction, hold, RELEASED_AT_ONCE)
 
-        while await self._submit(operation, keep=True) == RELEASED_AT_ONCE:
+        while await self._submit(operation, keep=True, size=RELEASED_AT_ONCE) == RELEASED_AT_ONCE:
             pass
 
     def set_limits(self, known: Mapping[str, Limit], workflows: Collection[str] = ()) -> Future[None]:
         def operation(transaction: Transaction) -> None:
             limits.replace(transaction, self._announced(transaction, known, workflows))
 
-        return self._submit(operation, locks=("limits",))
+        return self._submit(operation, locks=("limits",), size=MANY)
 
     async def read_limits_again(self) -> None:  # noqa: B027 -- one server has no others
         """Use the limits that other servers have announced since."""
@@ -231,22 +239,22 @@ class TransactionalStore(ABC):
         self._hooks = hooks
 
     def cancel_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: runs.cancel(transaction, ids))
+        return self._submit(lambda transaction: runs.cancel(transaction, ids), size=len(ids))
 
     def discard_runs(self, ids: Sequence[str]) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: runs.discard(transaction, ids))
+        return self._submit(lambda transaction: runs.discard(transaction, ids), size=len(ids))
 
     def edit_run(self, id: str, changes: RunChanges) -> Future[str]:
         return self._submit(lambda transaction: edits.edit(transaction, id, changes))
 
     def run_now(self, ids: Sequence[str]) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: edits.run_now(transaction, ids))
+        return self._submit(lambda transaction: edits.run_now(transaction, ids), size=len(ids))
 
     def move_each_run(self, ids: Sequence[str], to: str) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: edits.move(transaction, ids, to))
+        return self._submit(lambda transaction: edits.move(transaction, ids, to), size=len(ids))
 
     def retry_runs(self, routes: Mapping[str, Route], *, fresh: bool) -> Future[dict[str, str]]:
-        return self._submit(lambda transaction: enqueue.retry(transaction, routes, fresh))
+        return self._submit(lambda transaction: enqueue.retry(transaction, routes, fresh), size=len(routes))
 
     def set_progress(self, id: str, token: int, fraction: float, note: str | None) -> Future[None]:
         return self._submit(lambda transaction: runs.set_progress(transaction, id, token, fraction, note))
@@ -254,7 +262,7 @@ class TransactionalStore(ABC):
     # Steps and waits
 
     def save_steps(self, saved: Sequence[SavedStep], pid: int | None = None) -> Future[list[StoredStep | None]]:
-        return self._submit(lambda transaction: steps.save(transaction, saved, pid), keep=True)
+        return self._submit(lambda transaction: steps.save(transaction, saved, pid), keep=True, size=len(saved))
 
     def add_wait(self, wait: NewWait) -> Future[StepOutcome]:
         locks = (f"signal {wait.key}",) if wait.kind == "signal" else ()
@@ -290,7 +298,7 @@ class TransactionalStore(ABC):
             waits.end_due(transaction, WAKE_AT_ONCE)
             limits.release_due(transaction)
 
-        return self._submit(operation, keep=True)
+        return self._submit(operation, keep=True, size=WAKE_AT_ONCE)
 
     async def get_next_due(self) -> int | None:
         return await self._read_between(reading.get_next_due)
@@ -303,7 +311,7 @@ class TransactionalStore(ABC):
             times = (runs.prune(transaction, keep, limit), waits.prune_signals(transaction, SIGNALS_KEPT))
             return min((time for time in times if time is not None), default=None)
 
-        return self._submit(operation)
+        return self._submit(operation, size=limit)
 
     # Schedules and triggers
 
@@ -326,7 +334,7 @@ class TransactionalStore(ABC):
             code.put(transaction, self._server, hashes)
             return schedules.put(transaction, scheduled, from_slot, hashes)
 
-        return self._submit(operation, locks=("limits",))
+        return self._submit(operation, locks=("limits",), size=MANY)
 
     async def list_schedules(self) -> list[Schedule]:
         return await self._read_between(schedules.list_all)
@@ -367,17 +375,21 @@ class TransactionalStore(ABC):
 
     def mark_group_unavailable(self, name: str, failure: Failure, wait_timeout: int | None) -> Future[int | None]:
         return self._submit(
-            lambda transaction: groups.mark_unavailable(transaction, name, failure, wait_timeout, WAKE_AT_ONCE), keep=True
+            lambda transaction: groups.mark_unavailable(transaction, name, failure, wait_timeout, WAKE_AT_ONCE),
+            keep=True,
+            size=WAKE_AT_ONCE,
         )
 
     def mark_group_available(self, name: str) -> Future[None]:
-        return self._submit(lambda transaction: groups.mark_available(transaction, name), keep=True)
+        return self._submit(lambda transaction: groups.mark_available(transaction, name), keep=True, size=MANY)
 
     async def move_runs(self, group: str, to: str) -> int:
         """In portions, so that others can write meanwhile."""
         moved = 0
         while True:
-            count = await self._submit(lambda transaction: groups.move_runs(transaction, group, to, MOVED_AT_ONCE))
+            count = await self._submit(
+                lambda transaction: groups.move_runs(transaction, group, to, MOVED_AT_ONCE), size=MOVED_AT_ONCE
+            )
             moved += count
             if count < MOVED_AT_ONCE:
                 return moved

@@ -68,7 +68,7 @@ class LocalStore(SqliteStore):
             for (table,) in connection.execute(_TABLES).fetchall():
                 connection.execute(f'DELETE FROM "{table}"')  # noqa: S608 -- the name comes from the schema
 
-        await self._write(delete, keep=False, urgent=True)
+        await self._write(delete, keep=False, urgent=True, size=1)
 
     @property
     def is_idle(self) -> bool:

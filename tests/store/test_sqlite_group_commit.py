@@ -233,6 +233,21 @@ async def test_after_a_long_transaction_the_thread_runs_the_next(thread: Writer,
     assert (ran_on[-2] == here, ran_on[-1] == here) == (True, False)
 
 
+async def test_a_transaction_of_many_rows_and_one_that_nobody_waits_for_are_for_the_thread(
+    thread: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHORT", 1e6)
+    ran_on: list[int] = []
+
+    def operation(transaction: Transaction) -> None:
+        ran_on.append(threading.get_ident())
+
+    await thread.commits.submit(operation)
+    await thread.commits.submit(operation, size=1_000)
+    await thread.commits.submit(operation, urgent=False)
+    assert [ident == threading.get_ident() for ident in ran_on] == [True, False, False]
+
+
 async def test_the_loop_does_not_wait_for_a_program_that_holds_the_file(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

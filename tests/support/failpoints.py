@@ -121,7 +121,7 @@ def listening_store(points: Points) -> type[SqliteStore]:
     class Listening(SqliteStore):
         _point = ""
 
-        def _write(self, operation: Callable[[Any], Any], *, keep: bool = False, urgent: bool = True) -> Future[Any]:
+        def _write(self, operation: Callable[[Any], Any], *, keep: bool = False, **options: Any) -> Future[Any]:
             name, self._point = self._point, ""
 
             def work(transaction: Transaction) -> Any:
@@ -149,7 +149,7 @@ def listening_store(points: Points) -> type[SqliteStore]:
                 finally:
                     transaction._execute, transaction._executemany = unchanged
 
-            return super()._write(work if name else operation, keep=keep, urgent=urgent)
+            return super()._write(work if name else operation, keep=keep, **options)
 
     def listen(name: str, transition: str) -> None:
         original = getattr(SqliteStore, transition)

@@ -131,10 +131,10 @@ class PostgresStore(TransactionalStore):
         if self._session is not None:
             self._session.cut()
 
-    def _write(self, operation: Callable[[Transaction], T], *, keep: bool, urgent: bool) -> Future[T]:
+    def _write(self, operation: Callable[[Transaction], T], *, keep: bool, urgent: bool, size: int) -> Future[T]:
         if self._writer is None:
             raise _not_open()
-        return self._writer.submit(operation, keep=keep, urgent=urgent)
+        return self._writer.submit(operation, keep=keep, urgent=urgent, size=size)
 
     async def _read(self, function: Callable[[Snapshot], T]) -> T:
         return await self._reading().run(function)

@@ -10,7 +10,7 @@ FRAMEWORKS ?= tests/frameworks tests/testing/test_django.py
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-postgres test-browser test-frameworks test-editors screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
+.PHONY: help venv test test-long test-postgres test-browser test-frameworks test-editors screenshots test-monitoring test-faults fuzz lint format check demo bench bench-peers binary test-binary clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ test: venv ## run the tests, except those of the single file
 
 test-postgres: venv ## run the tests of the store, of projects and of faults on a throw-away PostgreSQL server
 	@$(RUN) -m pytest -m 'postgres and not browser' -n $(TESTS_AT_ONCE) --dist loadfile
+
+test-long: venv ## run the modules that take long and concern one corner: many folders, templates, other interpreters, rescue
+	@$(RUN) -m pytest -m 'long and not postgres' -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-browser: venv ## run the tests of the dashboard in a real browser; installs playwright, and uses Debian's chromium
 	@$(RUN) -c 'import axe_playwright_python, playwright' 2>/dev/null || $(RUN) -m pip install -qq --disable-pip-version-check --no-input --editable '.[dev,browser]'

@@ -14,6 +14,8 @@ import pytest
 from tests.support import templates
 from tests.support.project import REPOSITORY, command_in
 
+pytestmark = pytest.mark.long
+
 SECOND_COMMANDS = [
     ("minimal", "hello", '{"name": "Ann"}', "Hello, Ann!"),
     ("cron", "nightly", "null", ["backup done", "check done"]),

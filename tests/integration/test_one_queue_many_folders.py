@@ -19,7 +19,7 @@ from tako_lite.lock import Holder
 from tako_lite.store.sqlite.queue import SqliteQueue
 from tests.support.project import REPOSITORY, Project, command_in, is_gone, wait_until
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.long]
 
 ECHO = """\
     @workflow("echo")

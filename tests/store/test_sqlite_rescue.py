@@ -27,6 +27,8 @@ from tests.support.profiles import scaled
 from tests.support.project import wait_until
 from tests.support.queue_file import make_older
 
+pytestmark = pytest.mark.long
+
 PAGE: Final = 4096
 NOW: Final = 1_800_000_000_000
 TABLE_LEAF, INDEX_LEAF, INDEX_INNER = 0x0D, 0x0A, 0x02

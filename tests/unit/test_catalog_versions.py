@@ -18,6 +18,8 @@ from tako_lite.config import load
 from tako_lite.errors import CatalogError, Mistake
 from tako_lite.project_lint import pythons, read_catalog
 
+pytestmark = pytest.mark.long
+
 TYPED = """\
 from tako_lite import workflow
 

@@ -46,6 +46,7 @@ def fork_server(project: Project) -> int | None:
     return pid
 
 
+@pytest.mark.sqlite
 def test_an_idle_daemon_has_not_imported_what_only_other_commands_need(cold: Project) -> None:
     log = cold.daemon_log().split("| encodings\n")[-1]  # the import that comes first in each program
     imported = {line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")}

@@ -74,7 +74,7 @@ def test_slow_answers_hold_up_neither_the_loop_nor_the_lease(cut: Fleet, wire: W
     (fact,) = lax.facts("held")
     before = boot_id(lax)
     beats = lax.query("SELECT beat FROM servers WHERE ended_at IS NULL")[0][0]
-    wire.delay(1.0)
+    wire.delay(0.5)  # `status` asks about twenty times
     run = lax.enqueue("quick")
 
     def beaten() -> bool:

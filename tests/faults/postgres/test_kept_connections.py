@@ -75,7 +75,7 @@ def test_threads_share_a_client_and_few_connections_stay_open(offline: Project, 
         for thread in threads:
             thread.join()
         assert len(set(ids)) == 60
-        wait_until(lambda: len(sessions(database) - others) <= 8, "four that write and four that read stay, the others are closed")
+        wait_until(lambda: len(sessions(database) - others) <= 8, "four that write and four that read stay")
 
 
 def test_a_forked_process_leaves_the_connections_of_its_parent_alone(offline: Project, database: Database) -> None:

@@ -90,11 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _is_possible(name: str) -> bool:
     program = PEERS[name].program
     if PEERS[name].is_node and not (shutil.which("node") and shutil.which("npm")):
-        sys.stdout.write(f"{name} is left out: there is no node and npm on the PATH\n")
+        sys.stdout.write(f"{name} is left out: node and npm are not on the PATH\n")
         return False
     if program is None or shutil.which(program) or _install(program):
         return True
-    sys.stdout.write(f"{name} is left out: there is no {program} on the PATH, and it cannot be installed without root\n")
+    sys.stdout.write(f"{name} is left out: {program} is not on the PATH, and only root can install it\n")
     return False
 
 

@@ -102,7 +102,7 @@ class _Reading:
 
 
 def _imports(content: bytes, package: str) -> Iterator[str]:
-    """The full names of the modules that a file imports, including imports inside functions; none if it cannot be parsed."""
+    """Yield the full names of the modules that a file imports, also inside functions. A file that cannot be parsed has none."""
     try:
         tree = parse(read_source(content, ""))
     except Exception:  # it was reported where the catalog read it

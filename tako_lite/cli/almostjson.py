@@ -59,7 +59,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (re.compile(r"\b0[xXoObB][\da-fA-F]"), "numbers are decimal", None),
     (re.compile(r"\d_\d"), "a number has no _", None),
 )
-"""Patterns that are mistakes outside of strings, each with its hint; the example is shown if the text cannot be corrected."""
+"""Patterns of mistakes outside of strings, with a hint for each. The example is for text that cannot be corrected."""
 
 _TOKEN: Final = re.compile(
     rf"""(?P<name>{_NAME})|=>?|[{_ODD_SPACES}]|//[^\n]*|/\*.*?\*/|\#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""

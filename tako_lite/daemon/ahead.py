@@ -1,19 +1,20 @@
 """Runs that are claimed before a slot is free for them.
 
 A group whose runs take a few milliseconds spends most of its time waiting for commits: a result is stored, the next run is
-claimed, and only then its worker has something to do again. So the dispatcher claims some runs ahead. A slot that becomes free
+claimed, and only then does its worker have something to do. So the dispatcher claims some runs ahead. A slot that becomes free
 gets one of them at once, while the result of the run before is being stored.
 
-A claim ahead promises nothing to anyone: the runs are released as soon as no slot has become free for `HELD_FOR` seconds, when
+Nobody relies on a claim ahead: the runs are released as soon as no slot has become free for `HELD_FOR` seconds, when
 the group is paused or reloaded, when the daemon stops, and when a run arrives that is to start earlier. They belong to no
 worker: whichever has a free slot gets the next one, so none waits behind a slow run.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tako_lite.records import Claimed
@@ -25,7 +26,7 @@ ENOUGH_FOR: Final = 0.05
 SHORT: Final = 0.02
 """Seconds that the runs of a group may take on average for others to be claimed ahead."""
 MOST: Final = 128
-"""How many runs are claimed ahead at most. They are claimed by the half of that, so that many share a transaction."""
+"""How many runs of a group are claimed ahead at most. More are claimed once half are gone, so that many share a transaction."""
 LONG_PAYLOAD: Final = 4096
 """Characters of payload on average above which none are claimed ahead, because they would take too much memory."""
 WEIGHT: Final = 0.125
@@ -86,3 +87,72 @@ class Ahead:
     def has_stalled(self) -> None:
         """Claim nothing ahead until the runs that end are short again."""
         self._usual = 1.0
+
+
+class ClaimsAhead:
+    """The runs of all groups that are claimed ahead.
+
+    `requeue` re-queues runs; `is_claiming` says whether a claim for a group is in flight.
+    """
+
+    def __init__(self, requeue: Callable[[list[Claimed]], None], is_claiming: Callable[[str], bool]) -> None:
+        self._requeue = requeue
+        self._is_claiming = is_claiming
+        self._groups: dict[str, Ahead] = {}
+        self._check_timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def of(self, group: str) -> Ahead:
+        """The runs of a group."""
+        ahead = self._groups.get(group)
+        if ahead is None:
+            ahead = self._groups[group] = Ahead()
+        return ahead
+
+    def has(self, group: str) -> bool:
+        """Whether runs of a group are claimed ahead."""
+        return group in self._groups and bool(self._groups[group].runs)
+
+    def groups(self) -> list[str]:
+        """The groups of which runs are claimed ahead."""
+        return [name for name, ahead in self._groups.items() if ahead.runs]
+
+    def group_of(self, run_id: str) -> str | None:
+        """The group of a run that is claimed ahead; None for any other run."""
+        return next((name for name in self.groups() if any(run.id == run_id for run in self._groups[name].runs)), None)
+
+    def keep(self, group: str, runs: list[Claimed], free: int) -> list[Claimed]:
+        """Keep runs that were just claimed; returns the first ones, for which slots are free."""
+        ahead, now = self.of(group), self._loop.time()
+        ahead.add(runs, now)
+        taken = ahead.take(free, now)
+        if ahead.runs and self._check_timer is None:
+            self._check_timer = self._loop.call_later(HELD_FOR, self._check)
+        return taken
+
+    def take(self, group: str, free: int) -> list[Claimed]:
+        """The first runs of a group, for slots that are free."""
+        return self.of(group).take(free, self._loop.time())
+
+    def release(self, group: str) -> None:
+        """Re-queue the runs of a group. Call it before the store gets the change that is the reason."""
+        if self.has(group):
+            ahead = self._groups[group]
+            self._requeue(ahead.release())
+            ahead.settles = self._is_claiming(group)
+
+    def release_all(self) -> None:
+        """Re-queue the runs of all groups."""
+        for group in self.groups():
+            self.release(group)
+
+    def _check(self) -> None:
+        """Release the runs for which no slot has become free."""
+        self._check_timer = None
+        late = self._loop.time() - HELD_FOR
+        for group in self.groups():
+            if self._groups[group].moved_at <= late:
+                self._groups[group].has_stalled()
+                self.release(group)
+        if self.groups():
+            self._check_timer = self._loop.call_later(HELD_FOR, self._check)

@@ -124,10 +124,9 @@ class Daemon:
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
         self.monitoring = Monitoring(self, events, sockets.monitor)
-        self.commands.register(self.scheduler.handlers() | self.triggers.handlers())
-        self.commands.register(self.readiness.handlers() | self.monitoring.handlers())
         self.ending = Ending(self.kill)
-        self.commands.register(self.ending.handlers())
+        for part in (self.scheduler, self.triggers, self.readiness, self.monitoring, self.ending):
+            self.commands.register(part.handlers())
         self.fallbacks = Fallbacks(self.store, self.clock, events, self._trouble_to_act_on)
         self.spawner = Spawner(
             self.dispatcher, self.outcomes, self.health, self.logs, events, self.meter, self.fork_servers, self.records
@@ -283,6 +282,7 @@ class Daemon:
         self.control.hello = hello(config)
         self._warnings = [str(warning) for warning in warnings(config, catalog)]
         self.dispatcher.catalog = catalog
+        self.dispatcher.counts_runs = bool(limits_of(catalog))
         self.spawner.root, self.spawner.package = config.root, config.workflows_path
         self.spawner.secret_variables = secret_variables(config.secrets)
         self.health.workflows = config.workflows_path
@@ -417,7 +417,7 @@ class Daemon:
 
     def release_ahead(self, group: str) -> None:
         """Re-queue the runs of a group that are claimed and that no worker has."""
-        self.dispatcher.release_ahead(group)
+        self.dispatcher.ahead.release(group)
 
     def _arrived(self, name: str, hold: Hold | None = None) -> None:
         """A group may have due runs: dispatch them, or apply their fallbacks if the group is unavailable."""
@@ -562,7 +562,7 @@ class Daemon:
         )
         self._use(config, catalog)
         self.dispatcher.code = code
-        self.dispatcher.release_all_ahead()  # they were claimed as runs of the code before
+        self.dispatcher.ahead.release_all()  # they were claimed as runs of the code before
         await self.monitoring.apply(config.monitor)
         self.logs.apply(config.logs)
         await self.dashboard.apply(config)

@@ -24,12 +24,13 @@ would need a transaction of its own, which costs an fsync.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.catalog import Catalog, WorkflowSpec
-from tako_lite.daemon.ahead import HELD_FOR, Ahead
+from tako_lite.daemon.ahead import ClaimsAhead
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
@@ -64,6 +65,9 @@ PAUSE_AFTER_TROUBLE: Final = 0.5
 class Dispatcher:
     """Matches due runs with free slots."""
 
+    claims_ahead: bool = True
+    """Whether runs may be claimed before a slot is free for them."""
+
     def __init__(
         self, store: Store, events: Events, meter: Meter, catalog: Catalog, ensure_group: Callable[[str], Group]
     ) -> None:
@@ -71,6 +75,8 @@ class Dispatcher:
         self.sessions: dict[Worker, WorkerSession] = {}
         self.catalog = catalog
         self.routes = Routes()
+        self.counts_runs = False
+        """Whether a workflow has a limit or a rate, which counts every claimed run: then none is claimed ahead."""
         self.code: Mapping[str, str] = {}
         """The hash of the code of each workflow."""
         self._store = store
@@ -79,10 +85,7 @@ class Dispatcher:
         self._due: dict[Hold | None, dict[str, int]] = {None: {}, "suspect": {}}
         """The groups that may have due runs, each with the number of its latest arrival."""
         self._arrivals = 0
-        self._ahead: dict[str, Ahead] = {}
-        """By group, the runs that are claimed before a slot is free."""
-        self._ahead_check: asyncio.TimerHandle | None = None
-        self._counting: tuple[Catalog, bool] | None = None
+        self.ahead = ClaimsAhead(self._requeue, lambda group: self._claims_in_flight.get((group, None), 0) > 0)
         self._claims_in_flight: dict[tuple[str, Hold | None], int] = {}
         self._dirty: set[str] = set()
         self._scheduled = False
@@ -103,8 +106,8 @@ class Dispatcher:
     def work_arrived(self, group: str, hold: Hold | None = None, due_order: int | None = None) -> None:
         """A group may have due runs. `due_order` is the place in the order of those that are about to be stored."""
         if self.serves(group):
-            if due_order is not None and group in self._ahead and self._ahead[group].starts_after(due_order):
-                self.release_ahead(group)
+            if due_order is not None and self.ahead.has(group) and self.ahead.of(group).starts_after(due_order):
+                self.ahead.release(group)
             self._arrivals += 1
             self._due[hold][group] = self._arrivals
             self.schedule_pass(group)
@@ -113,7 +116,7 @@ class Dispatcher:
         """Clear the marks of a group; the next commit that makes its runs due sets them again."""
         for due in self._due.values():
             due.pop(group, None)
-        self.release_ahead(group)
+        self.ahead.release(group)
 
     def schedule_pass(self, group: str) -> None:
         """Claim for a group in the next turn of the loop. Call it before the change goes to the store: see above."""
@@ -125,16 +128,15 @@ class Dispatcher:
     def expects_work(self, group: Group, *, solo: bool) -> bool:
         """Whether a claim for free slots of a group is in flight, or will be made."""
         hold: Hold | None = "suspect" if solo else None
-        if not solo and self.has_ahead(group.name):
+        if not solo and self.ahead.has(group.name):
             return True
         return self._claims_in_flight.get((group.name, hold), 0) > 0 or (group.name in self._due[hold] and not group.paused)
 
     def resume_claims(self) -> None:
         """Claim for every group with due runs, after a doubt is over."""
         self.in_doubt = False
-        for due in self._due.values():
-            for group in due:
-                self.schedule_pass(group)
+        for group in {*chain(*self._due.values()), *self.ahead.groups()}:
+            self.schedule_pass(group)
 
     @property
     def arrivals(self) -> int:
@@ -146,7 +148,7 @@ class Dispatcher:
         """Whether a run is executing, a worker is starting, or runs are due in a group that is not paused."""
         if any(self._claims_in_flight.values()) or any(session.assignments for session in self.sessions.values()):
             return True
-        if any(ahead.runs for ahead in self._ahead.values()):
+        if self.ahead.groups():
             return True
         if any(worker.state == "starting" for group in self.groups.values() for worker in group.workers):
             return True
@@ -155,7 +157,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Push nothing more, and wait for the claims in flight, whose runs are re-queued."""
         self._stopping = True
-        self.release_all_ahead()
+        self.ahead.release_all()
         while any(self._claims_in_flight.values()):  # noqa: ASYNC110 -- once, at the end
             await asyncio.sleep(0.002)
 
@@ -166,7 +168,7 @@ class Dispatcher:
             return
         for name in dirty:
             for hold in (None, "suspect"):
-                if name in self._due[hold] or (hold is None and self.has_ahead(name)):
+                if name in self._due[hold] or (hold is None and self.ahead.has(name)):
                     try:
                         self._serve(name, hold)
                     except Exception as error:  # it must not stop the other groups
@@ -180,12 +182,12 @@ class Dispatcher:
     def _serve(self, name: str, hold: Hold | None) -> None:
         group = self._ensure_group(name)
         if group.paused:
-            self.release_ahead(name)
+            self.ahead.release(name)
             return
         free = self.free_slots(group, hold)
-        ahead = self._ahead_of(name) if hold is None else None
+        ahead = self.ahead.of(name) if hold is None else None
         if ahead is not None and ahead.runs and free > 0:
-            taken = ahead.take(free, self._loop.time())
+            taken = self.ahead.take(name, free)
             free -= len(taken)
             try:
                 self._assign(group, hold, taken)
@@ -198,7 +200,7 @@ class Dispatcher:
         if ahead is not None and ahead.settles:
             return
         if ahead is not None and arrival is not None and asked == 0:
-            extra = 0 if self._counts_runs() else ahead.wanted(self._slots(group))
+            extra = ahead.wanted(self._slots(group)) if self.claims_ahead and not self.counts_runs else 0
             missing = extra - len(ahead.runs)
             if free > 0 or 2 * missing > extra:
                 wanted += max(missing, 0)
@@ -231,7 +233,7 @@ class Dispatcher:
         self._claims_in_flight[group.name, hold] -= asked
         self.claims_done += 1
         if hold is None and not self._claims_in_flight[group.name, hold]:
-            self._ahead_of(group.name).settles = False
+            self.ahead.of(group.name).settles = False
         if future.cancelled():
             return
         if error := future.exception():
@@ -255,72 +257,15 @@ class Dispatcher:
         if group.name in due:
             self.schedule_pass(group.name)
 
-    # Claims ahead
-
-    def has_ahead(self, group: str) -> bool:
-        """Whether runs of a group are claimed that no worker has."""
-        return group in self._ahead and bool(self._ahead[group].runs)
-
-    def has(self, run_id: str) -> bool:
-        """Whether a worker has a run, or it is claimed ahead."""
-        if self.find(run_id) is not None:
-            return True
-        return any(run.id == run_id for ahead in self._ahead.values() for run in ahead.runs)
-
-    def ended_in(self, group: str, times: Iterable[float]) -> None:
-        """Note how many seconds runs of a group took that succeeded together."""
-        self._ahead_of(group).took(times)
-
-    def release_ahead(self, group: str) -> None:
-        """Re-queue the runs of a group that are claimed ahead. Call it before the store gets the change that is the reason."""
-        if self.has_ahead(group):
-            self._requeue(self._ahead[group].release(), None)
-            self._ahead[group].settles = self._claims_in_flight.get((group, None), 0) > 0
-
-    def release_all_ahead(self) -> None:
-        """Re-queue all runs that are claimed ahead."""
-        for group in self._ahead:
-            self.release_ahead(group)
-
-    def _ahead_of(self, group: str) -> Ahead:
-        ahead = self._ahead.get(group)
-        if ahead is None:
-            ahead = self._ahead[group] = Ahead()
-        return ahead
-
     def _keep_ahead(self, group: Group, runs: list[Claimed], releases: int) -> list[Claimed]:
         """Keep what was claimed ahead; returns the runs for which slots are free.
 
         If others have been released since the claim was made, these are released too: they come later in the order.
         """
-        ahead, now = self._ahead_of(group.name), self._loop.time()
-        if group.paused or self._stopping or releases != ahead.releases:
+        if group.paused or self._stopping or releases != self.ahead.of(group.name).releases:
             self._requeue(runs, None)
             return []
-        ahead.add(runs, now)
-        taken = ahead.take(self.free_slots(group, None), now)
-        if ahead.runs and self._ahead_check is None:
-            self._ahead_check = self._loop.call_later(HELD_FOR, self._check_ahead)
-        return taken
-
-    def _check_ahead(self) -> None:
-        """Release the runs for which no slot has become free."""
-        self._ahead_check = None
-        late = self._loop.time() - HELD_FOR
-        for name, ahead in self._ahead.items():
-            if ahead.runs and ahead.moved_at <= late:
-                ahead.has_stalled()
-                self.release_ahead(name)
-        if any(ahead.runs for ahead in self._ahead.values()):
-            self._ahead_check = self._loop.call_later(HELD_FOR, self._check_ahead)
-
-    def _counts_runs(self) -> bool:
-        """Whether a workflow has a limit or a rate, which counts every claimed run."""
-        if self._counting is None or self._counting[0] is not self.catalog:
-            options = [spec.options for spec in self.catalog.workflows.values()]
-            counts = any(each.limit is not None or each.rate is not None for each in options)
-            self._counting = (self.catalog, counts)
-        return self._counting[1]
+        return self.ahead.keep(group.name, runs, self.free_slots(group, None))
 
     # Pushing
 
@@ -402,7 +347,7 @@ class Dispatcher:
                 session.worker.kill_uncharged("daemon")
         self._requeue([run for run in runs if self.find(run.id) is None], hold)
 
-    def _requeue(self, runs: list[Claimed], hold: Hold | None) -> None:
+    def _requeue(self, runs: list[Claimed], hold: Hold | None = None) -> None:
         if not runs:
             return
         self.watch(self._store.requeue_runs([(run.id, run.token) for run in runs], hold, ended_as=None), "re-queue runs")
@@ -434,13 +379,16 @@ class Dispatcher:
         """The session of the worker that has a run."""
         return next((session for session in self.sessions.values() if run_id in session.assignments), None)
 
+    def has(self, run_id: str) -> bool:
+        """Whether a worker has a run, or it is claimed ahead."""
+        return self.find(run_id) is not None or self.ahead.group_of(run_id) is not None
+
     def cancel(self, run_id: str) -> None:
         """Ask the worker that has a run to cancel it, and kill the worker if the handler ignores that."""
         session = self.find(run_id)
         if session is None:
-            for group, ahead in self._ahead.items():
-                if any(run.id == run_id for run in ahead.runs):
-                    self.release_ahead(group)
+            if (group := self.ahead.group_of(run_id)) is not None:
+                self.ahead.release(group)  # which cancels it
         else:
             session.send(CancelFrame(t="cancel", id=run_id))
             timer = self._loop.call_later(GRACE, session.kill_for, run_id, "cancelled")

@@ -168,8 +168,8 @@ class Outcomes:
                     self._count_end(session, assignment, item)
         if done:
             group, now = session.worker.group.name, asyncio.get_running_loop().time()
-            dispatcher.ended_in(group, [now - assignment.since for assignment in freed.values()])
-            stored = asyncio.ensure_future(self._store.complete_runs(done, urgent=not dispatcher.has_ahead(group)))
+            dispatcher.ahead.of(group).took([now - assignment.since for assignment in freed.values()])
+            stored = asyncio.ensure_future(self._store.complete_runs(done, urgent=not dispatcher.ahead.has(group)))
             dispatcher.watch(stored, "store results")
             if self.narrator is not None:
                 stored.add_done_callback(partial(self._report_successes, session, done, dict(freed)))

@@ -58,6 +58,8 @@ class GatedDispatcher(Dispatcher):
     """Claims runs only while its gate is open."""
 
     gate: Gate | None = None
+    claims_ahead = False
+    """A run that the gate does not let start stays pending."""
 
     def schedule_pass(self, group: str) -> None:
         if self.gate is not None and self.gate.group in (None, group):
@@ -68,10 +70,6 @@ class GatedDispatcher(Dispatcher):
         own = self._claims_in_flight.get((group.name, hold), 0)
         left = 0 if self.gate is None else self.gate.left - asked + own
         return min(super().free_slots(group, hold), left)
-
-    def _counts_runs(self) -> bool:
-        """Always, so that nothing is claimed ahead: a run that the gate does not let start stays pending."""
-        return True
 
     def _begin(self, session: WorkerSession, run: Claimed, timeout: float | None, now: float) -> None:
         super()._begin(session, run, timeout, now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tests.support.project import Project, wait_until
@@ -45,6 +44,8 @@ def counts(project: Project) -> tuple[int, int]:
 def test_runs_behind_a_slow_one_are_pending_and_can_be_changed(project: Project) -> None:
     ids = hold_up(project)
     wait_until(lambda: counts(project) == (1, 30), f"one run is running and thirty wait: {counts(project)}")
+    claimed = project.query("SELECT count(*) FROM runs WHERE state = 'pending' AND claim_token > 0")
+    assert claimed[0][0] > 0, "runs were claimed ahead, and released"
     last = project.get(ids[-1])
     assert (last["state"], last["started_at"], last["attempts"], last["history"]) == ("pending", None, 0, [])
     assert project.call("cancel", run_ids=[ids[-1]])["outcomes"] == {ids[-1]: "cancelled"}
@@ -91,7 +92,7 @@ def test_a_reload_gives_runs_that_were_claimed_ahead_the_new_code(project: Proje
     assert [fact.get("code") for fact in project.facts("started")[-31:]] == [None, *["new"] * 30]
 
 
-def test_a_stop_leaves_runs_that_were_claimed_ahead_pending(project: Project, tmp_path: Path) -> None:
+def test_a_stop_leaves_runs_that_were_claimed_ahead_pending(project: Project) -> None:
     ids = hold_up(project)
     (project.root / "go-on").touch()
     assert project.stop() == 0

@@ -61,6 +61,26 @@ class Server(Project):
         wait_until(lambda: all(map(is_gone, pids)), "the server is gone")
 
 
+WORKFLOWS: Final = """
+@workflow("holds", worker="home")
+async def holds(payload, step: Step):
+    await step.run("first", lambda: 1)
+    witness("held", run=step.run_id, cwd=os.getcwd())
+    while not os.path.exists("released"):
+        await asyncio.sleep(0.02)
+    return os.getcwd()
+
+@workflow("quick", worker="home")
+async def quick(payload):
+    return os.getcwd()
+
+@workflow("gpu", worker="gpu")
+async def gpu(payload):
+    return os.getcwd()
+"""
+"""Runs that end when they are released, runs that end at once, and those of a group that only some servers serve."""
+
+
 class Fleet:
     """The servers of one queue, not started yet."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.postgres.fleet import AFTER_LEASE, LEASE, Fleet, Server, fleet_of, over
+from tests.faults.postgres.fleet import AFTER_LEASE, LEASE, WORKFLOWS, Fleet, Server, fleet_of, over
 from tests.faults.postgres.wire import Wire
 from tests.support.backends import PostgresBackend
 from tests.support.postgres import Cluster
@@ -18,23 +18,7 @@ from tests.support.runs import charged
 
 pytestmark = pytest.mark.timeout(240)
 
-WORKFLOWS = """
-@workflow("holds", worker="home")
-async def holds(payload, step: Step):
-    await step.run("first", lambda: 1)
-    witness("held", run=step.run_id, cwd=os.getcwd())
-    while not os.path.exists("released"):
-        await asyncio.sleep(0.02)
-    return os.getcwd()
-
-@workflow("quick", worker="home")
-async def quick(payload):
-    return os.getcwd()
-
-@workflow("gpu", worker="gpu", fallback="cancel")
-async def gpu(payload):
-    return os.getcwd()
-"""
+WITH_FALLBACK = WORKFLOWS.replace('worker="gpu"', 'worker="gpu", fallback="cancel"')
 
 
 @pytest.fixture
@@ -118,7 +102,7 @@ def test_a_run_of_a_group_whose_last_server_died_goes_by_its_fallback(
     tmp_path: Path, postgres_backend: PostgresBackend
 ) -> None:
     with fleet_of(tmp_path, postgres_backend, "lax", "fra") as fleet:
-        fleet.workflow("a.py", WORKFLOWS)
+        fleet.workflow("a.py", WITH_FALLBACK)
         lax, fra = fleet.servers
         lax.serve_with("--groups", "home")
         fra.serve_with("--groups", "gpu")

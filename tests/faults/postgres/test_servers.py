@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tako_lite.errors import TakoError
-from tests.faults.postgres.fleet import AFTER_LEASE, Fleet, Server, fleet_of, over
+from tests.faults.postgres.fleet import AFTER_LEASE, WORKFLOWS, Fleet, Server, fleet_of, over
 from tests.faults.postgres.wire import Wire
 from tests.support.backends import PostgresBackend
 from tests.support.postgres import Cluster
@@ -21,24 +21,6 @@ from tests.support.project import is_gone, wait_until
 from tests.support.runs import charged
 
 pytestmark = pytest.mark.timeout(240)
-
-WORKFLOWS = """
-@workflow("holds", worker="home")
-async def holds(payload, step: Step):
-    await step.run("first", lambda: 1)
-    witness("held", run=step.run_id, cwd=os.getcwd())
-    while not os.path.exists("released"):
-        await asyncio.sleep(0.02)
-    return os.getcwd()
-
-@workflow("quick", worker="home")
-async def quick(payload):
-    return os.getcwd()
-
-@workflow("gpu", worker="gpu")
-async def gpu(payload):
-    return os.getcwd()
-"""
 
 
 @pytest.fixture

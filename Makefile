@@ -24,7 +24,7 @@ test: venv ## run the tests, except those of the single file
 test-postgres: venv ## run the tests of the store, of projects and of faults on a throw-away PostgreSQL server
 	@$(RUN) -m pytest -m 'postgres and not browser' -n $(TESTS_AT_ONCE) --dist loadfile
 
-test-long: venv ## run the modules that take long and concern one corner: many folders, templates, other interpreters, rescue
+test-long: venv ## run the modules that take long: faults of disks, clocks, processes and power, many folders, templates, rescue
 	@$(RUN) -m pytest -m 'long and not postgres' -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-browser: venv ## run the tests of the dashboard in a real browser; installs playwright, and uses Debian's chromium
@@ -65,7 +65,7 @@ format: venv ## put imports and code into their form
 	@$(RUN) -m ruff check --quiet --select I --fix
 	@$(RUN) -m ruff format --quiet
 
-check: lint test ## the whole gate: lint, then test
+check: lint test test-long ## the whole gate: lint, then all tests that need nothing but Python
 
 demo: venv ## run the example shop
 	@$(RUN) -m examples.shop.demo

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.chaos import Chaos, plan
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.long]
 
 
 @pytest.mark.timeout(240)  # more than the quiet phase waits, so that it cleans up by itself

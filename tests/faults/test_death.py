@@ -18,7 +18,7 @@ from tests.support.profiles import scaled
 from tests.support.project import Project, wait_until
 from tests.support.runs import STEPS, charged, release
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.long]
 
 BY_HAND = (
     "enqueue_many", "signal", "cancel", "finish", "give_back", "recover", "prune",

@@ -35,7 +35,7 @@ from tests.support.queue_file import make_older, queue_file, wal
 from tests.support.restore import WORKFLOWS, run_commands
 from tests.support.runs import HOLD, charged, release
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.long]
 
 RESUMES: Final = 5.0
 """Seconds in which service resumes once a fault is over."""

@@ -22,7 +22,7 @@ from tako_lite.store.sqlite.file import Durability, connect
 from tests.support.disk_shim import FILES, FOLDER, QUEUE, SYNC, TRUNCATE, UNLINK, WAL, WRITE, Change, Shim
 from tests.support.project import Project
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.long]
 
 SECTOR: Final = 512
 """Bytes that a disk writes as a whole."""

@@ -27,6 +27,8 @@ from tests.support.profiles import scaled
 from tests.support.project import Project, is_gone, wait_until
 from tests.support.runs import STEPS, charged, release
 
+pytestmark = pytest.mark.long
+
 ECHO = """
     @workflow("echo")
     async def echo(payload):

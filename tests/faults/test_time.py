@@ -18,7 +18,7 @@ from tests.support import clock_daemon
 from tests.support.moved_clock import MovedClock
 from tests.support.project import Project, wait_until
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.long]
 
 HOUR, DAY = 3_600_000, 86_400_000
 SHARED = """

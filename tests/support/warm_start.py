@@ -25,6 +25,7 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from threading import Lock
 from typing import Final, NamedTuple
+from weakref import finalize
 
 from tests.support.profiles import FULL
 
@@ -52,10 +53,9 @@ class WarmProcess:
         self.returncode: int | None = None
         self._handle = handle
         self._ended = ended
-
-    def __del__(self) -> None:
-        os.close(self._handle)
-        self._ended.close()
+        # Not __del__: in a cycle, the socket could be finalized before it, and warn that it was not closed.
+        finalize(self, os.close, handle)
+        finalize(self, ended.close)
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while the process runs."""

@@ -176,7 +176,8 @@ class Transport:
         frame = None
         try:
             await self.greet(connection, request)
-            await self.io.send(connection, connection.frame(request), limit)
+            with suppress(ConnectionError):  # before it closed, the daemon may have sent why it refuses
+                await self.io.send(connection, connection.frame(request), limit)
             frame = await self.reply(connection, request, limit)
         except TimeoutError as error:
             raise unreachable("the daemon does not read from its socket", request) from error

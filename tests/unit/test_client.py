@@ -37,12 +37,14 @@ Answer = Callable[[Request], Any]
 class Server:
     """A daemon as far as a client can see: it holds the lock, greets, and answers each request in its turn."""
 
-    def __init__(self, state_dir: Path, answer: Answer, hello: object = HELLO) -> None:
+    def __init__(self, state_dir: Path, answer: Answer, hello: object = HELLO, refusal: Request | None = None) -> None:
+        """With a `refusal`, it reads nothing of a client, and says why."""
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.requests: list[Request] = []
         self.clients: list[socket.socket] = []
         self._answer = answer
         self._hello = hello
+        self._refusal = refusal
         self._lock = daemon_lock(state_dir)
         assert self._lock.acquire(5)
         self._folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
@@ -65,6 +67,10 @@ class Server:
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(ConnectionError), client, client.makefile("rb") as lines:
+            if self._refusal is not None:
+                client.shutdown(socket.SHUT_RD)
+                client.sendall(json.dumps(self._hello).encode() + b"\n" + _line({"id": None}, self._refusal))
+                return
             client.sendall(json.dumps(self._hello).encode() + b"\n")
             for line in lines:
                 request = json.loads(line)
@@ -349,6 +355,19 @@ def test_a_refusal_without_a_number_is_the_answer(client: Client, serve: Serve) 
     serve(lambda request: b'{"id":null,"error":{"type":"protocol","message":"too long","hint":null}}\n')
     with pytest.raises(ProtocolError, match="too long"):
         client.status()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [Client.status, lambda client: client.enqueue("w"), lambda client: client.enqueue_many("w", [1])],
+    ids=["status", "enqueue", "enqueue_many"],
+)
+def test_a_daemon_that_refuses_a_client_before_its_request_says_why(
+    impatient: Client, serve: Serve, ask: Callable[[Client], object]
+) -> None:
+    serve(refusal=refused("daemon_unreachable", "busy"))
+    with pytest.raises(DaemonUnreachable, match=r"^busy$"):
+        ask(impatient)
 
 
 # broken connections

@@ -8,7 +8,7 @@ from bench.served import NO_OP, Drained, drained, pool
 MOST_RUNS = 99
 GOALS = {
     "concurrency_10": Goal("drain, concurrency 10", share=0.25, floor="floor_drain.ten"),
-    "concurrency_100": Goal("drain, concurrency 100", share=0.60),
+    "concurrency_100": Goal("drain, concurrency 100", share=0.60, floor="floor_drain.hundred"),
     "daemon_10": Goal("drain, concurrency 10: the daemon's processor time a run", "µs"),
     "worker_10": Goal("drain, concurrency 10: the worker's processor time a run", "µs"),
     "daemon_100": Goal("drain, concurrency 100: the daemon's processor time a run", "µs"),

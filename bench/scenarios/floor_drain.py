@@ -1,7 +1,8 @@
-"""The least program that drains with ten slots: one transaction, one line to the worker and one back for ten runs.
+"""The least programs that drain: one transaction, one line to the worker and one back for the runs of all slots.
 
-The statements are those of the raw ceiling in batches of ten; what is added is a process that gets each batch and reports it.
-The floor under `drain` at `concurrency = 10` on the same machine.
+The statements are those of the raw ceiling in such batches; what is added is a process that gets each batch and reports it. With
+three steps, the same step of all runs in a batch is one more transaction, one line and one back. The floor under `drain` and
+`three_step` on the same machine.
 """
 
 from __future__ import annotations
@@ -11,34 +12,48 @@ import multiprocessing
 import socket
 import sqlite3
 import time
-from typing import BinaryIO, Final
+from collections.abc import Iterable
+from typing import Any, BinaryIO, Final
 
 from bench.figures import Goal, Plan
 from bench.scenarios.raw_ceiling import claim, complete, own
+from tako_lite.store.base import SavedStep
+from tako_lite.store.sqlite import queries
 
 MOST_RUNS = 99
-GOALS = {"ten": Goal("least program: batches of 10 to a worker and back")}
-SLOTS: Final = 10
+GOALS = {
+    "ten": Goal("least program: batches of 10 to a worker and back"),
+    "hundred": Goal("least program: batches of 100 to a worker and back"),
+    "steps": Goal("least program: batches of 100 with three steps"),
+}
+STEPS: Final = ("first", "second", "third")
 _FORK: Final = multiprocessing.get_context("fork")
 
 
 def measure(plan: Plan) -> dict[str, float]:
-    count = plan.size(15_000, 5_000)
+    return {
+        "ten": _per_second(plan, plan.size(15_000, 5_000), 10),
+        "hundred": _per_second(plan, plan.size(30_000, 10_000), 100),
+        "steps": _per_second(plan, plan.size(10_000, 3_000), 100, STEPS),
+    }
+
+
+def _per_second(plan: Plan, count: int, slots: int, steps: Iterable[str] = ()) -> float:
     near, far = socket.socketpair()
     worker = _FORK.Process(target=_work, args=(far, near))
     worker.start()
     far.close()
     with near, near.makefile("rb") as replies, own(plan.folder, count) as connection:
         start = time.perf_counter()
-        done = _drain(connection, near, replies)
+        done = _drain(connection, near, replies, slots, steps)
         elapsed = time.perf_counter() - start
     worker.join()
     if done != count:
         raise RuntimeError(f"{done} runs were completed, not {count}")
-    return {"ten": count / elapsed}
+    return count / elapsed
 
 
-def _drain(connection: sqlite3.Connection, link: socket.socket, replies: BinaryIO) -> int:
+def _drain(connection: sqlite3.Connection, link: socket.socket, replies: BinaryIO, slots: int, steps: Iterable[str]) -> int:
     finished: list[tuple[str, int]] = []
     count = 0
     while True:
@@ -46,12 +61,27 @@ def _drain(connection: sqlite3.Connection, link: socket.socket, replies: BinaryI
         connection.execute("BEGIN IMMEDIATE")
         complete(connection, now, finished)
         count += len(finished)
-        claimed = claim(connection, now, SLOTS)
+        claimed = claim(connection, now, slots)
         connection.execute("COMMIT")
         if not claimed:
             return count
-        link.sendall(json.dumps([[id, token, '{"n": 1}'] for id, token in claimed]).encode() + b"\n")
-        finished = [(id, token) for id, token, _ in json.loads(replies.readline())]
+        finished = _exchange(link, replies, [(id, token, '{"n": 1}') for id, token in claimed])
+        for name in steps:
+            connection.execute("BEGIN IMMEDIATE")
+            _save(connection, name, time.time_ns() // 1_000_000, finished)
+            connection.execute("COMMIT")
+            finished = _exchange(link, replies, [(id, token, "1") for id, token in finished])
+
+
+def _exchange(link: socket.socket, replies: BinaryIO, batch: list[tuple[str, int, str]]) -> list[tuple[str, int]]:
+    link.sendall(json.dumps(batch).encode() + b"\n")
+    return [(id, token) for id, token, _ in json.loads(replies.readline())]
+
+
+def _save(connection: sqlite3.Connection, name: str, now: int, runs: list[tuple[str, int]]) -> None:
+    rows: list[Any] = [SavedStep(id, token, name, "run", "succeeded", "1", None, 1, now, now) for id, token in runs]
+    bound = queries.steps.save.bound(SavedStep)
+    connection.executemany(bound.text, rows if bound.values is None else map(bound.values, rows))
 
 
 def _work(link: socket.socket, not_ours: socket.socket) -> None:

@@ -6,7 +6,7 @@ from bench.figures import Goal, Plan
 from bench.served import drained, pool
 
 MOST_RUNS = 99
-GOALS = {"workflows": Goal("three-step workflows, concurrency 100", share=0.25)}
+GOALS = {"workflows": Goal("three-step workflows, concurrency 100", share=0.25, floor="floor_drain.steps")}
 
 SOURCE = """
 async def nothing(number):

@@ -1,8 +1,8 @@
 """The least programs that drain: one transaction, one line to the worker and one back for the runs of all slots.
 
-The statements are those of the raw ceiling in such batches; what is added is a process that gets each batch and reports it. With
-three steps, the same step of all runs in a batch is one more transaction, one line and one back. The floor under `drain` and
-`three_step` on the same machine.
+The statements are those of the raw ceiling in such batches; what is added is a process that gets each batch and reports it.
+With three steps, the same step of all runs in a batch is one more transaction, one line and one back. The floor under `drain`
+and `three_step` on the same machine.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ NEWEST: Final = 20_000
 ALL: Final = 2**63 - 1
 """A limit that no number of rows reaches."""
 _ID_LETTERS: Final = frozenset("0123456789abcdef-")
+_ID_LENGTH: Final = 36
+"""Characters of a whole id, which is looked up; for the end of one, the index of all ids is read."""
 
 
 def get_run(snapshot: Snapshot, id: str) -> Run | None:
@@ -57,7 +59,8 @@ def resolve_ending(snapshot: Snapshot, ending: str) -> str:
     letters = ending.lower()
     ids: list[str] = []
     if set(letters) <= _ID_LETTERS:
-        ids = snapshot.values(snapshot.sql.runs.find_by_ending, ending=letters)
+        whole = Statement(f"{snapshot.sql.runs.select_ids} WHERE id = :ending")
+        ids = snapshot.values(whole if len(letters) == _ID_LENGTH else snapshot.sql.runs.find_by_ending, ending=letters)
     if not ids:
         raise unknown_run(ending)
     if len(ids) > 1:

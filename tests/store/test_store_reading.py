@@ -33,6 +33,7 @@ async def test_an_ending_of_an_id_finds_its_run(bench: Bench) -> None:
     assert await bench.store.resolve_ending(ids[1][-12:]) == ids[1]
     assert await bench.store.resolve_ending(ids[1][-12:].upper()) == ids[1]
     assert await bench.store.resolve_ending(ids[1]) == ids[1]
+    assert await bench.store.resolve_ending(ids[1].upper()) == ids[1]
 
 
 async def test_an_ending_that_is_too_short_is_refused(bench: Bench) -> None:
@@ -48,7 +49,7 @@ async def test_an_ending_of_two_runs_is_refused(bench: Bench) -> None:
         await bench.store.resolve_ending("beef")
 
 
-@pytest.mark.parametrize("ending", ["dddd", "%%%%", "____", "'; DROP TABLE runs; --", "\x00" * 4])
+@pytest.mark.parametrize("ending", ["dddd", "d" * 36, "d" * 37, "%%%%", "____", "'; DROP TABLE runs; --", "\x00" * 4])
 async def test_an_ending_of_no_run_is_not_found(bench: Bench, ending: str) -> None:
     await bench.add(id="00000000-0000-7000-8000-00000000beef")
     with pytest.raises(NotFound) as raised:

@@ -201,7 +201,7 @@ class CallCommand(NamedTuple):
 
 
 class HandlerBegun(NamedTuple):
-    """The handler of a run of a workflow with a rate was called."""
+    """The handler of a run of a workflow with a rate has executed its first line."""
 
     kind: Literal["begun"]
     run_id: str

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from tako_lite.blocking import BlockingStep
 from tako_lite.engine import call_for_future
@@ -39,6 +39,9 @@ from tako_lite.worker.report import Report, failed, find_unwind, refuse_payload,
 from tako_lite.worker.run import ActiveRun, current_run
 from tako_lite.worker.threads import RunThreads
 from tako_lite.worker.unreached import compare
+
+FIRST_LINE: Final = 0.01
+"""Seconds that a thread is given to execute the first line of a handler, before the handler is reported as begun."""
 
 
 class Executor:
@@ -192,7 +195,8 @@ class Executor:
             if handler.read_payload is not None:
                 payload = _checked(handler.read_payload, payload)
             if handler.is_async:
-                run.begin_handler()
+                if run.is_rated:
+                    self._loop.call_soon(self._report_begun, run)  # in the next turn: the handler is at its first `await` then
                 value = await handler.function(*(payload, self.new_step(run))[: handler.parameters])
             else:
                 value = await self._in_thread(run, handler, payload)
@@ -211,6 +215,11 @@ class Executor:
                 return unwound(run, unwinding, self._loader.root)
             return failed(run, error, self._loader.root)
 
+    def _report_begun(self, run: ActiveRun) -> None:
+        """Report that a handler has executed its first line, unless its end was reported already."""
+        if self.runs.get(run.run_id) is run:
+            run.report_begun()
+
     async def _in_thread(self, run: ActiveRun, handler: Handler, payload: Any) -> Any:
         task, run.task = run.task, None  # a thread cannot be cancelled, and must not be left behind
         step = self.new_step(run) if handler.hides_async else self.new_blocking_step(run)
@@ -218,7 +227,7 @@ class Executor:
 
         def call() -> Any:
             if run.is_rated:
-                self._loop.call_soon_threadsafe(run.begin_handler)
+                self._loop.call_soon_threadsafe(self._loop.call_later, FIRST_LINE, self._report_begun, run)
             return handler.function(*arguments)
 
         submitted = self._threads.submit_handler(partial(contextvars.copy_context().run, call_for_future, call))

@@ -164,11 +164,10 @@ class ActiveRun:
         if self.unwinding is None:
             self.unwinding = reason
 
-    def begin_handler(self) -> None:
-        """Report that the handler begins, at once: a workflow with a rate counts from this report."""
-        if self.is_rated:
-            self._link.send(HandlerBegun("begun", self.run_id, self.token))
-            self._link.flush()
+    def report_begun(self) -> None:
+        """Report at once that the handler has begun: the rate of its workflow counts from this report."""
+        self._link.send(HandlerBegun("begun", self.run_id, self.token))
+        self._link.flush()
 
     # Steps that were stored before this attempt
 

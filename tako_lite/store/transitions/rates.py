@@ -1,8 +1,8 @@
 """Rates: how many runs of a workflow and key may start now, and when the next one may.
 
 A rate holds at the first line of the handlers. A run that was given to a worker counts as *expected to start* in every window
-until its worker reports that the handler was called; from then on the time of that report counts, which is never earlier than
-the first line. So no window has more starts than the rate allows, however long a run takes to reach its handler.
+until its worker reports that the handler has begun; from then on the time of that report counts, which is later than the first
+line. So no window has more starts than the rate allows, however long a run takes to reach its handler.
 
 Besides, starts are spaced evenly, with a small burst: the generic cell rate algorithm (ITU-T I.371), whose theoretical arrival
 time is `even_at`.

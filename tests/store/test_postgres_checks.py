@@ -19,6 +19,7 @@ from tako_lite.store.postgres.checks import DeadRows
 from tako_lite.store.postgres.migrate import known
 from tests.faults.postgres.pooler import pooler
 from tests.support.postgres import Database, Server
+from tests.support.project import wait_until
 from tests.support.store_bench import HandClock
 
 pytestmark = pytest.mark.postgres
@@ -118,10 +119,16 @@ def test_a_long_transaction_is_named(database: Database, made: str, tmp_path: Pa
         other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         other.execute("SELECT count(*) FROM pg_class")
         pid = other.info.backend_pid
-        found = findings(database, made, tmp_path)["transactions"]
-    assert found.level == "warning"
-    assert f"reports (pid {pid}, idle in transaction) is open for" in found.message
-    assert found.fix == f"SELECT pg_terminate_backend({pid}) ends it"
+        ours = f"reports (pid {pid}, idle in transaction) is open for"
+
+        def found() -> Finding | None:
+            """The finding, once no transaction of another test has been open for longer."""
+            longest = findings(database, made, tmp_path)["transactions"]
+            return longest if ours in longest.message else None
+
+        longest = wait_until(found, "the longest transaction is ours")
+    assert longest.level == "warning"
+    assert longest.fix == f"SELECT pg_terminate_backend({pid}) ends it"
 
 
 def test_a_pooler_in_front_is_noticed_and_the_way_around_it_is_tried(

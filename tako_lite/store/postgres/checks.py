@@ -43,6 +43,7 @@ SELECT pid, coalesce(usename, '?'), coalesce(application_name, ''), state,
     extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM pg_stat_activity
 WHERE backend_xmin IS NOT NULL AND xact_start IS NOT NULL AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND datname = current_database()
 ORDER BY xact_start LIMIT 1
 """
 _SLOTS: Final = "SELECT slot_name FROM pg_replication_slots WHERE (xmin IS NOT NULL OR catalog_xmin IS NOT NULL) AND NOT active"

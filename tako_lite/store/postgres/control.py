@@ -343,9 +343,13 @@ class Control:
     def _opened(self) -> Connection:
         if self._connection is None or self._connection.closed:
             connection = connect(self._address, f"{self._server} control", _SETTINGS, listening=True, patience=PATIENCE)
-            connection.execute(f'LISTEN "{channel_of(self._address.schema)}"')
-            if is_pooled(connection):
-                connection.prepare_threshold = None
+            try:
+                connection.execute(f'LISTEN "{channel_of(self._address.schema)}"')
+                if is_pooled(connection):
+                    connection.prepare_threshold = None
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
             self._note_at = self._look_at = 0.0  # listen first, then look: nothing is missed in between
         return self._connection

@@ -12,7 +12,7 @@ import multiprocessing
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Final
 
 from bench.figures import Goal, Plan
@@ -38,7 +38,7 @@ def measure(plan: Plan) -> dict[str, float]:
     }
 
 
-def _per_second(plan: Plan, count: int, slots: int, steps: Iterable[str] = ()) -> float:
+def _per_second(plan: Plan, count: int, slots: int, steps: Sequence[str] = ()) -> float:
     near, far = socket.socketpair()
     worker = _FORK.Process(target=_work, args=(far, near))
     worker.start()
@@ -53,7 +53,7 @@ def _per_second(plan: Plan, count: int, slots: int, steps: Iterable[str] = ()) -
     return count / elapsed
 
 
-def _drain(connection: sqlite3.Connection, link: socket.socket, replies: BinaryIO, slots: int, steps: Iterable[str]) -> int:
+def _drain(connection: sqlite3.Connection, link: socket.socket, replies: BinaryIO, slots: int, steps: Sequence[str]) -> int:
     finished: list[tuple[str, int]] = []
     count = 0
     while True:

@@ -63,7 +63,7 @@ def test_a_spare_ends_when_the_daemon_is_killed_even_if_it_is_stopped(sleepy: Pr
     os.kill(waiting, signal.SIGSTOP)
     os.kill(zygote, signal.SIGKILL)
     sleepy.stop(signal.SIGKILL)
-    wait_until(lambda: is_gone(waiting), "the spare has ended")  # in a container, init may collect nobody
+    wait_until(lambda: is_gone(waiting), "the spare has ended")  # the init process of a container may reap no orphans
     sleepy.serve()
 
 

@@ -89,7 +89,7 @@ SET state = CASE
     code = coalesce(code, (SELECT hash FROM code WHERE code.server = :server AND code.workflow = runs.workflow))
 FROM picked WHERE runs.id = picked.id
 RETURNING due_order, runs.id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
-    payload, state, limit_key, rate_key, greatest(run_at, coalesce(back_at, 0)) AS due_at, trace, code;
+    payload, state, limit_key, rate_key, greatest(run_at, coalesce(back_at, 0)) AS due_at, trace, code, NULL AS stored;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.

@@ -76,7 +76,7 @@ WHERE rowid IN (
 RETURNING due_order, id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
         AS payload,
-    state, limit_key, rate_key, max(run_at, ifnull(back_at, 0)) AS due_at, trace, code;
+    state, limit_key, rate_key, max(run_at, ifnull(back_at, 0)) AS due_at, trace, code, NULL AS stored;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.

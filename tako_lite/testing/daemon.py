@@ -188,8 +188,11 @@ class LocalDaemon(Daemon):
     async def put_catalog(self) -> None:
         """Store the limits, schedules and triggers of the catalog."""
         catalog, now = self.catalog, self.clock.now()
-        stored = await self.store.put_catalog(limits_of(catalog), schedules_of(catalog), now, triggers_of(catalog), {})
-        self.scheduler.take(catalog, stored)
+        if limits := limits_of(catalog):
+            await self.store.set_limits(limits)
+        stored = self.store.put_schedules(schedules_of(catalog), now)
+        await self.store.put_triggers(triggers_of(catalog))
+        self.scheduler.take(catalog, await stored)
 
     async def stop(self) -> None:
         """Kill the workers, and close the queue."""
@@ -207,22 +210,27 @@ class LocalDaemon(Daemon):
 
     # Running
 
-    async def drain(self, gate: Gate) -> None:
-        """Start due runs through the gate, until nothing is under way and nothing more is due. Raises GroupCannotStart."""
+    @contextmanager
+    def opened(self, gate: Gate) -> Iterator[None]:
+        """Let runs start through the gate in this block."""
         self.dispatcher.open_gate(gate)
-        loop, turns = cast("TurningLoop", asyncio.get_running_loop()), 0
         try:
-            while turns < SETTLED:
-                if not self._is_idle():
-                    turns = 0
-                    await self._wait_for_change(loop)
-                elif loop.is_quiet:
-                    return
-                else:
-                    turns += 1
-                    await asyncio.sleep(0)
+            yield
         finally:
             self.dispatcher.gate = None
+
+    async def drain(self) -> None:
+        """Wait until nothing is under way and nothing more is due. Raises TakoError for a group that cannot start."""
+        loop, turns = cast("TurningLoop", asyncio.get_running_loop()), 0
+        while turns < SETTLED:
+            if not self._is_idle():
+                turns = 0
+                await self._wait_for_change(loop)
+            elif loop.is_quiet:
+                return
+            else:
+                turns += 1
+                await asyncio.sleep(0)
 
     def _is_idle(self) -> bool:
         if self.dispatcher.is_busy or not self.store.is_idle:

@@ -81,7 +81,7 @@ def _install_finders(package: Path) -> None:
 
 def _is_of_project(folder: str, others: set[str]) -> bool:
     """Whether a folder has files that people edit: any that is not the standard library, installed, or this package."""
-    if any(folder == other or folder.startswith(f"{other}/") for other in others) or not INSTALLED.isdisjoint(folder.split("/")):
+    if not INSTALLED.isdisjoint(folder.split("/")) or any(f"{folder}/".startswith(f"{other}/") for other in others):
         return False
     return os.path.isdir(folder)  # noqa: PTH112 -- starts faster
 

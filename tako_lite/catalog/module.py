@@ -14,7 +14,7 @@ from tako_lite.catalog.bindings import bound_names, replacement
 from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function
 from tako_lite.catalog.handlers import generator_problem, misplaced_step, parameter_problems, type_problems
 from tako_lite.catalog.names import PUBLIC, Exports, Names, imported_at_import, statements, unknown_imports
-from tako_lite.catalog.payload import Records, payload_type, records_of, strict_records
+from tako_lite.catalog.payload import Records, annotation_of, payload_type, records_of, strict_records
 from tako_lite.catalog.schedule import schedule_problem, timezone_problem
 from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import TriggerSpec, WorkflowSpec
@@ -142,7 +142,8 @@ class _Reading:
         written = frozenset(values)
         spec = WorkflowSpec(name or "", WorkflowOptions(), module, namespace, node.name, file, node.lineno, written)
         if ours is WORKFLOW:
-            self._workflow(replace(spec, payload=payload_type(node, self.records)), place, values, places)
+            spec = replace(spec, payload=payload_type(node, self.records), annotation=annotation_of(node))
+            self._workflow(spec, place, values, places)
         else:
             self._trigger(spec, place, values, places, decorator)
 

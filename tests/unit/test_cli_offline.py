@@ -36,7 +36,7 @@ def send_mail(payload: dict | None) -> None:
 
 
 @workflow("resize", worker="media")
-def resize(payload: dict) -> None:
+def resize(payload) -> None:
     pass
 """
 
@@ -330,8 +330,24 @@ def test_an_empty_file_of_lines_enqueues_nothing(tako: Tako, project: Path) -> N
 
 def test_workflows_are_listed_from_the_files(tako: Tako) -> None:
     assert tako.json("workflows")["workflows"] == [
-        {"name": "resize", "group": "media", "file": "workflows/jobs.py", "line": 10, "schedule": None, "retries": 2},
-        {"name": "send-mail", "group": "email", "file": "workflows/jobs.py", "line": 5, "schedule": "@daily", "retries": 4},
+        {
+            "name": "resize",
+            "group": "media",
+            "file": "workflows/jobs.py",
+            "line": 10,
+            "schedule": None,
+            "retries": 2,
+            "payload": None,
+        },
+        {
+            "name": "send-mail",
+            "group": "email",
+            "file": "workflows/jobs.py",
+            "line": 5,
+            "schedule": "@daily",
+            "retries": 4,
+            "payload": "dict | None",
+        },
     ]
     assert "workflows/jobs.py:10" in tako("workflows")
 

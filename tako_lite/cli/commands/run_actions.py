@@ -143,11 +143,13 @@ def signal(event: str, payload: tuple[str, ...], as_json: bool) -> None:
 def _enqueue_again(queue: QueueReader, ending: str, payload: Sequence[str], *, as_json: bool) -> int:
     """Enqueue a run with the options of a dead or cancelled one and another payload."""
     from tako_lite.cli.payload import read_payload
+    from tako_lite.cli.payload_check import payload_check
 
     value = read_payload(*payload)
     old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
     if old["state"] not in RETRYABLE:
         raise click.UsageError(f"{old['id']} is {old['state']}: --payload needs a dead or cancelled run")
+    payload_check(queue.client, old["workflow"], chosen_config())(value)
     options = without_none(
         worker=old["group"] if old["group_source"] in ("enqueue", "moved") else None,
         fallback=old["fallback"] if old["fallback_source"] == "enqueue" else None,

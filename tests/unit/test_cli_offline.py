@@ -254,6 +254,15 @@ def test_a_signal_that_stores_nothing_since_another_came_before_says_so(tako: Ta
     assert tako.json("signal", "approval:7", "3")["stored"] is False
 
 
+def test_a_signal_to_one_run_has_its_id_in_the_name(tako: Tako) -> None:
+    run = tako.enqueue("resize")
+    assert tako.json("signal", "approval", "--run", run[-8:])["event"] == f"approval:{run}"
+    tako("cancel", run)
+    assert tako("signal", "approval", "--run", run, code=2) == ""
+    assert "is cancelled: it waits for nothing" in tako.err
+    assert tako("signal", "approval", "--run", "0000ffff", code=5) == ""
+
+
 def test_waiting_for_a_run_without_a_worker_times_out_with_124(tako: Tako) -> None:
     tako("enqueue", "resize", "--wait", "--timeout", "50ms", code=124)
 

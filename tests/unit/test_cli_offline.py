@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,28 @@ def test_a_named_run_that_cannot_be_retried_is_reported_and_exits_1(tako: Tako) 
 
     assert tako("retry", first, code=1) == ""
     assert "unique key" in tako.err
+
+
+def test_a_run_is_cancelled_and_found_by_its_unique_key(tako: Tako) -> None:
+    run, other = tako.enqueue("resize", "--unique-key", "order-7"), tako.enqueue("resize", "--unique-key", "order-8")
+    assert [shown["id"] for shown in tako.json("runs", "--unique-key", "order-7")["runs"]] == [run]
+    assert tako("cancel", "--unique-key", "order-7") == "1 cancelled\n"
+    assert [shown["id"] for shown in tako.json("runs", "--state", "pending")["runs"]] == [other]
+
+
+def test_why_and_the_logs_have_the_times_of_one_zone(tako: Tako, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        run = tako.enqueue("resize", "--at", "2030-01-31T08:30:00")  # local, like every time that is typed
+        assert "2030-01-31 08:30:00.000+09:00" in tako("why", run)
+        logs = project / ".tako/logs"
+        logs.mkdir(exist_ok=True)
+        (logs / "media.jsonl").write_text('{"at": 1895959800000, "pid": 7, "run": null, "stream": "out", "text": "then"}\n')
+        assert tako("logs").startswith("2030-01-30 08:30:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_signal_is_stored(tako: Tako) -> None:

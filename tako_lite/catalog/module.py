@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tako_lite.catalog.arguments import Arguments
-from tako_lite.catalog.awaits import unawaited
+from tako_lite.catalog.awaits import misused, unawaited
 from tako_lite.catalog.bindings import bound_names, replacement
 from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function
 from tako_lite.catalog.handlers import generator_problem, misplaced_step, parameter_problems, type_problems
@@ -133,6 +133,8 @@ class _Reading:
         if ours is WORKFLOW and isinstance(node, ast.AsyncFunctionDef):
             for call, words in unawaited(node):
                 self.mistake(call, f"{words} is not awaited, so it has no effect", f"write `await {words}`")
+        if ours is WORKFLOW:
+            self.warnings += [self.source.mistake(*problem) for problem in misused(node)]
         if not isinstance(decorator, ast.Call):
             self.mistake(decorator, f"@{ours.word} needs a name", ours.example(node))
             return

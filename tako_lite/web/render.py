@@ -44,7 +44,7 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(about=text.about, begun=begun, coloured=ansi.pieces, without=text.without)
+    made.globals.update(about=text.about, begun=begun, coloured=ansi.pieces)
     made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
     return made
 

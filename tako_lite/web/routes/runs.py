@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
 from tako_lite.bulk import STATES as STATES_OF
-from tako_lite.errors import TakoError
+from tako_lite.errors import CatalogError, TakoError
 from tako_lite.protocol.arguments import BulkAction
 from tako_lite.records import Run
+from tako_lite.states import HAS
 from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
-from tako_lite.web.page import READ_LIMIT, Document, Page, Shown, Visit
+from tako_lite.web.page import READ_LIMIT, Page, Shown, Visit
 from tako_lite.web.privacy import conceal
-from tako_lite.web.search import STATES, Search, read_search
+from tako_lite.web.search import STATES, WORDS, Search, Word, as_document, in_all_states, read_search
 
 SHOWN: Final = 50
 """Runs on a page: as many as `tako-lite runs` prints."""
@@ -24,7 +25,7 @@ SLICE: Final = 20_000
 """Runs that a search looks through at a time, so that it can stop in between."""
 PATIENCE: Final = READ_LIMIT * 0.8
 """Seconds after which a search shows what it has found."""
-_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{6,12}", re.IGNORECASE)
+_ID: Final = re.compile(r"(?:id:)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{6,12})", re.IGNORECASE)
 
 
 class Found(NamedTuple):
@@ -43,13 +44,13 @@ def runs(visit: Visit) -> Shown:
     found = _narrow(visit, search.chosen) if search.is_narrow else _newest(visit, search.chosen)
     shapes = [conceal(visit, run.as_json()) for run in found.runs]
     counts: dict[str, int] = {} if search.is_narrow else visit.read(reading.count_by_state, {})
-    words = dict(search.words)
     view = {
-        "state": words.pop("state", None),
+        "state": search.state,
         "states": STATES,
         "counts": counts,
-        "filters": words,
-        "filter": _filter(search.chosen),
+        "search": search.text,
+        "suggestions": suggestions(visit),
+        "filter": as_document(search.chosen),
         "allowed": [action for action in STATES_OF if visit.user.can(action) and _changes(action, search.chosen)],
         "found": found,
         "empty": _empty(visit, search) if not shapes and found.before is None else None,
@@ -57,13 +58,34 @@ def runs(visit: Visit) -> Shown:
     return Shown("runs.html", "Runs", {"runs": shapes, "next": found.before}, view)
 
 
+def suggestions(visit: Visit) -> list[str]:
+    """The words that the search box completes: those with few values as a whole, the others without their values."""
+    site = visit.site
+    try:
+        catalog = site.project.catalog()
+        workflows, groups = sorted(catalog.workflows), catalog.groups
+    except CatalogError:
+        workflows, groups = [], frozenset()
+    values = {
+        "state": STATES,
+        "workflow": workflows,
+        "group": sorted(groups | set(site.config.groups)),
+        "tenant": sorted(site.config.routes.tenants),
+        "has": HAS,
+        **dict.fromkeys(("since", "until", "ended"), ("1h", "24h", "7d")),
+        "longer": ("10s", "5m"),
+    }
+    return [str(Word(word, value)) for word in WORDS for value in values.get(word, ("",))]
+
+
 def _of_one_run(visit: Visit) -> str | None:
     """The address of the run whose id, or the end of it, is in the search box; None if that is no id."""
     text = visit.query.get("q", "").strip()
-    if not _ID.fullmatch(text):
+    match = _ID.fullmatch(text)
+    if match is None:
         return None
     try:
-        id = visit.read(partial(reading.resolve_ending, ending=text), "")
+        id = visit.read(partial(reading.resolve_ending, ending=match[1]), "")
     except TakoError:
         return None
     return visit.urls(f"/runs/{id}") if id else None
@@ -92,13 +114,6 @@ def _narrow(visit: Visit, chosen: RunFilter) -> Found:
             return Found(found, before, looked_at)
 
 
-def _filter(chosen: RunFilter) -> Document:
-    """The filter of a search as the argument of a bulk action, which is about every page of the list."""
-    return {
-        name: value for name, value in asdict(chosen).items() if value not in (None, ()) and name not in ("before", "after")
-    }
-
-
 def _changes(action: BulkAction, chosen: RunFilter) -> bool:
     """Whether an action can change runs of a search."""
     return action != "move" and (not chosen.states or bool(set(chosen.states) & set(STATES_OF[action])))
@@ -108,10 +123,8 @@ def _empty(visit: Visit, search: Search) -> str:
     """Why the list is empty."""
     if not search.words:
         return "No run yet."
-    if "state" in search.words and search.is_narrow:
-        others = replace(search.chosen, states=(), due_before=None, due_after=None)
-        if _narrow(visit, others).runs:
-            return f"No run that matches is {search.words['state']}; there are such runs in other states."
+    if search.state is not None and search.is_narrow and _narrow(visit, in_all_states(search.chosen)).runs:
+        return f"No run that matches is {search.state}; there are such runs in other states."
     return "No run matches."
 
 

@@ -178,6 +178,7 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
     return decorate
 
 
+note_option = click.option("--note", metavar="TEXT", help="Why; `activity` and the dashboard show it.")
 server_option = click.option("--server", metavar="NAME", help="Name of this server  [default: TAKO_SERVER, else the host name]")
 
 

@@ -223,6 +223,12 @@ class OneGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseGroup:
+    group: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MoveGroup:
     group: str
     to: str | None = None
@@ -243,6 +249,7 @@ class OneSchedule:
 class PauseSchedule:
     workflow: str
     paused: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +261,7 @@ class OneTrigger:
 class PauseTrigger:
     name: str
     paused: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ FILTERS = {
     "clock": text.clock,
     "counted": text.counted,
     "iso": iso,
+    "milliseconds": text.milliseconds,
     "number": text.number,
     "one_line": text.one_line,
     "plain": text.plain,

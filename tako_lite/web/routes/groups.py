@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tako_lite.config import load
+from tako_lite.config.settings import SETTINGS
 from tako_lite.errors import CatalogError
 from tako_lite.group_report import described_groups
 from tako_lite.routing import unknown_group
 from tako_lite.web.charts import charts
 from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.pauses import pauses
 from tako_lite.web.routes.overview import cells
 
 
@@ -25,7 +27,14 @@ def group(visit: Visit) -> Shown:
     chosen = [shape for shape in found if shape["name"] == name]
     if not chosen:
         raise unknown_group(name, [shape["name"] for shape in found])
-    view = {"group": chosen[0], "sentence": sentence(chosen[0]), "cells": cells, "charts": charts(visit, group=name)}
+    view = {
+        "group": chosen[0],
+        "sentence": sentence(chosen[0]),
+        "pause": pauses(visit, "pause").get(name),
+        "cells": cells,
+        "charts": charts(visit, group=name),
+        "text": setting_text,
+    }
     return Shown("group.html", f"{name} {chosen[0]['state']}", {"groups": chosen}, view)
 
 
@@ -38,6 +47,11 @@ def described(visit: Visit) -> list[Document]:
     except CatalogError:
         catalog = None
     return described_groups(snapshot, config, catalog)
+
+
+def setting_text(name: str, value: Any) -> str:
+    """The value of a setting as `tako-lite groups` prints it; empty if it is not set."""
+    return "" if value is None else SETTINGS[name].text(value)
 
 
 def sentence(group: dict[str, Any]) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
 from tako_lite.bulk import STATES as STATES_OF
+from tako_lite.clock import iso
 from tako_lite.errors import CatalogError, TakoError
 from tako_lite.protocol.arguments import BulkAction
-from tako_lite.records import Run
+from tako_lite.records import Run, RunWait
 from tako_lite.states import HAS
 from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
 from tako_lite.web.page import READ_LIMIT, Page, Shown, Visit
 from tako_lite.web.privacy import conceal
 from tako_lite.web.search import STATES, WORDS, Search, Word, as_document, in_all_states, read_search
+from tako_lite.web.text import short_id
 
 SHOWN: Final = 50
 """Runs on a page: as many as `tako-lite runs` prints."""
@@ -25,6 +28,16 @@ SLICE: Final = 20_000
 """Runs that a search looks through at a time, so that it can stop in between."""
 PATIENCE: Final = READ_LIMIT * 0.8
 """Seconds after which a search shows what it has found."""
+HOLDS: Final[Mapping[str | None, str]] = {
+    "limit": "waits for other runs of its workflow to end (limit)",
+    "rate": "waits for its turn (rate)",
+    "suspect": "will run alone, because it was running when a worker crashed",
+    "suspect_limit": "waits for other runs of its workflow to end (limit)",
+    "suspect_rate": "waits for its turn (rate)",
+    "no_handler": "no workflow file defines its workflow",
+    "changed_steps": "held, because the steps of its code changed",
+}
+"""What keeps a due run from starting, in short, by its hold."""
 _ID: Final = re.compile(r"(?:id:)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{6,12})", re.IGNORECASE)
 
 
@@ -53,9 +66,30 @@ def runs(visit: Visit) -> Shown:
         "filter": as_document(search.chosen),
         "allowed": [action for action in STATES_OF if visit.user.can(action) and _changes(action, search.chosen)],
         "found": found,
+        "reasons": _reasons(visit, found.runs),
         "empty": _empty(visit, search) if not shapes and found.before is None else None,
     }
     return Shown("runs.html", "Runs", {"runs": shapes, "next": found.before}, view)
+
+
+def _reasons(visit: Visit, shown: list[Run]) -> dict[str, str]:
+    """Why each run that is waiting or held does not go on, in short; its page says it in a sentence."""
+    ids = [run.id for run in shown if run.state == "waiting"]
+    waits: dict[str, list[RunWait]] = visit.read(partial(reading.list_waits, ids=ids), {}) if ids else {}
+    held = {run.id: HOLDS[run.hold] for run in shown if run.state == "pending" and run.hold in HOLDS}
+    return held | {id: ", ".join(map(_wait, each)) for id, each in waits.items() if each}
+
+
+def _wait(wait: RunWait) -> str:
+    until = f" until {iso(wait.wake_at)}" if wait.wake_at is not None else ""
+    match wait.kind:
+        case "sleep":
+            return f"sleeps{until}"
+        case "signal":
+            return f"waits for {wait.key}{until}"
+        case "child":
+            return f"waits for run {short_id(wait.key or '')}"
+    return f"tries {wait.name} again{until.replace(' until', ' at')}"
 
 
 def suggestions(visit: Visit) -> list[str]:

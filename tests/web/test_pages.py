@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 import tako_lite.web
+from tako_lite.records import new_id
 from tako_lite.web.routes.workflows import Ended
 from tako_lite.web.search import WORDS
 from tests.support.project import Project, wait_until
@@ -69,6 +71,37 @@ def test_the_overview_says_what_happens_next(shop: Project, web: Dashboard) -> N
     id = web.json("/runs?state=scheduled")["runs"][0]["id"]
     html = web.page("/")
     assert re.search(rf'<a href="/runs/{id}">adds</a> due <time', html)
+
+
+@pytest.mark.sqlite
+def test_pages_that_are_read_all_the_time_do_not_keep_the_log_of_the_queue_from_being_emptied(
+    shop: Project, web: Dashboard
+) -> None:
+    written = 0
+    ended = threading.Event()
+    pages = [
+        threading.Thread(target=_reads, args=(web, path, ended)) for path in ("/", "/runs", "/errors", "/groups", "/workflows")
+    ]
+    for page in pages:
+        page.start()
+    try:
+        for _ in range(8):
+            ids = shop.client().enqueue_many("adds", [{"text": "x" * 4_000}] * 500, delay="1d")
+            written += 4_000 * len(ids)
+            assert (shop.root / ".tako" / "queue.db-wal").stat().st_size < 10_000_000
+        assert written == 16_000_000
+    finally:
+        ended.set()
+        for page in pages:
+            page.join()
+        shop.call(
+            "bulk", bulk_id=new_id(), action="cancel", filter={"workflow": "adds", "has": [], "states": ["pending"]}, wait=60
+        )
+
+
+def _reads(web: Dashboard, path: str, ended: threading.Event) -> None:
+    while not ended.is_set():
+        assert web.get(path).status_code == 200
 
 
 def test_the_list_says_in_short_why_a_run_waits(web: Dashboard) -> None:

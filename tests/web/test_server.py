@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from starlette.responses import PlainTextResponse
 
+from tako_lite.web import live as live_module
 from tako_lite.web import server
 from tako_lite.web.live import Live
 from tako_lite.web.server import QuietServer
@@ -83,12 +84,15 @@ def test_replies_do_not_say_what_serves_them() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_last_status_is_shown_while_the_daemon_does_not_answer(project: Project) -> None:
+async def test_the_last_status_is_shown_while_the_daemon_does_not_answer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pid = project.serve()
     live = Live(project.root)
     known = await live.status()
     assert known is not None
     os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(live_module, "ANSWERS_WITHIN", 0.3)
     try:
         live.forget()
         assert await live.status() == known

@@ -225,7 +225,7 @@ def _bulk_of(action: BulkAction) -> Action:
 
 
 def _bulk_begun(_: Form, answer: Document) -> Done:
-    done = "Done" if answer["done"] else "Begun"
+    done = "Done" if answer["done"] else "Started"
     said = f"{done}: {answer['changed']:,} of {counted(answer['matched'], 'run')} changed."
     return Done(said, bool(answer["changed"]) or not answer["done"], f"/activity/{answer['id']}")
 

@@ -132,7 +132,7 @@ def test_the_list_shows_the_whole_search_in_its_box_and_the_words_there_are(web:
 def test_an_empty_list_says_whether_another_state_would_match(web: Dashboard) -> None:
     text = text_of(web.page("/runs?workflow=adds&state=dead"))
     assert "No run that matches is dead; there are such runs in other states." in text
-    assert "No run matches." in text_of(web.page("/runs?workflow=nothing"))
+    assert "No runs match." in text_of(web.page("/runs?workflow=nothing"))
 
 
 def test_an_id_or_its_end_opens_the_run(web: Dashboard) -> None:
@@ -151,7 +151,7 @@ def test_a_long_search_stops_and_can_be_continued(shop: Project, web: Dashboard,
     path, pages, seen = f"/runs?workflow={oldest['workflow']}", 0, []
     while path:
         document = web.json(path)
-        assert "It looked through 1 run" in text_of(web.page(path)) or document["next"] is None
+        assert "Searched 1 run" in text_of(web.page(path)) or document["next"] is None
         seen += [run["id"] for run in document["runs"]]
         path = f"/runs?workflow={oldest['workflow']}&before={document['next']}" if document["next"] else ""
         pages += 1

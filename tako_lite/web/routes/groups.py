@@ -9,6 +9,7 @@ from tako_lite.config.settings import SETTINGS
 from tako_lite.errors import CatalogError
 from tako_lite.group_report import described_groups
 from tako_lite.routing import unknown_group
+from tako_lite.units import counted
 from tako_lite.web.charts import charts
 from tako_lite.web.page import Document, Page, Shown, Visit
 from tako_lite.web.pauses import pauses
@@ -59,16 +60,16 @@ def sentence(group: dict[str, Any]) -> str:
     live = sum(worker["state"] != "exited" for worker in group["workers"])
     match group["state"]:
         case "zero":
-            return "No worker runs, and none is needed. The next run starts one."
+            return "No worker is running, and none is needed. The next run starts one."
         case "starting":
             return "Its first worker is starting."
         case "paused":
             return "It is paused: running runs continue, and no other run starts until it is resumed."
         case "backoff":
-            return "Its last worker failed to start, and it will be tried again soon."
+            return "Its last worker failed to start. Another start follows soon."
         case "unhealthy":
-            return "Its workers fail to start. It is tried again every 30 s, and at once after a change of its files."
-    return f"{live} of at most {group['max_workers']} workers run."
+            return "Its workers fail to start. Another start follows every 30 s, and at once after a change of its files."
+    return f"{live} of up to {counted(group['max_workers'], 'worker')} {'is' if live == 1 else 'are'} running."
 
 
 PAGES: Final = (Page("/groups", groups, watches="workers"), Page("/groups/{name}", group, watches="workers", clock=60))

@@ -156,10 +156,10 @@ def _changes(action: BulkAction, chosen: RunFilter) -> bool:
 def _empty(visit: Visit, search: Search) -> str:
     """Why the list is empty."""
     if not search.words:
-        return "No run yet."
+        return "No runs yet."
     if search.state is not None and search.is_narrow and _narrow(visit, in_all_states(search.chosen)).runs:
         return f"No run that matches is {search.state}; there are such runs in other states."
-    return "No run matches."
+    return "No runs match."
 
 
 PAGES: Final = (Page("/runs", runs),)

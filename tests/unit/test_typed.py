@@ -10,7 +10,20 @@ from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, IntFlag
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, Required, TypedDict, TypeVar, Union
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    Required,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import msgspec

@@ -146,13 +146,6 @@ def zip_ids(ids: Sequence[str], payloads: Sequence[str]) -> list[tuple[str, str]
     return [(check_id(id), payload) for id, payload in zip(ids, payloads, strict=True)]
 
 
-def check_event(event: str) -> str:
-    """Return a signal's name, such as `approval:order-17`. Raises BadInput unless it has 1 to 256 printable characters."""
-    if not 0 < len(event) <= 256 or printable(event) != event or "\n" in event or "\t" in event:
-        raise BadInput(f"{printable(event[:60])!r} is not a name for a signal", hint="1 to 256 printable characters")
-    return event
-
-
 def _check_key(key: str | None) -> str | None:
     if key is not None and (not 0 < len(key) <= MAX_KEY or "\x00" in key):
         raise BadInput(f"a unique key must have 1 to {MAX_KEY} characters and no NUL character")

@@ -29,7 +29,7 @@ from tako_lite.store.sqlite.file import (
     refuse_orphan_wal,
     translate,
 )
-from tako_lite.store.sqlite.filesystem import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at
+from tako_lite.store.sqlite.filesystem import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at, refuse_second_name
 from tako_lite.store.sqlite.transaction import SqliteSnapshot
 from tako_lite.units import duration_text, size_text
 
@@ -71,7 +71,7 @@ def judge_sqlite(release: tuple[int, ...]) -> Finding:
 
 
 def filesystem(file: Path, context: QueueCheck) -> Iterator[Finding]:
-    """Whether the queue is on a local disk, where SQLite's locks work."""
+    """Whether the queue is on a local disk, where SQLite's locks work, and has one name."""
     if not ON_LINUX:
         yield Finding("filesystem", "info", "not checked: only Linux reports the file system of a folder (/proc)")
         return
@@ -82,6 +82,10 @@ def filesystem(file: Path, context: QueueCheck) -> Iterator[Finding]:
         if mount
         else Finding("filesystem", "info", f"{MOUNTS} does not list the file system of {folder}")
     )
+    try:
+        refuse_second_name(file)
+    except StoreError as error:
+        yield Finding("filesystem", "problem", error.message, error.hint)
 
 
 def judge_mount(folder: Path, mount: Mount) -> Finding:

@@ -288,6 +288,18 @@ def test_an_interpreter_that_is_not_there_is_named_and_its_work_is_kept(project:
     assert project.run("look")["state"] == "succeeded"
 
 
+def test_a_launcher_that_finds_no_interpreter_is_quoted_with_its_first_line(project: Project) -> None:
+    shim = project.root / "python-shim"
+    shim.write_text("#!/bin/sh\nprintf 'shim: python9: command not found\\n\\nNote: see its help.\\n' >&2; exit 127\n")
+    shim.chmod(0o755)
+    project.configure(f'[workflows.other]\npython = "{shim}"\n')
+    project.workflow("a.py", LOOK)
+    project.serve()
+    with project.client() as client:
+        made = client.enqueue("look", worker="other")
+    assert "shim: python9: command not found" in (made.warning or "")
+
+
 def test_an_interpreter_that_is_too_old_says_so(project: Project) -> None:
     old = python("3.10", "3.9", "3.8", "2.7")
     project.configure(f'[workflows.other]\npython = "{old}"\n')

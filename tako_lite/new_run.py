@@ -14,14 +14,12 @@ from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.enqueue_request import EnqueueRequest
 from tako_lite.errors import BadInput, NotFound
 from tako_lite.names import printable
-from tako_lite.options import OF_TENANT, WorkflowOptions
+from tako_lite.options import MAX_PRIORITY, MAX_RETRIES, OF_TENANT, WorkflowOptions
 from tako_lite.records import Batch, NewRun, new_id
 from tako_lite.routing import Plan, Router
 from tako_lite.templates import pick
 from tako_lite.tracing import TRACEPARENT
 
-MAX_PRIORITY: Final = 1_000_000_000
-MAX_RETRIES: Final = 1_000_000
 MAX_KEY: Final = 1_000
 _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

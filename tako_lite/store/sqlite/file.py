@@ -118,8 +118,12 @@ def translate(error: Exception, path: Path) -> TakoError:
             f"an I/O error occurred on the disk that holds {path}: {text}",
             hint="see `dmesg`; work resumes by itself once the disk works again",
         )
+    hint = "check the owner and the mode of the file and its folder: tako-lite doctor"
+    if code.startswith("SQLITE_READONLY"):
+        return StoreError(f"cannot write {path}: {text}", hint=hint)
+    if code.startswith("SQLITE_CANTOPEN"):
+        return StoreError(f"cannot open {path}: {text}", hint=hint)
     if isinstance(error, PermissionError):
-        hint = "check the owner and the mode of the file and its folder"
         return StoreError(f"cannot open {path}: {error.strerror}", hint=hint)
     return StoreError(f"{path}: {text}")
 

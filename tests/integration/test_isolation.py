@@ -229,7 +229,7 @@ def test_a_worker_has_its_own_descriptors_and_no_others(project: Project) -> Non
         found = project.run("descriptors")["result"]
     assert found["0"] == "/dev/null"
     assert found["1"] == found["2"] and found["1"].startswith("pipe:")
-    others = [target for name, target in found.items() if name not in "012"]
+    others = [target for name, target in found.items() if name not in "012" and "/libffi.so" not in target]  # ctypes' own
     assert all(target.startswith(("socket:", "pipe:", "anon_inode:")) for target in others)
     assert len([target for target in others if target.startswith("socket:")]) <= 4  # link, guard, and asyncio's own pair
 

@@ -23,6 +23,7 @@ from tako_lite.store.sqlite.file import (
     CHECKED_AT_START,
     OLDEST_SQLITE,
     PACKAGE,
+    address,
     damaged,
     gone,
     not_ours,
@@ -159,7 +160,7 @@ def _open_options(file: Path, context: QueueCheck) -> str | None:
 
 
 def _connect(file: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+    return sqlite3.connect(address(file, options), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
 
 
 def _stamp(file: Path) -> Stamp:

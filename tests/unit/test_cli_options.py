@@ -506,3 +506,19 @@ def test_an_invalid_value_for_the_dashboard_is_named(
     monkeypatch.chdir(tmp_path)
     assert main(["web", option, "nonsense"]) == 2
     assert f"{option} {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["enqueue", "send-mail", "--retries", "1.5"], "'1.5' is not a whole number\n"),
+        (["enqueue", "send-mail", "--priority", "x"], "'x' is not a whole number\n"),
+        (["enqueue", "send-mail", "--priority", "99999999999999999999"], "hint: -1000000000 to 1000000000\n"),
+        (["schedules", "nope"], "error: there is no command 'nope'\n"),
+    ],
+)
+def test_numbers_and_commands_that_click_refuses_are_named_in_our_words(
+    project: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

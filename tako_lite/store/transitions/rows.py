@@ -55,6 +55,15 @@ class DeletedRun(NamedTuple):
     id: str
 
 
+class RequeuedRun(NamedTuple):
+    """A run that was re-queued, and the claim that it had."""
+
+    id: str
+    token: int
+    group: str
+    hold: str | None
+
+
 class FoundRun(NamedTuple):
     """Where a run is."""
 

@@ -159,6 +159,13 @@ UPDATE runs
 SET state = 'pending', ready = true, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
 
+-- name: requeue_orphans
+-- Re-queue, as for a single run, those of many claimed runs whose cancellation was not requested.
+UPDATE runs SET state = 'pending', ready = true, back_at = :now, worker_pid = NULL
+WHERE id IN (SELECT value FROM json_array_elements_text(:ids::json)) AND boot_id = :boot_id AND state = 'running'
+    AND NOT cancel_requested
+RETURNING id, claim_token AS token, worker_group AS "group", hold;
+
 -- name: forget_start
 -- Forget when a run started and with which code: no worker received it at its first claim.
 UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL

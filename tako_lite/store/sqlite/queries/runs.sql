@@ -138,6 +138,12 @@ UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
 
+-- name: requeue_orphans
+-- Re-queue, as for a single run, those of many claimed runs whose cancellation was not requested.
+UPDATE runs SET state = 'pending', ready = 1, back_at = :now, worker_pid = NULL
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'running' AND cancel_requested = 0
+RETURNING id, claim_token AS token, worker_group AS "group", hold;
+
 -- name: forget_start
 -- Forget when a run started and with which code: no worker received it at its first claim.
 UPDATE runs SET started_at = NULL, code = NULL, back_at = NULL

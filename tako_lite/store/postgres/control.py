@@ -27,7 +27,7 @@ from tako_lite.store.lease import Beat, Observer
 from tako_lite.store.membership import GroupState, Listener, News, OtherServer, ServerFacts
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import apply_settings, connect, cut, is_pooled, translate
+from tako_lite.store.postgres.connection import apply_settings, connect, cut, first_line, is_pooled, translate
 from tako_lite.store.postgres.messages import channel_of, parse, payloads
 from tako_lite.store.postgres.transaction import Connection, PostgresTransaction
 from tako_lite.store.sql import Statement
@@ -276,12 +276,18 @@ class Control:
         self._told_at = now
         if not self.others:
             return
-        for payload in payloads(news, self._constants["boot_id"]):
-            self._notify(payload)
+        try:
+            self._notify(*payloads(news, self._constants["boot_id"]))
+        except psycopg.Error as error:  # such as a full queue of notifications
+            if self._connection is None or self._connection.closed or self._listener is None:
+                raise
+            self.listens = False  # others look each second, too, once they miss their notes
+            self._call(self._listener.unsent, first_line(error))
 
-    def _notify(self, payload: str) -> None:
+    def _notify(self, *payloads: str) -> None:
         channel = channel_of(self._address.schema)
-        self._asked(lambda connection: connection.execute("SELECT pg_notify(%s, %s)", [channel, payload]))
+        notify = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
+        self._asked(lambda connection: connection.execute(notify, [channel, list(payloads)]))
 
     # Looks
 
@@ -328,15 +334,14 @@ class Control:
         sql, (workflows, states) = self._sql(), self._announced
         if workflows != self._stored_workflows:
             names = json.dumps(sorted(workflows))
-            self._execute(sql.drop_handlers, workflows=names)
-            self._execute(sql.add_handlers, workflows=names)
+            self._send_each((sql.drop_handlers, {"workflows": names}), (sql.add_handlers, {"workflows": names}))
             self._stored_workflows = workflows
             if self._listener is not None:
                 self._call(self._listener.announced)
-        for name, state in states.items():
-            if self._stored_states.get(name) != state:
-                self._execute(sql.put_group_state, name=name, **state._asdict())
-                self._stored_states[name] = state
+        changed = {name: state for name, state in states.items() if self._stored_states.get(name) != state}
+        if changed:
+            self._send_each(*((sql.put_group_state, {"name": name, **state._asdict()}) for name, state in changed.items()))
+            self._stored_states |= changed
 
     # The connection
 
@@ -377,17 +382,19 @@ class Control:
         return found
 
     def _rows_of_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
-        """The rows of several statements, which are sent together: a slow answer delays the next renewal only once."""
+        return [cursor.fetchall() for cursor in self._send_each(*asked)]
 
-        def ask(connection: Connection) -> list[list[tuple[Any, ...]]]:
+    def _send_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[psycopg.Cursor[tuple[Any, ...]]]:
+        """Execute several statements, which are sent together: a slow answer delays the next renewal only once."""
+
+        def ask(connection: Connection) -> list[psycopg.Cursor[tuple[Any, ...]]]:
             with connection.pipeline():
-                cursors = [
+                return [
                     PostgresTransaction(connection, 0, self._constants).send(statement, parameters)
                     for statement, parameters in asked
                 ]
-            return [cursor.fetchall() for cursor in cursors]
 
-        found: list[list[tuple[Any, ...]]] = self._asked(ask)
+        found: list[psycopg.Cursor[tuple[Any, ...]]] = self._asked(ask)
         return found
 
     def _execute(self, statement: Statement, **parameters: Any) -> int:

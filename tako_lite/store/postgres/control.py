@@ -189,14 +189,15 @@ class Control:
     def _turn(self) -> None:
         connection = self._opened()
         now = time.monotonic()
-        if now >= self._renew_at:
-            self._renew()
+        self._renew_if_due()
         if now >= self._note_at:
             self._send_note(now)
         if self._noted_at is not None and now - self._noted_at > NOTE_PATIENCE:
             self._noted_at, self.listens = None, False
         if now >= self._look_at:
-            self._look()
+            for part in (self._announce, self._watch_others, self._look):
+                part()
+                self._renew_if_due()  # each part takes a round trip, which may be slow
         self._hear(connection)
         self._send_news(now)
         if now >= self._forget_at:
@@ -218,7 +219,9 @@ class Control:
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
 
-    def _renew(self) -> None:
+    def _renew_if_due(self) -> None:
+        if time.monotonic() < self._renew_at:
+            return
         sent_at = boottime()
         found = self._rows(self._sql().renew)
         if not found:
@@ -231,7 +234,8 @@ class Control:
         self._renewed(sent_at)
 
     def _renewed(self, sent_at: float) -> None:
-        self._renew_at = time.monotonic() + self.lease / 6 * random.uniform(0.9, 1.1)  # noqa: S311
+        took = boottime() - sent_at
+        self._renew_at = time.monotonic() - took + self.lease / 6 * random.uniform(0.9, 1.1)  # noqa: S311
         self._say(None)
         if self._listener is not None:
             self._call(self._listener.renewed, sent_at)
@@ -293,8 +297,6 @@ class Control:
 
     def _look(self) -> None:
         sql, news = self._sql(), News()
-        self._announce()
-        self._watch_others()
         orphans, cancelling, own, work, suspects, due, undelivered, ((version,),) = self._rows_of_each(
             (sql.is_any_orphan, {}),
             (sql.select_cancelling, {}),
@@ -375,17 +377,13 @@ class Control:
             return function(connection)
 
     def _rows(self, statement: Statement, **parameters: Any) -> list[tuple[Any, ...]]:
-        def ask(connection: Connection) -> list[tuple[Any, ...]]:
-            return PostgresTransaction(connection, 0, self._constants).fetch(statement, parameters)
-
-        found: list[tuple[Any, ...]] = self._asked(ask)
-        return found
+        return self._rows_of_each((statement, parameters))[0]
 
     def _rows_of_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
         return [cursor.fetchall() for cursor in self._send_each(*asked)]
 
     def _send_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[psycopg.Cursor[tuple[Any, ...]]]:
-        """Execute several statements, which are sent together: a slow answer delays the next renewal only once."""
+        """Execute statements in one round trip, even to prepare them: a slow answer delays the next renewal only once."""
 
         def ask(connection: Connection) -> list[psycopg.Cursor[tuple[Any, ...]]]:
             with connection.pipeline():
@@ -398,11 +396,7 @@ class Control:
         return found
 
     def _execute(self, statement: Statement, **parameters: Any) -> int:
-        def ask(connection: Connection) -> int:
-            return PostgresTransaction(connection, 0, self._constants).execute(statement, **parameters)
-
-        changed: int = self._asked(ask)
-        return changed
+        return self._send_each((statement, parameters))[0].rowcount
 
     def _sql(self) -> Any:
         return queries.servers

@@ -34,7 +34,7 @@ GOALS = {
     "producers": Goal("PostgreSQL: Client.enqueue, 32 producers", "% of raw one by one", least=200),
 }
 _DUE: Final = 1_700_000_000_000
-_NAMES: Final = {"server": "bench", "boot_id": "bench", "elsewhere": "[]"}
+_NAMES: Final = {"server": "bench", "boot_id": "bench", "elsewhere": "[]", "lowest": -(2**63), "first": ""}
 
 
 def measure(plan: Plan) -> dict[str, float]:

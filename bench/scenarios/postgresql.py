@@ -6,19 +6,17 @@ PostgreSQL or psycopg is not installed.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from typing import Any, Final
 
+from bench.database import cluster
 from bench.figures import Goal, Plan
 from bench.scenarios.enqueue_lone import PRODUCERS, produce
 from bench.scenarios.three_step import SOURCE as THREE_STEPS
 from bench.served import NO_OP, Served, pool, warm_up
 from tako_lite.records import NewRun, new_ids
-from tests.support.postgres import SAFE, Cluster, missing, remove
+from tests.support.postgres import missing
 
 MOST_RUNS = 3
 GOALS = {
@@ -40,34 +38,21 @@ _NAMES: Final = {"server": "bench", "boot_id": "bench", "elsewhere": "[]", "lowe
 def measure(plan: Plan) -> dict[str, float]:
     if missing() is not None:
         return {}
-    with _cluster() as cluster:
-        url = cluster.server.dsn
+    with cluster() as server:
+        url = server.server.dsn
         raw = _raw(plan, url)
         toml = f'[queue]\nurl = "{url}"\n'
         count = plan.size(10_000, 3_000)
         served = {
-            "drain_100": _drain(plan, toml, pool(100), NO_OP, count) / raw["raw_100"],
-            "drain_10": _drain(plan, toml, pool(10), NO_OP, count // 2) / raw["raw_10"],
-            "three_step": _drain(plan, toml, pool(100), THREE_STEPS, count // 3) / raw["raw_100"],
+            "drain_100": drain_rate(plan, toml, pool(100), NO_OP, count) / raw["raw_100"],
+            "drain_10": drain_rate(plan, toml, pool(10), NO_OP, count // 2) / raw["raw_10"],
+            "three_step": drain_rate(plan, toml, pool(100), THREE_STEPS, count // 3) / raw["raw_100"],
             **_enqueues(plan, toml, raw),
         }
     return raw | {key: 100 * share for key, share in served.items()}
 
 
-@contextmanager
-def _cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="tako-bench-postgres-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder / "server", {**SAFE, "shared_buffers": "256MB"})
-    try:
-        cluster.create()
-        cluster.start()
-        yield cluster
-    finally:
-        remove(folder)
-
-
-def _drain(plan: Plan, toml: str, settings: str, source: str, count: int) -> float:
+def drain_rate(plan: Plan, toml: str, settings: str, source: str, count: int) -> float:
     """Runs a second."""
     with Served(plan, toml + settings, source) as project:
         warm_up(project)

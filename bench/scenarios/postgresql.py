@@ -10,9 +10,11 @@ import time
 from contextlib import closing
 from typing import Any, Final
 
+from bench.arrivals import at_random, percentile, sample
 from bench.database import cluster
 from bench.figures import Goal, Plan
 from bench.scenarios.enqueue_lone import PRODUCERS, produce
+from bench.scenarios.latency import SOURCE as ARRIVES
 from bench.scenarios.three_step import SOURCE as THREE_STEPS
 from bench.served import NO_OP, Served, pool, warm_up
 from tako_lite.records import NewRun, new_ids
@@ -50,6 +52,28 @@ def measure(plan: Plan) -> dict[str, float]:
             **_enqueues(plan, toml, raw),
         }
     return raw | {key: 100 * share for key, share in served.items()}
+
+
+def beside_peers(plan: Plan) -> dict[str, float]:
+    """What peers on PostgreSQL are held against, on a server of its own."""
+    with cluster() as server:
+        toml = f'[queue]\nurl = "{server.server.dsn}"\n'
+        count = plan.size(10_000, 3_000)
+        with Served(plan, toml + pool(10), ARRIVES) as project:
+            project.wait_for_workers("default")
+            sample(project, "work", 20, at_random(0.01))
+            times = sample(project, "work", plan.size(100, 60), at_random(0.05))
+            project.pause("default")
+            alone = plan.size(2_000, 500)
+            one = alone / produce(project, 1, alone)
+        return {
+            "drain_10": drain_rate(plan, f'{toml}schema = "ten"\n', pool(10), NO_OP, count // 2),
+            "drain_100": drain_rate(plan, f'{toml}schema = "hundred"\n', pool(100), NO_OP, count),
+            "three_step": drain_rate(plan, f'{toml}schema = "steps"\n', pool(100), THREE_STEPS, count // 3),
+            "enqueue_one": one,
+            "latency_p50": percentile(times, 0.5),
+            "latency_p99": percentile(times, 0.99),
+        }
 
 
 def drain_rate(plan: Plan, toml: str, settings: str, source: str, count: int) -> float:

@@ -34,9 +34,11 @@ _BATCH: Final = 2_000
 _ENDED: Final = """
     INSERT INTO runs (id, workflow, worker_group, group_source, state, ready, run_at, due_order, max_attempts, created_at,
         started_at, finished_at, result, payload)
-    SELECT lpad(n::text, 36, '0'), 'work', 'default', 'default', 'succeeded', true, n, n, 3, n, n, n, 'null', '{{"n": 1}}'
-    FROM generate_series(1, {count}) AS n
+    SELECT lpad(n::text, 36, '0'), 'work', 'default', 'default', 'succeeded', true, at, at, 3, at, at, at, 'null', '{{"n": 1}}'
+    FROM generate_series(1, {count}) AS n,
+        LATERAL (SELECT (extract(epoch FROM now() - interval '2 hours') * 1000)::bigint + n AS at) AS moments
 """
+"""Of the last two hours: retention deletes none of them."""
 
 
 def measure(plan: Plan) -> dict[str, float]:

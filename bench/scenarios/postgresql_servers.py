@@ -109,7 +109,7 @@ def _latencies(plan: Plan, url: str) -> list[float]:
     with _servers(plan, url, "latency", _GPU, ("--groups", "default"), ("--groups", "gpu")) as (here, there):
         there.wait_for_workers("gpu")
         sample(here, "work", 10, at_random(0.02))
-        return sample(here, "work", plan.size(200, 50), at_random(0.05))
+        return sample(here, "work", plan.size(100, 30), at_random(0.25))
 
 
 def _deaths(plan: Plan, url: str) -> dict[str, float]:

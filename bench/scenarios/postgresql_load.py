@@ -119,7 +119,7 @@ def _notifications(plan: Plan, url: str) -> dict[str, float]:
         warm_up(project)
         project.pause("default")
         for notify in (False, True, True, False):
-            each = plan.size(200, 50)
+            each = plan.size(400, 150)
             rates[notify].append(PRODUCERS * each / _transactions(project.root, url, each, notify))
     silent, notifying = (sum(rates[notify]) / 2 for notify in (False, True))
     return {"silent": silent, "notifying": 100 * notifying / silent}

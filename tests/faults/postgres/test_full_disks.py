@@ -13,7 +13,7 @@ from tako_lite.errors import StorageFull, TakoError
 from tests.faults.postgres.fleet import AFTER_LEASE, WORKFLOWS, Server, fleet_of
 from tests.faults.postgres.small_disk import move_to, small_disk
 from tests.support.backends import PostgresBackend
-from tests.support.postgres import Cluster, Database
+from tests.support.postgres import Cluster, Database, connected
 from tests.support.project import wait_until
 from tests.support.runs import charged
 
@@ -101,10 +101,14 @@ def test_a_full_notification_queue_fails_no_commit_of_ours(tmp_path: Path, clust
                 idle.execute("LISTEN other")
                 idle.commit()
                 idle.execute("SELECT 1")
-                with pytest.raises(psycopg.OperationalError) as full:
-                    for _ in range(1_000):
-                        backend.database.execute("SELECT pg_notify('other', repeat('x', 7000))")
-                assert full.value.sqlstate == "53100"
+                for size in (7_000, 1):
+                    with connected(backend.database.url) as other, pytest.raises(psycopg.OperationalError) as full:
+                        for _ in range(1_000):
+                            other.execute("SELECT pg_notify('other', repeat('x', %s))", [size])
+                    assert full.value.sqlstate == "53100"
+                told = lax.command("doctor").stdout
+                assert "notifications cannot be sent" in told
+                assert "pg_stat_activity" in told
                 for _ in range(3):
                     assert lax.run("gpu")["result"] == str(fra.root)
                     assert fra.run("quick")["result"] == str(lax.root)

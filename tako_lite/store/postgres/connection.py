@@ -91,12 +91,13 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def _is_about_others(record: logging.LogRecord) -> bool:
-    """Whether a line of psycopg's log is not about a rollback on a lost connection of ours: its error is raised already."""
-    subject = record.args[0] if isinstance(record.args, tuple) and record.args else None
-    return not isinstance(getattr(subject, "connection", None), BoundedConnection)
+    """Whether a line of psycopg's log is not about a rollback on a lost connection of ours: that error is raised, too."""
+    if not str(record.msg).startswith("error ignored in rollback") or not isinstance(record.args, tuple):
+        return True
+    return not isinstance(getattr(record.args[0], "connection", None), BoundedConnection)
 
 
-logging.getLogger("psycopg").addFilter(_is_about_others)
+logging.getLogger("psycopg.transaction").addFilter(_is_about_others)
 
 
 def connect(

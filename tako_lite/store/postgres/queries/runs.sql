@@ -70,6 +70,7 @@ SELECT 1 FROM line WHERE workflow IN (SELECT value FROM json_array_elements_text
 WITH picked AS MATERIALIZED (
     SELECT id FROM runs
     WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
+        AND (due_order, id) >= (:lowest::bigint, :first::text)
         AND NOT EXISTS (SELECT 1 FROM groups WHERE name = :group AND paused)
         AND NOT EXISTS (
             SELECT 1 FROM servers
@@ -102,7 +103,9 @@ WHERE id = :id AND state = 'dead';
 -- name: has_due
 -- Whether a group has due runs left to claim.
 SELECT EXISTS (
-    SELECT 1 FROM runs WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
+    SELECT 1 FROM runs
+    WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
+        AND (due_order, id) >= (:lowest::bigint, :first::text)
 );
 
 -- name: complete

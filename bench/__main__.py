@@ -15,11 +15,11 @@ from bench.figures import Figure, Plan
 from bench.machine import describe
 from bench.processes import Others, wait_for_quiet
 from bench.report import as_json, save, table
-from bench.scenarios import SCENARIOS, raw_ceiling
+from bench.scenarios import BY_NAME, SCENARIOS, raw_ceiling
 
 RUNS: Final = 5
 QUICK_RUNS: Final = 1
-_ALL: Final = f"one or more of: {', '.join(SCENARIOS)}; all by default"
+_ALL: Final = f"one or more of: {', '.join(SCENARIOS)}; by default all but {', '.join(sorted(BY_NAME))}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not at every start
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"there is no scenario {min(unknown)}; there are {', '.join(SCENARIOS)}")
-    chosen = with_floors(asked.scenarios or list(SCENARIOS))
+    chosen = with_floors(asked.scenarios or [name for name in SCENARIOS if name not in BY_NAME])
     runs = asked.runs or (QUICK_RUNS if asked.quick else RUNS)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="tako-bench-") as folder:
         plan = Plan(Path(folder), asked.quick, "uvloop" if asked.uvloop else "asyncio", asked.patience)

@@ -47,9 +47,19 @@ def wait_until(condition: Callable[[], T], what: str, pause: float = 0.01) -> T:
 class Served:
     """A project with the given groups and workflows; inside of `with` its daemon runs. The folder goes at the end."""
 
-    def __init__(self, plan: Plan, toml: str, source: str, *, queue: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        toml: str,
+        source: str,
+        *,
+        queue: Path | None = None,
+        witness: Path | None = None,
+        options: Sequence[str] = ("--server", "bench"),
+    ) -> None:
         self.root = Path(tempfile.mkdtemp(dir=plan.folder, prefix="project-"))
-        self.witness = self.root / "witness"
+        self.witness = witness or self.root / "witness"
+        self._options = options
         self.queue = self.root / ".tako" / "queue.db"
         self.loop: Loop = plan.loop
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,7 +76,7 @@ class Served:
         start = ["-m", "tako_lite"] if as_people_do else ["-c", _PLAIN_LOOP]
         with (self.root / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [PYTHON, *start, "serve", "--server", "bench"],
+                [PYTHON, *start, "serve", *self._options],
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

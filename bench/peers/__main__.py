@@ -19,7 +19,8 @@ from typing import Any, Final
 from bench.figures import Plan, amount
 from bench.machine import describe
 from bench.report import save
-from bench.scenarios import drain, enqueue_lone, latency, three_step
+from bench.scenarios import drain, enqueue_lone, latency, postgresql, three_step
+from tests.support.postgres import missing
 
 ROOT: Final = Path(__file__).parents[2]
 ENVIRONMENTS: Final = ROOT / "build" / "peers"
@@ -35,6 +36,8 @@ class Peer:
     program: str | None = None
     is_node: bool = False
     """Whether it is installed by npm."""
+    on_postgresql: bool = False
+    """Whether it is held against tako-lite on PostgreSQL."""
 
 
 PEERS: Final = {
@@ -45,6 +48,8 @@ PEERS: Final = {
     "dramatiq": Peer("dramatiq[redis]", 4_000, 1_500, "redis-server"),
     "taskiq": Peer("taskiq-redis", 4_000, 1_500, "redis-server"),
     "bullmq": Peer("bullmq ioredis", 4_000, 1_500, "redis-server", is_node=True),
+    "dbos_postgresql": Peer("dbos", 800, 200, on_postgresql=True),
+    "procrastinate": Peer("procrastinate psycopg[binary]", 2_000, 600, on_postgresql=True),
 }
 FIGURES: Final = {
     "drain": ("drain, one worker process", "/s", "drain_10"),
@@ -55,7 +60,9 @@ FIGURES: Final = {
     "latency_p99": ("latency, p99", "ms", "latency_p99"),
 }
 """What a figure of a peer is called, its unit, and which of ours it is held against."""
-GOAL: Final = ("huey", "drain", 4.0)
+GOALS: Final = {("huey", "drain"): 4.0, ("procrastinate", "drain_100"): 8.0, ("dbos_postgresql", "three_step"): 20.0}
+"""By peer and figure, how much better ours should be."""
+ON_POSTGRESQL: Final = "tako-lite on PostgreSQL"
 
 Values = dict[str, dict[str, list[float]]]
 
@@ -72,25 +79,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _prepare(name)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="tako-peers-") as folder:
         plan = Plan(Path(folder), asked.quick)
+        ours = ["tako-lite", *([ON_POSTGRESQL] if any(PEERS[name].on_postgresql for name in chosen) else [])]
         machine = describe(plan.folder, plan.loop)
         for run in range(asked.runs or (1 if asked.quick else 3)):
-            for name in ["tako-lite", *chosen]:
+            for name in [*ours, *chosen]:
                 sys.stderr.write(f"{run + 1} {name}\n")
-                figures = _ours(plan) if name == "tako-lite" else _theirs(name, plan)
+                figures = _theirs(name, plan) if name in PEERS else _ours(plan, on_postgresql=name == ON_POSTGRESQL)
                 for key, value in figures.items():
                     values[name][key].append(value)
     medians = {name: {key: median(runs) for key, runs in of_peer.items()} for name, of_peer in values.items()}
     sys.stdout.write("\n".join(_table(medians)) + "\n")
     if asked.json:
         save({"schema": 1, "machine": machine, "peers": medians}, asked.json)
-    peer, key, least = GOAL
-    return 1 if peer in medians and medians["tako-lite"][FIGURES[key][2]] < least * medians[peer][key] else 0
+    missed = [ratio for name, key, ratio in _ratios(medians) if ratio < GOALS.get((name, key), 0)]
+    return 1 if missed else 0
 
 
 def _is_possible(name: str) -> bool:
     program = PEERS[name].program
     if PEERS[name].is_node and not (shutil.which("node") and shutil.which("npm")):
         sys.stdout.write(f"{name} is left out: node and npm are not on the PATH\n")
+        return False
+    if PEERS[name].on_postgresql and (lacking := missing()) is not None:
+        sys.stdout.write(f"{name} is left out: {lacking}\n")
         return False
     if program is None or shutil.which(program) or _install(program):
         return True
@@ -126,12 +137,14 @@ def _prepare(name: str) -> None:
         subprocess.run(node, check=True, stdout=subprocess.DEVNULL)
         (environment / "ready").touch()
         return
-    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", PEERS[name].package]
+    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", *PEERS[name].package.split()]
     subprocess.run([str(environment / "bin" / "python"), *install], check=True)
     (environment / "ready").touch()
 
 
-def _ours(plan: Plan) -> dict[str, float]:
+def _ours(plan: Plan, *, on_postgresql: bool) -> dict[str, float]:
+    if on_postgresql:
+        return {**postgresql.beside_peers(plan)}
     drains = drain.measure(plan)
     times = latency.measure(plan)
     return {
@@ -159,18 +172,27 @@ def _theirs(name: str, plan: Plan) -> dict[str, float]:
     return figures
 
 
-def _table(medians: dict[str, dict[str, Any]]) -> Iterator[str]:
-    ours = medians["tako-lite"]
-    yield f"{'peer':10}  {'what':32}  {'peer':>12}  {'tako-lite':>12}  better by"
+def _ratios(medians: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, float]]:
+    """Each peer and figure that both have, and how many times better ours is."""
     for name, theirs in medians.items():
-        for key, (what, unit, held_against) in FIGURES.items():
-            value = theirs.get("drain" if key == "drain_100" else key)
-            if name == "tako-lite" or value is None:
-                continue
-            mine = ours[held_against]
-            ratio = value / mine if unit == "ms" else mine / value
-            goal = f"  (goal ≥ {GOAL[2]:g}: {'ok' if ratio >= GOAL[2] else 'MISS'})" if (name, key) == GOAL[:2] else ""
-            yield f"{name:10}  {what:32}  {f'{amount(value)} {unit}':>12}  {f'{amount(mine)} {unit}':>12}  × {ratio:.2f}{goal}"
+        if name not in PEERS:
+            continue
+        ours = medians[ON_POSTGRESQL if PEERS[name].on_postgresql else "tako-lite"]
+        for key, (_, unit, held_against) in FIGURES.items():
+            value, mine = theirs.get("drain" if key == "drain_100" else key), ours[held_against]
+            if value is not None:
+                yield name, key, value / mine if unit == "ms" else mine / value
+
+
+def _table(medians: dict[str, dict[str, Any]]) -> Iterator[str]:
+    yield f"{'peer':16}  {'what':32}  {'peer':>12}  {'tako-lite':>12}  better by"
+    for name, key, ratio in _ratios(medians):
+        what, unit, held_against = FIGURES[key]
+        value = medians[name]["drain" if key == "drain_100" else key]
+        mine = medians[ON_POSTGRESQL if PEERS[name].on_postgresql else "tako-lite"][held_against]
+        least = GOALS.get((name, key))
+        goal = "" if least is None else f"  (goal ≥ {least:g}: {'ok' if ratio >= least else 'MISS'})"
+        yield f"{name:16}  {what:32}  {f'{amount(value)} {unit}':>12}  {f'{amount(mine)} {unit}':>12}  × {ratio:.2f}{goal}"
 
 
 def _parser() -> argparse.ArgumentParser:

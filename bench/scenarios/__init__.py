@@ -24,6 +24,8 @@ from bench.scenarios import (
     memory_pending,
     open_page,
     postgresql,
+    postgresql_load,
+    postgresql_servers,
     raw_ceiling,
     reading,
     recovery,
@@ -58,6 +60,10 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "growth": growth,
     "recovery": recovery,
     "postgresql": postgresql,
+    "postgresql_servers": postgresql_servers,
+    "postgresql_load": postgresql_load,
     "testing": testing,
     "uvloop": uvloop,
 }
+BY_NAME: Final = frozenset({"postgresql_servers", "postgresql_load"})
+"""Scenarios that take minutes, and are measured only where they are named."""

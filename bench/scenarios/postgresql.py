@@ -6,19 +6,19 @@ PostgreSQL or psycopg is not installed.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from typing import Any, Final
 
+from bench.arrivals import at_random, percentile, sample
+from bench.database import cluster
 from bench.figures import Goal, Plan
 from bench.scenarios.enqueue_lone import PRODUCERS, produce
+from bench.scenarios.latency import SOURCE as ARRIVES
 from bench.scenarios.three_step import SOURCE as THREE_STEPS
 from bench.served import NO_OP, Served, pool, warm_up
 from tako_lite.records import NewRun, new_ids
-from tests.support.postgres import SAFE, Cluster, missing, remove
+from tests.support.postgres import missing
 
 MOST_RUNS = 3
 GOALS = {
@@ -34,40 +34,49 @@ GOALS = {
     "producers": Goal("PostgreSQL: Client.enqueue, 32 producers", "% of raw one by one", least=200),
 }
 _DUE: Final = 1_700_000_000_000
-_NAMES: Final = {"server": "bench", "boot_id": "bench", "elsewhere": "[]"}
+_NAMES: Final = {"server": "bench", "boot_id": "bench", "elsewhere": "[]", "lowest": -(2**63), "first": ""}
 
 
 def measure(plan: Plan) -> dict[str, float]:
     if missing() is not None:
         return {}
-    with _cluster() as cluster:
-        url = cluster.server.dsn
+    with cluster() as server:
+        url = server.server.dsn
         raw = _raw(plan, url)
         toml = f'[queue]\nurl = "{url}"\n'
         count = plan.size(10_000, 3_000)
         served = {
-            "drain_100": _drain(plan, toml, pool(100), NO_OP, count) / raw["raw_100"],
-            "drain_10": _drain(plan, toml, pool(10), NO_OP, count // 2) / raw["raw_10"],
-            "three_step": _drain(plan, toml, pool(100), THREE_STEPS, count // 3) / raw["raw_100"],
+            "drain_100": drain_rate(plan, toml, pool(100), NO_OP, count) / raw["raw_100"],
+            "drain_10": drain_rate(plan, toml, pool(10), NO_OP, count // 2) / raw["raw_10"],
+            "three_step": drain_rate(plan, toml, pool(100), THREE_STEPS, count // 3) / raw["raw_100"],
             **_enqueues(plan, toml, raw),
         }
     return raw | {key: 100 * share for key, share in served.items()}
 
 
-@contextmanager
-def _cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="tako-bench-postgres-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder / "server", {**SAFE, "shared_buffers": "256MB"})
-    try:
-        cluster.create()
-        cluster.start()
-        yield cluster
-    finally:
-        remove(folder)
+def beside_peers(plan: Plan) -> dict[str, float]:
+    """What peers on PostgreSQL are held against, on a server of its own."""
+    with cluster() as server:
+        toml = f'[queue]\nurl = "{server.server.dsn}"\n'
+        count = plan.size(10_000, 3_000)
+        with Served(plan, toml + pool(10), ARRIVES) as project:
+            project.wait_for_workers("default")
+            sample(project, "work", 20, at_random(0.01))
+            times = sample(project, "work", plan.size(100, 60), at_random(0.05))
+            project.pause("default")
+            alone = plan.size(2_000, 500)
+            one = alone / produce(project, 1, alone)
+        return {
+            "drain_10": drain_rate(plan, f'{toml}schema = "ten"\n', pool(10), NO_OP, count // 2),
+            "drain_100": drain_rate(plan, f'{toml}schema = "hundred"\n', pool(100), NO_OP, count),
+            "three_step": drain_rate(plan, f'{toml}schema = "steps"\n', pool(100), THREE_STEPS, count // 3),
+            "enqueue_one": one,
+            "latency_p50": percentile(times, 0.5),
+            "latency_p99": percentile(times, 0.99),
+        }
 
 
-def _drain(plan: Plan, toml: str, settings: str, source: str, count: int) -> float:
+def drain_rate(plan: Plan, toml: str, settings: str, source: str, count: int) -> float:
     """Runs a second."""
     with Served(plan, toml + settings, source) as project:
         warm_up(project)
@@ -129,8 +138,9 @@ def _insert(connection: Any, count: int) -> float:
 
 def _claim_and_complete(connection: Any, batch: int, count: int) -> float:
     """Runs a second: the outcomes of a batch and the claim of the next in one transaction."""
+    from tako_lite.records import Claimed
     from tako_lite.store.postgres.transaction import PostgresTransaction
-    from tako_lite.store.transitions.rows import ClaimedRun, CompletedRun
+    from tako_lite.store.transitions.rows import CompletedRun
 
     done: list[CompletedRun] = []
     completed = 0
@@ -140,7 +150,7 @@ def _claim_and_complete(connection: Any, batch: int, count: int) -> float:
             transaction = PostgresTransaction(connection, _DUE, _NAMES)
             sql = transaction.sql.runs
             completed += transaction.execute_many(sql.complete, done)
-            claimed = transaction.rows(ClaimedRun, sql.claim, group="default", hold=None, limit=batch, allowed=None, now=_DUE)
+            claimed = transaction.rows(Claimed, sql.claim, group="default", hold=None, limit=batch, allowed=None, now=_DUE)
         if not claimed:
             break
         done = [CompletedRun(run.id, run.token, "null", 1, _DUE) for run in claimed]

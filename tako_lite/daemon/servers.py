@@ -155,7 +155,9 @@ class Servers:
             groups=host.config.served,
             workflows=self._workflows(),
         )
-        listener = Listener(self._renewed, self._was_lost, self._heard, self._looked, host.release_held_runs, self._set_trouble)
+        listener = Listener(
+            self._renewed, self._was_lost, self._heard, self._looked, host.release_held_runs, self._set_trouble, self._unsent
+        )
         await self._membership.join(facts, listener, host.events.trouble)
         self._watch()
 
@@ -285,6 +287,10 @@ class Servers:
         if trouble is not None:
             self._host.events.trouble(f"cannot renew the lease of this server: {trouble}")
         self._trouble = trouble
+
+    def _unsent(self, why: str) -> None:
+        consequence = "other servers find new work by a look at the queue, up to 5 s later"
+        self._host.events.trouble(f"notifications cannot be sent: {why}; {consequence}; tako-lite doctor shows more")
 
     def _heard(self, news: News) -> None:
         if not self._has_begun:

@@ -110,6 +110,8 @@ class Listener(NamedTuple):
     """The workflows that this server has are known to all servers now."""
     trouble: Callable[[str | None], None]
     """Why the lease cannot be renewed, or None once it can."""
+    unsent: Callable[[str], None]
+    """Why notifications could not be sent; the looks of the others find what they would have told."""
 
 
 class Membership(Protocol):

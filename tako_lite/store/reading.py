@@ -150,15 +150,7 @@ def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[
     """What the queue holds, by group; read from the partial indexes alone. `ended` counts what ended within a minute, too."""
     sql = snapshot.sql.runs
     due = {row.group: row for row in snapshot.rows(rows.DueCount, sql.count_due_by_group)}
-    later, running, waiting, dead = (
-        {row.group: row.number for row in snapshot.rows(rows.GroupCount, statement)}
-        for statement in (
-            sql.count_later_by_group,
-            sql.count_running_by_group,
-            sql.count_waiting_by_group,
-            sql.count_dead_by_group,
-        )
-    )
+    later, running, waiting, dead = ({row.group: row.number for row in found} for found in _count_others_by_group(snapshot))
     done: dict[str, int] = {}
     failed: dict[str, int] = {}
     for row in snapshot.rows(rows.FinishedCount, sql.count_finished_since, since=now - 60_000) if ended else ():
@@ -180,6 +172,18 @@ def count_by_group(snapshot: Snapshot, now: int, *, ended: bool = True) -> dict[
     return counts
 
 
+def _count_others_by_group(snapshot: Snapshot) -> list[list[rows.GroupCount]]:
+    """By group: the runs that are due later, that are running, that wait, and that are dead and not discarded."""
+    sql = snapshot.sql.runs
+    return snapshot.rows_of_each(
+        rows.GroupCount,
+        sql.count_later_by_group,
+        sql.count_running_by_group,
+        sql.count_waiting_by_group,
+        sql.count_dead_by_group,
+    )
+
+
 def count_held(snapshot: Snapshot, groups: Sequence[str]) -> dict[tuple[str, str], int]:
     """How many due runs of groups have a hold, by group and hold."""
     found = snapshot.rows(rows.HeldCount, snapshot.sql.runs.count_held_by_group, groups=json.dumps(groups))
@@ -193,15 +197,7 @@ def count_by_state(snapshot: Snapshot) -> dict[str, int]:
     """
     sql = snapshot.sql.runs
     due = sum(row.number for row in snapshot.rows(rows.DueCount, sql.count_due_by_group))
-    later, running, waiting, dead = (
-        sum(row.number for row in snapshot.rows(rows.GroupCount, statement))
-        for statement in (
-            sql.count_later_by_group,
-            sql.count_running_by_group,
-            sql.count_waiting_by_group,
-            sql.count_dead_by_group,
-        )
-    )
+    later, running, waiting, dead = (sum(row.number for row in found) for found in _count_others_by_group(snapshot))
     return {"due": due, "scheduled": later, "running": running, "waiting": waiting, "dead": dead}
 
 

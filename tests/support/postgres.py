@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from select import poll
@@ -105,6 +105,10 @@ class Cluster:
         self.data = folder / "data"
         self.log = folder / "log"
         self.settings = {**COMMON, "unix_socket_directories": f"'{folder}'", **settings}
+        self.environment: dict[str, str] = {}
+        """What its programs get beside the environment of the tests."""
+        self.prefix: list[str] = []
+        """The command, executed as root, that executes its programs."""
 
     @property
     def server(self) -> Server:
@@ -182,18 +186,25 @@ class Cluster:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run a program of PostgreSQL on this cluster, as the user of the server."""
-        ended = run_as_server([str(binaries() / program), "-D", str(self.data), *arguments], self.folder)
+        command = [str(binaries() / program), "-D", str(self.data), *arguments]
+        ended = run_as_server(command, self.folder, prefix=self.prefix, environment=self.environment)
         if ended.returncode:
             log = self.log.read_text() if self.log.exists() else ""
             raise RuntimeError(f"{program} {' '.join(arguments)}: {ended.stdout}{log[-2000:]}")
 
 
-def run_as_server(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program as the user of the server; standard output and standard error are one."""
+def run_as_server(
+    command: list[str], folder: Path, *, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as the user of the server; standard output and standard error are one. `prefix` is executed as root."""
+    how = as_server()
+    if prefix:
+        account, how = _account(), {"start_new_session": True}
+        user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+        command = [*prefix, *user, *command]
+    how["env"] = {**os.environ, **(environment or {})}
     with (folder / "output").open("w+") as output:  # a pipe would stay open in the server that `pg_ctl` starts
-        ended = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, **as_server()
-        )
+        ended = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, **how)
         output.seek(0)
         return subprocess.CompletedProcess(command, ended.returncode, output.read())
 

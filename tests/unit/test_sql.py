@@ -80,7 +80,7 @@ def test_every_statement_of_a_transition_is_there_on_every_backend() -> None:
 
 
 def test_a_statement_has_the_same_parameters_on_every_backend_but_for_those_of_servers() -> None:
-    constants = {"boot_id", "server", "elsewhere", "workflows", "cron", "timezone"}
+    constants = {"boot_id", "server", "elsewhere", "lowest", "first", "workflows", "cron", "timezone"}
     for name, statement in BLOCKS.items():
         file, _, block = name.partition(".")
         other = statement if file == "rescue" else getattr(getattr(postgres, file), block)

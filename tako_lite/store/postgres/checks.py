@@ -14,7 +14,7 @@ from tako_lite.finding import Finding
 from tako_lite.store import reading
 from tako_lite.store.opening import QueueCheck
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import READER, connect, consistent, is_pooled, translate
+from tako_lite.store.postgres.connection import READER, connect, consistent, first_line, is_pooled, translate
 from tako_lite.store.postgres.migrate import find_schema, known, refuse_newer, refuse_other_project, version_of
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection
@@ -170,7 +170,13 @@ def _pooler(connection: Connection, address: Address, about: QueueCheck) -> Iter
     channel = f"tako_doctor_{secrets.token_hex(4)}"
     with closing(connect(address, "doctor listener", READER, listening=True)) as listener:
         listener.execute(f"LISTEN {channel}")
-        connection.execute("SELECT pg_notify(%s, '')", [channel])
+        try:
+            connection.execute("SELECT pg_notify(%s, '')", [channel])
+        except psycopg.Error as error:
+            blockers = "SELECT pid, query FROM pg_stat_activity WHERE state = 'idle in transaction'"
+            what = f"notifications cannot be sent, so runs of other servers start up to 5s late: {first_line(error)}"
+            yield Finding("listen", "problem", what, f"end the session that listens and stays in a transaction: {blockers}")
+            return
         arrived = any(listener.notifies(timeout=LISTENING, stop_after=1))
     if arrived:
         yield Finding("listen", "ok", "a notification came back through LISTEN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -89,6 +90,16 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             return result
 
 
+def _is_about_others(record: logging.LogRecord) -> bool:
+    """Whether a line of psycopg's log is not about a rollback on a lost connection of ours: that error is raised, too."""
+    if not str(record.msg).startswith("error ignored in rollback") or not isinstance(record.args, tuple):
+        return True
+    return not isinstance(getattr(record.args[0], "connection", None), BoundedConnection)
+
+
+logging.getLogger("psycopg.transaction").addFilter(_is_about_others)
+
+
 def connect(
     address: Address, purpose: str, settings: dict[str, str], *, listening: bool = False, patience: float = PATIENCE
 ) -> BoundedConnection:
@@ -154,12 +165,23 @@ def apply_settings(connection: Connection, schema: str, settings: dict[str, str]
 def consistent(
     connection: Connection, schema: str, function: Callable[[PostgresSnapshot], T], settings: dict[str, str] | None = None
 ) -> T:
-    """Call a function whose statements all see the same commit, and which changes nothing."""
-    with connection.transaction(force_rollback=True):
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if settings is not None or connection.prepare_threshold is None:
-            apply_settings(connection, schema, settings or READER, local=True)
-        return function(PostgresSnapshot(connection))
+    """Call a function whose statements all see the same commit, and which changes nothing.
+
+    Each statement is one round trip, and the end of the transaction another one; its beginning goes along with the first. It is
+    a COMMIT, because psycopg forgets what it has prepared at a ROLLBACK.
+    """
+    try:
+        with connection.pipeline():
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            if settings is not None or connection.prepare_threshold is None:
+                apply_settings(connection, schema, settings or READER, local=True)
+            found = function(PostgresSnapshot(connection))
+            connection.execute("COMMIT")
+    except BaseException:
+        with suppress(psycopg.Error):
+            connection.rollback()
+        raise
+    return found
 
 
 def writer_settings(durability: Durability) -> dict[str, str]:

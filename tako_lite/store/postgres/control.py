@@ -27,7 +27,7 @@ from tako_lite.store.lease import Beat, Observer
 from tako_lite.store.membership import GroupState, Listener, News, OtherServer, ServerFacts
 from tako_lite.store.postgres import queries
 from tako_lite.store.postgres.address import Address
-from tako_lite.store.postgres.connection import apply_settings, connect, cut, is_pooled, translate
+from tako_lite.store.postgres.connection import apply_settings, connect, cut, first_line, is_pooled, translate
 from tako_lite.store.postgres.messages import channel_of, parse, payloads
 from tako_lite.store.postgres.transaction import Connection, PostgresTransaction
 from tako_lite.store.sql import Statement
@@ -189,14 +189,15 @@ class Control:
     def _turn(self) -> None:
         connection = self._opened()
         now = time.monotonic()
-        if now >= self._renew_at:
-            self._renew()
+        self._renew_if_due()
         if now >= self._note_at:
             self._send_note(now)
         if self._noted_at is not None and now - self._noted_at > NOTE_PATIENCE:
             self._noted_at, self.listens = None, False
         if now >= self._look_at:
-            self._look()
+            for part in (self._announce, self._watch_others, self._look):
+                part()
+                self._renew_if_due()  # each part takes a round trip, which may be slow
         self._hear(connection)
         self._send_news(now)
         if now >= self._forget_at:
@@ -218,7 +219,9 @@ class Control:
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
 
-    def _renew(self) -> None:
+    def _renew_if_due(self) -> None:
+        if time.monotonic() < self._renew_at:
+            return
         sent_at = boottime()
         found = self._rows(self._sql().renew)
         if not found:
@@ -231,7 +234,8 @@ class Control:
         self._renewed(sent_at)
 
     def _renewed(self, sent_at: float) -> None:
-        self._renew_at = time.monotonic() + self.lease / 6 * random.uniform(0.9, 1.1)  # noqa: S311
+        took = boottime() - sent_at
+        self._renew_at = time.monotonic() - took + self.lease / 6 * random.uniform(0.9, 1.1)  # noqa: S311
         self._say(None)
         if self._listener is not None:
             self._call(self._listener.renewed, sent_at)
@@ -276,19 +280,23 @@ class Control:
         self._told_at = now
         if not self.others:
             return
-        for payload in payloads(news, self._constants["boot_id"]):
-            self._notify(payload)
+        try:
+            self._notify(*payloads(news, self._constants["boot_id"]))
+        except psycopg.Error as error:  # such as a full queue of notifications
+            if self._connection is None or self._connection.closed or self._listener is None:
+                raise
+            self.listens = False  # others look each second, too, once they miss their notes
+            self._call(self._listener.unsent, first_line(error))
 
-    def _notify(self, payload: str) -> None:
+    def _notify(self, *payloads: str) -> None:
         channel = channel_of(self._address.schema)
-        self._asked(lambda connection: connection.execute("SELECT pg_notify(%s, %s)", [channel, payload]))
+        notify = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
+        self._asked(lambda connection: connection.execute(notify, [channel, list(payloads)]))
 
     # Looks
 
     def _look(self) -> None:
         sql, news = self._sql(), News()
-        self._announce()
-        self._watch_others()
         orphans, cancelling, own, work, suspects, due, undelivered, ((version,),) = self._rows_of_each(
             (sql.is_any_orphan, {}),
             (sql.select_cancelling, {}),
@@ -328,15 +336,14 @@ class Control:
         sql, (workflows, states) = self._sql(), self._announced
         if workflows != self._stored_workflows:
             names = json.dumps(sorted(workflows))
-            self._execute(sql.drop_handlers, workflows=names)
-            self._execute(sql.add_handlers, workflows=names)
+            self._send_each((sql.drop_handlers, {"workflows": names}), (sql.add_handlers, {"workflows": names}))
             self._stored_workflows = workflows
             if self._listener is not None:
                 self._call(self._listener.announced)
-        for name, state in states.items():
-            if self._stored_states.get(name) != state:
-                self._execute(sql.put_group_state, name=name, **state._asdict())
-                self._stored_states[name] = state
+        changed = {name: state for name, state in states.items() if self._stored_states.get(name) != state}
+        if changed:
+            self._send_each(*((sql.put_group_state, {"name": name, **state._asdict()}) for name, state in changed.items()))
+            self._stored_states |= changed
 
     # The connection
 
@@ -370,32 +377,26 @@ class Control:
             return function(connection)
 
     def _rows(self, statement: Statement, **parameters: Any) -> list[tuple[Any, ...]]:
-        def ask(connection: Connection) -> list[tuple[Any, ...]]:
-            return PostgresTransaction(connection, 0, self._constants).fetch(statement, parameters)
-
-        found: list[tuple[Any, ...]] = self._asked(ask)
-        return found
+        return self._rows_of_each((statement, parameters))[0]
 
     def _rows_of_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
-        """The rows of several statements, which are sent together: a slow answer delays the next renewal only once."""
+        return [cursor.fetchall() for cursor in self._send_each(*asked)]
 
-        def ask(connection: Connection) -> list[list[tuple[Any, ...]]]:
+    def _send_each(self, *asked: tuple[Statement, dict[str, Any]]) -> list[psycopg.Cursor[tuple[Any, ...]]]:
+        """Execute statements in one round trip, even to prepare them: a slow answer delays the next renewal only once."""
+
+        def ask(connection: Connection) -> list[psycopg.Cursor[tuple[Any, ...]]]:
             with connection.pipeline():
-                cursors = [
+                return [
                     PostgresTransaction(connection, 0, self._constants).send(statement, parameters)
                     for statement, parameters in asked
                 ]
-            return [cursor.fetchall() for cursor in cursors]
 
-        found: list[list[tuple[Any, ...]]] = self._asked(ask)
+        found: list[psycopg.Cursor[tuple[Any, ...]]] = self._asked(ask)
         return found
 
     def _execute(self, statement: Statement, **parameters: Any) -> int:
-        def ask(connection: Connection) -> int:
-            return PostgresTransaction(connection, 0, self._constants).execute(statement, **parameters)
-
-        changed: int = self._asked(ask)
-        return changed
+        return self._send_each((statement, parameters))[0].rowcount
 
     def _sql(self) -> Any:
         return queries.servers

@@ -30,6 +30,7 @@ from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.store import ReadingConnection
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
+from tako_lite.store.postgres.watermark import BEGINNING
 from tako_lite.store.transactional_offline import TransactionalOfflineStore
 from tako_lite.store.transitions import groups
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
@@ -55,7 +56,7 @@ class PostgresOfflineStore(TransactionalOfflineStore):
         self._readers.close()
 
     def _new_writer(self) -> PostgresSession:
-        session = PostgresSession(self._address, self._durability, "client", {})
+        session = PostgresSession(self._address, self._durability, "client", BEGINNING)
         session.on_connect = lambda connection: prepare(connection, self._address)
         return session
 

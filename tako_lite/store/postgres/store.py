@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from asyncio import Future
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from tako_lite.clock import Clock
 from tako_lite.errors import StoreError, TakoError
 from tako_lite.linux import boottime
 from tako_lite.store import reading
-from tako_lite.store.base import Effects, Limit
+from tako_lite.store.base import Claims, Effects, Hold, Limit
 from tako_lite.store.group_commit import GroupCommit
 from tako_lite.store.opening import Durability
 from tako_lite.store.postgres import queries
@@ -29,8 +29,9 @@ from tako_lite.store.postgres.migrate import prepare
 from tako_lite.store.postgres.session import PostgresSession
 from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
+from tako_lite.store.postgres.watermark import Watermarks
 from tako_lite.store.transactional import TransactionalStore
-from tako_lite.store.transitions import limits
+from tako_lite.store.transitions import claims, limits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 from tako_lite.units import Rate
 
@@ -57,7 +58,8 @@ class PostgresStore(TransactionalStore):
     ) -> None:
         super().__init__(clock, server, boot_id, on_commit)
         self.address = address
-        self._constants = {"server": server, "boot_id": boot_id, "elsewhere": "[]"}
+        self._constants: dict[str, Any] = {"server": server, "boot_id": boot_id, "elsewhere": "[]"}
+        self._watermarks = Watermarks(self._constants)
         self.membership: Control = Control(address, server, self._constants, self._set_time, self._notify, self._cut_writer)
         self._durability: Durability = durability
         self._session: PostgresSession | None = None
@@ -109,6 +111,21 @@ class PostgresStore(TransactionalStore):
                 stopping.cancel()  # its thread may wait for the name of a host, and ends with that
             self._writer = self._session = None
             session.close()
+
+    def claim_runs(
+        self,
+        group: str,
+        limit: int,
+        hold: Hold | None = None,
+        allowed: Sequence[str] | None = None,
+        *,
+        urgent: bool = True,
+    ) -> Future[Claims]:
+        def operation(transaction: Transaction) -> Claims:
+            claim = partial(claims.claim, transaction, group, limit, hold, allowed, self._server, self._boot_id)
+            return self._watermarks.claim(transaction, group, hold, claim)
+
+        return self._submit(operation, urgent=urgent)
 
     async def back_up(self, file: Path) -> int:
         return await asyncio.to_thread(back_up, self.address, file)

@@ -54,6 +54,11 @@ class PostgresSnapshot:
     def rows(self, kind: type[R], statement: Statement, /, **parameters: object) -> list[R]:
         return list(map(kind._make, self.fetch(statement, parameters)))
 
+    def rows_of_each(self, kind: type[R], *statements: Statement) -> list[list[R]]:
+        with self.connection.pipeline():
+            cursors = [PostgresSnapshot(self.connection, self._constants).send(statement, {}) for statement in statements]
+        return [list(map(kind._make, cursor.fetchall())) for cursor in cursors]
+
     def value(self, statement: Statement, /, **parameters: object) -> Any:
         found = self.fetch(statement, parameters)
         return found[0][0] if found else None

@@ -34,6 +34,9 @@ class SqliteSnapshot:
     def rows(self, kind: type[R], statement: Statement, /, **parameters: object) -> list[R]:
         return list(map(kind._make, self._execute(statement, parameters).fetchall()))
 
+    def rows_of_each(self, kind: type[R], *statements: Statement) -> list[list[R]]:
+        return [self.rows(kind, statement) for statement in statements]
+
     def value(self, statement: Statement, /, **parameters: object) -> Any:
         found = self._execute(statement, parameters).fetchall()
         return found[0][0] if found else None

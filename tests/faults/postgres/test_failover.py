@@ -13,11 +13,14 @@ from tako_lite.records import Claimed
 from tako_lite.store.opening import queue_at
 from tako_lite.store.postgres.connection import connect
 from tako_lite.store.postgres.queue import PostgresQueue
+from tests.faults.postgres.fleet import LEASE, WORKFLOWS, fleet_of, over
 from tests.faults.postgres.stores import stores
 from tests.faults.postgres.wire import Wire
 from tests.support.backends import PostgresBackend
+from tests.support.clock_shim import shifted_clock
 from tests.support.postgres import Cluster, Database, new_cluster, remove
 from tests.support.project import wait_until
+from tests.support.runs import charged
 from tests.support.store_bench import Bench
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -116,7 +119,7 @@ async def test_a_run_that_a_failover_brought_back_to_an_earlier_state_starts_aga
     pair.fail_over()
     await second.store.ping()
     assert await second.state(id) == "pending"
-    assert (await claim(second)).stored == ()
+    assert (await claim(second)).stored is None
 
 
 @pytest.mark.parametrize("is_synchronous", [False, True], ids=["asynchronous", "synchronous"])
@@ -152,3 +155,36 @@ def test_of_several_hosts_the_one_that_takes_writes_is_used(pair: Pair, tmp_path
     pair.primary.kill()
     pair.standby.promote()
     assert not is_standby()
+
+
+def test_a_promoted_standby_whose_clock_is_an_hour_ahead_has_no_server_ended(pair: Pair, tmp_path: Path) -> None:
+    clock = shifted_clock(pair.standby.folder)
+    pair.standby.stop()
+    pair.standby.environment = clock.environment
+    clock.set(3600)
+    pair.standby.start()
+    with fleet_of(tmp_path, pair.backend, "lax", "fra") as fleet:
+        for server in fleet.servers:
+            over(pair.wire, server, pair.backend)
+        fleet.configure()
+        fleet.workflow("a.py", WORKFLOWS)
+        fleet.serve()
+        lax, fra = fleet.servers
+        ids = [lax.enqueue("holds") for _ in range(4)]
+        lax.wait_for_fact("held", 4)
+        pair.follow()
+        live = "SELECT boot_id FROM servers WHERE ended_at IS NULL ORDER BY boot_id"
+        before = lax.query(live)
+        pair.fail_over()
+        pair.backend.database = Database(pair.standby.server.url("app"))
+        beats = dict(lax.query("SELECT boot_id, beat FROM servers"))
+
+        def renewed() -> bool:
+            return all(beat >= beats[boot_id] + 7 for boot_id, beat in lax.query("SELECT boot_id, beat FROM servers"))
+
+        wait_until(renewed, "each has renewed its lease for longer than that lasts", LEASE * 4)
+        assert lax.query(live) == before
+        assert {server.run("quick")["state"] for server in fleet.servers} == {"succeeded"}
+        fleet.release()
+        assert [charged(fra.wait(id, 30)) for id in ids] == [("succeeded", 1, 0)] * 4
+        assert len(lax.facts("held")) == 4

@@ -53,21 +53,22 @@ def test_a_server_whose_control_connection_alone_is_cut_claims_nothing_after_hal
     assert boot_id(lax) == before, "it kept its lease"
 
 
-def test_slow_answers_hold_up_neither_the_loop_nor_the_lease(cut: Fleet, wire: Wire) -> None:
+def test_slow_answers_of_two_seconds_hold_up_neither_the_loop_nor_the_lease(cut: Fleet, wire: Wire) -> None:
     (lax,) = cut.servers
     (fact,) = lax.facts("held")
     before = boot_id(lax)
     beats = lax.query("SELECT beat FROM servers WHERE ended_at IS NULL")[0][0]
-    wire.delay(0.5)  # `status` asks about twenty times
+    wire.delay(2)
     run = lax.enqueue("quick")
 
     def beaten() -> bool:
-        assert lax.status()["servers"]
-        return bool(lax.query("SELECT beat FROM servers WHERE ended_at IS NULL")[0][0] >= beats + 8)
+        lax.call("workflows")  # the loop answers what it has in memory
+        return bool(lax.query("SELECT beat FROM servers WHERE ended_at IS NULL")[0][0] >= beats + 5)
 
-    wait_until(beaten, "it renews its lease for longer than that lasts", LEASE * 3)
+    wait_until(beaten, "it renews its lease for longer than that lasts", LEASE * 4)
     assert boot_id(lax) == before
     assert not is_gone(fact["pid"])
+    assert "lease" not in lax.daemon_log()
     wire.delay(0)
     cut.release()
     assert [charged(lax.wait(id, 60)) for id in (run, fact["run"])] == [("succeeded", 1, 0)] * 2

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tako_lite.errors import TakoError
-from tests.faults.postgres.fleet import AFTER_LEASE, WORKFLOWS, Fleet, Server, fleet_of, over
+from tests.faults.postgres.fleet import AFTER_LEASE, LEASE, WORKFLOWS, Fleet, Server, fleet_of, over
 from tests.faults.postgres.wire import Wire
 from tests.support.backends import PostgresBackend
+from tests.support.clock_shim import shifted_clock
 from tests.support.postgres import Cluster
 from tests.support.profiles import scaled
 from tests.support.project import is_gone, wait_until
@@ -29,6 +32,21 @@ def fleet(tmp_path: Path, postgres_backend: PostgresBackend) -> Iterator[Fleet]:
     with fleet_of(tmp_path, postgres_backend, "lax", "fra") as made:
         made.workflow("a.py", WORKFLOWS)
         yield made
+
+
+def boot_ids(server: Server) -> list[str]:
+    return [boot_id for (boot_id,) in server.query("SELECT boot_id FROM servers WHERE ended_at IS NULL ORDER BY boot_id")]
+
+
+def wait_for_renewals(server: Server, count: int) -> None:
+    """Wait until every live server has renewed its lease so often."""
+    beats = "SELECT boot_id, beat FROM servers WHERE ended_at IS NULL"
+    before = dict(server.query(beats))
+
+    def renewed() -> bool:
+        return all(beat >= before.get(boot_id, beat) + count for boot_id, beat in server.query(beats))
+
+    wait_until(renewed, f"each server has renewed its lease {count} times", LEASE * 2)
 
 
 def test_two_servers_share_the_runs_of_one_queue(fleet: Fleet) -> None:
@@ -56,20 +74,28 @@ def test_a_run_that_is_enqueued_where_its_group_is_not_served_starts_on_another_
         assert fra.run("quick")["result"] == str(lax.root)
 
 
-@pytest.mark.parametrize("hours", [1, -1])
-def test_a_step_of_the_databases_clock_by_an_hour_ends_no_lease(fleet: Fleet, hours: int) -> None:
-    """As after a failover to a standby with another time: each renewal was an hour ago, or is an hour ahead."""
-    lax, fra = fleet.servers
-    fleet.serve()
-    run = lax.enqueue("holds")
-    lax.wait_for_fact("held")
-    before = lax.query("SELECT boot_id FROM servers WHERE ended_at IS NULL ORDER BY boot_id")
-    for _ in range(5):
-        lax.query(f"UPDATE servers SET renewed_at = renewed_at - interval '{hours} hour' RETURNING 1")
-        assert fra.run("quick")["state"] == "succeeded"
-    fleet.release()
-    assert charged(fra.wait(run)) == ("succeeded", 1, 0)
-    assert lax.query("SELECT boot_id FROM servers WHERE ended_at IS NULL ORDER BY boot_id") == before
+def test_a_step_of_the_databases_clock_by_an_hour_ends_no_lease(tmp_path: Path, cluster: Cluster) -> None:
+    clock = shifted_clock(cluster.folder)
+    cluster.environment = clock.environment
+    cluster.restart()
+    backend = PostgresBackend(cluster.server.make_database("app"))
+    with fleet_of(tmp_path, backend, "lax", "fra") as fleet:
+        fleet.workflow("a.py", WORKFLOWS)
+        fleet.serve()
+        lax, fra = fleet.servers
+        run = lax.enqueue("holds")
+        lax.wait_for_fact("held")
+        before, seen = boot_ids(lax), list[float]()
+        for hours in (1, -1, 0):
+            clock.set(hours * 3600)
+            wait_for_renewals(lax, 3)
+            seen.append(lax.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0] - time.time())
+            assert fra.run("quick")["state"] == "succeeded"
+        assert [round(ahead / 3600) for ahead in seen] == [1, -1, 0], "the clock of the database was moved"
+        fleet.release()
+        assert charged(fra.wait(run)) == ("succeeded", 1, 0)
+        assert boot_ids(lax) == before
+        assert len(fra.facts("held")) == 1
 
 
 def test_killing_a_server_with_all_of_its_processes_gives_its_runs_to_the_others_uncharged(fleet: Fleet) -> None:
@@ -287,3 +313,39 @@ def test_a_commit_whose_answer_is_lost_leaves_no_run_that_no_worker_knows(
         assert wire.sprung > 0, "no answer was lost"
         left = lax.query("SELECT count(*) FROM runs WHERE state IN ('pending', 'running')")
         wait_until(lambda: lax.query("SELECT 1 FROM runs WHERE state IN ('pending', 'running')") == [], f"all end: {left}", 30)
+
+
+TICK = """
+@workflow("tick", schedule="* * * * * *", worker="home")
+async def tick(payload):
+    pass
+"""
+OFF: Final = (0, 3600, -3600, 45, -0.4)
+"""Seconds by which the clocks of five servers are off."""
+
+
+@pytest.mark.full
+def test_a_slot_fires_once_over_five_servers_with_clocks_that_differ(tmp_path: Path, postgres_backend: PostgresBackend) -> None:
+    """One of them is killed each five seconds, and starts again."""
+    with fleet_of(tmp_path, postgres_backend, *(f"s{number}" for number in range(5))) as fleet:
+        fleet.workflow("a.py", TICK)
+        environments = []
+        for server, seconds in zip(fleet.servers, OFF, strict=True):
+            clock = shifted_clock(server.root)
+            clock.set(seconds)
+            environments.append(clock.environment)
+            server.serve(**clock.environment)
+        fleet.wait_for_others()
+        for number in range(scaled(2, 12)):
+            server = fleet.servers[number % 5]
+            before = fired(fleet.servers[-1])
+            wait_until(lambda before=before: fired(fleet.servers[-1]) >= before + 5, "five more slots have fired", 60)
+            server.stop(signal.SIGKILL)
+            server.serve(**environments[number % 5])
+        twice = "SELECT run_at, count(*) FROM runs WHERE workflow = 'tick' GROUP BY run_at HAVING count(*) > 1"
+        assert fleet.servers[0].query(twice) == []
+
+
+def fired(server: Server) -> int:
+    """How many slots have fired."""
+    return int(server.query("SELECT count(*) FROM runs WHERE workflow = 'tick'")[0][0])

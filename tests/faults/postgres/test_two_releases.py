@@ -9,8 +9,11 @@ import pytest
 
 from tako_lite.records import Schedule
 from tako_lite.store.base import Expression, Limit
+from tako_lite.store.postgres.address import postgres_address
+from tako_lite.store.postgres.migrate import known
 from tako_lite.units import Rate
 from tests.faults.postgres.fleet import fleet_of
+from tests.faults.postgres.older_release import SCHEMA, OlderServer, make_schema
 from tests.faults.postgres.stores import stores
 from tests.support.backends import PostgresBackend
 from tests.support.project import wait_until
@@ -113,3 +116,38 @@ def test_a_release_that_is_rolled_out_replaces_schedules_and_limits_and_leaves_o
 def _cron(server: object) -> str:
     (found,) = server.call("schedules")["schedules"]  # type: ignore[attr-defined]
     return str(found["schedule"] if "schedule" in found else found["cron"])
+
+
+@pytest.mark.anyio
+async def test_a_migration_under_load_of_the_release_before_fails_none_of_its_statements(
+    postgres_backend: PostgresBackend, tmp_path: Path
+) -> None:
+    """Two servers of the older release work before, during and after; then one of this release does what is left."""
+    backend = PostgresBackend(postgres_backend.database)  # with no schema of an earlier test
+    address = postgres_address(backend.database.url, schema=backend.schema(tmp_path))
+    make_schema(address)
+    assert backend.execute(tmp_path, "SELECT schema_version FROM meta") == [(SCHEMA,)]
+    older = [OlderServer(address, f"old-{number}") for number in range(2)]
+    for server in older:
+        server.start()
+    try:
+        wait_until(lambda: all(server.rounds > 20 or server.error for server in older), "both work")
+        async with stores(backend, tmp_path, address.url) as (newer,):
+            assert backend.execute(tmp_path, "SELECT schema_version FROM meta") == [(known()[-1].number,)]
+            before = [server.rounds for server in older]
+            wait_until(
+                lambda: all(server.rounds > rounds + 20 or server.error for server, rounds in zip(older, before, strict=True)),
+                "both work on the schema of this release",
+            )
+            await newer.complete(await newer.running(group="default"))
+            for server in older:
+                server.stop()
+            assert [server.error for server in older] == [None, None]
+            while runs := (await newer.store.claim_runs("default", 100)).runs:
+                for run in runs:
+                    await newer.complete(run)
+            states = {await newer.state(id) for server in older for id in server.enqueued}
+            assert states == {"succeeded"}
+    finally:
+        for server in older:
+            server.stop()

@@ -146,3 +146,9 @@ DELETE FROM limits WHERE workflow NOT IN (SELECT json_object_keys(:limits::json)
 -- name: select_limits
 -- The limits of all servers.
 SELECT workflow, value FROM limits;
+
+-- name: first_due
+-- Where the first due run of a group is in the order of claims.
+SELECT due_order, id FROM runs
+WHERE worker_group = :group AND coalesce(hold, '') = coalesce(:hold::text, '') AND state = 'pending' AND ready
+ORDER BY due_order, id LIMIT 1;

@@ -87,7 +87,7 @@ class BulkProgress:
 
     def as_activity(self) -> Activity:
         """The entry in the activity, whose id is that of the action."""
-        wanted = {name: value for name, value in asdict(self.request.filter).items() if value not in (None, [])}
+        wanted = {name: value for name, value in asdict(self.request.filter).items() if value not in (None, [], {})}
         detail = {**self._progress(), "filter": wanted}
         action, target = f"bulk_{self.request.action}", self.request.to or ""
         return Activity(self.request.bulk_id, self._started_at, self._by.actor, self._by.source, action, target, detail)

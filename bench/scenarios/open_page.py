@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from bench.figures import Goal, Plan
 from bench.served import NO_OP, PYTHON, Served, drained, pool
 
-MOST_RUNS = 3
+MOST_RUNS = 1
 PAIRS = 5
 REFRESH = 1.0
 """Seconds after which a page that changes asks again."""

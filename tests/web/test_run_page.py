@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,20 @@ async def prints(payload, step: Step):
 """
 
 
+RAW = r"""
+import sys
+
+@workflow("raw", retries=0)
+async def raw(payload, step: Step):
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"bytes \xff\xfe end\n")
+    sys.stdout.buffer.write(b"over\rwrite\n")
+    sys.stdout.buffer.write(b"x" * 1_048_576 + b"\n")
+    sys.stdout.buffer.write(b"last line\n")
+    sys.stdout.flush()
+"""
+
+
 def test_the_log_of_a_run_is_on_its_page_without_control_sequences(shop: Project, web: Dashboard) -> None:
     shop.add("prints.py", PRINTS)
     id = shop.run("prints")["id"]
@@ -35,6 +50,19 @@ def test_the_log_of_a_run_is_on_its_page_without_control_sequences(shop: Project
         line for line in lines if line["at"] < lines[1]["at"]
     ]
     assert lines == [{key: value for key, value in line.items() if key != "schema"} for line in printed]
+
+
+def test_a_log_with_bytes_that_are_no_text_and_very_long_lines_is_shown(shop: Project, web: Dashboard) -> None:
+    shop.add("raw.py", RAW)
+    id = shop.run("raw")["id"]
+    page, log = web.page(f"/runs/{id}"), web.page(f"/runs/{id}/log")
+    assert re.search(r"bytes [^<]+ end</span>", log), re.findall(r"bytes.{30}", log)
+    assert "write</span>" in log
+    for html in (page, log):
+        assert "last line" in html
+        assert "more characters" in html
+        assert "\r" not in html
+        assert len(html) < 1_000_000
 
 
 def test_logs_need_their_right(shop: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -176,15 +178,24 @@ class Drained(NamedTuple):
     worker: float
 
 
-def drained(plan: Plan, toml: str, source: str, payloads: Sequence[Any], *, queue: Path | None = None) -> Drained:
-    """A new project's worker does a run of `work` for each payload."""
+def drained(
+    plan: Plan,
+    toml: str,
+    source: str,
+    payloads: Sequence[Any],
+    *,
+    queue: Path | None = None,
+    beside: Callable[[Served], AbstractContextManager[Any]] | None = None,
+) -> Drained:
+    """A new project's worker does a run of `work` for each payload, while `beside` does something else."""
     with Served(plan, toml, source, queue=queue) as project:
         warm_up(project)
         project.pause("default")
         ids = project.client.enqueue_many("work", payloads)
         pids = [project.pid, *project.wait_for_workers("default")]
         before = [processor_seconds(pid) for pid in pids]
-        elapsed = project.drain("default", ids[-1])
+        with contextlib.nullcontext() if beside is None else beside(project):
+            elapsed = project.drain("default", ids[-1])
         daemon, worker = (1e6 * (processor_seconds(pid) - used) for pid, used in zip(pids, before, strict=True))
         if queue is None:
             project.check(len(payloads) + 1)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from tako_lite.backoff import Backoff
 from tako_lite.errors import ChildFailed, TakoError
-from tako_lite.secrets import secret
 from tako_lite.workflow import Workflow, workflow
 
 if TYPE_CHECKING:
     from tako_lite.blocking import BlockingStep
     from tako_lite.client import AsyncClient, Client
+    from tako_lite.secrets import secret
     from tako_lite.step import Step
     from tako_lite.trigger import Trigger, poll
 
@@ -43,6 +43,10 @@ def __getattr__(name: str) -> Any:
         from tako_lite import blocking
 
         return getattr(blocking, name)
+    if name == "secret":
+        from tako_lite import secrets
+
+        return secrets.secret
     if name in ("Trigger", "poll"):
         from tako_lite import trigger
 

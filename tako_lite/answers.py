@@ -11,13 +11,14 @@ from tako_lite.new_run import check_priority, check_retries
 from tako_lite.protocol.arguments import Edit, Filter
 from tako_lite.store.base import MinuteTotals, RunChanges, RunFilter
 
-_SHARED: Final = tuple(field.name for field in fields(RunFilter) if field.name != "states")
+_SHARED: Final = tuple(field.name for field in fields(RunFilter) if field.name not in ("states", "has", "without"))
 
 
 def run_filter(chosen: Filter) -> RunFilter:
     """The filter of the store for the arguments of `runs` and `ids`. Raises BadInput."""
     chosen.check_times()
-    return RunFilter(**{name: getattr(chosen, name) for name in _SHARED}, states=chosen.run_states())
+    shared = {name: getattr(chosen, name) for name in _SHARED}
+    return RunFilter(**shared, states=chosen.run_states(), has=chosen.has_words(), without=chosen.opposites())
 
 
 def run_changes(request: Edit) -> RunChanges:

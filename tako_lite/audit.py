@@ -15,6 +15,8 @@ from tako_lite.names import printable
 from tako_lite.protocol.commands import facts_of
 from tako_lite.records import Activity, new_id
 
+LONGEST_NOTE: Final = 500
+"""Characters of a note that are kept."""
 MOST_NAMED: Final = 20
 """How many runs the entry of one command names."""
 SOURCES: Final = {"people": ("cli", "web"), "web": ("web",)}
@@ -76,6 +78,8 @@ def entry(command: str, typed: Any, answer: Mapping[str, Any], by: Sender, now: 
     ids: list[str] = arguments.get("run_ids", [])
     target = next((str(arguments[name]) for name in _TARGETS if name in arguments), "")
     detail: dict[str, Any] = {name: value for name, value in arguments.items() if name not in _HIDDEN}
+    if "note" in detail:
+        detail["note"] = printable(detail["note"][:LONGEST_NOTE])
     if "at" in detail:
         detail["at"] = iso(detail["at"])
     if outcomes := answer.get("outcomes"):

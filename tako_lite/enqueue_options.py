@@ -75,7 +75,7 @@ def _trace(option: str, value: object) -> str:
 def _integer(option: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadInput(f"{option} must be an integer, not {type(value).__name__}")
-    if abs(value) >= 1 << 63:
+    if abs(value) >= 1 << 256:  # its digits would fill the message that names the range
         raise BadInput(f"{option} is out of range")
     return value
 

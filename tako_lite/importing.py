@@ -81,10 +81,9 @@ def _install_finders(package: Path) -> None:
 
 def _is_of_project(folder: str, others: set[str]) -> bool:
     """Whether a folder has files that people edit: any that is not the standard library, installed, or this package."""
-    path = Path(folder)
-    if not path.is_dir() or INSTALLED.intersection(path.parts):
+    if not INSTALLED.isdisjoint(folder.split("/")) or any(f"{folder}/".startswith(f"{other}/") for other in others):
         return False
-    return others.isdisjoint((folder, *map(str, path.parents)))
+    return os.path.isdir(folder)  # noqa: PTH112 -- starts faster
 
 
 class WorkflowsFinder:

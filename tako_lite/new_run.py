@@ -14,14 +14,12 @@ from tako_lite.clock import EARLIEST_MS, LATEST_MS
 from tako_lite.enqueue_request import EnqueueRequest
 from tako_lite.errors import BadInput, NotFound
 from tako_lite.names import printable
-from tako_lite.options import OF_TENANT, WorkflowOptions
+from tako_lite.options import MAX_PRIORITY, MAX_RETRIES, OF_TENANT, WorkflowOptions
 from tako_lite.records import Batch, NewRun, new_id
 from tako_lite.routing import Plan, Router
 from tako_lite.templates import pick
 from tako_lite.tracing import TRACEPARENT
 
-MAX_PRIORITY: Final = 1_000_000_000
-MAX_RETRIES: Final = 1_000_000
 MAX_KEY: Final = 1_000
 _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -144,13 +142,6 @@ def zip_ids(ids: Sequence[str], payloads: Sequence[str]) -> list[tuple[str, str]
     if len(ids) != len(payloads):
         raise BadInput("run_ids and payloads have different lengths", hint="pass one id for each payload, or no run_ids")
     return [(check_id(id), payload) for id, payload in zip(ids, payloads, strict=True)]
-
-
-def check_event(event: str) -> str:
-    """Return a signal's name, such as `approval:order-17`. Raises BadInput unless it has 1 to 256 printable characters."""
-    if not 0 < len(event) <= 256 or printable(event) != event or "\n" in event or "\t" in event:
-        raise BadInput(f"{printable(event[:60])!r} is not a name for a signal", hint="1 to 256 printable characters")
-    return event
 
 
 def _check_key(key: str | None) -> str | None:

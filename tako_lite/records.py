@@ -64,12 +64,14 @@ class Enqueued(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A run that was claimed for a worker. `stored` lists its stored steps: name, state, JSON text and number of attempts.
+    """A run that was claimed for a worker, as the statement returns it; one that is denied to its tenant is `dead`.
 
-    `executed_ms` is how long this attempt ran before it parked or was re-queued, `code` the hash of the code that the run began
-    with.
+    Runs sort by the order in which they start. `executed_ms` is how long this attempt ran before it parked or was re-queued,
+    `code` the hash of the code that the run began with. `stored` lists the steps of a run that was claimed before: name, state,
+    JSON text and number of attempts.
     """
 
+    due_order: int
     id: str
     workflow: str
     token: int
@@ -80,11 +82,13 @@ class Claimed(NamedTuple):
     parent: str | None
     tenant: str | None
     payload: str
-    stored: tuple[tuple[str, str, str | None, int], ...] = ()
+    state: RunState = "running"
+    limit_key: str | None = None
+    rate_key: str | None = None
     due_at: int = 0
     trace: str | None = None
     code: str | None = None
-    due_order: int = 0
+    stored: tuple[tuple[str, str, str | None, int], ...] | None = None
 
 
 class Failure(NamedTuple):

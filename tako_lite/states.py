@@ -24,6 +24,10 @@ had no part in; neither counts as an attempt, nor do `parked` and `postponed`.""
 GroupState = Literal["zero", "starting", "active", "paused", "backoff", "unhealthy"]
 
 RUN_STATES: Final[tuple[RunState, ...]] = ("pending", "running", "waiting", "succeeded", "cancelled", "dead")
+HAS: Final = (
+    "children", "crashes", "error", "key", "parent", "progress", "retries", "steps", "tenant", "waits",
+)  # fmt: skip
+"""What a filter may ask of a run: whether it has any."""
 TERMINAL: Final[frozenset[RunState]] = frozenset({"succeeded", "cancelled", "dead"})
 
 MOVES: Final[dict[RunState, frozenset[RunState]]] = {

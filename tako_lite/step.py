@@ -25,6 +25,7 @@ from tako_lite.errors import BadInput, Bailed, ChildFailed, Failed, HookFailed, 
 from tako_lite.handle import WorkflowHandle
 from tako_lite.hooks import RunInfo, StepInfo, step_hooks
 from tako_lite.middleware import call_through
+from tako_lite.names import check_event
 from tako_lite.typed import Reader
 from tako_lite.typed.functions import result_reader
 from tako_lite.values import read_stored, returned_as, stored_form, value_text
@@ -271,6 +272,7 @@ class Step(StepBase):
         `wait_for:EVENT#n`, unless `name` is given. A signal never changes, so each of them returns the same payload, as the
         type `returns`, else as JSON.
         """
+        check_event(event)
         name = self._engine.name_wait(event) if name is None else name
         reader = None if returns is None else reader_of(None, returns, name)
         value = await self.wait_as(name, event, timeout)
@@ -386,7 +388,7 @@ class Step(StepBase):
 
     async def signal(self, event: str, payload: Any = True) -> None:
         """Send a signal. Only the first signal of a name is stored."""
-        name = f"signal:{event}"
+        name = f"signal:{check_event(event)}"
         stored = self._engine.begin(name, again=True)
         if stored is not None and stored.state == "succeeded":
             await asyncio.sleep(0)  # as in `wait_as`

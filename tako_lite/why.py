@@ -82,7 +82,8 @@ def limit_holders(run: Run, count: int, seconds: float | None, most: int | None 
     if seconds is not None:
         span = _SPANS.get(seconds) or duration_text(seconds)
         whose = f" for {run.rate_key}" if run.rate_key else ""
-        return f"{counted(count, 'run')} of {run.workflow}{whose} began in the last {span} (rate)"
+        spaced = "its rate spaces starts evenly, and " if most is not None and count < most else ""
+        return f"{spaced}{counted(count, 'run')} of {run.workflow}{whose} began in the last {span} (rate)"
     whose = f" for {run.limit_key}" if run.limit_key else ""
     if most is not None and count < most:
         return f"runs of {run.workflow}{whose} that were due before it come first (limit)"

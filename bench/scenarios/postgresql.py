@@ -138,8 +138,9 @@ def _insert(connection: Any, count: int) -> float:
 
 def _claim_and_complete(connection: Any, batch: int, count: int) -> float:
     """Runs a second: the outcomes of a batch and the claim of the next in one transaction."""
+    from tako_lite.records import Claimed
     from tako_lite.store.postgres.transaction import PostgresTransaction
-    from tako_lite.store.transitions.rows import ClaimedRun, CompletedRun
+    from tako_lite.store.transitions.rows import CompletedRun
 
     done: list[CompletedRun] = []
     completed = 0
@@ -149,7 +150,7 @@ def _claim_and_complete(connection: Any, batch: int, count: int) -> float:
             transaction = PostgresTransaction(connection, _DUE, _NAMES)
             sql = transaction.sql.runs
             completed += transaction.execute_many(sql.complete, done)
-            claimed = transaction.rows(ClaimedRun, sql.claim, group="default", hold=None, limit=batch, allowed=None, now=_DUE)
+            claimed = transaction.rows(Claimed, sql.claim, group="default", hold=None, limit=batch, allowed=None, now=_DUE)
         if not claimed:
             break
         done = [CompletedRun(run.id, run.token, "null", 1, _DUE) for run in claimed]

@@ -15,12 +15,12 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from bench.figures import Goal, Plan
-from tako_lite.records import NewRun, new_ids
+from tako_lite.records import Claimed, NewRun, new_ids
 from tako_lite.store.sqlite import queries
 from tako_lite.store.sqlite.file import connect
 from tako_lite.store.sqlite.transaction import commit
 from tako_lite.store.transitions.enqueue import enqueue_many
-from tako_lite.store.transitions.rows import ClaimedRun, CompletedRun, InsertedRun
+from tako_lite.store.transitions.rows import CompletedRun, InsertedRun
 
 MOST_RUNS = 99
 GOALS = {
@@ -107,7 +107,7 @@ def _lone_inserts(connection: sqlite3.Connection) -> float:
 def claim(connection: sqlite3.Connection, now: int, batch: int) -> list[tuple[str, int]]:
     names = {"group": "default", "hold": None, "limit": batch, "server": "bench", "boot_id": "bench", "now": now}
     found = connection.execute(queries.runs.claim, {**names, "allowed": None}).fetchall()
-    return [(run.id, run.token) for run in map(ClaimedRun._make, found)]
+    return [(run.id, run.token) for run in map(Claimed._make, found)]
 
 
 def complete(connection: sqlite3.Connection, now: int, done: list[tuple[str, int]]) -> None:

@@ -78,7 +78,8 @@ def _ask(program: str, stamp: tuple[int, int], texts: tuple[str, ...], trees: bo
             check=False,
         )
         if done.returncode or not done.stdout:  # the daemon may have reaped it first: its exit code is then lost
-            raise CannotAsk(_reason(done.stderr.decode(errors="backslashreplace"), done.returncode))
+            reason = failure_reason(done.stderr.decode(errors="backslashreplace"))
+            raise CannotAsk(reason or f"it ended with exit code {done.returncode}")
         answer = json.loads(done.stdout)
         version = ".".join(str(answer["version"]).split(".")[:2])
         return Reply(version, tuple(_read(found, version) for found in answer["files"]))
@@ -90,12 +91,10 @@ def _ask(program: str, stamp: tuple[int, int], texts: tuple[str, ...], trees: bo
         raise CannotAsk("its answer is not that of a Python interpreter") from None
 
 
-def _reason(said: str, code: int) -> str:
-    """Why a program failed: the last line of Python's error output, the first line of any other."""
-    lines = said.strip().splitlines()
-    if not lines:
-        return f"it ended with exit code {code}"
-    return lines[-1 if said.lstrip().startswith("Traceback") else 0]
+def failure_reason(said: str) -> str:
+    """Why a program failed: the last line of Python's error output, the first line of any other's."""
+    lines = said.strip().splitlines() or [""]
+    return lines[-1 if lines[0].startswith(("Traceback", 'File "')) else 0]
 
 
 def _program() -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tako_lite.catalog.arguments import Arguments
-from tako_lite.catalog.awaits import unawaited
+from tako_lite.catalog.awaits import misused, unawaited
 from tako_lite.catalog.bindings import bound_names, replacement
 from tako_lite.catalog.decorators import DECORATORS, WORKFLOW, Decorator, Function
 from tako_lite.catalog.handlers import generator_problem, misplaced_step, parameter_problems, type_problems
 from tako_lite.catalog.names import PUBLIC, Exports, Names, imported_at_import, statements, unknown_imports
-from tako_lite.catalog.payload import Records, payload_type, records_of, strict_records
+from tako_lite.catalog.payload import Records, annotation_of, payload_type, records_of, strict_records
 from tako_lite.catalog.schedule import schedule_problem, timezone_problem
 from tako_lite.catalog.source import Node, Source
 from tako_lite.catalog.specs import TriggerSpec, WorkflowSpec
@@ -133,6 +133,8 @@ class _Reading:
         if ours is WORKFLOW and isinstance(node, ast.AsyncFunctionDef):
             for call, words in unawaited(node):
                 self.mistake(call, f"{words} is not awaited, so it has no effect", f"write `await {words}`")
+        if ours is WORKFLOW:
+            self.warnings += [self.source.mistake(*problem) for problem in misused(node)]
         if not isinstance(decorator, ast.Call):
             self.mistake(decorator, f"@{ours.word} needs a name", ours.example(node))
             return
@@ -142,7 +144,8 @@ class _Reading:
         written = frozenset(values)
         spec = WorkflowSpec(name or "", WorkflowOptions(), module, namespace, node.name, file, node.lineno, written)
         if ours is WORKFLOW:
-            self._workflow(replace(spec, payload=payload_type(node, self.records)), place, values, places)
+            spec = replace(spec, payload=payload_type(node, self.records), annotation=annotation_of(node))
+            self._workflow(spec, place, values, places)
         else:
             self._trigger(spec, place, values, places, decorator)
 

@@ -56,6 +56,13 @@ def payload_type(node: Function, records: Records) -> PayloadType | None:
     return None if name is None or name not in records else PayloadType(name, records)
 
 
+def annotation_of(node: Function) -> str | None:
+    """The annotation of the payload of a handler, as text."""
+    parameters = node.args.posonlyargs + node.args.args
+    annotation = parameters[0].annotation if parameters else None
+    return None if annotation is None else ast.unparse(annotation)
+
+
 def records_of(tree: ast.Module) -> dict[str, dict[str, str | None]]:
     """The dataclasses, TypedDicts, structs and models at the top level of a file whose fields can all be read there."""
     found: dict[str, dict[str, str | None]] = {}

@@ -38,6 +38,8 @@ class WorkflowSpec:
     """The options that the decorator sets."""
     plan: Plan = NO_PLAN
     payload: PayloadType | None = field(default=None, repr=False, compare=False)
+    annotation: str | None = field(default=None, repr=False, compare=False)
+    """The annotation of the payload, as the source has it; None if there is none."""
 
     @property
     def group(self) -> str:
@@ -116,6 +118,7 @@ class Catalog:
                 "line": spec.line,
                 "schedule": spec.options.schedule,
                 "retries": spec.options.retries,
+                "payload": spec.annotation,
             }
             for _, spec in sorted(self.workflows.items())
         ]

@@ -67,4 +67,6 @@ def filters_of(queue: QueueReader, chosen: dict[str, Any]) -> dict[str, Any]:
         filters["parent"] = queue.ask("find", ending=filters["parent"])["id"]
     if "states" in filters:
         filters["states"] = list(filters["states"])
+    if "has" in filters:
+        filters["has"] = list(filters["has"])
     return filters

@@ -13,6 +13,7 @@ import click
 
 from tako_lite.cli.output import console, json_text, warn, write
 from tako_lite.cli.payload import open_file, stdin, without_mark
+from tako_lite.cli.payload_check import Check
 from tako_lite.client import Client
 from tako_lite.client.requests import Ids
 from tako_lite.errors import BadInput
@@ -36,7 +37,7 @@ class Bar(Protocol):
         """Count that many more stored runs."""
 
 
-def enqueue_lines(client: Client, workflow: str, source: str, options: Options, *, as_json: bool) -> int:
+def enqueue_lines(client: Client, workflow: str, source: str, options: Options, check: Check, *, as_json: bool) -> int:
     """Enqueue the lines of a file, or of stdin for `-`.
 
     A file that can be read twice is checked first: nothing is enqueued unless every line is valid. A pipe is enqueued up to
@@ -45,8 +46,8 @@ def enqueue_lines(client: Client, workflow: str, source: str, options: Options, 
     opened: AbstractContextManager[BinaryIO] = nullcontext(stdin()) if source == "-" else open_file(source)
     with opened as stream:
         name = "stdin" if source == "-" else source
-        total = _checked(stream, name) if stream.seekable() else None
-        lines = Lines(stream, name)
+        total = _checked(stream, name, check) if stream.seekable() else None
+        lines = Lines(stream, name, check)
         with _ids_out(as_json) as ids_out, _progress(total) as bar:
             stored, refused, warning = 0, 0, None
             while ids := client.enqueue_many(workflow, islice(lines, BATCH), **options):
@@ -75,6 +76,7 @@ class Lines:
 
     stream: BinaryIO
     name: str
+    check: Check
     keep_going: bool = False
     number: int = 0
     mistakes: list[str] = field(default_factory=list)
@@ -89,10 +91,18 @@ class Lines:
                 raise StopIteration
             try:
                 if line.strip():
-                    return parse_value(line.rstrip(b"\r\n"), f"line {self.number}")
+                    value = parse_value(line.rstrip(b"\r\n"), f"line {self.number}")
+                    self._check(value)
+                    return value
             except BadInput as error:
                 self.mistakes.append(error.message + _remedy(line, error.message))
         raise StopIteration
+
+    def _check(self, value: Any) -> None:
+        try:
+            self.check(value)
+        except BadInput as error:
+            raise BadInput(f"line {self.number}: {error.message} ({error.hint})") from None
 
     def _read(self) -> bytes:
         """The next line. Of a line that is too long, it returns a part that is still too long and skips the rest."""
@@ -114,10 +124,10 @@ def _remedy(line: bytes, message: str) -> str:
     return f" ({hint})" if hint else ""
 
 
-def _checked(stream: BinaryIO, name: str) -> int:
-    """Count the values of a stream and rewind it. Raises BadInput with the lines that are not JSON."""
+def _checked(stream: BinaryIO, name: str, check: Check) -> int:
+    """Count the values of a stream and rewind it. Raises BadInput with the lines that are no payload."""
     start = stream.tell()
-    lines = Lines(stream, name, keep_going=True)
+    lines = Lines(stream, name, check, keep_going=True)
     count = sum(1 for _ in lines)
     if lines.mistakes:
         more = "\n(only the first mistakes are shown)" if len(lines.mistakes) == SHOWN_MISTAKES else ""

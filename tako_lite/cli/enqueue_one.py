@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tako_lite.cli.output import draw, warn, write, write_json
 from tako_lite.cli.payload import read_payload
-from tako_lite.errors import RunEnded
+from tako_lite.cli.payload_check import payload_check
+from tako_lite.errors import BadInput, RunEnded
 from tako_lite.states import TERMINAL
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def enqueue_one(
     *,
     wait: bool = False,
     timeout: float | None = None,
+    config: str | None = None,
     as_json: bool = False,
 ) -> int:
     """Enqueue a run and print its id or, with `wait`, the ended run; return the exit code. `payload` is as typed.
@@ -32,6 +34,12 @@ def enqueue_one(
     Raises RunEnded if the run ended at once.
     """
     value = read_payload(*payload) if payload else None
+    try:
+        payload_check(client, workflow, config)(value)
+    except BadInput as error:
+        if isinstance(value, dict) and any("=" in argument and ":=" not in argument for argument in payload):
+            error.hint = f"{error.hint}; key=value is text, key:=value is JSON"
+        raise
     enqueued = client.enqueue(workflow, value, **options)
     if wait:
         from tako_lite.cli.waiting import wait_for_end

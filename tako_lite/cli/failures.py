@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from typing import Final
 
 import click
 
@@ -48,7 +50,15 @@ def _message(error: click.UsageError) -> str:
     """The message of click, without the suggestions that `_hint` replaces."""
     if isinstance(error, click.NoSuchOption):
         return f"there is no option {error.option_name}"
-    return error.format_message()
+    return _CLICK_WORDS.sub(lambda found: _OUR_WORDS[found[0]], error.format_message().removesuffix("."))
+
+
+_OUR_WORDS: Final = {
+    "is not a valid integer range": "is not a whole number",
+    "is not a valid integer": "is not a whole number",
+    "No such command": "there is no command",
+}
+_CLICK_WORDS: Final = re.compile("|".join(map(re.escape, _OUR_WORDS)))
 
 
 def _option_meant(error: click.NoSuchOption) -> str | None:

@@ -11,7 +11,7 @@ import click
 from tako_lite.clock import EARLIEST_MS, SystemClock, milliseconds
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
-from tako_lite.states import RUN_STATES
+from tako_lite.states import HAS, RUN_STATES
 from tako_lite.units import parse_duration
 
 HELP_NAMES: Final = ["-h", "--help"]
@@ -164,6 +164,10 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
         click.option("--parent", metavar="RUN", type=run_ending, help="Only runs that this run started."),
         click.option("--reason", metavar="WORD", help="Only runs whose error has this reason, such as timeout."),
         click.option("--fingerprint", metavar="HEX", help="Only runs that failed with this error; `show` prints it."),
+        click.option("--step", metavar="NAME", help="Only runs with a step or a wait of this name."),
+        click.option(
+            "--has", multiple=True, type=click.Choice(HAS), help="Only runs with any, such as retries; may be repeated."
+        ),
     )
 
     def decorate(function: Decorated) -> Decorated:
@@ -174,6 +178,7 @@ def filter_options(states: Sequence[str] = RUN_STATES) -> Callable[[Decorated], 
     return decorate
 
 
+note_option = click.option("--note", metavar="TEXT", help="Why; `activity` and the dashboard show it.")
 server_option = click.option("--server", metavar="NAME", help="Name of this server  [default: TAKO_SERVER, else the host name]")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
+from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option, note_option, without_none
 from tako_lite.cli.output import draw, write, write_json
 from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
@@ -56,9 +56,9 @@ def pausable_family(family: Family) -> click.Group:
         else:
             draw(family.table(answer, SystemClock().now()))
 
-    def set_paused(name: str, paused: bool, as_json: bool) -> None:
+    def set_paused(name: str, paused: bool, as_json: bool, note: str | None = None) -> None:
         with Client(chosen_config(), source="cli") as client:
-            client.call(f"pause_{noun}", **{family.key: name}, paused=paused)
+            client.call(f"pause_{noun}", **{family.key: name}, **without_none(paused=paused, note=note))
         if as_json:
             write_json({family.key: name, "paused": paused})
         else:
@@ -67,8 +67,9 @@ def pausable_family(family: Family) -> click.Group:
     def list_(as_json: bool) -> None:
         print_list(as_json)
 
-    def pause(name: str, as_json: bool) -> None:
-        set_paused(name, True, as_json)
+    @note_option
+    def pause(name: str, note: str | None, as_json: bool) -> None:
+        set_paused(name, True, as_json, note)
 
     def resume(name: str, as_json: bool) -> None:
         set_paused(name, False, as_json)

@@ -21,7 +21,8 @@ from tako_lite.client.who_serves import warn_of_file, warn_of_groups
 from tako_lite.clock import Clock
 from tako_lite.config import Config
 from tako_lite.errors import CatalogError, NotFound, StoreDamaged, StoreError, StoreUnreachable
-from tako_lite.new_run import check_event, unknown_run
+from tako_lite.names import check_event
+from tako_lite.new_run import unknown_run
 from tako_lite.protocol.arguments import (
     Bulk,
     Cancel,

@@ -94,7 +94,7 @@ class Project:
                 return  # the daemon keeps its current configuration
             raise
         queue = own.queue.location.address
-        if queue != hello["queue"]:
+        if queue != hello["queue"] and not _is_same_file(queue, hello["queue"]):
             raise _wrong(hello, f"{_named(own)} names the queue {queue}")
         if self._is_file_of(hello):
             return
@@ -147,6 +147,14 @@ def _refuse_in_test(path: str | Path | None) -> None:
         where = "the queue of this project" if path is None else f"the queue of {path}"
         hint = "use the fixture `tako`, which has a queue of its own; or set `tako_guard = false` in the ini file of pytest"
         raise TakoError(f"a test would have used {where}", hint=hint)
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    """Whether two addresses are one file, such as by a bind mount; those of a database are none."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 def _named(config: Config) -> str:

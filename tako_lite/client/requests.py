@@ -142,6 +142,9 @@ class Filters(TypedDict, total=False):
     reason: str | None
     fingerprint: str | None
     text: str | None
+    error: str | None
+    step: str | None
+    has: str | Iterable[str] | None
 
 
 def read_filter(workflow: object, state: str | Iterable[str] | None, filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,10 +154,12 @@ def read_filter(workflow: object, state: str | Iterable[str] | None, filters: Ma
         name = min(unknown)
         raise BadInput(f"{name!r} is no filter of runs", hint=did_you_mean(name, known) or f"filters: {', '.join(known)}")
     states = [state] if isinstance(state, str) else list(state or ())
+    has = filters.get("has")
     return {
         "workflow": None if workflow is None else workflow_name(workflow),
         "states": [text("state", word) for word in states] or None,
         **{name: _since(value) if name in _TIMES and value is not None else value for name, value in filters.items()},
+        "has": [has] if isinstance(has, str) else list(has or ()) or None,
     }
 
 

@@ -18,10 +18,13 @@ BLOCK: Final = 65_536
 
 
 class RunLog(NamedTuple):
-    """Lines of a run, the oldest first. `cut` if there may be older ones, `is_gone` if files of that time were deleted."""
+    """Lines of a run, the oldest first. `is_gone` if files of that time were deleted.
+
+    `older` is the time before which the older lines are, None if there are none. No page repeats a line of another one.
+    """
 
     lines: list[Line]
-    cut: bool
+    older: int | None
     is_gone: bool
 
 
@@ -33,13 +36,19 @@ class _Part(NamedTuple):
     end: int
 
 
-def read_run_log(folder: Path, group: str, run: str, since: int, until: int | None, most: int) -> RunLog:
-    """The newest lines that a run wrote between two times in milliseconds since 1970; without `until`, up to now."""
+def read_run_log(
+    folder: Path, group: str, run: str, since: int, until: int | None, most: int, before: int | None = None
+) -> RunLog:
+    """The newest lines that a run wrote between two times in milliseconds since 1970; without `until`, up to now.
+
+    `before` leaves out the lines of this time and later ones: it continues from `older`.
+    """
+    end = before if until is None else until + SLACK_MS if before is None else min(before, until + SLACK_MS)
     with contextlib.ExitStack() as opened:
         files = open_files(folder, group)
         for each in files:
             opened.enter_context(each.stream)
-        parts = [_part(each, since - SLACK_MS, None if until is None else until + SLACK_MS) for each in files]
+        parts = [_part(each, since - SLACK_MS, end) for each in files]
         is_gone = bool(files) and _time_at(files[0].stream, 0) > since + SLACK_MS
         newest: list[_Part] = []
         room = MOST_READ
@@ -47,14 +56,23 @@ def read_run_log(folder: Path, group: str, run: str, since: int, until: int | No
             begin = max(part.begin, part.end - room)
             newest.insert(0, part._replace(begin=begin))
             room -= part.end - begin
-        lines: deque[Line] = deque(maxlen=most)
-        found = 0
+        lines: deque[Line] = deque(maxlen=most + 1)
         for part in newest:
             for raw in _raw_lines(part):
                 if line := parse_line(raw, group, run):
                     lines.append(line)
-                    found += 1
-    return RunLog(list(lines), found > most or room <= 0, is_gone)
+        read_from = None if room > 0 else _time_at(newest[0].stream, newest[0].begin)
+    one_more = lines.popleft() if len(lines) > most else None
+    kept, older = _whole(list(lines), one_more.at if one_more else read_from)
+    return RunLog(kept, older, is_gone)
+
+
+def _whole(lines: list[Line], cut: int | None) -> tuple[list[Line], int | None]:
+    """The lines after the moment in which they are cut, and the time before which the others are: a moment stays whole."""
+    if cut is None:
+        return lines, None
+    after = [line for line in lines if line.at > cut]
+    return (after, cut + 1) if after or not lines else (lines, cut)
 
 
 def _raw_lines(part: _Part) -> list[bytes]:

@@ -19,7 +19,7 @@ from tako_lite.client.transport import Transport
 from tako_lite.client.user_connection import Row, UserConnection, resolve, sqlstate_of
 from tako_lite.clock import Clock
 from tako_lite.errors import BadInput, StoreBusy, StoreError
-from tako_lite.new_run import check_event
+from tako_lite.names import check_event
 from tako_lite.records import Enqueued, NewRun
 from tako_lite.routing import matches_any
 from tako_lite.store.postgres import transactional

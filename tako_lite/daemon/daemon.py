@@ -123,6 +123,7 @@ class Daemon:
         self.health = Health(self.dispatcher, events, config.workflows_path)
         self.router = Router(config.routes, (), self._lost)
         self.scheduler = self.scheduler_type(self.store, self.clock, events, _retention(config), self.router, self.triggers)
+        self.scheduler.before_enqueue = self.before_enqueue
         self.monitoring = Monitoring(self, events, sockets.monitor)
         self.ending = Ending(self.kill)
         for part in (self.scheduler, self.triggers, self.readiness, self.monitoring, self.ending):

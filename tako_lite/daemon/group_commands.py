@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from tako_lite.answers import check_scale
 from tako_lite.daemon.events import Events
 from tako_lite.processes.group import Group
-from tako_lite.protocol.arguments import MoveGroup, OneGroup, Scale
+from tako_lite.protocol.arguments import MoveGroup, OneGroup, PauseGroup, Scale
 from tako_lite.protocol.commands import Handler
 from tako_lite.routing import check_group
 from tako_lite.store.base import Store
@@ -36,7 +36,7 @@ class GroupCommands:
         """The handlers by the names of their commands."""
         return {"pause": self._pause, "resume": self._resume, "scale": self._scale, "move_group": self._move_group}
 
-    async def _pause(self, request: OneGroup) -> dict[str, Any]:
+    async def _pause(self, request: PauseGroup) -> dict[str, Any]:
         group = self._group(request.group)
         self._host.release_ahead(request.group)
         await self._host.store.pause_group(request.group, True)

@@ -26,5 +26,6 @@ async def crowd_before(run: Run, catalog: Catalog, store: Store, now: int) -> st
     if run.hold.endswith("limit"):
         return limit_holders(run, await store.count_runs_beside(run, None), None, spec.options.limit)
     if run.hold.endswith("rate") and (rate := spec.options.rate) is not None:
-        return limit_holders(run, await store.count_runs_beside(run, now - round(rate.seconds * 1000)), rate.seconds)
+        begun = await store.count_runs_beside(run, now - round(rate.seconds * 1000))
+        return limit_holders(run, begun, rate.seconds, rate.most)
     return None

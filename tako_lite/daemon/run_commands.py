@@ -13,7 +13,8 @@ from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.run_waiters import RunWaiters
 from tako_lite.daemon.scheduler import check_schedule
 from tako_lite.errors import WaitTimeout
-from tako_lite.new_run import check_event, make_many, make_run, unknown_run, zip_ids
+from tako_lite.names import check_event
+from tako_lite.new_run import make_many, make_run, unknown_run, zip_ids
 from tako_lite.protocol.arguments import (
     Cancel,
     Discard,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from tako_lite.catalog import Catalog, cron_of
@@ -17,7 +17,7 @@ from tako_lite.hints import did_you_mean
 from tako_lite.new_run import make_run
 from tako_lite.protocol.arguments import Nothing, PauseSchedule
 from tako_lite.protocol.commands import Handler
-from tako_lite.records import Schedule
+from tako_lite.records import NewRun, Schedule
 from tako_lite.routing import Router
 from tako_lite.states import RunState
 from tako_lite.store.base import SIGNALS_KEPT, Expression, Store
@@ -81,6 +81,8 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self.before_enqueue: Callable[[NewRun], None] = lambda run: None
+        """Is called before a run is stored, so that the same transaction claims it."""
         self.fires = True
         """Whether schedules and triggers start anything by themselves. Set it before `start`."""
         self._loop = asyncio.get_running_loop()
@@ -275,6 +277,7 @@ class Scheduler:
         self._count_missed(schedule, due, now - GRACE_MS)
         for slot in due.fire:
             run = make_run(spec, "null", EnqueueRequest(at=slot), self.router, now)
+            self.before_enqueue(run)
             if not await self._store.fire_schedule(workflow, slot, [run], expression) and self._store.membership is not None:
                 await self.read_again()  # another server took it, or paused or changed the schedule
                 return

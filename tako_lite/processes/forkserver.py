@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tako_lite.catalog.interpreters import failure_reason
 from tako_lite.errors import TakoError
 from tako_lite.processes.forked_server import ForkedServer
 from tako_lite.processes.startup import acting_at_start
@@ -168,7 +169,7 @@ class ForkServer:
         return True
 
     async def _last_output(self, process: subprocess.Popen[bytes]) -> str:
-        """The last line of output of an interpreter that did not get ready."""
+        """Why an interpreter did not get ready, by its output."""
         assert process.stderr is not None  # noqa: S101
         stderr = process.stderr
         self._process = None
@@ -178,7 +179,7 @@ class ForkServer:
             with stderr:
                 text = stderr.read(65536).decode(errors="backslashreplace").strip()
             process.wait()
-            return text.splitlines()[-1] if text else ""
+            return failure_reason(text) if text else ""
 
         said = await asyncio.get_running_loop().run_in_executor(None, read)
         return f"{self._interpreter.python}: {said}" if said else ""

@@ -5,6 +5,7 @@ The daemon and the offline client convert the JSON of a request into these recor
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -13,7 +14,7 @@ from tako_lite.enqueue_request import EnqueueRequest
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 from tako_lite.protocol.commands import COMMANDS, PAGE
-from tako_lite.states import RUN_STATES, RunState
+from tako_lite.states import HAS, RUN_STATES, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,14 @@ class Wait:
     timeout: float | None = None
 
 
+OPPOSITES: Final = (
+    "workflow", "group", "state", "since", "until", "ended_since", "due_before", "due_after", "min_duration", "tenant",
+    "unique_key", "parent", "again_of", "reason", "fingerprint", "text", "error", "step", "has",
+)  # fmt: skip
+"""The conditions that a filter may turn round: `without={"workflow": ["noisy"]}`."""
+_NUMBERS: Final = frozenset({"since", "until", "ended_since", "due_before", "due_after", "min_duration"})
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     workflow: str | None = None
@@ -118,6 +127,10 @@ class Filter:
     reason: str | None = None
     fingerprint: str | None = None
     text: str | None = None
+    error: str | None = None
+    step: str | None = None
+    has: list[str] = field(default_factory=list)
+    without: dict[str, list[str | int]] = field(default_factory=dict)
     discarded: bool | None = None
     limit: int | None = None
     before: str | None = None
@@ -135,11 +148,33 @@ class Filter:
             raise BadInput(f"there is no state {unknown[0][:60]!r}", hint=hint)
         return tuple(state for state in RUN_STATES if state in self.states)
 
+    def opposites(self) -> tuple[tuple[str, str | int], ...]:
+        """The conditions that must not hold. Raises BadInput for one that does not exist, and for a value of another kind."""
+        _check_words(self.without, OPPOSITES, "condition")
+        _check_words([str(word) for word in self.without.get("has", ())], HAS, "word for `has`")
+        found = tuple((name, value) for name, values in self.without.items() for value in values)
+        for name, value in found:
+            if isinstance(value, int) is not (name in _NUMBERS):
+                raise BadInput(f"the value of {name} is {'a number' if name in _NUMBERS else 'text'}")
+        return found
+
+    def has_words(self) -> tuple[str, ...]:
+        """What a run must have. Raises BadInput for a word that does not exist."""
+        _check_words(self.has, HAS, "word for `has`")
+        return tuple(self.has)
+
     def check_times(self) -> None:
         """Raise BadInput for a time outside the years 1970 to 9999."""
         for moment in (self.since, self.until, self.ended_since, self.ended_until, self.due_before, self.due_after):
             if moment is not None and not EARLIEST_MS <= moment <= LATEST_MS:
                 raise BadInput("the time is outside the years 1970 to 9999")
+
+
+def _check_words(words: Iterable[str], known: Sequence[str], what: str) -> None:
+    for word in words:
+        if word not in known:
+            hint = did_you_mean(word, known) or f"one of: {', '.join(known)}"
+            raise BadInput(f"there is no {what} {word[:60]!r}", hint=hint)
 
 
 BulkAction = Literal["cancel", "retry", "discard", "run_now", "move"]
@@ -188,6 +223,12 @@ class OneGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseGroup:
+    group: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MoveGroup:
     group: str
     to: str | None = None
@@ -208,6 +249,7 @@ class OneSchedule:
 class PauseSchedule:
     workflow: str
     paused: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +261,7 @@ class OneTrigger:
 class PauseTrigger:
     name: str
     paused: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "pause_trigger": Command("PauseTrigger", audit="always", runs_to_completion=True),
     "run_trigger": Command("OneTrigger", audit="always"),
     "workflows": Command("Nothing", "reads"),
-    "pause": Command("OneGroup", "shared", audit="always", runs_to_completion=True),
+    "pause": Command("PauseGroup", "shared", audit="always", runs_to_completion=True),
     "resume": Command("OneGroup", "shared", audit="always", runs_to_completion=True),
     "scale": Command("Scale", "shared", audit="always", runs_to_completion=True),
     "move_group": Command("MoveGroup", "writes", audit="always", runs_to_completion=True),

@@ -278,7 +278,9 @@ class RunFilter:
     `since` and `until` are about the creation, `ended_since` and `ended_until` about the end, `due_before` and `due_after`
     about pending runs.
     `min_duration` is in milliseconds from the first start to the end. `before` and `after` are ids that are larger and smaller.
-    `text` is part of the payload, the error or the unique key: each run is read for it.
+    `text` is part of the payload, the error or the unique key: each run is read for it. `error` is part of the error alone,
+    `step` the name of a step or a wait. `has` are words of `states.HAS`. `without` has conditions that do not
+    hold, each as the name of a field (`state` for one of `states`) and its value.
     """
 
     workflow: str | None = None
@@ -298,6 +300,10 @@ class RunFilter:
     reason: str | None = None
     fingerprint: str | None = None
     text: str | None = None
+    error: str | None = None
+    step: str | None = None
+    has: tuple[str, ...] = ()
+    without: tuple[tuple[str, str | int], ...] = ()
     discarded: bool | None = None
     before: str | None = None
     after: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from itertools import chain
@@ -11,7 +12,7 @@ from tako_lite.states import RunState
 from tako_lite.store.base import RunFilter
 from tako_lite.store.transitions.transaction import Snapshot
 
-_NAMES: Final = tuple(field.name for field in fields(RunFilter) if field.name != "states")
+_NAMES: Final = tuple(field.name for field in fields(RunFilter) if field.name not in ("states", "has", "without"))
 
 
 def select_in_states(snapshot: Snapshot, states: Iterable[RunState]) -> str:
@@ -30,5 +31,18 @@ def conditions(snapshot: Snapshot, chosen: RunFilter) -> tuple[str, dict[str, An
         states = {f"state_{number}": state for number, state in enumerate(chosen.states)}
         parts.append(f"state IN ({', '.join(f':{name}' for name in states)})")
         names |= states
+    parts += [getattr(sql, f"has_{word}") for word in chosen.has]
+    for number, (name, value) in enumerate(chosen.without):
+        condition, values = _opposite(sql, name, value, f"without_{number}")
+        parts.append(condition)
+        names |= values
     parts.append(sql.shown)  # last: it is true of almost all runs
     return "WHERE " + "\nAND ".join(f"({part})" for part in parts), names
+
+
+def _opposite(sql: Any, name: str, value: str | int, parameter: str) -> tuple[str, dict[str, Any]]:
+    """The opposite of a condition, which also holds where a run has no such value, and its parameter by a name of its own."""
+    if name == "has":
+        return f"({getattr(sql, f'has_{value}')}) IS NOT TRUE", {}
+    text = re.sub(rf"(?<!:):{name}\b", f":{parameter}", getattr(sql, name))
+    return f"({text}) IS NOT TRUE", {parameter: value}

@@ -52,6 +52,11 @@ def get_wait_outcome(snapshot: Snapshot, run_id: str, name: str) -> StoredStep |
     return snapshot.row(StoredStep, sql.find, run_id=run_id, name=name) or StoredStep("gone", None, 1)
 
 
+def list_waits(snapshot: Snapshot, ids: Sequence[str]) -> dict[str, list[RunWait]]:
+    """What some runs wait for, by their ids."""
+    return {id: snapshot.rows(RunWait, snapshot.sql.steps.select_waits, run_id=id) for id in ids}
+
+
 def resolve_ending(snapshot: Snapshot, ending: str) -> str:
     """The one id that ends so. Raises BadInput if it is too short or fits two runs, NotFound if it fits none."""
     if len(ending) < SHORTEST_ENDING:

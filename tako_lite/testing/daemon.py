@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from tako_lite.catalog import Catalog
 from tako_lite.config import Config
-from tako_lite.cron import Due
 from tako_lite.daemon.daemon import Daemon
 from tako_lite.daemon.dispatcher import Dispatcher
 from tako_lite.daemon.events import Events
 from tako_lite.daemon.limits import limits_of
-from tako_lite.daemon.scheduler import Scheduler, schedules_of
+from tako_lite.daemon.scheduler import schedules_of
 from tako_lite.daemon.triggers import triggers_of
 from tako_lite.daemon.worker_session import WorkerSession
 from tako_lite.errors import TakoError
 from tako_lite.processes.group import Group
-from tako_lite.records import Claimed, Schedule
+from tako_lite.records import Claimed
 from tako_lite.routing import no_worker
 from tako_lite.store.base import Effects, Hold
 from tako_lite.testing.output import MemoryLogs
+from tako_lite.testing.project import LoadedProject
+from tako_lite.testing.scheduler import SteppedScheduler
 from tako_lite.testing.script import Script
 from tako_lite.testing.store import LocalQueue, LocalStore
 from tako_lite.testing.workers import LocalSpawner
-from tako_lite.worker.loader import Loader
 
 if TYPE_CHECKING:
     from tako_lite.testing.thread import TurningLoop
 
 SETTLED: Final = 50
 """Turns of the loop after which the daemon is idle although a task that a handler left behind keeps the loop busy."""
-DAY: Final = 86_400_000
 LOOK_AGAIN: Final = 0.005
 """Seconds between two looks while handlers wait for something outside."""
 
@@ -103,52 +101,6 @@ class GatedDispatcher(Dispatcher):
         return any(self._claims_in_flight.values()) or any(session.assignments for session in self.sessions.values())
 
 
-class SteppedScheduler(Scheduler):
-    """Has no timer: the test calls `work`."""
-
-    is_firing = False
-    """Whether schedules and triggers start runs now."""
-    _expires: int | None = None
-    """When the retention has something to delete, while it has deleted something within the last day."""
-
-    def _arm(self, least: float = 0.0) -> None:
-        """Nothing: time passes when the test says so."""
-
-    async def work(self) -> None:
-        """Do what is due now."""
-        await self._work()
-
-    def next_moment(self) -> int | None:
-        if self.is_firing:
-            return super().next_moment()
-        moments = [moment for moment in (self._next_due, self._next_prune) if moment is not None]
-        return min(moments, default=None)
-
-    async def _start_due(self, now: int) -> bool:
-        return await super()._start_due(now) if self.is_firing else False
-
-    async def _prune(self) -> None:
-        """Delete what is past its time, and again a day later at the earliest: virtual days are short."""
-        await super()._prune()
-        self._expires = self._next_prune
-        if self._next_prune is not None and self._next_prune > (now := self._clock.now()) + 50:
-            self._next_prune = max(self._next_prune, now + DAY)
-
-    async def prune_late(self) -> None:
-        """Delete what has been past its time for less than a day."""
-        if self._expires is not None and self._expires <= self._clock.now():
-            await self._prune()
-
-    def _count_missed(self, schedule: Schedule, due: Due, in_time: int) -> None:
-        """Nothing: no metrics are read."""
-
-    def skip_missed(self) -> None:
-        """Let the slots go by that passed while schedules did not fire."""
-        for workflow in self._schedules:
-            self._note(workflow, max(self._schedules[workflow].last_slot, self._clock.now()))
-            self._advance(workflow, self._clock.now())
-
-
 class LocalDaemon(Daemon):
     """Real store, commands, scheduler, dispatcher and outcomes; workers on the same loop; no socket, no files watched."""
 
@@ -158,38 +110,60 @@ class LocalDaemon(Daemon):
     dispatcher: GatedDispatcher
     scheduler: SteppedScheduler
     logs: MemoryLogs
+    spawner: LocalSpawner
     store: LocalStore
 
-    def __init__(self, config: Config, catalog: Catalog, loader: Loader, script: Script, folder: Path) -> None:
-        queue = replace(config.queue, location=LocalQueue(folder / "queue.db"), durability="process")
+    def __init__(self, loaded: LoadedProject, script: Script, folder: Path) -> None:
+        self._folder, self._code = folder, loaded.code
         self.moved = asyncio.Event()
         self.ended: list[str] = []
         """The runs that have ended, in this order."""
-        super().__init__(replace(config, root=folder, state_dir=folder, queue=queue), catalog, script.clock, Events())
+        super().__init__(self._of_test(loaded.config), loaded.catalog, script.clock, Events())
         self.virtual = script.clock
         spawner = LocalSpawner(
             self.dispatcher, self.outcomes, self.health, self.logs, self.events, self.meter, self.fork_servers, self.records
         )
         spawner.on_change = self._group_changed
-        spawner.loader, spawner.script, spawner.base = loader, script, contextvars.copy_context()
+        spawner.loader, spawner.script, spawner.base = loaded.loader, script, contextvars.copy_context()
         self.spawner = spawner
         self.outcomes.random = lambda: 0.5
         self.dispatcher.on_push = lambda: None
+
+    def _of_test(self, config: Config) -> Config:
+        """The settings of a project, with the folder and the queue of the test."""
+        queue = replace(config.queue, location=LocalQueue(self._folder / "queue.db"), durability="process")
+        return replace(config, root=self._folder, state_dir=self._folder, queue=queue)
 
     async def start(self) -> None:
         """Open the queue."""
         await self.store.start()
         for name in self.group_names():
             self.ensure_group(name)
-        if limits_of(self.catalog) or schedules_of(self.catalog) or triggers_of(self.catalog):
-            await self.put_catalog()
+        await self.put_catalog()
         self.readiness.state = "serving"
 
     async def put_catalog(self) -> None:
-        """Store the limits, schedules and triggers of the catalog."""
+        """Store what the queue knows of the catalog: its code, limits, schedules and triggers."""
         catalog, now = self.catalog, self.clock.now()
-        stored = await self.store.put_catalog(limits_of(catalog), schedules_of(catalog), now, triggers_of(catalog), {})
-        self.scheduler.take(catalog, stored)
+        self.dispatcher.code = self._code
+        futures: list[Awaitable[object]] = [self.store.put_code(self._code)]
+        if self.store.has_limits or limits_of(catalog):
+            futures.append(self.store.set_limits(limits_of(catalog)))
+        if self.scheduler.slots() or schedules_of(catalog) or self.triggers.due or triggers_of(catalog):
+            stored = self.store.put_schedules(schedules_of(catalog), now, catalog.workflows)
+            await self.store.put_triggers(triggers_of(catalog))
+            self.scheduler.take(catalog, await stored)
+        await asyncio.gather(*futures)
+
+    async def take(self, loaded: LoadedProject) -> None:
+        """Continue with other code, as after `tako-lite reload`: new workers, and another try for runs that are held."""
+        self._use(self._of_test(loaded.config), loaded.catalog)
+        self._code, self.spawner.loader = loaded.code, loaded.loader
+        await self.put_catalog()
+        for name in self.group_names() | set(self.groups):
+            self.ensure_group(name).replace(self._settings(name))
+        await self.store.release_held_runs("no_handler")
+        await self.store.release_held_runs("changed_steps")
 
     async def stop(self) -> None:
         """Kill the workers, and close the queue."""
@@ -207,22 +181,27 @@ class LocalDaemon(Daemon):
 
     # Running
 
-    async def drain(self, gate: Gate) -> None:
-        """Start due runs through the gate, until nothing is under way and nothing more is due. Raises GroupCannotStart."""
+    @contextmanager
+    def opened(self, gate: Gate) -> Iterator[None]:
+        """Let runs start through the gate in this block."""
         self.dispatcher.open_gate(gate)
-        loop, turns = cast("TurningLoop", asyncio.get_running_loop()), 0
         try:
-            while turns < SETTLED:
-                if not self._is_idle():
-                    turns = 0
-                    await self._wait_for_change(loop)
-                elif loop.is_quiet:
-                    return
-                else:
-                    turns += 1
-                    await asyncio.sleep(0)
+            yield
         finally:
             self.dispatcher.gate = None
+
+    async def drain(self) -> None:
+        """Wait until nothing is under way and nothing more is due. Raises TakoError for a group that cannot start."""
+        loop, turns = cast("TurningLoop", asyncio.get_running_loop()), 0
+        while turns < SETTLED:
+            if not self._is_idle():
+                turns = 0
+                await self._wait_for_change(loop)
+            elif loop.is_quiet:
+                return
+            else:
+                turns += 1
+                await asyncio.sleep(0)
 
     def _is_idle(self) -> bool:
         if self.dispatcher.is_busy or not self.store.is_idle:

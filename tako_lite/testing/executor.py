@@ -12,8 +12,9 @@ from weakref import WeakSet
 from tako_lite.protocol.items import RunParked, RunSucceeded
 from tako_lite.protocol.worker import PushedRun
 from tako_lite.testing.caller import CallerThreads
-from tako_lite.testing.step import LocalBlockingStep, LocalStep
+from tako_lite.testing.step import LocalBlockingStep, LocalCheckedBlockingStep, LocalCheckedStep, LocalStep
 from tako_lite.worker.executor import Executor, make_task
+from tako_lite.worker.gate import CheckedRun
 from tako_lite.worker.link import Link
 from tako_lite.worker.loader import Loader
 from tako_lite.worker.report import Report
@@ -58,13 +59,15 @@ class LocalExecutor(Executor):
         self._loop.set_task_factory(cast("Any", _make_task))
 
     def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:
-        return LocalRun(self._link, pushed, steps, self)
+        kind = LocalCheckedRun if pushed.changed == "hold" else LocalRun
+        return kind(self._link, pushed, steps, self)
 
     def new_step(self, run: ActiveRun) -> Step:
-        return LocalStep(cast("LocalRun", run))
+        return LocalCheckedStep(run) if isinstance(run, LocalCheckedRun) else LocalStep(cast("LocalRun", run))
 
     def new_blocking_step(self, run: ActiveRun) -> BlockingStep:
-        return LocalBlockingStep(cast("LocalRun", run), self._loop)
+        kind = LocalCheckedBlockingStep if run.is_gated else LocalBlockingStep
+        return kind(cast("LocalRun", run), self._loop)
 
     def die(self) -> None:
         """Freeze every task of a run where it is."""
@@ -89,14 +92,14 @@ class LocalExecutor(Executor):
 
     async def _outcome(self, run: ActiveRun) -> Report:
         local = cast("LocalRun", run)
-        await local.reach("start")
+        await local.pass_point("start")
         report = await super()._outcome(run)
         end = report[0]
         self.script.check_awaited(run)
         if isinstance(end, RunParked):
-            await local.reach(f"park:{','.join(end.waits)}")
+            await local.pass_point(f"park:{','.join(end.waits)}")
         elif isinstance(end, RunSucceeded):
-            await local.reach("end")
+            await local.pass_point("end")
         return report
 
 
@@ -134,7 +137,7 @@ class LocalRun(ActiveRun):
         else:
             super()._park_now()
 
-    async def reach(self, point: str) -> None:
+    async def pass_point(self, point: str) -> None:
         """Note a point of the attempt, and die there if the test says so."""
         if not self.workflow_name.startswith("@") and self.script.dies_at(self, point):
             self.executor.kill()
@@ -154,19 +157,23 @@ class LocalRun(ActiveRun):
             kind: StepKind = "child"
             value, error = (text, None) if state == "succeeded" else (None, text)
             return await self.save(name, kind, state, value, error, 1, self.now())
-        await self.reach(f"before:{name}")
+        await self.pass_point(f"before:{name}")
         return await super().invoke(name, workflow, payload, options)
 
     async def enqueue(self, name: str, workflow: str, payload: str, options: dict[str, Any]) -> StoredStep:
-        await self.reach(f"before:{name}")
+        await self.pass_point(f"before:{name}")
         stored = await super().enqueue(name, workflow, payload, options)
-        await self.reach(f"stored:{name}")
+        await self.pass_point(f"stored:{name}")
         return stored
 
     async def send_signal(self, event: str, payload: str) -> None:
-        await self.reach(f"before:signal:{event}")
+        await self.pass_point(f"before:signal:{event}")
         await super().send_signal(event, payload)
-        await self.reach(f"after:signal:{event}")
+        await self.pass_point(f"after:signal:{event}")
+
+
+class LocalCheckedRun(LocalRun, CheckedRun):
+    """The same for a run that began with other code, and is held if it does not reach its stored steps."""
 
 
 class Mortal(Coroutine[Any, Any, Any]):

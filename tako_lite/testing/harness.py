@@ -105,7 +105,7 @@ class Harness(ABC):
 
     async def _start_daemon(self) -> LocalDaemon:
         self._running = asyncio.Lock()
-        daemon = LocalDaemon(self.loaded.config, self.loaded.catalog, self.loaded.loader, self.script, self.folder)
+        daemon = LocalDaemon(self.loaded, self.script, self.folder)
         await daemon.start()
         return daemon
 
@@ -116,6 +116,22 @@ class Harness(ABC):
                 await executor.dispose()
 
         self._thread.call(stop(), self.limit, lambda: "the harness did not stop")
+
+    def reload(self, workflows: Sequence[Handle] | None = None) -> None:
+        """Deploy other code under the runs of the queue, as `tako-lite reload` does: what the files of the project are now.
+
+        `workflows` are the handles to use from now on, for a `Tako` of handles.
+        """
+        if workflows is not None:
+            self._given["workflows"] = workflows
+        loaded = load_project(self._given["project"], self._given["config"], self._given["workflows"])
+        self._opened.enter_context(loaded.imports.applied())
+        self._do(self._take(loaded))
+        self.loaded = loaded
+
+    async def _take(self, loaded: LoadedProject) -> None:
+        async with self._running:
+            await self.daemon.take(loaded)
 
     @property
     def has_own_handles(self) -> bool:

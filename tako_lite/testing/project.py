@@ -6,13 +6,16 @@ import inspect
 import os
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tako_lite.catalog import Catalog, TriggerSpec, WorkflowSpec, stamps
+from tako_lite.catalog.code import CodeHashes
 from tako_lite.config import Config, load, load_text, locate
 from tako_lite.config.files import FILE_NAME, absolute, stamp
 from tako_lite.errors import BadInput, NoProject
@@ -36,6 +39,8 @@ class LoadedProject:
     catalog: Catalog
     loader: Loader
     imports: Imports
+    code: Mapping[str, str]
+    """What stands for the code of each workflow: it differs if the code does."""
     stamp: list[int] | None = None
     files: Mapping[Path, FileStamp] = field(default_factory=dict)
 
@@ -139,10 +144,11 @@ def _read(config: Config, *, has_changed: bool = False) -> LoadedProject:
     catalog = read_catalog(config)
     _forget_package(config.workflows_path, has_changed=has_changed)
     specs = [*catalog.workflows.values(), *(trigger.evaluation for trigger in catalog.triggers.values())]
-    return _imported(config, catalog, sorted({spec.module for spec in specs}))
+    code = CodeHashes().of(catalog, config.workflows_path)
+    return _imported(config, catalog, sorted({spec.module for spec in specs}), code)
 
 
-def _imported(config: Config, catalog: Catalog, modules: list[str]) -> LoadedProject:
+def _imported(config: Config, catalog: Catalog, modules: list[str], code: Mapping[str, str]) -> LoadedProject:
     imports = Imports()
     try:
         loader = Loader(config.root, config.workflows_path)
@@ -151,7 +157,7 @@ def _imported(config: Config, catalog: Catalog, modules: list[str]) -> LoadedPro
     finally:
         for current, before in zip(_lists(), imports.before, strict=True):
             current[:] = before
-    return LoadedProject(config, catalog, loader, imports)
+    return LoadedProject(config, catalog, loader, imports, code)
 
 
 def _forget_package(folder: Path, *, has_changed: bool) -> None:
@@ -168,11 +174,16 @@ def _forget_package(folder: Path, *, has_changed: bool) -> None:
 
 # Handles that a test defines
 
+_release = count(1)
+_releases: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+"""What stands for the code of handles: each function counts as other code, since what it closes over may differ."""
+
 
 def _of_handles(config: Config, handles: Iterable[Handle]) -> LoadedProject:
-    workflows, triggers = {}, {}
+    workflows, triggers, code = {}, {}, {}
     for handle in handles:
         if isinstance(handle, Workflow):
+            code[handle.name] = _releases.setdefault(handle.function, f"{next(_release):016x}")
             workflows[handle.name] = _spec(handle, handle.options, config)
         elif isinstance(handle, Trigger):
             own = WorkflowOptions(worker=handle.options.worker, retries=0, timeout=handle.options.timeout)
@@ -181,7 +192,7 @@ def _of_handles(config: Config, handles: Iterable[Handle]) -> LoadedProject:
         else:
             raise BadInput(f"workflows are handles, not {type(handle).__name__}", hint="pass what @workflow returned")
     catalog = Catalog(config.root, workflows, triggers=triggers)
-    loaded = _imported(config, catalog, [])
+    loaded = _imported(config, catalog, [], code)
     for handle in handles:
         loaded.loader.take(handle, sys.modules[handle.__module__], getattr(handle.function, "__name__", handle.name))
     return loaded

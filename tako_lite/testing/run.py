@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tako_lite.clock import milliseconds
+from tako_lite.reached import sentences
 from tako_lite.states import TERMINAL, RunState
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class TestRun:
         if self._tako.is_closed:
             return f"<run {self.id[-8:]} of a Tako that is closed>"
         shown = self._read()
-        about = f" for {waits}" if (waits := _waits_for(shown)) else ""
+        about = f" for {waits}" if (waits := _waits_for(shown)) else f" (hold {shown['hold']})" if shown["hold"] else ""
         error = shown["error"]
         about += f": {error['type']}: {error['message']}" if error else ""
         result = f" → {shown['result']!r}" if shown["state"] == "succeeded" else ""
@@ -117,6 +118,17 @@ class TestRun:
         return _waits_for(self._read())
 
     @property
+    def hold(self) -> str | None:
+        """Why it may not start although it is due, such as `changed_steps` or `limit`; None if it may."""
+        hold: str | None = self._read()["hold"]
+        return hold
+
+    @property
+    def not_reached(self) -> list[str]:
+        """The stored steps that its handler did not ask for again, see `on_changed_steps`."""
+        return list(self._read()["not_reached"])
+
+    @property
     def due(self) -> datetime:
         """When it is due, or was."""
         return datetime.fromisoformat(self._read()["run_at"])
@@ -192,6 +204,7 @@ class TestRun:
     def _explained(self, shown: Mapping[str, Any]) -> str:
         parts = [(shown["error"] or {}).get("traceback") or "", *self._tako.log_of(self.id)]
         if shown["state"] in ("pending", "waiting"):
+            parts += [f"it is held: {about}" for about in sentences(shown["not_reached"]) if shown["hold"] == "changed_steps"]
             parts.append(f"virtual time is {self._tako.now.isoformat()}; the run is due at {shown['run_at']}")
         text = "\n".join(part for part in parts if part)
         return f"\n{text}" if text else ""

@@ -142,9 +142,9 @@ class Running(Harness):
     async def _run_due(self, gate: Gate, workflow: str | None = None) -> None:
         """Start what is due now, and what follows from it."""
         async with self._running:
-            with self.daemon.logs.reading_streams(), self.daemon.only(workflow):
+            with self.daemon.logs.reading_streams(), self.daemon.only(workflow), self.daemon.opened(gate):
                 await self.daemon.scheduler.work()
-                await self.daemon.drain(gate)
+                await self.daemon.drain()
             if workflow is not None:
                 await self.daemon.store.release_held_runs("no_handler")
         if gate.left <= 0 and gate.fails:

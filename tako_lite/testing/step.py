@@ -11,6 +11,7 @@ from tako_lite.blocking import BlockingStep
 from tako_lite.step import Caller, Duration, Step
 from tako_lite.testing.effects import in_step
 from tako_lite.typed import Reader
+from tako_lite.worker.gate import GatedStep
 
 if TYPE_CHECKING:
     from tako_lite.testing.executor import LocalRun
@@ -34,7 +35,7 @@ class LocalStep(Step):
 
     def __init__(self, engine: LocalRun) -> None:
         super().__init__(engine)
-        self._run = engine
+        self._attempt = engine
         self.calls: dict[str, Call] = {}
         for name in _AWAITED:
             setattr(self, name, self._noted(name, getattr(self, name)))
@@ -46,7 +47,7 @@ class LocalStep(Step):
             if method == "run" and arguments:
                 self.calls[name] = arguments[0], arguments[1:]
             coroutine = function(name, *arguments, **options)
-            self._run.script.note_call(self._run, name, coroutine)
+            self._attempt.script.note_call(self._attempt, name, coroutine)
             return coroutine
 
         return call
@@ -61,34 +62,46 @@ class LocalStep(Step):
         timeout: Duration | None,
         reader: Reader | None = None,
     ) -> Any:
-        run, script, has_run = self._run, self._run.script, False
+        run, script, has_run = self._attempt, self._attempt.script, False
 
         async def scripted(body: Callable[[], Any]) -> Any:
             nonlocal has_run
             has_run = True
-            await run.reach(f"before:{name}")
+            await run.pass_point(f"before:{name}")
             token = in_step.set(True)
             try:
                 value = await script.call(run, name, self.calls.get(name), lambda: caller(body))
             finally:
                 in_step.reset(token)
-            await run.reach(f"after:{name}")
+            await run.pass_point(f"after:{name}")
             return value
 
         steady = Steady(backoff.base, backoff.max)
         value = await super().run_with(scripted, name, body, retries, steady, timeout, reader)
         if has_run:
-            await run.reach(f"stored:{name}")
+            await run.pass_point(f"stored:{name}")
         return value
 
 
 class LocalBlockingStep(BlockingStep):
     """The same for plain `def` handlers."""
 
+    step_type: type[LocalStep] = LocalStep
+
     def __init__(self, engine: LocalRun, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(engine, loop)
-        self._step = self._local = LocalStep(engine)
+        self._step = self._local = self.step_type(engine)
 
     def run(self, name: str, fn: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
         self._local.calls[name] = fn, args
         return super().run(name, fn, *args, **options)
+
+
+class LocalCheckedStep(LocalStep, GatedStep):
+    """The steps of an `async def` handler that began with other code."""
+
+
+class LocalCheckedBlockingStep(LocalBlockingStep):
+    """The steps of a plain `def` handler that began with other code."""
+
+    step_type = LocalCheckedStep

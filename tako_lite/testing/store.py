@@ -71,6 +71,11 @@ class LocalStore(SqliteStore):
         await self._write(delete, keep=False, urgent=True, size=1)
 
     @property
+    def has_limits(self) -> bool:
+        """Whether a workflow has a limit or a rate."""
+        return bool(self._limits)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is being committed."""
         return self._writer is None or self._writer.is_idle

@@ -93,6 +93,11 @@ class Tako(Scripting):
         self.looked_at.discard(id)
         return str(self.command("retry", run_ids=[id], fresh=fresh)["outcomes"][id])
 
+    def run_now(self, run: TestRun | str) -> str:
+        """Make a run due now, also one that is held, as `tako-lite run-now` does; returns the outcome."""
+        id = run if isinstance(run, str) else run.id
+        return str(self.command("run_now", run_ids=[id])["outcomes"][id])
+
     def twin(self) -> Tako:
         """Another `Tako` of the same project, with the same stubs and an empty queue."""
         twin = Tako(**self._given, secrets=self._secrets, strict=False)

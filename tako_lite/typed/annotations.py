@@ -6,15 +6,18 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Iterable
+from enum import Enum, Flag
 from typing import Any, Final
 
 from tako_lite.errors import BadInput
 from tako_lite.typed.containers import list_of, object_of, tuple_of
+from tako_lite.typed.generics import arguments_of, stand_in, with_arguments
 from tako_lite.typed.models import is_model, model_reader
+from tako_lite.typed.plain import plain
 from tako_lite.typed.reader import Problems, Reader, worded
 from tako_lite.typed.records import (
+    Compile,
     dataclass_reader,
     is_named_tuple,
     is_typed_dict,
@@ -22,7 +25,7 @@ from tako_lite.typed.records import (
     typed_dict_reader,
 )
 from tako_lite.typed.structs import is_struct, struct_reader
-from tako_lite.typed.values import ANYTHING, NUMBER_KEYS, SCALARS, choice, from_text, text_form, union
+from tako_lite.typed.values import ANYTHING, NUMBER_KEYS, SCALARS, choice, flags, from_text, text_form, union
 
 _WRAPPERS: Final = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final)
 _LISTS: Final = frozenset({"list", "Sequence", "MutableSequence", "Iterable", "Collection"})
@@ -80,19 +83,23 @@ def _compile(annotation: Any, building: _Building) -> Reader:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is None:
         return _compile_simple(annotation, building)
-    if origin in _WRAPPERS:
+    if origin in _WRAPPERS or getattr(origin, "_name", None) == "ReadOnly":  # that of typing_extensions too
         return _compile(arguments[0], building)
     if origin is typing.Literal:
-        return choice(arguments, "the literal")
+        return choice(_plain_forms(arguments), "the literal")
     if origin in (typing.Union, types.UnionType):
         return union([_compile(member, building) for member in arguments])
     if isinstance(origin, type):
-        if is_model(origin):
-            return model_reader(annotation)
-        if is_struct(origin):
-            return struct_reader(annotation)
-        return _container(origin, arguments, building) or _refuse(annotation)
+        return _class(annotation, building) or _container(origin, arguments, building) or _refuse(annotation)
+    if hasattr(origin, "__value__"):  # `type X[T] = …` of Python 3.12, with an argument
+        value = with_arguments(origin.__value__, arguments_of(annotation))
+        return _recursive(annotation, building, lambda: _compile(value, building))
     return _refuse(annotation)
+
+
+def _plain_forms(members: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """The members of a Literal or an Enum, each with its value in JSON."""
+    return [(member, plain(member)) for member in members]
 
 
 def _compile_simple(annotation: Any, building: _Building) -> Reader:
@@ -105,6 +112,8 @@ def _compile_simple(annotation: Any, building: _Building) -> Reader:
         return SCALARS[annotation]
     if annotation in building:
         return building[annotation]
+    if isinstance(annotation, typing.TypeVar):
+        return _compile(stand_in(annotation), building)
     if isinstance(annotation, type):
         return _class(annotation, building) or _container(annotation, (), building) or _refuse(annotation)
     if hasattr(annotation, "__supertype__"):  # a NewType
@@ -114,27 +123,41 @@ def _compile_simple(annotation: Any, building: _Building) -> Reader:
     return _refuse(annotation)
 
 
-def _class(kind: type, building: _Building) -> Reader | None:
+def _class(annotation: Any, building: _Building) -> Reader | None:
+    """The reader of a class, or of a generic class with its arguments, that is not a container."""
+    kind = typing.get_origin(annotation) or annotation
     if is_model(kind):
-        return model_reader(kind)
+        return model_reader(annotation)
     if is_struct(kind):
-        return struct_reader(kind)
-    if is_named_tuple(kind):
-        return _recursive(kind, building, lambda: named_tuple_reader(kind, functools.partial(_compile, building=building)))
-    if is_typed_dict(kind):
-        return _recursive(kind, building, lambda: typed_dict_reader(kind, functools.partial(_compile, building=building)))
-    if dataclasses.is_dataclass(kind):
-        return _recursive(kind, building, lambda: dataclass_reader(kind, functools.partial(_compile, building=building)))
+        return struct_reader(annotation)
+    if make := _record_reader(kind):
+        return _recursive(annotation, building, lambda: make(annotation, functools.partial(_compile, building=building)))
+    if issubclass(kind, Flag):
+        return flags(kind)
     if issubclass(kind, Enum):
-        return choice(tuple(kind), kind.__name__)
+        return choice(_plain_forms(kind), kind.__name__)
     form = text_form(kind)
     return None if form is None else from_text(kind, form)
+
+
+def _record_reader(kind: type) -> Callable[[Any, Compile], Reader] | None:
+    if is_named_tuple(kind):
+        return named_tuple_reader
+    if is_typed_dict(kind):
+        return typed_dict_reader
+    return dataclass_reader if dataclasses.is_dataclass(kind) else None
 
 
 def _recursive(annotation: Any, building: _Building, compile_it: Callable[[], Reader]) -> Reader:
     """Compile an annotation that may contain itself: inside it, the unfinished reader is looked up for each value."""
     made: Reader
-    building[annotation] = Reader(annotation.__name__, lambda value, problems: made.read(value, problems))
+    try:
+        if annotation in building:
+            return building[annotation]
+    except TypeError:  # Box[Annotated[int, []]] is not hashable
+        return compile_it()
+    name = (typing.get_origin(annotation) or annotation).__name__
+    building[annotation] = Reader(name, lambda value, problems: made.read(value, problems))
     made = building[annotation] = compile_it()
     return made
 
@@ -166,14 +189,14 @@ def _key(annotation: Any) -> Reader:
     if origin in _WRAPPERS:
         return _key(arguments[0])
     if origin is typing.Literal:
-        return choice(arguments, "the literal", of_keys=True)
+        return choice(_plain_forms(arguments), "the literal", of_keys=True)
     if origin in (typing.Union, types.UnionType):
         return union([SCALARS[str] if member is str else _key(member) for member in arguments])
     if isinstance(annotation, type) and origin is None:
         if annotation in NUMBER_KEYS:
             return NUMBER_KEYS[annotation]
         if issubclass(annotation, Enum):
-            return choice(tuple(annotation), annotation.__name__, of_keys=True)
+            return choice(_plain_forms(annotation), annotation.__name__, of_keys=True)
         if form := text_form(annotation):
             return from_text(annotation, form)
     if inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):

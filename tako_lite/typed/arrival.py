@@ -14,8 +14,8 @@ from tako_lite.typed.structs import is_struct
 def changed(sent: Any, read: Any, where: str) -> str | None:
     """What would change between the sent payload and the payload that the handler reads, or None.
 
-    That is a record that a union reads as another type, and bytes that are encoded in one way and decoded in another. Plain
-    JSON sent for a record is meant to become one, and is not reported.
+    That is a record that a union reads as another type, a date that becomes midnight, and bytes that are encoded in one way
+    and decoded in another. Plain JSON sent for a record is meant to become one, and is not reported.
     """
     kind = type(read)
     names = _fields(kind)
@@ -34,6 +34,8 @@ def changed(sent: Any, read: Any, where: str) -> str | None:
         ]
     elif isinstance(sent, bytes) and sent != read:
         return f"{where} is bytes, which the handler would read as others"
+    elif hasattr(read, "hour") and hasattr(sent, "isoformat") and not hasattr(sent, "hour"):
+        return f"{where} is a {type(sent).__name__}, which the handler would read as a {kind.__name__}"
     else:
         return None
     return next((found for inner, before, after in pairs if (found := changed(before, after, inner))), None)

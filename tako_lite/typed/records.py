@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tako_lite.errors import BadInput
 from tako_lite.hints import did_you_mean
 from tako_lite.typed.containers import OBJECT, tuple_of
+from tako_lite.typed.generics import field_annotations
 from tako_lite.typed.reader import MOST_PROBLEMS, Problems, Reader, inside, misfit, place
 
 Compile = Callable[[Any], Reader]
@@ -21,12 +22,16 @@ class _Field(NamedTuple):
     required: bool
 
 
-def dataclass_reader(kind: Any, compile_annotation: Compile) -> Reader:
+def dataclass_reader(annotation: Any, compile_annotation: Compile) -> Reader:
     """Builds a dataclass by keyword; a ValueError or TypeError of its `__post_init__` is reported as a problem of the value."""
-    hints = _hints(kind)
+    hints = field_annotations(annotation, _hints)
+    kind = typing.get_origin(annotation) or annotation
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
-            raise BadInput(f"{kind.__name__}.{name}: InitVar cannot be made from JSON")
+            raise BadInput(
+                f"{kind.__name__}.{name} is an InitVar, which an instance does not keep",
+                hint="make it a field of the dataclass",
+            )
     fields = [
         _Field(
             field.name,
@@ -44,10 +49,11 @@ def is_typed_dict(kind: type) -> bool:
     return issubclass(kind, dict) and hasattr(kind, "__total__") and hasattr(kind, "__required_keys__")
 
 
-def typed_dict_reader(kind: Any, compile_annotation: Compile) -> Reader:
+def typed_dict_reader(annotation: Any, compile_annotation: Compile) -> Reader:
     """Checks an object against a TypedDict."""
     fields = []
-    for name, hint in _hints(kind, include_extras=True).items():
+    kind = typing.get_origin(annotation) or annotation
+    for name, hint in field_annotations(annotation, _hints_with_extras).items():
         # `__required_keys__` misses Required and NotRequired in annotations that are strings.
         wrapper = typing.get_origin(hint)
         required = wrapper is typing.Required or (wrapper is not typing.NotRequired and name in kind.__required_keys__)
@@ -60,9 +66,10 @@ def is_named_tuple(kind: type) -> bool:
     return issubclass(kind, tuple) and hasattr(kind, "_fields") and hasattr(kind, "_field_defaults")
 
 
-def named_tuple_reader(kind: Any, compile_annotation: Compile) -> Reader:
+def named_tuple_reader(annotation: Any, compile_annotation: Compile) -> Reader:
     """Builds a named tuple from a list, its form in JSON."""
-    hints = _hints(kind, include_extras=True)
+    hints = field_annotations(annotation, _hints_with_extras)
+    kind = typing.get_origin(annotation) or annotation
     items = [_compile_field(kind, name, hints.get(name, Any), compile_annotation) for name in kind._fields]
     return tuple_of(items, lambda made: kind(*made), len(items) - len(kind._field_defaults))
 
@@ -75,6 +82,10 @@ def _hints(kind: Any, *, include_extras: bool = False) -> dict[str, Any]:
             f"the annotations of {kind.__name__} cannot be resolved: {error}",
             hint="the names in them must be importable at run time, not only for type checkers",
         ) from None
+
+
+def _hints_with_extras(kind: Any) -> dict[str, Any]:
+    return _hints(kind, include_extras=True)
 
 
 def _compile_field(kind: type, name: str, hint: Any, compile_annotation: Compile) -> Reader:

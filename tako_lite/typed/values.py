@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from enum import Enum
@@ -48,26 +49,52 @@ SCALARS: Final[dict[Any, Reader]] = {
 }
 
 
-def choice(members: tuple[Any, ...], name: str, *, of_keys: bool = False) -> Reader:
-    """One of the values of a Literal or an Enum. Types count: 1 is not True, except as a key, which is always text."""
-    table = {}
-    for member in members:
-        value = member.value if isinstance(member, Enum) else member
+def choice(members: list[tuple[Any, Any]], name: str, *, of_keys: bool = False) -> Reader:
+    """One of the members of a Literal or an Enum, which come with their values in JSON.
+
+    Types count: 1 is not True, except as a key, which is always text.
+    """
+    table: dict[tuple[type, Any], Any] = {}
+    for member, value in members:
+        if isinstance(value, list | dict) and not of_keys:
+            table[_composite(value, name)] = member
+            continue
         if not isinstance(value, str | int | float | None):
             raise BadInput(f"{name} has the value {value!r}, which JSON cannot represent")
-        if of_keys and not isinstance(value, str):
-            value = json.dumps(value)
-        table[_scalar_class(value), value] = member
-    words = [literal(value) for _, value in table]
+        text = value if isinstance(value, str) or not of_keys else json.dumps(value)
+        table[_scalar_class(text), text] = member
+    words = [value if kind in (list, dict) else literal(value) for kind, value in table]
     expected = " or ".join([*words[:_MOST_WORDS], *(["…"] if len(words) > _MOST_WORDS else [])])
 
     def read(value: Any, problems: Problems) -> Any:
-        if not isinstance(value, list | dict) and (value.__class__, value) in table:
-            return table[value.__class__, value]
+        key = _composite(value, name) if isinstance(value, list | dict) else (value.__class__, value)
+        if key in table:
+            return table[key]
         misfit(problems, expected, value)
         return value
 
-    return Reader(expected, read, keeps=not of_keys and not any(isinstance(member, Enum) for member in members))
+    return Reader(expected, read, keeps=not of_keys and not any(isinstance(member, Enum) for member, _ in members))
+
+
+def _composite(value: Any, name: str) -> tuple[type, str]:
+    """A list or an object as a key of a table: two that are equal have the same text."""
+    try:
+        return value.__class__, json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError):
+        raise BadInput(f"{name} has the value {value!r}, which JSON cannot represent") from None
+
+
+def flags(kind: Any) -> Reader:
+    """The members of a Flag, alone and combined, which are a number in JSON."""
+
+    def read(value: Any, problems: Problems) -> Any:
+        if value.__class__ is int:
+            with contextlib.suppress(ValueError):
+                return kind(value)
+        misfit(problems, f"the number of a {kind.__name__}", value)
+        return value
+
+    return Reader(f"the number of a {kind.__name__}", read)
 
 
 def _scalar_class(value: object) -> type:

@@ -178,7 +178,12 @@ def _begun(form: Form, answer: Document) -> Done:
 
 
 def _pausing(key: str, paused: bool) -> Callable[[Form], Document]:
-    return lambda form: {key: form.text("target"), "paused": paused}
+    return lambda form: {key: form.text("target"), "paused": paused, **_note(form)}
+
+
+def _note(form: Form) -> Document:
+    note = form.get("note")
+    return {"note": note} if note else {}
 
 
 def _edit(form: Form) -> Document:
@@ -220,7 +225,7 @@ def _bulk_of(action: BulkAction) -> Action:
 
 
 def _bulk_begun(_: Form, answer: Document) -> Done:
-    done = "Done" if answer["done"] else "Begun"
+    done = "Done" if answer["done"] else "Started"
     said = f"{done}: {answer['changed']:,} of {counted(answer['matched'], 'run')} changed."
     return Done(said, bool(answer["changed"]) or not answer["done"], f"/activity/{answer['id']}")
 
@@ -236,7 +241,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "signal": Action(
         "signal", "signal", lambda form: {"event": form.text("target"), "payload": form.json("payload", True)}, _signal
     ),
-    "pause": Action("pause", "pause", _group, _paused("Group", "paused")),
+    "pause": Action("pause", "pause", lambda form: {**_group(form), **_note(form)}, _paused("Group", "paused")),
     "resume": Action("resume", "resume", _group, _paused("Group", "resumed")),
     "scale": Action("scale", "scale", lambda form: {**_group(form), "workers": form.number("workers")}, _scaled),
     "run_now": Action("run_now", "run_now", _runs, _outcomes),

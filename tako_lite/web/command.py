@@ -61,6 +61,7 @@ def serve_web(config_path: str | None, options: Options, write: Callable[[str], 
     except TakoError as error:
         return _taken(dashboard, address, error)
     with listening:
+        listening.listen()  # from now on connections wait for the server, so the printed address can be opened at once
         dashboard.announce(_bound(address, listening), "Ctrl-C ends it")
         _serve(config, settings, listening, options.idle_exit)
     if address.path is not None:

@@ -40,6 +40,7 @@ class Frame(NamedTuple):
     daemon: Daemon
     dead: int
     """How many runs are dead and not discarded."""
+    running: int
     trouble: str | None
     """Why the queue cannot be read, if that is so."""
 
@@ -56,7 +57,7 @@ def make_frame(visit: Visit, page: Page) -> Frame:
         Link(name, path, title, counts.get(state, 0) if state and counts else None, _is_in(page.path, path))
         for name, path, title, state in NAVIGATION
     )
-    return Frame(tuple(links), visit.daemon, counts.get("dead", 0), trouble)
+    return Frame(tuple(links), visit.daemon, counts.get("dead", 0), counts.get("running", 0), trouble)
 
 
 def _is_in(page: str, path: str) -> bool:

@@ -22,6 +22,10 @@ FRESH: Final = 1.0
 """Seconds for which an answer is used again."""
 PATIENCE: Final = 0.5
 """Seconds that a page waits for a daemon that is starting or stopping."""
+ANSWERS_WITHIN: Final = 3.0
+"""Seconds that a page waits for an answer at most: a daemon that is stopped by a signal never answers."""
+SILENT: Final = 30.0
+"""Seconds for which the last status is shown while the daemon does not answer."""
 MOST_KEPT: Final = 200
 """Answers that are kept at most."""
 _UNSTEADY: Final = frozenset({"uptime_s", "oldest_wait_s", "rss_bytes", "cpu_s", "started_at", "file_bytes"})
@@ -36,29 +40,39 @@ class Live:
         self.asked = 0
         """How often the daemon was asked."""
         self._kept: dict[str, tuple[float, asyncio.Future[Document]]] = {}
+        self._last: tuple[float, Document | None] = (0.0, None)
 
     async def ask(self, command: str, arguments: Document) -> Document:
         """The answer to a command that reads. Raises the error of the daemon."""
         key = json.dumps([command, arguments], sort_keys=True)
         at, answer = self._kept.get(key, (0.0, None))
         now = time.monotonic()
-        if answer is None or now - at > FRESH or (answer.done() and answer.cancelled()):
+        if answer is None or (answer.done() and (now - at > FRESH or answer.cancelled())):
             self._forget(now)
             self.asked += 1
             answer = asyncio.ensure_future(self.client.call(command, **arguments))
             self._kept[key] = now, answer
-        return await asyncio.shield(answer)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), ANSWERS_WITHIN)
+        except TimeoutError:
+            raise DaemonUnreachable("the daemon does not answer", hint="tako-lite doctor") from None
 
     def ask_from_thread(self, command: str, arguments: Document) -> Document:
         """The same from the thread that makes a page."""
         return anyio.from_thread.run(self.ask, command, arguments)
 
     async def status(self) -> Document | None:
-        """The answer to `status`; None if a daemon holds the lock but does not answer."""
+        """The answer to `status`. While a daemon starts or stops and does not answer, the last one: pages stay as they are.
+
+        None if there is no such answer, or only one that is old.
+        """
         try:
-            return await self.ask("status", {})
+            known = await self.ask("status", {})
         except DaemonUnreachable:
-            return None
+            at, last = self._last
+            return last if time.monotonic() - at < SILENT else None
+        self._last = time.monotonic(), known
+        return known
 
     def forget(self) -> None:
         """Ask again for everything: a visitor has changed something."""

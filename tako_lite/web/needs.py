@@ -12,9 +12,11 @@ from tako_lite.errors import TakoError
 from tako_lite.records import Upcoming
 from tako_lite.store import reading
 from tako_lite.store.failures import ErrorGroup, list_errors
-from tako_lite.units import size_text
+from tako_lite.units import counted, size_text
 from tako_lite.web.page import Document, Visit
+from tako_lite.web.pauses import pauses
 from tako_lite.web.routes.schedules import ticks
+from tako_lite.web.text import age
 
 TROUBLED: Final = frozenset({"paused", "backoff", "unhealthy"})
 """The states of a group in which it starts no runs."""
@@ -48,11 +50,7 @@ class Coming(NamedTuple):
 
 def needs(visit: Visit, status: Document, dead: int) -> list[Need]:
     """What needs a person; usually nothing."""
-    found = [
-        Need(group["state"], f"group {group['name']}", f"/groups/{group['name']}", _first_line(group["last_error"]))
-        for group in status["groups"]
-        if group["state"] in TROUBLED
-    ]
+    found = _groups(visit, [group for group in status["groups"] if group["state"] in TROUBLED])
     found += _dead(visit, dead)
     found += [
         Need("unhealthy", f"trigger {one['name']}", "/triggers", _first_line(one["last_error"]["message"]))
@@ -60,6 +58,20 @@ def needs(visit: Visit, status: Document, dead: int) -> list[Need]:
         if one["last_error"]
     ]
     return [*found, *_machine(visit, status), *(Need("warning", "warning", None, text) for text in status["warnings"])]
+
+
+def _groups(visit: Visit, troubled: list[Document]) -> list[Need]:
+    """The groups that start no runs, with the note of who paused them or the error of their last worker."""
+    paused = pauses(visit, "pause") if any(group["state"] == "paused" for group in troubled) else {}
+    found = []
+    for group in troubled:
+        name, state = group["name"], group["state"]
+        text = _first_line(group["last_error"])
+        if state == "paused" and (pause := paused.get(name)):
+            text = f"by {pause.actor}, {age(pause.at, visit.now)}" + (f": {pause.note}" if pause.note else "")
+        word = "failed to start" if state != "paused" else "is paused"
+        found.append(Need(state, f"group {name} {word}", f"/groups/{name}", text))
+    return found
 
 
 def _dead(visit: Visit, dead: int) -> list[Need]:
@@ -70,7 +82,7 @@ def _dead(visit: Visit, dead: int) -> list[Need]:
     named = [
         Need(
             "dead",
-            f"{error.day:,} died of {error.error.get('type')} in 24 h",
+            f"{counted(error.day, 'run')} died of {error.error.get('type')} in 24 h",
             f"/errors/{error.fingerprint}",
             _first_line(error.error.get("message")),
         )
@@ -114,7 +126,8 @@ def coming(visit: Visit) -> list[Coming]:
     upcoming: list[Upcoming] = visit.read(partial(reading.list_upcoming, limit=MOST_COMING), [])
     for one in upcoming:
         word = "due" if one.kind == "run" else "wakes up"
-        found.append(Coming(iso(one.at) or "", one.workflow, f"/runs/{one.id}", word))
+        if one.at > visit.now:
+            found.append(Coming(iso(one.at) or "", one.workflow, f"/runs/{one.id}", word))
     return sorted(found)[:MOST_COMING]
 
 

@@ -21,6 +21,7 @@ FILTERS = {
     "clock": text.clock,
     "counted": text.counted,
     "iso": iso,
+    "milliseconds": text.milliseconds,
     "number": text.number,
     "one_line": text.one_line,
     "plain": text.plain,
@@ -44,7 +45,7 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
-    made.globals.update(about=text.about, begun=begun, coloured=ansi.pieces, without=text.without)
+    made.globals.update(about=text.about, begun=begun, coloured=ansi.pieces)
     made.globals.update(axis=svg.axis, bars=svg.bars, icon=svg.icon, sparkline=svg.sparkline)
     return made
 

@@ -11,6 +11,8 @@ from tako_lite.web.waterfall import Cut, Segment
 
 NEAREST_LABEL: Final = 0.1
 """The part of the width by which two labels are apart at least; one that is nearer is left out."""
+LAST_MIDDLE: Final = 0.8
+"""The part of the width beyond which a label ends with its cut, so that it stays within the drawing on narrow screens."""
 _LINE: Final = 'fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round"'
 _SHAPES: Final = {
     "due": f'<circle cx="8" cy="8" r="5" {_LINE}/>',
@@ -74,7 +76,8 @@ def axis(cuts: Sequence[Cut]) -> Markup:
         middle = cut.left + cut.width / 2
         if middle - last >= NEAREST_LABEL:
             last = middle
-            labels += f'<text x="{_part(middle)}" y="14" text-anchor="middle">⋯ {Markup.escape(cut.label)}</text>'
+            anchor, x = ("end", cut.left + cut.width) if middle > LAST_MIDDLE else ("middle", middle)
+            labels += f'<text x="{_part(x)}" y="14" text-anchor="{anchor}">⋯ {Markup.escape(cut.label)}</text>'
     return Markup(f'<svg class="bars axis" width="100%" height="20" aria-hidden="true">{labels}</svg>')  # noqa: S704
 
 

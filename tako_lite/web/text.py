@@ -111,11 +111,14 @@ def about(run: Mapping[str, Any]) -> tuple[str, Any]:
     return "value", run["payload"]
 
 
-def without(words: Mapping[str, str], word: str) -> dict[str, str]:
-    """The words of a search without one of them."""
-    return {name: value for name, value in words.items() if name != word}
-
-
+_HAS: Final = {
+    "key": "unique key",
+    "waits": "wait",
+    "steps": "step",
+    "retries": "retry",
+    "children": "child",
+    "crashes": "crash",
+}
 _WORDS: Final = {
     "states": "state",
     "unique_key": "unique key",
@@ -134,12 +137,20 @@ _WORDS: Final = {
 
 def filter_words(chosen: Mapping[str, Any]) -> str:
     """A filter of runs in words: `state dead or cancelled, workflow send-mail`."""
-    return ", ".join(f"{_WORDS.get(name, name)} {_filter_value(name, value)}" for name, value in chosen.items())
+    return ", ".join(part for name, value in chosen.items() for part in _filter_parts(name, value))
+
+
+def _filter_parts(name: str, value: Any) -> list[str]:
+    if name == "has":
+        return [f"any {_HAS.get(word, word)}" for word in value]
+    if name == "without":
+        return [f"not {part}" for other, each in value.items() for one in each for part in _filter_parts(other, [one])]
+    return [f"{_WORDS.get(name, name)} {_filter_value(name, value)}"]
 
 
 def _filter_value(name: str, value: Any) -> str:
     if isinstance(value, list):
-        return " or ".join(map(str, value))
+        return " or ".join(_filter_value(name, one) for one in value)
     if name == "min_duration":
         return span(value / 1000)
     if name.endswith(("since", "until", "before", "after")) and isinstance(value, int):

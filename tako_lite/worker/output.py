@@ -45,7 +45,8 @@ class TaggedBuffer(io.BufferedIOBase):
 
     def _forget(self) -> None:
         """Begin without partial lines and with a new lock, at the start and after a fork."""
-        self._partial: dict[str, bytes] = {}
+        self.partial: dict[str, bytes] = {}
+        """The last line of each run as far as it was written."""
         self._lock = threading.RLock()
 
     def writable(self) -> bool:
@@ -63,7 +64,7 @@ class TaggedBuffer(io.BufferedIOBase):
         run = current_run.get()
         key = run.run_id if run is not None else ""
         with self._lock:
-            *lines, rest = (self._partial.pop(key, b"") + data).split(b"\n")
+            *lines, rest = (self.partial.pop(key, b"") + data).split(b"\n")
             for line in lines:
                 self._emit(key, line)
             if len(rest) > self._room:
@@ -74,26 +75,24 @@ class TaggedBuffer(io.BufferedIOBase):
                 self._emit(key, rest[start:end])
                 start = end
             if rest:
-                self._partial[key] = rest[start:]
+                self.partial[key] = rest[start:]
         return len(data)
 
     def finish(self, run_id: str) -> None:
         """Write the last line of a run that has ended, even without a newline."""
-        if run_id not in self._partial:
-            return
         with self._lock:
-            rest = self._partial.pop(run_id, b"")
+            rest = self.partial.pop(run_id, b"")
             if rest:
                 self._emit(run_id, rest, b"")
 
     def finish_all(self) -> None:
         """Write all lines that have no newline yet."""
-        for run_id in list(self._partial):
+        for run_id in list(self.partial):
             self.finish(run_id)
 
     def flush(self) -> None:
         """Write partial lines only if the descriptor is another file, or in a fork, which may end without another flush."""
-        if self._partial and (is_fork() or not self._is_ours()):
+        if self.partial and (is_fork() or not self._is_ours()):
             self.finish_all()
 
     def _is_ours(self) -> bool:
@@ -179,7 +178,8 @@ class Output:
     def finish(self, run_id: str) -> None:
         """Write the last lines of a run that has ended, even without a newline."""
         for buffer in self._buffers:
-            buffer.finish(run_id)
+            if run_id in buffer.partial:
+                buffer.finish(run_id)
 
     def finish_all(self) -> None:
         """Write all lines that have no newline yet."""

@@ -268,6 +268,6 @@ def test_without_libpq_it_says_what_to_install(in_database: Path, environment: d
         [sys.executable, "-I", "-c", code], cwd=in_database, env=environment, capture_output=True, text=True, timeout=LIMIT
     )
 
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (4, "")
     assert "error: url is postgresql://…, which needs libpq" in done.stderr
     assert "hint: pip install 'tako-lite[postgres]', or psycopg with the system's libpq: apt install libpq5" in done.stderr

@@ -74,6 +74,20 @@ def test_a_signal_is_sent_from_the_page(shop: Shop, visit: Visit, expect: Any) -
     expect(row).to_have_count(0)
 
 
+def test_the_filter_completes_words_and_leaves_runs_out(visit: Visit, expect: Any) -> None:
+    page = visit("/runs")
+    page.keyboard.press("/")
+    page.keyboard.type("state:dead -workflow:fa")
+    expect(page.locator("#words option")).to_have_count(1)
+    assert page.evaluate("() => document.querySelector('#words option').value") == "state:dead -workflow:fails"
+    page.keyboard.type("ils")
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("hostile")
+    expect(page.locator("#filter")).to_have_value("-workflow:fails")
+    expect(page.locator(".tabs [aria-current]")).to_contain_text("dead")
+
+
 def test_help_lists_the_keys_and_can_switch_them_off(visit: Visit, expect: Any) -> None:
     page = visit("/groups")
     page.keyboard.press("?")

@@ -31,6 +31,7 @@ def test_an_open_run_shows_its_end_and_keeps_the_focus_and_a_half_typed_search(
     expect(page).to_have_title("asks succeeded · test")
     expect(page.locator("#search")).to_have_value("half a wor")
     expect(page.locator("#search")).to_be_focused()
+    expect(page.locator("#summary")).to_have_text("asks succeeded. 0 runs running, 0 dead.", timeout=25_000)
 
 
 def test_a_page_survives_its_daemon_and_shows_the_next_one(live: Project, open_page: Callable[..., Page], expect: Any) -> None:

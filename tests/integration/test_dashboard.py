@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tako_lite.linux import read_process
 from tests.support.project import Project, is_gone, wait_until
+from tests.support.web_server import WebServer
 
 
 def free_port() -> int:
@@ -128,6 +129,11 @@ def test_reload_applies_changed_settings(project: Project) -> None:
     project.configure("")
     project.call("reload")
     wait_until(lambda: served_by(project) == [], "nothing is served")
+
+
+def test_the_printed_address_can_be_opened_at_once(project: Project) -> None:
+    with WebServer(project) as server:
+        socket.create_connection(("127.0.0.1", server.port)).close()
 
 
 def test_a_taken_port_is_reported_and_the_daemon_works(project: Project) -> None:

@@ -170,3 +170,40 @@ def test_clients_that_enqueue_while_daemons_are_killed_lose_nothing_and_make_not
     assert {run["id"]: run["payload"] for run in stored} == made
     assert {run["state"] for run in stored} == {"succeeded"}
     assert {fact["payload"] for fact in project.facts("quick")} == set(made.values())
+
+
+TYPED = """
+from dataclasses import dataclass
+
+@dataclass
+class Mail:
+    email: str
+    copies: int = 1
+
+@workflow("typed-mail")
+async def typed_mail(payload: Mail) -> str:
+    return payload.email
+"""
+
+
+def test_the_command_line_refuses_a_payload_that_the_handler_could_not_read(live: Project) -> None:
+    live.add("typed.py", TYPED)
+    (live.root / "mails.jsonl").write_text('{"email": "ann"}\n{"email": 3}\n')
+    refused = {
+        ('{"email": 3}',): "error: payload.email: expected str, got int 3",
+        ('{"emial": "ann"}',): "payload.emial: not a field of Mail; did you mean `email`?",
+        ("email=ann", "copies=2"): "key=value is text, key:=value is JSON",
+        (): "error: payload: expected an object, got null",
+        ("--jsonl", "mails.jsonl"): "line 2: payload.email: expected str, got int 3",
+    }
+    for words, message in refused.items():
+        done = live.command("enqueue", "typed-mail", *words)
+        assert (done.returncode, done.stdout) == (2, ""), words
+        assert message in done.stderr
+        assert "workflows/typed.py:" in done.stderr
+    assert json.loads(live.command("runs", "--workflow", "typed-mail", "--json").stdout)["runs"] == []
+    dead = live.wait(live.enqueue("typed-mail", {"email": 3}))  # a program that gives the name, and not the handle
+    assert dead["error"]["reason"] == "bad_payload"
+    again = live.command("retry", dead["id"], "--payload", '{"email": 4}')
+    assert (again.returncode, "expected str, got int 4" in again.stderr) == (2, True)
+    assert live.command("retry", dead["id"], "--payload", '{"email": "ann"}').returncode == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.project import Project, wait_until
+from tests.support.web import dashboard_of
 
 TELEMETRY = """\
 import json, os
@@ -145,6 +146,14 @@ WORKFLOWS = """
             step.retry(0.01)
         if payload == "park":
             await step.sleep("nap", 1.2)
+
+    @workflow("dies", worker="sentry", retries=0)
+    async def dies(payload, step: Step):
+        raise LookupError("gone")
+
+    @workflow("told", on_dead="dies")
+    async def told(death, step: Step):
+        return death["run_id"]
 
     @workflow("step-fail", worker="sentry")
     async def step_fail(payload, step: Step):
@@ -334,6 +343,16 @@ def test_what_leaves_a_handler_without_a_failure_sends_nothing(shop: Project, pa
     run = shop.run("fine", payload)
     assert run["state"] in ("succeeded", "cancelled")
     assert events(shop, run["id"]) == []
+
+
+def test_a_death_is_in_the_log_in_a_hook_run_at_sentry_and_on_the_dashboard(shop: Project) -> None:
+    id = shop.run("dies")["id"]
+    assert errors(shop, id) == [("LookupError", "1")]
+    wait_until(lambda: [run for run in shop.call("runs", workflow="told")["runs"] if run["result"] == id], "the hook ran")
+    assert any(id in line and "dead" in line for line in shop.daemon_log().splitlines())
+    with dashboard_of(shop.root) as web:
+        dead = shop.call("count", states=["dead"], discarded=False)["count"]
+        assert f"({dead} dead)" in web.page("/")
 
 
 def test_step_fail_and_a_timeout_send_their_errors(shop: Project) -> None:

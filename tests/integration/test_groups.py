@@ -167,7 +167,8 @@ def test_a_worker_that_exceeded_max_memory_is_replaced_after_its_other_runs_end(
 def test_a_paused_group_takes_no_work_until_it_is_resumed_also_after_a_restart(project: Project) -> None:
     project.workflow("a.py", PID)
     project.serve()
-    assert project.command("pause", "default").returncode == 0
+    assert project.command("pause", "default", "--note", "a new disk").returncode == 0
+    assert project.call("activity", limit=1)["activity"][0]["detail"] == {"note": "a new disk"}
     run_id = project.enqueue("pid")
     project.stop(signal.SIGKILL)
     project.serve()

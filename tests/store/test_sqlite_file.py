@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -349,6 +350,21 @@ def test_a_release_of_sqlite_that_is_too_old_is_refused_in_one_line(path: Path, 
         connect(path, "disk")
     assert "\n" not in str(raised.value)
     assert not path.exists()
+
+
+def test_a_file_that_may_not_be_written_or_opened_says_what_to_check(path: Path) -> None:
+    connect(path, "disk").close()
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reading,
+        pytest.raises(sqlite3.OperationalError) as read_only,
+    ):
+        reading.execute("DELETE FROM runs")
+    with pytest.raises(sqlite3.OperationalError) as missing:
+        sqlite3.connect(f"file:{path.parent / 'none.db'}?mode=ro", uri=True)
+    for error, message in ((read_only.value, f"cannot write {path}: "), (missing.value, f"cannot open {path}: ")):
+        told = file.translate(error, path)
+        assert str(told).startswith(message)
+        assert told.hint == "check the owner and the mode of the file and its folder: tako-lite doctor"
 
 
 def test_an_error_that_is_ours_already_stays_as_it_is(path: Path) -> None:

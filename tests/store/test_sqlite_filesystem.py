@@ -68,6 +68,24 @@ def test_without_a_table_of_mounts_nothing_is_refused(tmp_path: Path, monkeypatc
     connect(tmp_path / "queue.db", "disk").close()
 
 
+def test_a_queue_with_a_second_hard_link_is_refused_until_that_is_gone(tmp_path: Path) -> None:
+    connect(tmp_path / "queue.db", "disk").close()
+    (tmp_path / "other.db").hardlink_to(tmp_path / "queue.db")
+    for name in ("queue.db", "other.db"):
+        with pytest.raises(StoreError, match=f"{name} has a second name"):
+            connect(tmp_path / name, "disk")
+    (tmp_path / "other.db").unlink()
+    connect(tmp_path / "queue.db", "disk").close()
+
+
+def test_a_queue_that_is_mounted_as_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(tmp_path / "queue.db", "disk").close()
+    monkeypatch.setattr(filesystem, "MOUNTS", mounted(tmp_path / "queue.db", "ext4", tmp_path / "mounts"))
+    with pytest.raises(StoreError, match="is a mount point") as refused:
+        connect(tmp_path / "queue.db", "disk")
+    assert refused.value.hint == "mount the folder of the queue, not the file alone"
+
+
 @pytest.mark.parametrize("command", [["serve"], ["enqueue", "quick", "1"]])
 def test_serve_and_an_enqueue_without_a_daemon_refuse_it_in_one_line(tmp_path: Path, command: list[str]) -> None:
     project = tmp_path / "project"

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from inspect import signature
+from inspect import iscoroutinefunction, signature
 from pathlib import Path
 from typing import Any
 
@@ -456,7 +456,7 @@ async def test_the_shape_of_aiosqlite_that_the_connection_relies_on_is_there(wri
     assert isinstance(connection._thread, threading.Thread)
     assert connection._thread.daemon
     assert list(signature(connection._execute).parameters)[:2] == ["fn", "args"]
-    assert asyncio.iscoroutinefunction(connection._execute)
+    assert iscoroutinefunction(connection._execute)
     ran = threading.Event()
     SqliteSession(connection, writer.path).start(ran.set)
     assert await asyncio.to_thread(ran.wait, 5)

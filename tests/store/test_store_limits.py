@@ -202,7 +202,7 @@ async def test_a_requeued_run_is_in_line_again(one: Bench, hold: Any) -> None:
 async def _now_running(bench: Bench, id: str) -> Claimed:
     shown = await bench.show(id)
     assert shown.state == "running"
-    return Claimed(id, shown.workflow, shown.claim_token, 0, 3, 0, 0, None, None, "null")
+    return Claimed(0, id, shown.workflow, shown.claim_token, 0, 3, 0, 0, None, None, "null")
 
 
 async def test_a_crash_that_is_charged_frees_the_place_and_the_suspect_passes_the_limit_again(one: Bench) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tako_lite.errors import BadInput, NotFound
-from tako_lite.states import RUN_STATES, RunState
+from tako_lite.protocol.arguments import OPPOSITES
+from tako_lite.states import HAS, RUN_STATES, RunState
 from tako_lite.store import reading
 from tako_lite.store.base import GroupCounts, RunFilter
 from tako_lite.store.sqlite.store import SqliteStore
@@ -97,6 +98,34 @@ async def test_conditions_of_a_filter_hold_together(bench: Bench) -> None:
         dead.id,
     ]
     assert await bench.store.list_run_ids(RunFilter(workflow="nothing")) == []
+
+
+async def test_a_filter_asks_for_steps_and_what_a_run_has(bench: Bench) -> None:
+    plain = await bench.add()
+    waits = await bench.waiting(unique_key="k")
+    dead = (await bench.ended("dead", tenant="acme")).id
+    assert await bench.store.list_run_ids(RunFilter(has=("key",))) == [waits.id]
+    assert await bench.store.list_run_ids(RunFilter(has=("waits",))) == [waits.id]
+    assert await bench.store.list_run_ids(RunFilter(has=("tenant", "error"))) == [dead]
+    assert await bench.store.list_run_ids(RunFilter(has=("retries",))) == []
+    for word in HAS:
+        with_it = await bench.store.list_run_ids(RunFilter(has=(word,)))
+        without_it = await bench.store.list_run_ids(RunFilter(without=(("has", word),)))
+        assert sorted(with_it + without_it) == sorted([plain, waits.id, dead]), word
+
+
+async def test_the_opposite_of_a_condition_holds_for_runs_without_a_value(bench: Bench) -> None:
+    plain = await bench.add(workflow="greet")
+    acme = await bench.add(workflow="greet", tenant="acme")
+    await bench.add(workflow="noisy")
+    chosen = RunFilter(without=(("workflow", "noisy"), ("tenant", "acme")))
+    assert await bench.store.list_run_ids(chosen) == [plain]
+    assert await bench.store.list_run_ids(RunFilter(workflow="greet", without=(("tenant", "other"),))) == [plain, acme]
+    for name in OPPOSITES:
+        value: str | int = 1 if name.endswith(("since", "until", "before", "after", "duration")) else "error"
+        everything = await bench.store.list_run_ids(RunFilter())
+        with_it = await bench.store.list_run_ids(RunFilter(without=((name, value),)))
+        assert set(with_it) <= set(everything), name
 
 
 async def test_runs_are_counted_by_group(bench: Bench) -> None:

@@ -77,3 +77,22 @@ def test_what_a_handler_raises_comes_out(tako: Tako) -> None:
 def test_a_plain_handler_is_called_too(tako: Tako) -> None:
     assert tako.call(plain, 4) == 8
     assert tako.call(plain, 4, steps={"double": 9}) == 9
+
+
+@workflow("vague")
+async def vague(payload: Any, step: Step) -> Any:
+    if step.attempt == 1:
+        return await step.wait_for(payload)
+    return await step.signal(payload)
+
+
+@pytest.mark.parametrize("attempt", [1, 2], ids=["wait", "signal"])
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [(5, "a signal's name is text, not int"), (None, "text, not NoneType"), ("", "'' is not a name"), ("a\n", "is not a name")],
+)
+def test_an_event_that_no_signal_can_have_is_refused_where_it_is_used(
+    tako: Tako, event: Any, message: str, attempt: int
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        tako.call(vague, event, attempt=attempt)

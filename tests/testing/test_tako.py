@@ -212,3 +212,22 @@ def test_a_run_of_a_closed_tako_says_so() -> None:
     assert repr(run) == f"<run {run.id[-8:]} of a Tako that is closed>"
     with pytest.raises(RuntimeError, match="this Tako is closed"):
         assert run.state
+
+
+def test_the_other_children_of_a_parent_that_dies_run_to_their_end_and_name_it() -> None:
+    @workflow("child", retries=0)
+    async def child(payload: int, step: Step) -> int:
+        if payload == 1:
+            raise ValueError("one")
+        await step.sleep("nap", "1h")
+        return payload
+
+    @workflow("parent", retries=0)
+    async def parent(payload: None, step: Step) -> list[int]:
+        return await asyncio.gather(*(step.invoke(f"child-{number}", child, number) for number in range(3)))
+
+    with Tako(workflows=[parent, child]) as tako:
+        run = tako.run("parent")
+        run.failed_with("ChildFailed", match="one")
+        assert [made.state for made in tako.children(run)] == ["succeeded", "dead", "succeeded"]
+        assert {made.parent for made in tako.runs(parent=run.id)} == {run}

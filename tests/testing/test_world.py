@@ -184,6 +184,16 @@ def test_a_workflow_that_starts_itself_is_named(tako: Tako) -> None:
         tako.advance("1s", max_runs=50)
 
 
+def test_a_year_of_a_schedule_by_the_minute_ends_with_an_error_that_names_it() -> None:
+    @workflow("minutely", schedule="* * * * *")
+    async def minutely() -> None: ...
+
+    with Tako(workflows=[minutely]) as tako:
+        with pytest.raises(AssertionError, match="50 attempts were started, 50 of them of minutely"):
+            tako.advance("365d", schedules=True, max_runs=50)
+        assert tako.now == datetime(2030, 1, 1, 0, 50, tzinfo=UTC)
+
+
 def test_a_handler_that_does_not_end_fails_the_call_with_the_states_of_the_runs(tako: Tako) -> None:
     tako.limit = 0.2
     tako.enqueue(stuck)

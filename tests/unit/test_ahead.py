@@ -9,7 +9,7 @@ from tako_lite.records import Claimed
 
 
 def claimed(number: int, payload: str = "{}") -> Claimed:
-    return Claimed(str(number), "work", 1, 0, 3, 0, 0, None, None, payload, due_order=number)
+    return Claimed(number, str(number), "work", 1, 0, 3, 0, 0, None, None, payload)
 
 
 def short(seconds: float) -> Ahead:

@@ -16,7 +16,7 @@ import pytest
 import tako_lite
 from tako_lite.backoff import Backoff
 from tako_lite.catalog import Catalog, cron_of, scan, stamps
-from tako_lite.catalog.awaits import AWAITED
+from tako_lite.catalog.awaits import AWAITED, OPTIONS_OF_RUN
 from tako_lite.catalog.interpreters import OWN_VERSION
 from tako_lite.catalog.names import PUBLIC
 from tako_lite.errors import CatalogError, Mistake, NotFound
@@ -577,6 +577,42 @@ def test_a_step_without_await_is_a_mistake_with_its_line(project: Project) -> No
         (9, 9, "step.run(…) is not awaited, so it has no effect", "write `await step.run(…)`"),
         (17, 9, "step.signal(…) is not awaited, so it has no effect", "write `await step.signal(…)`"),
     ]
+
+
+MISUSED = """
+from tako_lite import BlockingStep, Step, workflow
+
+@workflow("a")
+async def a(payload, step: Step):
+    await step.run("x", print, "hi", end="!")
+    await step.run("y", print("hi"))
+    await step.run("fine", print, "hi", retries=2, backoff=None, timeout="1s", returns=None, **payload)
+    await step.run(name="fine too", fn=print)
+
+@workflow("b")
+def b(payload, step: BlockingStep):
+    step.run("z", open, "file", encoding="utf-8")
+"""
+
+
+def test_what_a_step_cannot_be_given_is_a_warning_with_what_to_write(project: Project) -> None:
+    project.write("a.py", MISUSED)
+    said = [(warning.line, warning.column, warning.message, warning.hint) for warning in project.scan().warnings]
+    assert said == [
+        (6, 38, "end is no option of step.run", "for keywords of the function: functools.partial(print, …, end=…)"),
+        (7, 25, "print is called before the step, which gets None", "give its arguments apart: step.run('y', print, 'hi')"),
+        (13, 33, "encoding is no option of step.run", "for keywords of the function: functools.partial(open, …, encoding=…)"),
+    ]
+
+
+def test_the_options_that_a_step_has_are_those_of_step() -> None:
+    run = inspect.unwrap(Step.run)
+    named = [
+        own.name
+        for own in inspect.signature(run).parameters.values()
+        if own.kind in (own.KEYWORD_ONLY, own.POSITIONAL_OR_KEYWORD)
+    ]
+    assert {*named} - {"self"} == OPTIONS_OF_RUN
 
 
 CORES = ("run_with", "wait_as")

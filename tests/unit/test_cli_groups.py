@@ -44,7 +44,7 @@ from tako_lite import workflow
 
 
 @workflow("send-mail", worker="email")
-def send_mail(payload: dict) -> None:
+def send_mail(payload) -> None:
     pass
 """
 

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tako_lite.cli.commands.logs import RunsOfWorkflow
 from tako_lite.cli.main import main
+from tako_lite.client import Client
 from tako_lite.client.logfiles import Tail, stored_lines
 from tako_lite.records import new_id
 
@@ -169,3 +173,35 @@ def test_with_nothing_written_it_says_so_and_succeeds(logs: Path, capsys: pytest
     assert main(["logs"]) == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "no worker has written anything yet\n")
+
+
+def test_lines_of_one_workflow_are_those_of_its_runs(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (logs.parents[1] / "workflows").mkdir()
+    source = "from tako_lite import workflow\n\n@workflow('{0}')\ndef {0}(payload): ...\n"
+    for name in ("mail", "resize"):
+        (logs.parents[1] / f"workflows/{name}.py").write_text(source.format(name))
+    ids = {}
+    for name in ("mail", "resize", "mail"):
+        assert main(["enqueue", name, "--json"]) == 0
+        ids.setdefault(name, []).append(json.loads(capsys.readouterr().out)["id"])
+    for at, run in enumerate([*ids["mail"], *ids["resize"], FIRST, None]):
+        append(logs / "default.jsonl", at, f"line {at}", run)
+
+    assert main(["logs", "--workflow", "mail", "--json"]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["line 0", "line 1"]
+    assert main(["logs", "--workflow", "mial"]) == 5
+    assert "did you mean `mail`?" in capsys.readouterr().err
+
+
+def test_a_follower_of_a_workflow_asks_for_each_new_run_once(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (logs.parents[1] / "workflows").mkdir()
+    (logs.parents[1] / "workflows/a.py").write_text(
+        "from tako_lite import workflow\n\n@workflow('mail')\ndef mail(payload): ...\n"
+    )
+    with Client() as client:
+        reader: Any = SimpleNamespace(ask=client.call)
+        runs = RunsOfWorkflow(reader, "mail")
+        assert new_id() not in runs
+        assert FIRST not in runs
+        assert main(["enqueue", "mail", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["id"] in runs

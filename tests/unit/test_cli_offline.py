@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def send_mail(payload: dict | None) -> None:
 
 
 @workflow("resize", worker="media")
-def resize(payload: dict) -> None:
+def resize(payload) -> None:
     pass
 """
 
@@ -241,6 +242,28 @@ def test_a_named_run_that_cannot_be_retried_is_reported_and_exits_1(tako: Tako) 
     assert "unique key" in tako.err
 
 
+def test_a_run_is_cancelled_and_found_by_its_unique_key(tako: Tako) -> None:
+    run, other = tako.enqueue("resize", "--unique-key", "order-7"), tako.enqueue("resize", "--unique-key", "order-8")
+    assert [shown["id"] for shown in tako.json("runs", "--unique-key", "order-7")["runs"]] == [run]
+    assert tako("cancel", "--unique-key", "order-7") == "1 cancelled\n"
+    assert [shown["id"] for shown in tako.json("runs", "--state", "pending")["runs"]] == [other]
+
+
+def test_why_and_the_logs_have_the_times_of_one_zone(tako: Tako, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        run = tako.enqueue("resize", "--at", "2030-01-31T08:30:00")  # local, like every time that is typed
+        assert "2030-01-31 08:30:00.000+09:00" in tako("why", run)
+        logs = project / ".tako/logs"
+        logs.mkdir(exist_ok=True)
+        (logs / "media.jsonl").write_text('{"at": 1895959800000, "pid": 7, "run": null, "stream": "out", "text": "then"}\n')
+        assert tako("logs").startswith("2030-01-30 08:30:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_signal_is_stored(tako: Tako) -> None:
     told = tako.json("signal", "approval:7", '{"ok": true}')
     assert (told["event"], told["stored"], told["woken"]) == ("approval:7", True, 0)
@@ -252,6 +275,15 @@ def test_a_signal_that_stores_nothing_since_another_came_before_says_so(tako: Ta
 
     assert tako("signal", "approval:7", "2") == "approval:7 was already stored; its first payload is kept\n"
     assert tako.json("signal", "approval:7", "3")["stored"] is False
+
+
+def test_a_signal_to_one_run_has_its_id_in_the_name(tako: Tako) -> None:
+    run = tako.enqueue("resize")
+    assert tako.json("signal", "approval", "--run", run[-8:])["event"] == f"approval:{run}"
+    tako("cancel", run)
+    assert tako("signal", "approval", "--run", run, code=2) == ""
+    assert "is cancelled: it waits for nothing" in tako.err
+    assert tako("signal", "approval", "--run", "0000ffff", code=5) == ""
 
 
 def test_waiting_for_a_run_without_a_worker_times_out_with_124(tako: Tako) -> None:
@@ -330,8 +362,24 @@ def test_an_empty_file_of_lines_enqueues_nothing(tako: Tako, project: Path) -> N
 
 def test_workflows_are_listed_from_the_files(tako: Tako) -> None:
     assert tako.json("workflows")["workflows"] == [
-        {"name": "resize", "group": "media", "file": "workflows/jobs.py", "line": 10, "schedule": None, "retries": 2},
-        {"name": "send-mail", "group": "email", "file": "workflows/jobs.py", "line": 5, "schedule": "@daily", "retries": 4},
+        {
+            "name": "resize",
+            "group": "media",
+            "file": "workflows/jobs.py",
+            "line": 10,
+            "schedule": None,
+            "retries": 2,
+            "payload": None,
+        },
+        {
+            "name": "send-mail",
+            "group": "email",
+            "file": "workflows/jobs.py",
+            "line": 5,
+            "schedule": "@daily",
+            "retries": 4,
+            "payload": "dict | None",
+        },
     ]
     assert "workflows/jobs.py:10" in tako("workflows")
 

@@ -21,6 +21,7 @@ import pytest
 from tako_lite import __version__
 from tako_lite.cli.app import COMMANDS, app
 from tako_lite.cli.main import BROKEN_PIPE, main
+from tako_lite.lock import daemon_lock
 from tako_lite.records import new_id
 from tako_lite.wire import decode_frame, encode_frame
 
@@ -38,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows/mail.py").write_text(
         "from tako_lite import workflow\n\n\n"
-        '@workflow("send-mail", worker="email")\ndef send_mail(payload: dict) -> None:\n    pass\n'
+        '@workflow("send-mail", worker="email")\ndef send_mail(payload) -> None:\n    pass\n'
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TAKO_CONFIG", raising=False)
@@ -86,6 +87,8 @@ class Daemon(threading.Thread):
                         connection.sendall(encode_frame(self._reply(request)))
 
     def _reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["command"] == "workflows":
+            return {"id": request["id"], "ok": {"workflows": []}}
         self.asked.append(request)
         if request["command"] == "enqueue":
             ok = {"id": request["run_id"], "state": "pending", "group": "email", "deduplicated": False, "warning": "slow"}
@@ -104,9 +107,12 @@ class Daemon(threading.Thread):
 @pytest.fixture
 def daemon(project: Path) -> Iterator[Daemon]:
     running = Daemon(project / ".tako")
+    lock = daemon_lock(project / ".tako")
+    assert lock.acquire()
     running.start()
     yield running
     running.stop()
+    lock.release()
 
 
 def shell(*words: str, code: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -500,3 +506,19 @@ def test_an_invalid_value_for_the_dashboard_is_named(
     monkeypatch.chdir(tmp_path)
     assert main(["web", option, "nonsense"]) == 2
     assert f"{option} {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["enqueue", "send-mail", "--retries", "1.5"], "'1.5' is not a whole number\n"),
+        (["enqueue", "send-mail", "--priority", "x"], "'x' is not a whole number\n"),
+        (["enqueue", "send-mail", "--priority", "99999999999999999999"], "hint: -1000000000 to 1000000000\n"),
+        (["schedules", "nope"], "error: there is no command 'nope'\n"),
+    ],
+)
+def test_numbers_and_commands_that_click_refuses_are_named_in_our_words(
+    project: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

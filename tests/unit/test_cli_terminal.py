@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tako.toml").write_text("".join(f"[workflows.group-{number}]\n" for number in range(30)))
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows/jobs.py").write_text(
-        'from tako_lite import workflow\n\n\n@workflow("resize", worker="group-1")\ndef resize(p: dict) -> None:\n    pass\n'
+        'from tako_lite import workflow\n\n\n@workflow("resize", worker="group-1")\ndef resize(p) -> None:\n    pass\n'
     )
     return tmp_path
 

@@ -371,6 +371,7 @@ class Twins:
         (MergingStruct, MergingStruct({1: 1, "1": 2}), "two keys of an object become '1' in JSON"),
         (dict[str, int], {1: 1, "1": 2}, "two keys of an object in payload are the same in JSON"),
         (Any, {NOON.date(): 1, "2030-01-01": 2}, 'two keys of payload become "2030-01-01" in JSON'),
+        (dt.datetime | dt.date, NOON.date(), "payload is a date, which the handler would read as a datetime"),
         (Any, {(1, 2): 3}, "a key of payload is of type tuple"),
         (Anything, Anything(object()), "cannot be serialized by msgspec"),
         (Anything, Anything(float("nan")), "payload.thing is NaN"),

@@ -34,7 +34,7 @@ def meter(time: Time) -> Meter:
 
 def run(workflow: str = "greet", **changes: Any) -> Claimed:
     fields: dict[str, Any] = {"token": 1, "attempts": 0, "max_attempts": 3, "crashes": 0, "executed_ms": 0}
-    return Claimed("id", workflow, **fields, parent=None, tenant=None, payload="1")._replace(**changes)
+    return Claimed(0, "id", workflow, **fields, parent=None, tenant=None, payload="1")._replace(**changes)
 
 
 def end(meter: Meter, workflow: str = "greet", since: float = 1.0, until: float = 1.0) -> None:

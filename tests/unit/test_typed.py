@@ -8,9 +8,22 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import Enum, Flag, IntEnum, IntFlag
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, Optional, Required, TypedDict, TypeVar, Union
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    Required,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import msgspec
@@ -285,6 +298,49 @@ class WithInitVar:
 @dataclass
 class Box(Generic[T]):
     content: T
+    spare: list[T] = field(default_factory=list)
+
+
+@dataclass
+class BoxOfBoxes(Box[Box[T]], Generic[T]):
+    label: T | None = None
+
+
+@dataclass
+class SizeBox(Box[Size]):
+    number: int = 0
+
+
+class Pair(NamedTuple, Generic[T]):
+    first: T
+    second: T
+
+
+class Page(TypedDict, Generic[T]):
+    items: list[T]
+
+
+class SizePage(Page[Size]):
+    number: int
+
+
+class Rights(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Bits(IntFlag):
+    LOW = 1
+    HIGH = 8
+
+
+class Planet(Enum):
+    EARTH = (5.97, 6.37)
+    MARS = (0.64, 3.39)
+
+
+class Chosen(Enum):
+    THING = object()
 
 
 class Plain:
@@ -305,9 +361,8 @@ class Holder:
         (Holder, "payload: the field Holder.plain: Plain cannot be made from JSON"),
         (list[Holder], "the field Holder.plain"),
         (dict[tuple[int, int], str], "the keys of a JSON object are text, which does not convert to tuple"),
-        (T, "cannot be made from JSON"),
-        (Box[int], "cannot be made from JSON"),
-        (Box, "the field Box.content"),
+        (Box[Plain], "the field Box.content: Plain cannot be made from JSON"),
+        (Chosen, "Chosen has the value"),
         ("Job", 'the annotation "Job" is not resolved'),
         ([int], "cannot be made from JSON"),
         (Unresolved, "the annotations of Unresolved cannot be resolved: name 'Missing' is not defined"),
@@ -341,6 +396,40 @@ def test_msgspec_structs_are_built_by_msgspec() -> None:
 def test_what_msgspec_refuses_names_the_field() -> None:
     assert refusal({"size": 1, "inner": {"size": "x"}}, Struct) == "payload.inner.size: Expected `int`, got `str`"
     assert refusal([{}], list[Struct]) == "payload[0]: Object missing required field `size`"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Box[int], Box(1, [2])),
+        (Box[dt.date], Box(dt.date(2024, 2, 29))),
+        (Box, Box("anything")),
+        (T, "anything"),
+        (Box[Annotated[int, []]], Box(1)),
+        (list[Box[Box[Size]]], [Box(Box(Size(1)))]),
+        (BoxOfBoxes[dt.date], BoxOfBoxes(Box(dt.date(2024, 2, 29)), label=dt.date(2024, 3, 1))),
+        (SizeBox, SizeBox(Size(1), [Size(2)])),
+        (Pair[UUID], Pair(UUID(int=1), UUID(int=2))),
+        (Page[Size], {"items": [Size(1)]}),
+        (SizePage, {"items": [Size(1)], "number": 1}),
+    ],
+)
+def test_generic_records_are_read_with_their_arguments(annotation: Any, value: Any) -> None:
+    assert convert(plain(value), annotation) == value
+
+
+def test_the_argument_of_a_generic_record_is_checked() -> None:
+    assert refusal({"content": 1, "spare": ["a"]}, Box[int]) == 'payload.spare[0]: expected int, got str "a"'
+
+
+@pytest.mark.parametrize("value", [Rights.READ, Rights.READ | Rights.WRITE, Rights(0), Bits.LOW | Bits.HIGH, Planet.MARS])
+def test_flags_are_combined_and_members_of_an_enum_may_be_tuples(value: Any) -> None:
+    assert convert(plain(value), type(value)) is value
+
+
+def test_a_number_that_is_no_flag_is_refused() -> None:
+    assert refusal(4, Rights) == "payload: expected the number of a Rights, got int 4"
+    assert refusal([1, 2], Planet) == "payload: expected [5.97, 6.37] or [0.64, 3.39], got list"
 
 
 def test_neither_pydantic_nor_msgspec_is_imported_by_us() -> None:

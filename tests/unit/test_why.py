@@ -157,6 +157,12 @@ def test_the_runs_that_a_held_one_waits_for_are_counted(key: str, count: int, se
     assert limit_holders(run("pending", limit_key=key), count, seconds) == words
 
 
+def test_a_run_that_a_rate_spaces_is_not_explained_by_a_count_below_the_rate() -> None:
+    words = "1 run of resize began in the last 2s (rate)"
+    assert limit_holders(run("pending"), 1, 2.0, most=2) == f"its rate spaces starts evenly, and {words}"
+    assert limit_holders(run("pending"), 1, 2.0, most=1) == words
+
+
 @pytest.mark.parametrize("has_daemon", [True, False])
 def test_a_run_that_does_not_fit_the_code_says_which_step_and_what_to_type(has_daemon: bool) -> None:
     short = ID[-8:]

@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from html import unescape
 from urllib.parse import unquote
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from tako_lite.records import new_id
 from tako_lite.web.actions import ACTIONS
 from tests.support.project import Project
-from tests.support.web import JSON, Dashboard, dashboard_of
+from tests.support.web import JSON, Dashboard, dashboard_of, text_of
 
 SCHEDULED = """
 from tako_lite import poll
@@ -81,6 +82,11 @@ def test_a_group_is_paused_resumed_and_scaled(shop: Project, web: Dashboard) -> 
     assert said(web, "pause", target="io") == "Group io is paused."
     assert shop.group("io")["state"] == "paused"
     assert said(web, "resume", target="io") == "Group io is resumed."
+    assert said(web, "pause", target="io", note="the printer <b>burns</b>") == "Group io is paused."
+    assert "s ago : the printer <b>burns</b>" in unescape(text_of(web.page("/groups/io")))
+    assert "s ago: the printer <b>burns</b>" in unescape(text_of(web.page("/")))
+    assert said(web, "resume", target="io") == "Group io is resumed."
+    assert "printer" not in web.page("/groups/io")
     assert said(web, "scale", target="io", workers="1") == "Group io keeps 1 worker now."
     assert shop.group("io")["min_workers"] == 1
     assert said(web, "scale", target="io") == "Group io has the number of workers in tako.toml again."
@@ -93,9 +99,13 @@ def test_a_group_is_paused_resumed_and_scaled(shop: Project, web: Dashboard) -> 
 def test_schedules_and_triggers_are_paused_and_run(timed: Project, web: Dashboard) -> None:
     assert said(web, "schedule_pause", target="nightly") == "Schedule nightly is paused."
     assert timed.call("schedules")["schedules"][0]["paused"]
+    assert timed.command("schedules", "pause", "nightly", "--note", "until the move").returncode == 0
+    assert ": until the move" in text_of(web.page("/schedules/nightly"))
     assert said(web, "schedule_resume", target="nightly") == "Schedule nightly is resumed."
     assert said(web, "schedule_run", target="nightly") == "Enqueued."
     assert said(web, "trigger_pause", target="finds") == "Trigger finds is paused."
+    assert timed.command("triggers", "pause", "finds", "--note", "too many files").returncode == 0
+    assert ": too many files" in text_of(web.page("/schedules"))
     assert said(web, "trigger_resume", target="finds") == "Trigger finds is resumed."
     assert web.post("/do/trigger_run", {"target": "finds"}, **JSON).status_code in (200, 409)
 

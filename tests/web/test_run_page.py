@@ -31,6 +31,9 @@ def test_the_log_of_a_run_is_on_its_page_without_control_sequences(shop: Project
     assert "evil.example" not in html
     lines = web.json(f"/runs/{id}/log")["lines"]
     printed = [json.loads(line) for line in shop.command("logs", id, "--json").stdout.splitlines()]
+    assert web.json(f"/runs/{id}/log?before={lines[1]['at']}")["lines"] == [
+        line for line in lines if line["at"] < lines[1]["at"]
+    ]
     assert lines == [{key: value for key, value in line.items() if key != "schema"} for line in printed]
 
 
@@ -84,9 +87,30 @@ def test_the_newest_lines_of_a_run_are_found_by_time_in_large_files(tmp_path: Pa
     (tmp_path / "io.jsonl").write_text("".join(map(written, range(60_000, 90_000))))
     found = read_run_log(tmp_path, "io", "mine", 500_000, 700_000, 5)
     assert [line.at for line in found.lines] == [660_000, 670_000, 680_000, 690_000, 700_000]
-    assert (found.cut, found.is_gone) == (True, False)
+    assert (found.older, found.is_gone) == (650_001, False)
+    older = read_run_log(tmp_path, "io", "mine", 500_000, 700_000, 50, found.older)
+    assert [line.at for line in older.lines] == list(range(500_000, 660_000, 10_000))
+    assert older.older is None
     assert read_run_log(tmp_path, "io", "mine", 0, 20_000, 50).is_gone
     assert read_run_log(tmp_path, "none", "mine", 0, None, 50).lines == []
+
+
+def test_pages_of_a_log_have_every_line_once_even_of_one_moment(tmp_path: Path) -> None:
+    moments = [moment for moment in range(1_000, 1_400, 100) for _ in range(3)] + [1_400] * 12 + [1_500]
+    lines = [
+        json.dumps({"at": at, "run": "mine", "pid": 1, "stream": "stdout", "text": str(n)}) for n, at in enumerate(moments)
+    ]
+    (tmp_path / "io.jsonl").write_text("".join(f"{line}\n" for line in lines).replace(": ", ":").replace(", ", ","))
+    pages: list[list[str]] = []
+    before = None
+    while not pages or before is not None:
+        found = read_run_log(tmp_path, "io", "mine", 1_000, None, 5, before)
+        pages.append([line.text for line in found.lines])
+        before = found.older
+    shown = [text for page in pages for text in page]
+    assert len(shown) == len(set(shown)), pages
+    assert set(shown) >= {str(n) for n, at in enumerate(moments) if at != 1_400}, pages
+    assert all(len(page) <= 5 for page in pages)
 
 
 def test_a_run_leads_to_those_that_it_started_and_back(shop: Project, web: Dashboard) -> None:

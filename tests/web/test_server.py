@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -11,8 +12,14 @@ from contextlib import contextmanager
 import pytest
 from starlette.responses import PlainTextResponse
 
+from tako_lite.web import live as live_module
 from tako_lite.web import server
+from tako_lite.web.live import Live
 from tako_lite.web.server import QuietServer
+from tests.support.fixtures import project
+from tests.support.project import Project
+
+__all__ = ["project"]
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -74,3 +81,24 @@ def test_replies_do_not_say_what_serves_them() -> None:
         head = replied(client).partition(b"\r\n\r\n")[0].lower()
         assert b"server:" not in head
         assert b"date:" not in head
+
+
+@pytest.mark.anyio
+async def test_the_last_status_is_shown_while_the_daemon_does_not_answer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = project.serve()
+    live = Live(project.root)
+    known = await live.status()
+    assert known is not None
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(live_module, "ANSWERS_WITHIN", 0.3)
+    try:
+        live.forget()
+        assert await live.status() == known
+        live.forget()
+        live._last = (0.0, known)
+        assert await live.status() is None, "an old one is not shown"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await live.client.close()

@@ -39,6 +39,8 @@ def printed(project: Project, *command: str) -> Any:
         ("/runs?state=dead", ["runs", "--state", "dead"]),
         ("/runs?workflow=adds", ["runs", "--workflow", "adds"]),
         ("/runs?group=io", ["runs", "--group", "io"]),
+        ("/runs?q=step:reserve has:waits", ["runs", "--step", "reserve", "--has", "waits"]),
+        ("/activity", ["activity"]),
     ],
 )
 def test_a_page_as_json_is_what_its_command_prints(shop: Project, web: Dashboard, path: str, command: list[str]) -> None:

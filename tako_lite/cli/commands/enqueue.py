@@ -8,6 +8,7 @@ import click
 
 from tako_lite.cli.enqueue_one import enqueue_one
 from tako_lite.cli.options import chosen_config, command, duration, json_option, time, without_none
+from tako_lite.cli.payload_check import payload_check
 from tako_lite.client import Client
 
 ONE_RUN_ONLY = ("payload", "unique_key", "id", "wait")
@@ -42,8 +43,11 @@ def enqueue(workflow: str, payload: tuple[str, ...], jsonl: str | None, as_json:
         if jsonl is not None:
             from tako_lite.cli.enqueue_jsonl import enqueue_lines
 
-            return enqueue_lines(client, workflow, jsonl, chosen, as_json=as_json)
-        return enqueue_one(client, workflow, payload, chosen, wait=wait, timeout=timeout, as_json=as_json)
+            check = payload_check(client, workflow, chosen_config())
+            return enqueue_lines(client, workflow, jsonl, chosen, check, as_json=as_json)
+        return enqueue_one(
+            client, workflow, payload, chosen, wait=wait, timeout=timeout, config=chosen_config(), as_json=as_json
+        )
 
 
 def _check(options: dict[str, Any], payload: tuple[str, ...], jsonl: str | None, wait: bool, timeout: float | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option
+from tako_lite.cli.options import HELP_NAMES, chosen_config, command, config_option, json_option, note_option, without_none
 from tako_lite.cli.output import draw, note, warn, write, write_json
 from tako_lite.cli.queue import QueueReader
 from tako_lite.client import Client
@@ -188,14 +188,15 @@ def _print_groups(name: str | None, *, as_json: bool) -> None:
 
 @command
 @click.argument("group")
+@note_option
 @json_option
-def pause(group: str, as_json: bool) -> None:
+def pause(group: str, note: str | None, as_json: bool) -> None:
     """Stop starting runs of a group.
 
     Running runs continue. The group stays paused until `resume`, even if the daemon restarts.
     """
     with Client(chosen_config(), source="cli") as client:
-        client.call("pause", group=group)
+        client.call("pause", **without_none(group=group, note=note))
     if as_json:
         write_json({"group": group, "paused": True})
     else:

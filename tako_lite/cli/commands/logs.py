@@ -16,12 +16,15 @@ from tako_lite.cli.output import json_text, note
 from tako_lite.cli.queue import QueueReader
 from tako_lite.client.logfiles import Line, Tail, groups_in, stored_lines
 from tako_lite.clock import local
+from tako_lite.errors import NotFound
 from tako_lite.names import printable
-from tako_lite.records import SCHEMA
+from tako_lite.records import SCHEMA, new_id
 
 SHOWN: Final = 200
 """Number of lines without a RUN or -n."""
 SHOWN_ID: Final = 8
+NEWEST_RUNS: Final = 500
+"""How many runs of a workflow have their older lines shown."""
 MESSAGES: Final = ("message", "event", "msg")
 LEVELS: Final = ("level", "levelname", "severity")
 TIMES: Final = ("timestamp", "asctime", "time", "ts")
@@ -32,6 +35,7 @@ LENGTH_OF_A_TIME: Final = 23
 
 @command
 @click.argument("run", required=False, type=run_ending)
+@click.option("--workflow", metavar="NAME", help="Only lines of the newest runs of this workflow, and of new ones.")
 @click.option("--group", metavar="NAME", help="Only lines of this group's workers.")
 @click.option("--since", type=since, metavar="TIME|DURATION", help="Only lines since a time, or within a duration such as 2h.")
 @click.option("--grep", metavar="TEXT", help="Only lines that contain TEXT, in capital or small letters.")
@@ -46,6 +50,7 @@ LENGTH_OF_A_TIME: Final = 23
 @json_option
 def logs(
     run: str | None,
+    workflow: str | None,
     group: str | None,
     since: int | None,
     grep: str | None,
@@ -62,9 +67,10 @@ def logs(
     folder = queue.state_dir / "logs"
     if group is not None and not groups_in(folder, group):
         check_names(queue, group=group)
+    runs = None if workflow is None else RunsOfWorkflow(queue, workflow)
     count = lines if lines is not None else None if id else SHOWN
     print_lines = _print_json if as_json else _print_plain
-    wanted = partial(_wanted, since=since, text=(grep or "").lower())
+    wanted = partial(_wanted, since=since, text=(grep or "").lower(), runs=runs)
     if not follow:
         print_lines(_newest(filter(wanted, stored_lines(folder, group, id)), count))
         if not folder.exists():
@@ -77,7 +83,31 @@ def logs(
             print_lines([new])
 
 
-def _wanted(line: Line, since: int | None, text: str) -> bool:
+class RunsOfWorkflow:
+    """The newest runs of a workflow at the start, and those that are enqueued afterwards. Raises NotFound."""
+
+    def __init__(self, queue: QueueReader, workflow: str) -> None:
+        self._queue, self._workflow = queue, workflow
+        self._since = new_id()
+        self._known = {run["id"]: True for run in queue.ask("runs", workflow=workflow, limit=NEWEST_RUNS)["runs"]}
+        if not self._known:
+            check_names(queue, workflow=workflow)
+
+    def __contains__(self, id: str) -> bool:
+        if id not in self._known:
+            self._known[id] = id > self._since and self._is_one(id)
+        return self._known[id]
+
+    def _is_one(self, id: str) -> bool:
+        try:
+            return bool(self._queue.ask("get", run_id=id)["run"]["workflow"] == self._workflow)
+        except NotFound:  # it has been pruned
+            return False
+
+
+def _wanted(line: Line, since: int | None, text: str, runs: RunsOfWorkflow | None) -> bool:
+    if runs is not None and (line.run is None or line.run not in runs):
+        return False
     return (since is None or line.at >= since) and text in line.text.lower()
 
 

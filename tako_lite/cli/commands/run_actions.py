@@ -120,16 +120,20 @@ def discard(runs: tuple[str, ...], dry_run: bool, as_json: bool, **chosen: Any) 
 @command
 @click.argument("event")
 @click.argument("payload", nargs=-1)
+@click.option("--run", type=run_ending, metavar="RUN", help="Send EVENT:ID, the event of this run alone.")
 @json_option
-def signal(event: str, payload: tuple[str, ...], as_json: bool) -> None:
+def signal(event: str, payload: tuple[str, ...], run: str | None, as_json: bool) -> None:
     """Store a signal and wake the runs that wait for it.
 
     PAYLOAD is JSON, @FILE, - for stdin, or fields: key=text, n:=3. The default is true. Every wait for an EVENT gets its first
-    payload, even a wait that begins later.
+    payload, even a wait that begins later. With --run, the event is EVENT:ID with the whole id of the run, which its handler
+    waits for with step.wait_for(f"EVENT:{step.run_id}").
     """
     from tako_lite.cli.payload import read_payload
 
     value = read_payload(*payload) if payload else True
+    if run is not None:
+        event = _event_of_run(QueueReader(), event, run)
     with Client(chosen_config(), source="cli") as client:
         answer = client.call("signal", event=event, payload=value)
     if as_json:
@@ -140,14 +144,25 @@ def signal(event: str, payload: tuple[str, ...], as_json: bool) -> None:
         write(f"{event} was already stored; its first payload is kept")
 
 
+def _event_of_run(queue: QueueReader, event: str, ending: str) -> str:
+    """The event that a run alone waits for. Raises UsageError for a run that has ended."""
+    id = queue.ask("find", ending=ending)["id"]
+    state = queue.ask("get", run_id=id)["run"]["state"]
+    if state not in LIVE:
+        raise click.UsageError(f"{id} is {state}: it waits for nothing")
+    return f"{event}:{id}"
+
+
 def _enqueue_again(queue: QueueReader, ending: str, payload: Sequence[str], *, as_json: bool) -> int:
     """Enqueue a run with the options of a dead or cancelled one and another payload."""
     from tako_lite.cli.payload import read_payload
+    from tako_lite.cli.payload_check import payload_check
 
     value = read_payload(*payload)
     old = queue.ask("get", run_id=queue.ask("find", ending=ending)["id"])["run"]
     if old["state"] not in RETRYABLE:
         raise click.UsageError(f"{old['id']} is {old['state']}: --payload needs a dead or cancelled run")
+    payload_check(queue.client, old["workflow"], chosen_config())(value)
     options = without_none(
         worker=old["group"] if old["group_source"] in ("enqueue", "moved") else None,
         fallback=old["fallback"] if old["fallback_source"] == "enqueue" else None,

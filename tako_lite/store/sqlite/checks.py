@@ -23,13 +23,14 @@ from tako_lite.store.sqlite.file import (
     CHECKED_AT_START,
     OLDEST_SQLITE,
     PACKAGE,
+    address,
     damaged,
     gone,
     not_ours,
     refuse_orphan_wal,
     translate,
 )
-from tako_lite.store.sqlite.filesystem import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at
+from tako_lite.store.sqlite.filesystem import ELSEWHERE, MOUNTS, SHARED, WHY_NOT, Mount, mount_at, refuse_second_name
 from tako_lite.store.sqlite.transaction import SqliteSnapshot
 from tako_lite.units import duration_text, size_text
 
@@ -71,7 +72,7 @@ def judge_sqlite(release: tuple[int, ...]) -> Finding:
 
 
 def filesystem(file: Path, context: QueueCheck) -> Iterator[Finding]:
-    """Whether the queue is on a local disk, where SQLite's locks work."""
+    """Whether the queue is on a local disk, where SQLite's locks work, and has one name."""
     if not ON_LINUX:
         yield Finding("filesystem", "info", "not checked: only Linux reports the file system of a folder (/proc)")
         return
@@ -82,6 +83,10 @@ def filesystem(file: Path, context: QueueCheck) -> Iterator[Finding]:
         if mount
         else Finding("filesystem", "info", f"{MOUNTS} does not list the file system of {folder}")
     )
+    try:
+        refuse_second_name(file)
+    except StoreError as error:
+        yield Finding("filesystem", "problem", error.message, error.hint)
 
 
 def judge_mount(folder: Path, mount: Mount) -> Finding:
@@ -155,7 +160,7 @@ def _open_options(file: Path, context: QueueCheck) -> str | None:
 
 
 def _connect(file: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+    return sqlite3.connect(address(file, options), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
 
 
 def _stamp(file: Path) -> Stamp:

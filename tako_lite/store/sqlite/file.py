@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import quote
 
 from tako_lite.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, StoreGone, TakoError
 from tako_lite.paths import sync
@@ -58,10 +59,14 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     _check_release()
     try:
         connection = sqlite3.connect(
-            _address(path, "rw"), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            address(path, "mode=rw"), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise translate(error, path) from error
     return connection
@@ -118,8 +123,12 @@ def translate(error: Exception, path: Path) -> TakoError:
             f"an I/O error occurred on the disk that holds {path}: {text}",
             hint="see `dmesg`; work resumes by itself once the disk works again",
         )
+    hint = "check the owner and the mode of the file and its folder: tako-lite doctor"
+    if code.startswith("SQLITE_READONLY"):
+        return StoreError(f"cannot write {path}: {text}", hint=hint)
+    if code.startswith("SQLITE_CANTOPEN"):
+        return StoreError(f"cannot open {path}: {text}", hint=hint)
     if isinstance(error, PermissionError):
-        hint = "check the owner and the mode of the file and its folder"
         return StoreError(f"cannot open {path}: {error.strerror}", hint=hint)
     return StoreError(f"{path}: {text}")
 
@@ -173,8 +182,9 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _address(path: Path, mode: str) -> str:
-    return f"{path.absolute().as_uri()}?mode={mode}"
+def address(path: Path, options: str) -> str:
+    """The URI of a file for SQLite. Not by `Path.as_uri`, which imports an HTTP client from Python 3.14 on."""
+    return f"file://{quote(os.fsencode(path.absolute()))}?{options}"
 
 
 def _check_integrity(path: Path) -> None:
@@ -188,7 +198,7 @@ def _check_integrity(path: Path) -> None:
     if not 0 < sum(sizes) <= CHECKED_AT_START:
         return
     mode = "ro" if sizes[1] else "rw"  # closed, the one would leave an empty log behind, and the other take a full one away
-    with closing(sqlite3.connect(_address(path, mode), uri=True, timeout=BUSY_TIMEOUT)) as connection:
+    with closing(sqlite3.connect(address(path, f"mode={mode}"), uri=True, timeout=BUSY_TIMEOUT)) as connection:
         connection.execute("PRAGMA query_only = ON")
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":

@@ -1,7 +1,8 @@
-"""Refuses queue files on shared file systems: SQLite needs the locks and shared memory of a local disk."""
+"""Refuses queue files on shared file systems, and those with two names: SQLite needs the locks and files beside a queue."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,10 +34,30 @@ class Mount(NamedTuple):
 
 
 def refuse_shared(file: Path) -> None:
-    """Raise StoreError for a file that is, or would be created, on a shared file system; only Linux tells the file system."""
+    """Raise StoreError for a file that is, or would be created, on a shared file system, and for one with two names.
+
+    Only Linux tells the file system.
+    """
     mount = mount_at(nearest(file))
     if mount is not None and mount.kind in SHARED:
         raise StoreError(f"{file} is on {mount.kind}, mounted at {mount.point}: {WHY_NOT}", hint=ELSEWHERE)
+    refuse_second_name(file)
+
+
+def refuse_second_name(file: Path) -> None:
+    """Raise StoreError for a file that another folder may hold too: its lock and its log are beside it, in one of them only."""
+    mount = mount_at(nearest(file))
+    if mount is not None and mount.point == file.resolve():
+        raise StoreError(
+            f"{file} is a mount point: its log and its lock would be outside of what is mounted",
+            hint="mount the folder of the queue, not the file alone",
+        )
+    with contextlib.suppress(OSError):
+        if file.stat().st_nlink > 1:
+            raise StoreError(
+                f"{file} has a second name (a hard link): two daemons could serve it at once, each with a log of its own",
+                hint=f"find the other name (find / -xdev -samefile {file}) and remove it; copy a queue with `tako-lite backup`",
+            )
 
 
 def mount_at(folder: Path) -> Mount | None:

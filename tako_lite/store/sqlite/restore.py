@@ -17,7 +17,7 @@ from tako_lite.store.opening import QueueCheck, Restored
 from tako_lite.store.sqlite.backup import back_up
 from tako_lite.store.sqlite.checks import inspect
 from tako_lite.store.sqlite.copying import SqliteSide
-from tako_lite.store.sqlite.file import BUSY_TIMEOUT, PACKAGE, translate
+from tako_lite.store.sqlite.file import BUSY_TIMEOUT, PACKAGE, address, translate
 
 
 def restore(queue: Path, backup: Path, check: QueueCheck) -> Restored:
@@ -74,7 +74,7 @@ def _open(backup: Path) -> sqlite3.Connection:
     """A connection that only reads; without a log beside the file, it needs no write permission to the folder either."""
     log = Path(f"{backup}-wal")
     options = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
-    return sqlite3.connect(f"{backup.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+    return sqlite3.connect(address(backup, options), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
 
 
 def _check(backup: Path, check: QueueCheck, connection: sqlite3.Connection) -> None:

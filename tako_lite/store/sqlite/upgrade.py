@@ -10,7 +10,7 @@ from typing import Final
 from tako_lite.errors import StoreBusy
 from tako_lite.lock import FileLock
 from tako_lite.store.migrate import Migrated, migrations
-from tako_lite.store.sqlite.file import PACKAGE, connect, translate
+from tako_lite.store.sqlite.file import PACKAGE, address, connect, translate
 
 PATIENCE: Final = 2.0
 """Seconds to wait for a client that is writing the file."""
@@ -35,7 +35,7 @@ def _version(path: Path) -> int:
     if not path.exists():
         return 0
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
+        with closing(sqlite3.connect(address(path, "mode=rw"), uri=True)) as connection:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
         raise translate(error, path) from error

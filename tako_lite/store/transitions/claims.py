@@ -31,9 +31,8 @@ def claim(
 
     `allowed` are the tenants that may use the group; the runs of others end. A paused group has no runs to claim.
     """
-    claimed, is_full = _claim_rounds(transaction, group, limit, hold, allowed, server, boot_id)
+    runs, is_full = _claim_rounds(transaction, group, limit, hold, allowed, server, boot_id)
     more = is_full and transaction.value(transaction.sql.runs.has_due, group=group, hold=hold) == 1
-    runs = [row.record() for row in claimed]
     if again := [run.id for run in runs if run.token > 1]:
         runs = _with_steps(transaction, runs, again)
     return Claims(runs, more)
@@ -47,14 +46,14 @@ def _claim_rounds(
     allowed: Sequence[str] | None,
     server: str,
     boot_id: str,
-) -> tuple[list[rows.ClaimedRun], bool]:
+) -> tuple[list[Claimed], bool]:
     """The runs that may be executed, and whether more may be due; runs that limits hold are replaced a few times over."""
-    found: list[rows.ClaimedRun] = []
+    found: list[Claimed] = []
     is_full = False
     for _ in range(ROUNDS):
         wanted = limit - len(found)
         claimed = transaction.rows(
-            rows.ClaimedRun,
+            Claimed,
             transaction.sql.runs.claim,
             group=group,
             hold=hold,
@@ -76,9 +75,7 @@ def _claim_rounds(
     return found, is_full
 
 
-def _end_denied(
-    transaction: Transaction, group: str, claimed: list[rows.ClaimedRun], allowed: Sequence[str]
-) -> list[rows.ClaimedRun]:
+def _end_denied(transaction: Transaction, group: str, claimed: list[Claimed], allowed: Sequence[str]) -> list[Claimed]:
     """End the runs whose tenant may not use the group; returns the others."""
     for run in claimed:
         if run.state == "dead":

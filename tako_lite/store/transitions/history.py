@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -54,6 +55,15 @@ def record_attempt(
     )
     if claim.token % TRIM_EVERY == 0:
         transaction.execute(sql.delete_oldest, run_id=claim.id, step="", most=KEPT)
+
+
+def record_interrupted(transaction: Transaction, claims: Sequence[rows.Claim]) -> None:
+    """Record for many runs that the attempt of their last claim was interrupted, uncharged."""
+    sql = transaction.sql.attempts
+    transaction.execute(sql.record_interrupted, ids=json.dumps([claim.id for claim in claims]), now=transaction.now)
+    for claim in claims:
+        if claim.token % TRIM_EVERY == 0:
+            transaction.execute(sql.delete_oldest, run_id=claim.id, step="", most=KEPT)
 
 
 def record_successes(transaction: Transaction, done: Sequence[Completed]) -> None:

@@ -23,7 +23,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
-from tako_lite.records import Failure, Refusal
+from tako_lite.records import Claimed, Failure, Refusal
 from tako_lite.store.base import Hold, Limit
 from tako_lite.store.sql import Statement
 from tako_lite.store.transitions import rates, rows
@@ -40,16 +40,14 @@ PACES_AT_ONCE: Final = 200
 _NO_LIMIT: Final = Limit()
 _NEVER: Final = -1
 
-Claimed = list[rows.ClaimedRun]
-
 
 # Claims
 
 
-def admit(transaction: Transaction, group: str, hold: Hold | None, claimed: Claimed) -> Claimed:
+def admit(transaction: Transaction, group: str, hold: Hold | None, claimed: list[Claimed]) -> list[Claimed]:
     """The claimed runs of a group that are within their limits; the others are unclaimed and held."""
     limits = transaction.limits or {}
-    by_key: dict[tuple[str, str], Claimed] = {}
+    by_key: dict[tuple[str, str], list[Claimed]] = {}
     rate_keys: dict[str, str | None] = {}
     for run in claimed:
         if (limit := limits.get(run.workflow)) is not None:
@@ -57,7 +55,7 @@ def admit(transaction: Transaction, group: str, hold: Hold | None, claimed: Clai
             key, rate_keys[run.id] = recompute_keys(transaction, limit, run.id, run.workflow, keys, run.payload, run.tenant)
             by_key.setdefault((run.workflow, key), []).append(run)
     late: set[str] = set()
-    by_rate_key: dict[tuple[str, str], Claimed] = {}
+    by_rate_key: dict[tuple[str, str], list[Claimed]] = {}
     for (workflow, key), runs in by_key.items():
         admitted = _hold_beyond_limit(transaction, group, hold, workflow, key, runs)
         late.update(run.id for run in runs[admitted:])
@@ -72,7 +70,7 @@ def admit(transaction: Transaction, group: str, hold: Hold | None, claimed: Clai
 
 
 def _hold_beyond_limit(
-    transaction: Transaction, group: str, hold: Hold | None, workflow: str, key: str, claimed: Claimed
+    transaction: Transaction, group: str, hold: Hold | None, workflow: str, key: str, claimed: list[Claimed]
 ) -> int:
     """How many of these claimed runs are within the limit of their workflow and key; the others are held."""
     sql, most = transaction.sql.limits, (transaction.limits or {})[workflow].most
@@ -88,7 +86,7 @@ def _hold_beyond_limit(
 
 
 def _hold_beyond_rate(
-    transaction: Transaction, group: str, hold: Hold | None, workflow: str, key: str, claimed: Claimed
+    transaction: Transaction, group: str, hold: Hold | None, workflow: str, key: str, claimed: list[Claimed]
 ) -> list[str]:
     """The ids of the claimed runs that may not start yet, which are held. Runs that resume after a wait have started."""
     rate = (transaction.limits or {})[workflow].rate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tako_lite.records import Claimed
 from tako_lite.states import AttemptKind, RunState
 
 # Runs
@@ -56,6 +55,15 @@ class DeletedRun(NamedTuple):
     id: str
 
 
+class RequeuedRun(NamedTuple):
+    """A run that was re-queued, and the claim that it had."""
+
+    id: str
+    token: int
+    group: str
+    hold: str | None
+
+
 class FoundRun(NamedTuple):
     """Where a run is."""
 
@@ -74,47 +82,6 @@ class DeadRun(NamedTuple):
     attempts: int
     finished_at: int
     error: str | None
-
-
-class ClaimedRun(NamedTuple):
-    """A run that was just claimed, or denied to its tenant: then its state is `dead`."""
-
-    due_order: int
-    id: str
-    workflow: str
-    token: int
-    attempts: int
-    max_attempts: int
-    crashes: int
-    executed_ms: int
-    parent: str | None
-    tenant: str | None
-    payload: str
-    state: RunState
-    limit_key: str | None
-    rate_key: str | None
-    due_at: int
-    trace: str | None
-    code: str | None
-
-    def record(self) -> Claimed:
-        """The run as the daemon sees it."""
-        return Claimed(
-            self.id,
-            self.workflow,
-            self.token,
-            self.attempts,
-            self.max_attempts,
-            self.crashes,
-            self.executed_ms,
-            self.parent,
-            self.tenant,
-            self.payload,
-            due_at=self.due_at,
-            trace=self.trace,
-            code=self.code,
-            due_order=self.due_order,
-        )
 
 
 class WorkflowCode(NamedTuple):

@@ -181,11 +181,28 @@ def recover(transaction: Transaction, server: str, boot_id: str) -> Mapping[str,
     triggers.recover(transaction)
     limits.record_all_starts(transaction)
     orphans = transaction.rows(rows.Orphan, sql.runs.select_orphans, server=server, live=boot_id)
+    done = _requeue_orphans(transaction, [orphan.id for orphan in orphans if orphan.lost < SUSPECT_LOST])
     for id, token, lost, _ in orphans:
+        if id in done:
+            continue
         if lost >= MOST_LOST and finish(transaction, id, token, "dead", _SERVER_LOST, None, False):
             continue
         requeue(transaction, [(id, token)], "suspect" if lost >= SUSPECT_LOST else None, 0, "interrupted")
     return Counter(orphan.server for orphan in orphans)
+
+
+def _requeue_orphans(transaction: Transaction, ids: Sequence[str]) -> set[str]:
+    """Re-queue those of many orphans whose cancellation was not requested, all at once: there may be 100,000 of them."""
+    if not ids:
+        return set()
+    sql, effects = transaction.sql, transaction.effects
+    found = transaction.rows(rows.RequeuedRun, sql.runs.requeue_orphans, ids=json.dumps([*ids]), now=transaction.now)
+    done = [run.id for run in found]
+    history.record_interrupted(transaction, [rows.Claim(run.id, run.token) for run in found])
+    limits.left_many(transaction, done)
+    for group, hold in {(run.group, run.hold) for run in found}:
+        (effects.suspects if hold == "suspect" else effects.ready).add(group)
+    return set(done)
 
 
 def release_held(transaction: Transaction, hold: Hold, limit: int) -> int:

@@ -38,7 +38,7 @@ def put(transaction: Transaction, schedules: Sequence[Schedule], from_slot: int,
 def fire(
     transaction: Transaction, workflow: str, slot: int, runs: Sequence[NewRun], expression: Expression | None = None
 ) -> bool:
-    """Take a slot and store its runs; without runs, skip the slots up to it.
+    """Take a slot and store its runs, which the caller has announced as `enqueue` says; without runs, skip the slots up to it.
 
     False if the slot was taken before, or if the schedule has another expression now.
     """
@@ -55,7 +55,6 @@ def fire(
         for run, stored in zip(runs, made, strict=True)
         if not stored.deduplicated
     )
-    transaction.effects.ready.update(run.group for run in runs if run.run_at <= transaction.now)
     return True
 
 

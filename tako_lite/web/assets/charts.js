@@ -3,6 +3,8 @@
 import { make, span } from "./tako.js";
 
 /** @type {any[]} */ let plots = [];
+/** Milliseconds between the lines of an axis of times. */
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5];
 const CHARTS = [
   ["Runs that ended", [["dead", 2, "--bar-bad"], ["cancelled", 1, "--bar-queue"], ["succeeded", 0, "--bar-ok"]], true],
   ["Time in the queue", [["p95", 5, "--bar-bad"], ["p50", 4, "--bar-busy"]], false],
@@ -54,19 +56,22 @@ function draw(anew) {
       height: 150,
       tzDate: (/** @type {number} */ at) => (document.documentElement.dataset.zone === "utc" ? uPlot.tzDate(new Date(at * 1000), "Etc/UTC") : new Date(at * 1000)),
       cursor: { y: false },
-      axes: [{ ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ all) => all.map(label) }, { ...axis, size: 56, values: (/** @type {any} */ _, /** @type {number[]} */ all) => all.map((value) => (stacked && value % 1 ? "" : say(value))) }],
+      axes: [{ ...axis, size: 28, values: (/** @type {any} */ _, /** @type {number[]} */ all) => all.map(label) }, { ...axis, size: 56, ...(stacked ? {} : { incrs: STEPS }), values: (/** @type {any} */ _, /** @type {number[]} */ all) => all.map((value) => (stacked && value % 1 ? "" : say(value))) }],
       scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [0, Math.max(high * 1.1, stacked ? 4 : 10)] } },
-      series: [{ label: "from", value: (/** @type {any} */ _, /** @type {number | null} */ at) => (at === null ? "–" : label(at)) }, ...series.map(([label, column, name]) => ({
+      series: [{ label: "\u00a0", value: (/** @type {any} */ _, /** @type {number | null} */ at) => (at === null ? "" : label(at)) }, ...series.map(([label, column, name]) => ({
         label,
         stroke: colour(name),
-        ...(stacked ? { fill: colour(name), width: 0, paths: uPlot.paths.bars({ size: [0.85, 40] }), points: { show: false } } : { width: 1.5 }),
-        value: (/** @type {any} */ _, /** @type {any} */ __, /** @type {any} */ ___, /** @type {number | null} */ at) => (at === null ? "–" : say(current[at]?.[column] ?? null)),
+        ...(stacked ? { fill: colour(name), width: 0, paths: uPlot.paths.bars({ size: [0.85, 40] }), points: { show: false } } : { width: 1.5, points: { show: true, size: 4, filter: lonely } }),
+        value: (/** @type {any} */ _, /** @type {any} */ __, /** @type {any} */ ___, /** @type {number | null} */ at) => (at === null ? "" : say(current[at]?.[column] ?? null)),
       }))],
     }, [times, ...data], box));
   });
   current = cells;
 }
 /** @type {(number | null)[][]} */ let current = [];
+
+/** The points of a line that have no neighbour, so that no line shows them. @param {any} plot @param {number} line */
+const lonely = (plot, line) => plot.data[line].flatMap((value, at, all) => (value !== null && all[at - 1] == null && all[at + 1] == null ? [at] : []));
 
 /** @param {number} value */
 const spanMs = (value) => (value < 1000 ? `${Math.round(value)} ms` : value < 60000 ? `${Math.round(value / 100) / 10} s` : span(value / 1000));

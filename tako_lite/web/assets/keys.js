@@ -4,7 +4,7 @@ import { boxes, controls, make, open, pick, recall, remember, dialog } from "./t
 
 const KEYS = {
   "?": ["this help", () => open("Keys", ...help())],
-  "/": ["search", () => document.getElementById("search").focus()],
+  "/": ["search", () => (document.getElementById("filter") || document.getElementById("search")).focus()],
   g: ["then o r g w s e i a y: a page", () => (going = true)],
   j: ["next row", () => step(1)],
   k: ["previous row", () => step(-1)],

@@ -5,11 +5,14 @@ const FASTEST = Number(root.dataset.refresh || 1) * 1000;
 const SLOWEST = 5000;
 const OFFLINE = 30000;
 const BLURRED = 60000;
+const ANNOUNCED = 10000;
 
+const main = document.getElementById("main");
 let version = root.dataset.version || "";
 let pause = FASTEST;
 let paused = false;
 let failedSince = 0;
+let troubled = false;
 let lastFocus = Date.now();
 /** @type {number | undefined} */ let timer;
 
@@ -51,24 +54,26 @@ function offline() {
 /** @param {Response} reply */
 async function take(reply) {
   if (reply.headers.get("Tako-Assets") !== root.dataset.assets) banner("A newer release serves this dashboard: reload the page.");
-  else if (failedSince) banner("");
+  else if (failedSince || troubled) banner("");
   failedSince = 0;
+  troubled = reply.status >= 500;
   if (reply.status === 204) pause *= 1.5;
   else if (reply.status === 401 || reply.status === 403) banner("You are no longer signed in: reload the page.");
   else {
     pause = FASTEST;
     version = reply.headers.get("Tako-Version") || "";
-    show(await reply.text());
+    show(await reply.text(), troubled);
   }
 }
 
-/** @param {string} html */
-function show(html) {
+/** What is new of the page; an error leaves its content as it is. @param {string} html @param {boolean} isError */
+function show(html, isError) {
   const next = new DOMParser().parseFromString(html, "text/html");
-  document.title = next.title.trim();
+  if (isError) banner(next.querySelector("main .lead")?.textContent || "This page cannot be shown at the moment.");
+  else document.title = next.title.trim();
   for (const part of document.querySelectorAll("[data-live]")) {
     const newer = next.getElementById(part.id);
-    if (newer) {
+    if (newer && !(isError && part === main)) {
       localise(newer);
       /** @type {any} */ (globalThis).Idiomorph.morph(part, newer, KEEP);
     }
@@ -80,6 +85,17 @@ function refresh() {
   count();
   showSelection();
   document.dispatchEvent(new Event("tako-shown"));
+}
+
+// What has changed, for those who hear the page instead of seeing it: a sentence, and not too often.
+
+let said = main.dataset.summary;
+let saidAt = 0;
+function announce() {
+  if (main.dataset.summary === said || Date.now() - saidAt < ANNOUNCED) return;
+  said = main.dataset.summary;
+  saidAt = Date.now();
+  document.getElementById("summary").textContent = said;
 }
 
 /** @param {string} text */
@@ -335,5 +351,9 @@ nameTheme();
 localise(document);
 refresh();
 document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
-setInterval(() => document.hidden || count(), 1000);
+setInterval(() => {
+  if (document.hidden) return;
+  count();
+  announce();
+}, 1000);
 schedule();

@@ -10,6 +10,7 @@ from tako_lite.errors import NotFound
 from tako_lite.records import Activity
 from tako_lite.store.transitions import activity as entries
 from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.search import words_of
 from tako_lite.web.text import filter_words
 
 SHOWN: Final = 50
@@ -46,7 +47,7 @@ def entry(visit: Visit) -> Shown:
         "detail": {**dict.fromkeys(_KNOWN), **found.detail},
         "facts": facts(shape),
         "is_bulk": found.action.startswith(BULK),
-        "filter": run_filter(found.detail.get("filter")),
+        "search": search_text(found.detail.get("filter")),
         "words": filter_words,
     }
     return Shown("activity_entry.html", f"{found.action} by {found.actor}", shape, view)
@@ -66,12 +67,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def run_filter(chosen: Document | None) -> dict[str, str]:
-    """The parameters of the list of runs for the filter of a bulk action."""
-    shown = {name: value for name, value in (chosen or {}).items() if name not in ("until", "ended_until")}
-    states = shown.pop("states", None) or []
-    words = {name: str(value) for name, value in shown.items()}
-    return words | ({"state": states[0]} if len(states) == 1 else {})
+def search_text(chosen: Document | None) -> str:
+    """The search for the runs that match the filter of a bulk action now."""
+    return " ".join(map(str, words_of(chosen or {})))
 
 
 PAGES: Final = (Page("/activity", activity), Page("/activity/{id}", entry))

@@ -22,11 +22,11 @@ VERBS: Final[dict[BulkAction, str]] = {
     "move": "Move",
 }
 UNTOUCHED: Final[dict[BulkAction, str]] = {
-    "cancel": "Runs that have ended stay as they are.",
-    "retry": "Runs that succeeded or have not ended stay as they are.",
+    "cancel": "Runs that have ended are not changed.",
+    "retry": "Runs that succeeded or have not ended are not changed.",
     "discard": "The runs stay readable, but no longer count as dead.",
-    "run_now": "Only runs that were to start later change.",
-    "move": "Runs that have ended stay as they are.",
+    "run_now": "Only runs that are scheduled for later are changed.",
+    "move": "Runs that have ended are not changed.",
 }
 
 

@@ -27,8 +27,14 @@ def overview(visit: Visit) -> Shown:
 def cells(group: dict[str, Any]) -> list[dict[str, Any]]:
     """The worker strip of a group: a cell for each worker that lives, and an empty one for each that could be started."""
     live = [worker for worker in group["workers"] if worker["state"] != "exited"]
-    filled = [{"state": worker["state"], "busy": len(worker["running"]), "pid": worker["pid"]} for worker in live]
-    return filled + [{"state": "possible", "busy": 0, "pid": None}] * max(0, group["max_workers"] - len(live))
+    filled = [_cell(worker, len(worker["running"])) for worker in live]
+    return filled + [{"state": "possible", "busy": 0, "quarters": 0, "pid": None}] * max(0, group["max_workers"] - len(live))
+
+
+def _cell(worker: dict[str, Any], busy: int) -> dict[str, Any]:
+    """A cell of a worker; `quarters` is how much of it is filled, which is a part of it as soon as one slot is busy."""
+    quarters = min(4, -(-4 * busy // max(1, worker["slots"])))
+    return {"state": worker["state"], "busy": busy, "slots": worker["slots"], "quarters": quarters, "pid": worker["pid"]}
 
 
 PAGES: Final = (Page("/", overview, watches="workers", clock=60),)

@@ -10,6 +10,7 @@ from typing import Final
 from tako_lite.client.client_core import ID_LENGTH
 from tako_lite.client.logfiles import SUFFIX
 from tako_lite.client.run_log import RunLog, read_run_log
+from tako_lite.clock import iso, milliseconds
 from tako_lite.errors import TakoError
 from tako_lite.new_run import unknown_run
 from tako_lite.reached import sentences
@@ -42,11 +43,13 @@ def run(visit: Visit) -> Shown:
     found = _found(visit)
     shape = conceal(visit, {**found.as_json(), **_under_way(visit, found)})
     error = shape["error"] or {}
+    drawn = waterfall(shape, visit.now, cut_gaps=visit.query.get("gaps") != "show")
     view = {
         "why": None if found.state in TERMINAL else _why(visit, found.id),
         "outcome": outcome(shape),
         "not_reached": () if found.hold == "changed_steps" else sentences(found.not_reached),
-        "waterfall": waterfall(shape, visit.now, cut_gaps=visit.query.get("gaps") != "show"),
+        "waterfall": drawn,
+        "kinds": {segment.kind for row in drawn.rows for segment in row.segments},
         "children": _children(visit, found.id),
         "named": {step["name"] for step in shape["steps"]},
         "attempts": [attempt for attempt in shape["history"] if attempt["step"] is None],
@@ -60,8 +63,9 @@ def run(visit: Visit) -> Shown:
 def log(visit: Visit) -> Shown:
     """The newest lines that a run wrote, each as `logs RUN --json` prints it."""
     found = _found(visit)
-    lines = _log(visit, found, MOST_LINES)
-    document = {"id": found.id, "lines": [line.as_json() for line in lines.lines]}
+    before = visit.query.get("before")
+    lines = _log(visit, found, MOST_LINES, None if not before else milliseconds(before))
+    document = {"id": found.id, "lines": [line.as_json() for line in lines.lines], "older": iso(lines.older)}
     return Shown("run_log.html", f"Log of {found.workflow}", document, {"log": lines, "workflow": found.workflow})
 
 
@@ -121,11 +125,11 @@ def _waiting(run: Document) -> int:
     return total
 
 
-def _log(visit: Visit, found: Run, most: int) -> RunLog:
+def _log(visit: Visit, found: Run, most: int, before: int | None = None) -> RunLog:
     if found.started_at is None or not visit.user.can("see_logs"):
-        return RunLog([], cut=False, is_gone=False)
+        return RunLog([], older=None, is_gone=False)
     folder = visit.site.project.serving_dir() / "logs"
-    return read_run_log(folder, found.group, found.id, found.started_at, found.finished_at, most)
+    return read_run_log(folder, found.group, found.id, found.started_at, found.finished_at, most, before)
 
 
 def _log_size(visit: Visit) -> int | None:

@@ -20,6 +20,7 @@ from tako_lite.records import Run
 from tako_lite.store import reading
 from tako_lite.store.base import RunFilter
 from tako_lite.web.page import Document, Page, Shown, Visit
+from tako_lite.web.pauses import pauses
 from tako_lite.web.privacy import conceal
 
 TICKS: Final = 5
@@ -54,6 +55,7 @@ def _view(visit: Visit, found: list[Document], triggers: list[Document]) -> Docu
     return {
         "schedules": found,
         "triggers": triggers,
+        "paused": pauses(visit, "pause_trigger") if any(one["paused"] for one in triggers) else {},
         "words": {one["workflow"]: words(one["cron"]) for one in found},
         "ticks": {one["workflow"]: [*ticks(one["cron"], one["timezone"], visit.now)] for one in found},
         "strips": {one["workflow"]: _recent(visit, one["workflow"], STRIP) for one in found},
@@ -70,7 +72,8 @@ def schedule(visit: Visit) -> Shown:
         raise NotFound(f'no schedule is named "{name[:128]}"', hint=hint, type="unknown_schedule")
     coming = [*ticks(one["cron"], one["timezone"], visit.now, 2 * TICKS)]
     recent = _recent(visit, name, STRIP)
-    view = {"one": one, "words": words(one["cron"]), "ticks": coming, "recent": recent}
+    pause = pauses(visit, "pause_schedule").get(name)
+    view = {"one": one, "words": words(one["cron"]), "ticks": coming, "recent": recent, "pause": pause}
     return Shown("schedule.html", name, {**one, "next": [tick.moment for tick in coming]}, view)
 
 

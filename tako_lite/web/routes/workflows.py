@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from functools import partial
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from tako_lite.catalog import WorkflowSpec
 from tako_lite.catalog.payload_schema import Schema, payload_schema
 from tako_lite.errors import BadInput, CatalogError
+from tako_lite.histogram import EXECUTION_BOUNDS, quantile
 from tako_lite.records import Run, new_id
 from tako_lite.store import reading
 from tako_lite.store.base import MinuteTotals, RunFilter
@@ -29,10 +31,16 @@ LONGEST_SOURCE: Final = 200
 
 
 class Ended(NamedTuple):
-    """How the runs of a workflow ended in the last 24 hours."""
+    """How the runs of a workflow ended in the last 24 hours, and counts of how long they executed, by bucket."""
 
     succeeded: int = 0
     dead: int = 0
+    executed: tuple[int, ...] = ()
+
+    def percentile(self, part: float) -> float | None:
+        """How long a part of the runs executed at most, in seconds; None without runs."""
+        found = quantile(EXECUTION_BOUNDS, self.executed, part)
+        return None if found is None else found / 1000
 
 
 def workflows(visit: Visit) -> Shown:
@@ -47,7 +55,8 @@ def _ended(visit: Visit) -> dict[str, Ended]:
     totals: list[MinuteTotals] = visit.read(since, [])
     for one in totals:
         before = found[one.workflow]
-        found[one.workflow] = Ended(before.succeeded + one.succeeded, before.dead + one.dead)
+        executed = tuple(map(sum, zip_longest(before.executed, one.executed, fillvalue=0)))
+        found[one.workflow] = Ended(before.succeeded + one.succeeded, before.dead + one.dead, executed)
     return found
 
 

@@ -7,6 +7,14 @@ SELECT id, :token::bigint, '', attempts + 1 - :charged::integer, :kind::text, co
 FROM runs WHERE id = :id
 ON CONFLICT DO NOTHING;
 
+-- name: record_interrupted
+-- Record for many runs that the attempt of their last claim was interrupted, uncharged.
+INSERT INTO attempts (run_id, claim_token, step, number, kind, started_at, ended_at, executed_ms, server)
+SELECT id, claim_token, '', attempts + 1, 'interrupted', coalesce(claimed_at, :now::bigint), :now::bigint,
+    greatest(:now::bigint - coalesce(claimed_at, :now::bigint), 0), server
+FROM runs WHERE id IN (SELECT value FROM json_array_elements_text(:ids::json))
+ON CONFLICT DO NOTHING;
+
 -- name: record_success
 -- Record the attempt with which a run succeeded whose earlier attempts are recorded.
 INSERT INTO attempts (run_id, claim_token, step, number, kind, started_at, ended_at, executed_ms, server, worker_pid)

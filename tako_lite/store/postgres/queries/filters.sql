@@ -6,6 +6,10 @@ workflow = :workflow;
 -- Runs of a group.
 worker_group = :group;
 
+-- name: state
+-- Runs in a state.
+state = :state;
+
 -- name: since
 -- Runs that were enqueued at a time or later.
 created_at >= :since;
@@ -61,6 +65,55 @@ fingerprint = :fingerprint;
 -- name: text
 -- Runs with a text in their payload, error or unique key.
 (strpos(payload, :text) > 0 OR strpos(coalesce(error, ''), :text) > 0 OR strpos(coalesce(unique_key, ''), :text) > 0);
+
+-- name: error
+-- Runs with a text in their error.
+strpos(error, :error) > 0;
+
+-- name: step
+-- Runs with a step or a wait of this name.
+EXISTS (SELECT 1 FROM steps WHERE run_id = runs.id AND name = :step)
+OR EXISTS (SELECT 1 FROM waits WHERE run_id = runs.id AND name = :step);
+
+-- name: has_children
+-- Runs that started others.
+EXISTS (SELECT 1 FROM runs AS child WHERE child.parent = runs.id);
+
+-- name: has_crashes
+-- Runs whose worker died.
+crashes > 0;
+
+-- name: has_error
+-- Runs that failed, the last time at least.
+error IS NOT NULL;
+
+-- name: has_key
+-- Runs with a unique key.
+unique_key IS NOT NULL;
+
+-- name: has_parent
+-- Runs that another run started.
+parent IS NOT NULL;
+
+-- name: has_progress
+-- Runs that reported progress.
+progress IS NOT NULL;
+
+-- name: has_retries
+-- Runs of which more than one attempt began; the stored number leaves out the one that is running or parked.
+attempts > CASE WHEN state IN ('running', 'waiting') THEN 0 ELSE 1 END;
+
+-- name: has_steps
+-- Runs with a stored step.
+EXISTS (SELECT 1 FROM steps WHERE run_id = runs.id);
+
+-- name: has_tenant
+-- Runs with a tenant.
+tenant IS NOT NULL;
+
+-- name: has_waits
+-- Runs that wait for a time, a signal or another run.
+EXISTS (SELECT 1 FROM waits WHERE run_id = runs.id);
 
 -- name: discarded
 -- Runs that are discarded, or those that are not.

@@ -90,7 +90,7 @@ SET state = CASE
     code = coalesce(code, (SELECT hash FROM code WHERE code.server = :server AND code.workflow = runs.workflow))
 FROM picked WHERE runs.id = picked.id
 RETURNING due_order, runs.id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
-    payload, state, limit_key, rate_key, greatest(run_at, coalesce(back_at, 0)) AS due_at, trace, code;
+    payload, state, limit_key, rate_key, greatest(run_at, coalesce(back_at, 0)) AS due_at, trace, code, NULL AS stored;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.
@@ -161,6 +161,13 @@ WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'runn
 UPDATE runs
 SET state = 'pending', ready = true, back_at = :now, hold = coalesce(:hold::text, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND boot_id = :boot_id AND state = 'running' AND NOT cancel_requested;
+
+-- name: requeue_orphans
+-- Re-queue, as for a single run, those of many claimed runs whose cancellation was not requested.
+UPDATE runs SET state = 'pending', ready = true, back_at = :now, worker_pid = NULL
+WHERE id IN (SELECT value FROM json_array_elements_text(:ids::json)) AND boot_id = :boot_id AND state = 'running'
+    AND NOT cancel_requested
+RETURNING id, claim_token AS token, worker_group AS "group", hold;
 
 -- name: forget_start
 -- Forget when a run started and with which code: no worker received it at its first claim.

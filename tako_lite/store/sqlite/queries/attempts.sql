@@ -6,6 +6,12 @@ SELECT id, :token, '', attempts + 1 - :charged, :kind, ifnull(claimed_at, :now),
     server, :pid, :error, :fingerprint
 FROM runs WHERE id = :id;
 
+-- name: record_interrupted
+-- Record for many runs that the attempt of their last claim was interrupted, uncharged.
+INSERT OR IGNORE INTO attempts (run_id, claim_token, step, number, kind, started_at, ended_at, executed_ms, server)
+SELECT id, claim_token, '', attempts + 1, 'interrupted', ifnull(claimed_at, :now), :now, max(:now - ifnull(claimed_at, :now), 0), server
+FROM runs WHERE id IN (SELECT value FROM json_each(:ids));
+
 -- name: record_success
 -- Record the attempt with which a run succeeded whose earlier attempts are recorded.
 INSERT OR IGNORE INTO attempts (run_id, claim_token, step, number, kind, started_at, ended_at, executed_ms, server, worker_pid)

@@ -76,7 +76,7 @@ WHERE rowid IN (
 RETURNING due_order, id, workflow, claim_token AS token, attempts, max_attempts, crashes, executed_ms, parent, tenant,
     CASE payload WHEN '' THEN (SELECT value FROM large_values WHERE run_id = runs.id AND kind = 'payload') ELSE payload END
         AS payload,
-    state, limit_key, rate_key, max(run_at, ifnull(back_at, 0)) AS due_at, trace, code;
+    state, limit_key, rate_key, max(run_at, ifnull(back_at, 0)) AS due_at, trace, code, NULL AS stored;
 
 -- name: end_denied
 -- End a run that its group refused at the claim because of its tenant; no worker had it.
@@ -137,6 +137,12 @@ WHERE id = :id AND claim_token = :token AND state = 'running';
 UPDATE runs
 SET state = 'pending', ready = 1, back_at = :now, hold = ifnull(:hold, hold), worker_pid = NULL, executed_ms = executed_ms + :executed_ms
 WHERE id = :id AND claim_token = :token AND state = 'running' AND cancel_requested = 0;
+
+-- name: requeue_orphans
+-- Re-queue, as for a single run, those of many claimed runs whose cancellation was not requested.
+UPDATE runs SET state = 'pending', ready = 1, back_at = :now, worker_pid = NULL
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'running' AND cancel_requested = 0
+RETURNING id, claim_token AS token, worker_group AS "group", hold;
 
 -- name: forget_start
 -- Forget when a run started and with which code: no worker received it at its first claim.

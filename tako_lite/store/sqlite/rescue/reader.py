@@ -110,7 +110,11 @@ def _opened(source: Path) -> FileIO:
 
 def _open(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("PRAGMA writable_schema = ON")  # also opens a truncated file, and tolerates some errors in the schema
+    try:
+        connection.execute("PRAGMA writable_schema = ON")  # also opens a truncated file, and tolerates errors in the schema
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

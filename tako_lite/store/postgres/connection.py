@@ -91,13 +91,14 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def _is_about_others(record: logging.LogRecord) -> bool:
-    """Whether a line of psycopg's log is not about a rollback on a lost connection of ours: that error is raised, too."""
-    if not str(record.msg).startswith("error ignored in rollback") or not isinstance(record.args, tuple):
+    """Whether a line of the log of psycopg is about more than an end on a lost connection of ours, whose error is raised."""
+    if not str(record.msg).startswith("error ignored") or not isinstance(record.args, tuple):
         return True
-    return not isinstance(getattr(record.args[0], "connection", None), BoundedConnection)
+    return not isinstance(getattr(record.args[0], "_conn", None), BoundedConnection)
 
 
-logging.getLogger("psycopg.transaction").addFilter(_is_about_others)
+for _name in ("psycopg", "psycopg.transaction"):
+    logging.getLogger(_name).addFilter(_is_about_others)
 
 
 def connect(

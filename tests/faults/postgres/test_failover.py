@@ -157,6 +157,7 @@ def test_of_several_hosts_the_one_that_takes_writes_is_used(pair: Pair, tmp_path
     assert not is_standby()
 
 
+@pytest.mark.timeout(300)
 def test_a_promoted_standby_whose_clock_is_an_hour_ahead_has_no_server_ended(pair: Pair, tmp_path: Path) -> None:
     clock = shifted_clock(pair.standby.folder)
     pair.standby.stop()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 UNCHECKED: Final = ("Any", "typing.Any", "object")
 """Annotations that every payload fits."""
+PLAIN: Final[dict[str, Any]] = {kind.__name__: kind for kind in (dict, list, str, int, float, bool)}
+"""Annotations that mean the same in every file."""
 
 Check = Callable[[Any], None]
 
@@ -27,14 +29,10 @@ def payload_check(client: Client, workflow: str, config: str | None) -> Check:
         return _accept
     if found is None or found.get("payload") in (None, *UNCHECKED):
         return _accept
-    # Imported here because most commands have nothing to check.
-    from tako_lite.catalog.annotated import payload_annotation
-    from tako_lite.client.project import Project
-    from tako_lite.typed import converter
+    from tako_lite.typed import converter  # here, because most commands have nothing to check
 
     try:
-        text = (Project(config).root / found["file"]).read_bytes()
-        read = converter(payload_annotation(text, workflow))
+        read = converter(PLAIN.get(found["payload"]) or _annotation(found["file"], workflow, config))
     except (OSError, SyntaxError, ValueError, TakoError):  # `tako-lite check` reports it
         return _accept
 
@@ -46,6 +44,14 @@ def payload_check(client: Client, workflow: str, config: str | None) -> Check:
             raise BadInput(error.message, hint=hint) from None
 
     return check
+
+
+def _annotation(file: str, workflow: str, config: str | None) -> Any:
+    """The type in the source of the handler. Raises OSError and SyntaxError."""
+    from tako_lite.catalog.annotated import payload_annotation  # here, because it takes longer than all else that a check does
+    from tako_lite.client.project import Project
+
+    return payload_annotation((Project(config).root / file).read_bytes(), workflow)
 
 
 def _accept(payload: Any) -> None: ...

@@ -57,7 +57,7 @@ class Ahead:
 
     def add(self, claimed: Sequence[Claimed], now: float) -> None:
         """Add runs that were just claimed."""
-        self._payload += (sum(len(run.payload) for run in claimed) / len(claimed) - self._payload) * WEIGHT
+        self._payload += (sum([len(run.payload) for run in claimed]) / len(claimed) - self._payload) * WEIGHT
         self.runs.extend(claimed)
         self.moved_at = now
 

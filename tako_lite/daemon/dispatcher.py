@@ -27,7 +27,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tako_lite.catalog import Catalog, WorkflowSpec
 from tako_lite.daemon.ahead import ClaimsAhead
@@ -35,12 +35,14 @@ from tako_lite.daemon.events import Events
 from tako_lite.daemon.meter import Meter
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import TakoError
+from tako_lite.named_tuples import new_tuple
 from tako_lite.options import OnChangedSteps
 from tako_lite.processes.group import Group
 from tako_lite.processes.worker import Worker
 from tako_lite.protocol.worker import (
     NO_ENV,
     CancelFrame,
+    PlainRun,
     PriorStep,
     PushedRun,
     ResolvedFrame,
@@ -272,7 +274,7 @@ class Dispatcher:
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Assign each run to the worker with the most free slots; re-queue those that no worker can take."""
         free = {session: session.free_slots for session in self._sessions(group, hold)}
-        pushes: dict[WorkerSession, list[PushedRun]] = {session: [] for session in free}
+        pushes: dict[WorkerSession, list[PlainRun | PushedRun]] = {session: [] for session in free}
         placed: list[Claimed] = []
         unplaced: list[Claimed] = []
         missing: list[Claimed] = []
@@ -313,7 +315,7 @@ class Dispatcher:
             self._requeue([run for run in missing if run.workflow not in elsewhere], "no_handler")
             self._requeue([run for run in missing if run.workflow in elsewhere], None)
 
-    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PushedRun:
+    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PlainRun | PushedRun:
         """A run as its worker gets it."""
         steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
         is_rated = spec.options.rate is not None and run.executed_ms == 0
@@ -321,7 +323,8 @@ class Dispatcher:
         if steps and run.code is not None and self.code.get(run.workflow, run.code) != run.code:
             changed = spec.options.on_changed_steps
         if run.tenant is None and not is_rated and not has_hooks and changed is None:
-            return PushedRun(run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
+            fields = (run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
+            return cast("PlainRun", new_tuple(PlainRun, fields))
         table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
         env = NO_ENV if table is None else dict(table.env)
         return PushedRun(
@@ -367,7 +370,6 @@ class Dispatcher:
         if assignment is not None:
             for timer in assignment.timers:
                 timer.cancel()
-            session.worker.group.run_ended(session.worker)
         return assignment
 
     def check_idle(self, session: WorkerSession) -> None:

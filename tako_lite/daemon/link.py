@@ -6,11 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from tako_lite.errors import ProtocolError
 from tako_lite.protocol.worker import (
     FromWorker,
+    PlainRun,
     PriorStep,
     PushedRun,
     RunFrame,
@@ -64,9 +65,9 @@ class WorkerLink(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_frame(frame))
 
-    def push(self, runs: Sequence[PushedRun]) -> None:
+    def push(self, runs: Sequence[PlainRun | PushedRun]) -> None:
         """Push runs in as many frames as they need; stored steps that are too long for a frame go ahead of their run."""
-        batch: list[Sequence[Any]] = []
+        batch: list[PlainRun | PushedRun] = []
         size = 0
         for run in runs:
             weight = len(run.payload)
@@ -75,7 +76,7 @@ class WorkerLink(asyncio.Protocol):
                 if weight > FRAME_GOAL:
                     self._push_steps(run.run_id, run.steps)
                     run, weight = run._replace(steps=()), len(run.payload)
-            batch.append(run.row)
+            batch.append(run)
             size += weight
             if size > FRAME_GOAL:
                 self.send(RunFrame(t="run", runs=batch))

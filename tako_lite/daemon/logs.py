@@ -51,7 +51,7 @@ class Capture:
     def runs_ended(self, runs: Iterable[str]) -> None:
         """Runs have ended: read their last output, note how much of it was dropped, and forget their counts."""
         self._read()
-        for run in runs:
+        for run in runs if self._spent or self._dropped else ():
             self._spent.pop(run, None)
             if dropped := self._dropped.pop(run, 0):
                 self._log.write(self._pid, run, f"… {dropped:,} bytes of this run's output were dropped")

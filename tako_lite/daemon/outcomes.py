@@ -17,6 +17,7 @@ from tako_lite.daemon.run_reports import RunReports
 from tako_lite.daemon.triggers import Triggers
 from tako_lite.daemon.worker_session import Assignment, WorkerSession
 from tako_lite.errors import NotFound, ProtocolError, TakoError
+from tako_lite.named_tuples import new_tuple
 from tako_lite.processes.child import Exit
 from tako_lite.protocol.items import (
     ANSWERED_ALONE,
@@ -35,6 +36,7 @@ from tako_lite.protocol.items import (
     RunParked,
     RunPostponed,
     RunReleased,
+    RunSucceeded,
     SaveStep,
     StepsNotReached,
     read_items,
@@ -134,23 +136,13 @@ class Outcomes:
 
     def _take_up(self, session: WorkerSession, raw: Sequence[Sequence[Any]], freed: dict[str, Assignment]) -> None:
         """The same; collects in `freed` the runs that are not handed to the store yet."""
-        done: list[Completed] = []
         dispatcher = self._dispatcher
         dispatcher.schedule_pass(session.worker.group.name)
-        pid = session.worker.pid
-        steps, others = read_items(raw)
+        steps, succeeded, others = read_items(raw)
         if steps:
             self._save(session, steps)
         for item in others:
-            if item.kind == "ok":
-                _, run_id, _, result = item
-                if not isinstance(result, str) or len(result) > MAX_VALUE:
-                    raise ProtocolError("a result is JSON text of at most 1 MiB")
-                assignment = dispatcher.end_assignment(session, run_id)
-                if assignment is not None:
-                    freed[run_id] = assignment
-                    done.append(Completed(run_id, assignment.claimed.token, result, pid))
-            elif isinstance(item, ANSWERED_ALONE):
+            if isinstance(item, ANSWERED_ALONE):
                 self._request(session, item)
             elif item.kind == "begun":
                 dispatcher.watch(self._store.mark_run_begun(item.run_id, item.token), "store the start of a run")
@@ -166,17 +158,34 @@ class Outcomes:
                     self._ends[item.kind](session, assignment, item)
                     del freed[item.run_id]
                     self._count_end(session, assignment, item)
-        if done:
-            group, now = session.worker.group.name, asyncio.get_running_loop().time()
-            dispatcher.ahead.of(group).took([now - assignment.since for assignment in freed.values()])
-            stored = asyncio.ensure_future(self._store.complete_runs(done, urgent=not dispatcher.ahead.has(group)))
-            dispatcher.watch(stored, "store results")
-            if self.narrator is not None:
-                stored.add_done_callback(partial(self._report_successes, session, done, dict(freed)))
-            self._meter.runs_succeeded(group, freed.values(), now)
-            freed.clear()
+                    session.worker.group.runs_ended(session.worker, 1)
+        if succeeded:
+            self._complete(session, succeeded, freed)
         if self._meter.has_minutes:
             self.record_minutes()
+
+    def _complete(self, session: WorkerSession, succeeded: list[RunSucceeded], freed: dict[str, Assignment]) -> None:
+        """Store that runs succeeded, in one call; collects them in `freed` until they are handed to the store."""
+        dispatcher, group, pid = self._dispatcher, session.worker.group, session.worker.pid
+        done: list[Completed] = []
+        for _, run_id, _, result in succeeded:
+            if not isinstance(result, str) or len(result) > MAX_VALUE:
+                raise ProtocolError("a result is JSON text of at most 1 MiB")
+            assignment = dispatcher.end_assignment(session, run_id)
+            if assignment is not None:
+                freed[run_id] = assignment
+                done.append(new_tuple(Completed, (run_id, assignment.claimed.token, result, pid)))
+        if not done:
+            return
+        group.runs_ended(session.worker, len(done))
+        now = asyncio.get_running_loop().time()
+        dispatcher.ahead.of(group.name).took([now - assignment.since for assignment in freed.values()])
+        stored = asyncio.ensure_future(self._store.complete_runs(done, urgent=not dispatcher.ahead.has(group.name)))
+        dispatcher.watch(stored, "store results")
+        if self.narrator is not None:
+            stored.add_done_callback(partial(self._report_successes, session, done, dict(freed)))
+        self._meter.runs_succeeded(group.name, freed.values(), now)
+        freed.clear()
 
     def _report_successes(
         self, session: WorkerSession, done: list[Completed], ended: dict[str, Assignment], stored: asyncio.Future[None]
@@ -312,11 +321,11 @@ class Outcomes:
     def _save(self, session: WorkerSession, items: Sequence[SaveStep]) -> None:
         now = self._clock.now()
         self._meter.steps_saved(session.worker.group.name, items)
-        steps = [
-            SavedStep(
+        steps: list[SavedStep] = [
+            new_tuple(SavedStep, (
                 item.run_id, item.token, item.name, item.step_kind, item.state, item.value, item.error, item.tries,
                 item.started_at, now,
-            )
+            ))
             for item in items
         ]  # fmt: skip
 
@@ -326,7 +335,8 @@ class Outcomes:
             if error := finished.exception():
                 answers = [Answer(item.sequence, self._refusal(error)) for item in items]
             else:
-                answers = [Answer(item.sequence, outcome) for item, outcome in zip(items, finished.result(), strict=True)]
+                pairs = zip([item.sequence for item in items], finished.result(), strict=True)
+                answers = [new_tuple(Answer, pair) for pair in pairs]
             session.send(AnswersFrame(t="answers", answers=answers))
             if self.narrator is not None and error is None:
                 self.narrator.steps_saved(session, items)

@@ -156,9 +156,9 @@ class Group:
         if worker.solo or len(self._pool()) > self.min_workers:
             self._check_idle_in(0 if worker.solo else self.settings.idle_timeout)
 
-    def run_ended(self, worker: Worker) -> None:
-        """A run of a worker ended: past `max_runs` or `max_memory` the worker takes no more."""
-        worker.runs_done += 1
+    def runs_ended(self, worker: Worker, count: int) -> None:
+        """Runs of a worker ended: past `max_runs` or `max_memory` the worker takes no more."""
+        worker.runs_done += count
         settings = self.settings
         if settings.max_runs is None and settings.max_memory is None:
             return

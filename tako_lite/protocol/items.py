@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 from tako_lite.engine import StepKind, StepState, WaitKind
 from tako_lite.errors import ProtocolError
+from tako_lite.named_tuples import new_tuple
 
 
 class FailureFacts(TypedDict, total=False):
@@ -271,23 +272,28 @@ ITEMS: Final[Mapping[str, type[Item]]] = {
 """Every item by its kind."""
 
 
-_new: Final[Any] = tuple.__new__
-"""What a named tuple calls to make itself: less than half as long, without a count of the fields."""
+class Items(NamedTuple):
+    """The items of a frame: the steps to save, the runs that succeeded, and all others in their order."""
+
+    steps: list[SaveStep]
+    succeeded: list[RunSucceeded]
+    others: list[OtherItem]
 
 
-def read_items(raw: Sequence[Sequence[Any]]) -> tuple[list[SaveStep], list[OtherItem]]:
-    """The items that lists from the wire are: the steps to save, and all others in their order.
+def read_items(raw: Sequence[Sequence[Any]]) -> Items:
+    """The items that lists from the wire are.
 
     Raises ProtocolError for an unknown kind; a missing field raises IndexError when it is read.
     """
-    steps: list[SaveStep] = []
-    others: list[OtherItem] = []
+    items = Items([], [], [])
     for fields in raw:
         kind = fields[0]
         if kind == "step":
-            steps.append(_new(SaveStep, fields))
+            items.steps.append(new_tuple(SaveStep, fields))
+        elif kind == "ok":
+            items.succeeded.append(new_tuple(RunSucceeded, fields))
         elif kind in ITEMS:
-            others.append(_new(ITEMS[kind], fields))
+            items.others.append(new_tuple(ITEMS[kind], fields))
         else:
             raise ProtocolError(f"no item is called {kind!r}")
-    return steps, others
+    return items

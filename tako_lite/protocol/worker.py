@@ -46,12 +46,25 @@ class RunFacts(NamedTuple):
     trace: str | None
 
 
+class PlainRun(NamedTuple):
+    """A run for a worker that needs none of the last fields of a `PushedRun`, as nearly all do: the same without them."""
+
+    run_id: str
+    workflow: str
+    module: str
+    token: int
+    attempt: int
+    timeout: float | None
+    payload: str
+    steps: Sequence[PriorStep]
+
+
 class PushedRun(NamedTuple):
     """A run for a worker. `timeout` is what is left of it in seconds; `payload` is JSON text.
 
     The last five fields are for the run of a tenant or of a workflow with a rate, for a worker with hooks, and for a run that
-    began with other code; they are left off for any other: see `row`. `is_rated` asks the worker to report when the handler
-    begins. `changed` is what its workflow wants if it does not reach a stored step; None for the code that it began with.
+    began with other code. `is_rated` asks the worker to report when the handler begins. `changed` is what its workflow wants if
+    it does not reach a stored step; None for the code that it began with.
     """
 
     run_id: str
@@ -67,15 +80,6 @@ class PushedRun(NamedTuple):
     is_rated: bool = False
     facts: RunFacts | None = None
     changed: OnChangedSteps | None = None
-
-    @property
-    def row(self) -> tuple[Any, ...]:
-        """The list on the wire."""
-        if self.changed is not None:
-            return self
-        if self.facts is not None:
-            return self[:12]
-        return self[:11] if self.tenant is not None or self.is_rated else self[:8]
 
 
 class InFlight(NamedTuple):

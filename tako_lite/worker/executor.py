@@ -18,6 +18,7 @@ from tako_lite.errors import (
     BadInput,
     StepError,
 )
+from tako_lite.named_tuples import new_tuple
 from tako_lite.protocol.items import (
     EvaluationEnded,
     RunSucceeded,
@@ -205,7 +206,7 @@ class Executor:
             text = "null" if value is None else value_text(value, "the result")
             if handler.is_evaluation:
                 return EvaluationEnded("found", run.run_id, run.token, text), len(text)
-            return RunSucceeded("ok", run.run_id, run.token, text), len(text)
+            return new_tuple(RunSucceeded, ("ok", run.run_id, run.token, text)), len(text)
         except BaseException as error:
             if is_fork():
                 end_fork(error)

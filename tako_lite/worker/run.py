@@ -15,6 +15,7 @@ from tako_lite.engine import MAX_NAME, StepKind, StepState, WaitKind
 from tako_lite.enqueue_options import OPTIONS, read_options
 from tako_lite.errors import Cancelled, Drained, Parked, StepError, Superseded, TimedOut, Unwind
 from tako_lite.hooks import RunInfo
+from tako_lite.named_tuples import new_tuple
 from tako_lite.protocol.items import (
     AddWait,
     EnqueueChild,
@@ -114,10 +115,8 @@ class ActiveRun:
         self, name: str, kind: StepKind, state: StepState, value: str | None, error: str | None, tries: int, started_at: int
     ) -> StoredStep:
         link, size = self._link, len(value or "") + len(error or "")
-        item = SaveStep(
-            "step", link.next_sequence(), self.run_id, self.token, name, kind, state, value, error, tries, started_at
-        )
-        answer = await link.ask(item, size)
+        fields = ("step", link.next_sequence(), self.run_id, self.token, name, kind, state, value, error, tries, started_at)
+        answer = await link.ask(new_tuple(SaveStep, fields), size)
         stored = self._take(name, answer)
         self.check()
         return stored
@@ -232,7 +231,7 @@ class ActiveRun:
         if answer is None:
             self.unwind(Superseded())
             raise Superseded
-        stored = StoredStep(*answer)
+        stored: StoredStep = new_tuple(StoredStep, answer)
         self._stored[name] = stored
         return stored
 

@@ -125,7 +125,7 @@ class Counted:
 def reports(cost: Counts, concurrency: int) -> Counts:
     """What the reports of as many runs as a worker has slots cost, if one report costs so much."""
     frames = -(-concurrency // MANY)  # a worker sends what it has after so many items
-    return cost * frames if frames == 1 else cost * frames + of(turns=8 * frames, from_worker=4 * frames)
+    return cost * frames if frames == 1 else cost * frames + of(turns=8 * frames, to_worker=2 * frames, from_worker=4 * frames)
 
 
 def resume(client: Client, concurrency: int) -> None:

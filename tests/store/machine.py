@@ -547,7 +547,7 @@ def shown(claims: Claims) -> tuple[list[tuple[Any, ...]], bool]:
     runs = [
         (
             *(run.id, run.token, run.attempts, run.max_attempts, run.crashes, run.executed_ms, run.payload),
-            {name: StoredStep(state, text, tries) for name, state, text, tries in run.stored},
+            {name: StoredStep(state, text, tries) for name, state, text, tries in run.stored or ()},
         )
         for run in claims.runs
     ]

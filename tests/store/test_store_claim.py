@@ -15,7 +15,7 @@ async def test_a_claimed_run_is_running_on_this_server(bench: Bench) -> None:
     id = await bench.add(payload='"hi"', max_attempts=4, parent="p")
     run = await bench.claim_one()
     assert (run.id, run.workflow, run.payload, run.parent) == (id, "greet", '"hi"', "p")
-    assert (run.attempts, run.max_attempts, run.crashes, run.stored) == (0, 4, 0, ())
+    assert (run.attempts, run.max_attempts, run.crashes, run.stored) == (0, 4, 0, None)
     shown = await bench.show(id)
     assert (shown.state, shown.server, shown.started_at) == ("running", "lax", bench.clock.now())
     assert shown.claim_token == run.token
@@ -175,7 +175,7 @@ async def test_a_claim_brings_the_steps_that_are_stored(bench: Bench) -> None:
     await bench.store.reschedule_run(run.id, run.token, failed_with(), bench.clock.now(), WORKER, charged=True)
     other = await bench.add(group="g")
     claimed = {run.id: run.stored for run in (await bench.store.claim_runs("g", 2)).runs}
-    assert claimed == {run.id: (("a", "succeeded", "1", 1), ("b", "failed", '{"type": "E"}', 2)), other: ()}
+    assert claimed == {run.id: (("a", "succeeded", "1", 1), ("b", "failed", '{"type": "E"}', 2)), other: None}
 
 
 async def test_denied_runs_take_no_slot_of_those_behind_them(bench: Bench) -> None:

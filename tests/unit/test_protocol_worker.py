@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final, get_args, get_type_hints
 from unittest.mock import Mock
 
@@ -57,6 +58,7 @@ from tako_lite.protocol.worker import (
     FilesFrame,
     FromWorker,
     HooksFrame,
+    PlainRun,
     PriorStep,
     PushedRun,
     ReadyFrame,
@@ -102,11 +104,11 @@ UNHASHABLE: Final[list[tuple[Item, str]]] = [
 ]
 ALL_ITEMS: Final = [*GOLDEN_ITEMS.items(), *UNHASHABLE]
 
-PLAIN: Final = PushedRun("r1", "a", "workflows.a", 3, 1, None, '{"n":1}', ())
+PLAIN: Final = PlainRun("r1", "a", "workflows.a", 3, 1, None, '{"n":1}', ())
 TENANT: Final = PushedRun("r1", "a", "workflows.a", 3, 2, 9.5, "1", [PriorStep("s", "succeeded", "1", 1)], "acme", {"K": "v"})
-RATED: Final = PLAIN._replace(is_rated=True)
-CHANGED: Final = PLAIN._replace(changed="hold")
-HOOKED: Final = PLAIN._replace(facts=RunFacts(3, None, None))
+RATED: Final = PushedRun(*PLAIN, is_rated=True)
+CHANGED: Final = PushedRun(*PLAIN, changed="hold")
+HOOKED: Final = PushedRun(*PLAIN, facts=RunFacts(3, None, None))
 GOLDEN_TO_WORKER: Final[list[tuple[ToWorker, str]]] = [
     (
         {"t": "steps", "id": "r1", "steps": [PriorStep("s", "failed", "{}", 2)]},
@@ -203,17 +205,18 @@ def test_an_item_is_the_list_of_its_fields_and_arrives_as_itself(ends: Ends, ite
     assert ends.from_worker.data == f'{{"t":"out","items":[{line}]}}\n'.encode()
     ends.daemon.data_received(ends.from_worker.data)
     (frame,) = ends.at_daemon
-    steps, others = read_items(frame["items"])
-    (arrived,) = [*steps, *others]
+    (arrived,) = chain(*read_items(frame["items"]))
     assert type(arrived) is type(item)
     assert encode_frame(arrived) == encode_frame(item)
     assert arrived._asdict().keys() == item._asdict().keys()
 
 
-def test_steps_are_separated_from_all_other_items_which_keep_their_order() -> None:
-    steps, others = read_items([["ok", "r1", 1, "1"], ["step", 1], ["given", "r2", 1], ["step", 2]])
-    assert [step.sequence for step in steps] == [1, 2]
-    assert [item.kind for item in others] == ["ok", "given"]
+def test_steps_and_successes_are_separated_from_all_other_items_which_keep_their_order() -> None:
+    raw = [["ok", "r1", 1, "1"], ["step", 1], ["given", "r2", 1], ["step", 2], ["bail", "r3", 1, "x"], ["ok", "r4", 1, "1"]]
+    items = read_items(raw)
+    assert [step.sequence for step in items.steps] == [1, 2]
+    assert [item.run_id for item in items.succeeded] == ["r1", "r4"]
+    assert [item.kind for item in items.others] == ["given", "bail"]
 
 
 def test_an_unknown_item_is_refused() -> None:
@@ -232,22 +235,22 @@ def test_the_daemon_takes_up_every_kind_of_item() -> None:
     ("run", "row"),
     [
         (PLAIN, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[]]'),
-        (TENANT, '["r1","a","workflows.a",3,2,9.5,"1",[["s","succeeded","1",1]],"acme",{"K":"v"},false]'),
-        (RATED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},true]'),
-        (HOOKED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,[3,null,null]]'),
+        (TENANT, '["r1","a","workflows.a",3,2,9.5,"1",[["s","succeeded","1",1]],"acme",{"K":"v"},false,null,null]'),
+        (RATED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},true,null,null]'),
+        (HOOKED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,[3,null,null],null]'),
         (CHANGED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,null,"hold"]'),
     ],
     ids=["plain", "tenant", "rated", "hooked", "changed"],
 )
 def test_a_pushed_run_is_a_list_whose_last_fields_are_left_off_where_they_say_nothing(
-    ends: Ends, run: PushedRun, row: str
+    ends: Ends, run: PlainRun | PushedRun, row: str
 ) -> None:
     ends.daemon.push([run])
     assert ends.from_daemon.data == f'{{"t":"run","runs":[{row}]}}\n'.encode()
     ends.worker.data_received(ends.from_daemon.data)
     (frame,) = ends.at_worker
     (arrived,) = [PushedRun(*raw) for raw in frame["runs"]]
-    assert encode_frame(arrived) == encode_frame(run)
+    assert encode_frame(arrived) == encode_frame(PushedRun(*run))
     assert [PriorStep(*step) for step in arrived.steps] == [*run.steps]
 
 

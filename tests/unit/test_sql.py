@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 
 from tako_lite import records, store
-from tako_lite.states import RunState
+from tako_lite.states import HAS, RunState
 from tako_lite.store import base
 from tako_lite.store.migrate import migrate
 from tako_lite.store.postgres import queries as postgres
@@ -68,9 +68,10 @@ def test_every_file_of_statements_is_loaded() -> None:
 
 
 def test_filters_are_conditions_by_the_fields_of_a_filter_on_every_backend() -> None:
-    fields = {field.name for field in dataclasses.fields(base.RunFilter)} - {"states"} | {"shown"}
+    has = {f"has_{word}" for word in HAS}
+    fields = {field.name for field in dataclasses.fields(base.RunFilter)} - {"states", "has", "without"} | {"shown", "state"}
     states = {f"in_{state}" for state in get_args(RunState)}
-    assert set(vars(queries.filters)) == set(vars(postgres.filters)) == fields | states
+    assert set(vars(queries.filters)) == set(vars(postgres.filters)) == fields | states | has
 
 
 def test_every_statement_of_a_transition_is_there_on_every_backend() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
+from tako_lite.named_tuples import new_tuple
 from tako_lite.store.base import Effects, Hooks, Limit
 from tako_lite.store.sql import Statement
 from tako_lite.store.sqlite import queries
@@ -32,7 +34,7 @@ class SqliteSnapshot:
         return kind._make(found[0]) if found else None
 
     def rows(self, kind: type[R], statement: Statement, /, **parameters: object) -> list[R]:
-        return list(map(kind._make, self._execute(statement, parameters).fetchall()))
+        return list(map(partial(new_tuple, kind), self._execute(statement, parameters).fetchall()))
 
     def rows_of_each(self, kind: type[R], *statements: Statement) -> list[list[R]]:
         return [self.rows(kind, statement) for statement in statements]

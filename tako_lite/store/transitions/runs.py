@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from tako_lite.named_tuples import new_tuple
 from tako_lite.records import Failure
 from tako_lite.states import AttemptKind, RunState
 from tako_lite.store.base import MINUTES_KEPT, Completed, EndedRun, Hold, ServedRun
@@ -26,8 +27,9 @@ _WITH_PARENT: Final = Failure("Cancelled", "cancelled with the run that invoked 
 def complete(transaction: Transaction, done: Sequence[Completed]) -> None:
     """End claimed runs as succeeded; a stale claim changes nothing."""
     sql, now, inline = transaction.sql, transaction.now, transaction.inline
-    changes = [
-        rows.CompletedRun(id, token, "" if len(result) > inline else result, pid, now) for id, token, result, pid in done
+    changes: list[rows.CompletedRun] = [
+        new_tuple(rows.CompletedRun, (id, token, "" if len(result) > inline else result, pid, now))
+        for id, token, result, pid in done
     ]
     if transaction.execute_many(sql.runs.complete, changes) != len(done):
         done = [run for run in done if transaction.exists(sql.runs.succeeded_under, id=run.id, token=run.token)]

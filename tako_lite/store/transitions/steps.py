@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
+from tako_lite.named_tuples import new_tuple
 from tako_lite.records import Enqueued, NewRun
 from tako_lite.store.base import EnqueuedRuns, SavedStep, StoredStep
 from tako_lite.store.transitions import history
@@ -31,7 +33,8 @@ def _row(transaction: Transaction, step: SavedStep) -> SavedStep:
 
 
 def _answer(step: SavedStep) -> StoredStep:
-    return StoredStep(step.state, step.value if step.state == "succeeded" else step.error, step.tries)
+    fields = (step.state, step.value if step.state == "succeeded" else step.error, step.tries)
+    return cast("StoredStep", new_tuple(StoredStep, fields))
 
 
 def _saved(transaction: Transaction, step: SavedStep, row: SavedStep, all_stored: bool) -> StoredStep | None:

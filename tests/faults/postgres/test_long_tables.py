@@ -73,7 +73,7 @@ async def test_a_million_ended_rows_do_not_change_what_a_claim_reads(postgres_ba
 async def test_a_snapshot_that_is_held_does_not_make_claims_read_more_and_more(
     postgres_backend: PostgresBackend, tmp_path: Path
 ) -> None:
-    count = scaled(3_000, 60_000)
+    count = scaled(9_000, 60_000)
     async with stores(postgres_backend, tmp_path, postgres_backend.database.url) as (bench,):
         assert isinstance(bench.store, PostgresStore)
         watermarks = bench.store._watermarks

@@ -151,7 +151,7 @@ async def test_a_worker_that_is_ready_just_after_it_was_killed_for_being_slow_ta
 
 
 async def _end(store: Store, *, dead: bool) -> None:
-    await store.enqueue_runs([NewRun(new_id(), "a", "default", "default", "null", SystemClock().now(), 0, 1)])
+    await store.enqueue_runs([NewRun(new_id(), "a", "default", "default", "null", SystemClock().now() - 1_000, 0, 1)])
     (run,) = (await store.claim_runs("default", 1)).runs
     if dead:
         await store.finish_run(run.id, run.token, "dead", Failure("Error", "no"), 1, charged=True)

@@ -42,10 +42,10 @@ from tako_lite.processes.worker import Worker
 from tako_lite.protocol.worker import (
     NO_ENV,
     CancelFrame,
-    PlainRun,
     PriorStep,
     PushedRun,
     ResolvedFrame,
+    RunExtra,
     RunFacts,
 )
 from tako_lite.records import Claimed
@@ -274,7 +274,7 @@ class Dispatcher:
     def _assign(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Assign each run to the worker with the most free slots; re-queue those that no worker can take."""
         free = {session: session.free_slots for session in self._sessions(group, hold)}
-        pushes: dict[WorkerSession, list[PlainRun | PushedRun]] = {session: [] for session in free}
+        pushes: dict[WorkerSession, list[PushedRun]] = {session: [] for session in free}
         placed: list[Claimed] = []
         unplaced: list[Claimed] = []
         missing: list[Claimed] = []
@@ -315,33 +315,21 @@ class Dispatcher:
             self._requeue([run for run in missing if run.workflow not in elsewhere], "no_handler")
             self._requeue([run for run in missing if run.workflow in elsewhere], None)
 
-    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PlainRun | PushedRun:
+    def _pushed(self, run: Claimed, spec: WorkflowSpec, timeout: float | None, *, has_hooks: bool) -> PushedRun:
         """A run as its worker gets it."""
         steps = [PriorStep(*step) for step in run.stored] if run.stored else ()
         is_rated = spec.options.rate is not None and run.executed_ms == 0
         changed: OnChangedSteps | None = None
         if steps and run.code is not None and self.code.get(run.workflow, run.code) != run.code:
             changed = spec.options.on_changed_steps
-        if run.tenant is None and not is_rated and not has_hooks and changed is None:
-            fields = (run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps)
-            return cast("PlainRun", new_tuple(PlainRun, fields))
-        table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
-        env = NO_ENV if table is None else dict(table.env)
-        return PushedRun(
-            run.id,
-            run.workflow,
-            spec.module,
-            run.token,
-            run.attempts + 1,
-            timeout,
-            run.payload,
-            steps,
-            run.tenant,
-            env,
-            is_rated,
-            RunFacts(run.max_attempts, run.parent, run.trace) if has_hooks else None,
-            changed,
-        )
+        extra = None
+        if run.tenant is not None or is_rated or has_hooks or changed is not None:
+            table = None if run.tenant is None else self.routes.tenants.get(run.tenant)
+            env = NO_ENV if table is None else dict(table.env)
+            facts = RunFacts(run.max_attempts, run.parent, run.trace) if has_hooks else None
+            extra = RunExtra(run.tenant, env, is_rated, facts, changed)
+        fields = (run.id, run.workflow, spec.module, run.token, run.attempts + 1, timeout, run.payload, steps, extra)
+        return cast("PushedRun", new_tuple(PushedRun, fields))
 
     def _release(self, group: Group, hold: Hold | None, runs: list[Claimed]) -> None:
         """Re-queue claimed runs after a failed push, and kill the workers that may have received some of them."""

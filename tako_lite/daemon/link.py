@@ -11,7 +11,6 @@ from typing import Final, cast
 from tako_lite.errors import ProtocolError
 from tako_lite.protocol.worker import (
     FromWorker,
-    PlainRun,
     PriorStep,
     PushedRun,
     RunFrame,
@@ -65,9 +64,9 @@ class WorkerLink(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_frame(frame))
 
-    def push(self, runs: Sequence[PlainRun | PushedRun]) -> None:
+    def push(self, runs: Sequence[PushedRun]) -> None:
         """Push runs in as many frames as they need; stored steps that are too long for a frame go ahead of their run."""
-        batch: list[PlainRun | PushedRun] = []
+        batch: list[PushedRun] = []
         size = 0
         for run in runs:
             weight = len(run.payload)

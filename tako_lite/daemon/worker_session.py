@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tako_lite.daemon.link import WorkerLink
-from tako_lite.protocol.worker import ASK_IN_FLIGHT, FromWorker, InFlight, PlainRun, PushedRun, ToWorker
+from tako_lite.protocol.worker import ASK_IN_FLIGHT, FromWorker, InFlight, PushedRun, ToWorker
 from tako_lite.records import Claimed
 from tako_lite.stamps import FileStamp, file_stamp
 
@@ -74,7 +74,7 @@ class WorkerSession:
         """Send a frame; one to a worker that is gone is dropped."""
         self.protocol.send(frame)
 
-    def push(self, runs: Sequence[PlainRun | PushedRun]) -> None:
+    def push(self, runs: Sequence[PushedRun]) -> None:
         """Send runs that were assigned to the worker."""
         self.protocol.push(runs)
 

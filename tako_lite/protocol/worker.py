@@ -2,7 +2,7 @@
 
 Each side sends *frames*: JSON objects, one a line, with the kind of the frame under `t`. A worker's `out` frame carries items,
 which `items.py` has. What a frame carries as a list is a named tuple here, written as the list of its fields. It arrives as a
-plain list again, and `PushedRun(*row)` or `read_items` gives the fields their names. Besides the link, the two processes share
+plain list again, and `read_run` or `read_items` gives the fields their names. Besides the link, the two processes share
 the guard: a socket on which a busy worker sends its heartbeat, and which closes when the daemon is gone.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 
+from tako_lite.named_tuples import new_tuple
 from tako_lite.options import OnChangedSteps
 from tako_lite.protocol.items import Item
 
@@ -46,40 +47,41 @@ class RunFacts(NamedTuple):
     trace: str | None
 
 
-class PlainRun(NamedTuple):
-    """A run for a worker that needs none of the last fields of a `PushedRun`, as nearly all do: the same without them."""
+class RunExtra(NamedTuple):
+    """What a worker needs for the run of a tenant or of a workflow with a rate, for its hooks, or for other code than before.
 
-    run_id: str
-    workflow: str
-    module: str
-    token: int
-    attempt: int
-    timeout: float | None
-    payload: str
-    steps: Sequence[PriorStep]
-
-
-class PushedRun(NamedTuple):
-    """A run for a worker. `timeout` is what is left of it in seconds; `payload` is JSON text.
-
-    The last five fields are for the run of a tenant or of a workflow with a rate, for a worker with hooks, and for a run that
-    began with other code. `is_rated` asks the worker to report when the handler begins. `changed` is what its workflow wants if
-    it does not reach a stored step; None for the code that it began with.
+    `is_rated` asks the worker to report when the handler begins. `changed` is what the workflow wants if the run does not reach
+    a stored step; None for the code that it began with.
     """
 
-    run_id: str
-    workflow: str
-    module: str
-    token: int
-    attempt: int
-    timeout: float | None
-    payload: str
-    steps: Sequence[PriorStep]
     tenant: str | None = None
     tenant_env: Mapping[str, str] = NO_ENV
     is_rated: bool = False
     facts: RunFacts | None = None
     changed: OnChangedSteps | None = None
+
+
+NO_EXTRA: Final = RunExtra()
+
+
+class PushedRun(NamedTuple):
+    """A run for a worker. `timeout` is what is left of it in seconds; `payload` is JSON text. Most runs have no `extra`."""
+
+    run_id: str
+    workflow: str
+    module: str
+    token: int
+    attempt: int
+    timeout: float | None
+    payload: str
+    steps: Sequence[PriorStep]
+    extra: RunExtra | None = None
+
+
+def read_run(row: Sequence[Any]) -> PushedRun:
+    """The run that a list from the wire is."""
+    run: PushedRun = new_tuple(PushedRun, row)
+    return run if run.extra is None else run._replace(extra=RunExtra(*run.extra))
 
 
 class InFlight(NamedTuple):

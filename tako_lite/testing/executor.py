@@ -59,7 +59,7 @@ class LocalExecutor(Executor):
         self._loop.set_task_factory(cast("Any", _make_task))
 
     def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:
-        kind = LocalCheckedRun if pushed.changed == "hold" else LocalRun
+        kind = LocalCheckedRun if pushed.extra is not None and pushed.extra.changed == "hold" else LocalRun
         return kind(self._link, pushed, steps, self)
 
     def new_step(self, run: ActiveRun) -> Step:

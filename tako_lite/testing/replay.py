@@ -16,7 +16,7 @@ from tako_lite import secrets
 from tako_lite.client import link as client_link
 from tako_lite.errors import StepError
 from tako_lite.protocol.items import RunBailed, RunFailed, RunNotImported, RunPostponed, RunSucceeded
-from tako_lite.protocol.worker import NO_ENV, PriorStep, PushedRun
+from tako_lite.protocol.worker import PriorStep, PushedRun, RunExtra
 from tako_lite.reached import not_reached, sentences
 from tako_lite.states import TERMINAL
 from tako_lite.testing.replay_engine import NoLink, ReplayExecutor, ReplayRun
@@ -63,7 +63,8 @@ def replay(project: LoadedProject, shown: Mapping[str, Any]) -> Replayed:
         )
     steps = [_prior(step) for step in shown["steps"]]
     payload = json.dumps(shown["payload"])
-    pushed = PushedRun(shown["id"], name, spec.module, 1, shown["attempts"] + 1, None, payload, steps, shown["tenant"], NO_ENV)
+    extra = RunExtra(shown["tenant"])
+    pushed = PushedRun(shown["id"], name, spec.module, 1, shown["attempts"] + 1, None, payload, steps, extra)
     before = client_link.current()
     thread = LoopThread()
     values = dict.fromkeys(project.config.secrets, _PLACEHOLDER)

@@ -27,6 +27,7 @@ from tako_lite.protocol.worker import (
     PushedRun,
     StoredStep,
     ToWorker,
+    read_run,
 )
 from tako_lite.step import Step
 from tako_lite.values import value_text
@@ -91,7 +92,7 @@ class Executor:
 
     def new_run(self, pushed: PushedRun, steps: Sequence[Any]) -> ActiveRun:
         """The engine of a run that was pushed; `steps` are the lists of its `PriorStep`s."""
-        if pushed.changed == "hold":
+        if pushed.extra is not None and pushed.extra.changed == "hold":
             from tako_lite.worker.gate import CheckedRun  # rarely needed
 
             return CheckedRun(self._link, pushed, steps)
@@ -117,7 +118,7 @@ class Executor:
         """Act on a frame of the daemon, other than `stop`."""
         if frame["t"] == "run":
             for row in frame["runs"]:
-                self.start(PushedRun(*row))
+                self.start(read_run(row))
         elif frame["t"] == "answers":
             for sequence, outcome in frame["answers"]:
                 self._link.answer(sequence, outcome)

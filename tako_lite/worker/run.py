@@ -25,6 +25,7 @@ from tako_lite.protocol.items import (
     SaveStep,
 )
 from tako_lite.protocol.worker import (
+    NO_EXTRA,
     InFlight,
     PriorStep,
     PushedRun,
@@ -52,9 +53,9 @@ class ActiveRun:
     def __init__(self, link: Link, pushed: PushedRun, steps: Sequence[Any]) -> None:
         """`steps` are the lists of all `PriorStep`s, those too that came ahead of the run."""
         (
-            self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _,
-            self.tenant, self.tenant_env, self.is_rated, self.facts, self.changed,
+            self.run_id, self.workflow_name, self.module, self.token, self.attempt, self.timeout, self.payload, _, extra,
         ) = pushed  # fmt: skip
+        self.tenant, self.tenant_env, self.is_rated, self.facts, self.changed = extra or NO_EXTRA
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.unwinding: Unwind | None = None

@@ -58,16 +58,17 @@ from tako_lite.protocol.worker import (
     FilesFrame,
     FromWorker,
     HooksFrame,
-    PlainRun,
     PriorStep,
     PushedRun,
     ReadyFrame,
     Refused,
     ResolvedFrame,
+    RunExtra,
     RunFacts,
     StopFrame,
     StoredStep,
     ToWorker,
+    read_run,
 )
 from tako_lite.stamps import FileStamp
 from tako_lite.wire import encode_frame
@@ -104,11 +105,13 @@ UNHASHABLE: Final[list[tuple[Item, str]]] = [
 ]
 ALL_ITEMS: Final = [*GOLDEN_ITEMS.items(), *UNHASHABLE]
 
-PLAIN: Final = PlainRun("r1", "a", "workflows.a", 3, 1, None, '{"n":1}', ())
-TENANT: Final = PushedRun("r1", "a", "workflows.a", 3, 2, 9.5, "1", [PriorStep("s", "succeeded", "1", 1)], "acme", {"K": "v"})
-RATED: Final = PushedRun(*PLAIN, is_rated=True)
-CHANGED: Final = PushedRun(*PLAIN, changed="hold")
-HOOKED: Final = PushedRun(*PLAIN, facts=RunFacts(3, None, None))
+PLAIN: Final = PushedRun("r1", "a", "workflows.a", 3, 1, None, '{"n":1}', ())
+TENANT: Final = PushedRun(
+    "r1", "a", "workflows.a", 3, 2, 9.5, "1", [PriorStep("s", "succeeded", "1", 1)], RunExtra("acme", {"K": "v"})
+)
+RATED: Final = PLAIN._replace(extra=RunExtra(is_rated=True))
+CHANGED: Final = PLAIN._replace(extra=RunExtra(changed="hold"))
+HOOKED: Final = PLAIN._replace(extra=RunExtra(facts=RunFacts(3, None, None)))
 GOLDEN_TO_WORKER: Final[list[tuple[ToWorker, str]]] = [
     (
         {"t": "steps", "id": "r1", "steps": [PriorStep("s", "failed", "{}", 2)]},
@@ -234,23 +237,21 @@ def test_the_daemon_takes_up_every_kind_of_item() -> None:
 @pytest.mark.parametrize(
     ("run", "row"),
     [
-        (PLAIN, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[]]'),
-        (TENANT, '["r1","a","workflows.a",3,2,9.5,"1",[["s","succeeded","1",1]],"acme",{"K":"v"},false,null,null]'),
-        (RATED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},true,null,null]'),
-        (HOOKED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,[3,null,null],null]'),
-        (CHANGED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null,{},false,null,"hold"]'),
+        (PLAIN, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],null]'),
+        (TENANT, '["r1","a","workflows.a",3,2,9.5,"1",[["s","succeeded","1",1]],["acme",{"K":"v"},false,null,null]]'),
+        (RATED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],[null,{},true,null,null]]'),
+        (HOOKED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],[null,{},false,[3,null,null],null]]'),
+        (CHANGED, r'["r1","a","workflows.a",3,1,null,"{\"n\":1}",[],[null,{},false,null,"hold"]]'),
     ],
     ids=["plain", "tenant", "rated", "hooked", "changed"],
 )
-def test_a_pushed_run_is_a_list_whose_last_fields_are_left_off_where_they_say_nothing(
-    ends: Ends, run: PlainRun | PushedRun, row: str
-) -> None:
+def test_a_pushed_run_is_a_list_with_a_list_of_what_only_some_runs_need(ends: Ends, run: PushedRun, row: str) -> None:
     ends.daemon.push([run])
     assert ends.from_daemon.data == f'{{"t":"run","runs":[{row}]}}\n'.encode()
     ends.worker.data_received(ends.from_daemon.data)
     (frame,) = ends.at_worker
-    (arrived,) = [PushedRun(*raw) for raw in frame["runs"]]
-    assert encode_frame(arrived) == encode_frame(PushedRun(*run))
+    (arrived,) = map(read_run, frame["runs"])
+    assert encode_frame(arrived) == encode_frame(run)
     assert [PriorStep(*step) for step in arrived.steps] == [*run.steps]
 
 
@@ -263,7 +264,7 @@ def test_stored_steps_that_are_too_long_for_the_frame_of_their_run_go_ahead_of_i
     ends.worker.data_received(ends.from_daemon.data)
     first, second, run = ends.at_worker
     assert [first, second] == [{"t": "steps", "id": "r1", "steps": [[*step]]} for step in long]
-    assert [(PushedRun(*raw).run_id, PushedRun(*raw).steps) for raw in run["runs"]] == [("r1", []), ("r2", [])]
+    assert [(each.run_id, each.steps) for each in map(read_run, run["runs"])] == [("r1", []), ("r2", [])]
 
 
 @pytest.mark.parametrize(("frame", "line"), GOLDEN_TO_WORKER, ids=[frame["t"] for frame, _ in GOLDEN_TO_WORKER])

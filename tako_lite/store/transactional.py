@@ -148,10 +148,12 @@ class TransactionalStore(ABC):
         *,
         urgent: bool = True,
     ) -> Future[Claims]:
-        server, boot_id = self._server, self._boot_id
-        return self._submit(
-            lambda transaction: claims.claim(transaction, group, limit, hold, allowed, server, boot_id), urgent=urgent
-        )
+        return self._submit(lambda transaction: self._claim(transaction, group, limit, hold, allowed), urgent=urgent)
+
+    def _claim(
+        self, transaction: Transaction, group: str, limit: int, hold: Hold | None, allowed: Sequence[str] | None
+    ) -> Claims:
+        return claims.claim(transaction, group, limit, hold, allowed, self._server, self._boot_id)
 
     def mark_run_begun(self, id: str, token: int) -> Future[None]:
         return self._submit(lambda transaction: runs.mark_begun(transaction, id, token), keep=True)

@@ -31,7 +31,7 @@ from tako_lite.store.postgres.size import size_of
 from tako_lite.store.postgres.transaction import Connection, PostgresSnapshot
 from tako_lite.store.postgres.watermark import Watermarks
 from tako_lite.store.transactional import TransactionalStore
-from tako_lite.store.transitions import claims, limits
+from tako_lite.store.transitions import limits
 from tako_lite.store.transitions.transaction import Snapshot, Transaction
 from tako_lite.units import Rate
 
@@ -112,20 +112,11 @@ class PostgresStore(TransactionalStore):
             self._writer = self._session = None
             session.close()
 
-    def claim_runs(
-        self,
-        group: str,
-        limit: int,
-        hold: Hold | None = None,
-        allowed: Sequence[str] | None = None,
-        *,
-        urgent: bool = True,
-    ) -> Future[Claims]:
-        def operation(transaction: Transaction) -> Claims:
-            claim = partial(claims.claim, transaction, group, limit, hold, allowed, self._server, self._boot_id)
-            return self._watermarks.claim(transaction, group, hold, claim)
-
-        return self._submit(operation, urgent=urgent)
+    def _claim(
+        self, transaction: Transaction, group: str, limit: int, hold: Hold | None, allowed: Sequence[str] | None
+    ) -> Claims:
+        claim = partial(super()._claim, transaction, group, limit, hold, allowed)
+        return self._watermarks.claim(transaction, group, hold, claim)
 
     async def back_up(self, file: Path) -> int:
         return await asyncio.to_thread(back_up, self.address, file)

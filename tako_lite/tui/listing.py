@@ -35,7 +35,8 @@ class Column(NamedTuple):
     """A column, and what happens to it on a narrow screen.
 
     A `below` column goes below its row, with its title if it has a `label`. Of the others, those with the highest `rank` are
-    left out first; those with rank 0 stay, and may be folded. A column with `from_width` needs a screen of that width.
+    left out first; those with rank 0 stay, and may be folded. A column with `from_width` needs a screen of that width and a row
+    with something in it.
     """
 
     title: str
@@ -80,7 +81,11 @@ class Listing:
     def _layout(self, rows: Sequence[Sequence[Cell]], available: int) -> _Layout:
         columns = self._columns
         natural = [max([cell_len(column.title), *(cell_len(row[at][0]) for row in rows)]) for at, column in enumerate(columns)]
-        shown = [at for at, column in enumerate(columns) if column.from_width <= available]
+        shown = [
+            at
+            for at, column in enumerate(columns)
+            if column.from_width == 0 or (column.from_width <= available and any(row[at][0] for row in rows))
+        ]
         below = [at for at, column in enumerate(columns) if column.below and column.from_width > available]
         if _total(natural, shown) > available:
             below = [at for at, column in enumerate(columns) if column.below]

@@ -45,7 +45,7 @@ COLUMNS: Final = (
 )
 
 
-def _cells(group: Snapshot) -> list[Cell]:
+def _cells(group: Snapshot, *, has_servers: bool) -> list[Cell]:
     return [
         (line(group["name"]), "bold"),
         (line(group["state"]), STATE_STYLES.get(group["state"], "")),
@@ -57,7 +57,7 @@ def _cells(group: Snapshot) -> list[Cell]:
         _count(group, "done_a_minute"),
         _count(group, "failed_a_minute", "red"),
         _count(group, "dead", "red"),
-        (str(len(group.get("servers", ()))), ""),
+        (str(len(group.get("servers", ()))) if has_servers else "", ""),
         (line(group.get("last_error")), "red"),
     ]
 
@@ -88,11 +88,13 @@ def _server_cells(server: Snapshot) -> list[Cell]:
 def status_view(snapshot: Snapshot) -> RenderableType:
     """A table of the groups, with as many columns as fit, and below it the daemon, the queue and warnings."""
     below: list[RenderableType] = []
-    if servers := snapshot.get("servers"):
+    servers = snapshot.get("servers")
+    if servers:
         below += [Listing(SERVERS, map(_server_cells, servers)), Text()]
     below += [block(_daemon_line(snapshot)), *_queue_lines(snapshot)]
     below += [block(f"warning: {warning}", "yellow") for warning in snapshot.get("warnings", ())]
-    return Group(Listing(COLUMNS, map(_cells, snapshot["groups"])), Text(), *below)
+    rows = [_cells(group, has_servers=bool(servers)) for group in snapshot["groups"]]
+    return Group(Listing(COLUMNS, rows), Text(), *below)
 
 
 def status_lines(snapshot: Snapshot, now: int) -> list[str]:

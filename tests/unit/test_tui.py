@@ -97,13 +97,22 @@ def test_status_shows_name_state_workers_and_pending_at_every_width(width: int) 
 
 
 def test_a_wide_status_shows_every_column() -> None:
-    text = rendered(status_view(snapshot(group(last_error="ImportError: no module\nmore"))), 200)
+    lax = {"name": "lax", "host": "lax", "groups": ["media"], "workers": 1, "started_at": LONG_AGO, "lease_until": LONG_AGO}
+    servers = [{**lax, "version": "0.1.0"}]
+    text = rendered(status_view(snapshot(group(last_error="ImportError: no module\nmore"), servers=servers)), 200)
     header, row = text.splitlines()[:2]
 
     titles = "group state workers busy pending waiting oldest done/min failed/min dead servers last error"
     assert " ".join(header.split()) == titles
     assert " ".join(row.split()) == "media active 1/4 3/8 1,234 5 3m 60 2 7 1 ImportError: no module"
     assert "more" not in text
+
+
+def test_a_wide_status_of_a_file_without_errors_has_no_column_that_says_nothing() -> None:
+    header, row = rendered(status_view(snapshot(group(), servers=[])), 200).splitlines()[:2]
+
+    assert " ".join(header.split()) == "group state workers busy pending waiting oldest done/min failed/min dead"
+    assert " ".join(row.split()) == "media active 1/4 3/8 1,234 5 3m 60 2 7"
 
 
 def test_a_narrow_status_puts_the_last_error_below_its_group() -> None:

@@ -289,8 +289,8 @@ class Servers:
         self._trouble = trouble
 
     def _unsent(self, why: str) -> None:
-        consequence = "other servers find new work by a look at the queue, up to 5 s later"
-        self._host.events.trouble(f"notifications cannot be sent: {why}; {consequence}; tako-lite doctor shows more")
+        consequence = "they find new work when they next look at the queue, up to 5 s later"
+        self._host.events.trouble(f"cannot notify the other servers: {why}; {consequence}; tako-lite doctor shows more")
 
     def _heard(self, news: News) -> None:
         if not self._has_begun:

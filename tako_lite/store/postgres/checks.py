@@ -174,7 +174,7 @@ def _pooler(connection: Connection, address: Address, about: QueueCheck) -> Iter
             connection.execute("SELECT pg_notify(%s, '')", [channel])
         except psycopg.Error as error:
             blockers = "SELECT pid, query FROM pg_stat_activity WHERE state = 'idle in transaction'"
-            what = f"notifications cannot be sent, so runs of other servers start up to 5s late: {first_line(error)}"
+            what = f"PostgreSQL accepts no notification, so other servers find new work up to 5 s late: {first_line(error)}"
             yield Finding("listen", "problem", what, f"end the session that listens and stays in a transaction: {blockers}")
             return
         arrived = any(listener.notifies(timeout=LISTENING, stop_after=1))

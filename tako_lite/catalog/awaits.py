@@ -10,9 +10,8 @@ from tako_lite.catalog.decorators import Function
 
 AWAITED: Final = frozenset({"run", "sleep", "sleep_until", "wait_for", "invoke", "enqueue", "signal"})
 """The methods of `Step` that are coroutines."""
-
-
 OPTIONS_OF_RUN: Final = frozenset({"name", "fn", "retries", "backoff", "timeout", "returns"})
+"""What `step.run` can be given by keyword."""
 
 
 def unawaited(handler: ast.AsyncFunctionDef) -> Iterator[tuple[ast.Call, str]]:

@@ -234,7 +234,6 @@ class Events:
 
 
 @cache
-@cache
 def _parameters(method: Callable[..., Any]) -> list[str]:
     """The names of what a method is called with."""
     return [*signature(method).parameters][1:]

@@ -8,6 +8,7 @@ parking, the run is held for a person.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     from tako_lite.worker.link import Link
 
 
-class GatedRun(ActiveRun):
+class GatedRun(ActiveRun, ABC):
     """An engine that learns of each step before it begins."""
 
     is_gated = True
 
+    @abstractmethod
     async def reach(self, name: str, kind: str) -> None:
         """The handler asks for a step: return once it may begin."""
-        raise NotImplementedError
 
     async def wait_at(self, name: str) -> None:
         """Wait at the gate for as long as the handler may come to other steps: once it only waits, the run ends."""
